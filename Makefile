@@ -1,0 +1,74 @@
+# The lines with ## are the help. Tools of our own go to bin/, what is built to build/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+FUZZTIME ?= 20s
+RACETIMEOUT ?= 15m
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
+
+.PHONY: help run build demo test race lint check fuzz conform crash bench bench-quick bench-rooms \
+	fmt fmt-check deps clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## run firth here: MQTT on 1883, Kafka on 9092, HTTP on 8080
+	$(GO) run ./cmd/firth
+
+build: ## build the binary into build/firth
+	CGO_ENABLED=0 $(GO) build -trimpath -o build/firth ./cmd/firth
+
+demo: ## a small fleet of devices and a Kafka consumer, live
+	$(GO) run ./cmd/firth demo
+
+test: deps ## every test, after installing the clients they use
+	$(GO) test ./...
+
+race: deps ## every test, with the race detector
+	$(GO) test -race -timeout $(RACETIMEOUT) ./...
+
+lint: $(GOLANGCI) ## vet and golangci-lint
+	$(GO) vet ./...
+	$(GOLANGCI) run ./...
+
+check: fmt-check lint race fuzz crash conform ## all that CI does
+	@echo "check: all gates passed"
+
+fuzz: ## every fuzz target for FUZZTIME (20s) each
+	@FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+crash: ## the log after a crash at every file operation, a kill at any time, a full disk
+	.ci/crash
+
+conform: build ## other people's clients and suites against the binary
+	conformance/run.sh
+
+bench: build ## firth beside its peers, an hour alone on the machine: bench/RESULTS.md
+	python3 bench/run.py
+
+bench-quick: build ## the same in under 10 minutes
+	python3 bench/run.py --quick
+
+bench-rooms: ## the benchmarks of the hot rooms
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go')
+
+fmt-check:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$out" ]; then echo "not formatted (make fmt):"; echo "$$out"; exit 1; fi
+
+deps: ## install the clients that tests use (mosquitto, kcat)
+	@conformance/install.sh clients
+
+clean: ## remove what was built
+	rm -rf build bin
+
+$(GOLANGCI):
+	@echo "building golangci-lint $(GOLANGCI_VERSION) (once)"
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv bin/golangci-lint $@

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firthmq/firth/internal/apps/bench"
+	"github.com/firthmq/firth/internal/cli/output"
+)
+
+// newBenchCommand groups the generators of load.
+func newBenchCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Put a load on a broker, this one or another, and measure it",
+		Long: `Put a load on a broker, this one or another, and measure it. Latencies are exact percentiles; with a rate
+they count from when a message was due, so that a stall is seen in full.`,
+		Example: `  # 16 publishers with 64 messages of 100 bytes in flight each
+  firth bench mqtt --publishers 16 --in-flight 64 -q 1 --size 100
+
+  # acknowledgement latency at 5,000 messages a second
+  firth bench mqtt --publishers 16 --in-flight 64 -q 1 --rate 5000`,
+	}
+	cmd.AddCommand(newBenchMQTTCommand(), newBenchKafkaCommand(), newBenchSeamCommand())
+	return cmd
+}
+
+func newBenchMQTTCommand() *cobra.Command {
+	m := bench.MQTT{}
+	cmd := &cobra.Command{
+		Use:   "mqtt",
+		Short: "Publish, and measure acknowledgements and deliveries",
+		Example: `  firth bench mqtt --publishers 1000 --in-flight 1 -q 1
+  firth bench mqtt --publishers 1 --subscribers 100 -q 0 -p 1884`,
+		Args: cobra.NoArgs,
+	}
+	form := formFlag(cmd)
+	mqttLoadFlags(cmd, &m)
+	cmd.Flags().IntVar(&m.Subscribers, "subscribers", 0, "connections that subscribe to everything published")
+	cmd.Flags().Bool("help", false, "show this help")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		result, err := m.Run(cmd.Context())
+		return printResult(cmd, *form, result, err)
+	}
+	return cmd
+}
+
+// mqttLoadFlags are the flags of everything that publishes.
+func mqttLoadFlags(cmd *cobra.Command, m *bench.MQTT) {
+	f := cmd.Flags()
+	host := f.StringP("host", "h", "127.0.0.1", "broker to connect to")
+	port := f.IntP("port", "p", 1883, "its MQTT port")
+	cmd.PreRun = func(*cobra.Command, []string) { m.Address = fmt.Sprintf("%s:%d", *host, *port) }
+	f.IntVar(&m.Publishers, "publishers", 16, "connections that publish")
+	f.IntVar(&m.InFlight, "in-flight", 64, "QoS 1 messages each publisher sends ahead of their acknowledgements")
+	f.Uint8VarP(&m.QoS, "qos", "q", 1, "quality of service, 0 or 1")
+	f.IntVar(&m.PayloadSize, "size", 100, "bytes of payload, at least 16")
+	f.StringVarP(&m.Topic, "topic", "t", "bench", "messages go to TOPIC/<number of the publisher>")
+	f.Float64Var(&m.Rate, "rate", 0, "messages a second of all publishers together; 0: as fast as it goes")
+	timeFlags(cmd, &m.Duration, &m.Warmup)
+}
+
+func timeFlags(cmd *cobra.Command, duration, warmup *time.Duration) {
+	cmd.Flags().DurationVar(duration, "duration", 10*time.Second, "how long is measured")
+	cmd.Flags().DurationVar(warmup, "warmup", 2*time.Second, "how long is not measured before")
+}
+
+func newBenchKafkaCommand() *cobra.Command {
+	k := bench.Kafka{}
+	cmd := &cobra.Command{
+		Use:   "kafka",
+		Short: "Produce and consume, and measure throughput and latency",
+		Long: `Produce and consume, and measure throughput and latency. The topic is made if it does not exist, without
+replicas. Modes: produce measures acknowledgements, consume reads the topic from start to end over and
+over, both produces and reads at the tail, latency produces at a rate and measures until it is consumed.`,
+		Example: `  firth bench kafka --mode produce --partitions 8 --size 1024
+  firth bench kafka --mode produce --partitions 8 --size 1024 --batches-encoded
+  firth bench kafka --mode consume --batches-encoded
+  firth bench kafka --mode latency --rate 2000 --linger 0s`,
+		Args: cobra.NoArgs,
+	}
+	form := formFlag(cmd)
+	f := cmd.Flags()
+	mode := f.String("mode", string(bench.Produce), "produce, consume, both or latency")
+	acks := f.String("acks", "all", "who has to have a record before it is acknowledged: all or 1")
+	f.StringSliceVarP(&k.Brokers, "brokers", "b", []string{"127.0.0.1:9092"}, "bootstrap brokers, comma separated")
+	f.StringVarP(&k.Topic, "topic", "t", "bench", "log topic")
+	f.IntVar(&k.Partitions, "partitions", 8, "partitions of the topic, if it is made")
+	f.IntVar(&k.RecordSize, "size", 1024, "bytes of value, at least 16")
+	f.IntVar(&k.BatchSize, "batch-size", 128<<10, "most bytes of a batch")
+	f.DurationVar(&k.Linger, "linger", 5*time.Millisecond, "how long the client waits for a batch to fill")
+	f.IntVar(&k.Connections, "connections", 1, "clients, or sockets with --batches-encoded")
+	f.IntVar(&k.InFlight, "in-flight", 5, "with --batches-encoded: Produce requests ahead of their responses")
+	f.Float64Var(&k.Rate, "rate", 2000, "records a second, for latency")
+	f.BoolVar(&k.Encoded, "batches-encoded", false,
+		"send batches made beforehand and read raw Fetch responses on plain sockets instead of with a client")
+	f.BoolVar(&k.CheckCRC, "check-crc", false, "with --batches-encoded: compute the checksum of batches read")
+	timeFlags(cmd, &k.Duration, &k.Warmup)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		k.Mode = bench.Mode(*mode)
+		switch *acks {
+		case "all", "-1":
+			k.Acks = -1
+		case "1":
+			k.Acks = 1
+		}
+		result, err := k.Run(cmd.Context())
+		return printResult(cmd, *form, result, err)
+	}
+	return cmd
+}
+
+func newBenchSeamCommand() *cobra.Command {
+	s := bench.Seam{}
+	cmd := &cobra.Command{
+		Use:   "seam",
+		Short: "Publish with MQTT, and measure until a Kafka consumer has it",
+		Example: `  firth bench seam --rate 2000
+  firth bench seam --publishers 16 --in-flight 64 --raw`,
+		Args: cobra.NoArgs,
+	}
+	form := formFlag(cmd)
+	mqttLoadFlags(cmd, &s.MQTT)
+	f := cmd.Flags()
+	f.StringSliceVarP(&s.Brokers, "brokers", "b", []string{"127.0.0.1:9092"}, "bootstrap brokers, comma separated")
+	f.StringVar(&s.LogTopic, "log-topic", "", "log topic that the messages go to; empty: the same as --topic")
+	f.IntVar(&s.Partitions, "partitions", 1, "partitions of the log topic, if it is made")
+	f.BoolVar(&s.Raw, "raw", false, "read raw Fetch responses on a plain socket instead of with a client")
+	f.Bool("help", false, "show this help")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		result, err := s.Run(cmd.Context())
+		return printResult(cmd, *form, result, err)
+	}
+	return cmd
+}
+
+func printResult(cmd *cobra.Command, form output.Form, result *bench.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	if form == output.FormJSON {
+		return output.JSON(cmd.OutOrStdout(), result)
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), result)
+	return err
+}

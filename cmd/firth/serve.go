@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firthmq/firth/internal/cli/output"
+	"github.com/firthmq/firth/internal/node"
+)
+
+const serveHelp = `Serve MQTT, Kafka and HTTP from one log until SIGTERM or SIGINT.
+
+The addresses go to standard output once everything serves, the log to standard error. A first signal
+lets clients finish (shutdown.timeout) and closes; a second one ends at once. SIGHUP reads the
+configuration again. Every key of the configuration can be set with --set or a FIRTH_* variable:
+docs/configuration.md lists them, firth config print shows them.`
+
+// newServeCommand makes `firth serve`, which is also what plain `firth` does.
+func newServeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve MQTT, Kafka and HTTP",
+		Long:  serveHelp,
+		Example: `  firth serve
+  firth serve -c /etc/firth.yaml
+  firth serve --data /var/lib/firth --set listen.mqtt=1884 --set topics.defaults.retention=30d
+  firth serve --set listen.mqtt=0 -o json        # any free port; one line of JSON says which`,
+		Args: cobra.NoArgs,
+	}
+	sources := addSources(cmd)
+	form := formFlag(cmd)
+	ready := cmd.Flags().String("ready-file", "", "write the line of JSON to `PATH` once everything serves")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		signals := make(chan os.Signal, 2)
+		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		defer signal.Stop(signals)
+		return asCheck(node.Run(cmd.Context(), node.Process{
+			Load: sources.load, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
+			JSON: *form == output.FormJSON, ReadyFile: *ready, Signals: signals,
+		}))
+	}
+	return cmd
+}
+
+// sources are the flags that say where the configuration comes from.
+type sources struct {
+	file, data string
+	set        []string
+}
+
+func addSources(cmd *cobra.Command) *sources {
+	s := &sources{}
+	cmd.Flags().StringVarP(&s.file, "config", "c", "", "configuration `FILE` (default firth.yaml, if there is one)")
+	cmd.Flags().StringVar(&s.data, "data", "", "data `DIR`ectory, the same as --set data=DIR")
+	cmd.Flags().StringArrayVar(&s.set, "set", nil, "set a `key=value` of the configuration; may be repeated")
+	return s
+}
+
+func (s *sources) load() (*node.Config, error) {
+	l := node.Loader{File: s.file, Env: os.Environ()}
+	if s.data != "" {
+		l.Flags = append(l.Flags, node.Assignment{Flag: "--data", Text: "data=" + s.data})
+	}
+	for _, text := range s.set {
+		l.Flags = append(l.Flags, node.Assignment{Flag: "--set", Text: text})
+	}
+	return l.Load()
+}
+
+// asCheck gives problems of the configuration their exit code.
+func asCheck(err error) error {
+	if _, ok := errors.AsType[node.Problems](err); ok {
+		return output.WithCode(output.ExitCheck, err)
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

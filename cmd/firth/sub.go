@@ -1,0 +1,357 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firthmq/firth/internal/cli/format"
+	"github.com/firthmq/firth/internal/cli/output"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt/client"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/topic"
+)
+
+type subFlags struct {
+	*mqttFlags
+	topics, without        []string
+	format                 string
+	verbose, json, noEnd   bool
+	noRetained, onlyStored bool
+	asPublished            bool
+	retainHandling         int
+	count                  int
+	timeout                float64
+	form                   output.Form
+}
+
+func newSubCommand() *cobra.Command {
+	f := &subFlags{form: output.FormTable}
+	cmd := &cobra.Command{
+		Use:   "sub -t FILTER...",
+		Short: "Subscribe with MQTT and print what comes",
+		Long: `Subscribe with MQTT and print what comes. The flags are those of mosquitto_sub, and so is the format:
+%t topic, %p payload, %x payload in hexadecimal, %q QoS, %r retain, %l length, %m packet identifier,
+%j and %J JSON, %I and %U time, @X strftime, %A %C %D %E %F %P %R %S the properties of MQTT 5.
+
+With QoS 1 and 2 a message is acknowledged after it has been printed. A lost connection is made again.`,
+		Example: `  firth sub -t 'sensors/#' -v
+  firth sub -t 'fleet/+/position' -q 1 -C 10 -F '@H:@M:@S %t %p'
+  firth sub -t '#' -J | jq .payload`,
+		DisableFlagsInUseLine: true,
+	}
+	f.mqttFlags = addMQTTFlags(cmd)
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.topics, "topic", "t", nil, "topic `filter`, may be repeated")
+	flags.StringArrayVarP(&f.without, "filter-out", "T", nil, "topic `filter` of messages not to print, may be repeated")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "print the topic before the payload")
+	flags.StringVarP(&f.format, "format", "F", "", "how to print a message, a `format` of mosquitto_sub")
+	flags.BoolVarP(&f.json, "json", "J", false, "print JSON objects, the same as -F %j")
+	flags.Var(&f.form, "output", "json is the same as -J")
+	flags.BoolVarP(&f.noEnd, "no-eol", "N", false, "no end of line after a message")
+	flags.BoolVarP(&f.noRetained, "no-retained", "R", false, "do not print retained messages")
+	flags.BoolVar(&f.onlyStored, "retained-only", false, "print retained messages only, and exit after them")
+	flags.BoolVar(&f.asPublished, "retain-as-published", false, "keep the retain flag as the publisher set it (MQTT 5)")
+	flags.IntVar(&f.retainHandling, "retain-handling", 0,
+		"retained messages: 0 send, 1 if the subscription is new, `2` never (MQTT 5)")
+	flags.IntVarP(&f.count, "count", "C", 0, "exit after `N` messages")
+	flags.Float64VarP(&f.timeout, "timeout", "W", 0, "exit after `seconds`")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := f.check(args); err != nil {
+			return err
+		}
+		return subscribe(cmd, f)
+	}
+	return cmd
+}
+
+func (f *subFlags) check(args []string) error {
+	fromURL, err := f.settle(args)
+	if err != nil {
+		return err
+	}
+	if fromURL != "" {
+		f.topics = append(f.topics, fromURL)
+	}
+	if len(f.topics) == 0 {
+		return output.Usage("-t is missing: which topics?")
+	}
+	for _, filter := range slices.Concat(f.topics, f.without) {
+		if err := topic.CheckFilter([]byte(filter)); err != nil {
+			return output.Usage("%q is no topic filter: %w", filter, err)
+		}
+	}
+	if f.retainHandling < 0 || f.retainHandling > 2 || f.count < 0 || f.timeout < 0 {
+		return output.Usage("a number is out of its range")
+	}
+	if f.resume && f.id == "" {
+		return output.Usage("-c needs a client identifier: -i")
+	}
+	return nil
+}
+
+// spec is the format string in force.
+func (f *subFlags) spec() string {
+	switch {
+	case f.json || f.form == output.FormJSON:
+		return "%j"
+	case f.format != "":
+		return f.format
+	case f.verbose:
+		return "%t %p"
+	}
+	return "%p"
+}
+
+// listener prints what comes. The client's reader calls message; the command's own goroutine flushes
+// and then acknowledges, so that what was acknowledged has been printed.
+type listener struct {
+	f      *subFlags
+	format *format.MQTT
+	bell   chan struct{} // one place: there is something to flush, or it is over
+
+	mu    sync.Mutex
+	out   *bufio.Writer
+	buf   []byte
+	acks  []packet.Publish // packet id and QoS of what was printed
+	count int
+	over  bool
+	err   error
+}
+
+func subscribe(cmd *cobra.Command, f *subFlags) error {
+	spec, err := format.ParseMQTT(f.spec())
+	if err != nil {
+		return output.WithCode(output.ExitUsage, err)
+	}
+	o, err := f.options()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	timed := ctx
+	if f.timeout > 0 {
+		var cancel context.CancelFunc
+		timed, cancel = context.WithTimeout(ctx, time.Duration(f.timeout*float64(time.Second)))
+		defer cancel()
+	}
+	l := &listener{f: f, format: spec, bell: make(chan struct{}, 1), out: bufio.NewWriterSize(cmd.OutOrStdout(), 1<<16)}
+	o.ManualAck, o.OnMessage = true, l.message
+	err = l.connections(timed, cmd, o)
+	if err != nil || l.err != nil {
+		return errors.Join(err, l.err)
+	}
+	if ctx.Err() == nil && timed.Err() != nil && f.count > 0 {
+		return fault.New(fault.Timeout, "subscribe", "%d of %d messages came within %g s", l.count, f.count, f.timeout)
+	}
+	return nil
+}
+
+// connections keeps one connection after the other until the end. Only the first must succeed.
+func (l *listener) connections(ctx context.Context, cmd *cobra.Command, o client.Options) error {
+	const longest = 30 * time.Second
+	pause := time.Second
+	for first := true; ; first = false {
+		c, err := l.f.connect(ctx, o)
+		if err == nil {
+			l.f.note(cmd, "connected to %s:%d as %q", l.f.host, l.f.port, c.Server().ClientID)
+			if err = l.subscribeTo(ctx, cmd, c); err == nil {
+				pause, first = time.Second, false
+				err = l.follow(ctx, c)
+			}
+			_ = c.Close()
+		}
+		if l.finished(ctx, err) {
+			return nil
+		}
+		if first || fault.Is(err, fault.Denied) || fault.Is(err, fault.Invalid) {
+			return err
+		}
+		if !l.f.quiet {
+			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "firth: %v; connecting again in %v\n", err, pause)
+		}
+		if !wait(ctx, pause) {
+			return nil
+		}
+		pause = min(2*pause, longest)
+	}
+}
+
+// finished tells whether the end of a connection is the end of the command.
+func (l *listener) finished(ctx context.Context, err error) bool {
+	return err == nil || ctx.Err() != nil || l.ended()
+}
+
+// wait waits, and tells whether it was not interrupted.
+func wait(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// subscribeTo subscribes to all filters. It fails if all are refused, and warns of each that is.
+func (l *listener) subscribeTo(ctx context.Context, cmd *cobra.Command, c *client.Client) error {
+	var subs []packet.Subscription
+	for _, filter := range l.f.topics {
+		one := packet.Subscription{Filter: []byte(filter), QoS: byte(l.f.qos),
+			RetainAsPublished: l.f.asPublished, RetainHandling: byte(l.f.retainHandling)}
+		if l.f.noRetained && !l.f.asPublished {
+			one.RetainHandling = 2
+		}
+		subs = append(subs, one)
+	}
+	reasons, err := c.Subscribe(ctx, *l.f.propertiesOf("subscribe"), subs...)
+	if err != nil {
+		return err
+	}
+	refused := 0
+	for i, reason := range reasons {
+		if !reason.Failed() {
+			l.f.note(cmd, "subscribed to %s at QoS %d", l.f.topics[i], reason)
+			continue
+		}
+		refused++
+		if err = fails("subscribe to "+l.f.topics[i], reason); refused < len(reasons) && !l.f.quiet {
+			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "firth: %v\n", err)
+		}
+	}
+	if refused == len(reasons) {
+		return err
+	}
+	return nil
+}
+
+// follow flushes and acknowledges until the connection or the command ends.
+func (l *listener) follow(ctx context.Context, c *client.Client) error {
+	for {
+		select {
+		case <-l.bell:
+		case <-c.Done():
+			return errors.Join(l.settle(c), c.Err())
+		case <-ctx.Done():
+			return l.settle(c)
+		}
+		if err := l.settle(c); err != nil || l.ended() {
+			return err
+		}
+	}
+}
+
+// settle flushes what was printed, and then acknowledges it.
+func (l *listener) settle(c *client.Client) error {
+	l.mu.Lock()
+	acks, err := l.acks, l.out.Flush()
+	l.acks = nil
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for _, a := range acks {
+		c.Ack(a.PacketID, a.QoS, packet.Success)
+	}
+	c.Flush()
+	return nil
+}
+
+// message prints one message.
+func (l *listener) message(p *packet.Publish) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return // not printed, not acknowledged: a session gets it again
+	}
+	switch {
+	case l.f.onlyStored && !p.Retain:
+		l.end(nil)
+		return
+	case l.f.noRetained && p.Retain && !l.f.asPublished, l.filtered(p.Topic):
+	default:
+		if err := l.print(p); err != nil {
+			l.end(err)
+			return
+		}
+	}
+	if p.QoS > 0 {
+		l.acks = append(l.acks, packet.Publish{PacketID: p.PacketID, QoS: p.QoS})
+	}
+	l.ring()
+}
+
+func (l *listener) print(p *packet.Publish) error {
+	var err error
+	if l.buf, err = l.format.AppendTo(l.buf[:0], message(p, time.Now())); err != nil {
+		return err
+	}
+	if !l.f.noEnd {
+		l.buf = append(l.buf, '\n')
+	}
+	_, _ = l.out.Write(l.buf)
+	if l.count++; l.f.count > 0 && l.count == l.f.count {
+		l.end(nil)
+	}
+	return nil
+}
+
+func (l *listener) ended() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.over
+}
+
+func (l *listener) end(err error) {
+	l.over, l.err = true, err
+	l.ring()
+}
+
+func (l *listener) ring() {
+	select {
+	case l.bell <- struct{}{}:
+	default:
+	}
+}
+
+func (l *listener) filtered(name []byte) bool {
+	for _, filter := range l.f.without {
+		if topic.Match([]byte(filter), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// message is p as the formats see it.
+func message(p *packet.Publish, now time.Time) *format.Message {
+	m := &format.Message{Time: now, Topic: string(p.Topic), Payload: p.Payload, QoS: p.QoS, Retain: p.Retain,
+		PacketID: p.PacketID}
+	props := &p.Props
+	if props.Empty() {
+		return m
+	}
+	m.ContentType, m.ResponseTopic = string(props.ContentType), string(props.ResponseTopic)
+	m.Correlation, m.SubIDs, m.Alias = props.CorrelationData, props.SubscriptionIDs, props.TopicAlias
+	if props.Has(packet.PropMessageExpiry) {
+		m.Expiry = &props.MessageExpiry
+	}
+	if props.Has(packet.PropPayloadFormat) {
+		m.PayloadFormat = &props.PayloadFormat
+	}
+	for name, value := range props.User.All() {
+		m.User = append(m.User, format.Property{Key: string(name), Value: string(value)})
+	}
+	return m
+}

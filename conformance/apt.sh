@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# The clients that everybody has: mosquitto_pub, mosquitto_sub and kcat, each through its own door and
+# across the two.
+. "$(dirname "$0")/lib.sh"
+"$here/install.sh" clients
+start_firth
+
+pub() { mosquitto_pub -h "$mqtt_host" -p "$mqtt_port" "$@"; }
+consume() { kcat -q -b "$kafka" -C -o beginning -e "$@"; }
+
+# subscribe NAME ARGUMENTS...: a mosquitto_sub in the background that has its SUBACK.
+subscribe() {
+	local name=$1
+	shift
+	stdbuf -oL mosquitto_sub -d -h "$mqtt_host" -p "$mqtt_port" -W 20 "$@" >"$work/$name" 2>&1 &
+	sub_pid=$!
+	others+=("$sub_pid")
+	wait_for 10 "SUBACK" grep -q '^Subscribed' "$work/$name"
+}
+
+# received NAME LINE: the background subscriber has printed the line, and ended.
+received() {
+	wait "$sub_pid" || fail "mosquitto_sub ended with status $?: $(cat "$work/$1")"
+	grep -qxF -- "$2" "$work/$1" || fail "want \"$2\", got: $(cat "$work/$1")"
+}
+
+equal() { [ "$1" = "$2" ] || fail "$3: got \"$1\", want \"$2\""; }
+
+pub -t sensors/room1/temp -m 21.5 -q 1
+equal "$(consume -t sensors -f '%k %s\n')" "sensors/room1/temp 21.5" "MQTT to Kafka"
+pass "mosquitto_pub -q 1, read by kcat with its topic name as the key"
+
+for version in mqttv311 mqttv5; do
+	for qos in 0 1; do
+		subscribe "sub-$version-$qos" -V "$version" -q $qos -v -C 1 -t "cross-$version-$qos/#"
+		pub -V "$version" -q $qos -t "cross-$version-$qos/a/b" -m "hello $qos"
+		received "sub-$version-$qos" "cross-$version-$qos/a/b hello $qos"
+	done
+	pass "$version: QoS 0 and 1 from mosquitto_pub to mosquitto_sub"
+done
+
+subscribe back -v -C 1 -q 1 -t 'alerts/#'
+begin=$(date +%s%N)
+printf 'alerts/kitchen:smoke\n' | kcat -b "$kafka" -P -t alerts -K:
+received back "alerts/kitchen smoke"
+took=$((($(date +%s%N) - begin) / 1000000))
+[ "$took" -lt 1000 ] || fail "kcat to mosquitto_sub took $took ms"
+pass "kcat -P into a topic reaches mosquitto_sub within a second ($took ms)"
+
+pub -r -q 1 -t state/lamp -m on
+subscribe retained -v -C 1 -t 'state/+'
+received retained "state/lamp on"
+pub -r -q 1 -t state/lamp -n
+subscribe cleared -v -C 1 -t 'state/+'
+pub -q 1 -t state/door -m open
+received cleared "state/door open"
+if grep -q lamp "$work/cleared"; then fail "a cleared retained message was delivered"; fi
+pass "retained: set, delivered, cleared"
+
+subscribe will -v -C 1 -q 1 -t 'gone/#'
+stdbuf -oL mosquitto_sub -d -h "$mqtt_host" -p "$mqtt_port" -t nothing --will-topic gone/device --will-payload dead \
+	--will-qos 1 >"$work/dying" 2>&1 &
+dying=$!
+others+=("$dying")
+wait_for 10 "SUBACK" grep -q '^Subscribed' "$work/dying"
+kill -9 "$dying"
+received will "gone/device dead"
+pass "will of a killed client"
+
+for codec in none gzip snappy lz4 zstd; do
+	seq 1 500 | kcat -b "$kafka" -P -t "codec-$codec" -z "$codec" -X enable.idempotence=true -X acks=all
+	equal "$(consume -t "codec-$codec" | sort -n | md5sum)" "$(seq 1 500 | md5sum)" "codec $codec"
+done
+pass "kcat: idempotent producer, every codec, read back in full"
+
+kcat -b "$kafka" -L -J | grep -q '"topic":"sensors"' || fail "kcat -L does not list the topic"
+kcat -q -b "$kafka" -Q -t sensors:0:-1 | grep -q 'offset 1' || fail "kcat -Q"
+pass "kcat: metadata and offsets"
+
+first=$(timeout 30 kcat -q -b "$kafka" -G readers -X auto.offset.reset=earliest -c 100 codec-none | wc -l)
+rest=$(timeout 30 kcat -q -b "$kafka" -G readers -X auto.offset.reset=earliest -c 400 codec-none | wc -l)
+equal "$first $rest" "100 400" "consumer group"
+pass "kcat: a consumer group goes on where it committed"
+
+stop_firth
+cp "$work/firth.log" "$work/first.log"
+start_firth
+equal "$(consume -t sensors -f '%o %k %s\n')" "0 sensors/room1/temp 21.5" "after a restart"
+stop_firth
+pass "everything is there after a restart"
+echo "clients from apt: all passed"

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Installs from apt what tests need and is missing: install.sh GROUP...
+#   build    a C compiler for the race detector, make, git
+#   clients  mosquitto_pub, mosquitto_sub, mosquitto, kcat
+#   java     a JDK and Maven
+#   node     Node.js and npm
+#   python   Python with venv
+# It asks nothing, and needs root or sudo only if something is missing.
+set -euo pipefail
+
+missing=()
+need() { # need COMMAND PACKAGE...
+	local command=$1
+	shift
+	command -v "$command" >/dev/null || missing+=("$@")
+}
+
+for group in "$@"; do
+	case $group in
+	build)
+		need gcc gcc libc6-dev
+		need make make
+		need git git
+		;;
+	clients)
+		need mosquitto_pub mosquitto-clients
+		need mosquitto mosquitto
+		need kcat kcat
+		;;
+	java)
+		need javac default-jdk-headless
+		need mvn maven
+		;;
+	node)
+		need node nodejs
+		need npm npm
+		;;
+	python)
+		need python3 python3
+		python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+		;;
+	*)
+		echo "install.sh: unknown group $group" >&2
+		exit 2
+		;;
+	esac
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+root=()
+if [ "$(id -u)" -ne 0 ]; then
+	if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+		echo "these packages are missing and only root can install them: ${missing[*]}" >&2
+		echo "run: sudo apt-get install -y --no-install-recommends ${missing[*]}" >&2
+		exit 1
+	fi
+	root=(sudo -n)
+fi
+if ! command -v apt-get >/dev/null; then
+	echo "there is no apt here; install by hand what is missing: ${missing[*]}" >&2
+	exit 1
+fi
+echo "installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+# A broker that a package brings must not start and take our port.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
+	"${root[@]}" chmod 755 "$policy"
+	trap '"${root[@]}" rm -f "$policy"' EXIT
+fi
+"${root[@]}" apt-get update -qq
+"${root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

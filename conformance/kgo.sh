@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# franz-go's own suite, at the version that go.mod pins, against the binary. What it skips stands in
+# docs/conformance/kgo.md with the reason, which is where the list is read from.
+. "$(dirname "$0")/lib.sh"
+page=$repo/docs/conformance/kgo.md
+records=${KGO_TEST_RECORDS:-10000}
+
+skip=$(sed -nE 's/^\| `(Test[A-Za-z0-9_/]+)` \|.*$/^\1$/p' "$page" | paste -sd '|')
+[ -n "$skip" ] || fail "no skipped test found in $page"
+
+version=$(cd "$repo" && go list -m -f '{{.Version}}' github.com/twmb/franz-go)
+source=$(cd "$repo" && go mod download -json "github.com/twmb/franz-go@$version" | sed -nE 's/^\t"Dir": "(.*)",?$/\1/p')
+[ -d "$source" ] || fail "no source of franz-go $version"
+cp -r "$source" "$work/franz-go"
+chmod -R u+w "$work/franz-go"
+
+start_firth
+echo "  franz-go $version, KGO_TEST_RECORDS=$records, without: $skip"
+cd "$work/franz-go"
+GOWORK=off GOFLAGS=-mod=mod KGO_SEEDS=$kafka KGO_TEST_RF=1 KGO_TEST_RECORDS=$records KGO_LOG_LEVEL=none \
+	go test -timeout 10m -count 1 -v -skip "$skip" ./pkg/kgo >"$work/kgo.log" 2>&1 &
+suite=$!
+others+=("$suite")
+while kill -0 "$suite" 2>/dev/null; do
+	sleep 5
+	printf '  %4d s: %d passed, %d failed\n' "$SECONDS" \
+		"$(grep -c '^--- PASS' "$work/kgo.log")" "$(grep -c '^ *--- FAIL' "$work/kgo.log")"
+done
+if ! wait "$suite"; then
+	grep -E '^ *--- FAIL|^panic|^FAIL' "$work/kgo.log" >&2 || true
+	cp "$work/kgo.log" "${KGO_LOG:-$repo/build/kgo.log}"
+	fail "franz-go's suite; its log is ${KGO_LOG:-build/kgo.log}"
+fi
+passed=$(grep -c '^--- PASS' "$work/kgo.log")
+[ "$passed" -ge 100 ] || fail "only $passed tests have run"
+sed -nE 's/^--- SKIP: ([^ ]+).*/  skipped by itself: \1/p' "$work/kgo.log"
+stop_firth
+echo "franz-go's suite: $passed passed"

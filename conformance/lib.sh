@@ -1,0 +1,75 @@
+# Sourced by the gates: builds the binary, runs it on free ports in a temporary folder, stops it by its
+# process id. FIRTH=path uses a binary that is already there.
+# shellcheck shell=bash
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(dirname "$here")
+work=$(mktemp -d "${TMPDIR:-/tmp}/firth-conform.XXXXXX")
+firth_pid=
+others=() # process ids of helpers a gate has started
+
+finish() {
+	local status=$?
+	for pid in "${others[@]}"; do kill "$pid" 2>/dev/null || true; done
+	if [ -n "$firth_pid" ]; then kill -9 "$firth_pid" 2>/dev/null || true; fi
+	if [ "$status" -ne 0 ] && [ -s "$work/firth.log" ]; then
+		echo "--- the last words of firth:" >&2
+		tail -n 40 "$work/firth.log" >&2
+	fi
+	if [ "$status" -eq 0 ] || [ -z "${KEEP:-}" ]; then rm -rf "$work"; else echo "kept: $work" >&2; fi
+	exit "$status"
+}
+trap finish EXIT
+
+fail() {
+	echo "FAIL: $*" >&2
+	exit 1
+}
+
+pass() { echo "  ok: $*"; }
+
+# wait_for SECONDS WHAT COMMAND...: until the command succeeds.
+wait_for() {
+	local until=$((SECONDS + $1)) what=$2
+	shift 2
+	until "$@"; do
+		[ $SECONDS -lt $until ] || fail "no $what in time"
+		sleep 0.05
+	done
+}
+
+# address DOOR: what firth printed as the address of a door.
+address() {
+	sed -nE "s/^.*\\b$1\\b.*[^0-9.](127\\.0\\.0\\.1:[0-9]+).*\$/\\1/Ip" "$work/firth.log" | head -n 1
+}
+
+ready() {
+	kill -0 "$firth_pid" 2>/dev/null || fail "firth did not start"
+	mqtt=$(address mqtt) kafka=$(address kafka) http=$(address http)
+	[ -n "$mqtt" ] && [ -n "$kafka" ] && [ -n "$http" ]
+}
+
+# start_firth [--set key=value ...] sets mqtt, kafka and http to the addresses, and their _host and _port.
+start_firth() {
+	firth=${FIRTH:-$repo/build/firth}
+	if [ -z "${FIRTH:-}" ]; then (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o build/firth ./cmd/firth); fi
+	"$firth" serve --set "data=$work/data" --set listen.mqtt=127.0.0.1:0 --set listen.ws=127.0.0.1:0 \
+		--set listen.kafka=127.0.0.1:0 --set listen.http=127.0.0.1:0 "$@" >"$work/firth.log" 2>&1 &
+	firth_pid=$!
+	wait_for 20 "addresses from firth" ready
+	mqtt_host=${mqtt%:*} mqtt_port=${mqtt##*:}
+	export mqtt kafka http mqtt_host mqtt_port
+}
+
+# stop_firth wants a clean end within 20 seconds and no trace of a panic.
+stop_firth() {
+	local pid=$firth_pid
+	kill -TERM "$pid"
+	(sleep 20 && kill -9 "$pid") 2>/dev/null &
+	local watchdog=$!
+	wait "$pid" || fail "firth ended with status $?"
+	kill "$watchdog" 2>/dev/null || true
+	firth_pid=
+	if grep -qE '^panic:|goroutine [0-9]+ \[' "$work/firth.log"; then fail "firth panicked"; fi
+}

@@ -1,0 +1,171 @@
+"""confluent-kafka (librdkafka) and paho-mqtt against firth: each alone, and across the two doors."""
+
+import os
+import queue
+
+import paho.mqtt.client as mqtt
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+KAFKA = os.environ["kafka"]
+MQTT_HOST, MQTT_PORT = os.environ["mqtt"].rsplit(":", 1)
+LIMIT = 30  # seconds for anything to happen
+
+
+def ok(what):
+    print(f"  ok: {what}", flush=True)
+
+
+def produce(topic, records, **config):
+    """Produces (key, value) pairs and wants every one acknowledged."""
+    producer = Producer({"bootstrap.servers": KAFKA, "acks": "all", **config})
+    errors = []
+    for key, value in records:
+        producer.produce(topic, key=key, value=value, on_delivery=lambda e, _: e and errors.append(e))
+        producer.poll(0)
+    left = producer.flush(LIMIT)
+    assert left == 0 and not errors, (left, errors[:3])
+
+
+def consume(topic, group, count):
+    """Reads count records with a group and commits."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": KAFKA,
+            "group.id": group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([topic])
+    got = []
+    while len(got) < count:
+        batch = consumer.consume(num_messages=500, timeout=LIMIT)
+        assert batch, f"{len(got)} of {count} records, then none for {LIMIT} s"
+        for message in batch:
+            assert message.error() is None, message.error()
+            got.append(message)
+    consumer.commit(asynchronous=False)
+    consumer.close()
+    return got
+
+
+def check_admin():
+    admin = AdminClient({"bootstrap.servers": KAFKA})
+    admin.create_topics([NewTopic("py", num_partitions=2, config={"retention.ms": "3600000"})])["py"].result(LIMIT)
+    admin.create_partitions([NewPartitions("py", 3)])["py"].result(LIMIT)
+    assert len(admin.list_topics("py", timeout=LIMIT).topics["py"].partitions) == 3
+    name = ConfigResource(ResourceType.TOPIC, "py")
+    change = ConfigResource(
+        ResourceType.TOPIC,
+        "py",
+        incremental_configs=[
+            ConfigEntry("max.message.bytes", "500000", incremental_operation=AlterConfigOpType.SET)
+        ],
+    )
+    for future in admin.incremental_alter_configs([change]).values():
+        future.result(LIMIT)
+    for future in admin.describe_configs([name]).values():
+        config = future.result(LIMIT)
+        assert config["retention.ms"].value == "3600000", config["retention.ms"]
+        assert config["max.message.bytes"].value == "500000", config["max.message.bytes"]
+    assert len(admin.describe_cluster().result(LIMIT).nodes) == 1
+    ok("confluent-kafka admin: topics, partitions, configs, cluster")
+
+
+def check_records():
+    total = 5000
+    for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
+        topic = f"py-{codec}"
+        produce(
+            topic,
+            ((f"k{i % 20}", f"value {i}") for i in range(total)),
+            **{"enable.idempotence": True, "compression.type": codec, "linger.ms": 5},
+        )
+        got = consume(topic, f"py-readers-{codec}", total)
+        assert [m.value().decode() for m in got] == [f"value {i}" for i in range(total)]
+        assert [m.offset() for m in got] == list(range(total))
+    ok(f"confluent-kafka: {total} records, idempotent, in order, with every codec")
+
+    consumer = Consumer({"bootstrap.servers": KAFKA, "group.id": "py-readers-none"})
+    (at,) = consumer.committed([TopicPartition("py-none", 0)], timeout=LIMIT)
+    assert at.offset == total, at
+    low, high = consumer.get_watermark_offsets(TopicPartition("py-none", 0), timeout=LIMIT)
+    assert (low, high) == (0, total), (low, high)
+    (by_time,) = consumer.offsets_for_times([TopicPartition("py-none", 0, 1)], timeout=LIMIT)
+    assert by_time.offset == 0, by_time
+    consumer.close()
+    ok("confluent-kafka: committed offsets, watermarks, offsets by time")
+
+
+class Device:
+    """A paho client whose calls wait for their acknowledgement."""
+
+    def __init__(self, protocol):
+        self.messages = queue.Queue()
+        self.acks = queue.Queue()
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=protocol)
+        self.client.on_message = lambda _c, _u, m: self.messages.put(m)
+        self.client.on_connect = lambda _c, _u, _f, reason, _p: self.acks.put(reason)
+        self.client.on_subscribe = lambda _c, _u, _m, reasons, _p: self.acks.put(reasons[0])
+        self.client.connect(MQTT_HOST, int(MQTT_PORT))
+        self.client.loop_start()
+        assert not self.acks.get(timeout=LIMIT).is_failure
+
+    def subscribe(self, topic, qos):
+        self.client.subscribe(topic, qos)
+        granted = self.acks.get(timeout=LIMIT)
+        assert granted.value == qos, granted
+
+    def publish(self, topic, payload, qos, properties=None):
+        self.client.publish(topic, payload, qos, properties=properties).wait_for_publish(LIMIT)
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def check_devices():
+    for protocol in (mqtt.MQTTv311, mqtt.MQTTv5):
+        device = Device(protocol)
+        device.subscribe(f"paho{protocol}/#", 1)
+        for i in range(200):
+            device.publish(f"paho{protocol}/x", f"m{i}", 1)
+        got = [device.messages.get(timeout=LIMIT).payload.decode() for _ in range(200)]
+        assert got == [f"m{i}" for i in range(200)], got[:5]
+        device.close()
+    ok("paho-mqtt: QoS 1 in order, 3.1.1 and 5.0")
+
+
+def check_across():
+    device = Device(mqtt.MQTTv5)
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.ContentType = "application/json"
+    properties.UserProperty = ("site", "north")
+    device.publish("plant/3/flow", b'{"l":4}', 1, properties)
+    (record,) = consume("plant", "plant-readers", 1)
+    headers = dict(record.headers())
+    assert record.key() == b"plant/3/flow" and record.value() == b'{"l":4}', record.key()
+    assert headers["site"] == b"north", headers
+    device.subscribe("plant/+/valve", 1)
+    produce("plant", [("plant/3/valve", "shut")])
+    message = device.messages.get(timeout=LIMIT)
+    assert (message.topic, message.payload) == ("plant/3/valve", b"shut"), message.topic
+    device.close()
+    ok("across: paho-mqtt to confluent-kafka and back")
+
+
+check_admin()
+check_records()
+check_devices()
+check_across()

@@ -1,0 +1,329 @@
+package bench
+
+import (
+	"io"
+	"math/rand/v2"
+	"net"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/node"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestPercentiles(t *testing.T) {
+	order := rand.New(rand.NewPCG(1, 2)).Perm(1000)
+	var a, b samples
+	for i, v := range order { // 1 µs to 1 ms, each once, in two lots
+		to := &a
+		if i%3 == 0 {
+			to = &b
+		}
+		to.add(time.Duration(v+1) * time.Microsecond)
+	}
+	got := latency(a, b)
+	want := Latency{
+		Count: 1000, P50: 501 * time.Microsecond, P90: 901 * time.Microsecond, P99: 991 * time.Microsecond,
+		P999: time.Millisecond, Worst: time.Millisecond,
+	}
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := latency(); got != (Latency{}) {
+		t.Errorf("without samples: %+v", got)
+	}
+}
+
+// slowBroker acknowledges every PUBLISH of QoS 1 a delay after it came, and the one with number stall (from
+// 0) much later, which holds up all behind it.
+type slowBroker struct {
+	delay time.Duration
+	stall int
+	long  time.Duration
+}
+
+func (b slowBroker) listen(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		b.serve(c)
+		c.Close()
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-served
+	})
+	return l.Addr().String()
+}
+
+func (b slowBroker) serve(c net.Conn) {
+	broker := &conn{Conn: c, buf: make([]byte, 4096)}
+	for n := 0; ; {
+		f, err := broker.frame()
+		if err != nil {
+			return
+		}
+		switch f[0] >> 4 {
+		case 1:
+			broker.out = append(broker.out, 0x20, 2, 0, 0)
+		case 3:
+			due := broker.readAt.Add(b.delay)
+			if n == b.stall {
+				due = broker.readAt.Add(b.long)
+			}
+			sleepUntil(due)
+			n++
+			if _, err := broker.acknowledge(f); err != nil {
+				return
+			}
+		}
+		if broker.flush() != nil {
+			return
+		}
+	}
+}
+
+// single is one publisher with one message in flight.
+func single(address string, d time.Duration) MQTT {
+	return MQTT{Address: address, Publishers: 1, QoS: 1, InFlight: 1, PayloadSize: 16, Topic: "t", Duration: d}
+}
+
+// A broker that stalls once for 200 ms: with a rate the messages that were due meanwhile count the stall as
+// well, so that it is seen in the percentiles and not only in the worst case.
+func TestStallIsSeenInFull(t *testing.T) {
+	address := slowBroker{delay: time.Millisecond, stall: 20, long: 200 * time.Millisecond}.listen(t)
+	m := single(address, time.Second)
+	m.Rate = 100
+	res, err := m.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Latency.Count < 50 || res.Total < res.Messages {
+		t.Fatalf("%+v", res)
+	}
+	if res.Latency.Worst < 195*time.Millisecond {
+		t.Errorf("the stall of 200 ms is not there: %v", res.Latency)
+	}
+	if res.Latency.P90 < 50*time.Millisecond {
+		t.Errorf("a fifth of the messages were due in the stall, but p90 is %v", res.Latency.P90)
+	}
+	if res.Latency.P50 < time.Millisecond || res.Latency.P50 > 50*time.Millisecond {
+		t.Errorf("p50 is %v where the broker takes 1 ms", res.Latency.P50)
+	}
+}
+
+// Without a rate, a sample is the time of one PUBLISH alone.
+func TestAcknowledgementTime(t *testing.T) {
+	address := slowBroker{delay: 5 * time.Millisecond, stall: -1}.listen(t)
+	m := single(address, 200*time.Millisecond)
+	res, err := m.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := res.Messages; n < 5 || n > 40 || int64(res.Latency.Count) != n {
+		t.Errorf("%d messages and %d samples of 5 ms each in 200 ms", n, res.Latency.Count)
+	}
+	if res.Latency.P50 < 5*time.Millisecond {
+		t.Errorf("p50 is %v where the broker takes 5 ms", res.Latency.P50)
+	}
+}
+
+func TestAcknowledgementsThatNobodyAskedFor(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		c.Write([]byte{0x20, 2, 0, 0, 0x40, 2, 0, 9}) // CONNACK, and a PUBACK out of nowhere
+		io.Copy(io.Discard, c)
+	}()
+	m := single(l.Addr().String(), time.Second)
+	if _, err := m.Run(t.Context()); !fault.Is(err, fault.Invalid) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func startNode(t *testing.T) node.Addresses {
+	t.Helper()
+	c := node.Default()
+	c.Data = t.TempDir()
+	c.Listen.MQTT, c.Listen.Kafka, c.Listen.WS, c.Listen.HTTP = "127.0.0.1:0", "127.0.0.1:0", "", ""
+	n, err := node.Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n.Addresses()
+}
+
+const short200 = 200 * time.Millisecond
+
+func TestMQTTLoads(t *testing.T) {
+	address := startNode(t).MQTT
+	base := MQTT{
+		Address: address, Publishers: 4, InFlight: 8, PayloadSize: 64, Duration: short200, Warmup: 20 * time.Millisecond,
+	}
+	for name, change := range map[string]func(*MQTT){
+		"qos1":         func(m *MQTT) { m.QoS = 1 },
+		"qos0":         func(*MQTT) {},
+		"qos1-rate":    func(m *MQTT) { m.QoS, m.Rate = 1, 1000 },
+		"qos0-rate":    func(m *MQTT) { m.Rate = 1000 },
+		"qos1-fan-in":  func(m *MQTT) { m.QoS, m.Subscribers = 1, 1 },
+		"qos1-fan-out": func(m *MQTT) { m.QoS, m.Subscribers, m.Rate = 1, 5, 500 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := base
+			m.Topic = name
+			change(&m)
+			res, err := m.Run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.Messages == 0 || res.Total == 0 || res.Bytes != 64*res.Messages {
+				t.Errorf("%+v", res)
+			}
+			if m.QoS == 1 && res.Latency.Count == 0 {
+				t.Error("no samples")
+			}
+			if m.Subscribers > 0 && res.Delivered < res.Messages/2 {
+				t.Errorf("%d messages, %d delivered", res.Messages, res.Delivered)
+			}
+			if m.Rate > 0 && float64(res.Messages) > 1.5*m.Rate*m.Duration.Seconds() {
+				t.Errorf("%d messages at %v/s", res.Messages, m.Rate)
+			}
+		})
+	}
+}
+
+func TestKafkaLoads(t *testing.T) {
+	address := startNode(t).Kafka
+	base := Kafka{
+		Brokers: []string{address}, Partitions: 4, RecordSize: 100, BatchSize: 4 << 10, Acks: -1, Connections: 2,
+		InFlight: 5, Rate: 500, Duration: short200, Warmup: 500 * time.Millisecond, CheckCRC: true,
+	}
+	for _, encoded := range []bool{false, true} {
+		for _, mode := range []Mode{Produce, Consume, Both, Lag} { // in this order: Consume reads what was produced
+			name := string(mode) + "-kgo"
+			if encoded {
+				name = string(mode) + "-encoded"
+			}
+			t.Run(name, func(t *testing.T) {
+				k := base
+				k.Mode, k.Encoded, k.Topic = mode, encoded, "bench-"+string(mode)
+				if mode == Consume {
+					k.Topic = "bench-" + string(Produce)
+				}
+				both := mode == Both || mode == Lag
+				res, err := k.Run(t.Context())
+				for err == nil && both && res.Delivered == 0 && k.Duration < 10*time.Second {
+					k.Duration *= 4 // on a slow machine the consumer was not there yet
+					res, err = k.Run(t.Context())
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if res.Messages == 0 || res.Total == 0 || both && res.Delivered == 0 {
+					t.Errorf("%+v", res)
+				}
+				if mode == Lag && (res.Latency.Count == 0 || res.Latency.P50 <= 0 || res.Latency.P50 > 10*time.Second) {
+					t.Errorf("latency %+v", res.Latency)
+				}
+			})
+		}
+	}
+}
+
+// What is produced on plain sockets is what a reader finds: as many records, from offset 0 on.
+func TestEncodedBatchesAreStored(t *testing.T) {
+	k := Kafka{
+		Brokers: []string{startNode(t).Kafka}, Mode: Produce, Topic: "stored", Partitions: 3, RecordSize: 50,
+		BatchSize: 2 << 10, Acks: 1, Connections: 1, InFlight: 3, Encoded: true, Duration: 100 * time.Millisecond,
+	}
+	res, err := k.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := k.prepare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stored int64
+	for _, end := range e.ends {
+		stored += end
+	}
+	if stored != res.Total || len(e.ends) != 3 {
+		t.Errorf("%d records acknowledged, %d stored in %d partitions", res.Total, stored, len(e.ends))
+	}
+}
+
+func TestSeam(t *testing.T) {
+	a := startNode(t)
+	for _, raw := range []bool{false, true} {
+		s := Seam{
+			MQTT: MQTT{
+				Address: a.MQTT, Publishers: 2, QoS: 1, InFlight: 8, PayloadSize: 64, Topic: "seam", Rate: 500,
+				Duration: short200, Warmup: 100 * time.Millisecond,
+			},
+			Brokers: []string{a.Kafka}, Partitions: 2, Raw: raw,
+		}
+		res, err := s.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Messages == 0 || res.Delivered == 0 || int64(res.Latency.Count) != res.Delivered {
+			t.Errorf("raw %v: %+v", raw, res)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	m := MQTT{Publishers: 1, InFlight: 1, PayloadSize: 16, Duration: 1, Topic: "t"}
+	bad := m
+	bad.PayloadSize = 8
+	k := Kafka{Brokers: []string{"127.0.0.1:1"}, Mode: "read", Topic: "t", Partitions: 1, RecordSize: 16, BatchSize: 100,
+		Acks: -1, Connections: 1, InFlight: 1, Duration: 1}
+	for name, run := range map[string]func() error{
+		"small payload": func() error { _, err := bad.Run(t.Context()); return err },
+		"unknown mode":  func() error { _, err := k.Run(t.Context()); return err },
+		"levels":        func() error { s := Seam{MQTT: m}; s.Topic = "a/b"; _, err := s.Run(t.Context()); return err },
+	} {
+		if err := run(); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The bytes of the generator are what our own decoder takes.
+func TestPublishBytes(t *testing.T) {
+	c := &conn{}
+	c.prepare("t/1", 1, 200)
+	c.publish(7, time.Unix(0, 42))
+	n, err := packet.Frame(c.out, 1000)
+	if err != nil || n != len(c.out) {
+		t.Fatalf("frame of %d bytes where %d were made: %v", n, len(c.out), err)
+	}
+}

@@ -1,0 +1,170 @@
+package bench
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+)
+
+// conn is one plain MQTT 3.1.1 connection.
+type conn struct {
+	net.Conn
+	in     []byte // read and not yet taken
+	buf    []byte
+	readAt time.Time // when in was read
+	out    []byte
+	prefix []byte // a PUBLISH up to its packet id
+	body   []byte // the payload
+}
+
+// dial connects a client with a clean session and no keep alive.
+func dial(ctx context.Context, address, id string) (*conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fault.Wrap(fault.IO, "bench.Dial", err)
+	}
+	b := &conn{Conn: c, buf: make([]byte, 16<<10)}
+	hello := []byte{0x10, byte(12 + len(id)), 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, byte(len(id))}
+	b.out = append(append(b.out, hello...), id...)
+	if err := b.flush(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	ack, err := b.frame()
+	if err == nil && (ack[0] != 0x20 || len(ack) != 4 || ack[3] != 0) {
+		err = fault.New(fault.Denied, "bench.Dial", "the broker refused the connection: % x", ack)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return b, nil
+}
+
+// maxPacket bounds what the generators take, in bytes.
+const maxPacket = 32 << 20
+
+// frame reads one packet. It is valid until the next call.
+func (c *conn) frame() ([]byte, error) {
+	for {
+		n, err := packet.Frame(c.in, maxPacket)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 && n <= len(c.in) {
+			f := c.in[:n]
+			c.in = c.in[n:]
+			return f, nil
+		}
+		if len(c.in) == len(c.buf) { // one packet fills it
+			c.buf = make([]byte, 2*len(c.buf))
+		}
+		kept := copy(c.buf, c.in)
+		n, err = c.Read(c.buf[kept:])
+		if err != nil {
+			return nil, fault.Wrap(fault.IO, "bench.Read", err)
+		}
+		c.in, c.readAt = c.buf[:kept+n], time.Now()
+	}
+}
+
+// expect reads one packet of a kind, given by its first byte.
+func (c *conn) expect(first byte, size int) ([]byte, error) {
+	f, err := c.frame()
+	if err != nil {
+		return nil, err
+	}
+	if f[0] != first || len(f) < size {
+		return nil, fault.New(fault.Invalid, "bench.Read", "% x where a packet %02x is due", f[:min(len(f), 16)], first)
+	}
+	return f, nil
+}
+
+// buffered tells whether a whole packet has been read already.
+func (c *conn) buffered() bool {
+	n, err := packet.Frame(c.in, maxPacket)
+	return err == nil && n > 0 && n <= len(c.in)
+}
+
+// prepare makes the parts of a PUBLISH.
+func (c *conn) prepare(topic string, qos byte, size int) {
+	length := 2 + len(topic) + size
+	if qos > 0 {
+		length += 2
+	}
+	c.prefix = append(c.prefix[:0], 0x30|qos<<1)
+	c.prefix = binary.AppendUvarint(c.prefix, uint64(length)) // MQTT's variable byte integer is LEB128
+	c.prefix = append(c.prefix, byte(len(topic)>>8), byte(len(topic)))
+	c.prefix = append(c.prefix, topic...)
+	c.body = make([]byte, size)
+}
+
+// publish puts a message in the buffer; its payload begins with the time it was due. An id of 0 is QoS 0.
+func (c *conn) publish(id uint16, due time.Time) {
+	c.out = append(c.out, c.prefix...)
+	if id > 0 {
+		c.out = append(c.out, byte(id>>8), byte(id))
+	}
+	stamp(c.body, due)
+	c.out = append(c.out, c.body...)
+}
+
+func (c *conn) flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	_, err := c.Write(c.out)
+	c.out = c.out[:0]
+	if err != nil {
+		return fault.Wrap(fault.IO, "bench.Write", err)
+	}
+	return nil
+}
+
+// subscribe asks for a filter and waits for the SUBACK.
+func (c *conn) subscribe(filter string, qos byte) error {
+	c.out = append(c.out, 0x82, byte(5+len(filter)), 0, 1, 0, byte(len(filter)))
+	c.out = append(append(c.out, filter...), qos)
+	if err := c.flush(); err != nil {
+		return err
+	}
+	ack, err := c.expect(0x90, 5)
+	if err == nil && ack[4] > 2 {
+		err = fault.New(fault.Denied, "bench.Subscribe", "the broker refused the subscription: % x", ack)
+	}
+	return err
+}
+
+// stamp writes a time into the first 8 bytes of a payload.
+func stamp(payload []byte, t time.Time) { binary.BigEndian.PutUint64(payload, uint64(t.UnixNano())) }
+
+// age is how long before now the time in a payload was.
+func age(payload []byte, now time.Time) time.Duration {
+	return time.Duration(now.UnixNano() - int64(binary.BigEndian.Uint64(payload)))
+}
+
+// acknowledge gives the payload of a PUBLISH, nil for any other packet, and sends its PUBACK, together with
+// those of all that came with it.
+func (c *conn) acknowledge(f []byte) (payload []byte, err error) {
+	if f[0]>>4 != 3 {
+		return nil, nil
+	}
+	_, n := binary.Uvarint(f[1:])
+	at := 1 + n
+	at += 2 + int(binary.BigEndian.Uint16(f[at:]))
+	if f[0]&0x06 != 0 {
+		c.out = append(c.out, 0x40, 2, f[at], f[at+1])
+		at += 2
+	}
+	if len(f) < at+8 {
+		return nil, fault.New(fault.Invalid, "bench.Read", "a message of %d bytes that this load did not send", len(f)-at)
+	}
+	if !c.buffered() {
+		err = c.flush()
+	}
+	return f[at:], err
+}

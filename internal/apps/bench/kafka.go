@@ -1,0 +1,243 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// Mode is what a load on a Kafka broker does.
+type Mode string
+
+// The modes.
+const (
+	Produce Mode = "produce" // measure acknowledgements
+	Consume Mode = "consume" // read the topic from its start to its end, over and over
+	Both    Mode = "both"    // produce, and read at the tail what arrives
+	Lag     Mode = "latency" // produce at a rate, and measure until it is consumed
+)
+
+// Kafka is a load on a Kafka broker: through the franz-go client, or encoded beforehand on plain sockets.
+type Kafka struct {
+	Brokers     []string
+	Mode        Mode
+	Topic       string        // made if it does not exist
+	Partitions  int           // of the topic, if it is made
+	RecordSize  int           // bytes of value, at least 16
+	BatchSize   int           // most bytes of a batch
+	Linger      time.Duration // of the client: how long it waits for a batch to fill
+	Acks        int           // -1 for all, 1 for the leader
+	Connections int           // clients, or sockets
+	InFlight    int           // Produce requests a socket sends ahead of their responses
+	Rate        float64       // records a second, for Lag
+	Duration    time.Duration // how long is measured
+	Warmup      time.Duration // how long is not measured before
+
+	// Encoded makes all batches before the time begins, sends them on plain sockets and reads Fetch responses
+	// without a client. The first broker has to lead every partition. Without it, clients of franz-go do both.
+	Encoded bool
+	// CheckCRC computes the checksum of every batch that is read on a plain socket.
+	CheckCRC bool
+}
+
+// Run drives the load and measures it. Errors: IO, Invalid, Corrupt, NotFound and what the broker says.
+func (k Kafka) Run(ctx context.Context) (*Result, error) {
+	if err := k.validate(); err != nil {
+		return nil, err
+	}
+	ends, err := k.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t := &tally{begin: time.Now().Add(k.Warmup)}
+	t.end = t.begin.Add(k.Duration)
+	load := &kafkaLoad{Kafka: k, tally: t, starts: ends.starts, ends: ends.ends}
+	if err := errors.Join(load.drive(ctx), ctx.Err()); err != nil {
+		return nil, err
+	}
+	return t.result(k.work(), k.RecordSize), nil
+}
+
+func (k Kafka) validate() error {
+	switch {
+	case len(k.Brokers) == 0 || k.Topic == "" || k.Partitions < 1 || k.Connections < 1:
+		return fault.New(fault.Invalid, "bench.Kafka", "a broker, a topic, a partition and a connection are needed")
+	case k.RecordSize < 16 || k.BatchSize < 2*k.RecordSize:
+		return fault.New(fault.Invalid, "bench.Kafka", "records need 16 bytes, and two of them have to fit into a batch")
+	case k.Acks != -1 && k.Acks != 1:
+		return fault.New(fault.Invalid, "bench.Kafka", "acks %d: -1 (all) and 1 are measured", k.Acks)
+	case k.InFlight < 1 || k.Duration <= 0:
+		return fault.New(fault.Invalid, "bench.Kafka", "one request in flight and a duration are needed")
+	case k.Mode != Produce && k.Mode != Consume && k.Mode != Both && k.Mode != Lag:
+		return fault.New(fault.Invalid, "bench.Kafka", "mode %q: produce, consume, both and latency are known", k.Mode)
+	case k.Mode == Lag && k.Rate <= 0:
+		return fault.New(fault.Invalid, "bench.Kafka", "latency is measured at a rate")
+	}
+	return nil
+}
+
+// work names the load.
+func (k Kafka) work() string {
+	by := "kgo"
+	if k.Encoded {
+		by = "encoded"
+	}
+	work := fmt.Sprintf("kafka %s %s %d p, %d B", k.Mode, by, k.Partitions, k.RecordSize)
+	if k.Mode == Lag {
+		work += fmt.Sprintf(" at %.0f/s", k.Rate)
+	}
+	return work
+}
+
+// extent is where the partitions of a topic begin and end.
+type extent struct{ starts, ends []int64 }
+
+// prepare makes the topic if need be, and looks at what is in it.
+func (k Kafka) prepare(ctx context.Context) (*extent, error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(k.Brokers...), kgo.ClientID("firth-bench"))
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, "bench.Kafka", err)
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	_, err = adm.CreateTopic(ctx, int32(k.Partitions), 1, nil, k.Topic)
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return nil, fault.Wrap(fault.IO, "bench.CreateTopic", err)
+	}
+	for { // a topic may take a moment until its partitions have a leader
+		e, err := measure(ctx, adm, k.Topic)
+		if err == nil || ctx.Err() != nil || !kerr.IsRetriable(err) {
+			return e, err
+		}
+		sleepUntil(time.Now().Add(20 * time.Millisecond))
+	}
+}
+
+func measure(ctx context.Context, adm *kadm.Client, topic string) (*extent, error) {
+	e := &extent{}
+	for _, list := range []struct {
+		ask func(context.Context, ...string) (kadm.ListedOffsets, error)
+		to  *[]int64
+	}{{adm.ListStartOffsets, &e.starts}, {adm.ListEndOffsets, &e.ends}} {
+		listed, err := list.ask(ctx, topic)
+		if err == nil {
+			err = listed.Error()
+		}
+		if err != nil {
+			return nil, fault.Wrap(fault.IO, "bench.ListOffsets", err)
+		}
+		for p := range int32(len(listed[topic])) {
+			o, ok := listed.Lookup(topic, p)
+			if !ok {
+				return nil, fault.New(fault.Internal, "bench.ListOffsets", "no partition %d", p)
+			}
+			*list.to = append(*list.to, o.Offset)
+		}
+	}
+	if len(e.ends) == 0 || len(e.starts) != len(e.ends) {
+		return nil, fault.Wrap(fault.NotFound, "bench.ListOffsets", kerr.UnknownTopicOrPartition)
+	}
+	return e, nil
+}
+
+// kafkaLoad is the state of one run.
+type kafkaLoad struct {
+	Kafka
+	*tally
+	starts, ends []int64 // by partition, when the run began
+}
+
+// drive runs producers and consumers until the time is over.
+func (l *kafkaLoad) drive(ctx context.Context) error {
+	all := newCrew(ctx)
+	readers, enough := context.WithCancel(all.ctx)
+	defer enough()
+	if l.Mode != Produce {
+		all.run(func(context.Context) error { return l.consume(readers) })
+	}
+	producers := newCrew(all.ctx)
+	switch {
+	case l.Mode == Lag:
+		producers.run(l.producePaced)
+	case l.Mode == Consume:
+	case l.Encoded:
+		l.startEncoded(producers)
+	default:
+		for range l.Connections {
+			producers.run(l.produceClient)
+		}
+	}
+	if err := producers.wait(); err != nil {
+		all.cancel(err)
+	}
+	wait := l.end
+	if l.Mode != Consume {
+		wait = wait.Add(settle)
+	}
+	timer := time.AfterFunc(time.Until(wait), enough)
+	defer timer.Stop()
+	if l.Mode == Produce {
+		enough()
+	}
+	return all.wait()
+}
+
+// consume reads with every connection: a share of the partitions each.
+func (l *kafkaLoad) consume(ctx context.Context) error {
+	crew := newCrew(ctx)
+	workers := min(l.Connections, len(l.ends))
+	for i := range workers {
+		var mine []int32
+		for p := i; p < len(l.ends); p += workers {
+			mine = append(mine, int32(p))
+		}
+		s := &sink{tally: l.tally, timed: l.Mode == Lag, counted: l.Mode == Consume}
+		crew.run(func(ctx context.Context) error {
+			defer s.settle()
+			if l.Encoded {
+				return l.fetchRaw(ctx, mine, s)
+			}
+			return l.fetchClient(ctx, mine, s)
+		})
+	}
+	return crew.wait()
+}
+
+// sink takes what one consumer reads.
+type sink struct {
+	*tally
+	timed   bool // the records carry the time they were due
+	counted bool // reading is the work, so a record read is a message
+	taken   samples
+}
+
+// took counts n records that were read then.
+func (s *sink) took(n int64, now time.Time) {
+	if s.counted {
+		s.total.Add(n)
+	}
+	if !s.within(now) {
+		return
+	}
+	if s.counted {
+		s.messages.Add(n)
+		return
+	}
+	s.delivered.Add(n)
+}
+
+// value takes the time out of a record.
+func (s *sink) value(v []byte, now time.Time) {
+	if s.timed && len(v) >= 8 && s.within(now) {
+		s.taken.add(age(v, now))
+	}
+}
+
+func (s *sink) settle() { s.arrived(s.taken) }

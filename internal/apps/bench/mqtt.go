@@ -1,0 +1,188 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// MQTT is a load on an MQTT broker (3.1.1).
+type MQTT struct {
+	Address     string
+	Publishers  int
+	Subscribers int           // of everything under Topic; each gets every message
+	QoS         byte          // of publishers and subscribers: 0 or 1
+	InFlight    int           // QoS 1 messages a publisher sends ahead of their acknowledgements
+	PayloadSize int           // bytes, at least 16
+	Topic       string        // messages go to Topic/<publisher>
+	Rate        float64       // messages a second of all publishers together; 0: as fast as it goes
+	Duration    time.Duration // how long is measured
+	Warmup      time.Duration // how long is not measured before
+}
+
+// settle is how long subscribers and consumers wait for what is still under way at the end.
+const settle = time.Second
+
+// patience is how long an acknowledgement may take once the time is over.
+const patience = 10 * time.Second
+
+// Run drives the load and measures it: with QoS 1 from PUBLISH to PUBACK, with subscribers from PUBLISH
+// to delivery. Errors: IO, Denied, Invalid.
+func (m MQTT) Run(ctx context.Context) (*Result, error) {
+	if err := m.validate(); err != nil {
+		return nil, err
+	}
+	r, err := m.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	if err := errors.Join(r.drive(ctx, nil), ctx.Err()); err != nil {
+		return nil, err
+	}
+	return r.result(m.work("mqtt"), m.PayloadSize), nil
+}
+
+func (m MQTT) validate() error {
+	if m.Publishers < 1 || m.QoS > 1 || m.PayloadSize < 16 || m.InFlight < 1 || m.InFlight > 60_000 || m.Duration <= 0 {
+		return fault.New(fault.Invalid, "bench.MQTT",
+			"at least 1 publisher, QoS 0 or 1, 16 bytes, 1 to 60000 in flight and a duration are needed")
+	}
+	if len(m.Topic) == 0 || len(m.Topic) > 100 {
+		return fault.New(fault.Invalid, "bench.MQTT", "a topic of 1 to 100 bytes is needed")
+	}
+	return nil
+}
+
+// work names the load.
+func (m MQTT) work(kind string) string {
+	work := fmt.Sprintf("%s qos%d %d × %d, %d B", kind, m.QoS, m.Publishers, m.InFlight, m.PayloadSize)
+	if m.Subscribers > 0 {
+		work += fmt.Sprintf(" → %d", m.Subscribers)
+	}
+	if m.Rate > 0 {
+		work += fmt.Sprintf(" at %.0f/s", m.Rate)
+	}
+	return work
+}
+
+// run is the state of one run.
+type run struct {
+	MQTT
+	tally
+	pubs []*conn
+	subs []*conn
+}
+
+// open connects everybody and subscribes.
+func (m MQTT) open(ctx context.Context) (_ *run, err error) {
+	r := &run{MQTT: m}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	for i := range m.Publishers {
+		c, err := dial(ctx, m.Address, fmt.Sprintf("bench-p-%d", i))
+		if err != nil {
+			return nil, err
+		}
+		c.prepare(fmt.Sprintf("%s/%d", m.Topic, i), m.QoS, m.PayloadSize)
+		r.pubs = append(r.pubs, c)
+	}
+	for i := range m.Subscribers {
+		c, err := dial(ctx, m.Address, fmt.Sprintf("bench-s-%d", i))
+		if err != nil {
+			return nil, err
+		}
+		r.subs = append(r.subs, c)
+		if err := c.subscribe(m.Topic+"/#", m.QoS); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (r *run) close() {
+	for _, c := range r.pubs {
+		_ = c.Close()
+	}
+	for _, c := range r.subs {
+		_ = c.Close()
+	}
+}
+
+// drive runs publishers and subscribers until the time is over, and consumers, if there are any, beside
+// them: these are cancelled when the last message had time to come.
+func (r *run) drive(ctx context.Context, consume func(ctx context.Context) error) error {
+	all := newCrew(ctx)
+	r.begin = time.Now().Add(r.Warmup)
+	r.end = r.begin.Add(r.Duration)
+	stop := context.AfterFunc(all.ctx, r.close) // ends the reads and writes
+	defer stop()
+	for _, c := range r.subs {
+		all.run(func(context.Context) error { return r.receive(c) })
+	}
+	readers, enough := context.WithCancel(all.ctx)
+	defer enough()
+	if consume != nil {
+		all.run(func(context.Context) error { return consume(readers) })
+	}
+	publishers := newCrew(all.ctx)
+	r.startPublishers(publishers)
+	err := publishers.wait()
+	for _, c := range r.subs {
+		_ = c.SetReadDeadline(r.end.Add(settle))
+	}
+	timer := time.AfterFunc(time.Until(r.end.Add(settle)), enough)
+	defer timer.Stop()
+	if err != nil {
+		all.cancel(err)
+	}
+	return all.wait()
+}
+
+func (r *run) startPublishers(crew *crew) {
+	if r.Rate > 0 {
+		crew.run(r.publishPaced)
+		return
+	}
+	for _, c := range r.pubs {
+		crew.run(func(context.Context) error {
+			if r.QoS == 0 {
+				return r.publishBlind(c)
+			}
+			return r.publishAcked(c)
+		})
+	}
+}
+
+// receive counts what a subscriber gets and acknowledges it.
+func (r *run) receive(c *conn) error {
+	var taken samples
+	var done int64
+	defer func() {
+		r.delivered.Add(done)
+		r.arrived(taken)
+	}()
+	for {
+		f, err := c.frame()
+		if err != nil {
+			if time.Now().Before(r.end) {
+				return err
+			}
+			return nil // the deadline: what came has been counted
+		}
+		payload, err := c.acknowledge(f)
+		if err != nil {
+			return err
+		}
+		if payload != nil && r.within(c.readAt) {
+			done++
+			taken.add(age(payload, c.readAt))
+		}
+	}
+}

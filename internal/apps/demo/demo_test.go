@@ -1,0 +1,101 @@
+package demo
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/firthmq/firth/internal/node"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// text is a writer that may be read while it is written.
+type text struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (t *text) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.Write(p)
+}
+
+func (t *text) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.String()
+}
+
+func startNode(t *testing.T) *node.Node {
+	t.Helper()
+	c := node.Default()
+	c.Data = t.TempDir()
+	c.Listen.MQTT, c.Listen.Kafka, c.Listen.WS, c.Listen.HTTP = "127.0.0.1:0", "127.0.0.1:0", "", ""
+	n, err := node.Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// The demo for two seconds against a real node: everything published is acknowledged and read, commands
+// come back, and latencies are shown.
+func TestRun(t *testing.T) {
+	for _, live := range []bool{false, true} {
+		t.Run(fmt.Sprintf("live %v", live), func(t *testing.T) {
+			a := startNode(t).Addresses()
+			var out text
+			err := Run(t.Context(), Options{MQTT: a.MQTT, Kafka: a.Kafka, Devices: 20, Interval: 50 * time.Millisecond,
+				Duration: 2 * time.Second, Out: &out, Live: live})
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out.String())
+			}
+			checkFlow(t, out.String())
+			shown := `to Kafka p50 [0-9.]+ ms p99 [0-9.]+ ms`
+			if !regexp.MustCompile(shown).MatchString(out.String()) {
+				t.Errorf("no latency in\n%s", out.String())
+			}
+			if strings.Contains(out.String(), "last error") {
+				t.Errorf("an error in\n%s", out.String())
+			}
+		})
+	}
+}
+
+// checkFlow reads the summary: nothing was lost on the way, and something came back.
+func checkFlow(t *testing.T, out string) {
+	t.Helper()
+	var sent, acked, read, commands int
+	summed := regexp.MustCompile(`(?s)([0-9,]+) messages were published over MQTT, ([0-9,]+) acknowledged.*?` +
+		`([0-9,]+) were read by the Kafka consumer group "demo": p50 [0-9.]+ ms.*?([0-9,]+) commands`).FindStringSubmatch(out)
+	if summed == nil {
+		t.Fatalf("no summary in\n%s", out)
+	}
+	for i, to := range []*int{&sent, &acked, &read, &commands} {
+		if _, err := fmt.Sscan(strings.ReplaceAll(summed[i+1], ",", ""), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if sent < 100 || acked != sent || read != sent || commands < 1 {
+		t.Errorf("sent %d, acknowledged %d, read %d, commands %d", sent, acked, read, commands)
+	}
+}
+
+func TestRunWithoutADoor(t *testing.T) {
+	if err := Run(t.Context(), Options{MQTT: "127.0.0.1:1", Kafka: startNode(t).Addresses().Kafka,
+		Out: &text{}}); err == nil {
+		t.Error("nobody listens for MQTT there")
+	}
+}

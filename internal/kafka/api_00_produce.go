@@ -1,0 +1,433 @@
+package kafka
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// Produce (0): v0-13.
+//
+// Behaviour
+//   - The batches of a request are appended in its order, each as it came: the log writes only base
+//     offset and leader epoch into them and, with message.timestamp.type=LogAppendTime, the time.
+//   - acks 1 and -1 are answered when the batches are as durable as their topics ask. acks 0 gets no
+//     response; if something fails, the connection is closed, as Kafka does, so that the client notices.
+//     Any other value is INVALID_REQUIRED_ACKS.
+//   - Several requests of a connection are under way at once and share commits; answers keep the order.
+//   - One batch for each partition: a second one is INVALID_RECORD. Nothing of a partition in error is
+//     stored. Topics whose name begins with "__" belong to the log: INVALID_TOPIC_EXCEPTION.
+//   - An idempotent batch that was stored already is answered with its first offset.
+//   - The timeout of the request is not used: the log answers when the disk does.
+//
+// Versions: 0-2 carry message sets from before record batches and are answered UNSUPPORTED_VERSION for
+// each partition; they are advertised because older librdkafka asks for it (KAFKA-18659, KIP-896).
+// 3 transactional id, 5 log start offset, 7 zstd, 8 errors with a message (KIP-467), 9 flexible, 10
+// leader hints (KIP-951, never needed on one node), 13 topics by id (KIP-516). Transactions are not
+// served: a transactional id is TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+
+// call is one Produce request under way.
+type call struct {
+	c             *conn
+	next          *call
+	frame         []byte // keeps names and indexes until the answer is written
+	req           wire.ProduceRequest
+	correlationID int32
+	results       []wire.ProduceResult
+	left          atomic.Int32 // receipts to come, and one while batches are being appended
+	done          bool         // all results are in; under conn.mu
+	stamped       bool         // a topic has the log's clock stamp its records
+	start         time.Time
+}
+
+var _ stream.Receipt = (*call)(nil)
+
+// Appended implements stream.Receipt: ticket is the place of the partition in the request.
+func (p *call) Appended(ticket uint64, base record.Offset, err error) {
+	res := &p.results[ticket]
+	if err != nil {
+		refuse(res, err)
+	} else {
+		res.BaseOffset = int64(base)
+	}
+	p.settle()
+}
+
+// settle notes that one thing the call waits for is there.
+func (p *call) settle() {
+	if p.left.Add(-1) == 0 {
+		p.c.settled(p)
+	}
+}
+
+// refuse makes res the answer for an error.
+func refuse(res *wire.ProduceResult, err error) {
+	res.Code = produceCode(err)
+	res.BaseOffset, res.LogAppendTime = -1, -1
+	res.Message = err.Error()
+	if hint := fault.HintOf(err); hint != "" {
+		res.Message += ": " + hint
+	}
+}
+
+// produceCode is code, but for what it means to a producer.
+func produceCode(err error) wire.Code {
+	switch fault.KindOf(err) {
+	case fault.Invalid:
+		return wire.InvalidRecord
+	case fault.Unsupported:
+		return wire.UnsupportedForMessageFormat
+	default:
+		return code(err)
+	}
+}
+
+// produce appends what a Produce request holds and has its answer under way.
+func (c *conn) produce(ctx context.Context, api *served, frame []byte, start time.Time) error {
+	head, body, err := wire.ParseHeader(api.API, frame)
+	if err != nil {
+		return err
+	}
+	c.setClientID(head.ClientID)
+	p := c.newCall()
+	p.frame, p.correlationID, p.start = frame, head.CorrelationID, start
+	if err := p.req.Parse(head.Version, body); err != nil {
+		return err
+	}
+	p.prepare()
+	if p.req.Acks == 0 {
+		return c.produceUnanswered(p)
+	}
+	p.left.Store(1)
+	c.enqueue(p)
+	c.door.appendAll(p, p)
+	p.settle()
+	return ctx.Err()
+}
+
+// prepare makes room for the results.
+func (p *call) prepare() {
+	n := p.req.Partitions
+	if cap(p.results) < n {
+		p.results = make([]wire.ProduceResult, n)
+	}
+	p.results = p.results[:n]
+	for i := range p.results {
+		p.results[i] = wire.ProduceResult{BaseOffset: -1, LogAppendTime: -1, LogStart: -1}
+	}
+}
+
+// produceUnanswered serves acks=0.
+func (c *conn) produceUnanswered(p *call) error {
+	defer c.recycle(p)
+	c.door.appendAll(p, nil)
+	for i := range p.results {
+		if res := &p.results[i]; res.Code != wire.None {
+			return fault.New(fault.Closed, "kafka.Produce", "an unacknowledged produce failed: %s", res.Message)
+		}
+	}
+	return nil
+}
+
+// appendAll appends the batches of a request in order. With a receipt, each adds to what p waits for.
+func (d *Door) appendAll(p *call, to stream.Receipt) {
+	topics := d.log.Topics()
+	if err := d.checkRequest(p); err != nil {
+		for i := range p.results {
+			refuse(&p.results[i], err)
+			p.results[i].Code = requestCode(p)
+		}
+		return
+	}
+	var t *stream.Topic
+	var topicCode wire.Code
+	w := p.req.Walk()
+	for i := 0; w.Next(); i++ {
+		if w.NewTopic {
+			t, topicCode = d.produceTopic(p.c, topics, &w.ProducePartition, p.req.Version)
+		}
+		res := &p.results[i]
+		if topicCode != wire.None {
+			res.Code = topicCode
+			continue
+		}
+		d.appendOne(p, t, &w.ProducePartition, uint64(i), to)
+	}
+}
+
+// checkRequest refuses what is wrong with a request as a whole.
+func (d *Door) checkRequest(p *call) error {
+	const op = "kafka.Produce"
+	switch {
+	case p.req.Old():
+		return fault.New(fault.Unsupported, op, "message sets from before record batches are not served")
+	case p.req.Acks < -1 || p.req.Acks > 1:
+		return fault.New(fault.Invalid, op, "acks is %d; -1, 0 and 1 are allowed", p.req.Acks)
+	case p.req.TransactionalID != nil:
+		return fault.New(fault.Denied, op, "transactions are not served")
+	}
+	return nil
+}
+
+// requestCode is the error code for what checkRequest refuses.
+func requestCode(p *call) wire.Code {
+	switch {
+	case p.req.Old():
+		return wire.UnsupportedVersion
+	case p.req.TransactionalID != nil:
+		return wire.TransactionalIDAuthorizationFailed
+	}
+	return wire.InvalidRequiredAcks
+}
+
+// produceTopic finds the topic that a client wants to write, if it may.
+func (d *Door) produceTopic(
+	c *conn, topics *stream.Topics, w *wire.ProducePartition, version int16,
+) (*stream.Topic, wire.Code) {
+	var t *stream.Topic
+	if version >= 13 {
+		if t = topics.ByID(record.UUID(w.TopicID)); t == nil {
+			return nil, wire.UnknownTopicID
+		}
+	} else if t = topics.ByName(string(w.Topic)); t == nil {
+		return nil, d.missing(c, OpWrite, string(w.Topic))
+	}
+	switch {
+	case !d.may(c, OpWrite, OnTopic, t.Name):
+		return nil, wire.TopicAuthorizationFailed
+	case t.Internal():
+		return nil, wire.InvalidTopic
+	}
+	return t, wire.None
+}
+
+// appendOne judges one batch and gives it to the log.
+func (d *Door) appendOne(p *call, t *stream.Topic, w *wire.ProducePartition, ticket uint64, to stream.Receipt) {
+	res := &p.results[ticket]
+	if w.Index < 0 || int(w.Index) >= len(t.Partitions) {
+		res.Code = wire.UnknownTopicOrPartition
+		return
+	}
+	id := t.Partitions[w.Index]
+	batch, err := d.judge(t, w.Records, p.req.Version)
+	if err != nil {
+		refuse(res, err)
+		return
+	}
+	p.stamped = p.stamped || t.Settings.LogAppendTime
+	if bounds, err := d.log.Bounds(id); err == nil {
+		res.LogStart = int64(bounds.Start)
+	}
+	d.metrics.batches.Inc()
+	if to != nil {
+		p.left.Add(1)
+	}
+	if err := d.log.AppendBatch(id, batch, to, ticket); err != nil {
+		refuse(res, err)
+		if to != nil {
+			p.left.Add(-1)
+		}
+	}
+}
+
+// judge takes the one batch out of the records of a partition and holds it to the rules for producers.
+// Records of a compacted topic are decompressed to see that they have keys.
+func (d *Door) judge(t *stream.Topic, records []byte, version int16) (record.Batch, error) {
+	const op = "kafka.Produce"
+	if len(records) == 0 {
+		return nil, fault.New(fault.Invalid, op, "no record batch")
+	}
+	batch, rest, err := record.Next(records)
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) > 0 {
+		return nil, fault.New(fault.Invalid, op, "more than one record batch for a partition")
+	}
+	// The capacity ends with the batch: the frame goes on behind it.
+	batch = slices.Clip(batch)
+	if batch.Magic() != 2 {
+		return nil, fault.New(fault.Unsupported, op, "record batches of version %d are not served, 2 is", batch.Magic())
+	}
+	if err := d.validate(t, batch); err != nil {
+		return nil, err
+	}
+	if batch.Attributes().Codec() == record.Zstd && version < 7 {
+		return nil, fault.New(fault.Unsupported, op, "zstd needs Produce v7 (KIP-110)")
+	}
+	if batch.Attributes().Transactional() {
+		return nil, fault.New(fault.Invalid, op, "a transactional batch without a transactional id")
+	}
+	return batch, nil
+}
+
+// validate looks at every record, decompressed if need be, as Kafka does: what is stored, every consumer
+// can read. Records of a compacted topic must have keys.
+func (d *Door) validate(t *stream.Topic, batch record.Batch) error {
+	var s *record.Scratch
+	keys := needsKeys(t)
+	if keys || batch.Attributes().Codec() != record.None {
+		s, _ = d.scratches.Get().(*record.Scratch) // the pool holds nothing else
+		defer d.scratches.Put(s)
+	}
+	if err := batch.Validate(t.Settings.MaxMessageBytes, true, s); err != nil || !keys {
+		return err
+	}
+	var it record.Iter
+	var v record.View
+	if err := it.Reset(batch, s); err != nil {
+		return err
+	}
+	for it.Next(&v) {
+		if v.Key == nil {
+			return fault.New(fault.Invalid, "kafka.Produce", "a record of a compacted topic has no key")
+		}
+	}
+	return it.Err()
+}
+
+// needsKeys tells whether each record of a topic must have a key: compaction goes by it.
+func needsKeys(t *stream.Topic) bool { return strings.Contains(t.Settings.CleanupPolicy, "compact") }
+
+// stamp fills in the time that the log gave to records, which is in the batches of the frame by now.
+func (p *call) stamp() {
+	w := p.req.Walk()
+	for i := 0; w.Next(); i++ {
+		if b := record.Batch(w.Records); p.results[i].Code == wire.None && b.Attributes().LogAppendTime() {
+			p.results[i].LogAppendTime = b.MaxTimestamp()
+		}
+	}
+}
+
+// newCall takes a call from the connection's own list, or makes one.
+func (c *conn) newCall() *call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.mu.free
+	if p == nil {
+		return &call{c: c}
+	}
+	c.mu.free, p.next = p.next, nil
+	return p
+}
+
+// recycle puts a call back. Nothing may refer to it any more.
+func (c *conn) recycle(p *call) {
+	p.frame, p.req, p.done, p.stamped = nil, wire.ProduceRequest{}, false, false
+	clear(p.results)
+	if cap(p.results) > 1024 {
+		p.results = nil
+	}
+	c.mu.Lock()
+	p.next, c.mu.free = c.mu.free, p
+	c.mu.Unlock()
+}
+
+// enqueue puts a call behind those under way.
+func (c *conn) enqueue(p *call) {
+	c.mu.Lock()
+	if c.mu.last == nil {
+		c.mu.calls = p
+	} else {
+		c.mu.last.next = p
+	}
+	c.mu.last = p
+	c.mu.unsent++
+	c.mu.Unlock()
+}
+
+// settled notes that a call has all its results. If it is the oldest, the flusher goes to work. It is
+// called from the log's own goroutine and does not block.
+func (c *conn) settled(p *call) {
+	c.mu.Lock()
+	p.done = true
+	start := c.mu.calls == p && !c.mu.flushing && !c.mu.closed
+	if start {
+		c.mu.flushing = true
+	}
+	c.mu.Unlock()
+	if start {
+		go c.flush()
+	}
+}
+
+// flush answers the calls that are done, oldest first, many in one write, and ends when the oldest call
+// is not done. There is one flusher at most: close waits for it.
+func (c *conn) flush() {
+	ended := false
+	defer func() {
+		if !ended {
+			c.flushBroke()
+		}
+	}()
+	defer c.survive()
+	for {
+		first, n := c.takeDone()
+		if n == 0 {
+			ended = true
+			return
+		}
+		c.sent = c.sent[:0]
+		for p := first; p != nil; {
+			next := p.next
+			p.next = nil
+			if p.stamped {
+				p.stamp()
+			}
+			c.sent = wire.AppendProduceResponse(c.sent, &p.req, p.correlationID, p.results)
+			c.door.produceSeconds.observe(p.start)
+			c.recycle(p)
+			p = next
+		}
+		err := c.write(c.sent)
+		if cap(c.sent) > keepBuffer {
+			c.sent = nil
+		}
+		c.mu.Lock()
+		c.mu.unsent -= n
+		c.mu.failed = c.mu.failed || err != nil
+		c.calm.Broadcast()
+		c.mu.Unlock()
+		if err != nil {
+			c.fail()
+		}
+	}
+}
+
+// flushBroke ends a flusher that a panic threw out of its loop.
+func (c *conn) flushBroke() {
+	c.mu.Lock()
+	c.mu.flushing, c.mu.failed = false, true
+	c.calm.Broadcast()
+	c.mu.Unlock()
+}
+
+// takeDone takes the done calls off the front. With none, the flusher is over: a call that is done later
+// starts another.
+func (c *conn) takeDone() (first *call, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var last *call
+	for p := c.mu.calls; p != nil && p.done; p = p.next {
+		last = p
+		n++
+	}
+	if n == 0 {
+		c.mu.flushing = false
+		c.calm.Broadcast()
+		return nil, 0
+	}
+	first = c.mu.calls
+	if c.mu.calls = last.next; c.mu.calls == nil {
+		c.mu.last = nil
+	}
+	last.next = nil
+	return first, n
+}

@@ -1,0 +1,380 @@
+package kafka
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// Fetch (1): v4-18.
+//
+// Behaviour
+//   - Whole batches as they lie in the log, written to the socket without a copy. The batch that holds
+//     the offset asked for is the first. There is no down-conversion.
+//   - The order of the partitions in the request counts. Partition and total bounds hold, but the first
+//     batch of a response is there however large it is (KIP-74). The total is at most 55 MiB.
+//   - With less than min bytes there, the fetch parks until enough was appended to its partitions or max
+//     wait is over (at most 5 minutes). The connection answers nothing else meanwhile. An error in a
+//     partition ends the wait at once.
+//   - By name up to v12, by topic id from v13 (KIP-516). The leader epoch of the client is checked
+//     (KIP-320): FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
+//   - Fetch sessions (KIP-227) are not kept: a new session is answered with session 0, which every client
+//     takes as "full fetches". A session id that a client cannot have from here is
+//     FETCH_SESSION_ID_NOT_FOUND, an epoch without a session INVALID_FETCH_SESSION_EPOCH.
+//   - Read committed sees what everybody sees as long as there are no transactions: the last stable
+//     offset is the high watermark. Replicas are refused: NOT_LEADER_OR_FOLLOWER.
+//
+// Versions: 4 isolation, 5 log start offset, 7 sessions, 9 leader epoch, 10 zstd, 11 rack, 12 flexible,
+// 13 topic ids, 15 replica state (KIP-903), 16 leader hints (KIP-951), 17 and 18 for replicas.
+
+const (
+	maxFetchBytes = 55 << 20        // fetch.max.bytes of a Kafka broker
+	maxFetchWait  = 5 * time.Minute // of a parked fetch
+	keepFetched   = 256             // partitions that a connection keeps memory for
+)
+
+// The states of a fetch. Who moves it to running owns it until it parks or ends.
+const (
+	noFetch int32 = iota
+	fetchRunning
+	fetchRunningNews // running, and there was news meanwhile
+	fetchParked
+)
+
+// fetch is the Fetch of a connection: at most one is under way, and its memory is used again.
+type fetch struct {
+	c             *conn
+	state         atomic.Int32
+	deadline      atomic.Int64 // unix nanoseconds at which it answers what it has; 0: none is under way
+	timer         *time.Timer
+	req           wire.FetchRequest
+	resp          wire.FetchResponse
+	correlationID int32
+	start         time.Time
+	parts         []fetchPart
+	parked        int  // parts that are in the purgatory
+	bytes         int  // gathered
+	failed        bool // a partition has an error
+}
+
+// fetchPart is one partition of a fetch and what was gathered for it.
+type fetchPart struct {
+	id       stream.PartitionID
+	result   wire.FetchResult
+	next     record.Offset // to read on from
+	maxBytes int
+	bytes    int
+	batches  []record.Batch
+	waiter   waiter
+}
+
+// startFetch answers a Fetch at once, if there is enough to say, or parks it.
+func (c *conn) startFetch(head wire.Header, body []byte, start time.Time) error {
+	f := &c.fetch
+	if err := f.req.Decode(head.Version, body); err != nil {
+		return err
+	}
+	f.correlationID, f.start = head.CorrelationID, start
+	if code := f.refusal(); code != wire.None {
+		return c.writeAll(f.resp.Refuse(&f.req, f.correlationID, code))
+	}
+	f.resolve()
+	wait := min(time.Duration(f.req.MaxWaitMillis)*time.Millisecond, maxFetchWait)
+	if f.gather() || wait <= 0 || len(f.parts) == 0 {
+		return f.respond()
+	}
+	c.mu.Lock()
+	c.mu.fetching = true
+	c.mu.Unlock()
+	f.state.Store(fetchRunning)
+	f.deadline.Store(start.Add(wait).UnixNano())
+	f.park(wait)
+	f.run()
+	return nil
+}
+
+// refusal is the error of the request as a whole.
+func (f *fetch) refusal() wire.Code {
+	switch r := &f.req; {
+	case r.ReplicaID >= 0:
+		return wire.NotLeaderOrFollower
+	case r.SessionID != 0 && r.SessionEpoch != -1:
+		return wire.FetchSessionIDNotFound
+	case r.SessionID == 0 && r.SessionEpoch > 0:
+		return wire.InvalidFetchSessionEpoch
+	}
+	return wire.None
+}
+
+// resolve finds the partitions that are asked for.
+func (f *fetch) resolve() {
+	d := f.c.door
+	topics := d.log.Topics()
+	f.bytes, f.failed = 0, false
+	f.parts = f.parts[:min(cap(f.parts), len(f.req.Partitions))]
+	for len(f.parts) < len(f.req.Partitions) {
+		f.parts = append(f.parts, fetchPart{})
+	}
+	epoch := d.log.Epoch()
+	for i := range f.req.Topics {
+		rt := &f.req.Topics[i]
+		t, missing := d.fetchTopic(f.c, topics, rt, f.req.Version)
+		for j := rt.First; j < rt.Last; j++ {
+			f.parts[j].resolve(&f.req.Partitions[j], t, missing, epoch)
+			f.failed = f.failed || f.parts[j].result.Code != wire.None
+		}
+	}
+}
+
+// fetchTopic finds a topic that a client wants to read, if it may, or the error for all its partitions.
+func (d *Door) fetchTopic(
+	c *conn, topics *stream.Topics, rt *wire.FetchTopic, version int16,
+) (*stream.Topic, wire.Code) {
+	var t *stream.Topic
+	if version >= 13 {
+		if t = topics.ByID(record.UUID(rt.ID)); t == nil {
+			return nil, wire.UnknownTopicID
+		}
+	} else if t = topics.ByName(string(rt.Name)); t == nil {
+		return nil, d.missing(c, OpRead, string(rt.Name))
+	}
+	if !d.may(c, OpRead, OnTopic, t.Name) {
+		return nil, wire.TopicAuthorizationFailed
+	}
+	return t, wire.UnknownTopicOrPartition
+}
+
+// resolve begins the answer for one partition.
+func (p *fetchPart) resolve(req *wire.FetchPartition, t *stream.Topic, missing wire.Code, epoch int32) {
+	p.result = wire.FetchResult{Index: req.Index, High: -1, Stable: -1, LogStart: -1}
+	p.bytes, p.batches = 0, p.batches[:0]
+	p.next, p.maxBytes = record.Offset(req.Offset), int(req.MaxBytes)
+	switch {
+	case t == nil, req.Index < 0, int(req.Index) >= len(t.Partitions):
+		p.result.Code = missing
+	case req.LeaderEpoch >= 0 && req.LeaderEpoch < epoch:
+		p.result.Code = wire.FencedLeaderEpoch
+	case req.LeaderEpoch > epoch:
+		p.result.Code = wire.UnknownLeaderEpoch
+	default:
+		p.id = t.Partitions[req.Index]
+	}
+}
+
+// gather reads what is new for each partition, within the bounds, and tells whether the fetch has what
+// it wants. Each call reads on from where the last one ended.
+func (f *fetch) gather() bool {
+	total := max(min(int(f.req.MaxBytes), maxFetchBytes), 0)
+	for i := range f.parts {
+		p := &f.parts[i]
+		if p.result.Code == wire.None && (f.bytes == 0 || f.bytes < total) {
+			f.read(p, total-f.bytes)
+		}
+	}
+	return f.failed || f.bytes >= min(int(f.req.MinBytes), total)
+}
+
+// read reads one partition. The log gives one batch whatever its size, which only the first batch of a
+// response may use (KIP-74).
+func (f *fetch) read(p *fetchPart, left int) {
+	limit := min(p.maxBytes-p.bytes, left)
+	if f.bytes > 0 && limit < record.BatchOverhead {
+		return
+	}
+	from := len(p.batches)
+	batches, err := f.c.door.log.Read(p.id, p.next, max(limit, 1), p.batches)
+	if err != nil {
+		f.failed = true
+		p.result.Code = f.readCode(err)
+		clear(p.batches)
+		f.bytes -= p.bytes
+		p.bytes, p.batches = 0, p.batches[:0]
+		return
+	}
+	for i, b := range batches[from:] {
+		if f.bytes > 0 && len(b) > limit {
+			clear(batches[from+i:])
+			batches = batches[:from+i]
+			break
+		}
+		limit -= len(b)
+		p.bytes += len(b)
+		f.bytes += len(b)
+		p.next = b.LastOffset() + 1
+	}
+	p.batches = batches
+}
+
+// readCode is code, but a partition that is gone is one whose topic id is not known any more.
+func (f *fetch) readCode(err error) wire.Code {
+	if fault.Is(err, fault.NotFound) && f.req.Version >= 13 {
+		return wire.UnknownTopicID
+	}
+	return code(err)
+}
+
+// park puts the fetch into the purgatory. Whoever runs it must look again afterwards: what came before
+// it was there woke nobody.
+func (f *fetch) park(wait time.Duration) {
+	q := &f.c.door.purgatory
+	for i := range f.parts {
+		p := &f.parts[i]
+		p.waiter.f, p.waiter.id = f, p.id
+		q.add(&p.waiter)
+	}
+	f.parked = len(f.parts)
+	if f.timer == nil {
+		f.timer = time.AfterFunc(wait, f.expire)
+	} else {
+		f.timer.Reset(wait)
+	}
+}
+
+// expire is the timer's: a fetch whose deadline is over answers what it has. The timer of an earlier
+// fetch finds a later deadline and does nothing.
+func (f *fetch) expire() {
+	if f.expired() {
+		f.wake()
+	}
+}
+
+func (f *fetch) expired() bool {
+	deadline := f.deadline.Load()
+	return deadline != 0 && time.Now().UnixNano() >= deadline
+}
+
+// end makes a fetch that is under way answer now. It may be called from any goroutine.
+func (f *fetch) end() {
+	for {
+		deadline := f.deadline.Load()
+		if deadline == 0 {
+			return
+		}
+		if f.deadline.CompareAndSwap(deadline, 1) {
+			f.wake()
+			return
+		}
+	}
+}
+
+// wake has a parked fetch looked at by a goroutine of its own. It does not block.
+func (f *fetch) wake() {
+	for {
+		switch f.state.Load() {
+		case fetchParked:
+			if f.state.CompareAndSwap(fetchParked, fetchRunning) {
+				go f.run()
+				return
+			}
+		case fetchRunning:
+			if f.state.CompareAndSwap(fetchRunning, fetchRunningNews) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// run looks at a fetch that is running until it has been answered or is parked again.
+func (f *fetch) run() {
+	ended := false
+	defer func() {
+		if !ended {
+			f.over(true)
+		}
+	}()
+	defer f.c.survive()
+	for {
+		if f.gather() || f.expired() {
+			f.unpark()
+			err := f.respond()
+			ended = true
+			f.over(err != nil)
+			return
+		}
+		if f.state.CompareAndSwap(fetchRunning, fetchParked) {
+			ended = true // for this goroutine
+			return
+		}
+		f.state.Store(fetchRunning)
+	}
+}
+
+// unpark takes the fetch out of the purgatory.
+func (f *fetch) unpark() {
+	for i := range f.parts[:f.parked] {
+		f.c.door.purgatory.remove(&f.parts[i].waiter)
+	}
+	f.parked = 0
+}
+
+// over gives the connection back to its reader.
+func (f *fetch) over(failed bool) {
+	f.unpark()
+	f.timer.Stop()
+	f.deadline.Store(0)
+	f.state.Store(noFetch)
+	if failed {
+		f.c.fail()
+	}
+	f.c.mu.Lock()
+	f.c.mu.fetching = false
+	f.c.mu.failed = f.c.mu.failed || failed
+	f.c.calm.Broadcast()
+	f.c.mu.Unlock()
+}
+
+// respond writes the answer with what was gathered.
+func (f *fetch) respond() error {
+	f.resp.Begin(&f.req, f.correlationID, len(f.req.Topics))
+	for i := range f.req.Topics {
+		rt := &f.req.Topics[i]
+		f.resp.Topic(rt)
+		for j := rt.First; j < rt.Last; j++ {
+			p := &f.parts[j]
+			f.bound(p)
+			wire.Partition(&f.resp, &p.result, p.batches)
+		}
+	}
+	err := f.c.writeAll(f.resp.Done())
+	f.release()
+	f.c.door.fetchSeconds.observe(f.start)
+	return err
+}
+
+// bound fills in where the partition begins and ends now, which is never before what was read.
+func (f *fetch) bound(p *fetchPart) {
+	if p.result.Code != wire.None && p.result.Code != wire.OffsetOutOfRange {
+		return
+	}
+	bounds, err := f.c.door.log.Bounds(p.id)
+	if err != nil {
+		p.result.Code = f.readCode(err)
+		p.batches = p.batches[:0]
+		return
+	}
+	p.result.High, p.result.Stable = int64(bounds.High), int64(bounds.High)
+	p.result.LogStart = int64(bounds.Start)
+}
+
+// release lets go of the batches, so that the log's memory is not held by idle connections.
+func (f *fetch) release() {
+	f.resp.Release(keepBuffer)
+	f.req.Release(keepFetched)
+	if cap(f.parts) > keepFetched {
+		f.parts = nil
+		return
+	}
+	for i := range f.parts {
+		p := &f.parts[i]
+		clear(p.batches)
+		if p.batches = p.batches[:0]; cap(p.batches) > keepFetched {
+			p.batches = nil
+		}
+	}
+}

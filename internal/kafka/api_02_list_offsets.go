@@ -1,0 +1,120 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// ListOffsets (2): v1-11.
+//
+// Behaviour
+//   - By time: the first record stamped that time or later, -1 if there is none.
+//   - -1 latest (the high watermark, which with no transactions is also the last stable offset), -2
+//     earliest, -3 the record with the largest stamp (v7+, KIP-734), -4 earliest on local disk (v8+),
+//     which is the earliest, -5 latest tiered (v9+) and -6 earliest to be tiered (v11+), which are -1:
+//     nothing is tiered. Another negative time is UNSUPPORTED_VERSION.
+//   - The leader epoch of the client is checked (KIP-320). A partition named twice is INVALID_REQUEST.
+//
+// Versions: 2 isolation, 4 leader epochs, 6 flexible, 10 timeout (not used: nothing is far away).
+
+// The times that are not times, and the versions that know them.
+const (
+	timeLatest       = -1
+	timeEarliest     = -2
+	timeMax          = -3
+	timeLocal        = -4
+	timeTiered       = -5
+	timeEarliestTier = -6
+)
+
+// listOffsets answers ListOffsets.
+func (d *Door) listOffsets(
+	_ context.Context, c *conn, req *kmsg.ListOffsetsRequest,
+) (*kmsg.ListOffsetsResponse, error) {
+	resp := kmsg.NewPtrListOffsetsResponse()
+	topics := d.log.Topics()
+	type place struct {
+		topic string
+		index int32
+	}
+	seen := map[place]int{}
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			seen[place{req.Topics[i].Topic, req.Topics[i].Partitions[j].Partition}]++
+		}
+	}
+	for i := range req.Topics {
+		rt := &req.Topics[i]
+		t, code := d.topic(c, topics, rt.Topic, OpDescribe)
+		answer := kmsg.NewListOffsetsResponseTopic()
+		answer.Topic = rt.Topic
+		for j := range rt.Partitions {
+			rp := &rt.Partitions[j]
+			p := kmsg.NewListOffsetsResponseTopicPartition()
+			p.Partition, p.Offset, p.Timestamp, p.LeaderEpoch = rp.Partition, -1, -1, -1
+			id, code := partition(t, code, rp.Partition)
+			switch {
+			case seen[place{rt.Topic, rp.Partition}] > 1:
+				p.ErrorCode = wire.InvalidRequest
+			case code != wire.None:
+				p.ErrorCode = code
+			default:
+				d.listOffset(id, rp, req.Version, &p)
+			}
+			answer.Partitions = append(answer.Partitions, p)
+		}
+		resp.Topics = append(resp.Topics, answer)
+	}
+	return resp, nil
+}
+
+// listOffset answers for one partition.
+func (d *Door) listOffset(
+	id stream.PartitionID, rp *kmsg.ListOffsetsRequestTopicPartition, version int16,
+	p *kmsg.ListOffsetsResponseTopicPartition,
+) {
+	if p.ErrorCode = d.epochCode(rp.CurrentLeaderEpoch); p.ErrorCode != wire.None {
+		return
+	}
+	bounds, err := d.log.Bounds(id)
+	if err != nil {
+		p.ErrorCode = code(err)
+		return
+	}
+	var off record.Offset = -1
+	switch ts := rp.Timestamp; {
+	case ts == timeLatest:
+		off, p.LeaderEpoch = bounds.High, d.log.Epoch()
+	case ts == timeEarliest, ts == timeLocal && version >= 8:
+		off = bounds.Start
+	case ts == timeMax && version >= 7:
+		off, p.Timestamp, err = d.log.MaxTime(id)
+	case ts == timeTiered && version >= 9, ts == timeEarliestTier && version >= 11:
+	case ts < 0:
+		p.ErrorCode = wire.UnsupportedVersion
+		return
+	default:
+		off, p.Timestamp, err = d.log.OffsetForTime(id, ts)
+	}
+	if err != nil {
+		p.ErrorCode, p.Timestamp = code(err), -1
+		return
+	}
+	p.Offset = int64(off)
+	if p.Timestamp >= 0 {
+		p.LeaderEpoch = d.epochOf(id, off)
+	}
+}
+
+// epochOf is the leader epoch that a record was appended in, or -1.
+func (d *Door) epochOf(id stream.PartitionID, off record.Offset) int32 {
+	batches, err := d.log.Read(id, off, 1, nil)
+	if err != nil || len(batches) == 0 {
+		return -1
+	}
+	return batches[0].LeaderEpoch()
+}

@@ -1,0 +1,174 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/firthmq/firth/internal/kafka/group"
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// OffsetCommit, versions 2 to 10.
+//
+// Answered when the offsets are on stable storage: what a client was told survives a power cut. All
+// offsets of a request are one atomic write. A member commits in its generation; anybody may commit to
+// a group without members (generation -1, no member id), which makes the group. An offset may be beyond
+// the end of the log, as in Kafka, and -1 says that there is none.
+//
+// Versions: 2 to 4 may ask for a retention of their own; 6 leader epoch; 7 instance id (KIP-345);
+// 8 flexible; 10 topics by id.
+func (co *coordinator) offsetCommit(
+	ctx context.Context, c *conn, req *kmsg.OffsetCommitRequest,
+) (*kmsg.OffsetCommitResponse, error) {
+	resp := kmsg.NewPtrOffsetCommitResponse()
+	w := &groupWrite{}
+	whole := wire.None
+	if len(req.Group) > maxGroupName { // the empty name is allowed here, as in Kafka
+		whole = wire.InvalidGroupID
+	} else if !co.may(c, OpRead, OnGroup, req.Group) {
+		whole = wire.GroupAuthorizationFailed
+	}
+	view := topicView{co, c, co.log.Topics(), req.Version >= 10}
+	for i := range req.Topics {
+		resp.Topics = append(resp.Topics, view.commit(req, &req.Topics[i], w))
+	}
+	if whole == wire.None && len(w.offsets) > 0 {
+		var err error
+		if whole, err = co.commit(ctx, req, w); err != nil {
+			return nil, err
+		}
+	}
+	if whole != wire.None {
+		for i := range resp.Topics {
+			for j := range resp.Topics[i].Partitions {
+				if p := &resp.Topics[i].Partitions[j]; p.ErrorCode == wire.None {
+					p.ErrorCode = whole
+				}
+			}
+		}
+	}
+	return resp, nil
+}
+
+// topicView is the topics as one request may see them.
+type topicView struct {
+	co     *coordinator
+	c      *conn
+	topics *stream.Topics
+	byID   bool // the request names topics by id
+}
+
+// find finds a topic by name or id, if the client may know of it.
+func (v *topicView) find(op Operation, name string, id [16]byte) (*stream.Topic, wire.Code) {
+	if v.byID {
+		t := v.topics.ByID(record.UUID(id))
+		if t == nil || !v.co.may(v.c, OpDescribe, OnTopic, t.Name) {
+			return nil, wire.UnknownTopicID
+		}
+		name = t.Name
+	}
+	if !v.co.may(v.c, op, OnTopic, name) {
+		return nil, wire.TopicAuthorizationFailed
+	}
+	t := v.topics.ByName(name)
+	if t == nil {
+		return nil, wire.UnknownTopicOrPartition
+	}
+	return t, wire.None
+}
+
+// commit judges the partitions of one topic, adds what may be committed to w, and answers.
+func (v *topicView) commit(
+	req *kmsg.OffsetCommitRequest, rt *kmsg.OffsetCommitRequestTopic, w *groupWrite,
+) kmsg.OffsetCommitResponseTopic {
+	t, code := v.find(OpRead, rt.Topic, rt.TopicID)
+	resp := kmsg.NewOffsetCommitResponseTopic()
+	resp.Topic, resp.TopicID = rt.Topic, rt.TopicID
+	for i := range rt.Partitions {
+		rp := &rt.Partitions[i]
+		p := kmsg.NewOffsetCommitResponseTopicPartition()
+		p.Partition, p.ErrorCode = rp.Partition, code
+		if code == wire.None {
+			p.ErrorCode = v.co.judgeCommit(t, rp)
+		}
+		if p.ErrorCode == wire.None {
+			value := &committed{Offset: v.co.offsetOf(req, rp), topicID: t.ID}
+			w.offsets = append(w.offsets, offsetChange{partitionKey{t.Name, rp.Partition}, value})
+		}
+		resp.Partitions = append(resp.Partitions, p)
+	}
+	return resp
+}
+
+// offsetOf is what a request asks to commit for one partition.
+func (co *coordinator) offsetOf(
+	req *kmsg.OffsetCommitRequest, p *kmsg.OffsetCommitRequestTopicPartition,
+) group.Offset {
+	now := co.now()
+	o := group.Offset{
+		At: p.Offset, LeaderEpoch: p.LeaderEpoch, Metadata: plain(p.Metadata), Committed: now, Expires: group.NoExpiry,
+	}
+	if req.Version < 6 {
+		o.LeaderEpoch = -1
+	}
+	if req.Version <= 4 && req.RetentionTimeMillis >= 0 {
+		o.Expires = now + min(req.RetentionTimeMillis, maxRetentionMillis)
+	}
+	return o
+}
+
+// maxRetentionMillis keeps the time at which an offset expires within its field: a thousand years.
+const maxRetentionMillis = 1000 * 365 * 24 * 3600 * 1000
+
+// judgeCommit judges what can be judged without the group.
+func (co *coordinator) judgeCommit(t *stream.Topic, p *kmsg.OffsetCommitRequestTopicPartition) wire.Code {
+	switch {
+	case p.Partition < 0 || int(p.Partition) >= len(t.Partitions):
+		return wire.UnknownTopicOrPartition
+	case len(plain(p.Metadata)) > co.limits.MaxOffsetMetadata:
+		return wire.OffsetMetadataTooLarge
+	case p.Offset < -1:
+		return wire.OffsetOutOfRange
+	}
+	return wire.None
+}
+
+// commit asks the group and writes. The code is for all partitions.
+func (co *coordinator) commit(ctx context.Context, req *kmsg.OffsetCommitRequest, w *groupWrite) (wire.Code, error) {
+	og := co.enter(req.Group, req.Generation < 0)
+	if og == nil {
+		if req.Generation < 0 {
+			return wire.CoordinatorNotAvailable, nil // too many groups
+		}
+		return wire.IllegalGeneration, nil // of a group that was: it was deleted
+	}
+	who := group.Who{MemberID: req.MemberID, InstanceID: plain(req.InstanceID)}
+	if code := og.mu.g.CheckCommit(co.now(), who, req.Generation); code != group.None {
+		co.release(og)
+		return wire.Code(code), nil
+	}
+	done := make(chan error, 1)
+	w.og, w.done = og, done
+	og.enqueueLocked(w)
+	co.release(og)
+	return co.fate(co.landed(ctx, done))
+}
+
+// fate is the code for a write of a group that ended so. Clients try again after it, unless the offsets
+// can never be written. Errors: Closed, when there is nobody to tell.
+func (co *coordinator) fate(err error) (wire.Code, error) {
+	switch {
+	case err == nil:
+		return wire.None, nil
+	case fault.Is(err, fault.TooLarge):
+		return wire.InvalidCommitOffsetSize, nil
+	case fault.Is(err, fault.Invalid):
+		return wire.InvalidRequest, nil
+	case fault.Is(err, fault.Closed):
+		return wire.NotCoordinator, nil
+	}
+	return wire.CoordinatorNotAvailable, nil
+}

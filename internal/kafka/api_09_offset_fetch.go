@@ -1,0 +1,155 @@
+package kafka
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// OffsetFetch, versions 1 to 10.
+//
+// Only durable offsets are told. A partition without one, and every partition of a group that is not
+// there, has offset -1 and no error. Offsets committed for a topic that was deleted are not told for
+// the one made later with its name.
+//
+// Versions: 2 null topics ask for all, and an error of the whole group; 5 leader epoch; 6 flexible;
+// 7 RequireStable (KIP-447): until there are transactions nothing is ever unstable; 8 several groups;
+// 9 member id and epoch, which say nothing in a classic group; 10 topics by id.
+func (co *coordinator) offsetFetch(
+	_ context.Context, c *conn, req *kmsg.OffsetFetchRequest,
+) (*kmsg.OffsetFetchResponse, error) {
+	resp := kmsg.NewPtrOffsetFetchResponse()
+	if req.Version >= 8 {
+		for i := range req.Groups {
+			resp.Groups = append(resp.Groups, co.fetchOffsets(c, req.Version, &req.Groups[i]))
+		}
+		return resp, nil
+	}
+	one := kmsg.NewOffsetFetchRequestGroup()
+	one.Group = req.Group
+	if req.Topics != nil {
+		one.Topics = []kmsg.OffsetFetchRequestGroupTopic{}
+	}
+	for i := range req.Topics {
+		t := kmsg.NewOffsetFetchRequestGroupTopic()
+		t.Topic, t.Partitions = req.Topics[i].Topic, req.Topics[i].Partitions
+		one.Topics = append(one.Topics, t)
+	}
+	answer := co.fetchOffsets(c, req.Version, &one)
+	resp.ErrorCode = answer.ErrorCode
+	for i := range answer.Topics {
+		resp.Topics = append(resp.Topics, singleGroupTopic(&answer.Topics[i], answer.ErrorCode, req.Version))
+	}
+	return resp, nil
+}
+
+// singleGroupTopic is a topic in the form before version 8. Version 1 has no place for an error of the
+// whole group: each partition carries it.
+func singleGroupTopic(
+	t *kmsg.OffsetFetchResponseGroupTopic, whole wire.Code, version int16,
+) kmsg.OffsetFetchResponseTopic {
+	old := kmsg.NewOffsetFetchResponseTopic()
+	old.Topic = t.Topic
+	for j := range t.Partitions {
+		from := &t.Partitions[j]
+		p := kmsg.NewOffsetFetchResponseTopicPartition()
+		p.Partition, p.Offset, p.LeaderEpoch = from.Partition, from.Offset, from.LeaderEpoch
+		p.Metadata, p.ErrorCode = from.Metadata, from.ErrorCode
+		if version < 2 && whole != wire.None {
+			p.ErrorCode = whole
+		}
+		old.Partitions = append(old.Partitions, p)
+	}
+	return old
+}
+
+// fetchOffsets answers for one group.
+func (co *coordinator) fetchOffsets(
+	c *conn, version int16, req *kmsg.OffsetFetchRequestGroup,
+) kmsg.OffsetFetchResponseGroup {
+	resp := kmsg.NewOffsetFetchResponseGroup()
+	resp.Group = req.Group
+	if !co.may(c, OpDescribe, OnGroup, req.Group) {
+		resp.ErrorCode = wire.GroupAuthorizationFailed
+	}
+	var offsets map[partitionKey]committed
+	if resp.ErrorCode == wire.None {
+		offsets = co.committedOf(req.Group)
+	}
+	view := topicView{co, c, co.log.Topics(), version >= 10}
+	asked := req.Topics
+	if asked == nil && resp.ErrorCode == wire.None {
+		asked = view.all(offsets)
+	}
+	for i := range asked {
+		resp.Topics = append(resp.Topics, view.fetch(&asked[i], offsets))
+	}
+	return resp
+}
+
+// committedOf is a copy of the committed offsets of a group, empty if there is none.
+func (co *coordinator) committedOf(id string) map[partitionKey]committed {
+	og := co.enter(id, false)
+	if og == nil {
+		return nil
+	}
+	defer co.release(og)
+	all := make(map[partitionKey]committed, len(og.mu.offsets))
+	maps.Copy(all, og.mu.offsets)
+	return all
+}
+
+// all asks for every partition that has an offset of a topic that the client may see.
+func (v *topicView) all(offsets map[partitionKey]committed) []kmsg.OffsetFetchRequestGroupTopic {
+	byName := map[string]*kmsg.OffsetFetchRequestGroupTopic{}
+	for key, at := range offsets {
+		t := v.topics.ByName(key.topic)
+		if t == nil || t.ID != at.topicID || !v.co.may(v.c, OpDescribe, OnTopic, key.topic) {
+			continue
+		}
+		if byName[key.topic] == nil {
+			rt := kmsg.NewOffsetFetchRequestGroupTopic()
+			rt.Topic, rt.TopicID = t.Name, t.ID
+			byName[key.topic] = &rt
+		}
+		byName[key.topic].Partitions = append(byName[key.topic].Partitions, key.index)
+	}
+	all := make([]kmsg.OffsetFetchRequestGroupTopic, 0, len(byName))
+	for _, rt := range byName {
+		slices.Sort(rt.Partitions)
+		all = append(all, *rt)
+	}
+	slices.SortFunc(all, func(a, b kmsg.OffsetFetchRequestGroupTopic) int { return strings.Compare(a.Topic, b.Topic) })
+	return all
+}
+
+// fetch answers for one topic.
+func (v *topicView) fetch(
+	req *kmsg.OffsetFetchRequestGroupTopic, offsets map[partitionKey]committed,
+) kmsg.OffsetFetchResponseGroupTopic {
+	resp := kmsg.NewOffsetFetchResponseGroupTopic()
+	resp.Topic, resp.TopicID = req.Topic, req.TopicID
+	t, code := v.find(OpDescribe, req.Topic, req.TopicID)
+	if code == wire.UnknownTopicOrPartition {
+		code = wire.None // there is just no offset
+	}
+	var name string
+	var id record.UUID
+	if t != nil {
+		name, id = t.Name, t.ID
+	}
+	for _, index := range req.Partitions {
+		p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+		p.Partition, p.Offset, p.LeaderEpoch, p.Metadata, p.ErrorCode = index, -1, -1, new(""), code
+		if at, is := offsets[partitionKey{name, index}]; is && at.topicID == id {
+			p.Offset, p.LeaderEpoch, p.Metadata = at.At, at.LeaderEpoch, new(at.Metadata)
+		}
+		resp.Partitions = append(resp.Partitions, p)
+	}
+	return resp
+}

@@ -1,0 +1,59 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// The kinds of coordinator that a client looks for.
+const (
+	groupCoordinator = 0
+	txnCoordinator   = 1
+	shareCoordinator = 2
+)
+
+// FindCoordinator, versions 0 to 6.
+//
+// One node coordinates everything: the answer is the address that Metadata gives on this connection.
+// A share coordinator is no client's business, and there are no share groups yet: INVALID_REQUEST.
+//
+// Versions: 1 kind of coordinator; 3 flexible; 4 several keys (KIP-699); 6 share groups (KIP-932).
+func (co *coordinator) findCoordinator(
+	_ context.Context, c *conn, req *kmsg.FindCoordinatorRequest,
+) (*kmsg.FindCoordinatorResponse, error) {
+	resp := kmsg.NewPtrFindCoordinatorResponse()
+	if req.Version >= 4 {
+		for _, key := range req.CoordinatorKeys {
+			resp.Coordinators = append(resp.Coordinators, co.coordinatorOf(c, req.CoordinatorType, key))
+		}
+		return resp, nil
+	}
+	one := co.coordinatorOf(c, req.CoordinatorType, req.CoordinatorKey)
+	resp.NodeID, resp.Host, resp.Port = one.NodeID, one.Host, one.Port
+	resp.ErrorCode, resp.ErrorMessage = one.ErrorCode, one.ErrorMessage
+	return resp, nil
+}
+
+func (co *coordinator) coordinatorOf(c *conn, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+	one := kmsg.NewFindCoordinatorResponseCoordinator()
+	one.Key, one.NodeID = key, -1
+	one.Port = -1
+	switch {
+	case kind == groupCoordinator && !co.may(c, OpDescribe, OnGroup, key):
+		one.ErrorCode = wire.GroupAuthorizationFailed
+	case kind == txnCoordinator && !co.may(c, OpDescribe, OnTransactional, key):
+		one.ErrorCode = wire.TransactionalIDAuthorizationFailed
+	case kind != groupCoordinator && kind != txnCoordinator:
+		one.ErrorCode = wire.InvalidRequest
+		one.ErrorMessage = new("there is no coordinator of this kind")
+	case co.damaged != nil:
+		one.ErrorCode = wire.CoordinatorNotAvailable
+		one.ErrorMessage = new("the state of the consumer groups is damaged: see the log of the server")
+	default:
+		one.NodeID = co.opt.NodeID
+		one.Host, one.Port = c.told.host, c.told.port
+	}
+	return one
+}

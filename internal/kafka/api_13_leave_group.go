@@ -1,0 +1,56 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/firthmq/firth/internal/kafka/group"
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// LeaveGroup, versions 0 to 5.
+//
+// Versions: 3 several members, each with an error of its own, and by instance id (KIP-345);
+// 4 flexible; 5 reason (KIP-800).
+func (co *coordinator) leaveGroup(
+	_ context.Context, c *conn, req *kmsg.LeaveGroupRequest,
+) (*kmsg.LeaveGroupResponse, error) {
+	resp := kmsg.NewPtrLeaveGroupResponse()
+	if resp.ErrorCode = co.mayGroup(c, OpRead, req.Group); resp.ErrorCode != wire.None {
+		return resp, nil
+	}
+	whos, reason := []group.Who{{MemberID: req.MemberID}}, ""
+	if req.Version >= 3 {
+		whos = whos[:0]
+		for i := range req.Members {
+			m := &req.Members[i]
+			whos = append(whos, group.Who{MemberID: m.MemberID, InstanceID: plain(m.InstanceID)})
+			reason = plain(m.Reason)
+		}
+	}
+	codes := co.leave(req.Group, whos, reason)
+	if req.Version < 3 {
+		resp.ErrorCode = wire.Code(codes[0])
+		return resp, nil
+	}
+	for i := range req.Members {
+		m := kmsg.NewLeaveGroupResponseMember()
+		m.MemberID, m.InstanceID, m.ErrorCode = req.Members[i].MemberID, req.Members[i].InstanceID, wire.Code(codes[i])
+		resp.Members = append(resp.Members, m)
+	}
+	return resp, nil
+}
+
+func (co *coordinator) leave(id string, whos []group.Who, reason string) []group.Code {
+	og := co.enter(id, false)
+	if og == nil {
+		codes := make([]group.Code, len(whos))
+		for i := range codes {
+			codes[i] = group.UnknownMemberID
+		}
+		return codes
+	}
+	codes, effects := og.mu.g.Leave(co.now(), whos, reason)
+	co.exit(og, effects)
+	return codes
+}

@@ -1,0 +1,45 @@
+package kafka
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/firthmq/firth/internal/kafka/group"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// groupType is the one type of group there is; KIP-848 and share groups will add theirs.
+const groupType = "classic"
+
+// ListGroups, versions 0 to 5.
+//
+// Versions: 3 flexible; 4 states, and a filter by state (KIP-518); 5 types, and a filter by type
+// (KIP-848). Filters do not look at upper and lower case.
+func (co *coordinator) listGroups(
+	_ context.Context, c *conn, req *kmsg.ListGroupsRequest,
+) (*kmsg.ListGroupsResponse, error) {
+	resp := kmsg.NewPtrListGroupsResponse()
+	all := co.may(c, OpDescribe, OnCluster, ClusterResource)
+	for _, og := range co.owned() {
+		if !all && !co.may(c, OpDescribe, OnGroup, og.id) {
+			continue
+		}
+		og.mu.Lock()
+		state, protocolType, forgotten := og.mu.g.State(), og.mu.g.ProtocolType(), og.mu.forgotten
+		og.mu.Unlock()
+		if forgotten || state == group.Dead ||
+			!passes(req.StatesFilter, state.String()) || !passes(req.TypesFilter, groupType) {
+			continue
+		}
+		one := kmsg.NewListGroupsResponseGroup()
+		one.Group, one.ProtocolType, one.GroupState, one.GroupType = og.id, protocolType, state.String(), groupType
+		resp.Groups = append(resp.Groups, one)
+	}
+	slices.SortFunc(resp.Groups, func(a, b kmsg.ListGroupsResponseGroup) int { return strings.Compare(a.Group, b.Group) })
+	return resp, nil
+}
+
+func passes(filter []string, value string) bool {
+	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool { return strings.EqualFold(f, value) })
+}

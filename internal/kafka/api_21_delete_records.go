@@ -1,0 +1,75 @@
+package kafka
+
+import (
+	"context"
+	"strings"
+
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// DeleteRecords (21): v0-2.
+//
+// Behaviour
+//   - Moves the log start of a partition; -1 means up to the high watermark. The answer holds the log
+//     start after it. An offset above the high watermark or below -1 is OFFSET_OUT_OF_RANGE.
+//   - A topic that is compacted and not deleted keeps its records: POLICY_VIOLATION. The log's own
+//     topics: INVALID_TOPIC_EXCEPTION.
+//
+// Versions: 2 flexible.
+
+// deleteRecords answers DeleteRecords.
+func (d *Door) deleteRecords(
+	ctx context.Context, c *conn, req *kmsg.DeleteRecordsRequest,
+) (*kmsg.DeleteRecordsResponse, error) {
+	resp := kmsg.NewPtrDeleteRecordsResponse()
+	topics := d.log.Topics()
+	for i := range req.Topics {
+		rt := &req.Topics[i]
+		t, topicCode := d.topic(c, topics, rt.Topic, OpDelete)
+		switch {
+		case topicCode != wire.None:
+		case t.Internal():
+			topicCode = wire.InvalidTopic
+		case !strings.Contains(t.Settings.CleanupPolicy, "delete"):
+			topicCode = wire.PolicyViolation
+		}
+		answer := kmsg.NewDeleteRecordsResponseTopic()
+		answer.Topic = rt.Topic
+		for _, rp := range rt.Partitions {
+			p := kmsg.NewDeleteRecordsResponseTopicPartition()
+			p.Partition, p.LowWatermark = rp.Partition, -1
+			id, code := partition(t, topicCode, rp.Partition)
+			if p.ErrorCode = code; code == wire.None {
+				p.LowWatermark, p.ErrorCode = d.trim(ctx, id, rp.Offset)
+			}
+			answer.Partitions = append(answer.Partitions, p)
+		}
+		resp.Topics = append(resp.Topics, answer)
+	}
+	return resp, nil
+}
+
+// trim moves the log start of a partition and says where it is.
+func (d *Door) trim(ctx context.Context, id stream.PartitionID, off int64) (int64, wire.Code) {
+	bounds, err := d.log.Bounds(id)
+	if err != nil {
+		return -1, code(err)
+	}
+	if off == -1 {
+		off = int64(bounds.High)
+	}
+	if off < 0 || off > int64(bounds.High) {
+		return -1, wire.OffsetOutOfRange
+	}
+	if off <= int64(bounds.Start) {
+		return int64(bounds.Start), wire.None
+	}
+	start, err := d.log.TrimTo(ctx, id, record.Offset(off))
+	if err != nil {
+		return -1, code(err)
+	}
+	return int64(start), wire.None
+}

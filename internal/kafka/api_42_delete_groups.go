@@ -1,0 +1,56 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/firthmq/firth/internal/kafka/group"
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// DeleteGroups, versions 0 to 2.
+//
+// Only a group without members can be deleted. Its offsets go with it, in one atomic write that is on
+// stable storage when the answer goes out.
+//
+// Versions: 2 flexible.
+func (co *coordinator) deleteGroups(
+	ctx context.Context, c *conn, req *kmsg.DeleteGroupsRequest,
+) (*kmsg.DeleteGroupsResponse, error) {
+	resp := kmsg.NewPtrDeleteGroupsResponse()
+	for _, id := range req.Groups {
+		one := kmsg.NewDeleteGroupsResponseGroup()
+		one.Group = id
+		if co.may(c, OpDelete, OnGroup, id) {
+			code, err := co.deleteGroup(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			one.ErrorCode = code
+		} else {
+			one.ErrorCode = wire.GroupAuthorizationFailed
+		}
+		resp.Groups = append(resp.Groups, one)
+	}
+	return resp, nil
+}
+
+// deleteGroup ends one group.
+func (co *coordinator) deleteGroup(ctx context.Context, id string) (wire.Code, error) {
+	og := co.enter(id, false)
+	if og == nil {
+		return wire.GroupIDNotFound, nil
+	}
+	if code := og.mu.g.Delete(co.now()); code != group.None {
+		co.release(og)
+		return wire.Code(code), nil
+	}
+	done := make(chan error, 1)
+	w := &groupWrite{og: og, end: true, done: done}
+	for key := range og.keysLocked() {
+		w.offsets = append(w.offsets, offsetChange{key: key})
+	}
+	og.enqueueLocked(w)
+	co.release(og)
+	return co.fate(co.landed(ctx, done))
+}

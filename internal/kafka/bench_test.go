@@ -1,0 +1,75 @@
+package kafka
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// instant is a log that takes batches and answers at once, to see what the door costs.
+type instant struct{ Store }
+
+func (instant) AppendBatch(_ stream.PartitionID, _ record.Batch, to stream.Receipt, ticket uint64) error {
+	to.Appended(ticket, 7, nil)
+	return nil
+}
+
+// producePath is a connection, and a way to have it serve one Produce request without a socket.
+func producePath(t testing.TB) func() {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	h.door.log = instant{h.door.log}
+	c := newConn(h.door, discard{})
+	req := produceTo(topic, 0, -1, batchOf(10, 100))
+	req.Version = 9
+	frame := kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)[wire.SizeLen:]
+	api := h.door.apis[wire.Produce]
+	ctx := context.Background()
+	return func() {
+		if err := c.produce(ctx, api, frame, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		c.rest()
+	}
+}
+
+// A Produce request costs its frame and nothing else: what is left is the goroutine that writes.
+func TestProducePathAllocs(t *testing.T) {
+	produce := producePath(t)
+	for range 100 {
+		produce()
+	}
+	if allocs := testing.AllocsPerRun(200, produce); allocs > 1 {
+		t.Fatalf("%v allocations for a Produce request", allocs)
+	}
+}
+
+func BenchmarkProducePath(b *testing.B) {
+	produce := producePath(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		produce()
+	}
+}
+
+func BenchmarkFetchPath(b *testing.B) {
+	h := openHouse(b, Options{})
+	topic := h.topic("t", 1)
+	h.put(h.dial(), topic, 0, batchOf(10, 100))
+	c := newConn(h.door, discard{})
+	req := fetchFrom(topic, 0, 0, 0, 1)
+	req.Version = 12
+	body := req.AppendTo(nil)
+	head := wire.Header{Key: wire.Fetch, Version: 12, CorrelationID: 1}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := c.startFetch(head, body, time.Now()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,328 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+const (
+	readAhead   = 1 << 10 // bytes read before it is known what comes; all an idle connection keeps
+	keepBuffer  = 64 << 10
+	maxUnsent   = 256 // Produce requests of one connection that may be unanswered
+	writeChunk  = 4 << 20
+	largeDecode = 64 << 10 // requests above it are decoded a few at a time
+)
+
+// conn is one connection of a client. Its reader goroutine owns everything but mu and what fetch says.
+//
+// At any time it is in one of three modes: it has Produce requests under way (mu.calls), answered in
+// order by a flusher goroutine that lives while there is something to write; or one Fetch is under way;
+// or neither, and then the reader alone writes to the socket.
+type conn struct {
+	door      *Door
+	nc        net.Conn
+	log       *slog.Logger
+	principal string // who it is, e.g. Anonymous
+	clientID  string // of the request being answered, as the client says
+	host      string // address of the client without its port, as Kafka shows it: "/10.0.0.7"
+	told      address
+	draining  atomic.Bool
+	watch     watchdog
+
+	ahead []byte // what was read before it was asked for: ahead[from:to]
+	from  int
+	to    int
+	frame []byte // of requests that are decoded in place; used again
+	out   []byte // response of the reader; used again
+	fetch fetch
+
+	mu struct {
+		sync.Mutex
+		calls    *call // under way, oldest first
+		last     *call
+		free     *call
+		unsent   int  // calls and those being written
+		flushing bool // a flusher is at work
+		fetching bool // a fetch is under way
+		closed   bool
+		failed   bool // the socket is closed
+	}
+	calm *sync.Cond // mu.unsent, mu.flushing or mu.fetching went down
+	sent []byte     // the flusher's
+}
+
+// address is a host and port that clients are told to connect to.
+type address struct {
+	host string
+	port int32
+}
+
+func newConn(d *Door, nc net.Conn) *conn {
+	c := &conn{
+		door: d, nc: nc, principal: Anonymous,
+		host: "/" + hostOf(nc.RemoteAddr()), told: d.advertise(nc.LocalAddr()),
+	}
+	c.log = d.opt.Logger.With("client", c.host)
+	c.calm = sync.NewCond(&c.mu)
+	c.fetch.c = c
+	return c
+}
+
+// serve reads requests until the connection or ctx ends. A panic costs this connection.
+func (c *conn) serve(ctx context.Context) {
+	defer c.close()
+	defer c.survive()
+	c.ahead = make([]byte, readAhead)
+	for {
+		err := c.next(ctx)
+		if err == nil {
+			continue
+		}
+		if c.draining.Load() || errors.Is(err, io.EOF) { // the client may still listen
+			c.fetch.end()
+			c.rest()
+			return
+		}
+		if !errors.Is(err, net.ErrClosed) && fault.KindOf(err) != fault.Internal {
+			c.door.metrics.bad.Inc()
+			c.log.Warn("kafka: connection closed", "error", err, "hint", fault.HintOf(err))
+		}
+		return
+	}
+}
+
+// survive turns a panic into the end of one connection.
+func (c *conn) survive() {
+	if v := recover(); v != nil {
+		c.door.metrics.panics.Inc()
+		c.log.Error("kafka: a request broke its handler", "panic", v, "stack", string(debug.Stack()))
+		c.fail()
+	}
+}
+
+// fail ends the connection from any goroutine: its reader sees the closed socket, and who waits for
+// answers to be written waits no more.
+func (c *conn) fail() {
+	_ = c.nc.Close() // the reader reports what there is to report
+	c.mu.Lock()
+	c.mu.failed = true
+	c.calm.Broadcast()
+	c.mu.Unlock()
+}
+
+// close waits for those that write for this connection. Receipts that still come find it closed.
+func (c *conn) close() {
+	c.fail()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.closed = true
+	for c.mu.flushing || c.mu.fetching {
+		c.mu.Unlock()
+		c.fetch.end()
+		c.mu.Lock()
+		if c.mu.flushing || c.mu.fetching {
+			c.calm.Wait()
+		}
+	}
+}
+
+// rest waits until everything that was asked is answered.
+func (c *conn) rest() {
+	c.mu.Lock()
+	for (c.mu.unsent > 0 || c.mu.fetching) && !c.mu.failed {
+		c.calm.Wait()
+	}
+	c.mu.Unlock()
+}
+
+// next reads one request and answers it or, if it is a Produce or a Fetch, has it under way.
+func (c *conn) next(ctx context.Context) error {
+	size, head, err := c.peek()
+	if err != nil {
+		return err
+	}
+	c.watch.set(working)
+	start := time.Now()
+	api := c.door.apis[head.Key]
+	if err := c.admit(api, head, size); err != nil {
+		return err
+	}
+	c.door.bytesIn.Add(uint64(size + wire.SizeLen))
+	if head.Key == wire.Produce {
+		c.await(func() bool { return c.mu.fetching || c.mu.unsent >= maxUnsent })
+		frame, err := c.readFrame(size, nil)
+		if err != nil {
+			return err
+		}
+		return c.produce(ctx, api, frame, start)
+	}
+	c.await(func() bool { return c.mu.fetching || c.mu.unsent > 0 })
+	return c.answer(ctx, api, head, size, start)
+}
+
+// await blocks the reader while busy, which is asked under the lock.
+func (c *conn) await(busy func() bool) {
+	c.mu.Lock()
+	for busy() && !c.mu.failed {
+		c.calm.Wait()
+	}
+	c.mu.Unlock()
+}
+
+// admit refuses what is not a request, or not one that is served, before anything is allocated for it.
+func (c *conn) admit(api *served, head wire.Header, size int) error {
+	const op = "kafka.read"
+	switch {
+	case api == nil:
+		return fault.New(fault.Unsupported, op, "API key %d is not served", head.Key).WithHint("%s", stranger(size))
+	case head.Key == wire.ApiVersions && size <= api.MaxBytes:
+		return nil // of any version
+	case !api.Has(head.Version):
+		return fault.New(
+			fault.Unsupported, op, "%s v%d is not served, %d to %d are", api.Name, head.Version, api.Min, api.Max,
+		)
+	}
+	limit := api.MaxBytes
+	if limit == 0 || limit > c.door.opt.MaxRequestBytes {
+		limit = c.door.opt.MaxRequestBytes
+	}
+	if size > limit {
+		return fault.New(fault.TooLarge, op, "%s of %d bytes, %d are allowed", api.Name, size, limit)
+	}
+	return nil
+}
+
+// stranger guesses from the first bytes who came to the wrong door.
+func stranger(size int) string {
+	switch b := uint32(size); {
+	case b>>16 == 0x1603:
+		return "this looks like TLS; the listener speaks plain Kafka"
+	case b == 'G'<<24|'E'<<16|'T'<<8|' ' || b == 'P'<<24|'O'<<16|'S'<<8|'T' || b == 'H'<<24|'E'<<16|'A'<<8|'D':
+		return "this looks like HTTP; the listener speaks Kafka"
+	}
+	return "is this a Kafka client?"
+}
+
+// answer reads a request that the reader answers itself, and answers it.
+func (c *conn) answer(ctx context.Context, api *served, head wire.Header, size int, start time.Time) error {
+	if cap(c.frame) > keepBuffer {
+		c.frame = nil
+	}
+	var frame []byte
+	var err error
+	if api.handle != nil {
+		frame, err = c.readFrame(size, nil) // the handler may keep it
+	} else {
+		frame, err = c.readFrame(size, c.frame)
+		c.frame = frame
+	}
+	if err != nil {
+		return err
+	}
+	if api.Key == wire.ApiVersions && !api.Has(head.Version) {
+		c.out = wire.AppendApiVersions(c.out[:0], head, wire.UnsupportedVersion, c.door.versions)
+		return c.writeOut()
+	}
+	head, body, err := wire.ParseHeader(api.API, frame)
+	if err != nil {
+		return err
+	}
+	c.setClientID(head.ClientID)
+	if api.Key == wire.Fetch {
+		return c.startFetch(head, body, start)
+	}
+	defer api.seconds.observe(start)
+	if api.raw != nil {
+		c.out, err = api.raw(ctx, c, head, body, c.out[:0])
+	} else {
+		err = c.call(ctx, api, head, body)
+	}
+	if err != nil {
+		return err
+	}
+	return c.writeOut()
+}
+
+// call decodes a request by kmsg and runs its handler. Large ones are decoded a few at a time: what
+// they cost in memory is a multiple of their size.
+func (c *conn) call(ctx context.Context, api *served, head wire.Header, body []byte) error {
+	if len(body) > largeDecode {
+		select {
+		case c.door.large <- struct{}{}:
+			defer func() { <-c.door.large }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	req, err := wire.Decode(api.API, head.Version, body)
+	if err != nil {
+		return err
+	}
+	resp, err := api.handle(ctx, c, req)
+	if err != nil {
+		return err
+	}
+	c.out = wire.AppendResponse(c.out[:0], api.API, head.CorrelationID, resp)
+	return nil
+}
+
+// writeOut writes the reader's response and lets go of a buffer that grew.
+func (c *conn) writeOut() error {
+	err := c.write(c.out)
+	if cap(c.out) > keepBuffer {
+		c.out = nil
+	}
+	return err
+}
+
+func (c *conn) setClientID(id []byte) {
+	if string(id) != c.clientID { // compares without allocating
+		c.clientID = string(id)
+	}
+}
+
+// write writes b. Only the one who holds the mode of the connection may call it.
+func (c *conn) write(b []byte) error {
+	for len(b) > 0 {
+		c.watch.set(writing)
+		n, err := c.nc.Write(b[:min(len(b), writeChunk)])
+		c.door.bytesOut.Add(uint64(n))
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	c.watch.set(idle)
+	return nil
+}
+
+// writeAll writes pieces in order without joining them. It consumes them.
+func (c *conn) writeAll(pieces net.Buffers) error {
+	for len(pieces) > 0 {
+		n, size := 0, 0
+		for n < len(pieces) && (n == 0 || size < writeChunk) {
+			size += len(pieces[n])
+			n++
+		}
+		some := pieces[:n]
+		pieces = pieces[n:]
+		c.watch.set(writing)
+		written, err := some.WriteTo(c.nc)
+		c.door.bytesOut.Add(uint64(written))
+		if err != nil {
+			return err
+		}
+	}
+	c.watch.set(idle)
+	return nil
+}

@@ -1,0 +1,343 @@
+package kafka
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"sync"
+	"time"
+
+	"github.com/firthmq/firth/internal/kafka/group"
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// GroupOptions bound the consumer groups. The zero value of each field is its default.
+type GroupOptions struct {
+	// MinSession and MaxSession bound the session timeout that a member may ask for.
+	// Default 6 s and 30 min.
+	MinSession, MaxSession time.Duration
+	// InitialRebalanceDelay is how long an empty group gathers members before its first generation.
+	// Default 0: a group of one starts at once, and each that joins later costs one rebalance.
+	InitialRebalanceDelay time.Duration
+	// MaxMembers is how many members one group may have. Default 10,000.
+	MaxMembers int
+	// MaxGroups is how many groups there may be. Default 100,000.
+	MaxGroups int
+	// OffsetsRetention is how long the offsets of a group stay after the group became empty, or were
+	// committed if that is later. While a group has members its offsets stay. Default 30 days
+	// (Kafka's is 7).
+	OffsetsRetention time.Duration
+	// MaxOffsetMetadata is how many bytes of metadata one committed offset may have. Default 4096.
+	MaxOffsetMetadata int
+	// SweepInterval is how often expired offsets and abandoned groups are looked for. Default 1 min.
+	SweepInterval time.Duration
+}
+
+func (o GroupOptions) withDefaults() GroupOptions {
+	if o.MaxGroups <= 0 {
+		o.MaxGroups = 100_000
+	}
+	if o.OffsetsRetention <= 0 {
+		o.OffsetsRetention = 30 * 24 * time.Hour
+	}
+	if o.MaxOffsetMetadata <= 0 {
+		o.MaxOffsetMetadata = 4096
+	}
+	if o.SweepInterval <= 0 {
+		o.SweepInterval = time.Minute
+	}
+	return o
+}
+
+// ofGroup is what one group needs to know of the options.
+func (o GroupOptions) ofGroup() group.Options {
+	return group.Options{
+		MinSessionMillis: o.MinSession.Milliseconds(), MaxSessionMillis: o.MaxSession.Milliseconds(),
+		InitialDelayMillis: o.InitialRebalanceDelay.Milliseconds(), MaxMembers: o.MaxMembers,
+	}
+}
+
+// maxGroupName bounds the name of a group, in bytes.
+const maxGroupName = 1024
+
+// coordinator keeps the consumer groups: their members, in memory and in __consumer_offsets, and
+// their committed offsets, a fold of that topic.
+//
+// A group belongs to whoever holds its lock. What it decides leaves as effects: answers go to the
+// requests that block, records go to the queue of the group, which one goroutine, the writer of
+// offsets.go, appends in order. The receipt of the log brings them back in the order of the log, and
+// only then they count: what a client was told is on stable storage.
+//
+// Goroutines: Run's own, which is the clock of all groups, and the writer.
+type coordinator struct {
+	opt    Options
+	limits GroupOptions
+	log    Store
+	now    func() int64 // milliseconds since 1970
+	writer *offsetWriter
+	alarms *alarms
+	lag    *lagGauge
+	look   time.Duration // how often the clock looks whether topics were deleted: it compares one pointer
+	ended  chan struct{} // closed when Run has ended: nobody answers any more
+	// damaged is why the groups cannot be read; nil: they can. Then no group is served, for to guess could let
+	// committed offsets go back, and everything else goes on.
+	damaged error
+
+	mu struct {
+		sync.Mutex
+		groups map[string]*ownedGroup
+	}
+}
+
+// ownedGroup is one group with its committed offsets.
+type ownedGroup struct {
+	id string
+
+	mu struct {
+		sync.Mutex
+		g         *group.Group
+		offsets   map[partitionKey]committed
+		waiting   map[group.Ticket]chan<- group.Effect // requests that block
+		ticket    group.Ticket                         // the last one given
+		queue     []*groupWrite                        // for the writer, in order
+		flying    map[*groupWrite]struct{}             // queued or appended, without a receipt yet
+		stored    bool                                 // the log has a record of the group itself
+		forgotten bool                                 // it is no longer in the coordinator's map
+	}
+}
+
+// openCoordinator reads the groups from the log. Where __consumer_offsets is damaged the coordinator says that
+// it is not available. Errors: IO.
+func openCoordinator(ctx context.Context, opt Options, log Store) (*coordinator, error) {
+	co := &coordinator{
+		opt: opt, limits: opt.Groups.withDefaults(), log: log,
+		now:   func() int64 { return time.Now().UnixMilli() },
+		ended: make(chan struct{}), alarms: newAlarms(), look: time.Second,
+	}
+	co.mu.groups = map[string]*ownedGroup{}
+	co.writer = newOffsetWriter(co)
+	co.lag = newLagGauge(opt.Metrics)
+	err := co.fold(ctx)
+	if fault.Is(err, fault.Corrupt) {
+		co.damaged = err
+		co.opt.Logger.Error("consumer groups are not served: their state is damaged", "error", err, "hint", fault.HintOf(err))
+		return co, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return co, nil
+}
+
+// register adds the group APIs.
+func (co *coordinator) register(t table) {
+	if co.damaged != nil {
+		t.add(wire.FindCoordinator, handle(co.findCoordinator))
+		for _, key := range groupAPIs {
+			t.add(key, func(context.Context, *conn, kmsg.Request) (kmsg.Response, error) { return nil, co.damaged })
+		}
+		return
+	}
+	t.add(wire.OffsetCommit, handle(co.offsetCommit))
+	t.add(wire.OffsetFetch, handle(co.offsetFetch))
+	t.add(wire.FindCoordinator, handle(co.findCoordinator))
+	t.add(wire.JoinGroup, handle(co.joinGroup))
+	t.add(wire.Heartbeat, handle(co.heartbeat))
+	t.add(wire.LeaveGroup, handle(co.leaveGroup))
+	t.add(wire.SyncGroup, handle(co.syncGroup))
+	t.add(wire.DescribeGroups, handle(co.describeGroups))
+	t.add(wire.ListGroups, handle(co.listGroups))
+	t.add(wire.DeleteGroups, handle(co.deleteGroups))
+	t.add(wire.OffsetDelete, handle(co.offsetDelete))
+}
+
+// groupAPIs are the APIs of the coordinator besides FindCoordinator. While the groups are damaged they end the
+// connection: who asks was not sent here by FindCoordinator.
+var groupAPIs = []int16{
+	wire.OffsetCommit, wire.OffsetFetch, wire.JoinGroup, wire.Heartbeat, wire.LeaveGroup, wire.SyncGroup,
+	wire.DescribeGroups, wire.ListGroups, wire.DeleteGroups, wire.OffsetDelete,
+}
+
+// Run lets time pass for the groups and writes what they decide, until ctx ends. Requests that still
+// block then are refused.
+func (co *coordinator) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { co.writer.run(ctx) })
+	co.clock(ctx)
+	wg.Wait()
+	close(co.ended)
+	return nil
+}
+
+func newOwned(id string, g *group.Group) *ownedGroup {
+	og := &ownedGroup{id: id}
+	og.mu.g = g
+	og.mu.offsets = map[partitionKey]committed{}
+	og.mu.waiting = map[group.Ticket]chan<- group.Effect{}
+	og.mu.flying = map[*groupWrite]struct{}{}
+	return og
+}
+
+// enter locks a group; exit or release must follow. Nil: there is no such group and, if it was to be made,
+// there are too many.
+func (co *coordinator) enter(id string, create bool) *ownedGroup {
+	for {
+		co.mu.Lock()
+		og := co.mu.groups[id]
+		if og == nil && create && len(co.mu.groups) < co.limits.MaxGroups {
+			og = newOwned(id, group.New(id, co.limits.ofGroup(), co.now()))
+			co.mu.groups[id] = og
+		}
+		co.mu.Unlock()
+		if og == nil {
+			return nil
+		}
+		og.mu.Lock()
+		if !og.mu.forgotten {
+			return og
+		}
+		og.mu.Unlock()
+		co.drop(og) // whoever forgot it is about to
+	}
+}
+
+// exit unlocks a group and does what came out of it.
+func (co *coordinator) exit(og *ownedGroup, effects []group.Effect) {
+	type answer struct {
+		to     chan<- group.Effect
+		effect group.Effect
+	}
+	var answers []answer
+	for _, e := range effects {
+		if e.Store != nil {
+			og.enqueueLocked(&groupWrite{og: og, snapshot: &e.Store.Snapshot, seq: e.Store.Seq})
+			continue
+		}
+		if to, waits := og.mu.waiting[e.To]; waits {
+			delete(og.mu.waiting, e.To)
+			answers = append(answers, answer{to, e})
+		}
+	}
+	next := og.mu.g.Next()
+	co.release(og)
+
+	for _, a := range answers {
+		a.to <- a.effect // holds one, and gets one
+	}
+	if next != 0 {
+		co.alarms.set(og, next)
+	}
+}
+
+// release unlocks a group of which nobody joined or left: then no alarm of it comes sooner than the one
+// that is set.
+func (co *coordinator) release(og *ownedGroup) {
+	queued := len(og.mu.queue) > 0
+	og.mu.forgotten = og.traceless()
+	forgotten := og.mu.forgotten
+	og.mu.Unlock()
+	if queued {
+		co.writer.wake(og)
+	}
+	if forgotten {
+		co.drop(og)
+	}
+}
+
+// traceless tells whether nothing is known of a group but its name: it was made by a request that
+// failed, or it was deleted and the log has that.
+func (og *ownedGroup) traceless() bool {
+	m := &og.mu
+	return !m.stored && len(m.offsets) == 0 && len(m.flying) == 0 && len(m.waiting) == 0 &&
+		(m.g.Vacant() || m.g.State() == group.Dead)
+}
+
+// drop takes a forgotten group out of the map.
+func (co *coordinator) drop(og *ownedGroup) {
+	co.mu.Lock()
+	defer co.mu.Unlock()
+	if co.mu.groups[og.id] == og {
+		delete(co.mu.groups, og.id)
+	}
+}
+
+// owned lists the groups that there are now, unlocked and in no order.
+func (co *coordinator) owned() []*ownedGroup {
+	co.mu.Lock()
+	defer co.mu.Unlock()
+	all := make([]*ownedGroup, 0, len(co.mu.groups))
+	for _, og := range co.mu.groups {
+		all = append(all, og)
+	}
+	return all
+}
+
+// blockLocked makes a ticket for a request that waits for its answer.
+func (og *ownedGroup) blockLocked() (group.Ticket, <-chan group.Effect) {
+	og.mu.ticket++
+	answer := make(chan group.Effect, 1)
+	og.mu.waiting[og.mu.ticket] = answer
+	return og.mu.ticket, answer
+}
+
+// await waits for the answer of a blocked request. Errors: Closed, when the client or the door goes
+// away first.
+func (co *coordinator) await(
+	ctx context.Context, og *ownedGroup, t group.Ticket, answer <-chan group.Effect,
+) (group.Effect, error) {
+	select {
+	case e := <-answer:
+		return e, nil
+	case <-co.ended:
+		return group.Effect{}, fault.New(fault.Closed, "kafka.group", "the door closes")
+	case <-ctx.Done():
+	}
+	og.mu.Lock()
+	delete(og.mu.waiting, t)
+	co.exit(og, og.mu.g.Gone(co.now(), t))
+	return group.Effect{}, fault.Wrap(fault.Closed, "kafka.group", ctx.Err())
+}
+
+// may asks the guard; without one everything is allowed.
+func (co *coordinator) may(c *conn, op Operation, on Resource, name string) bool {
+	return co.opt.Guard == nil || co.opt.Guard.May(c.principal, op, on, name)
+}
+
+// mayGroup judges the name of a group and the right to it; wire.None: go on.
+func (co *coordinator) mayGroup(c *conn, op Operation, id string) wire.Code {
+	switch {
+	case id == "" || len(id) > maxGroupName:
+		return wire.InvalidGroupID
+	case !co.may(c, op, OnGroup, id):
+		return wire.GroupAuthorizationFailed
+	}
+	return wire.None
+}
+
+// newMemberID is an id for a new member: what its client calls itself and something unique.
+func newMemberID(prefix string) string {
+	var unique [16]byte
+	_, _ = rand.Read(unique[:]) // never fails: crypto/rand
+	return bounded(prefix) + "-" + hex.EncodeToString(unique[:])
+}
+
+// bounded cuts what a client says of itself to what is stored of it.
+func bounded(s string) string { return s[:min(len(s), 255)] }
+
+// plain is the string behind a nullable one; null is "".
+func plain(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// nullable is the reverse of plain.
+func nullable(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

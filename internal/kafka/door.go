@@ -1,0 +1,147 @@
+// Package kafka is the back-end door: it serves Kafka clients from the log.
+//
+// One goroutine reads a connection. Produce requests are appended as they come, so that several of
+// them share a commit of the log, and are answered in order when their receipts are in. A Fetch with
+// nothing to say parks: the log's news ends the wait, not a poll. Every other request is answered
+// before the next is read. Record bytes go from the frame into the log and from the log to the socket
+// as they are.
+//
+// One file for each API, api_NN_name.go, says what it serves. The consumer groups are in coordinator.go.
+// The door never sees MQTT; both meet in the log.
+package kafka
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/log/record"
+)
+
+// Options of the door. The zero value of each field is its default.
+type Options struct {
+	// Store is the log that is served. It must be set.
+	Store Store
+	// Advertise is the "host:port" that clients are told to connect to. Empty or "auto": the local
+	// address of the socket that the client reached.
+	Advertise string
+	// NodeID is the broker id of this node. Default 1.
+	NodeID int32
+	// DisableAutoCreate refuses to create a topic that a client only asks the metadata of.
+	DisableAutoCreate bool
+	// MaxRequestBytes is the largest Produce request. Default 100 MiB; other requests have smaller
+	// bounds of their own.
+	MaxRequestBytes int
+	// MaxConnections is how many connections may be open at once. Default 10,000.
+	MaxConnections int
+	// Guard decides who may do what. Nil allows everything.
+	Guard Guard
+	// TopicDefaults and DefaultPartitions are what the log was opened with, to show them. Default: none,
+	// and 1.
+	TopicDefaults     map[string]string
+	DefaultPartitions int
+	// LogDir is the name of the log's folder, to show it. Default "firth-data".
+	LogDir string
+	// Groups bound the consumer groups.
+	Groups GroupOptions
+	// Metrics receives the metrics of the door. Nil: nobody looks.
+	Metrics *telemetry.Set
+	// Logger receives the log lines of the door. Nil: none.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.NodeID == 0 {
+		o.NodeID = 1
+	}
+	if o.MaxRequestBytes <= 0 {
+		o.MaxRequestBytes = 100 << 20
+	}
+	if o.MaxConnections <= 0 {
+		o.MaxConnections = 10_000
+	}
+	if o.DefaultPartitions <= 0 {
+		o.DefaultPartitions = 1
+	}
+	if o.LogDir == "" {
+		o.LogDir = "firth-data"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Door serves Kafka clients. Make one with Open.
+type Door struct {
+	opt      Options
+	log      Store
+	groups   *coordinator
+	apis     table
+	versions []wire.API // what ApiVersions announces
+	told     address    // from Options.Advertise; no host: each connection's own
+
+	purgatory purgatory
+	scratches sync.Pool     // of *record.Scratch, to look into compressed batches
+	large     chan struct{} // a place for each large request that is being served by kmsg
+	clock     atomic.Uint32 // ticks of the watchdog
+	running   chan struct{} // closed when Run is under way
+
+	bytesIn, bytesOut            atomic.Uint64
+	metrics                      metrics
+	produceSeconds, fetchSeconds stopwatch
+
+	mu struct {
+		sync.Mutex
+		conns     map[*conn]struct{}
+		listeners map[net.Listener]struct{}
+		draining  bool
+	}
+	left *sync.Cond // the last connection is gone
+}
+
+// Open makes a door on a log. It reads what the groups have stored, and listens nowhere yet.
+// Errors: Invalid (an address to advertise that is none), and those of reading the log.
+func Open(ctx context.Context, opt Options) (*Door, error) {
+	opt = opt.withDefaults()
+	told, err := parseAdvertise(opt.Advertise)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := openCoordinator(ctx, opt, opt.Store)
+	if err != nil {
+		return nil, err
+	}
+	d := &Door{
+		opt: opt, log: opt.Store, groups: groups, apis: table{}, told: told,
+		large: make(chan struct{}, 4), running: make(chan struct{}),
+	}
+	d.scratches.New = func() any { return new(record.Scratch) }
+	d.left = sync.NewCond(&d.mu)
+	d.mu.conns, d.mu.listeners = map[*conn]struct{}{}, map[net.Listener]struct{}{}
+	d.register(d.apis)
+	groups.register(d.apis)
+	d.versions = d.apis.versions()
+	d.measure()
+	return d, nil
+}
+
+// Run keeps what the door needs alive until ctx ends: the groups, the news of the log, the limits of
+// time. It must run while Serve does, once.
+func (d *Door) Run(ctx context.Context) error {
+	stop := d.log.Watch(&d.purgatory)
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var keepers sync.WaitGroup
+	keepers.Go(func() { d.watchConns(ctx) })
+	close(d.running)
+	err := d.groups.Run(ctx)
+	cancel()
+	keepers.Wait()
+	return err
+}

@@ -1,0 +1,288 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// house is a door on a store in memory that listens on loopback.
+type house struct {
+	t     testing.TB
+	store *store.Store
+	door  *Door
+	addr  string
+	stop  func()
+}
+
+func openHouse(t testing.TB, opt Options) *house {
+	t.Helper()
+	return openHouseOn(t, vfs.NewMemory(), opt)
+}
+
+func openHouseOn(t testing.TB, fs vfs.FS, opt Options) *house {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	s, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt.Store = s
+	d, err := Open(ctx, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := d.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	all.Go(func() {
+		if err := d.Serve(ctx, l); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	h := &house{t: t, store: s, door: d, addr: l.Addr().String()}
+	h.stop = sync.OnceFunc(func() {
+		cancel()
+		all.Wait()
+		if err := s.Close(); err != nil {
+			t.Errorf("store: %v", err)
+		}
+	})
+	t.Cleanup(h.stop)
+	return h
+}
+
+// openSmallHouse opens a house whose log keeps little in reserve, and gives its disk.
+func openSmallHouse(t testing.TB) (*house, *vfs.Memory) {
+	disk := vfs.NewMemory()
+	return openHouseOn(t, disk, Options{}), disk
+}
+
+func (h *house) topic(name string, partitions int, config ...string) *stream.Topic {
+	h.t.Helper()
+	spec := stream.TopicSpec{Name: name, Partitions: partitions, Config: map[string]string{}}
+	for i := 0; i+1 < len(config); i += 2 {
+		spec.Config[config[i]] = config[i+1]
+	}
+	topic, err := h.store.CreateTopic(context.Background(), spec)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return topic
+}
+
+// client is a connection that speaks raw requests.
+type client struct {
+	t    testing.TB
+	nc   net.Conn
+	next int32
+}
+
+func (h *house) dial() *client {
+	h.t.Helper()
+	nc, err := net.Dial("tcp", h.addr)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { nc.Close() })
+	if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		h.t.Fatal(err)
+	}
+	return &client{t: h.t, nc: nc}
+}
+
+// send writes a request and returns its correlation id.
+func (c *client) send(req kmsg.Request) int32 {
+	c.t.Helper()
+	c.next++
+	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("raw")).AppendRequest(nil, req, c.next)
+	if _, err := c.nc.Write(frame); err != nil {
+		c.t.Fatal(err)
+	}
+	return c.next
+}
+
+// frame reads one response and gives what follows the correlation id.
+func (c *client) frame() (correlationID int32, rest []byte, err error) {
+	var size [4]byte
+	if _, err := io.ReadFull(c.nc, size[:]); err != nil {
+		return 0, nil, err
+	}
+	b := make([]byte, binary.BigEndian.Uint32(size[:]))
+	if _, err := io.ReadFull(c.nc, b); err != nil {
+		return 0, nil, err
+	}
+	return int32(binary.BigEndian.Uint32(b)), b[4:], nil
+}
+
+// receive reads the response to req and checks that it is its turn.
+func (c *client) receive(req kmsg.Request, id int32) kmsg.Response {
+	c.t.Helper()
+	got, rest, err := c.frame()
+	if err != nil {
+		c.t.Fatalf("%T v%d: %v", req, req.GetVersion(), err)
+	}
+	if got != id {
+		c.t.Fatalf("%T v%d: response %d, not %d", req, req.GetVersion(), got, id)
+	}
+	if req.IsFlexible() && req.Key() != wire.ApiVersions {
+		rest = rest[1:]
+	}
+	resp := req.ResponseKind()
+	resp.SetVersion(req.GetVersion())
+	if err := resp.ReadFrom(rest); err != nil {
+		c.t.Fatalf("%T v%d: %v", resp, req.GetVersion(), err)
+	}
+	if again := resp.AppendTo(nil); !bytes.Equal(again, rest) {
+		c.t.Fatalf("%T v%d: %x, kmsg writes %x", resp, req.GetVersion(), rest, again)
+	}
+	return resp
+}
+
+// askFor sends a request in one version and gives its response.
+func askFor[R kmsg.Response](c *client, version int16, req kmsg.Request) R {
+	c.t.Helper()
+	req.SetVersion(version)
+	resp, ok := c.receive(req, c.send(req)).(R)
+	if !ok {
+		c.t.Fatalf("not the response to %T", req)
+	}
+	return resp
+}
+
+// closed fails unless the server closes the connection.
+func (c *client) closed(why string) {
+	c.t.Helper()
+	if _, _, err := c.frame(); err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
+		c.t.Fatalf("%s: the connection is not closed: %v", why, err)
+	} else if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
+		c.t.Fatalf("%s: the connection is still open", why)
+	}
+}
+
+// batchOf makes a batch of n records of one value size.
+func batchOf(n, size int) record.Batch {
+	var b record.Builder
+	b.Reset(nil, 1000)
+	for i := range n {
+		b.Append(
+			&record.Record{
+				Timestamp: int64(1000 + i),
+				Key:       fmt.Appendf(nil, "k%d", i),
+				Value:     bytes.Repeat([]byte{'v'}, size),
+			},
+		)
+	}
+	return b.Seal(0, 0)
+}
+
+// produceTo is a Produce request of one batch.
+func produceTo(topic *stream.Topic, partition int32, acks int16, records []byte) *kmsg.ProduceRequest {
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = acks, 1000
+	rt := kmsg.NewProduceRequestTopic()
+	rt.Topic, rt.TopicID = topic.Name, topic.ID
+	rp := kmsg.NewProduceRequestTopicPartition()
+	rp.Partition, rp.Records = partition, records
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	return req
+}
+
+// produced is the answer for the first partition.
+func produced(resp *kmsg.ProduceResponse) kmsg.ProduceResponseTopicPartition {
+	return resp.Topics[0].Partitions[0]
+}
+
+// fetchFrom is a Fetch request of one partition.
+func fetchFrom(topic *stream.Topic, partition int32, offset int64, wait, minBytes int32) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = wait, minBytes, 50<<20
+	rt := kmsg.NewFetchRequestTopic()
+	rt.Topic, rt.TopicID = topic.Name, topic.ID
+	rp := kmsg.NewFetchRequestTopicPartition()
+	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes, rp.CurrentLeaderEpoch = partition, offset, 1<<20, -1
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	return req
+}
+
+// fetched is the answer for the first partition.
+func fetched(resp *kmsg.FetchResponse) kmsg.FetchResponseTopicPartition {
+	return resp.Topics[0].Partitions[0]
+}
+
+func wantCode(t testing.TB, what string, got, want wire.Code) {
+	t.Helper()
+	if got != want {
+		t.Fatalf("%s: error code %d, not %d", what, got, want)
+	}
+}
+
+// Every version of every API that is announced is answered, in bytes that kmsg reads to the last one.
+func TestEveryVersionIsServed(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 2)
+	c := h.dial()
+	versions := askFor[*kmsg.ApiVersionsResponse](c, 3, kmsg.NewPtrApiVersionsRequest())
+	if len(versions.ApiKeys) != len(h.door.apis) || len(versions.ApiKeys) < 25 {
+		t.Fatalf("%d APIs are announced", len(versions.ApiKeys))
+	}
+	for _, k := range versions.ApiKeys {
+		for v := k.MinVersion; v <= k.MaxVersion; v++ {
+			req := kmsg.RequestForKey(k.ApiKey)
+			req.(interface{ Default() }).Default()
+			switch r := req.(type) {
+			case *kmsg.ProduceRequest:
+				r = produceTo(topic, 0, -1, batchOf(1, 10))
+				req = r
+			case *kmsg.FetchRequest:
+				req = fetchFrom(topic, 0, 0, 0, 1)
+			case *kmsg.ApiVersionsRequest:
+				r.ClientSoftwareName, r.ClientSoftwareVersion = "raw", "1"
+			}
+			req.SetVersion(v)
+			c.receive(req, c.send(req))
+		}
+	}
+}
+
+// discard is a connection that takes everything.
+type discard struct{ net.Conn }
+
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
+func (discard) Close() error                { return nil }
+func (discard) LocalAddr() net.Addr         { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9092} }
+func (discard) RemoteAddr() net.Addr        { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000} }
+
+// until waits for a condition that another goroutine brings about.
+func until(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !is(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in 15 s: %s", what)
+		}
+		time.Sleep(time.Millisecond) // between two looks at the condition
+	}
+}

@@ -1,0 +1,211 @@
+package group
+
+import (
+	"encoding/binary"
+	"math"
+	"unicode/utf8"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// The records of __consumer_offsets, in Kafka's own format. docs/format/internal-topics.md has
+// them byte by byte.
+
+// The versions of the keys say what a record is.
+const (
+	offsetKeyV0 = 0 // committed before consumers had timestamps; read like version 1
+	offsetKeyV1 = 1
+	groupKeyV2  = 2
+)
+
+// The versions of the values that are written.
+const (
+	offsetValueExpiring = 1 // for a commit that asks for a retention of its own (before OffsetCommit 5)
+	offsetValueV3       = 3
+	groupValueV3        = 3
+)
+
+// NoExpiry is the Offset.Expires of a commit that lives as long as its group.
+const NoExpiry = -1
+
+// Offset is one committed offset.
+type Offset struct {
+	At          int64 // the offset
+	LeaderEpoch int32 // of the last record read; -1: unknown
+	Metadata    string
+	Committed   int64 // when, milliseconds since 1970
+	Expires     int64 // when it goes by its own wish, milliseconds since 1970; NoExpiry: not by itself
+}
+
+// Key is what a record of __consumer_offsets is about: a committed offset of a group, or, without
+// a topic, the group itself.
+type Key struct {
+	Group     string
+	Topic     string
+	Partition int32
+}
+
+// OffsetKey encodes the key of a committed offset. Errors: Invalid, a name above 32,767 bytes.
+func OffsetKey(k Key) ([]byte, error) {
+	if len(k.Group) > math.MaxInt16 || len(k.Topic) > math.MaxInt16 {
+		return nil, fault.New(fault.Invalid, "group.OffsetKey", "the name of a group or topic is longer than 32767 bytes")
+	}
+	key := kmsg.OffsetCommitKey{Version: offsetKeyV1, Group: k.Group, Topic: k.Topic, Partition: k.Partition}
+	return key.AppendTo(nil), nil
+}
+
+// OffsetValue encodes a committed offset: version 3, or 1 if it expires by itself.
+// Errors: Invalid, metadata above 32,767 bytes.
+func OffsetValue(o *Offset) ([]byte, error) {
+	if len(o.Metadata) > math.MaxInt16 {
+		return nil, fault.New(fault.Invalid, "group.OffsetValue", "the metadata is longer than 32767 bytes")
+	}
+	v := kmsg.OffsetCommitValue{
+		Version: offsetValueV3, Offset: o.At, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata,
+		CommitTimestamp: o.Committed,
+	}
+	if o.Expires != NoExpiry {
+		v.Version, v.ExpireTimestamp = offsetValueExpiring, o.Expires
+	}
+	return v.AppendTo(nil), nil
+}
+
+// GroupKey encodes the key of a group's own record. Errors: Invalid, a name above 32,767 bytes.
+func GroupKey(group string) ([]byte, error) {
+	if len(group) > math.MaxInt16 {
+		return nil, fault.New(fault.Invalid, "group.GroupKey", "the name of the group is longer than 32767 bytes")
+	}
+	key := kmsg.GroupMetadataKey{Version: groupKeyV2, Group: group}
+	return key.AppendTo(nil), nil
+}
+
+// GroupValue encodes a group, version 3.
+func GroupValue(s *Snapshot) []byte {
+	v := kmsg.GroupMetadataValue{
+		Version: groupValueV3, ProtocolType: s.ProtocolType, Generation: s.Generation,
+		Protocol: optional(s.Protocol), Leader: optional(s.Leader), CurrentStateTimestamp: s.Since,
+	}
+	for i := range s.Members {
+		m := &s.Members[i]
+		v.Members = append(v.Members, kmsg.GroupMetadataValueMember{
+			MemberID: m.ID, InstanceID: optional(m.InstanceID), ClientID: m.ClientID, ClientHost: m.ClientHost,
+			RebalanceTimeoutMillis: m.RebalanceTimeout, SessionTimeoutMillis: m.SessionTimeout,
+			Subscription: m.Metadata, Assignment: m.Assignment,
+		})
+	}
+	return v.AppendTo(nil)
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func plain(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// DecodeKey decodes the key of a record. known is false for a version from the future or of another
+// kind of group: such a record is to be left alone. Errors: Corrupt.
+func DecodeKey(b []byte) (k Key, known bool, err error) {
+	const op = "group.DecodeKey"
+	if len(b) < 2 {
+		return k, false, fault.New(fault.Corrupt, op, "a key of %d bytes", len(b))
+	}
+	switch int16(binary.BigEndian.Uint16(b)) {
+	case offsetKeyV0, offsetKeyV1:
+		var key kmsg.OffsetCommitKey
+		if err := key.ReadFrom(b); err != nil {
+			return k, false, fault.Wrap(fault.Corrupt, op, err)
+		}
+		if key.Topic == "" {
+			return k, false, fault.New(fault.Corrupt, op, "a committed offset of a topic without a name")
+		}
+		return Key{Group: key.Group, Topic: key.Topic, Partition: key.Partition}, true, nil
+	case groupKeyV2:
+		var key kmsg.GroupMetadataKey
+		if err := key.ReadFrom(b); err != nil {
+			return k, false, fault.Wrap(fault.Corrupt, op, err)
+		}
+		return Key{Group: key.Group}, true, nil
+	}
+	return k, false, nil
+}
+
+// DecodeOffset decodes a committed offset, versions 0 to 4. Errors: Corrupt, Unsupported.
+func DecodeOffset(b []byte) (Offset, error) {
+	const op = "group.DecodeOffset"
+	v := kmsg.OffsetCommitValue{LeaderEpoch: -1, ExpireTimestamp: NoExpiry}
+	if len(b) >= 2 {
+		if version := int16(binary.BigEndian.Uint16(b)); version < 0 || version > 4 {
+			return Offset{}, fault.New(fault.Unsupported, op, "version %d", version)
+		}
+	}
+	if err := v.ReadFrom(b); err != nil {
+		return Offset{}, fault.Wrap(fault.Corrupt, op, err)
+	}
+	o := Offset{
+		At: v.Offset, LeaderEpoch: v.LeaderEpoch, Metadata: v.Metadata, Committed: v.CommitTimestamp, Expires: NoExpiry,
+	}
+	if v.Version < 3 {
+		o.LeaderEpoch = -1
+	}
+	if v.Version == offsetValueExpiring {
+		o.Expires = v.ExpireTimestamp
+	}
+	return o, nil
+}
+
+// DecodeGroup decodes a group, versions 0 to 4. Errors: Corrupt, Unsupported.
+func DecodeGroup(b []byte) (Snapshot, error) {
+	const op = "group.DecodeGroup"
+	v := kmsg.GroupMetadataValue{CurrentStateTimestamp: -1}
+	if len(b) >= 2 {
+		if version := int16(binary.BigEndian.Uint16(b)); version < 0 || version > 4 {
+			return Snapshot{}, fault.New(fault.Unsupported, op, "version %d", version)
+		}
+	}
+	if err := v.ReadFrom(b); err != nil {
+		return Snapshot{}, fault.Wrap(fault.Corrupt, op, err)
+	}
+	s := Snapshot{
+		ProtocolType: v.ProtocolType, Generation: v.Generation, Protocol: plain(v.Protocol),
+		Leader: plain(v.Leader), Since: v.CurrentStateTimestamp,
+	}
+	for i := range v.Members {
+		m := &v.Members[i]
+		s.Members = append(s.Members, SnapshotMember{
+			ID: m.MemberID, InstanceID: plain(m.InstanceID), ClientID: m.ClientID, ClientHost: m.ClientHost,
+			RebalanceTimeout: max(m.RebalanceTimeoutMillis, m.SessionTimeoutMillis), SessionTimeout: m.SessionTimeoutMillis,
+			Metadata: m.Subscription, Assignment: m.Assignment,
+		})
+	}
+	return s, nil
+}
+
+// Topics are the topics that the members of a consumer group subscribe to. known is false for other
+// types of group, and where a member's metadata is not the consumer protocol's.
+func (g *Group) Topics() (topics map[string]bool, known bool) {
+	if g.protocolType != "consumer" || g.state != Stable {
+		return nil, false
+	}
+	topics = map[string]bool{}
+	for _, m := range g.members {
+		var meta kmsg.ConsumerMemberMetadata
+		if err := meta.ReadFrom(m.metadata(g.protocol)); err != nil {
+			return nil, false
+		}
+		for _, t := range meta.Topics {
+			if utf8.ValidString(t) {
+				topics[t] = true
+			}
+		}
+	}
+	return topics, true
+}

@@ -1,0 +1,155 @@
+package group
+
+import (
+	"bytes"
+	"encoding/hex"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// The bytes are those of docs/format/internal-topics.md.
+func TestRecordBytes(t *testing.T) {
+	type one = []SnapshotMember
+	must := func(b []byte, err error) []byte {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for _, c := range []struct {
+		name string
+		got  []byte
+		want string
+	}{
+		{"offset key", must(OffsetKey(Key{Group: "g1", Topic: "sensors", Partition: 3})),
+			"0001 0002 6731 0007 73656e736f7273 00000003"},
+		{"offset value",
+			must(OffsetValue(&Offset{At: 42, LeaderEpoch: 5, Metadata: "m", Committed: 1000, Expires: NoExpiry})),
+			"0003 000000000000002a 00000005 0001 6d 00000000000003e8"},
+		{"offset value that expires", must(OffsetValue(&Offset{At: 42, LeaderEpoch: -1, Committed: 1000, Expires: 2000})),
+			"0001 000000000000002a 0000 00000000000003e8 00000000000007d0"},
+		{"group key", must(GroupKey("g1")), "0002 0002 6731"},
+		{"empty group", GroupValue(&Snapshot{ProtocolType: "consumer", Generation: 2, Since: 1000}),
+			"0003 0008 636f6e73756d6572 00000002 ffff ffff 00000000000003e8 00000000"},
+		{"group",
+			GroupValue(&Snapshot{ProtocolType: "x", Generation: 1, Protocol: "p", Leader: "a", Since: 1, Members: one{{
+				ID: "a", InstanceID: "i", ClientID: "c", ClientHost: "h", RebalanceTimeout: 2, SessionTimeout: 3,
+				Metadata: []byte{9}, Assignment: []byte{8},
+			}}}),
+			"0003 0001 78 00000001 0001 70 0001 61 0000000000000001 00000001" +
+				" 0001 61 0001 69 0001 63 0001 68 00000002 00000003 00000001 09 00000001 08"},
+	} {
+		want, err := hex.DecodeString(strings.ReplaceAll(c.want, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(c.got, want) {
+			t.Errorf("%s:\n got %x\nwant %x", c.name, c.got, want)
+		}
+	}
+}
+
+func TestRecordsRoundTrip(t *testing.T) {
+	for _, o := range []Offset{
+		{At: 7, LeaderEpoch: 3, Metadata: "hello", Committed: 12, Expires: NoExpiry},
+		{At: 0, LeaderEpoch: -1, Committed: 12, Expires: 99},
+	} {
+		b, err := OffsetValue(&o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := DecodeOffset(b); err != nil || back != o {
+			t.Errorf("%+v came back as %+v, %v", o, back, err)
+		}
+	}
+	s := Snapshot{ProtocolType: "consumer", Generation: 9, Protocol: "range", Leader: "a", Since: 5}
+	s.Members = []SnapshotMember{
+		{ID: "a", ClientID: "c", ClientHost: "h", RebalanceTimeout: 30, SessionTimeout: 10,
+			Metadata: []byte("m"), Assignment: []byte("z")},
+		{ID: "b", InstanceID: "ib", RebalanceTimeout: 30, SessionTimeout: 10, Metadata: []byte{}, Assignment: []byte{}},
+	}
+	if back, err := DecodeGroup(GroupValue(&s)); err != nil || !reflect.DeepEqual(back, s) {
+		t.Errorf("%+v came back as %+v, %v", s, back, err)
+	}
+	for _, k := range []Key{{Group: "g"}, {Group: "g", Topic: "t", Partition: 4}} {
+		encode := func() ([]byte, error) { return OffsetKey(k) }
+		if k.Topic == "" {
+			encode = func() ([]byte, error) { return GroupKey(k.Group) }
+		}
+		b, err := encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, known, err := DecodeKey(b); err != nil || !known || back != k {
+			t.Errorf("%+v came back as %+v, %v, %v", k, back, known, err)
+		}
+	}
+}
+
+func TestRecordsRefuse(t *testing.T) {
+	if _, _, err := DecodeKey([]byte{0}); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("a key of one byte: %v", err)
+	}
+	if _, known, err := DecodeKey([]byte{0, 3, 1, 2}); known || err != nil {
+		t.Errorf("a key of a kind from elsewhere: %v, %v", known, err)
+	}
+	if _, _, err := DecodeKey([]byte{0, 1, 0, 9, 'g'}); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("a key that lies about its length: %v", err)
+	}
+	if _, err := DecodeOffset([]byte{0, 9, 1}); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("a value from the future: %v", err)
+	}
+	lie := GroupValue(&Snapshot{ProtocolType: "x"})
+	copy(lie[len(lie)-4:], []byte{127, 255, 255, 255})
+	if _, err := DecodeGroup(lie); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("two billion members in no bytes: %v", err)
+	}
+	long := strings.Repeat("x", 40_000)
+	if _, err := OffsetKey(Key{Group: long, Topic: "t"}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a long group: %v", err)
+	}
+	if _, err := GroupKey(long); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a long group: %v", err)
+	}
+	if _, err := OffsetValue(&Offset{Metadata: long}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("long metadata: %v", err)
+	}
+}
+
+// FuzzRecords: no bytes make the decoders panic, and what decodes and is encoded again decodes to
+// the same.
+func FuzzRecords(f *testing.F) {
+	key, _ := OffsetKey(Key{Group: "g", Topic: "t", Partition: 1})
+	value, _ := OffsetValue(&Offset{At: 1, LeaderEpoch: 1, Metadata: "m", Committed: 1, Expires: NoExpiry})
+	f.Add(key, value)
+	groupKey, _ := GroupKey("g")
+	f.Add(groupKey, GroupValue(&Snapshot{ProtocolType: "consumer", Generation: 1, Protocol: "p", Leader: "a",
+		Members: []SnapshotMember{
+			{ID: "a", SessionTimeout: 1, RebalanceTimeout: 1, Metadata: []byte{1}, Assignment: []byte{2}},
+		}}))
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		if _, _, err := DecodeKey(key); err != nil && !fault.Is(err, fault.Corrupt) {
+			t.Fatalf("%v", err)
+		}
+		if o, err := DecodeOffset(value); err == nil {
+			if b, err := OffsetValue(&o); err == nil {
+				if back, err := DecodeOffset(b); err != nil || back.At != o.At || back.Metadata != o.Metadata {
+					t.Fatalf("%+v came back as %+v, %v", o, back, err)
+				}
+			}
+		}
+		if s, err := DecodeGroup(value); err == nil {
+			g := Load("g", Options{}, 0, s)
+			if g.Len() > 0 {
+				g.Topics()
+			}
+			if back, err := DecodeGroup(GroupValue(&s)); err != nil || len(back.Members) != len(s.Members) {
+				t.Fatalf("%+v came back as %+v, %v", s, back, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,48 @@
+package kafka
+
+import (
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/telemetry"
+)
+
+// metrics of the door, taken out of the hot path once.
+type metrics struct {
+	accepted, refused, late telemetry.Counter
+	bad, panics             telemetry.Counter
+	batches                 telemetry.Counter
+}
+
+// measure makes the metrics of the door and hands each API its own.
+func (d *Door) measure() {
+	set := d.opt.Metrics
+	conns := set.Counter("firth_kafka_connections_total", "Kafka connections by fate.", "fate")
+	d.metrics = metrics{
+		accepted: conns.With("accepted"), refused: conns.With("refused"), late: conns.With("timed_out"),
+		bad:     set.Counter("firth_kafka_bad_requests_total", "Connections closed for a request that is none.").With(),
+		panics:  set.Counter("firth_kafka_panics_total", "Requests that broke their handler.").With(),
+		batches: set.Counter("firth_kafka_batches_produced_total", "Record batches taken from producers.").With(),
+	}
+	set.GaugeFunc("firth_kafka_connections", "Kafka connections open.", func() float64 {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return float64(len(d.mu.conns))
+	})
+	set.GaugeFunc("firth_kafka_parked_partitions", "Partitions that parked fetches wait for.", func() float64 {
+		return float64(d.purgatory.parked.Load())
+	})
+	set.CounterFunc(
+		"firth_kafka_received_bytes_total", "Bytes of requests.", func() float64 { return float64(d.bytesIn.Load()) },
+	)
+	set.CounterFunc(
+		"firth_kafka_sent_bytes_total", "Bytes of responses.", func() float64 { return float64(d.bytesOut.Load()) },
+	)
+	seconds := set.Histogram(
+		"firth_kafka_request_duration_seconds",
+		"From the head of a request to its answer; a fetch that waits for records takes its time.", telemetry.Seconds(),
+		"api",
+	)
+	for _, api := range d.apis {
+		api.seconds = stopwatch{seconds.With(api.Name)}
+	}
+	d.produceSeconds, d.fetchSeconds = d.apis[wire.Produce].seconds, d.apis[wire.Fetch].seconds
+}

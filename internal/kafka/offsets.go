@@ -1,0 +1,291 @@
+package kafka
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/firthmq/firth/internal/kafka/group"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// offsetsTopic holds the groups and their offsets, under the name and in the format of Kafka.
+const offsetsTopic = "__consumer_offsets"
+
+// partitionKey names a partition of a topic in the offsets of a group.
+type partitionKey struct {
+	topic string
+	index int32
+}
+
+// committed is a committed offset as the fold has it.
+type committed struct {
+	group.Offset
+	topicID record.UUID // of the topic that it was committed for: not of one made later with its name
+}
+
+// offsetChange sets or, without a value, removes one committed offset.
+type offsetChange struct {
+	key   partitionKey
+	value *committed
+}
+
+// groupWrite is one atomic unit of records of a group on its way into the log.
+type groupWrite struct {
+	og       *ownedGroup
+	offsets  []offsetChange
+	snapshot *group.Snapshot // the group's own record, with seq
+	seq      uint64
+	end      bool         // the group's own record is removed
+	done     chan<- error // told the fate; holds one; nil: nobody waits
+}
+
+// enqueueLocked hands a write to the writer; exit wakes it.
+func (og *ownedGroup) enqueueLocked(w *groupWrite) {
+	og.mu.queue = append(og.mu.queue, w)
+	og.mu.flying[w] = struct{}{}
+}
+
+// offsetWriter appends the writes of all groups, each group's in their order, in one goroutine.
+type offsetWriter struct {
+	co    *coordinator
+	awake chan struct{} // holds one: the queue is not empty
+
+	failing atomic.Bool // the last write failed
+
+	mu struct {
+		sync.Mutex
+		queue  []*ownedGroup // with something to write
+		tasks  map[uint64]*groupWrite
+		ticket uint64
+	}
+}
+
+func newOffsetWriter(co *coordinator) *offsetWriter {
+	w := &offsetWriter{co: co, awake: make(chan struct{}, 1)}
+	w.mu.tasks = map[uint64]*groupWrite{}
+	return w
+}
+
+// wake says that a group has something to write. It does not block.
+func (w *offsetWriter) wake(og *ownedGroup) {
+	w.mu.Lock()
+	w.mu.queue = append(w.mu.queue, og)
+	w.mu.Unlock()
+	select {
+	case w.awake <- struct{}{}:
+	default:
+	}
+}
+
+// run appends until ctx ends; what is queued then is refused.
+func (w *offsetWriter) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			w.flush(func(*groupWrite) error { return fault.New(fault.Closed, "kafka.group", "the door closes") })
+			return
+		case <-w.awake:
+			w.flush(func(gw *groupWrite) error { return w.append(ctx, gw) })
+		}
+	}
+}
+
+// flush does away with all that is queued.
+func (w *offsetWriter) flush(do func(*groupWrite) error) {
+	w.mu.Lock()
+	groups := w.mu.queue
+	w.mu.queue = nil
+	w.mu.Unlock()
+	for _, og := range groups {
+		og.mu.Lock()
+		writes := og.mu.queue
+		og.mu.queue = nil
+		og.mu.Unlock()
+		for _, gw := range writes {
+			if err := do(gw); err != nil {
+				w.co.wrote(gw, err)
+			}
+		}
+	}
+}
+
+// append puts one write into the log. An error means that no receipt will come.
+func (w *offsetWriter) append(ctx context.Context, gw *groupWrite) error {
+	p, err := w.partition(ctx)
+	if err != nil {
+		return err
+	}
+	records, err := gw.records(w.co.now())
+	if err != nil {
+		return err
+	}
+	writes := make([]stream.Write, len(records))
+	for i := range records {
+		writes[i] = stream.Write{Partition: p, Record: &records[i]}
+	}
+	w.mu.Lock()
+	w.mu.ticket++
+	ticket := w.mu.ticket
+	w.mu.tasks[ticket] = gw
+	w.mu.Unlock()
+	if err := w.co.log.Append(writes, w, ticket); err != nil {
+		w.take(ticket)
+		return err
+	}
+	return nil
+}
+
+func (w *offsetWriter) take(ticket uint64) *groupWrite {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	gw := w.mu.tasks[ticket]
+	delete(w.mu.tasks, ticket)
+	return gw
+}
+
+// Appended is the receipt of the log: from here on the write counts. It comes in the order of the
+// log, so that the fold in memory is what a restart would read.
+func (w *offsetWriter) Appended(ticket uint64, _ record.Offset, err error) {
+	if gw := w.take(ticket); gw != nil {
+		w.co.wrote(gw, err)
+	}
+}
+
+// partition is where the groups are stored; the topic is made when the first group needs it.
+func (w *offsetWriter) partition(ctx context.Context) (stream.PartitionID, error) {
+	t := w.co.log.Topics().ByName(offsetsTopic)
+	if t == nil {
+		spec := stream.TopicSpec{Name: offsetsTopic, Partitions: 1, Config: map[string]string{
+			"cleanup.policy": "compact", "firth.durability": "disk",
+		}}
+		made, err := w.co.log.CreateTopic(ctx, spec)
+		switch {
+		case err == nil:
+			t = made
+		case fault.Is(err, fault.Exists):
+			t = w.co.log.Topics().ByName(offsetsTopic)
+		default:
+			return 0, err
+		}
+	}
+	if t == nil || len(t.Partitions) == 0 {
+		return 0, fault.New(fault.NotFound, "kafka.group", "topic %s has no partition", offsetsTopic)
+	}
+	return t.Partitions[0], nil
+}
+
+// records encodes a write. Errors: Invalid, when a name is too long for the format.
+func (gw *groupWrite) records(now int64) ([]record.Record, error) {
+	var all []record.Record
+	for _, ch := range gw.offsets {
+		key, err := group.OffsetKey(group.Key{Group: gw.og.id, Topic: ch.key.topic, Partition: ch.key.index})
+		if err != nil {
+			return nil, err
+		}
+		r := record.Record{Timestamp: now, Key: key}
+		if ch.value != nil {
+			if r.Value, err = group.OffsetValue(&ch.value.Offset); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, r)
+	}
+	if gw.snapshot != nil || gw.end {
+		key, err := group.GroupKey(gw.og.id)
+		if err != nil {
+			return nil, err
+		}
+		r := record.Record{Timestamp: now, Key: key}
+		if gw.snapshot != nil {
+			r.Value = group.GroupValue(gw.snapshot)
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// wrote ends a write: applied if it is durable, else as if it had not been asked for. It is called in
+// the order of the log, from the log's goroutine too, and does not block.
+func (co *coordinator) wrote(gw *groupWrite, err error) {
+	og := gw.og
+	og.mu.Lock()
+	delete(og.mu.flying, gw)
+	if err == nil {
+		og.applyLocked(gw)
+	} else if gw.end && og.mu.g.State() == group.Dead {
+		og.mu.g = group.Load(og.id, co.limits.ofGroup(), co.now(), og.mu.g.Snapshot())
+	}
+	if gw.snapshot != nil {
+		co.exit(og, og.mu.g.Stored(co.now(), gw.seq, err))
+	} else {
+		co.release(og)
+	}
+	co.writer.report(og, err)
+	if gw.done != nil {
+		gw.done <- err
+	}
+}
+
+// report logs that writes fail, and that they work again, once each.
+func (w *offsetWriter) report(og *ownedGroup, err error) {
+	switch {
+	case err == nil:
+		if w.failing.Swap(false) {
+			w.co.opt.Logger.Info("group: writes to " + offsetsTopic + " work again")
+		}
+	case !fault.Is(err, fault.Closed) && !w.failing.Swap(true):
+		w.co.opt.Logger.Warn("group: a write to "+offsetsTopic+" failed", "group", og.id, "error", err)
+	}
+}
+
+// applyLocked folds a durable write in.
+func (og *ownedGroup) applyLocked(gw *groupWrite) {
+	for _, ch := range gw.offsets {
+		if ch.value == nil {
+			delete(og.mu.offsets, ch.key)
+		} else {
+			og.mu.offsets[ch.key] = *ch.value
+		}
+	}
+	if gw.snapshot != nil {
+		og.mu.stored = true
+	}
+	if gw.end {
+		og.mu.stored = false
+	}
+}
+
+// flyingLocked are the partitions whose offsets are being written.
+func (og *ownedGroup) flyingLocked() map[partitionKey]struct{} {
+	keys := map[partitionKey]struct{}{}
+	for gw := range og.mu.flying {
+		for _, ch := range gw.offsets {
+			keys[ch.key] = struct{}{}
+		}
+	}
+	return keys
+}
+
+// keysLocked are the partitions that the group has offsets of, or will when what flies has landed.
+func (og *ownedGroup) keysLocked() map[partitionKey]struct{} {
+	keys := og.flyingLocked()
+	for key := range og.mu.offsets {
+		keys[key] = struct{}{}
+	}
+	return keys
+}
+
+// landed waits until a write is durable. Errors: those of the log; Closed.
+func (co *coordinator) landed(ctx context.Context, done <-chan error) error {
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fault.Wrap(fault.Closed, "kafka.group", ctx.Err())
+	case <-co.ended:
+		return fault.New(fault.Closed, "kafka.group", "the door closes")
+	}
+}

@@ -1,0 +1,99 @@
+package wire
+
+// The keys of the APIs that Firth knows.
+const (
+	Produce                 int16 = 0
+	Fetch                   int16 = 1
+	ListOffsets             int16 = 2
+	Metadata                int16 = 3
+	OffsetCommit            int16 = 8
+	OffsetFetch             int16 = 9
+	FindCoordinator         int16 = 10
+	JoinGroup               int16 = 11
+	Heartbeat               int16 = 12
+	LeaveGroup              int16 = 13
+	SyncGroup               int16 = 14
+	DescribeGroups          int16 = 15
+	ListGroups              int16 = 16
+	ApiVersions             int16 = 18
+	CreateTopics            int16 = 19
+	DeleteTopics            int16 = 20
+	DeleteRecords           int16 = 21
+	InitProducerID          int16 = 22
+	OffsetForLeaderEpoch    int16 = 23
+	DescribeConfigs         int16 = 32
+	AlterConfigs            int16 = 33
+	DescribeLogDirs         int16 = 35
+	CreatePartitions        int16 = 37
+	DeleteGroups            int16 = 42
+	IncrementalAlterConfigs int16 = 44
+	OffsetDelete            int16 = 47
+	DescribeCluster         int16 = 60
+	ListConfigResources     int16 = 74
+	DescribeTopicPartitions int16 = 75
+
+	keys = 76
+)
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+)
+
+// API is one row of the table of versions: the ranges of Kafka 4.x, which began at KIP-896.
+type API struct {
+	Key      int16
+	Name     string
+	Min, Max int16 // versions advertised, both included
+	Flexible int16 // the first flexible version (KIP-482); -1: none is
+	MaxBytes int   // largest request in bytes, size prefix excluded; 0: the largest the door takes
+}
+
+// IsFlexible tells whether a version has tagged fields and compact lengths.
+func (a *API) IsFlexible(version int16) bool { return a.Flexible >= 0 && version >= a.Flexible }
+
+// Has tells whether a version is advertised.
+func (a *API) Has(version int16) bool { return a.Min <= version && version <= a.Max }
+
+// Find is the row of a key, or nil.
+func Find(key int16) *API {
+	if key < 0 || key >= keys || apis[key].Name == "" {
+		return nil
+	}
+	return &apis[key]
+}
+
+// apis is the table. InitProducerId ends before version 6, which is two-phase commit (KIP-939). Produce
+// says 0 as its lowest version although 3 is the lowest it serves: older librdkafka turns features off
+// otherwise (KAFKA-18659).
+var apis = [keys]API{
+	Produce:                 {Produce, "Produce", 0, 13, 9, 0},
+	Fetch:                   {Fetch, "Fetch", 4, 18, 12, 8 * mib},
+	ListOffsets:             {ListOffsets, "ListOffsets", 1, 11, 6, 2 * mib},
+	Metadata:                {Metadata, "Metadata", 0, 13, 9, 2 * mib},
+	OffsetCommit:            {OffsetCommit, "OffsetCommit", 2, 10, 8, 4 * mib},
+	OffsetFetch:             {OffsetFetch, "OffsetFetch", 1, 10, 6, 2 * mib},
+	FindCoordinator:         {FindCoordinator, "FindCoordinator", 0, 6, 3, 256 * kib},
+	JoinGroup:               {JoinGroup, "JoinGroup", 0, 9, 6, 1 * mib},
+	Heartbeat:               {Heartbeat, "Heartbeat", 0, 4, 4, 256 * kib},
+	LeaveGroup:              {LeaveGroup, "LeaveGroup", 0, 5, 4, 256 * kib},
+	SyncGroup:               {SyncGroup, "SyncGroup", 0, 5, 4, 4 * mib},
+	DescribeGroups:          {DescribeGroups, "DescribeGroups", 0, 6, 5, 1 * mib},
+	ListGroups:              {ListGroups, "ListGroups", 0, 5, 3, 256 * kib},
+	ApiVersions:             {ApiVersions, "ApiVersions", 0, 4, 3, 64 * kib},
+	CreateTopics:            {CreateTopics, "CreateTopics", 2, 7, 5, 2 * mib},
+	DeleteTopics:            {DeleteTopics, "DeleteTopics", 1, 6, 4, 1 * mib},
+	DeleteRecords:           {DeleteRecords, "DeleteRecords", 0, 2, 2, 2 * mib},
+	InitProducerID:          {InitProducerID, "InitProducerId", 0, 5, 2, 64 * kib},
+	OffsetForLeaderEpoch:    {OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4, 2 * mib},
+	DescribeConfigs:         {DescribeConfigs, "DescribeConfigs", 1, 4, 4, 1 * mib},
+	AlterConfigs:            {AlterConfigs, "AlterConfigs", 0, 2, 2, 1 * mib},
+	DescribeLogDirs:         {DescribeLogDirs, "DescribeLogDirs", 1, 4, 2, 2 * mib},
+	CreatePartitions:        {CreatePartitions, "CreatePartitions", 0, 3, 2, 1 * mib},
+	DeleteGroups:            {DeleteGroups, "DeleteGroups", 0, 2, 2, 256 * kib},
+	IncrementalAlterConfigs: {IncrementalAlterConfigs, "IncrementalAlterConfigs", 0, 1, 1, 1 * mib},
+	OffsetDelete:            {OffsetDelete, "OffsetDelete", 0, 0, -1, 1 * mib},
+	DescribeCluster:         {DescribeCluster, "DescribeCluster", 0, 2, 0, 64 * kib},
+	ListConfigResources:     {ListConfigResources, "ListConfigResources", 0, 1, 0, 64 * kib},
+	DescribeTopicPartitions: {DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0, 1 * mib},
+}

@@ -1,0 +1,56 @@
+package wire
+
+// AppendApiVersions appends a framed ApiVersions response, v0-4. A client that asks with a version
+// beyond the table gets version 0 of it with UNSUPPORTED_VERSION and the ranges, so that it can come
+// back with one that is served (KIP-511). No feature is announced.
+func AppendApiVersions(dst []byte, h Header, code Code, served []API) []byte {
+	start := len(dst)
+	version := h.Version
+	if !apis[ApiVersions].Has(version) {
+		version = 0
+	}
+	flexible := apis[ApiVersions].IsFlexible(version)
+	dst = AppendResponseHeader(dst, &apis[ApiVersions], version, h.CorrelationID)
+	dst = appendI16(dst, code)
+	dst = appendCount(dst, len(served), flexible)
+	for i := range served {
+		dst = appendI16(dst, served[i].Key)
+		dst = appendI16(dst, served[i].Min)
+		dst = appendI16(dst, served[i].Max)
+		dst = appendNoTags(dst, flexible)
+	}
+	if version >= 1 {
+		dst = appendI32(dst, 0) // throttle time
+	}
+	dst = appendNoTags(dst, flexible)
+	PutSize(dst[start:], 0)
+	return dst
+}
+
+// ParseApiVersions reads the body of an ApiVersions request: what software the client says it is
+// (v3+, in place). ok is false if that is not a name and a version as KIP-511 wants them.
+func ParseApiVersions(version int16, body []byte) (software, release []byte, ok bool, err error) {
+	if version < 3 {
+		return nil, nil, true, nil
+	}
+	r := reader{b: body}
+	software = r.str(true)
+	release = r.str(true)
+	r.skipTags(true)
+	if r.bad {
+		return nil, nil, false, invalid("wire.ApiVersions", "ApiVersions v%d is cut short", version)
+	}
+	return software, release, isSoftware(software) && isSoftware(release), nil
+}
+
+// isSoftware holds s to KIP-511: letters and digits, and dots and dashes between them.
+func isSoftware(s []byte) bool {
+	for i, c := range s {
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		between := (c == '-' || c == '.') && i > 0 && i < len(s)-1
+		if !letter && !between {
+			return false
+		}
+	}
+	return len(s) > 0
+}

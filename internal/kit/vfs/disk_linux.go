@@ -1,0 +1,75 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxPieces is how many pieces one pwritev takes (IOV_MAX).
+const maxPieces = 1024
+
+// writeVec writes all pieces at off with pwritev, going on after partial writes.
+func (f *diskFile) writeVec(pieces [][]byte, off int64) (int, error) {
+	total := 0
+	for len(pieces) > 0 {
+		batch := pieces[:min(len(pieces), maxPieces)]
+		pieces = pieces[len(batch):]
+		n, err := f.writeBatch(batch, off)
+		total += n
+		off += int64(n)
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// writeBatch writes at most maxPieces pieces. It copies the list before it moves on inside a piece:
+// the list is the caller's.
+func (f *diskFile) writeBatch(batch [][]byte, off int64) (int, error) {
+	total, copied := 0, false
+	for {
+		for len(batch) > 0 && len(batch[0]) == 0 {
+			batch = batch[1:]
+		}
+		if len(batch) == 0 {
+			return total, nil
+		}
+		n := 0
+		err := f.control(func(fd int) (err error) {
+			n, err = unix.Pwritev(fd, batch, off)
+			return err
+		})
+		if err == nil && n == 0 {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return total, err
+		}
+		total += n
+		off += int64(n)
+		for len(batch) > 0 && n >= len(batch[0]) {
+			n -= len(batch[0])
+			batch = batch[1:]
+		}
+		if n > 0 {
+			if !copied {
+				batch, copied = append([][]byte(nil), batch...), true
+			}
+			batch[0] = batch[0][n:]
+		}
+	}
+}
+
+func (f *diskFile) dataSync() error { return f.control(unix.Fdatasync) }
+
+// allocate reserves the space, or only sets the size where the file system cannot reserve.
+func (f *diskFile) allocate(size int64) error {
+	err := f.control(func(fd int) error { return unix.Fallocate(fd, 0, 0, size) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return f.grow(size)
+	}
+	return err
+}

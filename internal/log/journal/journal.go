@@ -1,0 +1,99 @@
+// Package journal holds the shared journal of all partitions: preallocated files of frames.
+//
+// A frame is what one commit group writes, and is valid only as a whole: its head (with a checksum)
+// lists its entries, and each batch behind the head has its own checksum. The head also tells up to
+// where the file was on stable storage when the frame was written: what is bad below that mark is
+// corruption, what is bad above it is just the end. Frames carry their place and the random
+// nonce of their file, so that neither what an earlier life of a reused file left behind nor a payload
+// that looks like a frame is ever taken for one.
+//
+// The room writes one file (Writer) and reads one file (Scan). Which files there are, who reads them
+// and when they go is log/store's business.
+package journal
+
+import (
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+)
+
+// Writer appends frames to one journal file. It belongs to one goroutine.
+type Writer struct {
+	file   vfs.File
+	header Header
+	limit  int64 // bytes preallocated
+	end    int64 // where the next frame goes
+	synced int64 // everything below is on stable storage
+	seq    uint64
+}
+
+// Prepare makes a file of size bytes ready to become a journal: allocated, and its entry in the folder
+// on stable storage. It is no journal before Start.
+func Prepare(fs vfs.FS, dir, name string, size int64) (vfs.File, error) {
+	f, err := fs.Create(dir + "/" + name)
+	if err != nil {
+		return nil, err
+	}
+	if err = f.Preallocate(size); err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = fs.SyncDir(dir)
+	}
+	if err != nil {
+		_ = f.Close()                   // the first error tells
+		_ = fs.Remove(dir + "/" + name) // an empty spare is no loss either way
+		return nil, err
+	}
+	return f, nil
+}
+
+// Start writes the header into a prepared file of size bytes. The header is on stable storage with the
+// first Sync, together with the first frame.
+func Start(f vfs.File, h Header, size int64, seq uint64) (*Writer, error) {
+	if _, err := f.WriteAt(h.encode(), 0); err != nil {
+		return nil, err
+	}
+	return &Writer{file: f, header: h, limit: size, end: HeaderBytes, seq: seq}, nil
+}
+
+// Room is the largest frame that still fits, in bytes.
+func (w *Writer) Room() int64 { return w.limit - w.end }
+
+// Empty tells whether no frame was written yet.
+func (w *Writer) Empty() bool { return w.end == HeaderBytes }
+
+// Number is the number of the file.
+func (w *Writer) Number() uint64 { return w.header.Number }
+
+// End is where the next frame goes; Synced is the end of what is on stable storage.
+func (w *Writer) End() int64 { return w.end }
+
+// Synced is the end of what is on stable storage.
+func (w *Writer) Synced() int64 { return max(w.synced, HeaderBytes) }
+
+// Seq is the number of the next frame.
+func (w *Writer) Seq() uint64 { return w.seq }
+
+// Write appends a frame. After an error the file must take no more frames.
+func (w *Writer) Write(f *Frame) error {
+	size := f.Size()
+	if size > w.Room() {
+		return fault.New(fault.Internal, "journal.Write", "frame of %d bytes into %d", size, w.Room())
+	}
+	if _, err := w.file.WriteVecAt(f.layout(w.header.Nonce, w.end, w.synced, w.seq), w.end); err != nil {
+		return err
+	}
+	w.end += size
+	w.seq++
+	return nil
+}
+
+// Sync puts all frames on stable storage. After an error it must not be tried again on this file: the
+// kernel may have dropped the pages and would report success.
+func (w *Writer) Sync() error {
+	if err := w.file.Sync(); err != nil {
+		return err
+	}
+	w.synced = w.end
+	return nil
+}

@@ -1,0 +1,48 @@
+package partition
+
+import "github.com/firthmq/firth/internal/log/record"
+
+// Epoch is a leader epoch and the first offset written under it.
+type Epoch struct {
+	Epoch int32
+	Start record.Offset
+}
+
+// Epochs is the history of leader epochs of one partition, oldest first.
+type Epochs []Epoch
+
+// Add notes that a batch was written at base under epoch.
+func (es Epochs) Add(epoch int32, base record.Offset) Epochs {
+	if n := len(es); n > 0 && es[n-1].Epoch >= epoch {
+		return es
+	}
+	return append(es, Epoch{Epoch: epoch, Start: base})
+}
+
+// End is the largest epoch not above the asked one and the offset at which it ended, high being where the
+// newest ends (KIP-101). One from before the oldest that is known ended, as far as anybody can still tell,
+// where that one began. It is (-1, -1) when there is none.
+func (es Epochs) End(asked int32, high record.Offset) (epoch int32, end record.Offset) {
+	epoch, end = -1, -1
+	if len(es) > 0 && asked >= 0 && asked < es[0].Epoch {
+		return asked, es[0].Start
+	}
+	for i := range es {
+		if es[i].Epoch > asked {
+			break
+		}
+		epoch, end = es[i].Epoch, high
+		if i+1 < len(es) {
+			end = es[i+1].Start
+		}
+	}
+	return epoch, end
+}
+
+// Trim forgets epochs that ended at or below start.
+func (es Epochs) Trim(start record.Offset) Epochs {
+	for len(es) > 1 && es[1].Start <= start {
+		es = es[1:]
+	}
+	return es
+}

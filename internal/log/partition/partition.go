@@ -1,0 +1,222 @@
+// Package partition holds one partition: where its records are and who wrote them.
+//
+// A partition knows its readable range, its newest batches in memory (the tail), where all others lie
+// (spans of files), its leader epochs and its idempotent producers. It opens no file and starts no
+// goroutine: log/store feeds it what was committed and reads the files it names.
+package partition
+
+import (
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/segment"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// File is a file that holds batches of this and other partitions. The store owns it.
+type File interface {
+	// Extents lists where the batches of a partition are; only asked of files whose spans keep none.
+	Extents(p stream.PartitionID) ([]segment.Extent, error)
+	// Read appends the batches of extents in order, about maxBytes of them and at least one.
+	Read(p stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch) ([]record.Batch, error)
+	// Acquire keeps the file readable until Release; it fails once the file is on its way out.
+	Acquire() bool
+	Release()
+}
+
+// Span is a run of offsets of the partition within one file.
+type Span struct {
+	Base, Last record.Offset
+	MaxTime    int64 // largest timestamp, unix milliseconds
+	Bytes      int64
+	File       File
+	Extents    []segment.Extent // nil: the file knows them
+}
+
+// Partition is one partition of the log.
+type Partition struct {
+	ID stream.PartitionID
+
+	// Producers belongs to whoever holds the log's group lock.
+	Producers Producers
+	// Reserve is the size of the last batch built here in bytes, a hint for the next.
+	Reserve atomic.Int32
+	// Slot is where the open commit group keeps this partition's writes; group lock.
+	Slot Slot
+
+	// Next is the next offset to give; it belongs to the committer.
+	Next record.Offset
+
+	settings atomic.Pointer[stream.Settings]
+
+	mu struct {
+		sync.Mutex
+		deleted bool
+		start   record.Offset  // log start offset
+		high    record.Offset  // high watermark
+		tail    []record.Batch // newest batches, in order, the last ending at high-1
+		dead    int            // batches of tail that were evicted and not yet cut off
+		spans   []Span         // all batches, in order
+		epochs  Epochs
+		cold    Span // the span whose extents were loaded last
+	}
+}
+
+// Slot is a place in an open commit group.
+type Slot struct {
+	Group uint64
+	Index int
+}
+
+// New makes an empty partition.
+func New(id stream.PartitionID, settings stream.Settings) *Partition {
+	p := &Partition{ID: id}
+	p.settings.Store(&settings)
+	return p
+}
+
+// Settings are the topic's settings in force. They must not be changed.
+func (p *Partition) Settings() *stream.Settings { return p.settings.Load() }
+
+// SetSettings replaces the topic's settings.
+func (p *Partition) SetSettings(s stream.Settings) { p.settings.Store(&s) }
+
+// Bounds is the readable range. Errors: NotFound after Delete.
+func (p *Partition) Bounds() (stream.Bounds, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.deleted {
+		return stream.Bounds{}, deleted(p.ID)
+	}
+	return stream.Bounds{Start: p.mu.start, High: p.mu.high}, nil
+}
+
+func deleted(id stream.PartitionID) error {
+	return fault.New(fault.NotFound, "log.Read", "partition %d was deleted", id)
+}
+
+// Delete makes the partition unreadable and lets go of its files.
+func (p *Partition) Delete() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.deleted = true
+	p.mu.tail, p.mu.spans, p.mu.cold = nil, nil, Span{}
+}
+
+// Commit makes a durable batch readable: e tells where it lies in file. It returns the new high watermark.
+func (p *Partition) Commit(b record.Batch, file File, e segment.Extent) record.Offset {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.deleted {
+		return p.mu.high
+	}
+	p.mu.tail = append(p.mu.tail, b)
+	p.mu.epochs = p.mu.epochs.Add(b.LeaderEpoch(), e.Base)
+	p.addLocked(file, e)
+	p.mu.high = e.Last + 1
+	return p.mu.high
+}
+
+// Add notes a batch found in a file while the log is opened, in order of offsets.
+func (p *Partition) Add(file File, e segment.Extent) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.addLocked(file, e)
+}
+
+func (p *Partition) addLocked(file File, e segment.Extent) {
+	n := len(p.mu.spans)
+	if n == 0 || p.mu.spans[n-1].File != file {
+		p.mu.spans = append(p.mu.spans, Span{Base: e.Base, File: file, MaxTime: e.MaxTime})
+		n++
+	}
+	s := &p.mu.spans[n-1]
+	s.Last = e.Last
+	s.MaxTime = max(s.MaxTime, e.MaxTime)
+	s.Bytes += int64(e.Len)
+	s.Extents = append(s.Extents, e)
+}
+
+// AddSpan notes a whole span of a sealed file while the log is opened.
+func (p *Partition) AddSpan(s Span) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.spans = append(p.mu.spans, s)
+}
+
+// State is what a checkpoint keeps of a partition besides its producers.
+type State struct {
+	Start, High record.Offset
+	Epochs      Epochs
+}
+
+// State copies the durable state.
+func (p *Partition) State() State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return State{Start: p.mu.start, High: p.mu.high, Epochs: append(Epochs(nil), p.mu.epochs...)}
+}
+
+// Restore sets the durable state while the log is opened.
+func (p *Partition) Restore(s State) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.start, p.mu.high, p.mu.epochs = s.Start, s.High, s.Epochs
+	p.Next = s.High
+}
+
+// Replay applies a batch found behind the checkpoint while the log is opened.
+func (p *Partition) Replay(last record.Offset, epoch int32, base record.Offset) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.epochs = p.mu.epochs.Add(epoch, base)
+	p.mu.high = last + 1
+	p.Next = p.mu.high
+}
+
+// EndOfEpoch answers OffsetForLeaderEpoch (KIP-320).
+func (p *Partition) EndOfEpoch(asked int32) (int32, record.Offset, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.deleted {
+		return -1, -1, deleted(p.ID)
+	}
+	epoch, end := p.mu.epochs.End(asked, p.mu.high)
+	return epoch, end, nil
+}
+
+// Evict drops the oldest batch of the tail from memory; it stays readable from its file.
+func (p *Partition) Evict() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.dead >= len(p.mu.tail) {
+		return
+	}
+	p.mu.tail[p.mu.dead] = nil
+	p.mu.dead++
+	if p.mu.dead == len(p.mu.tail) {
+		p.mu.tail, p.mu.dead = nil, 0
+	} else if p.mu.dead > 64 && p.mu.dead*2 > len(p.mu.tail) {
+		p.mu.tail = append([]record.Batch(nil), p.mu.tail[p.mu.dead:]...)
+		p.mu.dead = 0
+	}
+}
+
+// Bytes is the size of all batches from the log start on, in bytes, counted in whole spans.
+func (p *Partition) Bytes() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var n int64
+	for i := range p.mu.spans {
+		n += p.mu.spans[i].Bytes
+	}
+	return n
+}
+
+// search is the index of the first span whose last offset is not below from.
+func search(spans []Span, from record.Offset) int {
+	return sort.Search(len(spans), func(i int) bool { return spans[i].Last >= from })
+}

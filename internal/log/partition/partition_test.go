@@ -1,0 +1,405 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/segment"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// paper is a File of batches in memory. It notes what was asked of it.
+type paper struct {
+	name      string
+	batches   []record.Batch
+	extents   []segment.Extent
+	gone      bool // Acquire fails
+	held      int
+	notes     []string
+	lost      error  // what Extents and Read fail with
+	refuse    int    // how many calls of Acquire fail
+	onExtents func() // called by Extents
+}
+
+func (f *paper) add(b record.Batch) segment.Extent {
+	var pos int64
+	if n := len(f.extents); n > 0 {
+		pos = f.extents[n-1].Pos + int64(f.extents[n-1].Len)
+	}
+	e := segment.Of(b, pos)
+	f.batches, f.extents = append(f.batches, b), append(f.extents, e)
+	return e
+}
+
+func (f *paper) Extents(stream.PartitionID) ([]segment.Extent, error) {
+	f.notes = append(f.notes, "index of "+f.name)
+	if f.onExtents != nil {
+		f.onExtents()
+	}
+	return f.extents, f.lost
+}
+
+func (f *paper) Read(
+	_ stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch,
+) ([]record.Batch, error) {
+	f.notes = append(f.notes, "read of "+f.name)
+	if f.held == 0 {
+		return into, errors.New("read without Acquire")
+	}
+	size := 0
+	for _, e := range extents {
+		if size > 0 && size+int(e.Len) > maxBytes {
+			break
+		}
+		for _, b := range f.batches {
+			if b.BaseOffset() >= e.Base && b.LastOffset() <= e.Last {
+				into = append(into, b)
+				size += len(b)
+			}
+		}
+	}
+	return into, f.lost
+}
+
+func (f *paper) Acquire() bool {
+	if f.gone || f.refuse > 0 {
+		f.refuse = max(0, f.refuse-1)
+		return false
+	}
+	f.held++
+	return true
+}
+
+func (f *paper) Release() { f.held-- }
+
+// sized builds a batch of epoch 1 with the offsets first..last that takes exactly size bytes.
+func sized(t testing.TB, first, last record.Offset, size int, at int64) record.Batch {
+	t.Helper()
+	for pad := size; pad >= 0; pad-- {
+		var bu record.Builder
+		bu.Reset(nil, at)
+		bu.Append(&record.Record{Value: make([]byte, pad), Timestamp: at})
+		for o := first; o < last; o++ {
+			bu.Append(&record.Record{Timestamp: at})
+		}
+		if b := bu.Seal(first, 1); len(b) == size {
+			return b
+		}
+	}
+	t.Fatalf("no batch of %d bytes holds offsets %d to %d", size, first, last)
+	return nil
+}
+
+// desk is the partition of a play and its files.
+type desk struct {
+	t     *testing.T
+	p     *Partition
+	files map[string]*paper
+}
+
+func (k *desk) file(name string) *paper {
+	if k.files[name] == nil {
+		k.files[name] = &paper{name: name}
+	}
+	return k.files[name]
+}
+
+// TestPartition plays testdata/partition*.txt. A line of a block is one of
+//
+//	commit FILE FIRST LAST BYTES TIME EPOCH   a durable batch
+//	add FILE FIRST LAST BYTES TIME            one found while the log is opened
+//	seal OLD NEW FROM                         NEW holds what OLD holds from an offset on, and its own index
+//	drop FILE; gone FILE; back FILE; lose FILE
+//	read FROM BYTES; evict COUNT; trim START; expired NOW; time T; newest; epoch N; delete
+//	show; bounds
+func TestPartition(t *testing.T) {
+	datadriven.Walk(t, "testdata/partition", func(t *testing.T, path string) {
+		var k *desk
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			if d.Cmd == "new" {
+				s := stream.Settings{RetentionMs: -1, RetentionBytes: -1, SegmentBytes: 1 << 30, CleanupPolicy: "delete"}
+				d.MaybeScanArgs(t, "ms", &s.RetentionMs)
+				d.MaybeScanArgs(t, "bytes", &s.RetentionBytes)
+				d.MaybeScanArgs(t, "step", &s.SegmentBytes)
+				d.MaybeScanArgs(t, "policy", &s.CleanupPolicy)
+				k = &desk{t: t, p: New(1, s), files: map[string]*paper{}}
+				return ""
+			}
+			var out strings.Builder
+			for line := range strings.SplitSeq(d.Input, "\n") {
+				if answer := k.act(line); answer != "" {
+					fmt.Fprintln(&out, answer)
+				}
+			}
+			for _, f := range k.files {
+				if f.held != 0 {
+					t.Errorf("%s: %s is held %d times", d.Pos, f.name, f.held)
+				}
+			}
+			return out.String()
+		})
+	})
+}
+
+func (k *desk) act(line string) string {
+	verb, rest, _ := strings.Cut(line, " ")
+	var name, by string
+	var first, last record.Offset
+	var size int
+	var at int64
+	var epoch int32
+	scan := func(into ...any) {
+		if n, err := fmt.Sscan(rest, into...); err != nil {
+			k.t.Fatalf("%q: argument %d: %v", line, n+1, err)
+		}
+	}
+	switch verb {
+	case "commit":
+		scan(&name, &first, &last, &size, &at, &epoch)
+		b := sized(k.t, first, last, size, at)
+		b.SetLeaderEpoch(epoch)
+		k.p.Commit(b, k.file(name), k.file(name).add(b))
+	case "add":
+		scan(&name, &first, &last, &size, &at)
+		k.p.Add(k.file(name), k.file(name).add(sized(k.t, first, last, size, at)))
+	case "seal":
+		scan(&name, &by, &first)
+		k.seal(name, by, first)
+	case "drop":
+		scan(&name)
+		k.p.Replace(k.file(name), nil, nil)
+	case "gone", "back":
+		scan(&name)
+		k.file(name).gone = verb == "gone"
+	case "lose":
+		scan(&name)
+		k.file(name).lost = fault.New(fault.Corrupt, "test", "a bad index")
+	case "restore":
+		scan(&first, &last)
+		k.p.Restore(State{Start: first, High: last})
+	case "read":
+		scan(&first, &size)
+		return k.read(first, size)
+	case "evict":
+		scan(&size)
+		for range size {
+			k.p.Evict()
+		}
+	case "trim":
+		scan(&first)
+		return fmt.Sprint(k.p.Trim(first))
+	case "expired":
+		scan(&at)
+		return fmt.Sprint(k.p.Expired(at))
+	case "time", "newest", "epoch":
+		return k.find(verb, rest)
+	case "delete":
+		k.p.Delete()
+	case "show":
+		return k.show()
+	case "bounds":
+		b, err := k.p.Bounds()
+		return told(fmt.Sprintf("[%d, %d)", b.Start, b.High), err)
+	default:
+		k.t.Fatalf("%q: no such verb", line)
+	}
+	return ""
+}
+
+func told(answer string, err error) string {
+	if err != nil {
+		return fault.KindOf(err).String()
+	}
+	return answer
+}
+
+func (k *desk) find(verb, rest string) string {
+	var n int64
+	if verb != "newest" {
+		if _, err := fmt.Sscan(rest, &n); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	var o record.Offset
+	var err error
+	switch verb {
+	case "time":
+		o, err = k.p.AtTime(n)
+	case "newest":
+		o, err = k.p.Newest()
+	case "epoch":
+		epoch, end, err := k.p.EndOfEpoch(int32(n))
+		return told(fmt.Sprintf("epoch %d ends at %d", epoch, end), err)
+	}
+	return told(fmt.Sprint(o), err)
+}
+
+// seal does what a roll-up does: the batches from an offset on go to another file with its own index.
+func (k *desk) seal(name, by string, from record.Offset) {
+	old, fresh := k.file(name), k.file(by)
+	var sum *Summary
+	for _, b := range old.batches {
+		if b.LastOffset() < from {
+			continue
+		}
+		e := fresh.add(b)
+		if sum == nil {
+			sum = &Summary{Base: e.Base}
+		}
+		sum.Last, sum.MaxTime, sum.Bytes = e.Last, max(sum.MaxTime, e.MaxTime), sum.Bytes+int64(e.Len)
+	}
+	k.p.Replace(old, fresh, sum)
+	old.gone = true
+}
+
+func (k *desk) read(from record.Offset, size int) string {
+	for _, f := range k.files {
+		f.notes = nil
+	}
+	batches, err := k.p.Read(from, size, nil)
+	if err != nil {
+		return fault.KindOf(err).String()
+	}
+	line := "nothing"
+	if len(batches) > 0 {
+		line = ""
+	}
+	for _, b := range batches {
+		line += fmt.Sprintf("%d-%d ", b.BaseOffset(), b.LastOffset())
+	}
+	for _, f := range k.files {
+		if len(f.notes) > 0 {
+			line += "by " + strings.Join(f.notes, ", ")
+		}
+	}
+	return strings.TrimSpace(line)
+}
+
+func (k *desk) show() string {
+	var lines []string
+	k.p.Live(func(s Span) {
+		name := s.File.(*paper).name
+		lines = append(lines, fmt.Sprintf("%s %d-%d %d bytes until %d", name, s.Base, s.Last, s.Bytes, s.MaxTime))
+	})
+	return strings.Join(append(lines, fmt.Sprintf("%d bytes", k.p.Bytes())), "\n")
+}
+
+// TestReadLooksAgain lets a file go between finding and reading it, as a roll-up may.
+func TestReadLooksAgain(t *testing.T) {
+	p := New(1, stream.Settings{})
+	k := &desk{t: t, p: p, files: map[string]*paper{}}
+	k.act("commit a 0 4 100 10 1")
+	k.act("commit a 5 9 100 20 1")
+	k.act("evict 2")
+	k.act("seal a s 0")
+	k.file("s").refuse = attempts - 1
+	if got := k.read(7, 1); got != "5-9 by index of s, read of s" {
+		t.Errorf("read: %s", got)
+	}
+	k.file("s").onExtents = func() { k.act("seal s r 5") }
+	k.file("s").refuse = 1
+	if o, err := p.AtTime(20); o != 5 || err != nil {
+		t.Errorf("by time: %d, %v; want 5", o, err)
+	}
+}
+
+// TestRestoreAndReplay opens a partition as the store does: a checkpoint, then what lies behind it.
+func TestRestoreAndReplay(t *testing.T) {
+	p := New(1, stream.Settings{})
+	p.Restore(State{Start: 5, High: 10, Epochs: Epochs{{Epoch: 2, Start: 0}}})
+	f := &paper{name: "j"}
+	for i, b := range []record.Batch{sized(t, 5, 9, 100, 1), sized(t, 10, 14, 100, 1), sized(t, 15, 15, 100, 1)} {
+		b.SetLeaderEpoch([]int32{2, 3, 3}[i])
+		p.Add(f, f.add(b))
+		if b.BaseOffset() >= 10 {
+			p.Replay(b.LastOffset(), b.LeaderEpoch(), b.BaseOffset())
+		}
+	}
+	s := p.State()
+	if s.Start != 5 || s.High != 16 || p.Next != 16 || fmt.Sprint(s.Epochs) != "[{2 0} {3 10}]" {
+		t.Errorf("state %+v, next %d", s, p.Next)
+	}
+	s.Epochs[0].Start = 99
+	if p.State().Epochs[0].Start != 0 {
+		t.Error("State shares its epochs with the partition")
+	}
+	batches, err := p.Read(12, 1000, nil)
+	if err != nil || len(batches) != 2 || batches[0].BaseOffset() != 10 {
+		t.Errorf("read %v, %v", batches, err)
+	}
+}
+
+// sheet is a File of one batch that any number of readers may read.
+type sheet struct{ record.Batch }
+
+func (f *sheet) Extents(stream.PartitionID) ([]segment.Extent, error) {
+	return []segment.Extent{segment.Of(f.Batch, 0)}, nil
+}
+
+func (f *sheet) Read(_ stream.PartitionID, _ []segment.Extent, _ int, into []record.Batch) ([]record.Batch, error) {
+	return append(into, f.Batch), nil
+}
+
+func (f *sheet) Acquire() bool { return true }
+func (f *sheet) Release()      {}
+
+// TestReadersAndKeepers lets readers run beside commits, evictions and trims.
+func TestReadersAndKeepers(t *testing.T) {
+	const rounds = 300
+	p := New(1, stream.Settings{})
+	stop, failed := make(chan struct{}), make(chan error, 4)
+	for range cap(failed) {
+		go func() { failed <- follow(p, stop) }()
+	}
+	for i := range record.Offset(rounds) {
+		b := sized(t, i, i, 100, int64(i))
+		f := &sheet{b}
+		p.Commit(b, f, segment.Of(b, 0))
+		if i%3 == 0 {
+			p.Evict()
+		}
+		if i%50 == 49 {
+			p.Trim(i - 20)
+		}
+	}
+	close(stop)
+	for range cap(failed) {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// follow reads from the start of the partition to its end, again and again, until stop.
+func follow(p *Partition, stop chan struct{}) error {
+	var next record.Offset
+	for {
+		bounds, err := p.Bounds()
+		if err != nil {
+			return err
+		}
+		next = max(next, bounds.Start)
+		batches, err := p.Read(next, 1, nil)
+		if err != nil && !fault.Is(err, fault.OutOfRange) {
+			return err
+		}
+		for _, b := range batches {
+			if b.BaseOffset() != next {
+				return fmt.Errorf("asked for %d, got %d", next, b.BaseOffset())
+			}
+			next = b.LastOffset() + 1
+		}
+		select {
+		case <-stop:
+			if len(batches) == 0 && err == nil {
+				return nil
+			}
+		default:
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package partition
+
+import (
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/segment"
+)
+
+// Trim moves the log start offset up to start (never back, never beyond the high watermark), forgets the
+// spans that lie wholly below it and returns the log start offset.
+func (p *Partition) Trim(start record.Offset) record.Offset {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.start = max(p.mu.start, min(start, p.mu.high))
+	n := 0
+	for n < len(p.mu.spans) && p.mu.spans[n].Last < p.mu.start {
+		n++
+	}
+	if n > 0 {
+		p.mu.spans = append([]Span(nil), p.mu.spans[n:]...)
+		p.mu.cold = Span{}
+	}
+	p.mu.epochs = p.mu.epochs.Trim(p.mu.start)
+	return p.mu.start
+}
+
+// Expired is the log start offset that the topic's retention asks for at the time: whole spans go while
+// the largest timestamp in them is too old, or while retention.bytes are left without them. A span of
+// more than segment.bytes goes in steps. It changes nothing.
+func (p *Partition) Expired(unixMillis int64) record.Offset {
+	settings := p.Settings()
+	p.mu.Lock()
+	start := p.mu.start
+	spans := append([]Span(nil), p.mu.spans...)
+	p.mu.Unlock()
+	if settings.CleanupPolicy == "compact" || settings.RetentionMs < 0 && settings.RetentionBytes < 0 {
+		return start
+	}
+	var left int64
+	for i := range spans {
+		left += spans[i].Bytes
+	}
+	due := func(maxTime, bytes int64) bool {
+		return settings.RetentionMs >= 0 && maxTime >= 0 && maxTime < unixMillis-settings.RetentionMs ||
+			settings.RetentionBytes >= 0 && left-bytes >= settings.RetentionBytes
+	}
+	for i := range spans {
+		s := &spans[i]
+		if s.Bytes <= settings.SegmentBytes {
+			if !due(s.MaxTime, s.Bytes) {
+				return start
+			}
+			start, left = s.Last+1, left-s.Bytes
+			continue
+		}
+		extents, err := p.extents(*s)
+		if err != nil {
+			return start // the file was just replaced or cannot be read: the next pass decides
+		}
+		for _, e := range extents {
+			if e.Last < start {
+				left -= int64(e.Len)
+				continue
+			}
+			if !due(e.MaxTime, int64(e.Len)) {
+				return start
+			}
+			start, left = e.Last+1, left-int64(e.Len)
+		}
+	}
+	return start
+}
+
+// Live visits the spans that hold readable records.
+func (p *Partition) Live(visit func(s Span)) {
+	p.mu.Lock()
+	spans := append([]Span(nil), p.mu.spans...)
+	p.mu.Unlock()
+	for _, s := range spans {
+		visit(s)
+	}
+}
+
+// In is the span of the partition in a file, with its extents, if it has one.
+func (p *Partition) In(file File) (Span, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.mu.spans {
+		if s.File == file {
+			return s, true
+		}
+	}
+	return Span{}, false
+}
+
+// Summary is what another file holds of the partition.
+type Summary segment.Summary
+
+// Replace puts another file in the place of one: it holds the same batches, or, where sum is nil, none of
+// this partition's that are still readable.
+func (p *Partition) Replace(old, by File, sum *Summary) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.cold.File == old {
+		p.mu.cold = Span{}
+	}
+	for i := range p.mu.spans {
+		if p.mu.spans[i].File != old {
+			continue
+		}
+		spans := append([]Span(nil), p.mu.spans...)
+		if sum == nil {
+			spans = append(spans[:i], spans[i+1:]...)
+		} else {
+			spans[i] = Span{Base: sum.Base, Last: sum.Last, MaxTime: sum.MaxTime, Bytes: sum.Bytes, File: by}
+		}
+		p.mu.spans = spans
+		return
+	}
+}

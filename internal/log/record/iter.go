@@ -1,0 +1,150 @@
+package record
+
+import (
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// View is one record of a batch. Its slices point into the batch or, for a compressed one, into the
+// Scratch: they hold until that is used again. A nil Key or Value is null, an empty one is not.
+type View struct {
+	Offset      Offset
+	Timestamp   int64 // milliseconds since 1970
+	Key         []byte
+	Value       []byte
+	HeaderCount int
+
+	offsetDelta int64
+	headers     []byte // encoded, without their count; decode has checked them
+}
+
+// Header finds a header. Of several with the same key the last one wins. A null value is nil.
+func (v *View) Header(key string) (value []byte, ok bool) {
+	for at, i := 0, 0; i < v.HeaderCount && at >= 0; i++ {
+		var k, val []byte
+		k, at = block(v.headers, at)
+		val, at = block(v.headers, at)
+		if at >= 0 && string(k) == key {
+			value, ok = val, true
+		}
+	}
+	return value, ok
+}
+
+// Headers goes through the headers in their order; use it with range. A null value is nil.
+func (v *View) Headers(yield func(key, value []byte) bool) {
+	for at, i := 0, 0; i < v.HeaderCount; i++ {
+		var key, value []byte
+		key, at = block(v.headers, at)
+		value, at = block(v.headers, at)
+		if at < 0 || !yield(key, value) {
+			return
+		}
+	}
+}
+
+// decode reads the record at the front of b. The timestamp comes out as a distance. It returns what is
+// behind the record or, if the record is malformed, says how.
+func (v *View) decode(b []byte) (rest []byte, flaw string) {
+	size, at := varint(b, 0)
+	if at < 0 || size < minRecordBytes-1 || size > int64(len(b)-at) {
+		return nil, "length of a record is wrong"
+	}
+	b, rest = b[at:at+int(size)], b[at+int(size):]
+
+	// b[0] is the record's attributes: none are defined and Kafka ignores them too.
+	v.Timestamp, at = varint(b, 1)
+	v.offsetDelta, at = varint(b, at)
+	v.Key, at = block(b, at)
+	v.Value, at = block(b, at)
+	count, at := varint(b, at)
+	if at < 0 {
+		return nil, "fields of a record go beyond it"
+	}
+	const minHeaderBytes = 2
+	if count < 0 || count > int64(len(b)-at)/minHeaderBytes {
+		return nil, "number of headers cannot be"
+	}
+	v.HeaderCount, v.headers = int(count), b[at:]
+	for range count {
+		var n int64
+		if n, at = varint(b, at); n < 0 || n > int64(len(b)-at) {
+			return nil, "header without a key"
+		}
+		if at >= 0 {
+			_, at = block(b, at+int(n))
+		}
+	}
+	if at != len(b) {
+		return nil, "headers do not end where the record ends"
+	}
+	return rest, ""
+}
+
+// Iter walks the records of a batch without allocating. The zero Iter needs a Reset.
+//
+//	var it record.Iter
+//	var v record.View
+//	if err := it.Reset(b, &scratch); err != nil { ... }
+//	for it.Next(&v) { ... }
+//	if err := it.Err(); err != nil { ... }
+type Iter struct {
+	rest      []byte
+	batch     Batch
+	left      int32
+	lastDelta int64
+	err       error
+}
+
+// Reset begins with the first record of b, which Check or Validate has approved. The records of a
+// compressed batch are put into s, at most s.MaxDecompressed bytes; s may be nil for one that is not.
+// Errors: Corrupt, TooLarge (decompressed).
+func (it *Iter) Reset(b Batch, s *Scratch) error {
+	*it = Iter{lastDelta: -1}
+	if err := b.checkFrame("record.Iter"); err != nil {
+		it.err = err
+		return err
+	}
+	records, err := s.records(b)
+	if err != nil {
+		it.err = err
+		return err
+	}
+	it.batch, it.rest, it.left = b, records, b.Count()
+	return nil
+}
+
+// Next puts the next record into v. It is false at the end, and at a flaw, which Err tells.
+func (it *Iter) Next(v *View) bool {
+	if it.left <= 0 {
+		if len(it.rest) > 0 && it.err == nil {
+			it.fail("more bytes than records")
+		}
+		return false
+	}
+	rest, flaw := v.decode(it.rest)
+	if flaw == "" && (v.offsetDelta <= it.lastDelta || v.offsetDelta > int64(it.batch.LastOffsetDelta())) {
+		flaw = "offsets of the records do not rise within the batch"
+	}
+	if flaw != "" {
+		it.fail(flaw)
+		return false
+	}
+	it.rest, it.lastDelta = rest, v.offsetDelta
+	it.left--
+	v.Offset = it.batch.BaseOffset() + Offset(v.offsetDelta)
+	if it.batch.Attributes().LogAppendTime() {
+		v.Timestamp = it.batch.MaxTimestamp()
+	} else {
+		v.Timestamp += it.batch.BaseTimestamp()
+	}
+	return true
+}
+
+func (it *Iter) fail(flaw string) {
+	it.err = fault.New(fault.Corrupt, "record.Iter", "batch at offset %d, %d records from its end: %s",
+		it.batch.BaseOffset(), it.left, flaw)
+	it.left, it.rest = 0, nil
+}
+
+// Err is why Next stopped before the last record. Errors: Corrupt.
+func (it *Iter) Err() error { return it.err }

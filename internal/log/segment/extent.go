@@ -1,0 +1,30 @@
+package segment
+
+import "github.com/firthmq/firth/internal/log/record"
+
+// extentTarget is about how many bytes an extent gets in a rolled-up file: what one read of a cold
+// record costs.
+const extentTarget = 16 << 10
+
+// Of is the extent of one sealed batch that lies at pos.
+func Of(b record.Batch, pos int64) Extent {
+	return Extent{
+		Base: b.BaseOffset(), Last: b.LastOffset(), Pos: pos, Len: int32(len(b)), MaxTime: b.MaxTimestamp(),
+		heads: addHead(0, b),
+	}
+}
+
+// add puts the batch b, whose extent is e, at the end of the run: into the last extent if that is small
+// and ends where b begins.
+func (r *Run) add(e Extent, b record.Batch) {
+	n := len(r.Extents)
+	if n == 0 || int(r.Extents[n-1].Len)+len(b) > extentTarget || r.Extents[n-1].end() != e.Pos {
+		r.Extents = append(r.Extents, e)
+		return
+	}
+	last := &r.Extents[n-1]
+	last.Last, last.Len, last.MaxTime = e.Last, last.Len+e.Len, max(last.MaxTime, e.MaxTime)
+	last.heads = addHead(last.heads, b)
+}
+
+func (e *Extent) end() int64 { return e.Pos + int64(e.Len) }

@@ -1,0 +1,283 @@
+package segment
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
+)
+
+// The format, byte for byte, is docs/format/segment.md. All numbers but those inside batches are
+// little-endian. Every checksum is CRC32C.
+const (
+	// Version is the format version of segment files. A newer one is refused.
+	Version = 1
+
+	// HeaderBytes is what the header of a rolled-up file takes.
+	HeaderBytes = 64
+
+	headerMagic   = "FIRTHSG1"
+	headerVersion = 8
+	headerNonce   = 16
+	headerCRC     = 60
+
+	markMagic     = 0x4e555246 // "FRUN"
+	markBytes     = 32
+	markPartition = 4
+	markNonce     = 8
+	markPos       = 16
+	markCRC       = 28
+
+	extentBytes   = 40
+	extentLast    = 8
+	extentPos     = 16
+	extentMaxTime = 24
+	extentLen     = 32
+	extentHeads   = 36
+
+	rowBytes   = 56
+	rowExtents = 4
+	rowBase    = 8
+	rowLast    = 16
+	rowMaxTime = 24
+	rowSize    = 32
+	rowPos     = 40
+	rowTopics  = 48
+
+	trailerMagic   = "FIRTHFT1"
+	trailerBytes   = 64
+	trailerVersion = 8
+	trailerFlags   = 12
+	trailerPos     = 16
+	trailerRuns    = 24
+	trailerTable   = 28 // checksum of the run table
+	trailerHead    = 32 // checksum of the first headBytes of the file, if flagInPlace
+	trailerEnd     = 40 // where the data ends and the tables begin
+	trailerCRC     = 60
+
+	flagInPlace = 1
+
+	// headBytes of a journal say which life of the file it is: its number and nonce are in them.
+	headBytes = 64
+
+	crcBytes = 4
+
+	// topicsPartial begins the names of a run that has others too; topicsWhole those that are all.
+	topicsPartial = 0
+	topicsWhole   = 1
+
+	// headLength is what a batch's own checksum does not cover, and that checksum.
+	headLength = 21
+)
+
+var (
+	le         = binary.LittleEndian
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+)
+
+func sum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// appendSum puts the checksum of dst[from:] behind it.
+func appendSum(dst []byte, from int) []byte { return le.AppendUint32(dst, sum(dst[from:])) }
+
+// sumMatches tells whether the last four bytes of b are the checksum of the others.
+func sumMatches(b []byte) bool {
+	n := len(b) - crcBytes
+	return le.Uint32(b[n:]) == sum(b[:n])
+}
+
+// addHead goes on with the checksum over the heads of an extent's batches: base offset, length, epoch,
+// magic and checksum. With it every bit of an extent is covered. It begins with 0 and is never 0 again:
+// that means "not known".
+func addHead(heads uint32, b record.Batch) uint32 {
+	return max(crc32.Update(heads, castagnoli, b[:headLength]), 1)
+}
+
+func (e *Extent) append(dst []byte) []byte {
+	dst = le.AppendUint64(dst, uint64(e.Base))
+	dst = le.AppendUint64(dst, uint64(e.Last))
+	dst = le.AppendUint64(dst, uint64(e.Pos))
+	dst = le.AppendUint64(dst, uint64(e.MaxTime))
+	dst = le.AppendUint32(dst, uint32(e.Len))
+	return le.AppendUint32(dst, e.heads)
+}
+
+func (e *Extent) decode(b []byte) {
+	e.Base = record.Offset(le.Uint64(b))
+	e.Last = record.Offset(le.Uint64(b[extentLast:]))
+	e.Pos = int64(le.Uint64(b[extentPos:]))
+	e.MaxTime = int64(le.Uint64(b[extentMaxTime:]))
+	e.Len = int32(le.Uint32(b[extentLen:]))
+	e.heads = le.Uint32(b[extentHeads:])
+}
+
+// appendTopics writes the names of a run, each behind its length, and their checksum.
+func appendTopics(dst []byte, r *Run) []byte {
+	from := len(dst)
+	if !r.TopicsComplete {
+		dst = append(dst, topicsPartial)
+	} else {
+		dst = append(dst, topicsWhole)
+	}
+	for _, name := range r.Topics {
+		dst = append(le.AppendUint16(dst, uint16(len(name))), name...)
+	}
+	return appendSum(dst, from)
+}
+
+func decodeTopics(b []byte) (names []string, complete, ok bool) {
+	if len(b) == 0 || b[0] > topicsWhole {
+		return nil, false, false
+	}
+	complete, b = b[0] == topicsWhole, b[1:]
+	for len(b) > 0 {
+		if len(b) < 2 || len(b)-2 < int(le.Uint16(b)) {
+			return nil, false, false
+		}
+		n := 2 + int(le.Uint16(b))
+		names, b = append(names, string(b[2:n])), b[n:]
+	}
+	return names, complete, true
+}
+
+func appendRow(dst []byte, s *Summary, p *place) []byte {
+	dst = le.AppendUint32(dst, s.Partition)
+	dst = le.AppendUint32(dst, p.extents)
+	dst = le.AppendUint64(dst, uint64(s.Base))
+	dst = le.AppendUint64(dst, uint64(s.Last))
+	dst = le.AppendUint64(dst, uint64(s.MaxTime))
+	dst = le.AppendUint64(dst, uint64(s.Bytes))
+	dst = le.AppendUint64(dst, uint64(p.pos))
+	dst = le.AppendUint32(dst, p.topics)
+	return le.AppendUint32(dst, 0)
+}
+
+func decodeRow(b []byte) (Summary, place) {
+	return Summary{
+			Partition: le.Uint32(b),
+			Base:      record.Offset(le.Uint64(b[rowBase:])),
+			Last:      record.Offset(le.Uint64(b[rowLast:])),
+			MaxTime:   int64(le.Uint64(b[rowMaxTime:])),
+			Bytes:     int64(le.Uint64(b[rowSize:])),
+		}, place{
+			pos:     int64(le.Uint64(b[rowPos:])),
+			extents: le.Uint32(b[rowExtents:]),
+			topics:  le.Uint32(b[rowTopics:]),
+		}
+}
+
+// trailer is the last trailerBytes of a file.
+type trailer struct {
+	inPlace bool
+	pos     int64 // of the run table
+	end     int64 // of the data
+	runs    uint32
+	table   uint32
+	head    uint32
+}
+
+func (t *trailer) append(dst []byte) []byte {
+	var b [trailerBytes]byte
+	copy(b[:], trailerMagic)
+	le.PutUint32(b[trailerVersion:], Version)
+	if t.inPlace {
+		le.PutUint32(b[trailerFlags:], flagInPlace)
+	}
+	le.PutUint64(b[trailerPos:], uint64(t.pos))
+	le.PutUint32(b[trailerRuns:], t.runs)
+	le.PutUint32(b[trailerTable:], t.table)
+	le.PutUint32(b[trailerHead:], t.head)
+	le.PutUint64(b[trailerEnd:], uint64(t.end))
+	le.PutUint32(b[trailerCRC:], sum(b[:trailerCRC]))
+	return append(dst, b[:]...)
+}
+
+// readTrailer reads the trailer of a file of the given size.
+func readTrailer(f vfs.File, name string, size int64) (trailer, error) {
+	const op = "segment.Open"
+	if size < trailerBytes {
+		return trailer{}, fault.New(fault.Corrupt, op, "%s: %d bytes are no segment", name, size)
+	}
+	b := make([]byte, trailerBytes)
+	if err := readFull(f, b, size-trailerBytes); err != nil {
+		return trailer{}, err
+	}
+	if string(b[:len(trailerMagic)]) != trailerMagic || !sumMatches(b) {
+		return trailer{}, fault.New(fault.Corrupt, op, "%s: no valid trailer at its end", name)
+	}
+	if v := le.Uint32(b[trailerVersion:]); v != Version {
+		return trailer{}, fault.New(fault.Unsupported, op, "%s: format version %d, this firth knows %d", name, v, Version).
+			WithHint("open it with the firth that wrote it, or a newer one")
+	}
+	t := trailer{
+		inPlace: le.Uint32(b[trailerFlags:])&flagInPlace != 0,
+		pos:     int64(le.Uint64(b[trailerPos:])),
+		runs:    le.Uint32(b[trailerRuns:]),
+		table:   le.Uint32(b[trailerTable:]),
+		head:    le.Uint32(b[trailerHead:]),
+		end:     int64(le.Uint64(b[trailerEnd:])),
+	}
+	if t.end < 0 || t.pos < t.end || t.pos != size-trailerBytes-int64(t.runs)*rowBytes {
+		return trailer{}, fault.New(fault.Corrupt, op, "%s: trailer does not fit the file of %d bytes", name, size)
+	}
+	return t, nil
+}
+
+// load reads the footer of an open file.
+func load(f vfs.File, name string) (*Segment, error) {
+	const op = "segment.Open"
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	t, err := readTrailer(f, name, size)
+	if err != nil {
+		return nil, err
+	}
+	if t.inPlace {
+		if head, err := headSum(f); err != nil {
+			return nil, err
+		} else if head != t.head {
+			return nil, fault.New(fault.Corrupt, op, "%s: its footer belongs to another life of the file", name)
+		}
+	}
+	table := make([]byte, int(t.runs)*rowBytes)
+	if err := readFull(f, table, t.pos); err != nil {
+		return nil, err
+	}
+	if sum(table) != t.table {
+		return nil, fault.New(fault.Corrupt, op, "%s: run table at byte %d fails its checksum", name, t.pos)
+	}
+	s := &Segment{
+		name: name, file: f, size: size, end: t.end, tables: f,
+		summaries: make([]Summary, t.runs), places: make([]place, t.runs),
+	}
+	for i := range s.summaries {
+		s.summaries[i], s.places[i] = decodeRow(table[i*rowBytes:])
+		if !s.sane(i, t.pos) {
+			return nil, fault.New(fault.Corrupt, op, "%s: row %d of the run table cannot be", name, i)
+		}
+	}
+	return s, nil
+}
+
+// sane tells whether row i can be: partitions ascend and its tables lie between data and run table.
+func (s *Segment) sane(i int, limit int64) bool {
+	sum, p := &s.summaries[i], &s.places[i]
+	if i > 0 && s.summaries[i-1].Partition >= sum.Partition {
+		return false
+	}
+	need := int64(p.extents)*extentBytes + crcBytes + int64(p.topics) + crcBytes
+	return p.extents > 0 && p.pos >= s.end && p.pos <= limit-need && sum.Base <= sum.Last
+}
+
+// headSum is the checksum of the first bytes of a journal file.
+func headSum(f vfs.File) (uint32, error) {
+	var b [headBytes]byte
+	if err := readFull(f, b[:], 0); err != nil {
+		return 0, err
+	}
+	return sum(b[:]), nil
+}

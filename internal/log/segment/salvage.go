@@ -1,0 +1,231 @@
+package segment
+
+import (
+	"bytes"
+	"io"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
+)
+
+// Damage is a part of a file that Salvage could not read.
+type Damage struct {
+	From, To int64 // bytes of the file
+	What     string
+}
+
+// windowBytes is how much of a file Salvage reads at a time.
+const windowBytes = 1 << 20
+
+// Salvage opens a rolled-up file whose footer is lost: it reads all the data and makes the index anew,
+// in memory. The file is not changed. A run is given up from its first bad byte on; what could not be
+// read is reported, the footer too. Topic names are not made anew.
+// Errors: NotFound; Corrupt, when it is no rolled-up file at all; Unsupported, when a newer firth
+// wrote it; IO.
+func Salvage(fs vfs.FS, name string) (*Segment, []Damage, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, damage, err := salvage(f, name)
+	if err != nil {
+		_ = f.Close() // the first error tells
+		return nil, nil, err
+	}
+	return s, damage, nil
+}
+
+func salvage(f vfs.File, name string) (*Segment, []Damage, error) {
+	size, err := f.Size()
+	if err != nil {
+		return nil, nil, err
+	}
+	sc := &scanner{file: f, size: size}
+	if err := sc.begin(name); err != nil {
+		return nil, nil, err
+	}
+	ix, err := sc.scan()
+	if err != nil {
+		return nil, nil, err
+	}
+	t := trailer{end: sc.end}
+	footer := ix.append(nil, &t)
+	s := &Segment{name: name, file: f, size: size, end: t.end, tables: memory{at: t.end, r: bytes.NewReader(footer)}}
+	for rows := footer[t.pos-t.end:]; len(rows) > 0; rows = rows[rowBytes:] {
+		sum, p := decodeRow(rows)
+		s.summaries, s.places = append(s.summaries, sum), append(s.places, p)
+	}
+	return s, sc.damage, nil
+}
+
+// memory is a footer that is not in the file.
+type memory struct {
+	at int64 // where it would begin
+	r  *bytes.Reader
+}
+
+func (m memory) ReadAt(b []byte, pos int64) (int, error) { return m.r.ReadAt(b, pos-m.at) }
+
+// scanner goes through the data of a rolled-up file.
+type scanner struct {
+	file   vfs.File
+	size   int64
+	nonce  uint64
+	end    int64 // behind the last good batch
+	ix     Index
+	damage []Damage
+
+	window []byte
+	from   int64 // where the window begins
+}
+
+// at returns n bytes at pos, fewer at the end of the file. They hold until the next call.
+func (sc *scanner) at(pos int64, n int) ([]byte, error) {
+	n = int(min(int64(n), sc.size-pos))
+	if pos < sc.from || pos+int64(n) > sc.from+int64(len(sc.window)) {
+		want := int(min(int64(max(n, windowBytes)), sc.size-pos))
+		if cap(sc.window) < want {
+			sc.window = make([]byte, want)
+		}
+		sc.window, sc.from = sc.window[:want], pos
+		if err := readFull(sc.file, sc.window, pos); err != nil {
+			sc.window = sc.window[:0]
+			return nil, err
+		}
+	}
+	at := int(pos - sc.from)
+	return sc.window[at : at+n], nil
+}
+
+// begin finds the nonce: in the header or, if that is damaged, in the first mark.
+func (sc *scanner) begin(name string) error {
+	const op = "segment.Salvage"
+	b, err := sc.at(0, HeaderBytes+markBytes)
+	if err != nil {
+		return err
+	}
+	if len(b) >= HeaderBytes && string(b[:len(headerMagic)]) == headerMagic && sumMatches(b[:HeaderBytes]) {
+		if v := le.Uint32(b[headerVersion:]); v != Version {
+			return fault.New(fault.Unsupported, op, "%s: format version %d, this firth knows %d", name, v, Version).
+				WithHint("open it with the firth that wrote it, or a newer one")
+		}
+		sc.nonce = le.Uint64(b[headerNonce:])
+		return nil
+	}
+	if len(b) == HeaderBytes+markBytes {
+		mark := b[HeaderBytes:]
+		sc.nonce = le.Uint64(mark[markNonce:])
+		if _, ok := sc.mark(mark, HeaderBytes); ok {
+			sc.damage = append(sc.damage, Damage{From: 0, To: HeaderBytes, What: "header"})
+			return nil
+		}
+	}
+	return fault.New(fault.Corrupt, op, "%s: no rolled-up file", name)
+}
+
+// mark tells whether b, at pos, begins with the mark of a run.
+func (sc *scanner) mark(b []byte, pos int64) (partition uint32, ok bool) {
+	if len(b) < markBytes || le.Uint32(b) != markMagic {
+		return 0, false
+	}
+	b = b[:markBytes]
+	ok = sumMatches(b) && le.Uint64(b[markNonce:]) == sc.nonce && int64(le.Uint64(b[markPos:])) == pos
+	return le.Uint32(b[markPartition:]), ok
+}
+
+// scan reads runs until nothing more looks like one.
+func (sc *scanner) scan() (Index, error) {
+	pos, err := sc.seek(HeaderBytes)
+	for err == nil && pos < sc.size {
+		b, fail := sc.at(pos, markBytes)
+		if fail != nil {
+			return nil, fail
+		}
+		partition, _ := sc.mark(b, pos)
+		if n := len(sc.ix); n == 0 || sc.ix[n-1].Partition < partition {
+			sc.ix = append(sc.ix, Run{Partition: partition})
+			if pos, err = sc.run(pos + markBytes); err != nil {
+				return nil, err
+			}
+			if r := &sc.ix[n]; len(r.Extents) == 0 {
+				sc.ix = sc.ix[:n]
+			}
+		} else {
+			pos++ // out of order: no mark of ours
+		}
+		pos, err = sc.seek(pos)
+	}
+	return sc.ix, err
+}
+
+// seek finds the next mark at or behind pos; what it skips is damage.
+func (sc *scanner) seek(from int64) (int64, error) {
+	magic := le.AppendUint32(nil, markMagic)
+	pos := from
+	for pos < sc.size {
+		b, err := sc.at(pos, windowBytes)
+		if err != nil {
+			return 0, err
+		}
+		i := bytes.Index(b, magic)
+		if i < 0 {
+			pos += int64(max(1, len(b)-len(magic)+1))
+			continue
+		}
+		pos += int64(i)
+		if b, err = sc.at(pos, markBytes); err != nil {
+			return 0, err
+		}
+		if _, ok := sc.mark(b, pos); ok {
+			break
+		}
+		pos++
+	}
+	pos = min(pos, sc.size)
+	if pos > from {
+		what := "data"
+		if pos == sc.size {
+			what = "footer, or data before it"
+		}
+		sc.damage = append(sc.damage, Damage{From: from, To: pos, What: what})
+	}
+	return pos, nil
+}
+
+// run reads the batches of the last run of the index, from pos to the first bytes that are none.
+func (sc *scanner) run(pos int64) (int64, error) {
+	run := &sc.ix[len(sc.ix)-1]
+	next := record.Offset(0)
+	for {
+		b, err := sc.batch(pos)
+		if err != nil {
+			return pos, err
+		}
+		if b == nil || b.BaseOffset() < next || b.LastOffset() < b.BaseOffset() {
+			return pos, nil
+		}
+		run.add(Of(b, pos), b)
+		pos += int64(len(b))
+		next, sc.end = b.LastOffset()+1, pos
+	}
+}
+
+// batch reads the batch at pos, or nil if there is no good one.
+func (sc *scanner) batch(pos int64) (record.Batch, error) {
+	head, err := sc.at(pos, record.BatchOverhead)
+	if err != nil || len(head) < record.BatchOverhead {
+		return nil, err
+	}
+	size := int64(record.Batch(head).Size())
+	if size < record.BatchOverhead || size > sc.size-pos {
+		return nil, nil
+	}
+	b, err := sc.at(pos, int(size))
+	if err != nil || record.Batch(b).Check() != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+var _ io.ReaderAt = memory{}

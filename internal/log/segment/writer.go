@@ -1,0 +1,215 @@
+package segment
+
+import (
+	"maps"
+	"math/rand/v2"
+	"path"
+	"slices"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
+)
+
+const (
+	// writeSize is how many bytes go to the file at a time.
+	writeSize = 1 << 20
+	tmpSuffix = ".tmp"
+)
+
+// Writer makes a rolled-up file. It belongs to one goroutine. It ends with Finish or Abort.
+type Writer struct {
+	fs    vfs.FS
+	name  string
+	file  vfs.File
+	nonce uint64
+	buf   []byte // not written yet
+	pos   int64  // in the file, where buf goes
+	ix    Index
+	names names // of the last run
+	err   error // the first failure: the file is lost
+}
+
+// Create begins the file name+".tmp", which Finish gives its name. Errors: Full, IO.
+func Create(fs vfs.FS, name string) (*Writer, error) {
+	f, err := fs.Create(name + tmpSuffix)
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{fs: fs, name: name, file: f, nonce: rand.Uint64(), buf: make([]byte, 0, writeSize)}
+	w.buf = appendHeader(w.buf, w.nonce)
+	return w, nil
+}
+
+func appendHeader(dst []byte, nonce uint64) []byte {
+	var b [HeaderBytes]byte
+	copy(b[:], headerMagic)
+	le.PutUint32(b[headerVersion:], Version)
+	le.PutUint64(b[headerNonce:], nonce)
+	le.PutUint32(b[headerCRC:], sum(b[:headerCRC]))
+	return append(dst, b[:]...)
+}
+
+// appendMark writes the mark at the head of a run, at pos. Only Salvage reads it.
+func appendMark(dst []byte, nonce uint64, pos int64, partition uint32) []byte {
+	var b [markBytes]byte
+	le.PutUint32(b[:], markMagic)
+	le.PutUint32(b[markPartition:], partition)
+	le.PutUint64(b[markNonce:], nonce)
+	le.PutUint64(b[markPos:], uint64(pos))
+	le.PutUint32(b[markCRC:], sum(b[:markCRC]))
+	return append(dst, b[:]...)
+}
+
+// Append adds a sealed batch. Partitions must come in ascending order, and the batches of each in
+// ascending order of their offsets. topics gives the MQTT topic names of the batch's records, again
+// and again if it likes; nil means that they are not known. The batch is copied.
+// Errors: Invalid (out of order), Corrupt (a bad batch is not passed on), Full, IO. After one of the
+// last two, only Abort is left.
+func (w *Writer) Append(partition uint32, b record.Batch, topics func(yield func([]byte) bool)) error {
+	if w.err != nil {
+		return w.err
+	}
+	if err := b.Check(); err != nil {
+		return err
+	}
+	if err := w.order(partition, b); err != nil {
+		return err
+	}
+	if n := len(w.ix); n == 0 || w.ix[n-1].Partition != partition {
+		w.endRun()
+		w.ix = append(w.ix, Run{Partition: partition})
+		w.buf = appendMark(w.buf, w.nonce, w.pos+int64(len(w.buf)), partition)
+	}
+	w.ix[len(w.ix)-1].add(Of(b, w.pos+int64(len(w.buf))), b)
+	w.names.add(topics)
+	w.buf = append(w.buf, b...)
+	if len(w.buf) >= writeSize {
+		return w.flush()
+	}
+	return nil
+}
+
+// order refuses a batch that does not come behind the last one.
+func (w *Writer) order(partition uint32, b record.Batch) error {
+	const op = "segment.Append"
+	if b.LastOffset() < b.BaseOffset() {
+		return fault.New(fault.Invalid, op, "batch without offsets at %d", b.BaseOffset())
+	}
+	if len(w.ix) == 0 {
+		return nil
+	}
+	run := &w.ix[len(w.ix)-1]
+	last := run.Extents[len(run.Extents)-1].Last
+	if partition < run.Partition || partition == run.Partition && b.BaseOffset() <= last {
+		return fault.New(fault.Invalid, op, "partition %d offset %d behind partition %d offset %d",
+			partition, b.BaseOffset(), run.Partition, last)
+	}
+	return nil
+}
+
+// endRun closes the last run of the index.
+func (w *Writer) endRun() {
+	if len(w.ix) == 0 {
+		return
+	}
+	run := &w.ix[len(w.ix)-1]
+	run.Topics, run.TopicsComplete = w.names.take()
+}
+
+func (w *Writer) flush() error {
+	if _, err := w.file.WriteAt(w.buf, w.pos); err != nil {
+		w.err = err
+		return err
+	}
+	w.pos += int64(len(w.buf))
+	w.buf = w.buf[:0]
+	return nil
+}
+
+// Size is how long the file is so far in bytes, without the footer.
+func (w *Writer) Size() int64 { return w.pos + int64(len(w.buf)) }
+
+// Finish writes the footer, syncs the file, gives it its name and syncs the folder: when it returns,
+// the segment is on stable storage. After an error nothing of that name was left behind, unless it
+// was the folder's sync that failed. Errors: Full, IO.
+func (w *Writer) Finish() (*Segment, error) {
+	s, err := w.finish()
+	if err != nil {
+		w.Abort()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (w *Writer) finish() (*Segment, error) {
+	if w.err != nil {
+		return nil, w.err
+	}
+	w.endRun()
+	if err := w.flush(); err != nil {
+		return nil, err
+	}
+	if _, err := writeFooter(w.file, w.pos, w.ix, trailer{}); err != nil {
+		return nil, err
+	}
+	if err := w.file.Sync(); err != nil {
+		return nil, err
+	}
+	s, err := load(w.file, w.name) // before it has its name: what cannot be read back is not kept
+	if err != nil {
+		return nil, err
+	}
+	if err := w.fs.Rename(w.name+tmpSuffix, w.name); err != nil {
+		return nil, err
+	}
+	if err := w.fs.SyncDir(path.Dir(w.name)); err != nil {
+		return nil, err
+	}
+	w.buf, w.ix = nil, nil
+	return s, nil
+}
+
+// Abort gives up and removes what was written.
+func (w *Writer) Abort() {
+	_ = w.file.Close()                  // nothing of it is wanted
+	_ = w.fs.Remove(w.name + tmpSuffix) // left behind, it is overwritten or swept at the next start
+	w.buf, w.ix = nil, nil
+	w.err = fault.New(fault.Closed, "segment.Append", "the file was given up")
+}
+
+// names gathers the distinct topic names of one run, within MaxTopicBytes.
+type names struct {
+	seen  map[string]struct{}
+	bytes int
+	over  bool // a name was lost: what was gathered is worthless
+}
+
+func (n *names) add(topics func(yield func([]byte) bool)) {
+	if n.over = n.over || topics == nil; n.over {
+		return
+	}
+	for name := range topics {
+		if _, ok := n.seen[string(name)]; ok {
+			continue
+		}
+		if n.bytes += 2 + len(name); n.bytes > MaxTopicBytes {
+			n.over = true
+			return
+		}
+		if n.seen == nil {
+			n.seen = make(map[string]struct{})
+		}
+		n.seen[string(name)] = struct{}{}
+	}
+}
+
+// take returns what was gathered and begins anew.
+func (n *names) take() (sorted []string, complete bool) {
+	if !n.over {
+		sorted, complete = slices.Sorted(maps.Keys(n.seen)), true
+	}
+	clear(n.seen)
+	n.bytes, n.over = 0, false
+	return sorted, complete
+}

@@ -1,0 +1,210 @@
+package store
+
+import (
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/journal"
+	"github.com/firthmq/firth/internal/log/partition"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/segment"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// announceLoop is the announcer: it makes committed groups readable, tells watchers, then receipts.
+func (s *Store) announceLoop() {
+	for g := range s.announceq {
+		s.announce(g)
+	}
+}
+
+func (s *Store) announce(g *group) {
+	if g.sealed != nil {
+		s.keeper.seal(g.sealed)
+	}
+	if g.err == nil {
+		s.settle(g)
+		s.publish(g)
+		s.tell(g)
+	}
+	for i := range g.receipts {
+		r := &g.receipts[i]
+		if g.err != nil {
+			r.to.Appended(r.ticket, -1, g.err)
+			continue
+		}
+		base, err := g.base(r), error(nil)
+		if r.original != nil {
+			base, err = s.originalBase(r.original)
+		}
+		r.to.Appended(r.ticket, base, err)
+	}
+	if g.snapshot != nil {
+		if g.err == nil {
+			g.snapshot <- s.snapshot()
+		}
+		close(g.snapshot)
+	}
+	s.giveBack(g)
+}
+
+// settle tells the producer windows which batches are durable now, and how many producer ids are reserved.
+func (s *Store) settle(g *group) {
+	locked := g.reserve > 0
+	if locked {
+		s.mu.Lock()
+		s.mu.maxPID = max(s.mu.maxPID, g.reserve)
+	}
+	for i := range g.slots[:g.used] {
+		for j := range g.slots[i].batches {
+			if !g.slots[i].batches[j].idempotent {
+				continue
+			}
+			if !locked {
+				s.mu.Lock()
+				locked = true
+			}
+			g.slots[i].p.Producers.Settle(g.slots[i].batches[j].bytes, g.number)
+		}
+	}
+	if locked {
+		s.mu.Unlock()
+	}
+}
+
+// originalBase is the offset of the batch that a duplicate repeats; it was settled before.
+func (s *Store) originalBase(o *original) (record.Offset, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if base, ok := o.p.Producers.Offset(o.id, o.epoch, o.first); ok {
+		return base, nil
+	}
+	return -1, fault.New(fault.ReadOnly, "log.Append", "the batch that this one repeats was not stored")
+}
+
+// publish makes the batches of a group readable, in memory and by their place in the file.
+func (s *Store) publish(g *group) {
+	entry := 0
+	for i := range g.slots[:g.used] {
+		p := g.slots[i].p
+		for j := range g.slots[i].batches {
+			e := &g.frame.Entries[entry]
+			entry++
+			b := g.slots[i].batches[j].bytes
+			if p.ID == topicsPartition {
+				s.foldTopics(b)
+			}
+			p.Commit(b, g.file, segment.Of(b, e.Pos))
+			s.cache.add(p, len(b))
+			s.metrics.batches.Inc()
+			s.metrics.bytes.Add(float64(len(b)))
+		}
+	}
+	for _, t := range g.trims {
+		t.p.Trim(t.start)
+	}
+	if g.file != nil {
+		s.announced = place{File: g.file.number, Pos: g.end}
+	}
+	s.cache.shrink(s.opt.CacheBytes)
+}
+
+// tell gives the news of a group to the watchers.
+func (s *Store) tell(g *group) {
+	s.watchMu.Lock()
+	defer s.watchMu.Unlock()
+	if len(s.watchers) == 0 {
+		return
+	}
+	for i := range g.slots[:g.used] {
+		slot := &g.slots[i]
+		if n := len(slot.batches); n > 0 {
+			high := slot.batches[n-1].bytes.LastOffset() + 1
+			for _, w := range s.watchers {
+				w.to.Advanced(slot.p.ID, high)
+			}
+		}
+	}
+}
+
+type watch struct{ to stream.Watcher }
+
+// Watch implements stream.Log.
+func (s *Store) Watch(w stream.Watcher) (stop func()) {
+	entry := &watch{to: w}
+	s.watchMu.Lock()
+	defer s.watchMu.Unlock()
+	s.watchers = append(s.watchers, entry)
+	return func() {
+		s.watchMu.Lock()
+		defer s.watchMu.Unlock()
+		for i, other := range s.watchers {
+			if other == entry {
+				s.watchers = append(s.watchers[:i:i], s.watchers[i+1:]...)
+				return
+			}
+		}
+	}
+}
+
+// cache counts what the tails of all partitions hold, oldest first. It belongs to the announcer.
+type cache struct {
+	ring  []cached
+	head  int // oldest
+	count int
+	bytes int64
+}
+
+type cached struct {
+	p    *partition.Partition
+	size int32
+}
+
+func (c *cache) add(p *partition.Partition, size int) {
+	if c.count == len(c.ring) {
+		ring := make([]cached, max(1024, 2*len(c.ring)))
+		n := copy(ring, c.ring[c.head:])
+		copy(ring[n:], c.ring[:c.head])
+		c.ring, c.head = ring, 0
+	}
+	c.ring[(c.head+c.count)%len(c.ring)] = cached{p: p, size: int32(size)}
+	c.count++
+	c.bytes += int64(size) + cachedOverhead
+}
+
+// cachedOverhead is about what a batch costs in memory besides its bytes.
+const cachedOverhead = 64
+
+// shrink evicts the oldest batches until at most limit bytes are held.
+func (c *cache) shrink(limit int64) {
+	for c.bytes > limit && c.count > 0 {
+		oldest := &c.ring[c.head]
+		oldest.p.Evict()
+		c.bytes -= int64(oldest.size) + cachedOverhead
+		oldest.p = nil
+		c.head = (c.head + 1) % len(c.ring)
+		c.count--
+	}
+}
+
+// snapshot is the durable state for a checkpoint. Only the announcer calls it, behind a group that was synced
+// with all before it.
+func (s *Store) snapshot() checkpoint {
+	cp := checkpoint{Place: s.announced, Epoch: s.epoch, NextPart: s.registry.nextID, Topics: s.registry.records()}
+	s.mu.Lock()
+	cp.NextPID = s.mu.maxPID
+	s.mu.Unlock()
+	for _, p := range *s.parts.Load() {
+		if p == nil {
+			continue
+		}
+		state := partitionState{ID: uint32(p.ID), State: p.State()}
+		s.mu.Lock()
+		p.Producers.Each(func(id int64, sent partition.Sent) {
+			state.Producers = append(state.Producers, producerState{ID: id, Sent: sent})
+		})
+		s.mu.Unlock()
+		cp.Partitions = append(cp.Partitions, state)
+	}
+	return cp
+}
+
+func journalName(number uint64) string { return logDir + "/" + journal.Name(number) }

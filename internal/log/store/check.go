@@ -1,0 +1,244 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/journal"
+	"github.com/firthmq/firth/internal/log/partition"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// Offline is a stopped log opened for reading only: nothing on the disk changes.
+type Offline struct {
+	store    *Store
+	recovery *recovery
+	unlock   func() error
+}
+
+// OpenOffline reads a stopped log. What is damaged is a Finding, not an error. Errors: NotFound (no log
+// there), Exists (a firth runs on it), Unsupported (a newer format), IO.
+func OpenOffline(ctx context.Context, fs vfs.FS) (*Offline, error) {
+	id, err := readIdentity(fs)
+	if fault.Is(err, fault.NotFound) {
+		return nil, fault.New(fault.NotFound, "store.OpenOffline", "no Firth log in this directory: %w", err).
+			WithHint("name the data directory, the one with the file %s", identityName)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o := &Offline{unlock: func() error { return nil }}
+	names, err := fs.List(".")
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(names, lockName) {
+		lock, err := fs.Lock(lockName)
+		if err != nil {
+			return nil, err
+		}
+		o.unlock = lock.Close
+	}
+	s := &Store{opt: Options{FS: fs}.withDefaults(), fs: fs, identity: id}
+	s.keeper.init(s)
+	s.parts.Store(&table{})
+	o.store, o.recovery = s, &recovery{fs: fs, store: s, readOnly: true}
+	if err := o.recovery.load(ctx); err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
+	s.registry = o.recovery.registry
+	s.adoptPartitions(o.recovery)
+	return o, nil
+}
+
+// Close lets go of the files.
+func (o *Offline) Close() error {
+	o.recovery.close()
+	return o.unlock()
+}
+
+// ClusterID names the log.
+func (o *Offline) ClusterID() string { return o.store.identity.Cluster }
+
+// Topics is the set of topics, internal ones included.
+func (o *Offline) Topics() *stream.Topics { return o.store.Topics() }
+
+// Files is how many journals and segments there are.
+func (o *Offline) Files() int { return len(o.recovery.files) }
+
+// Bounds is the readable range of a partition.
+func (o *Offline) Bounds(id stream.PartitionID) (stream.Bounds, error) { return o.store.Bounds(id) }
+
+// Checked is how far a check has come.
+type Checked struct {
+	Partitions, PartitionsDone int
+	Batches, Records, Bytes    int64
+}
+
+// Check reads every record of every topic and reports what is not as it should be. progress may be nil.
+// Errors: Timeout when ctx ends.
+func (o *Offline) Check(ctx context.Context, report func(Finding), progress func(Checked)) (Checked, error) {
+	for _, f := range o.recovery.findings {
+		report(f)
+	}
+	var done Checked
+	topics := o.Topics().All()
+	for _, t := range topics {
+		done.Partitions += len(t.Partitions)
+	}
+	for _, t := range topics {
+		for i, id := range t.Partitions {
+			place := Place{Topic: t.Name, Index: i, ID: id}
+			if err := o.checkPartition(ctx, place, report, &done); err != nil {
+				return done, err
+			}
+			done.PartitionsDone++
+			if progress != nil {
+				progress(done)
+			}
+		}
+	}
+	return done, nil
+}
+
+// Place names a partition for people.
+type Place struct {
+	Topic string
+	Index int
+	ID    stream.PartitionID
+}
+
+func (o *Offline) checkPartition(ctx context.Context, at Place, report func(Finding), done *Checked) error {
+	next := record.Offset(-1)
+	return o.Each(ctx, at.ID, func(b record.Batch, err error) error {
+		if err == nil {
+			err = checkBatch(b, next)
+			next = b.LastOffset() + 1
+			done.Batches++
+			done.Records += int64(b.Count())
+			done.Bytes += int64(len(b))
+		}
+		if err != nil {
+			report(Finding{File: logDir, What: fault.New(fault.KindOf(err), "check",
+				"topic %s partition %d: %w", at.Topic, at.Index, err).Error()})
+		}
+		return nil
+	})
+}
+
+// checkBatch walks the records of a batch that is due at next (-1: any offset).
+func checkBatch(b record.Batch, next record.Offset) error {
+	if next >= 0 && b.BaseOffset() != next {
+		return fault.New(fault.Corrupt, "check", "offset %d follows %d", b.BaseOffset(), next-1)
+	}
+	var it record.Iter
+	var scratch record.Scratch
+	if err := it.Reset(b, &scratch); err != nil {
+		return err
+	}
+	records := int32(0)
+	for v := (record.View{}); it.Next(&v); {
+		records++
+	}
+	if err := it.Err(); err != nil {
+		return err
+	}
+	if records != b.Count() {
+		return fault.New(fault.Corrupt, "check", "batch at %d holds %d records, its head says %d",
+			b.BaseOffset(), records, b.Count())
+	}
+	return nil
+}
+
+// Each visits the batches of a partition in order. What cannot be read is visited as an error and passed
+// over. Errors: NotFound, Timeout, and what visit returns.
+func (o *Offline) Each(
+	ctx context.Context, id stream.PartitionID, visit func(b record.Batch, err error) error,
+) error {
+	p, err := o.store.partition(id)
+	if err != nil {
+		return err
+	}
+	bounds, err := p.Bounds()
+	if err != nil {
+		return err
+	}
+	var batches []record.Batch
+	for next := bounds.Start; next < bounds.High; {
+		if err := ctx.Err(); err != nil {
+			return fault.Wrap(fault.Timeout, "log.Read", err)
+		}
+		batches, err = p.Read(next, rollBytes, batches[:0])
+		if err != nil {
+			if err := visit(nil, err); err != nil {
+				return err
+			}
+			next = after(p, next)
+			continue
+		}
+		for _, b := range batches {
+			if err := visit(b, nil); err != nil {
+				return err
+			}
+			next = b.LastOffset() + 1
+		}
+	}
+	return nil
+}
+
+// after is the offset behind the extent that holds from, or behind the hole at from.
+func after(p *partition.Partition, from record.Offset) record.Offset {
+	high := p.State().High
+	next := high
+	p.Live(func(s partition.Span) {
+		switch {
+		case s.Last < from || next < high:
+		case s.Base > from:
+			next = s.Base
+		case s.Extents == nil && !s.File.Acquire():
+		default:
+			next = afterIn(p, s, from)
+		}
+	})
+	return max(next, from+1)
+}
+
+func afterIn(p *partition.Partition, s partition.Span, from record.Offset) record.Offset {
+	extents := s.Extents
+	if extents == nil {
+		defer s.File.Release()
+		var err error
+		if extents, err = s.File.Extents(p.ID); err != nil {
+			return s.Last + 1
+		}
+	}
+	for _, e := range extents {
+		if e.Base > from {
+			return e.Base
+		}
+		if e.Last >= from {
+			return e.Last + 1
+		}
+	}
+	return s.Last + 1
+}
+
+// JournalFrames visits the frames of the journals that are left, oldest first, with their entries.
+func (o *Offline) JournalFrames(visit func(file string, entries []journal.Entry) error) error {
+	for _, f := range o.recovery.files {
+		if f.journal == nil {
+			continue
+		}
+		lim := journal.Limits{Nonce: o.recovery.headers[f.number].Nonce, End: f.end, Trust: f.end}
+		if _, err := journal.Scan(f.journal, lim, func(entries []journal.Entry, _ []record.Batch) error {
+			return visit(f.name, entries)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

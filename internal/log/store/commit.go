@@ -1,0 +1,228 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/journal"
+)
+
+// logDir is the folder of journals and segments.
+const logDir = "log"
+
+// writer is the journal as the committer sees it.
+type writer struct {
+	*journal.Writer
+	file   *file
+	broken bool // the file must take no more frames
+}
+
+// spare is a prepared file that waits to become the next journal.
+type spare struct {
+	name   string
+	handle vfs.File
+	size   int64
+}
+
+// commitLoop is the committer: it takes what has gathered, writes it as one frame, syncs, and hands it to
+// the announcer.
+func (s *Store) commitLoop() {
+	defer close(s.announceq)
+	for {
+		g := s.take()
+		if g == nil {
+			return
+		}
+		g.err = s.commit(g)
+		if g.err != nil {
+			s.failed(g)
+			continue
+		}
+		s.announceq <- g
+	}
+}
+
+// take waits for the open group to hold something, and for a group to put in its place. It returns nil when
+// the log closes and all is written.
+func (s *Store) take() *group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.mu.open.empty() || len(s.mu.free) == 0 {
+		if s.mu.closing && s.mu.open.empty() {
+			return nil
+		}
+		s.mu.waiting = true
+		s.work.Wait()
+		s.mu.waiting = false
+	}
+	return s.swapLocked()
+}
+
+// swapLocked opens a new group and returns the one that was open.
+func (s *Store) swapLocked() *group {
+	g := s.mu.open
+	s.mu.groups++
+	if n := len(s.mu.free); n > 0 {
+		s.mu.open, s.mu.free = s.mu.free[n-1], s.mu.free[:n-1]
+	} else {
+		s.mu.open = &group{}
+	}
+	s.mu.open.reset(s.mu.groups)
+	s.room.Broadcast()
+	return g
+}
+
+// giveBack returns an announced group.
+func (s *Store) giveBack(g *group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.mu.free) < 2 {
+		s.mu.free = append(s.mu.free, g)
+	}
+	if s.mu.waiting {
+		s.work.Signal()
+	}
+}
+
+// commit makes a group as durable as it asks.
+func (s *Store) commit(g *group) error {
+	g.seal(s.epoch, s.opt.Clock().UnixMilli())
+	if g.frame.Empty() {
+		return s.settled(g) // only duplicates to answer, or a checkpoint to take
+	}
+	if s.writer.broken || g.frame.Size() > s.writer.Room() {
+		if err := s.roll(g); err != nil {
+			return err
+		}
+	}
+	g.file = s.writer.file
+	if err := s.writer.Write(&g.frame); err != nil {
+		s.writer.broken = true
+		return err
+	}
+	if g.disk {
+		if err := s.sync(); err != nil {
+			return err
+		}
+	}
+	g.end = s.writer.End()
+	g.advance()
+	return nil
+}
+
+// settled makes what was written before durable, for a group that writes nothing itself.
+func (s *Store) settled(g *group) error {
+	if s.writer.broken {
+		return fault.New(fault.ReadOnly, "store.Commit", "the journal is broken")
+	}
+	if s.writer.Synced() < s.writer.End() {
+		if err := s.sync(); err != nil {
+			return err
+		}
+	}
+	g.file, g.end = s.writer.file, s.writer.End()
+	return nil
+}
+
+// sync puts the journal on stable storage. It is never tried again on a file that failed.
+func (s *Store) sync() error {
+	began := time.Now()
+	if err := s.writer.Sync(); err != nil {
+		s.writer.broken = true
+		return err
+	}
+	s.metrics.sync.Observe(time.Since(began).Seconds())
+	return nil
+}
+
+// roll ends the journal file and begins the next, large enough for the group.
+func (s *Store) roll(g *group) error {
+	need := journal.HeaderBytes + g.frame.Size()
+	if !s.writer.broken && s.writer.Synced() < s.writer.End() {
+		if err := s.sync(); err != nil { // frames of memory topics: the next file vouches for them
+			return err
+		}
+	}
+	next, err := s.keeper.takeSpare(need)
+	if err != nil {
+		return err
+	}
+	old := s.writer
+	end := old.End()
+	if old.broken {
+		end = old.Synced()
+	}
+	h := journal.Header{Number: old.Number() + 1, Previous: old.Number(), PrevEnd: end}
+	w, err := s.startJournal(next, h, old.Seq())
+	if err != nil {
+		old.broken = true // the header may be on the disk, and it says where the old file ended
+		return err
+	}
+	old.file.end = end
+	g.sealed = old.file
+	s.writer = w
+	return nil
+}
+
+// startJournal makes a spare the journal that h describes. Its name is on stable storage before anything
+// in it can be.
+func (s *Store) startJournal(next spare, h journal.Header, seq uint64) (*writer, error) {
+	var nonce [8]byte
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return nil, fault.Wrap(fault.Internal, "store.Journal", err)
+	}
+	h.Nonce = binary.LittleEndian.Uint64(nonce[:])
+	err := s.fs.Rename(next.name, journalName(h.Number))
+	if err == nil {
+		err = s.fs.SyncDir(logDir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	w, err := journal.Start(next.handle, h, next.size, seq)
+	if err != nil {
+		return nil, err
+	}
+	return &writer{Writer: w, file: newJournalFile(s, h.Number, next.handle)}, nil
+}
+
+// failed gives the error to everybody in a group that could not be made durable and to everybody who came
+// behind it: idempotent batches there were judged as if this one stood. Appends are refused from now on,
+// until the keeper has found a place to write again.
+func (s *Store) failed(g *group) {
+	s.opt.Logger.Error("commit failed: appends are refused until the journal can be written again",
+		"error", g.err, "hint", fault.HintOf(g.err))
+	refused := refusal(g.err)
+	if fault.Is(g.err, fault.Full) {
+		g.err = refused // who waited is told what to do, as who comes now
+	}
+	s.mu.Lock()
+	behind := s.swapLocked()
+	behind.err = g.err
+	if s.mu.refuse == nil {
+		s.mu.refuse = refused
+	}
+	for _, p := range *s.parts.Load() {
+		if p != nil {
+			p.Producers.Rollback(g.number)
+		}
+	}
+	s.room.Broadcast()
+	s.mu.Unlock()
+	s.announceq <- g
+	s.announceq <- behind
+	s.keeper.repair()
+}
+
+// refusal is what appends are told after a commit failed.
+func refusal(cause error) error {
+	if fault.Is(cause, fault.Full) {
+		return fault.New(fault.Full, "log.Append", "the disk is full: %w", cause).
+			WithHint("free space or lower the retention of topics; writing resumes by itself")
+	}
+	return fault.New(fault.ReadOnly, "log.Append", "the journal cannot be written: %w", cause).
+		WithHint("look at the disk; writing resumes by itself when it can be written again")
+}

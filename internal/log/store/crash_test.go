@@ -1,0 +1,196 @@
+package store_test
+
+import (
+	"context"
+	"flag"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// How thorough the tests of crashes, faults and damage are. make crash runs them in full.
+var (
+	crashSeed   = flag.Uint64("crash.seed", 1, "seed of the crash tests")
+	crashEvery  = flag.Int("crash.every", 5, "crash at one of so many file operations; 1: at each")
+	crashPoints = flag.Int("crash.points", 6, "let so many operations of each kind fail")
+	crashFlips  = flag.Int("crash.flips", 200, "flip so many bits")
+)
+
+// crash is what a power cut at one moment leaves, and what had been acknowledged by then.
+type crash struct {
+	op   vfs.Op
+	disk *vfs.Memory
+	m    *model
+}
+
+// script is a load that meets every kind of file operation: small and large batches, several topics, rolls,
+// roll-ups, files kept in place, deletes, trims, retention, idempotent producers.
+func script(l *load) {
+	ctx := context.Background()
+	small := l.create("small", 3, nil)
+	large := l.create("large", 1, nil)
+	brief := l.create("brief", 1, map[string]string{"retention.bytes": "20000", "segment.bytes": "16384"})
+	loose := l.create("loose", 1, map[string]string{"firth.durability": "memory"})
+	if small == nil || large == nil || brief == nil || loose == nil {
+		return
+	}
+	l.m.mu.Lock()
+	l.m.loose[loose.Partitions[0]] = true
+	l.m.mu.Unlock()
+	pid, err := l.s.NewProducerID(ctx)
+	if err == nil {
+		l.m.mu.Lock()
+		l.m.pids[pid] = true
+		l.m.mu.Unlock()
+	}
+	var sequence int32
+	for i := range 120 {
+		for _, p := range small.Partitions {
+			l.publish(40, p)
+		}
+		l.publish(300, small.Partitions[0], small.Partitions[2])
+		l.publish(700, brief.Partitions[0])
+		l.publish(60, loose.Partitions[0])
+		if i%3 == 0 {
+			if l.produce(small.Partitions[1], pid, sequence, 3, 100) == nil {
+				sequence += 3
+			}
+		}
+		if i > 60 {
+			_ = l.produce(large.Partitions[0], -1, 0, 1, 20<<10) // the model knows whether it was acknowledged
+		}
+		if i == 70 {
+			l.trim(small.Partitions[1])
+		}
+		if i%40 == 20 {
+			l.comeAndGo()
+		}
+	}
+	l.wg.Wait()
+}
+
+// trim deletes the first records of a partition.
+func (l *load) trim(p stream.PartitionID) {
+	if start, err := l.s.TrimTo(context.Background(), p, 50); err == nil {
+		l.m.mu.Lock()
+		l.m.starts[p] = start
+		l.m.mu.Unlock()
+	}
+}
+
+// comeAndGo creates a topic, writes to it and deletes it.
+func (l *load) comeAndGo() {
+	topic := l.create("fleeting", 2, nil)
+	if topic == nil {
+		return
+	}
+	l.publish(50, topic.Partitions[1])
+	l.wg.Wait()
+	l.m.mu.Lock()
+	l.m.leave[topic.ID] = true
+	l.m.mu.Unlock()
+	if l.s.DeleteTopic(context.Background(), "fleeting") == nil {
+		l.m.mu.Lock()
+		l.m.gone[topic.ID] = true
+		delete(l.m.topics, "fleeting")
+		l.m.mu.Unlock()
+	}
+}
+
+// play runs the script and collects a crash at every operation that changes it, thinned to about
+// one in every.
+func play(t *testing.T, m *model, every int, rng *rand.Rand) []crash {
+	var crashes []crash
+	disk := vfs.NewMemory()
+	faulty := vfs.NewFaulty(disk)
+	n := 0
+	var mu sync.Mutex // committer and keeper work side by side
+	faulty.OnOp(func(op vfs.Op) {
+		mu.Lock()
+		defer mu.Unlock()
+		if n++; !op.Kind.Changes() || n%every != 0 {
+			return
+		}
+		before := m.clone() // first: what is acknowledged from here on only adds
+		from := rng
+		if n%4 == 0 {
+			from = nil // strict: nothing that was not synced survives
+		}
+		left := disk.CrashClone(from)
+		before.asked(m)
+		crashes = append(crashes, crash{op: op, disk: left, m: before})
+	})
+	s := open(t, small(faulty))
+	script(&load{t: t, s: s, m: m, round: 1})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	faulty.OnOp(nil)
+	return crashes
+}
+
+// TestCrashAtEveryOperation cuts the power at every file operation of the script, opens what is left, holds
+// it to the model, goes on writing, and opens it once more.
+func TestCrashAtEveryOperation(t *testing.T) {
+	every := *crashEvery
+	rng := rand.New(rand.NewPCG(*crashSeed, 2))
+	m := newModel()
+	crashes := play(t, m, every, rng)
+	t.Logf("%d crashes, seed %d (repeat with -crash.seed=%d)", len(crashes), *crashSeed, *crashSeed)
+	if len(crashes) < 100/every {
+		t.Fatalf("only %d crashes", len(crashes))
+	}
+	for i, c := range crashes {
+		if !survives(t, c) {
+			t.Fatalf("crash %d, before %s %s (number %d of its kind)", i, c.op.Kind, c.op.Name, c.op.N)
+		}
+	}
+}
+
+// survives opens a crashed disk and checks it; then writes, closes, opens and checks again.
+func survives(t *testing.T, c crash) bool {
+	return t.Run("", func(t *testing.T) {
+		s := open(t, small(c.disk))
+		verify(t, s, c.m)
+		l := &load{t: t, s: s, m: c.m, round: 2}
+		for name := range c.m.topics {
+			if topic := s.Topics().ByName(name); topic != nil {
+				for _, p := range topic.Partitions {
+					l.publish(60, p)
+				}
+			}
+		}
+		l.wg.Wait()
+		highs := bounds(t, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, small(c.disk.CrashClone(nil)))
+		defer s.Close()
+		verify(t, s, c.m)
+		for p, high := range highs {
+			if b, err := s.Bounds(p); err != nil || b.High != high {
+				t.Fatalf("partition %d: %+v %v after a clean end at %d", p, b, err, high)
+			}
+		}
+	})
+}
+
+func bounds(t *testing.T, s *store.Store) map[stream.PartitionID]record.Offset {
+	highs := make(map[stream.PartitionID]record.Offset)
+	for _, topic := range s.Topics().All() {
+		for _, p := range topic.Partitions {
+			b, err := s.Bounds(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			highs[p] = b.High
+		}
+	}
+	return highs
+}

@@ -1,0 +1,195 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// resumes publishes until the log takes it again.
+func resumes(t *testing.T, l *load, p stream.PartitionID) {
+	t.Helper()
+	deadline := time.After(5 * time.Second)
+	var err error
+	for {
+		if err = l.produce(p, -1, 0, 1, 50); err == nil {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("writing does not resume: %v, refused: %v", err, l.s.Refused())
+		case <-time.After(10 * time.Millisecond): // how often, not whether
+		}
+	}
+}
+
+// TestEveryOperationFails lets one operation after another fail, once, and holds the log to the model: no
+// acknowledged record is lost, reading goes on, writing resumes by itself, and a crash right after leaves
+// what was acknowledged.
+func TestEveryOperationFails(t *testing.T) {
+	counter := vfs.NewFaulty(vfs.NewMemory())
+	s := open(t, small(counter))
+	script(&load{t: t, s: s, m: newModel(), round: 1})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	points := *crashPoints
+	for _, kind := range vfs.OpKinds() {
+		count := counter.Count(kind)
+		for i := range min(points, count) {
+			for _, fa := range []vfs.Fault{
+				{On: kind, Skip: i * count / min(points, count), Kind: fault.IO},
+				{On: kind, Skip: i * count / min(points, count), Kind: fault.Full, Short: kind == vfs.OpWrite, Times: 3},
+			} {
+				if kind == vfs.OpLock || kind == vfs.OpClose {
+					continue // nothing is stored by them
+				}
+				t.Run(fmt.Sprintf("%s %d %s", kind, fa.Skip, fa.Kind), func(t *testing.T) { failsOnce(t, fa) })
+			}
+		}
+	}
+}
+
+func failsOnce(t *testing.T, fa vfs.Fault) {
+	disk, m := vfs.NewMemory(), newModel()
+	faulty := vfs.NewFaulty(disk)
+	faulty.Inject(fa)
+	s, err := store.Open(context.Background(), small(faulty))
+	for tries := 0; err != nil && tries < 4; tries++ { // a fault at start is told, and the next start is fine
+		s, err = store.Open(context.Background(), small(faulty))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &load{t: t, s: s, m: m, round: 1}
+	script(l)
+	faulty.Heal()
+	if topic := s.Topics().ByName("small"); topic != nil {
+		resumes(t, l, topic.Partitions[0])
+	}
+	l.wg.Wait()
+	verify(t, s, m)
+	crashed := disk.CrashClone(nil)
+	before := m.clone()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, disk := range []*vfs.Memory{crashed, disk} {
+		s := open(t, small(disk))
+		verify(t, s, before)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestFullDisk fills the disk: appends are refused as such, reads go on, and writing resumes when there is
+// space again.
+func TestFullDisk(t *testing.T) {
+	disk, m := vfs.NewMemory(), newModel()
+	disk.SetCapacity(1 << 20)
+	opt := small(disk)
+	opt.ReserveBytes = 128 << 10
+	s := open(t, opt)
+	defer s.Close()
+	l := &load{t: t, s: s, m: m, round: 1}
+	topic := l.create("t", 1, map[string]string{"max.message.bytes": "100000"})
+	p := topic.Partitions[0]
+	var err error
+	for range 1000 {
+		if err = l.produce(p, -1, 0, 1, 10<<10); err != nil {
+			break
+		}
+	}
+	if !fault.Is(err, fault.Full) || fault.HintOf(err) == "" && fault.HintOf(s.Refused()) == "" {
+		t.Fatalf("a full disk is told as %v, hint %q", err, fault.HintOf(err))
+	}
+	eventually(t, "roll-ups are through and a reserve is left", func() bool {
+		free, _, err := vfs.Space(disk)
+		return err == nil && free >= 64<<10
+	})
+	verifyPartition(t, s, m, p)
+	disk.SetCapacity(2 << 20)
+	resumes(t, l, p)
+	verify(t, s, m)
+}
+
+// TestFailedSyncIsNotTriedAgain holds the log to fsync's rule: after a failed sync the file takes no more
+// frames, everybody who waited is told, and what was refused never comes back.
+func TestFailedSyncIsNotTriedAgain(t *testing.T) {
+	disk, m := vfs.NewMemory(), newModel()
+	faulty := vfs.NewFaulty(disk)
+	s := open(t, small(faulty))
+	l := &load{t: t, s: s, m: m, round: 1}
+	topic := l.create("t", 2, nil)
+	p := topic.Partitions[0]
+	if err := l.produce(p, 7, 0, 2, 50); err != nil {
+		t.Fatal(err)
+	}
+	// The first journal file was made under this name.
+	faulty.Inject(vfs.Fault{On: vfs.OpSync, Name: "log/spare.0", Kind: fault.IO})
+	values := l.values(p, 2, 50)
+	lost := batch(7, 2, values)
+	err := l.send(p, lost, values)
+	if !fault.Is(err, fault.IO) {
+		t.Fatalf("a failed sync is told as %v", err)
+	}
+	resumes(t, l, topic.Partitions[1])
+	if err := l.send(p, batch(7, 2, values), values); err != nil {
+		t.Fatalf("the producer tries again: %v", err)
+	}
+	if err := l.send(p, batch(7, 2, values), values); err != nil {
+		t.Fatalf("and once more, which is a duplicate: %v", err)
+	}
+	verify(t, s, m)
+	crashed := disk.CrashClone(nil)
+	if err := errors.Join(s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, small(crashed))
+	defer s.Close()
+	verify(t, s, m)
+}
+
+// slowReceipt is told that an append was durable.
+type slowReceipt struct{ told chan record.Offset }
+
+func (r *slowReceipt) Appended(_ uint64, base record.Offset, _ error) { r.told <- base }
+
+// TestNothingIsAcknowledgedBeforeTheSync holds a sync up and looks.
+func TestNothingIsAcknowledgedBeforeTheSync(t *testing.T) {
+	disk := vfs.NewMemory()
+	faulty := vfs.NewFaulty(disk)
+	s := open(t, small(faulty))
+	defer s.Close()
+	l := &load{t: t, s: s, m: newModel(), round: 1}
+	p := l.create("t", 1, nil).Partitions[0]
+	held, release := make(chan bool), make(chan bool)
+	faulty.OnOp(func(op vfs.Op) {
+		if op.Kind == vfs.OpSync && op.Name == "log/spare.0" { // the journal; the keeper syncs files of its own
+			held <- true
+			<-release
+		}
+	})
+	r := &slowReceipt{told: make(chan record.Offset, 1)}
+	if err := s.Append([]stream.Write{{Partition: p, Record: &record.Record{Value: []byte("x")}}}, r, 0); err != nil {
+		t.Fatal(err)
+	}
+	<-held
+	if b, err := s.Bounds(p); err != nil || b.High != 0 || len(r.told) > 0 {
+		t.Fatalf("before the sync: bounds %+v %v, %d receipts", b, err, len(r.told))
+	}
+	faulty.OnOp(nil)
+	close(release)
+	if base := <-r.told; base != 0 {
+		t.Fatalf("offset %d", base)
+	}
+}

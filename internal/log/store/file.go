@@ -1,0 +1,135 @@
+package store
+
+import (
+	"sync/atomic"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/partition"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/segment"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// file is one file of the log folder: a journal, or a segment. It is counted: it is closed, and given to
+// the keeper to remove or use again, when the last reader is through with it.
+type file struct {
+	store   *Store
+	number  uint64
+	name    string
+	journal vfs.File         // nil for a segment
+	segment *segment.Segment // nil for a journal
+	end     int64            // journal: behind the last frame, once sealed
+	size    int64            // segment: bytes of the file
+	renamed bool             // journal: kept in place and named a segment by now; the keeper's
+	remove  bool             // once nobody reads it; set before the last Release
+	refs    atomic.Int32     // 1 for being in use, 1 for each reader
+}
+
+var _ partition.File = (*file)(nil)
+
+func newJournalFile(s *Store, number uint64, handle vfs.File) *file {
+	f := &file{store: s, number: number, name: journalName(number), journal: handle}
+	f.refs.Store(1)
+	return f
+}
+
+func newSegmentFile(s *Store, number uint64, seg *segment.Segment) *file {
+	f := &file{store: s, number: number, name: seg.Name(), segment: seg, size: seg.Size()}
+	f.refs.Store(1)
+	return f
+}
+
+// Acquire implements partition.File.
+func (f *file) Acquire() bool {
+	for {
+		n := f.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if f.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// Release implements partition.File.
+func (f *file) Release() {
+	if f.refs.Add(-1) == 0 {
+		f.store.keeper.idle(f)
+	}
+}
+
+// Extents implements partition.File.
+func (f *file) Extents(p stream.PartitionID) ([]segment.Extent, error) {
+	if f.segment == nil {
+		return nil, fault.New(fault.Internal, "log.Read", "%s keeps no extents", f.name)
+	}
+	return f.segment.Extents(uint32(p))
+}
+
+// gapBytes is the largest hole between two batches that is read along with them instead of reading twice.
+const gapBytes = 4 << 10
+
+// Read implements partition.File.
+func (f *file) Read(
+	_ stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch,
+) ([]record.Batch, error) {
+	size := 0
+	for len(extents) > 0 && (size == 0 || size+int(extents[0].Len) <= maxBytes) {
+		n := 1
+		size += int(extents[0].Len)
+		for n < len(extents) && size+int(extents[n].Len) <= maxBytes &&
+			extents[n].Pos-(extents[n-1].Pos+int64(extents[n-1].Len)) <= gapBytes {
+			size += int(extents[n].Len)
+			n++
+		}
+		var err error
+		if into, err = f.readNear(extents[:n], into); err != nil {
+			return into, err
+		}
+		extents = extents[n:]
+	}
+	return into, nil
+}
+
+// readNear reads extents that lie close together at once, and checks them: nothing unchecked leaves the log.
+func (f *file) readNear(extents []segment.Extent, into []record.Batch) ([]record.Batch, error) {
+	first, last := extents[0], extents[len(extents)-1]
+	buf := make([]byte, last.Pos+int64(last.Len)-first.Pos)
+	if err := f.readAt(buf, first.Pos); err != nil {
+		return into, err
+	}
+	for _, e := range extents {
+		at := e.Pos - first.Pos
+		var err error
+		if into, err = e.Split(f.name, buf[at:at+int64(e.Len):at+int64(e.Len)], into); err != nil {
+			return into, err
+		}
+	}
+	return into, nil
+}
+
+func (f *file) readAt(buf []byte, pos int64) error {
+	if f.segment != nil {
+		return f.segment.ReadAt(buf, pos)
+	}
+	_, err := f.journal.ReadAt(buf, pos)
+	return err
+}
+
+// path is where the file is now. Only the keeper asks; name is what readers' errors say.
+func (f *file) path() string {
+	if f.renamed {
+		return segmentName(f.number)
+	}
+	return f.name
+}
+
+// close closes the handle.
+func (f *file) close() error {
+	if f.segment != nil {
+		return f.segment.Close()
+	}
+	return f.journal.Close()
+}

@@ -1,0 +1,339 @@
+package store
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/journal"
+	"github.com/firthmq/firth/internal/log/record"
+)
+
+// keeper looks after the files: it prepares journal files ahead, turns full ones into segments, takes
+// checkpoints, obeys retention and repairs after failed commits. One goroutine.
+type keeper struct {
+	s    *Store
+	wake chan struct{}
+
+	mu struct {
+		sync.Mutex
+		spare  *spare
+		spares uint64  // to name spares
+		sealed []*file // journals to turn into segments, oldest first
+		idle   []*file // files nobody reads any more
+		broken bool    // appends are refused until a spare can be prepared
+	}
+
+	// The keeper's own.
+	files      map[uint64]*file // sealed journals and segments by number
+	checkpoint uint64           // number of the newest checkpoint
+	dirty      bool             // the state changed since the newest checkpoint
+	// frozen is the number up to which files stay as they are: something is damaged, and what seems to belong to
+	// nobody may be all that is left of it. 0: none.
+	frozen  uint64
+	left    []string // files to remove, by name
+	scratch record.Scratch
+}
+
+const repairInterval = 250 * time.Millisecond
+
+func (k *keeper) init(s *Store) {
+	k.s = s
+	k.wake = make(chan struct{}, 1)
+	k.nudge()
+}
+
+func (k *keeper) nudge() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// seal takes over a journal file that is full.
+func (k *keeper) seal(f *file) {
+	k.mu.Lock()
+	k.mu.sealed = append(k.mu.sealed, f)
+	k.mu.Unlock()
+	k.nudge()
+}
+
+// idle takes a file that nobody reads any more.
+func (k *keeper) idle(f *file) {
+	k.mu.Lock()
+	k.mu.idle = append(k.mu.idle, f)
+	k.mu.Unlock()
+	k.nudge()
+}
+
+// repair is told that appends are refused.
+func (k *keeper) repair() {
+	k.mu.Lock()
+	k.mu.broken = true
+	k.mu.Unlock()
+	k.nudge()
+}
+
+// loop is the keeper's goroutine. It ends when the announcer has ended and all is tidy.
+func (k *keeper) loop() {
+	retention := time.NewTicker(k.s.opt.RetentionInterval)
+	defer retention.Stop()
+	repair := time.NewTicker(repairInterval)
+	defer repair.Stop()
+	for !k.s.closing() {
+		select {
+		case <-k.wake:
+			k.tidy()
+			k.retry()
+		case <-repair.C:
+			k.retry()
+		case <-retention.C:
+			k.s.expireProducers()
+			if err := k.retain(); err != nil {
+				k.s.opt.Logger.Error("retention failed; it is tried again", "error", err)
+			}
+			k.tidy()
+		}
+	}
+}
+
+func (s *Store) closing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.closing
+}
+
+// tidy does what is due. What fails is logged and tried again at the next turn.
+func (k *keeper) tidy() {
+	if err := errors.Join(k.clear(), k.prepare(), k.sealed(), k.clear()); err != nil {
+		k.s.opt.Logger.Error("housekeeping of the log failed; it is tried again", "error", err, "hint", fault.HintOf(err))
+	}
+}
+
+// retry prepares a file to write to while appends are refused, and lets appends in again.
+func (k *keeper) retry() {
+	k.mu.Lock()
+	broken := k.mu.broken
+	k.mu.Unlock()
+	if !broken {
+		return
+	}
+	if k.prepare() != nil || k.s.haveRoom(0) != nil {
+		return // logged when the commit failed; the reason is in Store.Refused
+	}
+	k.mu.Lock()
+	k.mu.broken = false
+	k.mu.Unlock()
+	k.s.mu.Lock()
+	if !k.s.mu.closing {
+		k.s.mu.refuse = nil
+	}
+	k.s.mu.Unlock()
+	k.s.opt.Logger.Info("the journal can be written again")
+}
+
+// prepare makes sure that there is a spare.
+func (k *keeper) prepare() error {
+	k.mu.Lock()
+	have := k.mu.spare != nil
+	k.mu.spares++
+	n := k.mu.spares
+	k.mu.Unlock()
+	if have {
+		return nil
+	}
+	sp, err := k.s.newSpare(n, k.s.opt.JournalBytes)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.mu.spare == nil {
+		k.mu.spare = &sp
+		return nil
+	}
+	k.left = append(k.left, sp.name)
+	return sp.handle.Close()
+}
+
+// newSpare prepares a file, if the disk has room for it and the reserve.
+func (s *Store) newSpare(n uint64, size int64) (spare, error) {
+	if err := s.haveRoom(size); err != nil {
+		return spare{}, err
+	}
+	name := spareName(n)
+	handle, err := journal.Prepare(s.fs, logDir, name, size)
+	if err != nil {
+		return spare{}, err
+	}
+	return spare{name: logDir + "/" + name, handle: handle, size: size}, nil
+}
+
+// haveRoom tells whether the disk has room for size bytes besides the reserve.
+func (s *Store) haveRoom(size int64) error {
+	free, _, err := vfs.Space(s.fs)
+	if err != nil {
+		return err
+	}
+	if free < size+s.opt.ReserveBytes {
+		return fault.New(fault.Full, "store.Journal",
+			"%d bytes are free, %d are needed and %d are kept for roll-ups", free, size, s.opt.ReserveBytes)
+	}
+	return nil
+}
+
+// takeSpare gives the committer a file of at least size bytes: the prepared one, or a new one.
+func (k *keeper) takeSpare(size int64) (spare, error) {
+	k.mu.Lock()
+	sp := k.mu.spare
+	k.mu.spare = nil
+	k.mu.spares++
+	n := k.mu.spares
+	k.mu.Unlock()
+	k.nudge()
+	if sp == nil {
+		return k.s.newSpare(n, max(size, k.s.opt.JournalBytes))
+	}
+	err := k.s.haveRoom(max(0, size-sp.size)) // the file is there, but what it takes in is rolled up beside it
+	if err == nil && sp.size < size {
+		err = sp.handle.Preallocate(size)
+	}
+	if err != nil {
+		k.putBack(sp)
+		return spare{}, err
+	}
+	sp.size = max(sp.size, size)
+	return *sp, nil
+}
+
+func (k *keeper) putBack(sp *spare) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.spare = sp
+}
+
+// clear closes the files nobody reads any more, and removes them or makes a spare of one.
+func (k *keeper) clear() error {
+	k.mu.Lock()
+	idle := k.mu.idle
+	k.mu.idle = nil
+	k.mu.Unlock()
+	var errs []error
+	for _, f := range idle {
+		errs = append(errs, k.dispose(f))
+	}
+	left := k.left
+	k.left = nil
+	for _, name := range left {
+		if err := k.s.fs.Remove(name); err != nil && !fault.Is(err, fault.NotFound) {
+			k.left = append(k.left, name)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// dispose ends a file's life. A rolled-up journal of the usual size is used again: writing over blocks that
+// are allocated and written once is what the disk does fastest.
+func (k *keeper) dispose(f *file) error {
+	if !f.remove {
+		return f.close()
+	}
+	if f.journal != nil {
+		size, err := f.journal.Size()
+		if err == nil && size == k.s.opt.JournalBytes && !f.renamed && k.reuse(f, size) {
+			return nil
+		}
+	}
+	k.left = append(k.left, f.path())
+	return f.close()
+}
+
+func (k *keeper) reuse(f *file, size int64) bool {
+	k.mu.Lock()
+	have := k.mu.spare != nil
+	k.mu.spares++
+	name := logDir + "/" + spareName(k.mu.spares)
+	k.mu.Unlock()
+	if have || k.s.fs.Rename(f.path(), name) != nil {
+		return false
+	}
+	sp := &spare{name: name, handle: f.journal, size: size}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.mu.spare != nil {
+		f.name = name
+		return false
+	}
+	k.mu.spare = sp
+	return true
+}
+
+// takeCheckpoint writes the state as of a commit group of its own. What it holds is on stable storage: that
+// of memory topics too.
+func (k *keeper) takeCheckpoint() error {
+	reply := make(chan checkpoint, 1)
+	g, err := k.s.openGroup()
+	if fault.Is(err, fault.Closed) {
+		return nil // closing takes one of its own
+	}
+	if err != nil {
+		return err
+	}
+	g.snapshot, g.disk = reply, true
+	k.s.mu.Unlock()
+	cp, ok := <-reply
+	if !ok {
+		return fault.New(fault.IO, "store.Checkpoint", "the journal could not be synced")
+	}
+	return k.save(&cp)
+}
+
+func (k *keeper) save(cp *checkpoint) error {
+	k.checkpoint++
+	if err := saveCheckpoint(k.s.fs, cp, k.checkpoint); err != nil {
+		return err
+	}
+	k.dirty = false
+	return nil
+}
+
+// sortedFiles lists the sealed files by number.
+func (k *keeper) sortedFiles() []*file {
+	files := slices.Collect(maps.Values(k.files))
+	slices.SortFunc(files, byNumber)
+	return files
+}
+
+// closing ends the files when all goroutines have ended: the state is final.
+func (k *keeper) closing() error {
+	s := k.s
+	err := s.writer.Sync() // frames of memory topics
+	if err == nil && !s.writer.broken {
+		cp := s.snapshot()
+		cp.Place = place{File: s.writer.Number(), Pos: s.writer.End()}
+		err = k.save(&cp)
+	}
+	errs := []error{err, s.writer.file.close()}
+	k.mu.Lock()
+	sealed, idle, sp := k.mu.sealed, k.mu.idle, k.mu.spare
+	k.mu.sealed, k.mu.idle, k.mu.spare = nil, nil, nil
+	k.mu.Unlock()
+	for _, f := range sealed {
+		k.files[f.number] = f
+	}
+	for _, f := range k.files {
+		errs = append(errs, f.close())
+	}
+	for _, f := range idle {
+		errs = append(errs, f.close())
+	}
+	if sp != nil {
+		errs = append(errs, sp.handle.Close())
+	}
+	return errors.Join(errs...)
+}

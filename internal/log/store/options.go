@@ -1,0 +1,108 @@
+package store
+
+import (
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// Options of the log. The zero value of a field is its default; only FS is needed.
+type Options struct {
+	// FS is the data directory.
+	FS vfs.FS
+	// Logger gets what an operator should know. Default: nothing is logged.
+	Logger *slog.Logger
+	// Metrics gets the counters of the log. Default: nobody looks.
+	Metrics *telemetry.Set
+	// Clock is the wall clock. Default: time.Now.
+	Clock func() time.Time
+
+	// JournalBytes is the size of a journal file, preallocated. Default 64 MiB, at least 64 KiB, at most a 32nd
+	// of the disk where that is more than 1 MiB. A larger commit gets a file of its own size.
+	JournalBytes int64
+	// CacheBytes is how many bytes of the newest batches stay in memory for both doors. Default 64 MiB.
+	CacheBytes int64
+	// GroupBytes is how many bytes may gather for one commit; appends wait above it. Default 8 MiB.
+	GroupBytes int64
+	// ReserveBytes is the space that must stay free on the disk for the log to take a new journal file:
+	// room for roll-ups and checkpoints. Default 2 x JournalBytes.
+	ReserveBytes int64
+	// RetentionInterval is how often retention is looked at. Default 10 s.
+	RetentionInterval time.Duration
+	// ProducerExpiry is how long an idle idempotent producer is remembered. Default 24 h.
+	ProducerExpiry time.Duration
+	// BulkBatchBytes is the mean batch size from which a full journal file is kept in place instead of
+	// being sorted by partition. Default 16 KiB.
+	BulkBatchBytes int64
+
+	// TopicDefaults overlay the built-in defaults of topic settings, by Kafka's names.
+	TopicDefaults map[string]string
+	// DefaultPartitions is how many partitions a topic gets that asks for none. Default 1.
+	DefaultPartitions int
+	// MaxPartitions is how many partitions all topics together may have. Default 100,000.
+	MaxPartitions int
+
+	// TopicName gives the MQTT topic name of a record of a log topic, to index sealed files by. It may be
+	// nil and must be safe for use from the log's goroutines.
+	TopicName func(logTopic string, v *record.View) (name []byte, ok bool)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	defaultTo(&o.JournalBytes, 64<<20)
+	o.JournalBytes = min(o.JournalBytes, fitting(o.FS))
+	defaultTo(&o.CacheBytes, 64<<20)
+	defaultTo(&o.GroupBytes, 8<<20)
+	defaultTo(&o.ReserveBytes, 2*o.JournalBytes)
+	defaultTo(&o.RetentionInterval, 10*time.Second)
+	defaultTo(&o.ProducerExpiry, 24*time.Hour)
+	defaultTo(&o.BulkBatchBytes, 16<<10)
+	defaultTo(&o.DefaultPartitions, 1)
+	defaultTo(&o.MaxPartitions, 100_000)
+	return o
+}
+
+// fitting is the largest journal file that fits the disk well: a 32nd of it, so that a few files and the reserve
+// leave most of it to records; but not below 1 MiB.
+func fitting(fs vfs.FS) int64 {
+	if fs == nil {
+		return math.MaxInt64
+	}
+	_, total, err := vfs.Space(fs)
+	if err != nil {
+		return math.MaxInt64 // the first write will tell
+	}
+	return max(1<<20, total/32)
+}
+
+func defaultTo[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (o Options) validate() error {
+	const op = "store.Open"
+	switch {
+	case o.FS == nil:
+		return fault.New(fault.Invalid, op, "no file system given")
+	case o.JournalBytes < 64<<10:
+		return fault.New(fault.Invalid, op, "journal file of %d bytes, at least 65536 are needed", o.JournalBytes)
+	case o.DefaultPartitions < 1:
+		return fault.New(fault.Invalid, op, "default of %d partitions", o.DefaultPartitions)
+	}
+	_, err := stream.DecodeSettings(o.TopicDefaults, nil)
+	return err
+}

@@ -1,0 +1,301 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/partition"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/segment"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+func segmentName(number uint64) string { return fmt.Sprintf("%s/%016x.segment", logDir, number) }
+
+func parseSegmentName(name string) (number uint64, ok bool) {
+	digits, found := strings.CutSuffix(name, ".segment")
+	if !found || len(digits) != 16 {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(digits, 16, 64)
+	return number, err == nil
+}
+
+func spareName(n uint64) string { return fmt.Sprintf("spare.%d", n) }
+
+// part is what one partition has in a file.
+type part struct {
+	p       *partition.Partition
+	extents []segment.Extent // those that still hold readable records
+}
+
+// partsIn lists what all partitions have in a file, by id, and how many bytes and batches that is. With
+// extents read from segments, batches counts extents.
+func (s *Store) partsIn(f *file) (parts []part, bytes int64, batches int, err error) {
+	for _, p := range *s.parts.Load() {
+		if p == nil {
+			continue
+		}
+		span, ok := p.In(f)
+		if !ok {
+			continue
+		}
+		extents := span.Extents
+		if extents == nil {
+			if extents, err = f.Extents(p.ID); err != nil {
+				return nil, 0, 0, err
+			}
+		}
+		bounds, err := p.Bounds()
+		if err != nil {
+			continue // deleted meanwhile
+		}
+		for len(extents) > 0 && extents[0].Last < bounds.Start {
+			extents = extents[1:]
+		}
+		for _, e := range extents {
+			bytes += int64(e.Len)
+		}
+		batches += len(extents)
+		if len(extents) > 0 {
+			parts = append(parts, part{p: p, extents: extents})
+		}
+	}
+	return parts, bytes, batches, nil
+}
+
+// sealed turns the journals that are full into segments. A checkpoint comes first: a segment has the batches
+// of a journal, but neither its trims nor its reservations.
+func (k *keeper) sealed() error {
+	k.mu.Lock()
+	files := k.mu.sealed
+	k.mu.sealed = nil
+	k.mu.Unlock()
+	if len(files) == 0 {
+		return nil
+	}
+	for _, f := range files {
+		k.files[f.number] = f
+	}
+	if err := k.takeCheckpoint(); err != nil {
+		k.again(files...)
+		return err
+	}
+	var errs []error
+	for _, f := range files {
+		if f.number <= k.frozen {
+			continue
+		}
+		err := k.convert(f)
+		if err != nil && !fault.Is(err, fault.Corrupt) { // a damaged journal stays as it is
+			k.again(f)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// again puts journals back to be converted at the next turn.
+func (k *keeper) again(files ...*file) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.sealed = append(files, k.mu.sealed...)
+}
+
+// convert makes a segment of a sealed journal: in place if its batches are large, sorted if they are small.
+func (k *keeper) convert(f *file) error {
+	parts, bytes, batches, err := k.s.partsIn(f)
+	if err != nil {
+		return err
+	}
+	if batches == 0 {
+		k.drop(f)
+		return nil
+	}
+	if f.journal != nil && bytes/int64(batches) >= k.s.opt.BulkBatchBytes {
+		return k.keepInPlace(f, parts)
+	}
+	return k.rollUp(f, parts)
+}
+
+// drop lets go of a file in which nothing is left.
+func (k *keeper) drop(f *file) {
+	for _, p := range *k.s.parts.Load() {
+		if p != nil {
+			p.Replace(f, nil, nil)
+		}
+	}
+	k.retire(f, true)
+}
+
+func (k *keeper) retire(f *file, remove bool) {
+	if k.files[f.number] == f {
+		delete(k.files, f.number)
+	}
+	f.remove = remove
+	f.Release()
+}
+
+// keepInPlace writes a footer behind the last frame: the data is not written again.
+func (k *keeper) keepInPlace(f *file, parts []part) error {
+	s := k.s
+	ix := make(segment.Index, 0, len(parts))
+	for _, pt := range parts {
+		run := segment.Run{Partition: uint32(pt.p.ID), Extents: pt.extents}
+		ix = append(ix, run)
+	}
+	name := segmentName(f.number)
+	if !f.renamed {
+		if _, err := segment.WriteFooter(f.journal, f.end, ix); err != nil {
+			return err
+		}
+		if err := f.journal.Sync(); err != nil {
+			return err
+		}
+		if err := s.fs.Rename(f.name, name); err != nil {
+			return err
+		}
+		f.renamed = true
+	}
+	if err := s.fs.SyncDir(logDir); err != nil {
+		return err
+	}
+	seg, err := segment.Open(s.fs, name)
+	if err != nil {
+		return err
+	}
+	k.replace(f, newSegmentFile(s, f.number, seg), false)
+	return nil
+}
+
+// replace puts a new file in the place of an old one, for all partitions.
+func (k *keeper) replace(old, by *file, remove bool) {
+	k.files[by.number] = by
+	for _, p := range *k.s.parts.Load() {
+		if p == nil {
+			continue
+		}
+		if sum, ok := by.segment.Summary(uint32(p.ID)); ok {
+			p.Replace(old, by, (*partition.Summary)(&sum))
+		} else {
+			p.Replace(old, by, nil)
+		}
+	}
+	k.retire(old, remove)
+}
+
+// rollBytes is how much of a partition is read at once for a roll-up.
+const rollBytes = 1 << 20
+
+// rollUp writes the batches of a file into a segment sorted by partition.
+func (k *keeper) rollUp(f *file, parts []part) error {
+	w, err := segment.Create(k.s.fs, segmentName(f.number))
+	if err != nil {
+		return err
+	}
+	for _, pt := range parts {
+		if err := k.copyPart(w, f, pt); err != nil {
+			w.Abort()
+			return err
+		}
+	}
+	seg, err := w.Finish()
+	if err != nil {
+		return err
+	}
+	remove := f.name != segmentName(f.number) // a rewritten segment took the old one's name
+	k.replace(f, newSegmentFile(k.s, f.number, seg), remove)
+	return nil
+}
+
+func (k *keeper) copyPart(w *segment.Writer, f *file, pt part) error {
+	place := k.s.Topics().Place(pt.p.ID)
+	var batches []record.Batch
+	for extents := pt.extents; len(extents) > 0; {
+		var err error
+		if batches, err = f.Read(pt.p.ID, extents, rollBytes, batches[:0]); err != nil {
+			return err
+		}
+		for _, b := range batches {
+			if err := w.Append(uint32(pt.p.ID), b, k.names(place, b)); err != nil {
+				return err
+			}
+		}
+		last := batches[len(batches)-1].LastOffset()
+		for len(extents) > 0 && extents[0].Last <= last {
+			extents = extents[1:]
+		}
+	}
+	return nil
+}
+
+// names yields the MQTT topic names in a batch, for the segment's index.
+func (k *keeper) names(place stream.Place, b record.Batch) func(yield func([]byte) bool) {
+	if k.s.opt.TopicName == nil || place.Topic == nil || place.Topic.Internal() {
+		return nil
+	}
+	return func(yield func([]byte) bool) {
+		var it record.Iter
+		if it.Reset(b, &k.scratch) != nil {
+			return // a batch that cannot be unpacked has no MQTT messages in it
+		}
+		for v := (record.View{}); it.Next(&v); {
+			if name, ok := k.s.opt.TopicName(place.Topic.Name, &v); ok && !yield(name) {
+				return
+			}
+		}
+	}
+}
+
+// retain moves log start offsets as the topics ask, then removes the files in which nothing is left and
+// rewrites those of which less than half is.
+func (k *keeper) retain() error {
+	now := k.s.opt.Clock().UnixMilli()
+	for _, p := range *k.s.parts.Load() {
+		if p == nil {
+			continue
+		}
+		before, err := p.Bounds()
+		if err != nil {
+			continue
+		}
+		if due := p.Expired(now); due > before.Start {
+			p.Trim(due)
+			k.dirty = true
+		}
+	}
+	if k.dirty {
+		if err := k.takeCheckpoint(); err != nil {
+			return err
+		}
+	}
+	return k.reclaim()
+}
+
+// reclaim gives back the space of what nobody can read any more.
+func (k *keeper) reclaim() error {
+	live := make(map[partition.File]int64)
+	for _, p := range *k.s.parts.Load() {
+		if p != nil {
+			p.Live(func(s partition.Span) { live[s.File] += s.Bytes })
+		}
+	}
+	var errs []error
+	for _, f := range k.sortedFiles() {
+		switch left := live[f]; {
+		case f.number <= k.frozen:
+		case left == 0:
+			k.drop(f)
+		case f.segment != nil && left < f.size/2:
+			parts, _, _, err := k.s.partsIn(f)
+			if err == nil {
+				err = k.rollUp(f, parts)
+			}
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,220 @@
+// Package store keeps the contract of the log on our own disk: all partitions of this node in one shared
+// journal, with group commit.
+//
+// The path of an append: a caller puts its writes into the open group (group.go), the committer writes
+// groups as frames and syncs (commit.go), the announcer makes them readable and tells watchers and receipts
+// (announce.go), the keeper turns full journal files into segments, takes checkpoints and obeys retention
+// (keep.go). docs/design/0001-the-log.md has the whole of it.
+//
+// Goroutines: committer, announcer, keeper. Locks, never two at once: the group lock (Store.mu) over the
+// open group and the producer windows; a partition's own; watchMu while watchers are told; topicsMu over a
+// change of the set of topics.
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/partition"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// Store is the log on our disk.
+type Store struct {
+	opt      Options
+	fs       vfs.FS
+	lock     io.Closer
+	identity identity
+	epoch    int32 // leader epoch of everything written since Open
+	metrics  metrics
+
+	parts  atomic.Pointer[table]
+	topics atomic.Pointer[stream.Topics]
+
+	topicsMu sync.Mutex // serializes changes of the set of topics
+	registry registry   // the fold of the topics topic; the announcer's
+
+	// mu is the group lock.
+	mu struct {
+		sync.Mutex
+		open    *group
+		free    []*group // groups to use again
+		waiting bool     // the committer waits for work
+		groups  uint64   // number of the newest group
+		refuse  error    // why appends are refused; nil: they are not
+		closing bool
+		nextPID int64 // next producer id to give
+		maxPID  int64 // bound of the ids reserved on disk
+	}
+	room *sync.Cond // the open group may take more
+	work *sync.Cond // the committer may have work
+
+	// watchMu is held while watchers are told, so that stop can wait for it.
+	watchMu  sync.Mutex
+	watchers []*watch
+
+	writer    *writer     // the committer's
+	announceq chan *group // committer to announcer
+	keeper    keeper
+	cache     cache // the announcer's
+	announced place // behind the last announced frame; the announcer's
+
+	corrupt sync.Map // stream.PartitionID to record.Offset: the damage reported last
+
+	done sync.WaitGroup
+}
+
+// table finds a partition by its id.
+type table []*partition.Partition
+
+func (t *table) find(id stream.PartitionID) *partition.Partition {
+	if int(id) >= len(*t) {
+		return nil
+	}
+	return (*t)[id]
+}
+
+var _ stream.Log = (*Store)(nil)
+
+// Open opens the log in opt.FS, making it if the folder is empty, and recovers what was acknowledged.
+// Errors: Exists (another process holds it), Unsupported (a newer format), Corrupt, IO, Full, Invalid.
+func Open(ctx context.Context, opt Options) (*Store, error) {
+	opt = opt.withDefaults()
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	lock, err := opt.FS.Lock(lockName)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		opt: opt, fs: opt.FS, lock: lock,
+		announceq: make(chan *group, 1),
+	}
+	s.room, s.work = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+	s.metrics.register(s, opt.Metrics)
+	if err := s.recover(ctx); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s.run()
+	return s, nil
+}
+
+// run starts the three goroutines.
+func (s *Store) run() {
+	s.mu.groups = 1
+	s.mu.open = &group{number: 1}
+	for range 2 {
+		s.mu.free = append(s.mu.free, &group{})
+	}
+	s.keeper.init(s)
+	s.done.Go(s.commitLoop)
+	s.done.Go(s.announceLoop)
+	s.done.Go(s.keeper.loop)
+}
+
+// Close refuses new appends, brings those under way to the disk, takes a checkpoint and lets go of the
+// folder. It may be called again.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.mu.closing {
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.closing = true
+	s.mu.refuse = fault.New(fault.Closed, "log.Append", "the log is closing")
+	s.room.Broadcast()
+	s.work.Signal()
+	s.mu.Unlock()
+	s.keeper.nudge()
+	s.done.Wait()
+	return errors.Join(s.keeper.closing(), s.lock.Close())
+}
+
+// Refused is why appends are refused now, or nil.
+func (s *Store) Refused() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.refuse
+}
+
+// ClusterID names this log: the same for its whole life.
+func (s *Store) ClusterID() string { return s.identity.Cluster }
+
+// Epoch is the leader epoch of all partitions: how often the log was opened.
+func (s *Store) Epoch() int32 { return s.epoch }
+
+// Topics implements stream.Log.
+func (s *Store) Topics() *stream.Topics { return s.topics.Load() }
+
+func (s *Store) partition(id stream.PartitionID) (*partition.Partition, error) {
+	if p := s.parts.Load().find(id); p != nil {
+		return p, nil
+	}
+	return nil, fault.New(fault.NotFound, "log", "no partition %d", id)
+}
+
+// Bounds implements stream.Log.
+func (s *Store) Bounds(id stream.PartitionID) (stream.Bounds, error) {
+	p, err := s.partition(id)
+	if err != nil {
+		return stream.Bounds{}, err
+	}
+	return p.Bounds()
+}
+
+// Read implements stream.Log.
+func (s *Store) Read(
+	id stream.PartitionID, from record.Offset, maxBytes int, into []record.Batch,
+) ([]record.Batch, error) {
+	p, err := s.partition(id)
+	if err != nil {
+		return into, err
+	}
+	into, err = p.Read(from, maxBytes, into)
+	if err != nil && fault.Is(err, fault.Corrupt) {
+		s.reportCorrupt(id, from, err)
+	}
+	return into, err
+}
+
+// reportCorrupt tells the operator, once for each place that readers stumble over.
+func (s *Store) reportCorrupt(id stream.PartitionID, from record.Offset, err error) {
+	s.metrics.corrupt.Inc()
+	if last, told := s.corrupt.Swap(id, from); told && last == from {
+		return
+	}
+	place := s.Topics().Place(id)
+	name := ""
+	if place.Topic != nil {
+		name = place.Topic.Name
+	}
+	s.opt.Logger.Error("damaged records cannot be read; all others can", "topic", name, "partition", place.Index,
+		"offset", int64(from), "error", err, "hint", "stop firth and run firth log check")
+}
+
+// PartitionBytes is the size of a partition's batches in bytes.
+func (s *Store) PartitionBytes(id stream.PartitionID) (int64, error) {
+	p, err := s.partition(id)
+	if err != nil {
+		return 0, err
+	}
+	return p.Bytes(), nil
+}
+
+// EndOfEpoch is the largest leader epoch of the partition that is not above asked, and the offset at which
+// it ended (KIP-320); (-1, -1) if there is none. An epoch from before the oldest that is known ended where
+// that one began.
+func (s *Store) EndOfEpoch(id stream.PartitionID, asked int32) (int32, record.Offset, error) {
+	p, err := s.partition(id)
+	if err != nil {
+		return -1, -1, err
+	}
+	return p.EndOfEpoch(asked)
+}

@@ -1,0 +1,198 @@
+package stream
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// Settings are the settings of a topic in force, decoded.
+type Settings struct {
+	RetentionMs     int64  // age in milliseconds at which records go; -1: never
+	RetentionBytes  int64  // bytes of one partition above which the oldest records go; -1: no limit
+	SegmentBytes    int64  // retention trims in steps of at most this many bytes
+	MaxMessageBytes int    // largest batch, compressed, in bytes
+	CleanupPolicy   string // "delete", "compact" or "compact,delete"
+	LogAppendTime   bool   // the log's clock stamps records instead of the sender's
+	Memory          bool   // durability=memory: acknowledged before the disk has it
+}
+
+// SettingType is Kafka's type code of a setting (ConfigType in DescribeConfigs).
+type SettingType int8
+
+// The types, with Kafka's numbers.
+const (
+	TypeBoolean SettingType = 1
+	TypeString  SettingType = 2
+	TypeInt     SettingType = 3
+	TypeLong    SettingType = 5
+	TypeDouble  SettingType = 6
+	TypeList    SettingType = 7
+)
+
+// Setting describes one setting of a topic.
+type Setting struct {
+	Name    string
+	Type    SettingType
+	Default string
+	Doc     string
+
+	check func(value string) error
+	apply func(s *Settings, value string)
+}
+
+func number(low, high int64) func(string) error {
+	return func(v string) error {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", v)
+		}
+		if n < low || n > high {
+			return fmt.Errorf("%d is not between %d and %d", n, low, high)
+		}
+		return nil
+	}
+}
+
+func oneOf(allowed ...string) func(string) error {
+	return func(v string) error {
+		if !slices.Contains(allowed, v) {
+			return fmt.Errorf("%q is not one of %s", v, strings.Join(allowed, ", "))
+		}
+		return nil
+	}
+}
+
+func toInt(v string) int64 {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil {
+		return 0 // check has refused it
+	}
+	return n
+}
+
+const (
+	maxLong = 1<<63 - 1
+	maxInt  = 1<<31 - 1
+)
+
+// TopicSettings lists every setting that a topic may have, by name: the ones Firth obeys and, last,
+// the ones that Kafka's tools set and that have no meaning on one node, which are kept and shown.
+func TopicSettings() []Setting { return topicSettings }
+
+var topicSettings = []Setting{
+	{Name: "cleanup.policy", Type: TypeList, Default: "delete",
+		Doc:   "what happens to old records: delete, compact, or both",
+		check: oneOf("delete", "compact", "compact,delete", "delete,compact"),
+		apply: func(s *Settings, v string) { s.CleanupPolicy = v }},
+	{Name: "firth.durability", Type: TypeString, Default: "disk",
+		Doc:   "disk: acknowledged when on stable storage; memory: acknowledged before",
+		check: oneOf("disk", "memory"),
+		apply: func(s *Settings, v string) { s.Memory = v == "memory" }},
+	{Name: "max.message.bytes", Type: TypeInt, Default: "16777216",
+		Doc:   "largest record batch in bytes, after compression",
+		check: number(0, 1<<30),
+		apply: func(s *Settings, v string) { s.MaxMessageBytes = int(toInt(v)) }},
+	{Name: "message.timestamp.type", Type: TypeString, Default: "CreateTime",
+		Doc:   "whose clock stamps a record: the sender's (CreateTime) or the log's (LogAppendTime)",
+		check: oneOf("CreateTime", "LogAppendTime"),
+		apply: func(s *Settings, v string) { s.LogAppendTime = v == "LogAppendTime" }},
+	{Name: "retention.bytes", Type: TypeLong, Default: "-1",
+		Doc:   "bytes of one partition above which its oldest records go; -1: no limit",
+		check: number(-1, maxLong),
+		apply: func(s *Settings, v string) { s.RetentionBytes = toInt(v) }},
+	{Name: "retention.ms", Type: TypeLong, Default: "604800000",
+		Doc:   "age in milliseconds at which records go; -1: never",
+		check: number(-1, maxLong),
+		apply: func(s *Settings, v string) { s.RetentionMs = toInt(v) }},
+	{Name: "segment.bytes", Type: TypeInt, Default: "1073741824",
+		Doc:   "retention removes records in steps of at most this many bytes",
+		check: number(1<<14, maxInt),
+		apply: func(s *Settings, v string) { s.SegmentBytes = toInt(v) }},
+
+	{Name: "compression.type", Type: TypeString, Default: "producer",
+		Doc:   "kept for tools: batches are stored as they came",
+		check: oneOf("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")},
+	{Name: "delete.retention.ms", Type: TypeLong, Default: "86400000",
+		Doc: "how long a tombstone of a compacted topic stays", check: number(0, maxLong)},
+	{Name: "file.delete.delay.ms", Type: TypeLong, Default: "60000",
+		Doc: "kept for tools", check: number(0, maxLong)},
+	{Name: "flush.messages", Type: TypeLong, Default: "1",
+		Doc: "kept for tools: see firth.durability", check: number(1, maxLong)},
+	{Name: "flush.ms", Type: TypeLong, Default: "0",
+		Doc: "kept for tools: see firth.durability", check: number(0, maxLong)},
+	{Name: "index.interval.bytes", Type: TypeInt, Default: "4096",
+		Doc: "kept for tools", check: number(0, maxInt)},
+	{Name: "max.compaction.lag.ms", Type: TypeLong, Default: "9223372036854775807",
+		Doc: "kept for tools", check: number(1, maxLong)},
+	{Name: "message.timestamp.after.max.ms", Type: TypeLong, Default: "3600000",
+		Doc: "kept for tools", check: number(0, maxLong)},
+	{Name: "message.timestamp.before.max.ms", Type: TypeLong, Default: "9223372036854775807",
+		Doc: "kept for tools", check: number(0, maxLong)},
+	{Name: "min.cleanable.dirty.ratio", Type: TypeDouble, Default: "0.5",
+		Doc: "kept for tools", check: ratio},
+	{Name: "min.compaction.lag.ms", Type: TypeLong, Default: "0",
+		Doc: "kept for tools", check: number(0, maxLong)},
+	{Name: "min.insync.replicas", Type: TypeInt, Default: "1",
+		Doc: "kept for tools: one node, one replica", check: number(1, maxInt)},
+	{Name: "preallocate", Type: TypeBoolean, Default: "true",
+		Doc: "kept for tools: the journal is always preallocated", check: oneOf("true", "false")},
+	{Name: "segment.index.bytes", Type: TypeInt, Default: "10485760",
+		Doc: "kept for tools", check: number(4, maxInt)},
+	{Name: "segment.jitter.ms", Type: TypeLong, Default: "0",
+		Doc: "kept for tools", check: number(0, maxLong)},
+	{Name: "segment.ms", Type: TypeLong, Default: "604800000",
+		Doc: "kept for tools", check: number(1, maxLong)},
+	{Name: "unclean.leader.election.enable", Type: TypeBoolean, Default: "false",
+		Doc: "kept for tools", check: oneOf("true", "false")},
+}
+
+func ratio(v string) error {
+	f, err := strconv.ParseFloat(v, 64)
+	if err != nil || f < 0 || f > 1 {
+		return fmt.Errorf("%q is not a number between 0 and 1", v)
+	}
+	return nil
+}
+
+// FindSetting finds a setting by name, or nil.
+func FindSetting(name string) *Setting {
+	for i := range topicSettings {
+		if topicSettings[i].Name == name {
+			return &topicSettings[i]
+		}
+	}
+	return nil
+}
+
+// DecodeSettings overlays config on defaults (which may be nil) on the built-in defaults.
+// Errors: Invalid, naming the setting and what it allows.
+func DecodeSettings(defaults, config map[string]string) (Settings, error) {
+	var s Settings
+	for i := range topicSettings {
+		def := &topicSettings[i]
+		value, given := config[def.Name]
+		if !given {
+			if value, given = defaults[def.Name]; !given {
+				value = def.Default
+			}
+		}
+		if err := def.check(value); err != nil {
+			return s, fault.New(fault.Invalid, "topic setting "+def.Name, "%w", err)
+		}
+		if def.apply != nil {
+			def.apply(&s, value)
+		}
+	}
+	for _, m := range []map[string]string{defaults, config} {
+		for name := range m {
+			if FindSetting(name) == nil {
+				return s, fault.New(fault.Invalid, "topic setting", "unknown setting %q", name)
+			}
+		}
+	}
+	return s, nil
+}

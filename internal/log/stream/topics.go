@@ -1,0 +1,111 @@
+package stream
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+)
+
+// InternalPrefix begins the names of topics that hold Firth's own state.
+const InternalPrefix = "__"
+
+// MaxTopicName is the longest topic name, as in Kafka.
+const MaxTopicName = 249
+
+// Topic is one topic as of a snapshot. It is immutable.
+type Topic struct {
+	Name       string
+	ID         record.UUID
+	Partitions []PartitionID     // by index
+	Config     map[string]string // settings given for this topic, Kafka's names; defaults are not in it
+	Settings   Settings          // the settings in force: defaults overlaid with Config
+}
+
+// Internal tells whether the topic holds Firth's own state. MQTT never sees such a topic.
+func (t *Topic) Internal() bool { return strings.HasPrefix(t.Name, InternalPrefix) }
+
+// TopicSpec asks for a topic.
+type TopicSpec struct {
+	Name       string
+	Partitions int               // 0: the default of the log
+	Config     map[string]string // Kafka's names
+}
+
+// TopicChange asks for a change of a topic. Zero fields change nothing.
+type TopicChange struct {
+	Partitions int               // the new total; may only grow
+	Set        map[string]string // settings to set
+	Unset      []string          // settings to put back to their default
+}
+
+// Place is where a partition belongs.
+type Place struct {
+	Topic *Topic
+	Index int32
+}
+
+// Topics is the set of topics at one moment. It is immutable.
+type Topics struct {
+	byName map[string]*Topic
+	byID   map[record.UUID]*Topic
+	places map[PartitionID]Place
+}
+
+// NewTopics makes a snapshot. The topics must not be changed afterwards.
+func NewTopics(all []*Topic) *Topics {
+	ts := &Topics{
+		byName: make(map[string]*Topic, len(all)),
+		byID:   make(map[record.UUID]*Topic, len(all)),
+		places: make(map[PartitionID]Place, len(all)),
+	}
+	for _, t := range all {
+		ts.byName[t.Name] = t
+		ts.byID[t.ID] = t
+		for i, p := range t.Partitions {
+			ts.places[p] = Place{Topic: t, Index: int32(i)}
+		}
+	}
+	return ts
+}
+
+// ByName finds a topic, or nil.
+func (ts *Topics) ByName(name string) *Topic { return ts.byName[name] }
+
+// ByID finds a topic by its stable id, or nil.
+func (ts *Topics) ByID(id record.UUID) *Topic { return ts.byID[id] }
+
+// Place tells which topic a partition belongs to; Topic is nil for an unknown one.
+func (ts *Topics) Place(p PartitionID) Place { return ts.places[p] }
+
+// Len is the number of topics, internal ones included.
+func (ts *Topics) Len() int { return len(ts.byName) }
+
+// All lists the topics by name.
+func (ts *Topics) All() []*Topic {
+	all := slices.Collect(maps.Values(ts.byName))
+	slices.SortFunc(all, func(a, b *Topic) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// CheckTopicName applies Kafka's rules: 1 to 249 characters of [a-zA-Z0-9._-], not "." or "..".
+func CheckTopicName(name string) error {
+	const op = "topic name"
+	switch {
+	case name == "":
+		return fault.New(fault.Invalid, op, "is empty")
+	case name == "." || name == "..":
+		return fault.New(fault.Invalid, op, "%q is not allowed", name)
+	case len(name) > MaxTopicName:
+		return fault.New(fault.Invalid, op, "is %d characters long, at most %d are allowed", len(name), MaxTopicName)
+	}
+	for i := range len(name) {
+		c := name[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-') {
+			return fault.New(fault.Invalid, op, "%q has a character other than a-z A-Z 0-9 . _ -", name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,425 @@
+// Package streamtest is the suite that every keeper of the contract in log/stream passes.
+//
+//	func TestContract(t *testing.T) { streamtest.Run(t, func(t *testing.T) stream.Log { ... }) }
+package streamtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// Run holds the logs that open gives, each empty, to the contract.
+func Run(t *testing.T, open func(t *testing.T) stream.Log) {
+	for name, test := range map[string]func(*testing.T, stream.Log){
+		"topics come, change and go":           topics,
+		"bad topics are refused":               badTopics,
+		"records come back as they went in":    roundTrip,
+		"reads give whole batches in bounds":   reads,
+		"receipts come in order, after news":   receipts,
+		"writes of one append stand together":  together,
+		"bad appends are refused":              badAppends,
+		"callers keep their order":             callers,
+		"a watcher that stopped hears nothing": stopped,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+}
+
+func create(t *testing.T, log stream.Log, name string, partitions int) *stream.Topic {
+	t.Helper()
+	topic, err := log.CreateTopic(context.Background(), stream.TopicSpec{Name: name, Partitions: partitions})
+	if err != nil {
+		t.Fatalf("create %s: %v", name, err)
+	}
+	return topic
+}
+
+func wantKind(t *testing.T, what string, err error, kind fault.Kind) {
+	t.Helper()
+	if !fault.Is(err, kind) {
+		t.Errorf("%s: %v, want the kind %q", what, err, kind)
+	}
+}
+
+func topics(t *testing.T, log stream.Log) {
+	ctx := context.Background()
+	before := log.Topics()
+	topic := create(t, log, "a", 2)
+	if len(topic.Partitions) != 2 || topic.Partitions[0] == topic.Partitions[1] || topic.ID == (record.UUID{}) {
+		t.Fatalf("created %+v", topic)
+	}
+	if before.ByName("a") != nil {
+		t.Error("a snapshot changed")
+	}
+	now := log.Topics()
+	if now.ByName("a") != topic || now.ByID(topic.ID) != topic {
+		t.Error("the new topic is not in the snapshot")
+	}
+	if at := now.Place(topic.Partitions[1]); at.Topic != topic || at.Index != 1 {
+		t.Errorf("partition is at %+v", at)
+	}
+	_, err := log.CreateTopic(ctx, stream.TopicSpec{Name: "a"})
+	wantKind(t, "create again", err, fault.Exists)
+
+	change := stream.TopicChange{Partitions: 3, Set: map[string]string{"retention.ms": "1000"}}
+	grown, err := log.AlterTopic(ctx, "a", change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(grown.Partitions) != 3 || grown.Partitions[0] != topic.Partitions[0] || grown.ID != topic.ID ||
+		grown.Settings.RetentionMs != 1000 || grown.Config["retention.ms"] != "1000" {
+		t.Errorf("altered %+v", grown)
+	}
+	if grown, err = log.AlterTopic(ctx, "a", stream.TopicChange{Unset: []string{"retention.ms"}}); err != nil ||
+		grown.Settings.RetentionMs == 1000 {
+		t.Errorf("unset: %+v %v", grown, err)
+	}
+	_, err = log.AlterTopic(ctx, "a", stream.TopicChange{Partitions: 1})
+	wantKind(t, "shrink", err, fault.Invalid)
+	_, err = log.AlterTopic(ctx, "none", stream.TopicChange{Partitions: 5})
+	wantKind(t, "alter none", err, fault.NotFound)
+
+	if err := log.DeleteTopic(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if log.Topics().ByName("a") != nil {
+		t.Error("a deleted topic is in the snapshot")
+	}
+	_, err = log.Bounds(topic.Partitions[0])
+	wantKind(t, "bounds of a deleted topic", err, fault.NotFound)
+	wantKind(t, "delete again", log.DeleteTopic(ctx, "a"), fault.NotFound)
+	if again := create(t, log, "a", 1); again.ID == topic.ID || again.Partitions[0] == topic.Partitions[0] {
+		t.Error("a topic of an old name got an old id")
+	}
+}
+
+func badTopics(t *testing.T, log stream.Log) {
+	for _, spec := range []stream.TopicSpec{
+		{Name: ""}, {Name: "."}, {Name: ".."}, {Name: "a/b"}, {Name: "ä"}, {Name: string(make([]byte, 250))},
+		{Name: "ok", Partitions: -1},
+		{Name: "ok", Config: map[string]string{"no.such.setting": "1"}},
+		{Name: "ok", Config: map[string]string{"retention.ms": "soon"}},
+	} {
+		_, err := log.CreateTopic(context.Background(), spec)
+		wantKind(t, fmt.Sprintf("create %+v", spec), err, fault.Invalid)
+	}
+}
+
+// told is a receipt that keeps what it was told.
+type told struct {
+	mu    sync.Mutex
+	bases map[uint64]record.Offset
+	errs  map[uint64]error
+	order []uint64
+	more  chan struct{}
+}
+
+func newTold() *told {
+	return &told{bases: make(map[uint64]record.Offset), errs: make(map[uint64]error), more: make(chan struct{}, 1<<16)}
+}
+
+// Appended implements stream.Receipt.
+func (r *told) Appended(ticket uint64, base record.Offset, err error) {
+	r.mu.Lock()
+	r.bases[ticket], r.errs[ticket] = base, err
+	r.order = append(r.order, ticket)
+	r.mu.Unlock()
+	r.more <- struct{}{}
+}
+
+func (r *told) wait(t *testing.T, n int) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for i := range n {
+		select {
+		case <-r.more:
+		case <-deadline.C:
+			t.Fatalf("%d receipts of %d", i, n)
+		}
+	}
+}
+
+func put(t *testing.T, log stream.Log, p stream.PartitionID, records ...record.Record) record.Offset {
+	t.Helper()
+	r := newTold()
+	for i := range records {
+		if err := log.Append([]stream.Write{{Partition: p, Record: &records[i]}}, r, uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.wait(t, len(records))
+	for ticket, err := range r.errs {
+		if err != nil {
+			t.Fatalf("append %d: %v", ticket, err)
+		}
+	}
+	return r.bases[0]
+}
+
+// each reads a partition from an offset to its end.
+func each(t *testing.T, log stream.Log, p stream.PartitionID, from record.Offset, visit func(v *record.View)) {
+	t.Helper()
+	bounds, err := log.Bounds(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var it record.Iter
+	var scratch record.Scratch
+	for from < bounds.High {
+		batches, err := log.Read(p, from, 1<<20, nil)
+		if err != nil || len(batches) == 0 {
+			t.Fatalf("read at %d of %+v: %d batches, %v", from, bounds, len(batches), err)
+		}
+		for _, b := range batches {
+			if err := it.Reset(b, &scratch); err != nil {
+				t.Fatal(err)
+			}
+			for v := (record.View{}); it.Next(&v); {
+				if v.Offset >= from {
+					visit(&v)
+				}
+			}
+			from = b.LastOffset() + 1
+		}
+	}
+}
+
+func roundTrip(t *testing.T, log stream.Log) {
+	p := create(t, log, "a", 1).Partitions[0]
+	in := []record.Record{
+		{Timestamp: 1000, Key: []byte("k"), Value: []byte("v")},
+		{Timestamp: 900, Key: nil, Value: []byte{}},
+		{Timestamp: 1100, Key: []byte{}, Value: nil},
+		{Timestamp: 1200, Value: bytes.Repeat([]byte{7}, 100_000), Headers: []record.Header{
+			{Key: "a", Value: []byte("1")}, {Key: "a", Value: nil}, {Key: "", Value: []byte{}},
+		}},
+	}
+	put(t, log, p, in...)
+	i := 0
+	each(t, log, p, 0, func(v *record.View) {
+		want := in[i]
+		if v.Offset != record.Offset(i) || v.Timestamp != want.Timestamp ||
+			!same(v.Key, want.Key) || !same(v.Value, want.Value) {
+			t.Errorf("record %d: offset %d time %d key %q, want time %d key %q",
+				i, v.Offset, v.Timestamp, v.Key, want.Timestamp, want.Key)
+		}
+		h := 0
+		for key, value := range v.Headers {
+			if string(key) != want.Headers[h].Key || !same(value, want.Headers[h].Value) {
+				t.Errorf("record %d header %d: %q %q", i, h, key, value)
+			}
+			h++
+		}
+		if h != len(want.Headers) {
+			t.Errorf("record %d: %d headers, want %d", i, h, len(want.Headers))
+		}
+		i++
+	})
+	if i != len(in) {
+		t.Errorf("%d records came back, %d went in", i, len(in))
+	}
+}
+
+// same tells null from empty.
+func same(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
+
+func reads(t *testing.T, log stream.Log) {
+	p := create(t, log, "a", 1).Partitions[0]
+	if batches, err := log.Read(p, 0, 1000, nil); err != nil || len(batches) > 0 {
+		t.Errorf("an empty partition gives %d batches, %v", len(batches), err)
+	}
+	for i := range 50 {
+		put(t, log, p, record.Record{Value: fmt.Appendf(nil, "%0100d", i)})
+	}
+	for from := range record.Offset(50) {
+		batches, err := log.Read(p, from, 1, nil)
+		if err != nil || len(batches) != 1 || batches[0].BaseOffset() > from || batches[0].LastOffset() < from {
+			t.Fatalf("read at %d for one byte: %d batches, %v", from, len(batches), err)
+		}
+	}
+	batches, err := log.Read(p, 10, 500, make([]record.Batch, 0, 8))
+	size := 0
+	for i, b := range batches {
+		if i > 0 && b.BaseOffset() != batches[i-1].LastOffset()+1 {
+			t.Errorf("a hole before offset %d", b.BaseOffset())
+		}
+		size += len(b)
+	}
+	if err != nil || len(batches) > 1 && size > 500 {
+		t.Errorf("%d batches of %d bytes, at most 500 were asked for: %v", len(batches), size, err)
+	}
+	if batches, err := log.Read(p, 50, 1000, nil); err != nil || len(batches) > 0 {
+		t.Errorf("at the end: %d batches, %v", len(batches), err)
+	}
+	for _, from := range []record.Offset{-1, 51, 1 << 40} {
+		_, err := log.Read(p, from, 1000, nil)
+		wantKind(t, fmt.Sprintf("read at %d", from), err, fault.OutOfRange)
+	}
+	_, err = log.Read(1<<30, 0, 1000, nil)
+	wantKind(t, "read of no partition", err, fault.NotFound)
+}
+
+// news is a watcher that checks that what it is told of can be read.
+type news struct {
+	log  stream.Log
+	p    stream.PartitionID
+	mu   sync.Mutex
+	high record.Offset
+	back bool
+}
+
+// Advanced implements stream.Watcher.
+func (n *news) Advanced(p stream.PartitionID, high record.Offset) {
+	if p != n.p {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.back = n.back || high <= n.high
+	n.high = high
+}
+
+// after is a receipt that looks whether the news came first.
+type after struct {
+	*told
+	n    *news
+	late bool
+}
+
+// Appended implements stream.Receipt.
+func (a *after) Appended(ticket uint64, base record.Offset, err error) {
+	a.n.mu.Lock()
+	a.late = a.late || a.n.high <= base
+	a.n.mu.Unlock()
+	a.told.Appended(ticket, base, err)
+}
+
+func receipts(t *testing.T, log stream.Log) {
+	p := create(t, log, "a", 1).Partitions[0]
+	n := &news{log: log, p: p}
+	stop := log.Watch(n)
+	defer stop()
+	r := &after{told: newTold(), n: n}
+	for i := range 500 {
+		ws := []stream.Write{{Partition: p, Record: &record.Record{Value: []byte("x")}}}
+		if err := log.Append(ws, r, uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.wait(t, 500)
+	for i := range uint64(500) {
+		if r.order[i] != i || r.bases[i] != record.Offset(i) || r.errs[i] != nil {
+			t.Fatalf("receipt %d: ticket %d at offset %d, %v", i, r.order[i], r.bases[i], r.errs[i])
+		}
+	}
+	if r.late || n.back || n.high != 500 {
+		t.Errorf("receipt before news: %v; news went back: %v; last news %d", r.late, n.back, n.high)
+	}
+}
+
+func together(t *testing.T, log stream.Log) {
+	topic := create(t, log, "a", 2)
+	r := newTold()
+	for i := range 100 {
+		v := record.Record{Value: fmt.Append(nil, i)}
+		ws := []stream.Write{
+			{Partition: topic.Partitions[0], Record: &v},
+			{Partition: topic.Partitions[1], Record: &v},
+			{Partition: topic.Partitions[0], Record: &v},
+		}
+		if err := log.Append(ws, r, uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+		v.Value[0] = '!' // nothing of the write is kept
+	}
+	r.wait(t, 100)
+	if r.bases[99] != 198 {
+		t.Errorf("the last append begins at %d", r.bases[99])
+	}
+	for index, copies := range []int{2, 1} {
+		i := 0
+		each(t, log, topic.Partitions[index], 0, func(v *record.View) {
+			if want := fmt.Append(nil, i/copies); !bytes.Equal(v.Value, want) {
+				t.Errorf("partition %d offset %d: %q, want %q", index, v.Offset, v.Value, want)
+			}
+			i++
+		})
+		if i != 100*copies {
+			t.Errorf("partition %d: %d records", index, i)
+		}
+	}
+}
+
+func badAppends(t *testing.T, log stream.Log) {
+	topic, err := log.CreateTopic(context.Background(),
+		stream.TopicSpec{Name: "a", Partitions: 1, Config: map[string]string{"max.message.bytes": "1000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := topic.Partitions[0]
+	small := record.Record{Value: []byte("x")}
+	large := record.Record{Value: make([]byte, 1000)}
+	err = log.Append([]stream.Write{{Partition: p, Record: &small}, {Partition: 1 << 30, Record: &small}}, nil, 0)
+	wantKind(t, "append to no partition", err, fault.NotFound)
+	err = log.Append([]stream.Write{{Partition: p, Record: &small}, {Partition: p, Record: &large}}, nil, 0)
+	wantKind(t, "append of a large record", err, fault.TooLarge)
+	put(t, log, p, small)
+	if b, err := log.Bounds(p); err != nil || b != (stream.Bounds{Start: 0, High: 1}) {
+		t.Errorf("bounds %+v %v: a refused append left something", b, err)
+	}
+}
+
+func callers(t *testing.T, log stream.Log) {
+	p := create(t, log, "a", 1).Partitions[0]
+	const many, each1 = 8, 200
+	r := newTold()
+	var wg sync.WaitGroup
+	for c := range many {
+		wg.Go(func() {
+			for i := range each1 {
+				v := record.Record{Value: []byte{byte(c), byte(i)}}
+				if err := log.Append([]stream.Write{{Partition: p, Record: &v}}, r, uint64(c<<16|i)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r.wait(t, many*each1)
+	next := make([]byte, many)
+	each(t, log, p, 0, func(v *record.View) {
+		c, i := v.Value[0], v.Value[1]
+		if i != next[c] {
+			t.Errorf("offset %d: caller %d's %d where its %d is due", v.Offset, c, i, next[c])
+		}
+		if at := r.bases[uint64(c)<<16|uint64(i)]; at != v.Offset {
+			t.Errorf("caller %d's %d is at %d, its receipt says %d", c, i, v.Offset, at)
+		}
+		next[c] = i + 1
+	})
+}
+
+func stopped(t *testing.T, log stream.Log) {
+	p := create(t, log, "a", 1).Partitions[0]
+	n := &news{log: log, p: p}
+	stop := log.Watch(n)
+	put(t, log, p, record.Record{Value: []byte("x")})
+	stop()
+	put(t, log, p, record.Record{Value: []byte("y")})
+	if n.high != 1 {
+		t.Errorf("told of %d after stop", n.high)
+	}
+}

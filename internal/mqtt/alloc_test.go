@@ -1,0 +1,139 @@
+package mqtt
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/store"
+	"github.com/firthmq/firth/internal/mqtt/fanout"
+	"github.com/firthmq/firth/internal/mqtt/mapping"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+)
+
+// sinkhole is a socket that takes everything and tells how much that was.
+type sinkhole struct {
+	net.Conn
+	wrote chan int
+}
+
+func (s sinkhole) Write(b []byte) (int, error)     { s.wrote <- len(b); return len(b), nil }
+func (s sinkhole) Close() error                    { return nil }
+func (s sinkhole) SetReadDeadline(time.Time) error { return nil }
+func (s sinkhole) RemoteAddr() net.Addr            { return nil }
+
+// bench is a connection without a socket on a door with a real log.
+func bench(tb testing.TB) (c *conn, wrote chan int) {
+	tb.Helper()
+	ctx := context.Background()
+	log, err := store.Open(ctx, store.Options{FS: vfs.NewMemory()})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	table, err := mapping.New(nil, mapping.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	d, err := Open(ctx, Options{Log: log, Mapping: table})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	wrote = make(chan int, 1024)
+	c = d.newConn(sinkhole{wrote: wrote})
+	hello := (&packet.Connect{CleanStart: true, ClientID: []byte("bench")}).AppendTo(nil, packet.V5)
+	if _, err := c.consume(hello); err != nil {
+		tb.Fatal(err)
+	}
+	<-wrote
+	return c, wrote
+}
+
+// run is 64 PUBLISH packets in one read.
+func run(qos byte, topics int) []byte {
+	var b []byte
+	payload := make([]byte, 100)
+	for i := range 64 {
+		topic := fmt.Appendf(nil, "bench/room%d/temp", i%topics)
+		p := packet.Publish{Topic: topic, Payload: payload, QoS: qos, PacketID: uint16(i + 1)}
+		b = p.AppendTo(b, packet.V5)
+	}
+	return b
+}
+
+// consumed consumes a run and waits for its acknowledgements.
+func consumed(tb testing.TB, c *conn, wrote chan int, b []byte, acks int) {
+	used, err := c.consume(b)
+	if err != nil || used != len(b) {
+		tb.Fatalf("consumed %d of %d: %v", used, len(b), err)
+	}
+	for got := 0; got < acks*4; {
+		got += <-wrote
+	}
+}
+
+// TestPublishAllocs holds the budget of the path of a PUBLISH: nothing is allocated for a message in the
+// door; what the log allocates is for a commit group, not for a message.
+func TestPublishAllocs(t *testing.T) {
+	if RaceDetector {
+		t.Skip("the race detector makes pools forget")
+	}
+	for qos, acks := range []int{0, 64} {
+		for _, topics := range []int{1, 16} {
+			t.Run(fmt.Sprintf("QoS %d, %d topics", qos, topics), func(t *testing.T) {
+				c, wrote := bench(t)
+				b := run(byte(qos), topics)
+				perRun := testing.AllocsPerRun(500, func() { consumed(t, c, wrote, b, acks) })
+				t.Logf("%.0f allocations for 64 messages", perRun)
+				if perRun > 16 {
+					t.Errorf("%.0f allocations for 64 messages, at most 16 for a commit group are the log's", perRun)
+				}
+			})
+		}
+	}
+}
+
+// TestDeliverAllocs: to hand a message to a session allocates nothing.
+func TestDeliverAllocs(t *testing.T) {
+	if RaceDetector {
+		t.Skip("the race detector makes pools forget")
+	}
+	c, wrote := bench(t)
+	var m fanout.Message
+	from := mapping.Message{Topic: []byte("bench/1"), Payload: make([]byte, 100), QoS: 1}
+	now := time.Now()
+	allocs := testing.AllocsPerRun(500, func() {
+		m.Set(&from, now)
+		for range 50 {
+			if v := c.Deliver(&m, &fanout.Delivery{QoS: 0}); v != fanout.Taken {
+				t.Fatalf("verdict %d", v)
+			}
+		}
+		c.Flush()
+		<-wrote
+	})
+	if allocs > 1 {
+		t.Errorf("%.1f allocations for 50 deliveries", allocs)
+	}
+}
+
+func BenchmarkPublish(b *testing.B) {
+	for qos, acks := range []int{0, 64} {
+		b.Run(fmt.Sprintf("QoS%d", qos), func(b *testing.B) {
+			c, wrote := bench(b)
+			packets := run(byte(qos), 1)
+			b.ReportAllocs()
+			for b.Loop() {
+				consumed(b, c, wrote, packets, acks)
+			}
+			b.ReportMetric(float64(b.N)*64/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}

@@ -1,0 +1,207 @@
+package mqtt
+
+import (
+	"errors"
+
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/mapping"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// turn is the scratch memory of one consume. Turns are lent, so that idle connections hold none.
+type turn struct {
+	dec      packet.Decoder
+	slots    []*slot // memory of the messages gathered
+	used     int
+	writes   []stream.Write
+	ids      []uint16 // packet ids of those with QoS 1
+	size     int      // bytes of payload gathered
+	unixMs   int64
+	grants   []session.Grant
+	received [2]int // messages by QoS
+}
+
+// slot is one PUBLISH on its way into the log.
+type slot struct {
+	message  mapping.Message
+	record   record.Record // for the log topic
+	retained record.Record // for the retained messages, when writes is 2
+	writes   int
+	id       uint16 // 0: QoS 0
+}
+
+const (
+	// turnSlots and turnBytes bound what one Append takes.
+	turnSlots = 128
+	turnBytes = 256 << 10
+)
+
+func (d *Door) takeTurn() *turn {
+	t, ok := d.turns.Get().(*turn)
+	if !ok {
+		t = &turn{}
+	}
+	t.unixMs = d.opt.Clock().UnixMilli()
+	return t
+}
+
+// giveTurn takes a turn back. Nothing that was read through it may be used any more.
+func (d *Door) giveTurn(t *turn) {
+	for qos, n := range t.received {
+		if n > 0 {
+			d.metrics.received[qos].Add(float64(n))
+			t.received[qos] = 0
+		}
+	}
+	t.reset()
+	d.turns.Put(t)
+}
+
+func (t *turn) reset() {
+	t.used, t.size, t.writes, t.ids = 0, 0, t.writes[:0], t.ids[:0]
+}
+
+// next is the slot for another message.
+func (t *turn) next() *slot {
+	if t.used == len(t.slots) {
+		t.slots = append(t.slots, &slot{})
+	}
+	s := t.slots[t.used]
+	t.used++
+	s.writes, s.id = 0, 0
+	return s
+}
+
+// maxConnect is the largest packet taken before a CONNECT was.
+const maxConnect = 256 << 10
+
+func (c *conn) packetLimit() int {
+	if c.version == 0 {
+		return min(maxConnect, c.door.opt.MaxPacketBytes)
+	}
+	return c.door.opt.MaxPacketBytes
+}
+
+// consume takes all whole packets off the front of buf and says how many bytes that were. It knows
+// nothing of where the bytes come from. All PUBLISH packets in buf go to the log together, in one
+// Append. An error ends the connection; what came before the packet at fault is done all the same.
+func (c *conn) consume(buf []byte) (used int, err error) {
+	t := c.door.takeTurn()
+	defer c.door.giveTurn(t)
+	t.dec.Version = c.version
+	for {
+		var n int
+		n, err = packet.Frame(buf[used:], c.packetLimit())
+		if n == 0 || err != nil {
+			break
+		}
+		frame := buf[used : used+n]
+		used += n
+		if err = c.packet(t, frame); err != nil {
+			break
+		}
+	}
+	if err != nil && c.version == 0 && !errors.Is(err, errRefused) {
+		err = errRefused // a bad fixed header before CONNECT: no answer
+	}
+	if flushed := c.flush(t); err == nil {
+		err = flushed
+	}
+	return used, err
+}
+
+// packet does what one packet asks.
+func (c *conn) packet(t *turn, frame []byte) error {
+	if c.version == 0 {
+		return c.connect(t, frame)
+	}
+	p, err := t.dec.Decode(frame)
+	if err != nil {
+		return err
+	}
+	if p, ok := p.(*packet.Publish); ok {
+		return c.publish(t, p)
+	}
+	switch p := p.(type) {
+	case *packet.Puback:
+		c.acknowledged(p.PacketID)
+		return nil
+	case *packet.Pingreq:
+		c.answer(packet.AppendPingresp)
+		return nil
+	}
+	// The rest is rare, and comes after what was published before it.
+	if err := c.flush(t); err != nil {
+		return err
+	}
+	return c.rarePacket(t, p)
+}
+
+func (c *conn) rarePacket(t *turn, p packet.Packet) error {
+	switch p := p.(type) {
+	case *packet.Subscribe:
+		return c.subscribe(t, p)
+	case *packet.Unsubscribe:
+		c.unsubscribe(p)
+		return nil
+	case *packet.Disconnect:
+		return c.disconnect(p)
+	case *packet.Pubrel: // no QoS 2 message is open [MQTT-3.7.2-1]
+		c.answer(func(b []byte) []byte { return packet.AppendPubcomp(b, c.version, p.PacketID, packet.PacketIDNotFound) })
+		return nil
+	case *packet.Pubrec:
+		return c.pubrec(p)
+	case *packet.Pubcomp:
+		return nil // of nothing that we sent; it asks for no answer
+	case *packet.Auth:
+		// [MQTT-4.12.0-6]
+		return &packet.Error{Reason: packet.ProtocolError, Detail: "AUTH without an authentication method in CONNECT"}
+	default:
+		return &packet.Error{Reason: packet.ProtocolError, Detail: "unexpected " + p.Type().String()}
+	}
+}
+
+// answer puts a packet into the outbox.
+func (c *conn) answer(appendTo func([]byte) []byte) {
+	c.mu.Lock()
+	c.put(appendTo(c.pending()))
+	c.send()
+	c.mu.Unlock()
+}
+
+// acknowledged takes a PUBACK. One for an id that is not in flight means nothing.
+func (c *conn) acknowledged(id uint16) {
+	c.mu.Lock()
+	c.mu.session.Out.Ack(id)
+	wake := c.roomLocked()
+	c.mu.Unlock()
+	if wake {
+		c.wake()
+	}
+}
+
+// pubrec answers a PUBREC, which belongs to QoS 2 only: nothing was sent with it.
+func (c *conn) pubrec(p *packet.Pubrec) error {
+	c.mu.Lock()
+	inFlight := c.mu.session.Out.Has(p.PacketID)
+	c.mu.Unlock()
+	if inFlight {
+		return &packet.Error{Reason: packet.ProtocolError, Detail: "PUBREC for a message of QoS 1"}
+	}
+	if !p.Reason.Failed() {
+		c.answer(func(b []byte) []byte { return packet.AppendPubrel(b, c.version, p.PacketID, packet.PacketIDNotFound) })
+	}
+	return nil
+}
+
+// disconnect takes a DISCONNECT: the connection ends without a word.
+func (c *conn) disconnect(p *packet.Disconnect) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.mu.session.Disconnect(p); err != nil {
+		return err
+	}
+	return errDisconnect
+}

@@ -1,0 +1,222 @@
+// Package mqtt is the device door: MQTT 3.1, 3.1.1 and 5.0 over TCP and WebSocket.
+//
+// A PUBLISH becomes a record of the log and is acknowledged when the log says that it is stored; what
+// is new in the log becomes PUBLISH packets for those who subscribed. The door keeps no message itself:
+// package packet is the codec, session the state of a client, mapping the hinge to the log, fanout the
+// way out, retain the retained messages.
+//
+//	door, err := mqtt.Open(ctx, mqtt.Options{Log: log, Mapping: table})
+//	go door.Run(ctx)
+//	go door.Serve(ctx, listener)
+//
+// QoS 2 and shared subscriptions are announced as not available. A session ends with its connection.
+// Topics that begin with $ do not cross: a PUBLISH to one is refused with reason 0x90, in MQTT 3
+// acknowledged and dropped; a subscription to one is granted and gets nothing.
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt/fanout"
+	"github.com/firthmq/firth/internal/mqtt/mapping"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/retain"
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// Door is the device door of a node.
+type Door struct {
+	opt      Options
+	limits   session.Limits
+	metrics  metrics
+	mapping  atomic.Pointer[mapping.Table]
+	fanout   *fanout.Fanout
+	retained *retain.Store
+	clients  clients
+	opened   time.Time
+	count    atomic.Int64  // connections
+	creating chan struct{} // holds a token while a topic is made
+
+	turns   sync.Pool // *turn
+	buffers sync.Pool // *buffer
+
+	mu struct {
+		sync.Mutex
+		conns    map[*conn]struct{}
+		draining bool
+		empty    chan struct{} // closed when the last connection ends while draining
+	}
+}
+
+// Open makes a door: it reads the retained messages, and makes their topic if it is not there.
+// Errors: Invalid for an option out of range, those of the log.
+func Open(ctx context.Context, opt Options) (*Door, error) {
+	opt = opt.withDefaults()
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	d := &Door{opt: opt, opened: time.Now(), creating: make(chan struct{}, 1)}
+	d.limits = session.Limits{
+		ReceiveMaximum: opt.ReceiveMaximum, MaxInflight: uint16(opt.MaxInflight), TopicAliasMaximum: opt.TopicAliasMaximum,
+		MaxPacketBytes: opt.MaxPacketBytes, MaxKeepAlive: uint16(opt.MaxKeepAlive / time.Second),
+		MaxSubscriptions: opt.MaxSubscriptions,
+	}
+	d.mu.conns = make(map[*conn]struct{})
+	d.mapping.Store(opt.Mapping)
+	d.metrics = newMetrics(d, opt.Metrics)
+	var err error
+	d.retained, err = retain.Open(ctx, retain.Options{
+		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, MaxTopics: opt.RetainedTopics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.fanout, err = fanout.New(fanout.Options{
+		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, Clock: opt.Clock,
+		Workers: opt.FanoutWorkers,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Run delivers messages until ctx ends. It returns when all workers have ended.
+func (d *Door) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	var errs [2]error
+	wg.Go(func() { errs[0] = d.fanout.Run(ctx) })
+	wg.Go(func() { errs[1] = d.retained.Run(ctx) })
+	wg.Wait()
+	return errors.Join(errs[:]...)
+}
+
+// uptime is the time since the door was opened. It never goes back.
+func (d *Door) uptime() time.Duration { return time.Since(d.opened) }
+
+// SetMapping swaps the mapping. Messages under way go by the old one or the new one.
+func (d *Door) SetMapping(t *mapping.Table) { d.mapping.Store(t) }
+
+// Serve accepts connections from l until l is closed or ctx ends, which closes it. Connections live on:
+// Drain ends them. Errors: those of l, but not that it was closed.
+func (d *Door) Serve(ctx context.Context, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() {
+		if err := l.Close(); err != nil {
+			d.opt.Logger.Debug("closing a listener", "err", err)
+		}
+	})
+	defer stop()
+	pause := time.Duration(0)
+	for {
+		n, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			d.start(n)
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case !isTemporary(err):
+			return fault.Wrap(fault.IO, "mqtt.Serve", err)
+		default: // no descriptors left, or the like: others may end soon
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			d.opt.Logger.Warn("cannot accept a connection, trying again", "err", err, "in", pause)
+			timer := time.NewTimer(pause)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			timer.Stop()
+		}
+	}
+}
+
+func isTemporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// start begins to serve a connection in a goroutine of its own.
+func (d *Door) start(n net.Conn) {
+	c := d.newConn(n)
+	if !d.enter(c) {
+		c.hangUp()
+		return
+	}
+	go c.serve()
+}
+
+// enter counts a connection in, unless there are too many or the door closes.
+func (d *Door) enter(c *conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.draining || len(d.mu.conns) >= d.opt.MaxConnections {
+		return false
+	}
+	d.mu.conns[c] = struct{}{}
+	d.count.Add(1)
+	d.metrics.connections.Inc()
+	return true
+}
+
+func (d *Door) exit(c *conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.mu.conns, c)
+	d.count.Add(-1)
+	if d.mu.draining && len(d.mu.conns) == 0 {
+		signal(&d.mu.empty)
+	}
+}
+
+// Drain ends all connections: what was received is stored and acknowledged, MQTT 5 clients are told
+// that the server shuts down (0x8B), wills are published. New connections are refused from now on. It
+// returns when all are closed, or when ctx ends: then they are cut. Errors: Timeout.
+func (d *Door) Drain(ctx context.Context) error {
+	d.mu.Lock()
+	d.mu.draining = true
+	conns := make([]*conn, 0, len(d.mu.conns))
+	for c := range d.mu.conns {
+		conns = append(conns, c)
+	}
+	empty := make(chan struct{})
+	if len(conns) == 0 {
+		close(empty)
+	} else {
+		d.mu.empty = empty
+	}
+	d.mu.Unlock()
+	for _, c := range conns {
+		c.end(packet.ServerShuttingDown)
+	}
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+	}
+	for _, c := range conns {
+		c.hangUp()
+	}
+	return fault.New(fault.Timeout, "mqtt.Drain", "connections were cut: %w", ctx.Err())
+}
+
+// Stats is the state of the door for people.
+type Stats struct {
+	Connections   int // sockets
+	Clients       int // sessions
+	Subscriptions int
+	Retained      int // topic names with a retained message
+}
+
+// Stats is the state of the door now.
+func (d *Door) Stats() Stats {
+	return Stats{
+		Connections: int(d.count.Load()), Clients: d.clients.len(),
+		Subscriptions: d.fanout.Subscriptions(), Retained: d.retained.Len(),
+	}
+}

@@ -1,0 +1,24 @@
+package mqtt
+
+import (
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+)
+
+// reasonOf is the reason code of a PUBACK for a message that the log did not take. PUBACK knows fewer
+// codes than DISCONNECT (section 3.4.2.1): a record that is too large is Quota exceeded there.
+func reasonOf(err error) packet.ReasonCode {
+	switch fault.KindOf(err) {
+	case fault.Denied:
+		return packet.NotAuthorized
+	case fault.TooLarge, fault.Full, fault.Limited:
+		return packet.QuotaExceeded
+	case fault.Invalid, fault.ReadOnly, fault.Closed, fault.Unsupported:
+		return packet.ImplementationError
+	case fault.Internal, fault.NotFound, fault.Exists, fault.OutOfRange, fault.Corrupt, fault.IO, fault.Timeout,
+		fault.OutOfSequence, fault.DuplicateSequence, fault.Fenced, fault.UnknownProducer:
+		return packet.UnspecifiedError
+	default:
+		return packet.UnspecifiedError
+	}
+}

@@ -1,0 +1,51 @@
+package fanout
+
+import (
+	"sync/atomic"
+
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// Member is a session as the fanout sees it.
+type Member struct {
+	sink Sink
+	f    *Fanout
+	gone atomic.Bool
+	subs []*subscription // guarded by f.subs
+	at   []standing      // by worker
+	own  own
+}
+
+// standing is what one worker knows of a member. Only that worker touches it.
+type standing struct {
+	seen    uint64 // the match in which the member was last found
+	hit     int32  // and its place in the list of hits
+	lags    int32  // partitions in which it has a cursor of its own
+	touched bool   // it is in the list to flush
+}
+
+// Join makes a member without subscriptions.
+func (f *Fanout) Join(sink Sink) *Member {
+	return &Member{sink: sink, f: f, at: make([]standing, len(f.workers))}
+}
+
+// Wake says that the sink, which had answered Later, can take messages again. It may be called from
+// any goroutine and does not block; the caller holds no lock that Deliver needs.
+func (m *Member) Wake() {
+	for _, w := range m.f.workers {
+		w.ready(m)
+	}
+}
+
+// find needs the lock of f.subs.
+func (m *Member) find(s *session.Subscription) *subscription {
+	if s == nil {
+		return nil
+	}
+	for _, sub := range m.subs {
+		if sub.Subscription == s {
+			return sub
+		}
+	}
+	return nil
+}

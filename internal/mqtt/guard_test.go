@@ -1,0 +1,125 @@
+package mqtt_test
+
+import (
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/mqtt"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+)
+
+// guard forbids topics by a word in them.
+type guard struct {
+	panicking atomic.Bool
+}
+
+func (g *guard) May(who *mqtt.Principal, action mqtt.Action, topic []byte) bool {
+	name := string(topic)
+	switch {
+	case strings.Contains(name, "panic"):
+		g.panicking.Store(true)
+		panic("the guard fell over")
+	case action == mqtt.Publish:
+		return !strings.Contains(name, "nowrite")
+	case action == mqtt.Subscribe:
+		return !strings.Contains(name, "nosubscribe")
+	default:
+		return !strings.Contains(name, "noread") || who.UserName == "admin"
+	}
+}
+
+func TestGuard(t *testing.T) {
+	h := open(t, func(o *mqtt.Options) { o.Guard = &guard{} })
+	sub, pub := h.connect(t, packet.V5, "sub", nil), h.connect(t, packet.V5, "pub", nil)
+	admin := h.connect(t, packet.V5, "admin", func(p *packet.Connect) {
+		p.HasUserName, p.UserName = true, []byte("admin")
+	})
+	ack := sub.subscribe(1, "g/#", "nosubscribe/#")
+	if ack.Reasons[0] != packet.GrantedQoS1 || ack.Reasons[1] != packet.NotAuthorized {
+		t.Errorf("SUBACK %v", ack.Reasons)
+	}
+	admin.subscribe(1, "g/#")
+	pub.publish(1, 3, "g/nowrite", "x")
+	if ack := want[*packet.Puback](pub); ack.Reason != packet.NotAuthorized {
+		t.Errorf("PUBACK %s", ack.Reason)
+	}
+	pub.published("g/noread", "secret", true)
+	pub.published("g/open", "public", true)
+	admin.gets("g/noread", "secret")
+	admin.gets("g/open", "public")
+	sub.gets("g/open", "public")
+	late := h.connect(t, packet.V5, "late", nil)
+	late.subscribe(1, "g/#")
+	late.gets("g/open", "public")
+	late.quiet()
+
+	forbidden := h.dial(t)
+	forbidden.hello(packet.V5, "w", func(p *packet.Connect) { p.Will = &packet.Will{Topic: []byte("g/nowrite")} })
+	if ack := want[*packet.Connack](forbidden); ack.Reason != packet.NotAuthorized {
+		t.Errorf("CONNACK %s", ack.Reason)
+	}
+}
+
+// TestPanicCostsOneConnection: a fault of ours ends the connection that met it, is counted, and leaves
+// everybody else alone.
+func TestPanicCostsOneConnection(t *testing.T) {
+	set := telemetry.New()
+	g := &guard{}
+	h := open(t, func(o *mqtt.Options) { o.Guard = g; o.Metrics = set })
+	other := h.connect(t, packet.V5, "other", nil)
+	other.subscribe(0, "t/#")
+	victim := h.connect(t, packet.V5, "victim", nil)
+	victim.publish(1, 1, "panic/1", "x")
+	if _, err := victim.next(patience); err == nil {
+		t.Error("the connection lives on")
+	}
+	if !g.panicking.Load() || sample(set, "firth_mqtt_panics_total") != 1 {
+		t.Errorf("%v panics counted", sample(set, "firth_mqtt_panics_total"))
+	}
+	other.publish(0, 0, "t/1", "alive")
+	other.gets("t/1", "alive")
+	eventually(t, "the session of the victim is over", func() bool { return h.door.Stats().Clients == 1 })
+	h.connect(t, packet.V5, "victim", nil)
+}
+
+// TestTooLargeRecordIsSaid: a record that the log refuses is reported by PUBACK in MQTT 5 and by the end of the
+// connection in MQTT 3, where the client sends the message again.
+func TestTooLargeRecordIsSaid(t *testing.T) {
+	h := open(t, nil)
+	c5, c3 := h.connect(t, packet.V5, "five", nil), h.connect(t, packet.V311, "three", nil)
+	c5.published("limit/1", "makes the topic", false)
+	h.alter("limit", map[string]string{"max.message.bytes": "1000"})
+	big := strings.Repeat("x", 2000)
+	c5.send(
+		&packet.Publish{Topic: []byte("limit/1"), Payload: []byte("a"), QoS: 1, PacketID: 1},
+		&packet.Publish{Topic: []byte("limit/1"), Payload: []byte(big), QoS: 1, PacketID: 2},
+		&packet.Publish{Topic: []byte("limit/1"), Payload: []byte("b"), QoS: 1, PacketID: 3},
+	)
+	for id, reason := range []packet.ReasonCode{packet.Success, packet.QuotaExceeded, packet.Success} {
+		if ack := want[*packet.Puback](c5); ack.Reason != reason || int(ack.PacketID) != id+1 {
+			t.Errorf("PUBACK %d %s, want %s", ack.PacketID, ack.Reason, reason)
+		}
+	}
+	c3.publish(1, 1, "limit/1", big)
+	c3.closed()
+	if n := len(h.records("limit")); n != 3 {
+		t.Errorf("%d records, want 3", n)
+	}
+}
+
+func TestEveryFaultHasAReason(t *testing.T) {
+	allowed := []packet.ReasonCode{ // section 3.4.2.1
+		packet.UnspecifiedError, packet.ImplementationError, packet.NotAuthorized, packet.TopicNameInvalid,
+		packet.PacketIDInUse, packet.QuotaExceeded, packet.PayloadFormatInvalid,
+	}
+	for _, kind := range fault.Kinds() {
+		reason := mqtt.ReasonOf(fault.New(kind, "test", "x"))
+		if !slices.Contains(allowed, reason) {
+			t.Errorf("%s gives %s, which a PUBACK may not carry", kind, reason)
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package mqtt
+
+import (
+	"fmt"
+
+	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+)
+
+// drop is why a message was dropped.
+type drop int
+
+const (
+	dropOutbox    drop = iota // QoS 0 for a client that does not read fast enough
+	dropTooLarge              // larger than the client's maximum packet size
+	dropDenied                // the guard does not let the client see it
+	dropRefused               // a PUBLISH refused: topic name, guard, quota
+	dropNotStored             // the log did not take it
+	drops
+)
+
+var dropNames = [drops]string{"outbox_full", "too_large", "denied", "refused", "not_stored"}
+
+// metrics of the door.
+type metrics struct {
+	connections   telemetry.Counter
+	takeovers     telemetry.Counter
+	panics        telemetry.Counter
+	bytesReceived telemetry.Counter
+	bytesSent     telemetry.Counter
+	received      [2]telemetry.Counter // by QoS
+	sent          [2]telemetry.Counter
+	drops         [drops]telemetry.Counter
+	errors        telemetry.Counters
+}
+
+func newMetrics(d *Door, set *telemetry.Set) metrics {
+	m := metrics{
+		connections: set.Counter("firth_mqtt_connections_total", "Connections accepted.").With(),
+		takeovers: set.Counter("firth_mqtt_takeovers_total",
+			"Sessions taken over by a connection with the same client identifier.").With(),
+		panics:        set.Counter("firth_mqtt_panics_total", "Connections that ended by a fault of ours.").With(),
+		bytesReceived: set.Counter("firth_mqtt_received_bytes_total", "Bytes read from clients.").With(),
+		bytesSent:     set.Counter("firth_mqtt_sent_bytes_total", "Bytes written to clients.").With(),
+		errors: set.Counter("firth_mqtt_client_errors_total",
+			"Connections refused or ended for an error of the client, by reason code.", "reason"),
+	}
+	received := set.Counter("firth_mqtt_messages_received_total", "PUBLISH packets received, by QoS.", "qos")
+	sent := set.Counter("firth_mqtt_messages_sent_total", "PUBLISH packets sent, by QoS.", "qos")
+	for qos := range m.received {
+		m.received[qos] = received.With(fmt.Sprint(qos))
+		m.sent[qos] = sent.With(fmt.Sprint(qos))
+	}
+	dropped := set.Counter("firth_mqtt_messages_dropped_total", "Messages dropped, by reason.", "reason")
+	for i, name := range dropNames {
+		m.drops[i] = dropped.With(name)
+	}
+	set.GaugeFunc("firth_mqtt_connections", "Connections now.", func() float64 { return float64(d.count.Load()) })
+	set.GaugeFunc("firth_mqtt_subscriptions", "Subscriptions now.",
+		func() float64 { return float64(d.fanout.Subscriptions()) })
+	return m
+}
+
+func (m *metrics) dropped(why drop) telemetry.Counter { return m.drops[why] }
+
+func (m *metrics) refused(reason packet.ReasonCode) { m.errors.With(reason.String()).Inc() }

@@ -1,0 +1,128 @@
+package mqtt
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/mapping"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+)
+
+// Options of the device door. Log and Mapping are needed; the zero value of another field is its
+// default.
+type Options struct {
+	// Log is where messages go to and come from.
+	Log stream.Log
+	// Mapping is the table at the start; SetMapping swaps it.
+	Mapping *mapping.Table
+	// Metrics gets the counters. Default: nobody looks.
+	Metrics *telemetry.Set
+	// Logger gets what an operator should know. Default: nothing is logged.
+	Logger *slog.Logger
+	// Clock is the wall clock: timestamps of messages, their expiry. Default: time.Now.
+	Clock func() time.Time
+	// Guard decides who may do what. Default: everybody may do everything.
+	Guard Guard
+
+	// MaxPacketBytes is the largest packet taken, fixed header included. Default 1 MiB + 64 KiB, from
+	// 1 KiB to 268,435,460. A message must also fit into max.message.bytes of its log topic.
+	MaxPacketBytes int
+	// MaxConnections is the most connections at a time. Default 100,000.
+	MaxConnections int
+	// MaxDeviceTopics is the number of topics in the log up to which a PUBLISH makes the log topic that
+	// its topic name maps to. From there on messages for log topics that do not exist go to the
+	// catch-all topic of the mapping. Default 1,000.
+	MaxDeviceTopics int
+	// MaxSubscriptions is the most topic filters of one client. Default 10,000.
+	MaxSubscriptions int
+	// MaxKeepAlive bounds the keep alive of MQTT 5 clients (whole seconds, up to 65,535 s): one that asks
+	// for more, or for none, is told to use this. Default: no bound.
+	MaxKeepAlive time.Duration
+	// ReceiveMaximum is how many QoS 1 messages an MQTT 5 client may have unacknowledged. Default 1,024.
+	ReceiveMaximum uint16
+	// MaxInflight is how many QoS 1 messages are sent to a client without an acknowledgement, if its own
+	// receive maximum is not smaller. Default 1,000, at most 16,000.
+	MaxInflight int
+	// TopicAliasMaximum is how many topic aliases a client may set. Default 32.
+	TopicAliasMaximum uint16
+	// OutboxBytes is how much may wait to be written to one client before QoS 0 messages are dropped and
+	// QoS 1 messages wait in the log. Default 1 MiB, at least 4 KiB.
+	OutboxBytes int
+	// ConnectTimeout is how long a new connection has for its CONNECT. Default 10 s.
+	ConnectTimeout time.Duration
+	// CloseTimeout is how long a connection that we end has to take our last words. Default 2 s.
+	CloseTimeout time.Duration
+	// RestAfter is how long a connection must be silent until it gives back all the memory it can.
+	// Default 5 s.
+	RestAfter time.Duration
+	// RetainedTopics is the most topic names with a retained message. Default 1,000,000.
+	RetainedTopics int
+	// WebSocketOrigins are the origins that browsers may connect from, as patterns of path.Match on
+	// host[:port]. Default: only the host that the page itself came from.
+	WebSocketOrigins []string
+	// FanoutWorkers is how many goroutines deliver messages. Default: the number of CPUs, at most 16.
+	FanoutWorkers int
+}
+
+const (
+	defaultMaxPacket = 1<<20 + 64<<10
+	minMaxPacket     = 1 << 10
+	minOutbox        = 4 << 10
+	maxMaxInflight   = 16000
+)
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	defaultTo(&o.MaxPacketBytes, defaultMaxPacket)
+	defaultTo(&o.MaxConnections, 100_000)
+	defaultTo(&o.MaxDeviceTopics, 1000)
+	defaultTo(&o.MaxSubscriptions, 10_000)
+	defaultTo(&o.ReceiveMaximum, 1024)
+	defaultTo(&o.MaxInflight, 1000)
+	defaultTo(&o.TopicAliasMaximum, 32)
+	defaultTo(&o.OutboxBytes, 1<<20)
+	defaultTo(&o.ConnectTimeout, 10*time.Second)
+	defaultTo(&o.CloseTimeout, 2*time.Second)
+	defaultTo(&o.RestAfter, 5*time.Second)
+	defaultTo(&o.RetainedTopics, 1_000_000)
+	return o
+}
+
+func defaultTo[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (o *Options) validate() error {
+	const op = "mqtt.Open"
+	switch {
+	case o.Log == nil:
+		return fault.New(fault.Invalid, op, "no log given")
+	case o.Mapping == nil:
+		return fault.New(fault.Invalid, op, "no mapping given")
+	case o.MaxPacketBytes < minMaxPacket || o.MaxPacketBytes > packet.MaxSize:
+		return fault.New(fault.Invalid, op, "MaxPacketBytes %d is not between %d and %d",
+			o.MaxPacketBytes, minMaxPacket, packet.MaxSize)
+	case o.MaxInflight < 1 || o.MaxInflight > maxMaxInflight:
+		return fault.New(fault.Invalid, op, "MaxInflight %d is not between 1 and %d", o.MaxInflight, maxMaxInflight)
+	case o.OutboxBytes < minOutbox:
+		return fault.New(fault.Invalid, op, "OutboxBytes %d is less than %d", o.OutboxBytes, minOutbox)
+	case o.MaxKeepAlive < 0 || o.MaxKeepAlive > 0xffff*time.Second:
+		return fault.New(fault.Invalid, op, "MaxKeepAlive %s is not between 0 and 65535 s", o.MaxKeepAlive)
+	case o.MaxConnections < 1 || o.MaxDeviceTopics < 1 || o.MaxSubscriptions < 1 || o.RetainedTopics < 1:
+		return fault.New(fault.Invalid, op, "a bound on connections, topics or subscriptions is less than 1")
+	case o.ConnectTimeout < 0 || o.CloseTimeout < 0 || o.RestAfter < 0:
+		return fault.New(fault.Invalid, op, "a timeout is negative")
+	}
+	return nil
+}

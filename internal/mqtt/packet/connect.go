@@ -1,0 +1,266 @@
+package packet
+
+// Will is the will message of a CONNECT (section 3.1.2.5).
+type Will struct {
+	Topic   []byte // not empty, no wildcards
+	Payload []byte
+	Props   Properties // MQTT 5: will delay and the properties of the message
+	QoS     byte       // 0 to 2
+	Retain  bool
+}
+
+// Connect is a CONNECT packet (section 3.1). Unlike other packets it is made anew by each Decode;
+// its slices point into the frame all the same.
+type Connect struct {
+	Version    Version
+	CleanStart bool   // clean session in MQTT 3
+	KeepAlive  uint16 // seconds; 0: none
+	ClientID   []byte // empty: the server chooses one
+	Props      Properties
+	Will       *Will // nil: none
+
+	HasUserName bool
+	HasPassword bool
+	UserName    []byte // a string
+	Password    []byte
+}
+
+const (
+	connectReserved   = 1 << 0
+	connectClean      = 1 << 1
+	connectWill       = 1 << 2
+	connectWillRetain = 1 << 5
+	connectPassword   = 1 << 6
+	connectUserName   = 1 << 7
+)
+
+// Type is CONNECT.
+func (*Connect) Type() Type { return CONNECT }
+
+func (d *Decoder) decodeConnect(body []byte) (Packet, error) {
+	s := scan{b: body}
+	p := new(Connect)
+	if p.Version = s.protocol(); s.err != nil {
+		return nil, s.err
+	}
+	if d.Version != 0 { // [MQTT-3.1.0-2]
+		return nil, protocolError("a second CONNECT")
+	}
+	d.Version = p.Version
+	flags := s.uint8()
+	p.KeepAlive = s.uint16()
+	if s.err == nil {
+		s.err = checkConnectFlags(flags, p.Version)
+	}
+	if s.err != nil {
+		return nil, s.err
+	}
+	p.CleanStart = flags&connectClean != 0
+	if p.Version == V5 {
+		d.properties(&s, &p.Props, CONNECT)
+	}
+	d.connectPayload(&s, p, flags)
+	if err := s.end(); err != nil {
+		return nil, err
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// protocol reads the protocol name and level. A version that we do not speak is UnsupportedVersion
+// [MQTT-3.1.2-1] [MQTT-3.1.2-2].
+func (s *scan) protocol() Version {
+	name := s.binary()
+	level := Version(s.uint8())
+	switch {
+	case s.err != nil:
+	case string(name) == "MQTT" && (level == V311 || level == V5):
+		return level
+	case string(name) == "MQIsdp" && level == V31:
+		return level
+	case string(name) == "MQTT" || string(name) == "MQIsdp":
+		s.fail(&Error{Reason: UnsupportedVersion, Detail: "protocol " + string(name) + ", " + level.String()})
+	default:
+		s.fail(&Error{Reason: UnsupportedVersion, Detail: "the protocol name is not MQTT"})
+	}
+	return 0
+}
+
+func checkConnectFlags(flags byte, v Version) error {
+	qos := flags >> 3 & 3
+	switch {
+	case flags&connectReserved != 0: // [MQTT-3.1.2-3]
+		return malformed("the reserved flag of CONNECT is set")
+	case qos == 3: // [MQTT-3.1.2-12]
+		return malformed("will with QoS 3")
+	case flags&connectWill == 0 && qos != 0: // [MQTT-3.1.2-11]
+		return malformed("will QoS without a will")
+	case flags&connectWill == 0 && flags&connectWillRetain != 0: // [MQTT-3.1.2-13]
+		return malformed("will retain without a will")
+	case v != V5 && flags&connectPassword != 0 && flags&connectUserName == 0: // 3.1.1 [MQTT-3.1.2-22]
+		return malformed("password without user name")
+	}
+	return nil
+}
+
+// connectPayload reads what follows the properties, in its fixed order [MQTT-3.1.3-1].
+func (d *Decoder) connectPayload(s *scan, p *Connect, flags byte) {
+	p.ClientID = s.string() // [MQTT-3.1.3-4]
+	if flags&connectWill != 0 {
+		w := &Will{QoS: flags >> 3 & 3, Retain: flags&connectWillRetain != 0}
+		if p.Version == V5 {
+			d.willProperties(s, w)
+		}
+		w.Topic = s.topicName() // [MQTT-3.1.3-11]
+		w.Payload = s.binary()
+		p.Will = w
+	}
+	if flags&connectUserName != 0 { // [MQTT-3.1.2-17]
+		p.HasUserName, p.UserName = true, s.string() // [MQTT-3.1.3-12]
+	}
+	if flags&connectPassword != 0 { // [MQTT-3.1.2-19]
+		p.HasPassword, p.Password = true, s.binary()
+	}
+}
+
+// willProperties reads the properties of the will. They may not share the spare memory for scattered
+// user properties with those of the CONNECT.
+func (d *Decoder) willProperties(s *scan, w *Will) {
+	d.users = nil
+	d.properties(s, &w.Props, willProperties)
+	d.users = nil
+}
+
+// check applies the rules that need the whole packet.
+func (p *Connect) check() error {
+	switch n := len(p.ClientID); {
+	case p.Will != nil && len(p.Will.Topic) == 0: // [MQTT-4.7.3-1]
+		return &Error{Reason: TopicNameInvalid, Detail: "the topic name of the will is empty"}
+	case p.Props.Has(PropAuthData) && !p.Props.Has(PropAuthMethod): // section 3.1.2.11.10
+		return protocolError("authentication data without a method")
+	case p.Version == V31 && (n == 0 || n > 23): // 3.1, section 3.1
+		return &Error{Reason: ClientIDNotValid, Detail: "a client identifier of MQTT 3.1 has 1 to 23 characters"}
+	case p.Version == V311 && n == 0 && !p.CleanStart: // 3.1.1 [MQTT-3.1.3-8]
+		return &Error{Reason: ClientIDNotValid, Detail: "an empty client identifier needs a clean session"}
+	}
+	return nil
+}
+
+func (p *Connect) bodySize(v Version) int {
+	n := stringSize(protocolName(v)) + 1 + 1 + 2 + p.Props.sectionSize(v) + stringSize(p.ClientID)
+	if w := p.Will; w != nil {
+		n += w.Props.sectionSize(v) + stringSize(w.Topic) + stringSize(w.Payload)
+	}
+	if p.HasUserName {
+		n += stringSize(p.UserName)
+	}
+	if p.HasPassword {
+		n += stringSize(p.Password)
+	}
+	return n
+}
+
+func protocolName(v Version) []byte {
+	if v == V31 {
+		return []byte("MQIsdp")
+	}
+	return []byte("MQTT")
+}
+
+func (p *Connect) flags() (flags byte) {
+	if p.CleanStart {
+		flags |= connectClean
+	}
+	if w := p.Will; w != nil {
+		flags |= connectWill | w.QoS<<3
+		if w.Retain {
+			flags |= connectWillRetain
+		}
+	}
+	if p.HasUserName {
+		flags |= connectUserName
+	}
+	if p.HasPassword {
+		flags |= connectPassword
+	}
+	return flags
+}
+
+// Size is the number of bytes that AppendTo appends.
+func (p *Connect) Size(v Version) int { return sizeOf(p.bodySize(v)) }
+
+// AppendTo appends the packet in the form of version v; p.Version is not looked at.
+func (p *Connect) AppendTo(dst []byte, v Version) []byte {
+	dst = appendHeader(dst, byte(CONNECT)<<4, p.bodySize(v))
+	dst = append(appendString(dst, protocolName(v)), byte(v), p.flags())
+	dst = p.Props.appendSection(appendUint16(dst, p.KeepAlive), v)
+	dst = appendString(dst, p.ClientID)
+	if w := p.Will; w != nil {
+		dst = appendString(appendString(w.Props.appendSection(dst, v), w.Topic), w.Payload)
+	}
+	if p.HasUserName {
+		dst = appendString(dst, p.UserName)
+	}
+	if p.HasPassword {
+		dst = appendString(dst, p.Password)
+	}
+	return dst
+}
+
+// Connack is a CONNACK packet (section 3.2).
+type Connack struct {
+	Props          Properties
+	Reason         ReasonCode // in MQTT 3 sent as the return code that says most of it
+	SessionPresent bool       // never with a failure; never in MQTT 3.1
+}
+
+// Type is CONNACK.
+func (*Connack) Type() Type { return CONNACK }
+
+func (d *Decoder) decodeConnack(body []byte) (Packet, error) {
+	s := scan{b: body}
+	p := new(Connack)
+	flags, code := s.uint8(), s.uint8()
+	if flags > 1 && s.err == nil { // [MQTT-3.2.2-1]
+		s.fail(malformed("flags 0x%02x in CONNACK", flags))
+	}
+	p.SessionPresent = flags == 1
+	p.Reason = ReasonCode(code)
+	if d.Version == V5 {
+		if !p.Reason.allowed(inConnack) && s.err == nil { // [MQTT-3.2.2-8]
+			s.fail(protocolError("reason code 0x%02x in CONNACK", code))
+		}
+		d.properties(&s, &p.Props, CONNACK)
+	} else {
+		var ok bool
+		if p.Reason, ok = fromReturnCode(code); !ok && s.err == nil {
+			s.fail(malformed("return code %d in CONNACK", code))
+		}
+	}
+	if p.SessionPresent && p.Reason != Success && s.err == nil { // [MQTT-3.2.2-6]
+		s.fail(protocolError("session present in a CONNACK that refuses"))
+	}
+	if err := s.end(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Size is the number of bytes that AppendTo appends.
+func (p *Connack) Size(v Version) int { return sizeOf(2 + p.Props.sectionSize(v)) }
+
+// AppendTo appends the packet.
+func (p *Connack) AppendTo(dst []byte, v Version) []byte {
+	dst = appendHeader(dst, byte(CONNACK)<<4, 2+p.Props.sectionSize(v))
+	var flags byte
+	if p.SessionPresent && p.Reason == Success && v != V31 { // [MQTT-3.2.2-6]
+		flags = 1
+	}
+	code := byte(p.Reason)
+	if v != V5 {
+		code = p.Reason.returnCode()
+	}
+	return p.Props.appendSection(append(dst, flags, code), v)
+}

@@ -1,0 +1,298 @@
+// Package retain holds the retained messages: the last message of each topic name that was published
+// with RETAIN (MQTT 5.0, section 3.3.1.3).
+//
+// They are a fold of the internal topic __firth_retained: the key is the topic name, the value the
+// payload, headers as mapping writes them, no value when the message was cleared. The door appends the
+// record there in one Append with the record of the message itself. The store is read from the log at
+// the start and follows its tail from then on; it stores nothing itself.
+//
+// One goroutine, Run, folds and serves requests in turn, so that a request sees everything whose
+// acknowledgement left before it: the news of a record comes before its receipt.
+package retain
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/mapping"
+	"github.com/firthmq/firth/internal/mqtt/topic"
+)
+
+// TopicName is the internal topic of which the store is a fold.
+const TopicName = "__firth_retained"
+
+// Options of the store. Log and Mapping are needed.
+type Options struct {
+	Log stream.Log
+	// Mapping is the table in force: it reads the headers of records.
+	Mapping func() *mapping.Table
+	// Metrics gets the counters. Default: nobody looks.
+	Metrics *telemetry.Set
+	// Logger gets what an operator should know. Default: nothing is logged.
+	Logger *slog.Logger
+	// MaxTopics is the most topic names with a retained message. Default 1,000,000.
+	MaxTopics int
+}
+
+// Store is the retained messages of the node. Open makes it, Run keeps it up to date.
+type Store struct {
+	opt       Options
+	partition stream.PartitionID
+	high      atomic.Int64 // high watermark of the partition
+	count     atomic.Int64
+	wake      chan struct{} // holds one token
+
+	index struct {
+		sync.RWMutex
+		names topic.Names[*entry]
+	}
+	mu struct {
+		sync.Mutex
+		queue []*Request
+	}
+
+	// What follows belongs to the goroutine of Run, before it to Open.
+	cursor  record.Offset
+	batches []record.Batch
+	iter    record.Iter
+	scratch record.Scratch
+	view    record.View
+	message mapping.Message
+}
+
+// entry is one retained message. It is immutable.
+type entry struct {
+	payload   []byte
+	rest      *rest // nil for a message without properties
+	offset    record.Offset
+	timestamp int64
+	qos       byte
+}
+
+// rest is what few messages have.
+type rest struct {
+	contentType, responseTopic, correlation, user []byte
+	expiry                                        uint32
+	hasExpiry, hasFormat                          bool
+	format                                        byte
+}
+
+// readBytes is how much of the log is read at a time.
+const readBytes = 1 << 20
+
+// Open makes __firth_retained if it is not there, and reads it. Errors: those of the log.
+func Open(ctx context.Context, opt Options) (*Store, error) {
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.MaxTopics == 0 {
+		opt.MaxTopics = 1_000_000
+	}
+	s := &Store{opt: opt, wake: make(chan struct{}, 1)}
+	t := opt.Log.Topics().ByName(TopicName)
+	if t == nil {
+		var err error
+		if t, err = createTopic(ctx, opt.Log); err != nil {
+			return nil, err
+		}
+	}
+	s.partition = t.Partitions[0]
+	opt.Metrics.GaugeFunc("firth_mqtt_retained_messages", "Topic names with a retained message.",
+		func() float64 { return float64(s.count.Load()) })
+	bounds, err := opt.Log.Bounds(s.partition)
+	if err != nil {
+		return nil, err
+	}
+	s.cursor = bounds.Start
+	s.high.Store(int64(bounds.High))
+	return s, s.fold(ctx)
+}
+
+func createTopic(ctx context.Context, log stream.Log) (*stream.Topic, error) {
+	t, err := log.CreateTopic(ctx, stream.TopicSpec{Name: TopicName, Partitions: 1, Config: map[string]string{
+		"cleanup.policy": "compact", "retention.ms": "-1",
+	}})
+	if fault.Is(err, fault.Exists) {
+		if t = log.Topics().ByName(TopicName); t != nil {
+			return t, nil
+		}
+	}
+	return t, err
+}
+
+// Partition is where the door appends the records of retained messages.
+func (s *Store) Partition() stream.PartitionID { return s.partition }
+
+// Len is the number of topic names with a retained message.
+func (s *Store) Len() int { return int(s.count.Load()) }
+
+// Full tells whether there are so many names that a new one must be refused.
+func (s *Store) Full(name []byte) bool {
+	if s.Len() < s.opt.MaxTopics {
+		return false
+	}
+	s.index.RLock()
+	defer s.index.RUnlock()
+	_, known := s.index.names.Get(name)
+	return !known
+}
+
+// Advanced implements stream.Watcher.
+func (s *Store) Advanced(p stream.PartitionID, high record.Offset) {
+	if p == s.partition {
+		s.raise(high)
+		s.rouse()
+	}
+}
+
+// raise notes that the log can be read up to high.
+func (s *Store) raise(high record.Offset) {
+	for {
+		known := s.high.Load()
+		if int64(high) <= known || s.high.CompareAndSwap(known, int64(high)) {
+			return
+		}
+	}
+}
+
+func (s *Store) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // a token is there: it will look
+	}
+}
+
+// Run follows the log and serves requests until ctx ends.
+func (s *Store) Run(ctx context.Context) error {
+	stop := s.opt.Log.Watch(s)
+	defer stop()
+	if bounds, err := s.opt.Log.Bounds(s.partition); err == nil {
+		s.Advanced(s.partition, bounds.High) // what came between Open and Watch
+	}
+	for ctx.Err() == nil {
+		queue := s.take() // before the fold: what is acknowledged before a request is in its answer
+		if err := s.fold(ctx); err != nil {
+			s.opt.Logger.Error("cannot read the retained messages; trying again with the next one", "err", err)
+		}
+		s.serve(queue)
+		if len(queue) == 0 {
+			select {
+			case <-s.wake:
+			case <-ctx.Done():
+			}
+		}
+	}
+	return nil
+}
+
+// fold reads up to the high watermark.
+func (s *Store) fold(ctx context.Context) error {
+	for s.cursor < record.Offset(s.high.Load()) && ctx.Err() == nil {
+		var err error
+		s.batches, err = s.opt.Log.Read(s.partition, s.cursor, readBytes, s.batches[:0])
+		switch {
+		case fault.Is(err, fault.Closed):
+			return nil
+		case fault.Is(err, fault.Corrupt):
+			s.opt.Logger.Error("retained messages are damaged on disk, skipping",
+				"from", s.cursor, "to", s.high.Load(), "err", err)
+			s.cursor = record.Offset(s.high.Load())
+			continue
+		case fault.Is(err, fault.OutOfRange):
+			bounds, err := s.opt.Log.Bounds(s.partition)
+			if err != nil {
+				return err
+			}
+			s.cursor = max(bounds.Start, s.cursor+1)
+			continue
+		case err != nil:
+			return err
+		case len(s.batches) == 0:
+			return nil
+		}
+		for _, b := range s.batches {
+			if err := s.foldBatch(b); err != nil {
+				s.opt.Logger.Error("a batch of retained messages is damaged, skipping the rest of it", "err", err)
+			}
+		}
+		clear(s.batches)
+	}
+	return nil
+}
+
+func (s *Store) foldBatch(b record.Batch) error {
+	from := s.cursor
+	s.cursor = b.LastOffset() + 1
+	if err := s.iter.Reset(b, &s.scratch); err != nil {
+		return err
+	}
+	table := s.opt.Mapping()
+	s.index.Lock()
+	defer s.index.Unlock()
+	for s.iter.Next(&s.view) {
+		if s.view.Offset >= from {
+			s.apply(table, &s.view)
+		}
+	}
+	return s.iter.Err()
+}
+
+// apply sets or clears one name. It needs the lock of index.
+func (s *Store) apply(table *mapping.Table, v *record.View) {
+	if topic.CheckName(v.Key) != nil {
+		return // not written by the door
+	}
+	if len(v.Value) == 0 { // [MQTT-3.3.1-6]
+		if s.index.names.Delete(v.Key) {
+			s.count.Add(-1)
+		}
+		return
+	}
+	if !table.Message(table.CatchAll(), v, &s.message) {
+		return
+	}
+	if s.index.names.Set(v.Key, newEntry(&s.message, v.Offset)) {
+		s.count.Add(1)
+	}
+}
+
+// newEntry copies a message out of its batch, which would else stay in memory with it.
+func newEntry(m *mapping.Message, offset record.Offset) *entry {
+	e := &entry{payload: clone(m.Payload), offset: offset, timestamp: m.Timestamp, qos: m.QoS}
+	if m.HasExpiry || m.HasPayloadFormat || m.ContentType != nil || m.ResponseTopic != nil ||
+		m.Correlation != nil || len(m.UserProperties) > 0 {
+		e.rest = &rest{
+			contentType: clone(m.ContentType), responseTopic: clone(m.ResponseTopic),
+			correlation: clone(m.Correlation), user: clone(m.UserProperties),
+			expiry: m.Expiry, hasExpiry: m.HasExpiry, hasFormat: m.HasPayloadFormat, format: m.PayloadFormat,
+		}
+	}
+	return e
+}
+
+// clone is a copy without spare room; nil stays nil.
+func clone(b []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	c := make([]byte, len(b))
+	copy(c, b)
+	return c
+}
+
+// fill makes m the message of an entry. m points into the entry and name.
+func (e *entry) fill(name []byte, m *mapping.Message) {
+	m.Topic, m.Payload, m.QoS, m.Retain, m.Timestamp = name, e.payload, e.qos, true, e.timestamp
+	r := e.rest
+	if r == nil {
+		r = &rest{}
+	}
+	m.ContentType, m.ResponseTopic, m.Correlation, m.UserProperties = r.contentType, r.responseTopic, r.correlation, r.user
+	m.Expiry, m.HasExpiry, m.PayloadFormat, m.HasPayloadFormat = r.expiry, r.hasExpiry, r.format, r.hasFormat
+}

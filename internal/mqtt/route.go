@@ -1,0 +1,149 @@
+package mqtt
+
+import (
+	"context"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/mapping"
+)
+
+// route is where the messages of one topic name go, as long as neither the mapping nor the set of
+// topics changes.
+type route struct {
+	name      string
+	target    mapping.Target
+	kept      *mapping.Target // for the retained message; made when there is one
+	table     *mapping.Table
+	topics    *stream.Topics
+	partition stream.PartitionID
+}
+
+// routes are the topic names that a connection publishes to. Most devices have one or a few.
+type routes struct {
+	last   *route
+	byName map[string]*route
+}
+
+// maxRoutes bounds what a connection remembers; beyond it, it begins anew.
+const maxRoutes = 256
+
+func (rs *routes) find(name []byte) *route {
+	if rs.last != nil && rs.last.name == string(name) {
+		return rs.last
+	}
+	r := rs.byName[string(name)]
+	if r != nil {
+		rs.last = r
+	}
+	return r
+}
+
+func (rs *routes) add(name []byte) *route {
+	r := &route{name: string(name)}
+	if rs.last != nil && rs.byName == nil {
+		rs.byName = map[string]*route{rs.last.name: rs.last}
+	}
+	if len(rs.byName) >= maxRoutes {
+		clear(rs.byName)
+	}
+	if rs.byName != nil {
+		rs.byName[r.name] = r
+	}
+	rs.last = r
+	return r
+}
+
+// route finds where a topic name leads and makes the log topic if need be. Errors: Denied for a name
+// that begins with $, Invalid for a bad name, those of CreateTopic.
+func (c *conn) route(t *turn, name []byte) (*route, error) {
+	d := c.door
+	table, topics := d.mapping.Load(), d.opt.Log.Topics()
+	r := c.routes.find(name)
+	if r != nil && r.table == table && r.topics == topics {
+		return r, nil
+	}
+	if err := c.flush(t); err != nil { // gathered records may point into the route
+		return nil, err
+	}
+	if r == nil {
+		if isDollar(name) {
+			return nil, fault.New(fault.Denied, "mqtt.Publish", "clients do not publish to topics that begin with $")
+		}
+		r = c.routes.add(name)
+	}
+	r.topics, r.kept = nil, nil
+	if err := d.resolve(table, name, r); err != nil {
+		return nil, err
+	}
+	r.table, r.topics = table, d.opt.Log.Topics()
+	return r, nil
+}
+
+// resolve fills in where a name goes.
+func (d *Door) resolve(table *mapping.Table, name []byte, r *route) error {
+	if err := table.Target(name, &r.target); err != nil {
+		return err
+	}
+	topic := d.opt.Log.Topics().ByName(r.target.Topic)
+	if topic == nil {
+		var err error
+		topic, err = d.createTopic(r.target.Topic, r.target.Partitions, table.CatchAll())
+		if fault.Is(err, fault.Limited) || fault.Is(err, fault.Invalid) {
+			table.CatchAllTarget(name, &r.target)
+			topic, err = d.createTopic(r.target.Topic, 0, table.CatchAll())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r.partition = topic.Partitions[mapping.Partition(r.target.Key, len(topic.Partitions))]
+	return nil
+}
+
+// createTopic makes a log topic for devices, unless there are too many. One at a time, so that the
+// bound holds. Errors: Limited, those of Log.CreateTopic.
+func (d *Door) createTopic(name string, partitions int, catchAll string) (*stream.Topic, error) {
+	d.creating <- struct{}{}
+	defer func() { <-d.creating }()
+	topics := d.opt.Log.Topics()
+	if t := topics.ByName(name); t != nil {
+		return t, nil
+	}
+	if name != catchAll && !d.roomForTopic(topics) {
+		return nil, fault.New(fault.Limited, "mqtt.Publish", "%d topics, MaxDeviceTopics is %d",
+			topics.Len(), d.opt.MaxDeviceTopics).
+			WithHint("messages go to the topic %s; make the topic %s by hand or raise the bound", catchAll, name)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), d.opt.ConnectTimeout)
+	defer cancel()
+	t, err := d.opt.Log.CreateTopic(ctx, stream.TopicSpec{Name: name, Partitions: partitions})
+	if fault.Is(err, fault.Exists) { // by the other door
+		if t = d.opt.Log.Topics().ByName(name); t != nil {
+			return t, nil
+		}
+	}
+	return t, err
+}
+
+func (d *Door) roomForTopic(topics *stream.Topics) bool {
+	if topics.Len() < d.opt.MaxDeviceTopics {
+		return true
+	}
+	count := 0
+	for _, t := range topics.All() {
+		if !t.Internal() {
+			count++
+		}
+	}
+	return count < d.opt.MaxDeviceTopics
+}
+
+// retainedTarget is how the record of a retained message looks: the key is the topic name.
+func (r *route) retainedTarget(name []byte) *mapping.Target {
+	if r.kept == nil {
+		r.kept = new(mapping.Target)
+		r.table.CatchAllTarget(name, r.kept)
+	}
+	return r.kept
+}

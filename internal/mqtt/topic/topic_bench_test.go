@@ -1,0 +1,108 @@
+package topic
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+)
+
+const million = 1_000_000
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// BenchmarkTrieMillion has a million filters of which each device has its own, and some wildcards.
+func BenchmarkTrieMillion(b *testing.B) {
+	before := heap()
+	trie := new(Trie[*int])
+	v := new(int)
+	for i := range million {
+		trie.Add(fmt.Sprintf("fleet/device-%07d/command", i), v)
+	}
+	perEntry := float64(heap()-before) / million
+	trie.Add("fleet/+/command", v)
+	trie.Add("fleet/#", v)
+	trie.Add("#", v)
+	names := make([][]byte, 1024)
+	for i := range names {
+		names[i] = fmt.Appendf(nil, "fleet/device-%07d/command", i*977)
+	}
+	b.ResetTimer()
+	b.ReportAllocs()
+	found := 0
+	for i := range b.N {
+		trie.Match(names[i%len(names)], func(*int) { found++ })
+	}
+	if found != 4*b.N {
+		b.Fatalf("%d found in %d matches", found, b.N)
+	}
+	b.ReportMetric(perEntry, "B/filter")
+	runtime.KeepAlive(trie)
+}
+
+func BenchmarkTrieFanout(b *testing.B) {
+	var trie Trie[int]
+	for i := range 1000 {
+		trie.Add("news/all", i)
+	}
+	name, found := []byte("news/all"), 0
+	b.ReportAllocs()
+	for b.Loop() {
+		trie.Match(name, func(int) { found++ })
+	}
+}
+
+func BenchmarkTrieAddRemove(b *testing.B) {
+	var trie Trie[int]
+	for i := range 100_000 {
+		trie.Add(fmt.Sprintf("fleet/device-%07d/command", i), i)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		trie.Add("fleet/another/command", 1)
+		trie.Remove("fleet/another/command", 1)
+	}
+}
+
+func BenchmarkNamesMillion(b *testing.B) {
+	before := heap()
+	names := new(Names[int64])
+	for i := range million {
+		names.Set(fmt.Appendf(nil, "fleet/device-%07d/state", i), int64(i))
+	}
+	perName := float64(heap()-before) / million
+	b.ResetTimer()
+	b.ReportAllocs()
+	found := 0
+	for i := range b.N {
+		names.Match(fmt.Sprintf("fleet/device-%07d/#", i%million), func(string, int64) bool { found++; return true })
+	}
+	if found != b.N {
+		b.Fatalf("%d found in %d", found, b.N)
+	}
+	b.ReportMetric(perName, "B/name")
+	runtime.KeepAlive(names)
+}
+
+func BenchmarkMatch(b *testing.B) {
+	filter, name := []byte("sensors/+/temperature/#"), []byte("sensors/room1/temperature/kitchen")
+	for b.Loop() {
+		if !Match(filter, name) {
+			b.Fatal("no match")
+		}
+	}
+}
+
+func BenchmarkCheckName(b *testing.B) {
+	name := []byte("sensors/room1/temperature")
+	for b.Loop() {
+		if CheckName(name) != nil {
+			b.Fatal("refused")
+		}
+	}
+}

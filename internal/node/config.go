@@ -1,0 +1,171 @@
+package node
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt/mapping"
+)
+
+// Config is the tree of options of one node. Default makes one, Load reads one; the table in options.go
+// has the sentence, the default and the bounds of each.
+type Config struct {
+	Data                   string // data directory
+	Listen                 Listen
+	Advertise              string // "auto" or host:port
+	AllowRemoteWithoutAuth bool
+	WSOrigins              string // patterns of host[:port], with commas
+	Mapping                []mapping.Rule
+	Topics                 Topics
+	Limits                 Limits
+	Log                    Log
+	Shutdown               Shutdown
+
+	// Logger gets the log lines of a node; nil: none. It is no option: Run makes it from Log.
+	Logger *slog.Logger
+
+	origins map[string]Origin // by key; a key that is missing has its default
+}
+
+// Listen holds the addresses of the doors: host:port, or "" for a door that stays shut.
+type Listen struct{ MQTT, WS, Kafka, HTTP string }
+
+// Topics says what a topic gets that asks for nothing, and who may make one by using it.
+type Topics struct {
+	Defaults       TopicDefaults
+	AutoCreate     bool // Kafka clients make a topic by asking for it
+	CatchAll       string
+	MaxFromDevices int // how many topics devices may make by publishing
+}
+
+// TopicDefaults are the settings in force where a topic has none of its own.
+type TopicDefaults struct {
+	Partitions     int
+	Retention      time.Duration // forever: keep by age without end
+	RetentionBytes int64         // of one partition; unlimited: no bound
+	Durability     string        // "disk" or "memory"
+	MaxMessage     int64         // bytes of a batch after compression
+	Segment        int64         // bytes
+	Timestamp      string        // "CreateTime" or "LogAppendTime"
+}
+
+// Limits are the bounds that keep one client, or all of them, from using up the machine.
+type Limits struct {
+	Packet           int64 // bytes of an MQTT packet
+	Connections      int   // MQTT, WebSocket included
+	Inflight         int   // unacknowledged messages to one device
+	ReceiveMaximum   int   // unacknowledged messages from one device
+	Subscriptions    int   // topic filters of one device
+	Retained         int   // topic names with a retained message
+	OutboxBytes      int64 // waiting to be written to one device
+	ConnectTimeout   time.Duration
+	Request          int64 // bytes of a Kafka request
+	KafkaConnections int
+	Partitions       int   // of all topics together
+	CacheBytes       int64 // newest batches kept in memory
+	CommitBytes      int64 // waiting for one commit
+	JournalFile      int64 // bytes of a journal file
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string // "debug", "info", "warn" or "error"
+	Format string // "text" or "json"
+}
+
+// Shutdown says how a node ends.
+type Shutdown struct{ Timeout time.Duration }
+
+// The values that stand for no bound.
+const (
+	forever   = time.Duration(-1)
+	unlimited = -1
+)
+
+// Origin says where the value of a key came from.
+type Origin struct {
+	Source string // "default", "file", "env" or "flag"
+	Place  string // "firth.yaml:3:9", "FIRTH_LISTEN_MQTT" or "--set"; empty for a default
+}
+
+// String is the place, or "default".
+func (o Origin) String() string {
+	if o.Place == "" {
+		return "default"
+	}
+	return o.Place
+}
+
+// Default is the configuration of an empty file.
+func Default() *Config {
+	c := &Config{origins: map[string]Origin{}}
+	for _, o := range Options() {
+		if o.parse == nil {
+			continue // a list: empty by default
+		}
+		if err := o.parse(c, o.Default); err != nil {
+			panic("default of " + o.Key + ": " + err.Error()) // a fault of the table; TestDefaults walks it
+		}
+	}
+	return c
+}
+
+// Origin tells where the value of a key came from.
+func (c *Config) Origin(key string) Origin {
+	if o, ok := c.origins[key]; ok {
+		return o
+	}
+	return Origin{Source: "default"}
+}
+
+// settings are the topic defaults under Kafka's names, as log/store takes them.
+func (d TopicDefaults) settings() map[string]string {
+	ms := int64(unlimited)
+	if d.Retention != forever {
+		ms = d.Retention.Milliseconds()
+	}
+	return map[string]string{
+		"retention.ms":           strconv.FormatInt(ms, 10),
+		"retention.bytes":        strconv.FormatInt(d.RetentionBytes, 10),
+		"firth.durability":       d.Durability,
+		"max.message.bytes":      strconv.FormatInt(d.MaxMessage, 10),
+		"segment.bytes":          strconv.FormatInt(d.Segment, 10),
+		"message.timestamp.type": d.Timestamp,
+	}
+}
+
+// DefaultFile is the configuration file that is read if nobody names one and it is there.
+const DefaultFile = "firth.yaml"
+
+// Loader reads the configuration of a process, as often as it is asked to.
+type Loader struct {
+	File  string // empty: DefaultFile, if there is one
+	Env   []string
+	Flags []Assignment
+}
+
+// Load reads all sources. Errors: NotFound for a file that is not there, Problems for what is in it.
+func (l Loader) Load() (*Config, error) {
+	src := Sources{File: l.File, Env: l.Env, Flags: l.Flags}
+	name := l.File
+	if name == "" {
+		name = DefaultFile
+	}
+	text, err := os.ReadFile(name)
+	switch {
+	case err == nil:
+		src.File, src.Text = name, text
+	case errors.Is(err, fs.ErrNotExist) && l.File != "":
+		return nil, fault.New(fault.NotFound, "configuration", "there is no file %s", name).
+			WithHint("without -c, %s in the current folder is read if it is there, else the defaults hold", DefaultFile)
+	case errors.Is(err, fs.ErrNotExist):
+	default:
+		return nil, fault.Wrap(fault.IO, "configuration", err)
+	}
+	return Load(src)
+}

@@ -1,0 +1,76 @@
+package node
+
+import (
+	"net"
+	"net/netip"
+)
+
+// checkWhole looks at what no single option can tell: the doors against each other and the outside.
+func (l *loader) checkWhole() {
+	taken := map[string]string{}
+	for _, d := range l.config.doors() {
+		if d.address == "" {
+			continue
+		}
+		at := l.origin(d.key)
+		if other := taken[d.address]; other != "" && !anyPort(d.address) {
+			l.report(at, "%s: %s is taken by %s already", d.key, d.address, other)
+		}
+		taken[d.address] = d.key
+		if !l.config.AllowRemoteWithoutAuth && !isLoopback(d.address) {
+			l.report(at, "%s: %s", d.key, refuseRemote(d.address))
+		}
+	}
+}
+
+// refuseRemote says why a door does not listen beyond loopback, and what to do.
+func refuseRemote(address string) string {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		port = "PORT"
+	}
+	return address + " can be reached from other machines, and nothing asks who is there: anybody could read " +
+		"and write everything. Use 127.0.0.1:" + port + ", or set allow_remote_without_auth: true where the " +
+		"network itself keeps strangers out"
+}
+
+// origin is the spot that the value of a key came from.
+func (l *loader) origin(key string) spot {
+	o := l.config.Origin(key)
+	s := spot{place: o.String()}
+	if o.Source == "file" {
+		s.line, s.column = position(o.Place)
+	}
+	return s
+}
+
+// door is one address that a node may listen on.
+type door struct{ name, key, address string }
+
+func (c *Config) doors() []door {
+	return []door{
+		{"mqtt", "listen.mqtt", c.Listen.MQTT},
+		{"ws", "listen.ws", c.Listen.WS},
+		{"kafka", "listen.kafka", c.Listen.Kafka},
+		{"http", "listen.http", c.Listen.HTTP},
+	}
+}
+
+func anyPort(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && port == "0"
+}
+
+// isLoopback tells whether only this machine reaches an address. A name other than localhost is not
+// looked up: it fails closed. What localhost stands for is checked again once it is bound.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}

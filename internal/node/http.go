@@ -1,0 +1,192 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	maxHeaderBytes = 16 * kib // of an HTTP request
+	requestTimeout = 10 * time.Second
+	answerTimeout  = 30 * time.Second
+	idleTimeout    = 60 * time.Second
+)
+
+const frontPage = `This is Firth: MQTT and Kafka, one log.
+
+/healthz          200 while the log takes writes
+/readyz           200 while clients are served; ?verbose names each check
+/metrics          for Prometheus
+`
+
+// serveHTTP opens the door for people and machines that look after this node.
+func (n *Node) serveHTTP(context.Context) error {
+	l := n.sockets["http"]
+	if l == nil {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, frontPage) })
+	mux.HandleFunc("GET /healthz", n.healthz)
+	mux.HandleFunc("GET /readyz", n.readyz)
+	mux.Handle("GET /metrics", n.metrics.Handler())
+	server := n.newServer(atHome(nil, mux))
+	server.ReadTimeout, server.WriteTimeout = requestTimeout, answerTimeout
+	n.serveRequests("http", server, l)
+	return nil
+}
+
+// serveWS opens the WebSocket door. A connection belongs to the MQTT door once it is upgraded; the
+// limits of time here are for what comes before.
+func (n *Node) serveWS(context.Context) error {
+	l := n.sockets["ws"]
+	if l == nil {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /mqtt", n.mqtt.WebSocket())
+	server := n.newServer(atHome(splitList(n.cfg.WSOrigins), mux))
+	n.serveRequests("ws", server, l)
+	return nil
+}
+
+func (n *Node) newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: requestTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug), // what clients do wrong
+	}
+}
+
+func (n *Node) serveRequests(name string, server *http.Server, l net.Listener) {
+	stop := n.run(name, func(context.Context) error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	n.opened(name, func(ctx context.Context) error {
+		err := server.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = server.Close()
+		}
+		return errors.Join(err, stop(ctx))
+	})
+}
+
+// healthz tells whether this process should be left alone: it answers, and the log takes writes. It
+// never depends on others.
+func (n *Node) healthz(w http.ResponseWriter, _ *http.Request) {
+	if err := n.store.Refused(); err != nil {
+		answer(w, http.StatusServiceUnavailable, "log: "+err.Error()+"\n")
+		return
+	}
+	answer(w, http.StatusOK, "ok\n")
+}
+
+// check is one condition of readiness.
+type check struct {
+	name string
+	err  error
+}
+
+func (n *Node) checks() []check {
+	list := []check{{"log", n.store.Refused()}}
+	for _, d := range n.Addresses().list() {
+		if d.address != "" {
+			list = append(list, check{name: d.name + " " + d.address})
+		}
+	}
+	if n.draining.Load() {
+		list = append(list, check{"shutdown", errors.New("closing: clients should go elsewhere")})
+	}
+	return list
+}
+
+// readyz tells whether clients should be sent here.
+func (n *Node) readyz(w http.ResponseWriter, r *http.Request) {
+	var b strings.Builder
+	status := http.StatusOK
+	for _, c := range n.checks() {
+		word := "ok"
+		if c.err != nil {
+			status, word = http.StatusServiceUnavailable, c.err.Error()
+		}
+		fmt.Fprintf(&b, "%s: %s\n", c.name, word)
+	}
+	switch {
+	case r.URL.Query().Has("verbose") || status != http.StatusOK:
+		answer(w, status, b.String())
+	default:
+		answer(w, status, "ok\n")
+	}
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) // a client that has gone needs no answer
+}
+
+// atHome guards what listens on loopback against DNS rebinding: a web page of a stranger whose host
+// name suddenly means 127.0.0.1 sends requests that still name that host, or its own origin. known are
+// the patterns of hosts that may besides this machine.
+func atHome(known []string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+		if local == nil || isLoopback(local.String()) {
+			for _, host := range []string{r.Host, originHost(r)} {
+				if host != "" && !isHome(host) && !matches(known, host) {
+					answer(w, http.StatusForbidden, fmt.Sprintf("%q is not this machine: on a loopback address only requests "+
+						"for localhost are answered\n", host))
+					return
+				}
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// originHost is the host[:port] of the page that a browser made the request for, "" without one.
+func originHost(r *http.Request) string {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return ""
+	}
+	if u, err := url.Parse(origin); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return origin // "null" and the like: nobody's home
+}
+
+// isHome tells whether a host, with or without a port, means this machine and nothing else.
+func isHome(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.Trim(host, "[]")
+	}
+	if strings.EqualFold(name, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(name)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func matches(patterns []string, host string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, err := path.Match(strings.ToLower(pattern), strings.ToLower(host))
+		return err == nil && ok
+	})
+}

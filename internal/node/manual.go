@@ -1,0 +1,148 @@
+package node
+
+import (
+	"fmt"
+	"strings"
+)
+
+const configurationIntro = `# Configuration
+
+<!-- Written from the table in internal/node/options.go: go test ./internal/node -update -->
+
+Firth needs no configuration: every key has a default, and an empty file is valid. A value comes from the
+first of these that has one:
+
+1. a flag: ` + "`firth serve --set listen.mqtt=1884`" + ` (any key), ` + "`--data DIR`" + `
+2. the environment: ` + "`FIRTH_LISTEN_MQTT=1884`" + `
+3. the file: the one that ` + "`-c FILE`" + ` names, or ` + "`firth.yaml`" + ` in the current folder if there is one
+4. the default
+
+` + "`firth config print --origin`" + ` shows every value and where it came from. ` + "`firth config check`" + ` reads
+everything and starts nothing.
+
+The file is YAML and read strictly. An unknown or duplicate key, a value out of range and an unknown
+` + "`FIRTH_*`" + ` variable are errors; all of them are reported at once, each with its place and, where there is
+one, the name that was probably meant:
+
+` + "```" + `
+firth.yaml:14:3: unknown key "conections" under limits (did you mean "connections"?)
+firth.yaml:17:14: log.level: "warning" is not one of debug, info, warn, error
+FIRTH_LISTEN_MQT: unknown variable (did you mean "FIRTH_LISTEN_MQTT"?)
+` + "```" + `
+
+Anchors, aliases, tags and merge keys of YAML are not supported, and a file holds at most 256 KiB.
+Variables that Kubernetes and Docker set for services called firth (` + "`FIRTH_SERVICE_HOST`, `FIRTH_PORT_...`" + `)
+are not taken for ours.
+
+## Values
+
+- **address**: ` + "`host:port`" + `; a bare port is a port on 127.0.0.1; port 0 lets the system choose one;
+  ` + "`off`" + ` (or an empty text) keeps that door shut.
+- **size**: a number of bytes, or a number with a unit: ` + "`KiB`, `MiB`, `GiB`, `TiB`" + ` (powers of 1024),
+  ` + "`kB`, `MB`, `GB`, `TB`" + ` (powers of 1000).
+- **time**: numbers with units: ` + "`ms`, `s`, `m`, `h`, `d` (24 h), `w` (7 d)" + `; ` + "`1d12h`" + ` is fine.
+
+## Doors beyond this machine
+
+A door listens on loopback unless it is told otherwise. An address that other machines can reach is
+refused at the start, with the reason, because nothing asks yet who is there.
+` + "`allow_remote_without_auth: true`" + ` overrides that, for containers and closed test networks; every start then
+logs a warning. On a loopback address, HTTP and WebSocket answer only requests that name this machine as
+their host, so that no web page can reach them through a name of its own (DNS rebinding).
+
+## Reload
+
+SIGHUP reads everything again. If there is any problem, nothing changes. Otherwise the keys marked
+*reload* take effect at once, no session is dropped, and the log says which changed keys wait for a restart.
+
+## Keys
+
+`
+
+// ConfigurationPage is docs/configuration.md.
+func ConfigurationPage() string {
+	var b strings.Builder
+	b.WriteString(configurationIntro)
+	for _, o := range Options() {
+		fmt.Fprintf(&b, "### `%s`\n\n%s\n\n", o.Key, o.Doc)
+		fmt.Fprintf(&b, "- %s", o.Type)
+		if o.Bounds != "" {
+			fmt.Fprintf(&b, ": %s", o.Bounds)
+		}
+		value := "`" + o.Default + "`"
+		if o.Default == "" {
+			value = "empty"
+		}
+		fmt.Fprintf(&b, "\n- default: %s\n- variable: `%s`\n", value, o.Env())
+		if o.Shows != "" {
+			fmt.Fprintf(&b, "- at the limit: %s\n", o.Shows)
+		}
+		if o.Reload {
+			b.WriteString("- reload: SIGHUP changes it\n")
+		}
+		b.WriteString("\n")
+		if o.parse == nil {
+			b.WriteString(rulesManual)
+		}
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+const rulesManual = `A rule has these keys ([the format of a mapping](format/mapping.md) says it all):
+
+| key | meaning |
+|---|---|
+| ` + "`mqtt`" + ` | the topic filter, with names for levels: ` + "`factory/{site}/{line}/#`" + ` |
+| ` + "`topic`" + ` | the log topic: ` + "`factory-{site}`" + ` |
+| ` + "`key`" + ` | the key of the record; without it, the whole MQTT topic name |
+| ` + "`partitions`" + ` | how many partitions the log topic gets when it is made, 1 to 10000 |
+| ` + "`headers`" + ` | headers for each record: names with templates |
+
+` + "```yaml" + `
+mapping:
+  - { mqtt: "factory/{site}/{line}/#", topic: "factory-{site}", key: "{line}", partitions: 6 }
+` + "```" + `
+
+`
+
+const limitsIntro = `# Limits
+
+<!-- Written from the tables in internal/node: go test ./internal/node -update -->
+
+Every bound that a client or an operator may meet, and what shows when it does. One client that meets a
+limit does not disturb the others.
+
+## Limits that can be set
+
+[docs/configuration.md](configuration.md) says how.
+
+| key | default | allowed | what shows |
+|---|---|---|---|
+`
+
+const fixedLimits = `
+## Limits that are fixed
+
+| what | limit | what shows |
+|---|---|---|
+| MQTT topic name, filter, client id, user name | 65,535 bytes of UTF-8 (MQTT) | the packet is malformed |
+| name of a log topic | 249 characters of ` + "`a-z A-Z 0-9 . _ -`" + ` (Kafka) | INVALID_TOPIC_EXCEPTION (17); ` +
+	`MQTT messages go to the catch-all topic |
+| record batch, whatever ` + "`max_message`" + ` says | 1 GiB | MESSAGE_TOO_LARGE (10) |
+| configuration file | 256 KiB | the configuration is refused |
+| header of an HTTP request | 16 KiB | 431 |
+| time an HTTP client has for its request | 10 s | the connection is closed |
+`
+
+// LimitsPage is docs/limits.md.
+func LimitsPage() string {
+	var b strings.Builder
+	b.WriteString(limitsIntro)
+	for _, o := range Options() {
+		if o.Shows != "" {
+			fmt.Fprintf(&b, "| `%s`: %s | %s | %s | %s |\n", o.Key, o.Doc, o.Default, o.Bounds, o.Shows)
+		}
+	}
+	b.WriteString(fixedLimits)
+	return b.String()
+}

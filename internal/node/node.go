@@ -1,0 +1,289 @@
+// Package node builds every room in order and closes them in reverse. It also owns the tree of options
+// (Config): where each value may come from, its bounds, and the sentence that explains it.
+//
+// It holds no logic of MQTT, Kafka or the log; it is the only room that knows them all.
+//
+//	c := node.Default()
+//	c.Data, c.Listen.MQTT = dir, "127.0.0.1:0"
+//	n, err := node.Start(ctx, c)
+//	...
+//	addr := n.Addresses().MQTT
+//	err = n.Close()
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firthmq/firth/internal/kafka"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
+	"github.com/firthmq/firth/internal/mqtt"
+	"github.com/firthmq/firth/internal/mqtt/mapping"
+)
+
+// Node is one running Firth: the log and its doors.
+type Node struct {
+	log      *slog.Logger
+	metrics  *telemetry.Set
+	folder   *vfs.Disk
+	store    *store.Store
+	kafka    *kafka.Door
+	mqtt     *mqtt.Door
+	mapping  atomic.Pointer[mapping.Table]
+	sockets  map[string]net.Listener // by door; what is off is not in it
+	rooms    []room                  // in the order of opening
+	draining atomic.Bool
+	failed   chan error // the first room that ended by itself
+
+	closing sync.Once
+	closed  error // what Close returns
+
+	mu  sync.Mutex
+	cfg *Config
+}
+
+// room is something that is open: its name for the log, and how it is closed. ctx bounds how long it
+// may take to be polite.
+type room struct {
+	name  string
+	close func(ctx context.Context) error
+}
+
+// Addresses are where the doors listen now, as host:port; empty for one that is off.
+type Addresses struct {
+	MQTT  string `json:"mqtt,omitempty"`
+	WS    string `json:"ws,omitempty"`
+	Kafka string `json:"kafka,omitempty"`
+	HTTP  string `json:"http,omitempty"`
+}
+
+// Start opens the data directory, the log and the doors, in this order, and returns when all of them
+// serve. ctx bounds the start only; Close ends the node. Errors: Exists (another process uses the data
+// directory, or an address is taken), Invalid, and those of the log. Nothing stays open then.
+func Start(ctx context.Context, c *Config) (*Node, error) {
+	n := &Node{
+		log: c.Logger, metrics: telemetry.New(), cfg: c,
+		sockets: map[string]net.Listener{}, failed: make(chan error, 1),
+	}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	v := BuildVersion()
+	n.metrics.Gauge("firth_build_info", "Always 1; the labels say what this binary is.", "version", "revision", "go").
+		With(v.Version, v.Revision, v.Go).Set(1)
+	steps := []func(context.Context) error{
+		n.openFolder, n.openLog, n.openKafka, n.openMQTT, n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
+	}
+	for _, open := range steps {
+		if err := open(ctx); err != nil {
+			return nil, errors.Join(err, n.closeRooms(ctx))
+		}
+	}
+	n.warnOfStrangers()
+	return n, nil
+}
+
+func (n *Node) opened(name string, end func(context.Context) error) {
+	n.rooms = append(n.rooms, room{name, end})
+}
+
+func (n *Node) openFolder(context.Context) error {
+	folder, err := vfs.NewDisk(n.cfg.Data)
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	n.folder = folder
+	return nil
+}
+
+func (n *Node) openLog(ctx context.Context) error {
+	table, err := mapping.New(n.cfg.Mapping, mapping.Options{CatchAll: n.cfg.Topics.CatchAll})
+	if err != nil {
+		return err
+	}
+	n.mapping.Store(table)
+	begin := time.Now()
+	n.store, err = store.Open(ctx, store.Options{
+		FS: n.folder, Logger: n.log, Metrics: n.metrics,
+		JournalBytes: n.cfg.Limits.JournalFile, CacheBytes: n.cfg.Limits.CacheBytes, GroupBytes: n.cfg.Limits.CommitBytes,
+		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
+		MaxPartitions: n.cfg.Limits.Partitions, TopicName: n.topicName,
+	})
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	n.opened("log", func(context.Context) error { return n.store.Close() })
+	n.log.Info("opened the log", "folder", n.folder.Root(), "topics", n.store.Topics().Len(), "epoch", n.store.Epoch(),
+		"took", since(begin))
+	return nil
+}
+
+// topicName tells the log which MQTT topic a record belongs to, for the index of a sealed file. The
+// name is a copy: the log may ask from several goroutines.
+func (n *Node) topicName(logTopic string, v *record.View) ([]byte, bool) {
+	var m mapping.Message
+	if !n.mapping.Load().Message(logTopic, v, &m) {
+		return nil, false
+	}
+	return m.Topic, true
+}
+
+func (n *Node) openKafka(ctx context.Context) (err error) {
+	n.kafka, err = kafka.Open(ctx, kafka.Options{
+		Store: n.store, Advertise: n.cfg.Advertise, DisableAutoCreate: !n.cfg.Topics.AutoCreate,
+		MaxRequestBytes: int(n.cfg.Limits.Request), MaxConnections: n.cfg.Limits.KafkaConnections,
+		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
+		LogDir: n.cfg.Data, Metrics: n.metrics, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.opened("kafka groups", n.run("kafka groups", n.kafka.Run))
+	return nil
+}
+
+func (n *Node) openMQTT(ctx context.Context) (err error) {
+	l := n.cfg.Limits
+	n.mqtt, err = mqtt.Open(ctx, mqtt.Options{
+		Log: n.store, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log,
+		MaxPacketBytes: int(l.Packet), MaxConnections: l.Connections, MaxDeviceTopics: n.cfg.Topics.MaxFromDevices,
+		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,
+		OutboxBytes: int(l.OutboxBytes), ConnectTimeout: l.ConnectTimeout, RetainedTopics: l.Retained,
+		WebSocketOrigins: splitList(n.cfg.WSOrigins),
+	})
+	if err != nil {
+		return err
+	}
+	n.opened("mqtt delivery", n.run("mqtt delivery", n.mqtt.Run))
+	return nil
+}
+
+func (n *Node) serveKafka(context.Context) error {
+	l := n.sockets["kafka"]
+	if l == nil {
+		return nil
+	}
+	stop := n.run("kafka", func(ctx context.Context) error { return n.kafka.Serve(ctx, l) })
+	n.opened("kafka", func(ctx context.Context) error { return errors.Join(n.kafka.Drain(ctx), stop(ctx)) })
+	return nil
+}
+
+func (n *Node) serveMQTT(context.Context) error {
+	stop := func(context.Context) error { return nil }
+	if l := n.sockets["mqtt"]; l != nil {
+		stop = n.run("mqtt", func(ctx context.Context) error { return n.mqtt.Serve(ctx, l) })
+	}
+	// Drain ends WebSocket connections too, so it is there even if no MQTT socket is.
+	n.opened("mqtt", func(ctx context.Context) error { return errors.Join(stop(ctx), n.mqtt.Drain(ctx)) })
+	return nil
+}
+
+// run starts a goroutine for a room and gives the function that ends it and waits. A room that ends by
+// itself with an error ends the node.
+func (n *Node) run(name string, work func(context.Context) error) (stop func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	var err error
+	go func() {
+		defer close(done)
+		if err = work(ctx); errors.Is(err, context.Canceled) {
+			err = nil
+		}
+		if ctx.Err() == nil && !n.draining.Load() {
+			n.fail(fmt.Errorf("%s ended: %w", name, cause(err)))
+		}
+	}()
+	return func(context.Context) error {
+		cancel()
+		<-done
+		return err
+	}
+}
+
+func cause(err error) error {
+	if err == nil {
+		return fault.New(fault.Internal, "node.Run", "it returned without being asked")
+	}
+	return err
+}
+
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default: // somebody failed before
+	}
+}
+
+// Failed gives the error of a room that ended by itself; the node should be closed then.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// Addresses tells where the doors listen.
+func (n *Node) Addresses() Addresses {
+	at := func(door string) string {
+		if l := n.sockets[door]; l != nil {
+			return l.Addr().String()
+		}
+		return ""
+	}
+	return Addresses{MQTT: at("mqtt"), WS: at("ws"), Kafka: at("kafka"), HTTP: at("http")}
+}
+
+func (a Addresses) list() []door {
+	return []door{{name: "mqtt", address: a.MQTT}, {name: "ws", address: a.WS}, {name: "kafka", address: a.Kafka},
+		{name: "http", address: a.HTTP}}
+}
+
+// Log is the log of the node, for what runs beside the doors in the same process.
+func (n *Node) Log() *store.Store { return n.store }
+
+// Close drains the doors for at most shutdown.timeout, then closes the log. It returns what went wrong;
+// clients that took too long are no error. Another call waits for the first and returns the same.
+func (n *Node) Close() error {
+	n.closing.Do(func() {
+		n.mu.Lock()
+		patience := n.cfg.Shutdown.Timeout
+		n.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		n.closed = n.closeRooms(ctx)
+	})
+	return n.closed
+}
+
+// closeRooms closes what is open, the last opened first.
+func (n *Node) closeRooms(ctx context.Context) error {
+	n.draining.Store(true)
+	var errs []error
+	for _, r := range slices.Backward(n.rooms) {
+		begin := time.Now()
+		err := r.close(ctx)
+		switch {
+		case fault.Is(err, fault.Timeout):
+			n.log.Warn("closed "+r.name+" without waiting for all clients", "took", since(begin), "error", err)
+		case err != nil:
+			n.log.Error("closed "+r.name, "took", since(begin), "error", err)
+			errs = append(errs, fmt.Errorf("closing %s: %w", r.name, err))
+		default:
+			n.log.Info("closed "+r.name, "took", since(begin))
+		}
+	}
+	for _, l := range n.sockets { // those that no room has taken over
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func since(begin time.Time) time.Duration { return time.Since(begin).Round(10 * time.Microsecond) }

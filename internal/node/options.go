@@ -1,0 +1,189 @@
+package node
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+	gib = 1 << 30
+	tib = 1 << 40
+
+	century = 36_500 * day
+)
+
+// Options lists every option, in the order of the manual page.
+func Options() []Option {
+	return slices.Concat(placeOptions(), topicOptions(), mqttLimits(), kafkaLimits(), logLimits(), processOptions())
+}
+
+func placeOptions() []Option {
+	return []Option{
+		Option{Key: "data", Type: "path", Default: "./firth-data",
+			Doc: "The folder that holds the log. It is made with mode 0700 if it is not there, and one process at a time " +
+				"may use it.",
+		}.text(func(c *Config) *string { return &c.Data }, checkPath),
+		Option{Key: "listen.mqtt", Default: "127.0.0.1:1883",
+			Doc: "Where devices connect with MQTT over TCP.",
+		}.address(func(c *Config) *string { return &c.Listen.MQTT }),
+		Option{Key: "listen.ws", Default: "127.0.0.1:8083",
+			Doc: "Where devices and browsers connect with MQTT over WebSocket, at the path /mqtt.",
+		}.address(func(c *Config) *string { return &c.Listen.WS }),
+		Option{Key: "listen.kafka", Default: "127.0.0.1:9092",
+			Doc: "Where Kafka clients connect.",
+		}.address(func(c *Config) *string { return &c.Listen.Kafka }),
+		Option{Key: "listen.http", Default: "127.0.0.1:8080",
+			Doc: "Where /healthz, /readyz and /metrics are served.",
+		}.address(func(c *Config) *string { return &c.Listen.HTTP }),
+		Option{Key: "advertise", Type: "auto | host:port", Default: "auto",
+			Doc: "The address that Kafka clients are told to connect to. auto tells each client the address that it " +
+				"reached this node by, " +
+				"which is right unless a proxy or a published container port stands between.",
+		}.text(func(c *Config) *string { return &c.Advertise }, checkAdvertise),
+		Option{Key: "allow_remote_without_auth", Default: "false",
+			Doc: "Lets doors listen beyond this machine although nobody has to log in: whoever reaches them may read and " +
+				"write everything. " +
+				"For containers and closed test networks; a warning is logged at every start.",
+		}.flag(func(c *Config) *bool { return &c.AllowRemoteWithoutAuth }),
+		Option{Key: "ws_origins", Type: "list of patterns", Default: "", list: true,
+			Doc: "The web sites whose pages may connect to listen.ws, as patterns of host[:port] (*.example.org). " +
+				"Pages from the very address they connect to always may; programs that are no browser send no origin and " +
+				"always may. On a loopback address, hosts that a proxy on this machine passes on must be listed too.",
+		}.text(func(c *Config) *string { return &c.WSOrigins }, checkOrigins),
+		{Key: "mapping", Type: "list of rules", Default: "[]", Reload: true,
+			Doc: "How MQTT topic names and log topics belong together: an ordered list, the first rule that matches is " +
+				"taken. " +
+				"Without a rule, the first level of the MQTT topic name is the log topic and the whole name is the key.",
+			show: showRules, bare: true},
+	}
+}
+
+func topicOptions() []Option {
+	return []Option{
+		Option{Key: "topics.auto_create", Default: "true",
+			Doc: "Whether a Kafka client makes a topic by asking for one that is not there, where its request allows that.",
+		}.flag(func(c *Config) *bool { return &c.Topics.AutoCreate }),
+		Option{Key: "topics.max_from_devices", Default: "1000",
+			Doc: "While the log has fewer topics than this, a device that publishes makes the topic that its message " +
+				"belongs to. From there on, messages for topics that are not there go to the catch-all topic.",
+			Shows: "the record lies in the catch-all topic, its MQTT topic name is its key",
+		}.count(func(c *Config) *int { return &c.Topics.MaxFromDevices }, 1, 1_000_000),
+		Option{Key: "topics.catch_all", Type: "topic name", Default: "mqtt",
+			Doc: "The log topic of messages whose MQTT topic name gives no legal name of a log topic, and of those that " +
+				"would need " +
+				"one topic too many.",
+		}.text(func(c *Config) *string { return &c.Topics.CatchAll }, checkCatchAll),
+		Option{Key: "topics.defaults.partitions", Default: "1",
+			Doc: "How many partitions a topic gets that asks for none. A topic that exists keeps what it has.",
+		}.count(func(c *Config) *int { return &c.Topics.Defaults.Partitions }, 1, 10_000),
+		Option{Key: "topics.defaults.retention", Default: "7d",
+			Doc: "The age at which records go (retention.ms).",
+		}.span(func(c *Config) *time.Duration { return &c.Topics.Defaults.Retention }, time.Millisecond, century, "forever"),
+		Option{Key: "topics.defaults.retention_bytes", Default: "unlimited",
+			Doc: "The size of one partition above which its oldest records go (retention.bytes).",
+		}.size(func(c *Config) *int64 { return &c.Topics.Defaults.RetentionBytes }, 0, 1024*tib, "unlimited"),
+		Option{Key: "topics.defaults.durability", Default: "disk",
+			Doc: "When a record is acknowledged: disk, when it is on stable storage; memory, before (firth.durability).",
+		}.choice(func(c *Config) *string { return &c.Topics.Defaults.Durability }, "disk", "memory"),
+		Option{Key: "topics.defaults.max_message", Default: "16MiB",
+			Doc:   "The largest record batch, after compression (max.message.bytes).",
+			Shows: "Kafka: MESSAGE_TOO_LARGE (10); MQTT: PUBACK with reason code 0x97, Quota exceeded",
+		}.size(func(c *Config) *int64 { return &c.Topics.Defaults.MaxMessage }, 1*kib, 1*gib, ""),
+		Option{Key: "topics.defaults.segment", Default: "1GiB",
+			Doc: "Retention removes records in steps of at most this size (segment.bytes).",
+		}.size(func(c *Config) *int64 { return &c.Topics.Defaults.Segment }, 16*kib, 2*gib-1, ""),
+		Option{Key: "topics.defaults.timestamp", Default: "CreateTime",
+			Doc: "Whose clock stamps a record of a Kafka producer: its own, or the log's (message.timestamp.type).",
+		}.choice(func(c *Config) *string { return &c.Topics.Defaults.Timestamp }, "CreateTime", "LogAppendTime"),
+	}
+}
+
+func mqttLimits() []Option {
+	return []Option{
+		Option{Key: "limits.packet", Default: "2MiB",
+			Doc:   "The largest MQTT packet that a device may send.",
+			Shows: "CONNACK says Maximum Packet Size; a larger packet ends the connection with 0x95, Packet too large",
+		}.size(func(c *Config) *int64 { return &c.Limits.Packet }, 1*kib, 256*mib-1, ""),
+		Option{Key: "limits.connections", Default: "100000",
+			Doc: "How many MQTT connections may be open at once, WebSocket included. The operating system's limit of " +
+				"open files may be lower.",
+			Shows: "the connection is closed at once",
+		}.count(func(c *Config) *int { return &c.Limits.Connections }, 1, 10_000_000),
+		Option{Key: "limits.inflight", Default: "1000",
+			Doc: "How many messages of QoS 1 and 2 may be on their way to one device, not yet acknowledged by it. A " +
+				"device may ask for fewer (Receive Maximum).",
+			Shows: "delivery to that device waits; nothing is dropped",
+		}.count(func(c *Config) *int { return &c.Limits.Inflight }, 1, 16_000),
+		Option{Key: "limits.receive_maximum", Default: "1024",
+			Doc:   "How many messages of QoS 1 and 2 one device may send before it has the acknowledgement of the first.",
+			Shows: "CONNACK says Receive Maximum; one more ends the connection with 0x93, Receive Maximum exceeded",
+		}.count(func(c *Config) *int { return &c.Limits.ReceiveMaximum }, 1, 65_535),
+		Option{Key: "limits.subscriptions", Default: "10000",
+			Doc:   "How many topic filters one device may subscribe to.",
+			Shows: "SUBACK with reason code 0x97, Quota exceeded",
+		}.count(func(c *Config) *int { return &c.Limits.Subscriptions }, 1, 10_000_000),
+		Option{Key: "limits.retained", Default: "1000000",
+			Doc:   "How many topic names may have a retained message.",
+			Shows: "PUBACK with reason code 0x97, Quota exceeded",
+		}.count(func(c *Config) *int { return &c.Limits.Retained }, 1, 1_000_000_000),
+		Option{Key: "limits.outbox_bytes", Default: "1MiB",
+			Doc:   "How much may wait to be written to one device that reads slowly.",
+			Shows: "messages of QoS 0 to it are dropped and counted; those of QoS 1 and 2 wait in the log",
+		}.size(func(c *Config) *int64 { return &c.Limits.OutboxBytes }, 4*kib, 1*gib, ""),
+		Option{Key: "limits.connect_timeout", Default: "10s",
+			Doc:   "How long a new MQTT connection has for its CONNECT.",
+			Shows: "the connection is closed",
+		}.span(func(c *Config) *time.Duration { return &c.Limits.ConnectTimeout }, 100*time.Millisecond, time.Hour, ""),
+	}
+}
+
+func kafkaLimits() []Option {
+	return []Option{
+		Option{Key: "limits.request", Default: "100MiB",
+			Doc:   "The largest Kafka request.",
+			Shows: "the connection is closed",
+		}.size(func(c *Config) *int64 { return &c.Limits.Request }, 64*kib, 1*gib, ""),
+		Option{Key: "limits.kafka_connections", Default: "10000",
+			Doc:   "How many Kafka connections may be open at once.",
+			Shows: "the connection is closed at once",
+		}.count(func(c *Config) *int { return &c.Limits.KafkaConnections }, 1, 10_000_000),
+	}
+}
+
+func logLimits() []Option {
+	return []Option{
+		Option{Key: "limits.partitions", Default: "100000",
+			Doc:   "How many partitions all topics together may have.",
+			Shows: "Kafka: POLICY_VIOLATION (44) to CreateTopics and CreatePartitions",
+		}.count(func(c *Config) *int { return &c.Limits.Partitions }, 1, 10_000_000),
+		Option{Key: "limits.cache_bytes", Default: "64MiB",
+			Doc:   "How much of the newest records stays in memory for both doors.",
+			Shows: "older records are read from the disk",
+		}.size(func(c *Config) *int64 { return &c.Limits.CacheBytes }, 64*kib, 1*tib, ""),
+		Option{Key: "limits.commit_bytes", Default: "8MiB",
+			Doc:   "How much may gather for one commit while the disk is busy.",
+			Shows: "whoever appends waits",
+		}.size(func(c *Config) *int64 { return &c.Limits.CommitBytes }, 64*kib, 1*gib, ""),
+		Option{Key: "limits.journal_file", Default: "64MiB",
+			Doc:   "The size of one journal file. Space for it is reserved on the disk beforehand.",
+			Shows: "the next file is begun",
+		}.size(func(c *Config) *int64 { return &c.Limits.JournalFile }, 64*kib, 16*gib, ""),
+	}
+}
+
+func processOptions() []Option {
+	return []Option{
+		Option{Key: "log.level", Default: "info", Reload: true,
+			Doc: "The least important lines that are logged. The log goes to standard error.",
+		}.choice(func(c *Config) *string { return &c.Log.Level }, "debug", "info", "warn", "error"),
+		Option{Key: "log.format", Default: "text",
+			Doc: "The form of a line: text (key=value) or json.",
+		}.choice(func(c *Config) *string { return &c.Log.Format }, "text", "json"),
+		Option{Key: "shutdown.timeout", Default: "10s", Reload: true,
+			Doc: "How long clients may take to finish after SIGTERM or SIGINT. The log is closed cleanly in any case; a " +
+				"second signal ends at once.",
+		}.span(func(c *Config) *time.Duration { return &c.Shutdown.Timeout }, 0, time.Hour, ""),
+	}
+}

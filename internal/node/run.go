@@ -1,0 +1,261 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+)
+
+// Process is what surrounds a node that is a process of its own.
+type Process struct {
+	Load      func() (*Config, error) // reads the configuration, again at each SIGHUP
+	Out       io.Writer               // gets the addresses and the first commands to try
+	Err       io.Writer               // gets the log
+	JSON      bool                    // Out gets one line of JSON instead
+	ReadyFile string                  // gets the line of JSON once the node serves; empty: no file
+	Signals   <-chan os.Signal        // SIGTERM and SIGINT end the node, SIGHUP reloads
+}
+
+// Run runs a node until a signal, the end of ctx, or a fault of a room. A first SIGTERM or SIGINT drains
+// and closes; a second one ends at once, as a crash would: what was acknowledged is on disk.
+func Run(ctx context.Context, p Process) error {
+	begin := time.Now()
+	c, err := p.Load()
+	if err != nil {
+		return err
+	}
+	var level slog.LevelVar
+	level.Set(c.Log.slogLevel())
+	c.Logger = newLogger(p.Err, c.Log.Format, &level)
+	n, err := p.start(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := p.announce(n, time.Since(begin)); err != nil {
+		return errors.Join(err, n.Close())
+	}
+	why, err := p.wait(ctx, n, &level)
+	c.Logger.Info("closing", "because", why)
+	return errors.Join(err, p.close(n))
+}
+
+// start starts a node, which may take a while after a crash; a signal to end ends that too.
+func (p Process) start(ctx context.Context, c *Config) (*Node, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var n *Node
+	started := make(chan error, 1)
+	go func() {
+		var err error
+		n, err = Start(ctx, c)
+		started <- err
+	}()
+	for {
+		select {
+		case err := <-started:
+			return n, err
+		case s := <-p.Signals:
+			if s == syscall.SIGHUP {
+				continue // what was just read is what it asks for
+			}
+			cancel()
+			early := fault.New(fault.Closed, "node.Start", "ended by %s before it served", s)
+			if err := <-started; err != nil {
+				return nil, early
+			}
+			return nil, errors.Join(early, n.Close())
+		}
+	}
+}
+
+// wait serves signals until the node shall end, and tells why.
+func (p Process) wait(ctx context.Context, n *Node, level *slog.LevelVar) (why string, err error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return "the caller is done", nil
+		case err := <-n.Failed():
+			return err.Error(), err
+		case s := <-p.Signals:
+			if s != syscall.SIGHUP {
+				return s.String(), nil
+			}
+			p.reload(n, level)
+		}
+	}
+}
+
+// close closes the node, unless another signal comes first.
+func (p Process) close(n *Node) error {
+	closed := make(chan error, 1)
+	go func() { closed <- n.Close() }()
+	for {
+		select {
+		case err := <-closed:
+			return err
+		case s := <-p.Signals:
+			if s != syscall.SIGHUP {
+				return fault.New(fault.Closed, "node.Close", "ended by a second %s before all was closed", s).
+					WithHint("nothing that was acknowledged is lost; the next start recovers")
+			}
+		}
+	}
+}
+
+func (p Process) reload(n *Node, level *slog.LevelVar) {
+	next, err := p.Load()
+	if err == nil {
+		var changed, waiting []string
+		if changed, waiting, err = n.Reload(next); err == nil {
+			level.Set(next.Log.slogLevel())
+			n.log.Info("reloaded the configuration", "changed", changed)
+			if len(waiting) > 0 {
+				n.log.Warn("these keys have changed and wait for a restart", "keys", waiting)
+			}
+			return
+		}
+	}
+	for line := range strings.Lines(err.Error()) {
+		n.log.Error("the new configuration is bad, the old one stays in force", "problem", strings.TrimSpace(line))
+	}
+}
+
+func (l Log) slogLevel() slog.Level {
+	switch l.Level {
+	case "debug":
+		return slog.LevelDebug
+	case "warn":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opt))
+	}
+	return slog.New(slog.NewTextHandler(w, opt))
+}
+
+// Ready is the line of JSON that a node writes when it serves.
+type Ready struct {
+	Version   string    `json:"version"`
+	PID       int       `json:"pid"`
+	Data      string    `json:"data"`    // absolute path
+	Cluster   string    `json:"cluster"` // the identity of the log, as Kafka clients see it
+	Addresses Addresses `json:"addresses"`
+	StartMs   float64   `json:"start_ms"` // from reading the configuration to serving
+}
+
+// announce says where the node can be reached, to people and to scripts.
+func (p Process) announce(n *Node, took time.Duration) error {
+	r := Ready{
+		Version: BuildVersion().Version, PID: os.Getpid(), Data: n.folder.Root(), Cluster: n.store.ClusterID(),
+		Addresses: n.Addresses(), StartMs: float64(took.Microseconds()) / 1000,
+	}
+	line, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	line = append(line, '\n')
+	if p.JSON {
+		_, err = p.Out.Write(line)
+	} else {
+		_, err = io.WriteString(p.Out, greeting(r))
+	}
+	if err == nil && p.ReadyFile != "" {
+		err = writeWhole(p.ReadyFile, line)
+	}
+	return err
+}
+
+// writeWhole writes a file that is either not there or there with all of text.
+func writeWhole(name string, text []byte) error {
+	folder, err := vfs.OpenDisk(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	base := filepath.Base(name)
+	f, err := folder.Create(base + ".new")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(text, 0)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return folder.Rename(base+".new", base)
+}
+
+// greeting is what a person reads first. The lines of the doors are a name, spaces and host:port or off,
+// and stay that way.
+func greeting(r Ready) string {
+	var b strings.Builder
+	a := r.Addresses
+	fmt.Fprintf(&b, "firth %s, ready in %.0f ms\n\n", r.Version, r.StartMs)
+	remote := false
+	for _, d := range a.list() {
+		fmt.Fprintf(&b, "%-7s%s\n", d.name, orOff(d.address))
+		remote = remote || d.address != "" && !isLoopback(d.address)
+	}
+	fmt.Fprintf(&b, "data   %s\n", r.Data)
+	if !remote {
+		b.WriteString("\nOnly programs on this machine can connect.\n")
+	}
+	if a.MQTT != "" && a.Kafka != "" {
+		fmt.Fprintf(&b, "\nTry, in another terminal:\n  %s\n  %s\n", tryPublish(a.MQTT), tryConsume(a.Kafka))
+	}
+	return b.String()
+}
+
+func orOff(address string) string {
+	if address == "" {
+		return "off"
+	}
+	return address
+}
+
+func tryPublish(address string) string {
+	command := "firth pub -t sensors/room1/temp -m 21.5"
+	if host, port, err := net.SplitHostPort(reachable(address)); err == nil {
+		if host != "127.0.0.1" {
+			command += " -h " + host
+		}
+		if port != "1883" {
+			command += " -p " + port
+		}
+	}
+	return command
+}
+
+func tryConsume(address string) string {
+	command := "firth consume sensors -o beginning -e -f '%k %s\\n'"
+	if at := reachable(address); at != "127.0.0.1:9092" {
+		command += " -b " + at
+	}
+	return command
+}
+
+// reachable is an address to connect to for one that may be a wildcard to listen on.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return address
+}

@@ -1,0 +1,255 @@
+package torture
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// rec is a record as a client reads it.
+type rec struct {
+	offset     int64
+	key, value string
+}
+
+// snapshot is the whole log, by partition, in the order in which it was read.
+type snapshot map[place][]rec
+
+// finds is all that is read after a restart.
+type finds struct {
+	log       snapshot
+	promised  map[place]int64 // commits that were acknowledged before committed was read
+	committed map[place]int64
+	seen      []sighting        // by the group consumer before log was read
+	retained  map[string]string // value by MQTT topic
+	topics    map[string]topicID
+	live      map[string]bool // values that the subscriber was given while the server was up
+	liveFrom  map[place]int64 // where the log ended when the subscriber was in place
+	complete  bool            // the server was not killed: the subscriber must have been given everything
+}
+
+// verdict collects what is broken, a line each and not more than a screen of a kind.
+type verdict struct {
+	lines []string
+	kinds map[string]int
+}
+
+const linesOfAKind = 5
+
+func (v *verdict) add(kind, format string, args ...any) {
+	if v.kinds == nil {
+		v.kinds = map[string]int{}
+	}
+	if v.kinds[kind]++; v.kinds[kind] <= linesOfAKind {
+		v.lines = append(v.lines, kind+": "+fmt.Sprintf(format, args...))
+	}
+}
+
+func (v *verdict) String() string {
+	lines := v.lines
+	for _, kind := range slices.Sorted(maps.Keys(v.kinds)) {
+		if n := v.kinds[kind]; n > linesOfAKind {
+			lines = append(lines, fmt.Sprintf("%s: %d in all", kind, n))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// check holds what was found against the history and against what was found before.
+func check(h *history, before snapshot, now finds) *verdict {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v := &verdict{}
+	checkOffsets(v, now.log)
+	checkPlaces(v, h, before, now)
+	counts := checkValues(v, h, now.log)
+	checkMessages(v, h, now.log, counts)
+	checkOrder(v, h, now.log)
+	checkCommits(v, h, now)
+	checkRetained(v, now)
+	checkTopics(v, h, now)
+	checkLive(v, h, now)
+	for _, c := range h.complaint {
+		v.add("complaint", "%s", c)
+	}
+	return v
+}
+
+// checkOffsets wants offsets one by one from 0: nothing here leaves holes.
+func checkOffsets(v *verdict, log snapshot) {
+	for at, rs := range log {
+		for i, r := range rs {
+			if r.offset != int64(i) {
+				v.add("hole", "%s: record %d has offset %d", at, i, r.offset)
+				break
+			}
+		}
+	}
+}
+
+// at finds the record with an offset, nil if there is none.
+func (s snapshot) at(p place, offset int64) *rec {
+	rs := s[p]
+	i, ok := slices.BinarySearchFunc(rs, offset, func(r rec, o int64) int { return int(r.offset - o) })
+	if !ok {
+		return nil
+	}
+	return &rs[i]
+}
+
+// checkPlaces wants every record that anybody has seen where it was.
+func checkPlaces(v *verdict, h *history, before snapshot, now finds) {
+	still := func(who string, p place, offset int64, value string) {
+		switch r := now.log.at(p, offset); {
+		case r == nil:
+			v.add("gone", "%s at %d: %q, seen by %s", p, offset, value, who)
+		case r.value != value:
+			v.add("moved", "%s at %d: %q, was %q, seen by %s", p, offset, r.value, value, who)
+		}
+	}
+	for p, rs := range before {
+		for _, r := range rs {
+			still("an earlier read", p, r.offset, r.value)
+		}
+	}
+	for _, s := range now.seen {
+		still("the consumer", s.at, s.offset, s.value)
+	}
+	for _, m := range h.messages {
+		if m.once && m.acked.Load() {
+			still("its producer", place{m.topic, m.index}, m.offset, m.value)
+		}
+	}
+}
+
+// checkValues wants every record to be one that was sent, unharmed, and counts them.
+func checkValues(v *verdict, h *history, log snapshot) map[*message]int {
+	counts := make(map[*message]int, len(h.messages))
+	for p, rs := range log {
+		for _, r := range rs {
+			m := h.byValue[r.value]
+			switch {
+			case m == nil:
+				v.add("foreign", "%s at %d: nobody sent %q", p, r.offset, r.value)
+				continue
+			case m.topic != p.topic || m.key != r.key:
+				v.add("astray", "%s at %d: key %q; sent to %s with key %q", p, r.offset, r.key, m.topic, m.key)
+			}
+			counts[m]++
+		}
+	}
+	return counts
+}
+
+// checkMessages wants every acknowledged message to be there, and no more of one than were sent.
+func checkMessages(v *verdict, h *history, log snapshot, counts map[*message]int) {
+	for _, m := range h.messages {
+		n := counts[m]
+		if m.acked.Load() && n == 0 {
+			v.add("lost", "%s %d to %s was acknowledged: %q", m.actor, m.seq, m.topic, m.value)
+		}
+		if most := int(m.sends.Load()); m.once && n > 1 || n > most {
+			v.add("doubled", "%s %d to %s was sent %d times and is there %d times: %q",
+				m.actor, m.seq, m.topic, most, n, m.value)
+		}
+	}
+}
+
+// checkOrder wants the first records of the messages of one sender to one partition and key in their order.
+func checkOrder(v *verdict, h *history, log snapshot) {
+	type line struct{ actor, key string }
+	for p, rs := range log {
+		last := map[line]int{}
+		found := map[*message]bool{}
+		for _, r := range rs {
+			m := h.byValue[r.value]
+			if m == nil || found[m] {
+				continue
+			}
+			found[m] = true
+			l := line{m.actor, m.key}
+			if before, ok := last[l]; ok && m.seq < before {
+				v.add("order", "%s at %d: %s %d after %d", p, r.offset, m.actor, m.seq, before)
+			}
+			last[l] = m.seq
+		}
+	}
+}
+
+// checkCommits wants committed offsets not below what was acknowledged, and not above what was asked for.
+func checkCommits(v *verdict, h *history, now finds) {
+	for at, want := range now.promised {
+		if got, ok := now.committed[at]; !ok || got < want {
+			v.add("commit", "%s: %d was acknowledged, %d is there (%v)", at, want, got, ok)
+		}
+	}
+	for at, got := range now.committed {
+		if most := h.attempted[at]; got > most {
+			v.add("commit", "%s: %d is there, nobody asked for more than %d", at, got, most)
+		}
+	}
+}
+
+// checkRetained wants the last record of each retained topic to be what a new subscriber is given.
+func checkRetained(v *verdict, now finds) {
+	want := lastByKey(now.log, retainedTopic)
+	for key, value := range want {
+		if got, ok := now.retained[key]; !ok || got != value {
+			v.add("retained", "%s: %q (%v), the log ends with %q", key, got, ok, value)
+		}
+	}
+	for key := range now.retained {
+		if _, ok := want[key]; !ok {
+			v.add("retained", "%s: nobody set it", key)
+		}
+	}
+}
+
+// lastByKey is the last value of each key of a topic.
+func lastByKey(log snapshot, topic string) map[string]string {
+	last := map[string]string{}
+	for p, rs := range log {
+		if p.topic == topic {
+			for _, r := range rs {
+				last[r.key] = r.value
+			}
+		}
+	}
+	return last
+}
+
+func checkTopics(v *verdict, h *history, now finds) {
+	for name, id := range h.topics {
+		if got, ok := now.topics[name]; !ok || got != id {
+			v.add("topic", "%s: %v (%v), was created as %v", name, got, ok, id)
+		}
+	}
+}
+
+// checkLive wants the subscriber to have been given the records of each partition up to some place, without
+// a hole; and all of them, if the server was not killed.
+func checkLive(v *verdict, h *history, now finds) {
+	for p, from := range now.liveFrom {
+		end := int64(-1)
+		rs := now.log[p]
+		for _, r := range rs {
+			if r.offset >= from && now.live[r.value] {
+				end = r.offset
+			}
+		}
+		if now.complete && len(rs) > 0 {
+			end = rs[len(rs)-1].offset
+		}
+		for _, r := range rs {
+			if r.offset >= from && r.offset <= end && !now.live[r.value] {
+				v.add("undelivered", "%s at %d: %q; deliveries went on to %d", p, r.offset, r.value, end)
+			}
+		}
+	}
+	for value := range now.live {
+		if h.byValue[value] == nil {
+			v.add("foreign", "the subscriber was given %q", value)
+		}
+	}
+}

@@ -1,0 +1,321 @@
+package torture
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+var (
+	roundsFlag = flag.Int("rounds", 5, "how often TestKill kills the binary")
+	seedFlag   = flag.Uint64("seed", 0, "seed of TestKill; 0: another one each time")
+)
+
+const (
+	publishers = 16
+	producers  = 2
+	startBound = 2 * time.Second // from the start of the process to serving, after a kill
+	seldom     = 10              // rounds between the checks that take long: firth log check, kcat
+)
+
+// load is everybody who talks to the server while it is killed.
+type load struct {
+	t          *testing.T
+	s          *server
+	h          *history
+	publishers []*publisher
+	producers  []*producer
+	before     snapshot
+	slowest    time.Duration
+}
+
+// TestKill is the promise of the log, asked of the real binary: kill -9 in the middle of 16 publishers of
+// QoS 1, 2 idempotent producers, a consumer group that commits, a device that sets retained messages and
+// somebody who makes topics, as often as -rounds says; all that was acknowledged is there, where it was.
+func TestKill(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("%d rounds, seed %d (again: -args -rounds %d -seed %d)", *roundsFlag, seed, *roundsFlag, seed)
+	dice := rand.New(rand.NewPCG(seed, 1))
+	// Small journal files, so that roll-ups, too, are under way when the process dies.
+	l := &load{t: t, s: newServer(t, "limits.journal_file=1MiB"), h: newHistory(), before: snapshot{}}
+	l.open(dice)
+	for round := 1; round <= *roundsFlag; round++ {
+		began := time.Now()
+		live, from := l.suffer(round, time.Duration(200+dice.IntN(1300))*time.Millisecond)
+		offline := round%seldom == 1
+		if offline {
+			l.must(l.s.checkLog(t.Context()))
+		}
+		if dice.IntN(4) == 0 {
+			l.must(l.s.stillborn(time.Duration(dice.IntN(60)) * time.Millisecond))
+		}
+		took := l.start()
+		l.flush()
+		now := l.look(round)
+		now.live, now.liveFrom = live, from
+		l.judge(now, round)
+		all, acked := l.h.counts()
+		t.Logf("round %d: %d sent so far, %d acknowledged; %d delivered live; up again in %v; checked%s; %v for the round",
+			round, all, acked, len(live), took.Round(time.Millisecond),
+			map[bool]string{true: ", offline and with kcat, too"}[offline], time.Since(began).Round(time.Millisecond))
+	}
+	l.finish()
+}
+
+func (l *load) must(err error) {
+	l.t.Helper()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// open starts the server for the first time, makes the topics and the actors.
+func (l *load) open(dice *rand.Rand) {
+	_, err := l.s.start()
+	l.must(err)
+	c, err := dialKafka(l.s.kafka)
+	l.must(err)
+	defer c.Close()
+	for topic, parts := range map[string]int32{"alpha": 4, "beta": 3, ledger: ledgerParts} {
+		answer, err := kadm.NewClient(c).CreateTopic(l.t.Context(), parts, 1, nil, topic)
+		l.must(err)
+		l.h.created(topic, answer.ID)
+	}
+	some := func() words { return words{rand.New(rand.NewPCG(dice.Uint64(), dice.Uint64()))} }
+	for n := range publishers {
+		name := fmt.Sprintf("device%02d", n)
+		topics := []string{"alpha/" + name, "beta/" + name + "/temp", "gamma/" + name} // gamma makes itself
+		l.publishers = append(l.publishers, &publisher{name: name, topics: topics, words: some(), h: l.h})
+	}
+	state := &publisher{name: "setter", retain: true, words: some(), h: l.h}
+	for n := range 10 {
+		state.topics = append(state.topics, fmt.Sprintf("%s/d%d", retainedTopic, n))
+	}
+	l.publishers = append(l.publishers, state)
+	for n := range producers {
+		p, err := newProducer(fmt.Sprintf("producer%d", n), some(), l.h, l.s.kafka)
+		l.must(err)
+		l.producers = append(l.producers, p)
+		l.t.Cleanup(p.c.Close)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- follow(ctx, l.h, l.s.kafka, []string{"alpha", "beta", "gamma", ledger, retainedTopic}) }()
+	l.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			l.t.Error(err)
+		}
+	})
+}
+
+// start starts the server after a kill; it has to be quick.
+func (l *load) start() time.Duration {
+	l.t.Helper()
+	took, err := l.s.start()
+	l.must(err)
+	l.slowest = max(l.slowest, took)
+	if took > startBound {
+		l.t.Errorf("start after a kill: %v, at most %v", took, startBound)
+	}
+	return took
+}
+
+// suffer lets everybody work for a while, then kills the server. It returns what the subscriber was given,
+// and from where on.
+func (l *load) suffer(round int, after time.Duration) (live map[string]bool, from map[place]int64) {
+	sub, stop := l.work(round)
+	from = l.ends()
+	<-time.After(after)
+	if !l.s.kill() {
+		l.t.Fatalf("round %d: the server had ended before it was killed:\n%s", round, l.s.log)
+	}
+	stop()
+	<-sub.c.Done()
+	return sub.received(), from
+}
+
+// ends is where the log ends in the partitions that the subscriber hears of. Somebody is publishing already:
+// what is stored by now may have been delivered or not, what comes after must be.
+func (l *load) ends() map[place]int64 {
+	l.t.Helper()
+	c, err := dialKafka(l.s.kafka)
+	l.must(err)
+	defer c.Close()
+	ends, err := kadm.NewClient(c).ListEndOffsets(l.t.Context(), "alpha", "beta", "gamma", retainedTopic)
+	l.must(err)
+	found := map[place]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Err == nil {
+			found[place{o.Topic, o.Partition}] = o.Offset
+		}
+	})
+	return found
+}
+
+// work puts the subscriber in place and starts everybody. stop ends them and waits until they have ended.
+func (l *load) work(round int) (sub *subscriber, stop func()) {
+	sub, err := subscribe(l.t.Context(), l.s.mqtt, "listener", "alpha/#", "beta/#", "gamma/#", retainedTopic+"/#")
+	l.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for _, p := range l.publishers {
+		all.Go(func() {
+			if err := p.run(ctx, l.s.mqtt); err != nil {
+				l.t.Logf("%s: %v", p.name, err) // killed while it connected
+			}
+		})
+	}
+	for _, p := range l.producers {
+		all.Go(func() { p.run(ctx) })
+	}
+	all.Go(func() {
+		if err := create(ctx, l.h, l.s.kafka, fmt.Sprintf("extra-%d", round)); err != nil {
+			l.t.Errorf("create: %v", err)
+		}
+	})
+	return sub, func() {
+		cancel()
+		all.Wait()
+		for _, p := range l.publishers {
+			p.settle()
+		}
+	}
+}
+
+// flush waits until the producers have brought home what they had in hand when the server died.
+func (l *load) flush() {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), startLimit)
+	defer cancel()
+	for _, p := range l.producers {
+		if err := p.c.Flush(ctx); err != nil {
+			l.t.Fatalf("%s has %d records left: %v", p.name, p.c.BufferedProduceRecords(), err)
+		}
+	}
+}
+
+// look reads everything, through Kafka and through MQTT.
+func (l *load) look(round int) finds {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), startLimit)
+	defer cancel()
+	var now finds
+	var err error
+	// The consumer goes on: what it sees and commits from here on is for the next time.
+	now.seen, now.promised = l.h.consumed()
+	if len(now.promised) > 0 {
+		now.committed, err = commits(ctx, l.s.kafka)
+		l.must(err)
+	}
+	now.log, now.topics, err = readAll(ctx, l.s.kafka)
+	l.must(err)
+	quick, stop := context.WithTimeout(ctx, 5*time.Second)
+	defer stop()
+	now.retained, err = readRetained(quick, l.s.mqtt, len(lastByKey(now.log, retainedTopic)))
+	l.must(err)
+	if round%seldom == 1 {
+		l.compareKcat(ctx, now.log)
+	}
+	return now
+}
+
+// judge holds what was found against the history, and keeps it for the next time.
+func (l *load) judge(now finds, round int) {
+	l.t.Helper()
+	for at := range now.log {
+		if strings.HasPrefix(at.topic, "__") {
+			delete(now.log, at) // the node's own
+		}
+	}
+	if v := check(l.h, l.before, now); len(v.lines) > 0 {
+		l.t.Fatalf("round %d:\n%s", round, v)
+	}
+	l.before = now.log
+}
+
+// compareKcat reads a topic with another implementation, librdkafka's, if it is installed.
+func (l *load) compareKcat(ctx context.Context, log snapshot) {
+	l.t.Helper()
+	name, err := exec.LookPath("kcat")
+	if err != nil {
+		l.t.Log("kcat is not installed: read with franz-go only")
+		return
+	}
+	for _, topic := range []string{"alpha", ledger} {
+		var out, errs bytes.Buffer
+		cmd := exec.CommandContext(ctx, name, "-C", "-b", l.s.kafka, "-t", topic, "-o", "beginning", "-e", "-q",
+			"-f", "%p %o %s\n")
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		if err := cmd.Run(); err != nil {
+			l.t.Fatalf("kcat: %v\n%s", err, &errs)
+		}
+		var want []string
+		for at, rs := range log {
+			for _, r := range rs {
+				if at.topic == topic {
+					want = append(want, fmt.Sprintf("%d %d %s", at.index, r.offset, r.value))
+				}
+			}
+		}
+		got := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			l.t.Fatalf("%s: kcat reads %d records, franz-go %d, and not the same", topic, len(got), len(want))
+		}
+	}
+}
+
+// finish brings everything home without a kill: then nothing is unacknowledged, undelivered or uncommitted.
+func (l *load) finish() {
+	sub, stop := l.work(*roundsFlag + 1)
+	from := l.ends()
+	<-time.After(300 * time.Millisecond)
+	stop()
+	l.flush()
+	for _, p := range l.publishers {
+		if n := len(p.open); n > 0 {
+			l.t.Errorf("%s: %d messages without acknowledgement", p.name, n)
+		}
+	}
+	ctx, cancel := context.WithTimeout(l.t.Context(), startLimit)
+	defer cancel()
+	now := l.look(seldom + 1)
+	now.liveFrom, now.complete = from, true
+	err := sub.await(ctx, func(live map[string]bool, _ map[string]string) bool {
+		for at, offset := range from {
+			rs := now.log[at]
+			if len(rs) > 0 && rs[len(rs)-1].offset >= offset && !live[rs[len(rs)-1].value] {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		l.t.Errorf("waiting for the last deliveries: %v", err)
+	}
+	now.live = sub.received()
+	sub.c.Close()
+	l.judge(now, *roundsFlag+1)
+	l.must(l.s.stop())
+	l.must(l.s.checkLog(ctx))
+	if len(now.promised) == 0 {
+		l.t.Error("the group has committed nothing")
+	}
+	all, acked := l.h.counts()
+	l.t.Logf("%d messages, %d acknowledged, every one in its place; slowest start %v", all, acked, l.slowest)
+}

@@ -1,0 +1,141 @@
+package torture
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// sound makes a history without fault, and what would be found of it: two publishers with 20 messages each
+// (one sent twice and stored twice), a producer with 20, a retained topic, commits and a topic.
+func sound() (*history, snapshot, finds) {
+	h := newHistory()
+	now := finds{
+		log: snapshot{}, promised: map[place]int64{}, committed: map[place]int64{}, retained: map[string]string{},
+		topics: map[string]topicID{"t": {1}}, live: map[string]bool{}, liveFrom: map[place]int64{},
+	}
+	store := func(m *message, p place) {
+		m.offset, m.index = int64(len(now.log[p])), p.index
+		now.log[p] = append(now.log[p], rec{m.offset, m.key, m.value})
+		now.live[m.value] = true
+	}
+	send := func(actor string, seq int, p place, key string) *message {
+		m := &message{actor: actor, seq: seq, topic: p.topic, key: key, once: key == ""}
+		m.value = fmt.Sprintf("%s %d %s", actor, seq, p)
+		m.sends.Store(1)
+		m.acked.Store(true)
+		h.add(m)
+		store(m, p)
+		return m
+	}
+	a, l, s := place{"alpha", 0}, place{"ledger", 1}, place{retainedTopic, 0}
+	for seq := range 20 {
+		send("p0", seq, a, "alpha/p0")
+		m := send("p1", seq, a, "alpha/p1")
+		if seq == 10 {
+			m.sends.Store(2)
+			store(m, a)
+		}
+		send("k0", seq, l, "")
+		send("s", seq, s, "state/d0")
+	}
+	lost := &message{actor: "p0", seq: 20, topic: "alpha", key: "alpha/p0", value: "never stored"}
+	lost.sends.Store(1)
+	h.add(lost)
+	now.retained["state/d0"] = now.log[s][19].value
+	now.seen = []sighting{{l, 3, now.log[l][3].value}, {a, 40, now.log[a][40].value}}
+	h.commit(map[place]int64{l: 12}, false)
+	now.promised[l], now.committed[l] = 10, 10
+	h.created("t", topicID{1})
+	now.liveFrom[a] = 5
+	before := snapshot{a: slices.Clone(now.log[a][:30]), l: slices.Clone(now.log[l][:10])}
+	return h, before, now
+}
+
+// TestCheckerSeesPlantedFaults breaks the sound history in every way the checker is there for.
+//
+// Long: a table of faults.
+func TestCheckerSeesPlantedFaults(t *testing.T) {
+	a, l, s := place{"alpha", 0}, place{"ledger", 1}, place{retainedTopic, 0}
+	renumber := func(rs []rec) []rec {
+		for i := range rs {
+			rs[i].offset = int64(i)
+		}
+		return rs
+	}
+	drop := func(now *finds, p place, i int) { now.log[p] = renumber(slices.Delete(now.log[p], i, i+1)) }
+	for _, c := range []struct {
+		name, want string
+		plant      func(h *history, before snapshot, now *finds)
+	}{
+		{"nothing", "", func(*history, snapshot, *finds) {}},
+		{"a commit between acknowledged and asked", "", func(_ *history, _ snapshot, n *finds) { n.committed[l] = 11 }},
+		{"the tail was not delivered before the kill", "", func(_ *history, _ snapshot, n *finds) {
+			delete(n.live, n.log[a][40].value)
+		}},
+		{"the last acknowledged record dropped", "lost", func(_ *history, _ snapshot, n *finds) { drop(n, a, 39) }},
+		{"one in the middle dropped", "lost", func(_ *history, _ snapshot, n *finds) { drop(n, s, 5) }},
+		{"one dropped and a hole left", "hole", func(_ *history, _ snapshot, n *finds) {
+			n.log[a] = slices.Delete(n.log[a], 7, 8)
+		}},
+		{"a whole partition dropped", "lost", func(_ *history, _ snapshot, n *finds) { delete(n.log, s) }},
+		{"what the consumer saw is gone", "gone", func(_ *history, _ snapshot, n *finds) { n.log[a] = n.log[a][:40] }},
+		{"what was read is gone", "gone", func(_ *history, _ snapshot, n *finds) { n.log[a] = n.log[a][:29] }},
+		{"two swapped that were read", "moved", func(_ *history, _ snapshot, n *finds) {
+			n.log[a][2].value, n.log[a][4].value = n.log[a][4].value, n.log[a][2].value
+		}},
+		{"two swapped that nobody has read", "order", func(_ *history, _ snapshot, n *finds) {
+			n.log[s][2].value, n.log[s][4].value = n.log[s][4].value, n.log[s][2].value
+		}},
+		{"an offset one back", "moved", func(_ *history, _ snapshot, n *finds) { drop(n, l, 0) }},
+		{"an offset told to a producer one on", "moved", func(h *history, _ snapshot, n *finds) {
+			n.log[l][18].value, n.log[l][19].value = n.log[l][19].value, n.log[l][18].value
+		}},
+		{"a producer's record doubled", "doubled", func(h *history, _ snapshot, n *finds) {
+			h.byValue[n.log[l][19].value].sends.Store(9)
+			n.log[l] = append(n.log[l], rec{20, "", n.log[l][19].value})
+		}},
+		{"a publish doubled that was sent once", "doubled", func(_ *history, _ snapshot, n *finds) {
+			n.log[a] = append(n.log[a], rec{41, "alpha/p0", n.log[a][39].value})
+		}},
+		{"a torn value", "foreign", func(_ *history, _ snapshot, n *finds) { n.log[s][3].value = n.log[s][3].value[:4] }},
+		{"a record of nobody", "foreign", func(_ *history, _ snapshot, n *finds) {
+			n.log[s] = append(n.log[s], rec{20, "state/d0", "who?"})
+		}},
+		{"a record in another topic", "astray", func(_ *history, _ snapshot, n *finds) {
+			n.log[place{"beta", 0}] = []rec{{0, "alpha/p0", n.log[a][40].value}}
+		}},
+		{"a record under another key", "astray", func(_ *history, _ snapshot, n *finds) { n.log[s][3].key = "state/d1" }},
+		{"a commit gone back", "commit", func(_ *history, _ snapshot, n *finds) { n.committed[l] = 9 }},
+		{"a commit gone", "commit", func(_ *history, _ snapshot, n *finds) { delete(n.committed, l) }},
+		{"a commit ahead", "commit", func(_ *history, _ snapshot, n *finds) { n.committed[l] = 13 }},
+		{"a retained value one behind", "retained", func(_ *history, _ snapshot, n *finds) {
+			n.retained["state/d0"] = n.log[s][18].value
+		}},
+		{"a retained value gone", "retained", func(_ *history, _ snapshot, n *finds) { clear(n.retained) }},
+		{"a retained value of nobody", "retained", func(_ *history, _ snapshot, n *finds) { n.retained["state/x"] = "x" }},
+		{"a topic gone", "topic", func(_ *history, _ snapshot, n *finds) { clear(n.topics) }},
+		{"a topic made anew", "topic", func(_ *history, _ snapshot, n *finds) { n.topics["t"] = topicID{2} }},
+		{"a delivery left out", "undelivered", func(_ *history, _ snapshot, n *finds) { delete(n.live, n.log[a][9].value) }},
+		{"the last delivery left out, nothing killed", "undelivered", func(_ *history, _ snapshot, n *finds) {
+			n.complete = true
+			delete(n.live, n.log[a][40].value)
+		}},
+		{"a delivery of nobody", "foreign", func(_ *history, _ snapshot, n *finds) { n.live["who?"] = true }},
+		{"a producer that was refused", "complaint", func(h *history, _ snapshot, _ *finds) { h.complain("no") }},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
+			h, before, now := sound()
+			c.plant(h, before, &now)
+			v := check(h, before, now)
+			if c.want == "" && len(v.lines) > 0 {
+				t.Errorf("sound, but blamed:\n%s", v)
+			}
+			if c.want != "" && v.kinds[c.want] == 0 {
+				t.Errorf("want %q, got %v\n%s", c.want, slices.Sorted(maps.Keys(v.kinds)), v)
+			}
+		})
+	}
+}

@@ -1,0 +1,186 @@
+package torture
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startLimit is how long a start may take before the test gives up on it.
+const startLimit = 60 * time.Second
+
+// binary builds firth once for all tests, unless FIRTH names one.
+var binary = sync.OnceValues(func() (string, error) {
+	if name := os.Getenv("FIRTH"); name != "" {
+		return filepath.Abs(name)
+	}
+	name := filepath.Join(workshop, "firth")
+	cmd := exec.Command("go", "build", "-o", name, "../cmd/firth")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return name, nil
+})
+
+// workshop is the folder of the built binary: TestMain makes it and takes it away.
+var workshop string
+
+// TestMain runs the tests around the workshop.
+func TestMain(m *testing.M) {
+	var err error
+	if workshop, err = os.MkdirTemp("", "firth-torture-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(workshop)
+	os.Exit(code)
+}
+
+// server is the binary on one data directory. It keeps its addresses from its first start on.
+type server struct {
+	data, mqtt, kafka string
+	set               []string // more settings, key=value
+
+	binary string
+	cmd    *exec.Cmd
+	log    *bytes.Buffer // standard error of the current process
+	ended  chan error
+}
+
+func newServer(t *testing.T, set ...string) *server {
+	t.Helper()
+	name, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{binary: name, data: t.TempDir(), mqtt: "127.0.0.1:0", kafka: "127.0.0.1:0", set: set}
+	t.Cleanup(func() {
+		s.kill()
+		if t.Failed() && s.log != nil {
+			t.Logf("the last log of the server:\n%s", tail(s.log.String(), 4000))
+		}
+	})
+	return s
+}
+
+func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+
+// launch runs the binary and returns its standard output.
+func (s *server) launch() (*bufio.Reader, error) {
+	args := []string{"serve", "--data", s.data, "-o", "json", "--set", "listen.mqtt=" + s.mqtt,
+		"--set", "listen.kafka=" + s.kafka, "--set", "listen.ws=", "--set", "listen.http="}
+	for _, set := range s.set {
+		args = append(args, "--set", set)
+	}
+	s.cmd = exec.Command(s.binary, args...)
+	s.log = &bytes.Buffer{}
+	s.cmd.Stderr = s.log
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	return bufio.NewReader(out), s.cmd.Start()
+}
+
+// start runs the binary until it serves, and tells how long that took from outside.
+func (s *server) start() (time.Duration, error) {
+	begin := time.Now()
+	out, err := s.launch()
+	if err != nil {
+		return 0, err
+	}
+	alarm := time.AfterFunc(startLimit, func() { s.cmd.Process.Kill() })
+	defer alarm.Stop()
+	line, err := out.ReadBytes('\n')
+	if err != nil {
+		return 0, fmt.Errorf("no line of readiness: %w, %w\n%s", err, s.cmd.Wait(), s.log)
+	}
+	took := time.Since(begin)
+	var ready struct{ Addresses struct{ MQTT, Kafka string } }
+	if err := json.Unmarshal(line, &ready); err != nil {
+		return 0, fmt.Errorf("%s: %w", line, err)
+	}
+	s.mqtt, s.kafka = ready.Addresses.MQTT, ready.Addresses.Kafka
+	s.ended = make(chan error, 1)
+	go func(cmd *exec.Cmd, ended chan<- error) {
+		out.WriteTo(io.Discard)
+		ended <- cmd.Wait()
+	}(s.cmd, s.ended)
+	return took, nil
+}
+
+// stillborn starts the binary and kills it a moment later, wherever it is in its start.
+func (s *server) stillborn(after time.Duration) error {
+	if _, err := s.launch(); err != nil {
+		return err
+	}
+	time.AfterFunc(after, func() { s.cmd.Process.Kill() })
+	var exit *exec.ExitError
+	if err := s.cmd.Wait(); errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled() {
+		return nil
+	}
+	return fmt.Errorf("it ended by itself: %s\n%s", s.cmd.ProcessState, s.log)
+}
+
+// kill ends the process with SIGKILL and waits until it is gone. It tells whether the process was alive.
+func (s *server) kill() bool {
+	if s.ended == nil {
+		return false
+	}
+	s.cmd.Process.Kill()
+	<-s.ended
+	s.ended = nil
+	return s.cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
+}
+
+// stop ends the process with SIGTERM; it must close within a time and without complaint.
+func (s *server) stop() error {
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case err := <-s.ended:
+		s.ended = nil
+		return err
+	case <-time.After(startLimit):
+		return errors.New("it does not end")
+	}
+}
+
+// checkLog runs firth log check on the directory of a server that does not run.
+func (s *server) checkLog(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, s.binary, "log", "check", s.data).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("firth log check: %w\n%s", err, tail(string(out), 4000))
+	}
+	return nil
+}
+
+// resident is the memory of the process in bytes, as Linux counts it.
+func (s *server) resident() (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, errors.New("no VmRSS")
+}

@@ -1,0 +1,65 @@
+package torture
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// tornBytes is how much of the journal's end is wiped: many frames.
+const tornBytes = 64 << 10
+
+// TestKillIsNotBlind plants a fault in the data itself: after the kill the end of the journal is wiped, as if
+// what was acknowledged had never been written. Whoever says then that all is well is blind.
+func TestKillIsNotBlind(t *testing.T) {
+	l := &load{t: t, s: newServer(t), h: newHistory(), before: snapshot{}}
+	l.open(rand.New(rand.NewPCG(1, 1)))
+	l.suffer(1, 500*time.Millisecond)
+	wipeEnd(t, filepath.Join(l.s.data, "log"))
+	if _, err := l.s.start(); err != nil {
+		t.Fatalf("the end of a journal is no reason not to start: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
+	defer cancel()
+	log, _, err := readAll(ctx, l.s.kafka)
+	if err != nil {
+		t.Logf("seen: the log cannot be read: %v", err)
+		return
+	}
+	seen, _ := l.h.consumed()
+	v := &verdict{}
+	l.h.mu.Lock()
+	checkMessages(v, l.h, log, checkValues(&verdict{}, l.h, log))
+	checkPlaces(v, l.h, nil, finds{log: log, seen: seen})
+	l.h.mu.Unlock()
+	if v.kinds["lost"] == 0 {
+		t.Errorf("%d KiB of the log were wiped, and nothing was said of a loss:\n%s", tornBytes>>10, v)
+		return
+	}
+	t.Logf("seen: %v", v.kinds)
+}
+
+// wipeEnd fills the last bytes that are not zero of the newest journal with zeros.
+func wipeEnd(t *testing.T, dir string) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.journal"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("journals in %s: %v, %v", dir, names, err)
+	}
+	name := names[len(names)-1] // numbers of 16 digits: the last is the newest
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := len(b)
+	for end > 0 && b[end-1] == 0 {
+		end--
+	}
+	clear(b[max(0, end-tornBytes):end])
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
