@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -126,21 +127,20 @@ func TestFetchRefuse(t *testing.T) {
 	}
 }
 
-// Record bytes are never copied, and a response allocates nothing once its memory has grown.
-func TestFetchAllocs(t *testing.T) {
-	data := [][]byte{make([]byte, 64<<10)}
+// fetches is a Fetch of so many topics with so many partitions each, answered with a batch for each.
+func fetches(t testing.TB, topics, partitions int, data []byte) (answer func() [][]byte, w *FetchResponse) {
 	full := kmsg.NewFetchRequest()
 	full.Version = 18
-	for i := range 10 {
+	for i := range topics {
 		topic := kmsg.NewFetchRequestTopic()
 		topic.TopicID[0] = byte(i)
-		topic.Partitions = make([]kmsg.FetchRequestTopicPartition, 32)
+		topic.Partitions = make([]kmsg.FetchRequestTopicPartition, partitions)
 		full.Topics = append(full.Topics, topic)
 	}
-	body := full.AppendTo(nil)
+	body, batches := full.AppendTo(nil), [][]byte{data}
 	var f FetchRequest
-	var w FetchResponse
-	answer := func() [][]byte {
+	w = &FetchResponse{}
+	return func() [][]byte {
 		if err := f.Decode(18, body); err != nil {
 			t.Fatal(err)
 		}
@@ -148,14 +148,20 @@ func TestFetchAllocs(t *testing.T) {
 		for i := range f.Topics {
 			w.Topic(&f.Topics[i])
 			for range f.Partitions[f.Topics[i].First:f.Topics[i].Last] {
-				Partition(&w, &FetchResult{}, data)
+				Partition(w, &FetchResult{}, batches)
 			}
 		}
 		return w.Done()
-	}
+	}, w
+}
+
+// Record bytes are never copied, and a response allocates nothing once its memory has grown.
+func TestFetchAllocs(t *testing.T) {
+	data := make([]byte, 64<<10)
+	answer, w := fetches(t, 10, 32, data)
 	shared := 0
 	for _, piece := range answer() {
-		if len(piece) == len(data[0]) && &piece[0] == &data[0][0] {
+		if len(piece) == len(data) && &piece[0] == &data[0] {
 			shared++
 		}
 	}
@@ -168,5 +174,19 @@ func TestFetchAllocs(t *testing.T) {
 	w.Release(0)
 	if w.head != nil || slices.ContainsFunc(w.out[:cap(w.out)], func(b []byte) bool { return b != nil }) {
 		t.Fatal("Release keeps memory")
+	}
+}
+
+// BenchmarkFetchEncode decodes a Fetch and frames its answer: the cost of a partition must not depend on its
+// bytes.
+func BenchmarkFetchEncode(b *testing.B) {
+	for _, load := range []struct{ topics, partitions, bytes int }{{1, 1, 1 << 10}, {1, 1, 1 << 20}, {10, 32, 64 << 10}} {
+		b.Run(fmt.Sprintf("partitions=%d,bytes=%d", load.topics*load.partitions, load.bytes), func(b *testing.B) {
+			answer, _ := fetches(b, load.topics, load.partitions, make([]byte, load.bytes))
+			b.ReportAllocs()
+			for b.Loop() {
+				answer()
+			}
+		})
 	}
 }

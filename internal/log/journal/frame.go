@@ -3,6 +3,7 @@ package journal
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 
 	"github.com/firthmq/firth/internal/log/record"
 )
@@ -81,6 +82,7 @@ func (f *Frame) layout(nonce uint64, pos, synced int64, seq uint64) [][]byte {
 	}
 	f.pieces[0] = h
 	if pad := pos + f.Size() - at; pad > 0 {
+		f.pieces = slices.Grow(f.pieces, 1) // kept, so that only the first frame of its length allocates
 		return append(f.pieces, padding[:pad])
 	}
 	return f.pieces

@@ -16,33 +16,46 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// BenchmarkTrieMillion has a million filters of which each device has its own, and some wildcards.
-func BenchmarkTrieMillion(b *testing.B) {
-	before := heap()
-	trie := new(Trie[*int])
+// BenchmarkTrieMatch has from one to a million filters of which each device has its own. With filters=n a name
+// matches one of them, with filters=n,wildcards three more that match every name.
+func BenchmarkTrieMatch(b *testing.B) {
 	v := new(int)
-	for i := range million {
-		trie.Add(fmt.Sprintf("fleet/device-%07d/command", i), v)
+	for _, filters := range []int{1, 1000, 100_000, million} {
+		before := heap()
+		trie := new(Trie[*int])
+		for i := range filters {
+			trie.Add(fmt.Sprintf("fleet/device-%07d/command", i), v)
+		}
+		perEntry := float64(heap()-before) / float64(filters)
+		names := make([][]byte, min(filters, 512))
+		for i := range names {
+			names[i] = fmt.Appendf(nil, "fleet/device-%07d/command", i*(filters/len(names)))
+		}
+		name := fmt.Sprintf("filters=%d", filters)
+		b.Run(name, func(b *testing.B) {
+			benchmarkMatch(b, trie, names, 1)
+			if filters >= 1000 {
+				b.ReportMetric(perEntry, "B/filter")
+			}
+		})
+		for _, wild := range []string{"fleet/+/command", "fleet/#", "#"} {
+			trie.Add(wild, v)
+		}
+		b.Run(name+",wildcards", func(b *testing.B) { benchmarkMatch(b, trie, names, 4) })
 	}
-	perEntry := float64(heap()-before) / million
-	trie.Add("fleet/+/command", v)
-	trie.Add("fleet/#", v)
-	trie.Add("#", v)
-	names := make([][]byte, 1024)
-	for i := range names {
-		names[i] = fmt.Appendf(nil, "fleet/device-%07d/command", i*977)
-	}
-	b.ResetTimer()
+}
+
+func benchmarkMatch(b *testing.B, trie *Trie[*int], names [][]byte, each int) {
 	b.ReportAllocs()
-	found := 0
-	for i := range b.N {
-		trie.Match(names[i%len(names)], func(*int) { found++ })
+	found, i := 0, 0
+	visit := func(*int) { found++ }
+	for b.Loop() {
+		trie.Match(names[i&(len(names)-1)], visit)
+		i++
 	}
-	if found != 4*b.N {
-		b.Fatalf("%d found in %d matches", found, b.N)
+	if found != each*i {
+		b.Fatalf("%d found in %d matches", found, i)
 	}
-	b.ReportMetric(perEntry, "B/filter")
-	runtime.KeepAlive(trie)
 }
 
 func BenchmarkTrieFanout(b *testing.B) {

@@ -1,0 +1,53 @@
+package journal
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/firthmq/firth/internal/log/record"
+)
+
+// sealing is one commit group that touched so many partitions, from sealed batches to the pieces to write.
+func sealing(partitions int) func() [][]byte {
+	batches := make([]record.Batch, partitions)
+	for i := range batches {
+		var bu record.Builder
+		bu.Reset(nil, 1_700_000_000_000)
+		for range 10 {
+			bu.Append(&record.Record{Timestamp: 1_700_000_000_123, Key: []byte("sensors/room1/temp"), Value: make([]byte, 100)})
+		}
+		batches[i] = bu.Seal(record.Offset(i), 1)
+	}
+	var f Frame
+	return func() [][]byte {
+		f.Reset()
+		for i, b := range batches {
+			f.AddBatch(uint32(i), b)
+		}
+		return f.layout(1, HeaderBytes, 0, 1)
+	}
+}
+
+// TestFrameAllocs holds the framing of a commit group to no allocation and no copy of a batch.
+func TestFrameAllocs(t *testing.T) {
+	for _, partitions := range []int{1, 2, 3, 16, 1000} {
+		frame := sealing(partitions)
+		frame()
+		if n := testing.AllocsPerRun(100, func() { frame() }); n != 0 {
+			t.Errorf("%d partitions: %v allocations", partitions, n)
+		}
+	}
+}
+
+// BenchmarkFrame frames a commit group of batches of 10 records; the checksums of the batches are part of Seal.
+func BenchmarkFrame(b *testing.B) {
+	for _, partitions := range []int{1, 100} {
+		b.Run(fmt.Sprintf("partitions=%d", partitions), func(b *testing.B) {
+			frame := sealing(partitions)
+			b.ReportAllocs()
+			for b.Loop() {
+				frame()
+			}
+		})
+	}
+}
