@@ -5,6 +5,7 @@
 #   java     a JDK and Maven
 #   node     Node.js and npm
 #   python   Python with venv
+#   bench    what the laboratory needs: mosquitto and its clients, a JDK, Maven, matplotlib
 # It asks nothing, and needs root or sudo only if something is missing.
 set -euo pipefail
 
@@ -15,6 +16,7 @@ need() { # need COMMAND PACKAGE...
 	command -v "$command" >/dev/null || missing+=("$@")
 }
 
+[[ " $* " != *" bench "* ]] || set -- "$@" clients java
 for group in "$@"; do
 	case $group in
 	build)
@@ -38,6 +40,9 @@ for group in "$@"; do
 	python)
 		need python3 python3
 		python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+		;;
+	bench)
+		/usr/bin/python3 -c 'import matplotlib' 2>/dev/null || missing+=(python3-matplotlib)
 		;;
 	*)
 		echo "install.sh: unknown group $group" >&2

@@ -1,0 +1,285 @@
+"""The systems that are measured: how each is set, started, found ready, and ended.
+
+Every start() is in a clean directory of its own. A new peer is a subclass of System.
+"""
+import base64
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from . import machine
+
+BENCH = Path(__file__).resolve().parent.parent
+REPO = BENCH.parent
+BUILD = REPO / "build"
+FIRTH = BUILD / "firth"
+JARS = BUILD / "kafka"
+PEERS = BUILD / "peers"
+
+CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01r"
+API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def ask(port, request):
+    """True when a server answers the request at all."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 0.2) as s:
+            s.settimeout(1)
+            s.sendall(request)
+            return len(s.recv(4)) == 4
+    except OSError:
+        return False
+
+
+class System:
+    """One server: a process with an MQTT door, a Kafka door, or both."""
+
+    name = promise = ""
+    kafka_door = mqtt_door = jvm = False
+
+    def __init__(self):
+        self.kafka, self.mqtt, self.folder, self.process = 0, 0, None, None
+
+    def prepare(self):
+        """Writes what is needed into self.folder and gives the command."""
+        raise NotImplementedError
+
+    @staticmethod
+    def version():
+        raise NotImplementedError
+
+    def start(self):
+        """Starts in a clean directory; gives the seconds from exec until every door has answered."""
+        self.folder = Path(tempfile.mkdtemp(prefix="firth-bench."))
+        self.kafka, self.mqtt = free_port(), free_port()
+        self.command = self.prepare()
+        return self.launch()
+
+    def launch(self):
+        """Starts on what is there."""
+        with open(self.folder / "output", "ab") as out:
+            began = time.monotonic()
+            self.process = subprocess.Popen([str(c) for c in self.command], stdout=out, stderr=out)
+        self.until(self.answers, began)
+        return time.monotonic() - began
+
+    def until(self, ready, began):
+        while not ready():
+            if self.process.poll() is not None or time.monotonic() - began > 120:
+                self.stop()
+                raise RuntimeError(f"{self.name} did not start: {self.said}")
+            time.sleep(0.001)
+
+    def answers(self):
+        return ((not self.mqtt_door or ask(self.mqtt, CONNECT))
+                and (not self.kafka_door or ask(self.kafka, API_VERSIONS)))
+
+    def end(self, how=signal.SIGTERM):
+        """Ends the process and leaves its files."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            print(f"  {self.name} did not end within 60 s of SIGTERM: killed", file=sys.stderr)
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self):
+        """Ends the process and removes its files."""
+        if self.process:
+            self.end()
+        out = self.folder / "output"
+        self.said = out.read_text(errors="replace")[-2000:] if out.exists() else ""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def usage(self):
+        return machine.usage(self.process.pid)
+
+    def __enter__(self):
+        self.ready = self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class Firth(System):
+    """As it comes; settings are further KEY=VALUE for --set."""
+
+    name, promise = "Firth", "as it comes; acknowledges after fdatasync"
+    mqtt_door = kafka_door = True
+
+    def __init__(self, *settings):
+        super().__init__()
+        self.settings = settings
+
+    def prepare(self):
+        own = [f"listen.mqtt=127.0.0.1:{self.mqtt}", f"listen.kafka=127.0.0.1:{self.kafka}", "listen.ws=", "listen.http="]
+        return [FIRTH, "serve", "--data", self.folder / "data", *(a for s in [*own, *self.settings] for a in ("--set", s))]
+
+    @staticmethod
+    def version():
+        return "commit " + machine.output("git", "-C", REPO, "describe", "--always", "--dirty")
+
+
+class Mosquitto(System):
+    """In memory only, nothing bounded, no delay on the socket: its fastest settings."""
+
+    name, promise = "Mosquitto", "memory only, nothing bounded, set_tcp_nodelay; a crash loses everything"
+    mqtt_door = True
+    keeping = "persistence false"
+
+    def prepare(self):
+        config = self.folder / "mosquitto.conf"
+        config.write_text(f"listener {self.mqtt} 127.0.0.1\nallow_anonymous true\nuser root\n{self.keeping}\n"
+                          "max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type error\n"
+                          f"persistence_location {self.folder}/\n")
+        return [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", config]
+
+    @staticmethod
+    def version():
+        text = machine.output(shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-h")
+        return text.splitlines()[0].removeprefix("mosquitto version ")
+
+
+class MosquittoSaving(Mosquitto):
+    """It can only write its whole state again: every 1,000 changes here. Each change would be no promise either,
+    since it acknowledges before it saves and does not wait for the disk."""
+
+    name = "Mosquitto, saving"
+    promise = "persistence, its whole state saved every 1,000 changes; acknowledges before, a crash loses the rest"
+    keeping = "persistence true\nautosave_on_changes true\nautosave_interval 1000"
+
+
+class Nats(System):
+    """MQTT on JetStream as it comes: acknowledges before the disk, which it asks to keep up every 2 minutes."""
+
+    name, promise = "NATS", "MQTT with JetStream, sync every 2 minutes; a power cut loses what was acknowledged"
+    mqtt_door = True
+    sync = ""
+
+    def prepare(self):
+        config = self.folder / "nats.conf"
+        config.write_text(f"server_name: bench\nlisten: 127.0.0.1:{free_port()}\n"
+                          f'jetstream {{ store_dir: "{self.folder}/data"{self.sync} }}\n'
+                          f"mqtt {{ listen: 127.0.0.1:{self.mqtt}, max_ack_pending: 65535 }}\n")
+        return [PEERS / "nats-server", "-c", config]
+
+    @staticmethod
+    def version():
+        return machine.output(PEERS / "nats-server", "--version").removeprefix("nats-server: v")
+
+
+class NatsSync(Nats):
+    name, promise = "NATS, sync", "the same with sync_interval: always; acknowledges after fsync"
+    sync = ", sync_interval: always"
+
+
+class Kafka(System):
+    """A single KRaft node as it comes, 1 GiB of heap: it acknowledges before the data is on the disk."""
+
+    name, promise = "Kafka", "one KRaft node as it comes, 1 GiB of heap, warmed; acknowledges before the disk"
+    kafka_door = jvm = True
+    flush = ""
+
+    def prepare(self):
+        controller = free_port()
+        config = self.folder / "server.properties"
+        config.write_text(f"""process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{self.kafka},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{self.kafka}
+controller.listener.names=CONTROLLER
+log.dirs={self.folder}/data
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+{self.flush}""")
+        java = ["java", "-Xms1g", "-Xmx1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
+                "-XX:InitiatingHeapOccupancyPercent=35", "-cp", f"{JARS}/*"]  # as Kafka's own start script
+        cluster = base64.urlsafe_b64encode(uuid.UUID(int=uuid.uuid4().int >> 8).bytes).decode().rstrip("=")
+        subprocess.run([*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", config],
+                       check=True, capture_output=True)
+        return [*java, "kafka.Kafka", config]
+
+    @staticmethod
+    def version():
+        jar = next(JARS.glob("kafka_2.13-*.jar")).stem
+        return jar.removeprefix("kafka_2.13-")
+
+
+class KafkaFlush(Kafka):
+    name, promise = "Kafka, flush", "the same with log.flush.interval.messages=1; acknowledges after the disk"
+    flush = "log.flush.interval.messages=1\n"
+
+
+class Bridge(System):
+    """Mosquitto, a bridge and Kafka: three processes, measured as one."""
+
+    name = "Mosquitto + bridge + Kafka"
+    promise = "as above, bench/peers/bridge between them; a publisher is acknowledged before Kafka has it"
+    kafka_door = mqtt_door = jvm = True
+    connections = 1
+
+    def __init__(self):
+        super().__init__()
+        self.parts = [Mosquitto(), Kafka()]
+
+    def start(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="firth-bench."))
+        ready = 0.0
+        try:
+            for part in self.parts:
+                ready += part.start()
+        except Exception:
+            self.stop()
+            raise
+        self.mqtt, self.kafka = self.parts[0].mqtt, self.parts[1].kafka
+        self.command = [PEERS / "bridge", "-mqtt", f"127.0.0.1:{self.mqtt}", "-kafka", f"127.0.0.1:{self.kafka}",
+                        "-connections", self.connections]
+        return ready + self.launch()
+
+    def answers(self):
+        return "ready" in (self.folder / "output").read_text()
+
+    def stop(self):
+        super().stop()
+        for part in reversed(self.parts):
+            if part.process:
+                part.stop()
+
+    def usage(self):
+        all_of = [machine.usage(s.process.pid) for s in (self, *self.parts)]
+        return {k: sum(u[k] for u in all_of) for k in all_of[0]}
+
+    @staticmethod
+    def version():
+        return "as above"
+
+
+def build(kinds):
+    """Gets and builds the peers that are missing."""
+    kinds = set(kinds)
+    if any(k.jvm for k in kinds) and not list(JARS.glob("kafka-tools-4*.jar")):
+        subprocess.run(["mvn", "-q", "-B", "-ntp", "-f", BENCH / "kafka" / "pom.xml", "dependency:copy-dependencies",
+                        f"-DoutputDirectory={JARS}", "-DincludeScope=runtime"], check=True)
+    if kinds & {Nats, NatsSync, Bridge}:
+        PEERS.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["go", "build", "-trimpath", "-o", f"{PEERS}{os.sep}", "./bridge",
+                        "github.com/nats-io/nats-server/v2"], check=True, cwd=BENCH / "peers")
