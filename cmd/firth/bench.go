@@ -94,6 +94,9 @@ over, both produces and reads at the tail, latency produces at a rate and measur
 	f.IntVar(&k.Connections, "connections", 1, "clients, or sockets with --batches-encoded")
 	f.IntVar(&k.InFlight, "in-flight", 5, "with --batches-encoded: Produce requests ahead of their responses")
 	f.Float64Var(&k.Rate, "rate", 2000, "records a second, for latency")
+	f.Int64Var(&k.Records, "records", 0, "produce: end after about as many; 0: when the time is over")
+	f.IntVar(&k.Keys, "keys", 0, "give records so many different keys in turn; 0: none")
+	f.BoolVar(&k.Once, "once", false, "consume: end when the topic is read")
 	f.BoolVar(&k.Encoded, "batches-encoded", false,
 		"send batches made beforehand and read raw Fetch responses on plain sockets instead of with a client")
 	f.BoolVar(&k.CheckCRC, "check-crc", false, "with --batches-encoded: compute the checksum of batches read")

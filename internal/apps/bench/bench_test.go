@@ -280,6 +280,38 @@ func TestEncodedBatchesAreStored(t *testing.T) {
 	}
 }
 
+// A number of records is produced and no more, and read exactly once.
+func TestCountedLoads(t *testing.T) {
+	address := startNode(t).Kafka
+	for _, encoded := range []bool{false, true} {
+		k := Kafka{
+			Brokers: []string{address}, Mode: Produce, Topic: "counted-kgo", Partitions: 3, RecordSize: 100,
+			BatchSize: 4 << 10, Acks: -1, Connections: 2, InFlight: 2, Records: 10_000, Encoded: encoded,
+			Duration: time.Minute,
+		}
+		if encoded {
+			k.Topic = "counted-encoded"
+		} else {
+			k.Keys = 100
+		}
+		written, err := k.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := written.Total; n < k.Records || n > k.Records+2*slab || written.Elapsed >= k.Duration {
+			t.Errorf("encoded %v: %d records where %d are asked for, in %v", encoded, n, k.Records, written.Elapsed)
+		}
+		k.Mode, k.Once, k.Records, k.Keys = Consume, true, 0, 0
+		read, err := k.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read.Total != written.Total || read.Messages > read.Total || read.Elapsed >= k.Duration {
+			t.Errorf("encoded %v: %+v read of %d records", encoded, read, written.Total)
+		}
+	}
+}
+
 func TestSeam(t *testing.T) {
 	a := startNode(t)
 	for _, raw := range []bool{false, true} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -37,6 +38,9 @@ type Kafka struct {
 	Connections int           // clients, or sockets
 	InFlight    int           // Produce requests a socket sends ahead of their responses
 	Rate        float64       // records a second, for Lag
+	Records     int64         // Produce ends after about as many, if that is before the time is over; 0: no limit
+	Keys        int           // a client's records have so many different keys in turn; 0: none
+	Once        bool          // Consume ends when the topic is read, if that is before the time is over
 	Duration    time.Duration // how long is measured
 	Warmup      time.Duration // how long is not measured before
 
@@ -62,6 +66,9 @@ func (k Kafka) Run(ctx context.Context) (*Result, error) {
 	if err := errors.Join(load.drive(ctx), ctx.Err()); err != nil {
 		return nil, err
 	}
+	if now := time.Now(); (k.Once || k.Records > 0) && now.Before(t.end) {
+		t.end = now
+	}
 	return t.result(k.work(), k.RecordSize), nil
 }
 
@@ -77,6 +84,8 @@ func (k Kafka) validate() error {
 		return fault.New(fault.Invalid, "bench.Kafka", "one request in flight and a duration are needed")
 	case k.Mode != Produce && k.Mode != Consume && k.Mode != Both && k.Mode != Lag:
 		return fault.New(fault.Invalid, "bench.Kafka", "mode %q: produce, consume, both and latency are known", k.Mode)
+	case k.Keys < 0 || k.Keys > 0 && k.Encoded || k.Records < 0:
+		return fault.New(fault.Invalid, "bench.Kafka", "keys are for clients, and neither they nor records are negative")
 	case k.Mode == Lag && k.Rate <= 0:
 		return fault.New(fault.Invalid, "bench.Kafka", "latency is measured at a rate")
 	}
@@ -152,6 +161,12 @@ type kafkaLoad struct {
 	Kafka
 	*tally
 	starts, ends []int64 // by partition, when the run began
+	claimed      atomic.Int64
+}
+
+// claim tells whether n more records are to be produced.
+func (l *kafkaLoad) claim(n int64) bool {
+	return l.Records == 0 || l.claimed.Add(n)-n < l.Records
 }
 
 // drive runs producers and consumers until the time is over.

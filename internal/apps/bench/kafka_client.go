@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -44,7 +45,7 @@ func (f *firstError) get() error {
 const slab = 1024
 
 // produceClient produces through a client as fast as it goes. All records have the same value; the client
-// chooses the partition.
+// chooses the partition, by the key if there is one.
 func (l *kafkaLoad) produceClient(ctx context.Context) error {
 	cl, err := l.client()
 	if err != nil {
@@ -67,19 +68,30 @@ func (l *kafkaLoad) produceClient(ctx context.Context) error {
 			l.messages.Add(1)
 		}
 	}
-	value := make([]byte, l.RecordSize)
-	for time.Now().Before(l.end) && ctx.Err() == nil && failed.get() == nil {
+	value, keys := make([]byte, l.RecordSize), l.keys()
+	var n int
+	for time.Now().Before(l.end) && ctx.Err() == nil && failed.get() == nil && l.claim(slab) {
 		records := make([]kgo.Record, slab)
 		for i := range records {
-			records[i].Value = value
+			records[i].Key, records[i].Value = keys[n%len(keys)], value
+			n++
 			cl.Produce(ctx, &records[i], done)
 		}
 	}
 	return l.flush(ctx, cl, &failed)
 }
 
+// keys are made beforehand; the only one is nil if records have none.
+func (k Kafka) keys() [][]byte {
+	keys := make([][]byte, max(k.Keys, 1))
+	for i := range k.Keys {
+		keys[i] = fmt.Appendf(nil, "device-%05d", i)
+	}
+	return keys
+}
+
 func (l *kafkaLoad) flush(ctx context.Context, cl *kgo.Client, failed *firstError) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, 6*patience) // a deep buffer on a slow broker
 	defer cancel()
 	err := cl.Flush(ctx)
 	if first := failed.get(); first != nil {
@@ -140,7 +152,7 @@ func (l *kafkaLoad) fetchClient(ctx context.Context, mine []int32, s *sink) erro
 			return fault.New(fault.NotFound, "bench.Consume", "the topic is empty: produce first")
 		}
 		err := l.pass(ctx, from, left, s)
-		if err != nil || ctx.Err() != nil {
+		if err != nil || ctx.Err() != nil || l.Once {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -120,7 +121,7 @@ func (l *kafkaLoad) produceEncoded(ctx context.Context, mine []int32) error {
 	var taken samples
 	next, done := 0, 0
 	for now := time.Now(); ; now = time.Now() {
-		for ; next-done < l.InFlight && now.Before(l.end); now = time.Now() {
+		for ; next-done < l.InFlight && now.Before(l.end) && l.claim(records); now = time.Now() {
 			sent[next%l.InFlight] = now
 			binary.BigEndian.PutUint32(frame[atCorrelation:], uint32(next))
 			next++
@@ -190,7 +191,7 @@ func (l *kafkaLoad) fetchRaw(ctx context.Context, mine []int32, out *sink) error
 	if len(f.parts) == 0 {
 		return fault.New(fault.NotFound, "bench.Consume", "the partitions %v are empty: produce first", mine)
 	}
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && len(f.parts) > 0 {
 		if err := f.fetch(); err != nil {
 			if ctx.Err() != nil {
 				return nil // the end of the run closed the socket
@@ -235,6 +236,15 @@ func (f *fetcher) cycle(p int32, start, end int64) {
 	part.Partition, part.PartitionMaxBytes = p, 1<<20
 	f.req.Topics[0].Partitions = append(f.req.Topics[0].Partitions, part)
 	f.parts[p] = &position{next: start, start: start, end: end}
+}
+
+// leave reads a partition no more.
+func (f *fetcher) leave(p int32) {
+	delete(f.parts, p)
+	t := &f.req.Topics[0]
+	t.Partitions = slices.DeleteFunc(t.Partitions, func(r kmsg.FetchRequestTopicPartition) bool {
+		return r.Partition == p
+	})
 }
 
 // fetch does one request.
@@ -293,6 +303,9 @@ func (f *fetcher) take(p *kmsg.FetchResponseTopicPartition, now time.Time) error
 		}
 		if at.next = int64(b.LastOffset()) + 1; at.end >= 0 && at.next >= at.end {
 			at.next = at.start
+			if f.k.Once {
+				f.leave(p.Partition)
+			}
 			break // what follows was written after the run began, or was read already
 		}
 	}
