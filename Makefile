@@ -9,11 +9,11 @@ RACETIMEOUT ?= 15m
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
 
-.PHONY: help run build demo test race lint check fuzz conform crash bench bench-quick bench-rooms \
+.PHONY: help run build demo test race lint check fuzz conform crash bench bench-quick bench-report bench-rooms \
 	fmt fmt-check deps clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## run firth here: MQTT on 1883, Kafka on 9092, HTTP on 8080
 	$(GO) run ./cmd/firth
@@ -47,10 +47,15 @@ conform: build ## other people's clients and suites against the binary
 	conformance/run.sh
 
 bench: build ## firth beside its peers, an hour alone on the machine: bench/RESULTS.md
-	python3 bench/run.py
+	conformance/install.sh bench
+	/usr/bin/python3 bench/run.py $(BENCH)
 
-bench-quick: build ## the same in under 10 minutes
-	python3 bench/run.py --quick
+bench-quick: build ## the same in under 10 minutes: build/bench/RESULTS.md
+	conformance/install.sh bench
+	/usr/bin/python3 bench/run.py --quick $(BENCH)
+
+bench-report: ## draw the report of the last run again
+	/usr/bin/python3 bench/run.py --report
 
 bench-rooms: ## the benchmarks of the hot rooms
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...

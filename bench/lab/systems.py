@@ -20,7 +20,7 @@ from . import machine
 BENCH = Path(__file__).resolve().parent.parent
 REPO = BENCH.parent
 BUILD = REPO / "build"
-FIRTH = BUILD / "firth"
+FIRTH = Path(os.environ.get("FIRTH", BUILD / "firth"))  # another build of it can be named
 JARS = BUILD / "kafka"
 PEERS = BUILD / "peers"
 

@@ -18,13 +18,14 @@ import (
 
 // Result is what one run measured.
 type Result struct {
-	Work      string        `json:"work"`      // what was done
-	Messages  int64         `json:"messages"`  // acknowledged (QoS 0: taken, reading: read) within the time
-	Total     int64         `json:"total"`     // with the warm-up and the end: what a server's CPU time is divided by
-	Bytes     int64         `json:"bytes"`     // of payload within the time
-	Elapsed   time.Duration `json:"elapsed"`   // nanoseconds in JSON
-	Delivered int64         `json:"delivered"` // to subscribers or consumers, where there were any
-	Latency   Latency       `json:"latency"`   // nanoseconds in JSON
+	Work      string        `json:"work"`            // what was done
+	Messages  int64         `json:"messages"`        // acknowledged (QoS 0: taken, reading: read) within the time
+	Total     int64         `json:"total"`           // with the warm-up and the end: what a server's CPU time is divided by
+	Bytes     int64         `json:"bytes"`           // of payload within the time
+	Elapsed   time.Duration `json:"elapsed"`         // nanoseconds in JSON
+	Whole     time.Duration `json:"whole,omitempty"` // Kafka loads: of Total, to the last acknowledgement
+	Delivered int64         `json:"delivered"`       // to subscribers or consumers, where there were any
+	Latency   Latency       `json:"latency"`         // nanoseconds in JSON
 }
 
 // Rate is messages each second.

@@ -298,7 +298,8 @@ func TestCountedLoads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := written.Total; n < k.Records || n > k.Records+2*slab || written.Elapsed >= k.Duration {
+		late := written.Elapsed >= k.Duration || written.Whole <= 0 || written.Whole >= k.Duration
+		if n := written.Total; n < k.Records || n > k.Records+2*slab || late {
 			t.Errorf("encoded %v: %d records where %d are asked for, in %v", encoded, n, k.Records, written.Elapsed)
 		}
 		k.Mode, k.Once, k.Records, k.Keys = Consume, true, 0, 0

@@ -60,16 +60,20 @@ func (k Kafka) Run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tally{begin: time.Now().Add(k.Warmup)}
+	start := time.Now()
+	t := &tally{begin: start.Add(k.Warmup)}
 	t.end = t.begin.Add(k.Duration)
 	load := &kafkaLoad{Kafka: k, tally: t, starts: ends.starts, ends: ends.ends}
 	if err := errors.Join(load.drive(ctx), ctx.Err()); err != nil {
 		return nil, err
 	}
-	if now := time.Now(); (k.Once || k.Records > 0) && now.Before(t.end) {
+	now := time.Now()
+	if (k.Once || k.Records > 0) && now.Before(t.end) {
 		t.end = now
 	}
-	return t.result(k.work(), k.RecordSize), nil
+	result := t.result(k.work(), k.RecordSize)
+	result.Whole = now.Sub(start)
+	return result, nil
 }
 
 func (k Kafka) validate() error {

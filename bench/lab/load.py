@@ -1,0 +1,263 @@
+"""Loads: what a system is driven with, and what is taken down meanwhile. Each gives figures by name:
+
+rate       messages a second: acknowledged, taken, delivered or read, as the load says
+cpu        CPU time of the server, µs a message
+generator  CPU time of the generator, µs a message
+others     CPU time of everybody else (and steal), percent of the machine
+disk       bytes written to disk a byte of payload taken in
+rss, peak  resident memory of the server after the load and at most so far, MiB
+p50, p99   ms
+"""
+import contextlib
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import machine
+from .systems import FIRTH, JARS
+
+# The generator collects its garbage seldom, so that more of the machine is left to the server.
+QUIET = dict(os.environ, GOGC="400")
+
+
+def children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def firth_bench(system, kind, *arguments, seconds, warm=0.0, size=100, topic="bench"):
+    """One run of our generator; gives its result."""
+    command = [FIRTH, "bench", kind, *arguments, "-o", "json", "--size", size, "-t", topic,
+               "--duration", f"{seconds}s", "--warmup", f"{warm}s"]
+    if kind in ("mqtt", "seam"):
+        command += ["-p", system.mqtt]
+    if kind in ("kafka", "seam"):
+        command += ["-b", f"127.0.0.1:{system.kafka}"]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=QUIET,
+                          timeout=seconds + warm + 180)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip() or f"firth bench ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
+class Meter:
+    """What server, generator and everybody else use between start and the end of a load."""
+
+    def __init__(self, system):
+        self.system, self.before = system, system.usage()
+        self.children, self.busy, self.at = children(), machine.busy(), time.monotonic()
+
+    def figures(self, messages, written_from=0):
+        """messages: all since the start; written_from: bytes of payload that were taken in."""
+        after, passed = self.system.usage(), time.monotonic() - self.at
+        generator, cpu = children() - self.children, after["cpu"] - self.before["cpu"]
+        others = machine.busy() - self.busy - generator - cpu
+        messages = max(messages, 1)
+        got = {"cpu": cpu * 1e6 / messages, "generator": generator * 1e6 / messages,
+               "others": max(others, 0) * 100 / passed / os.cpu_count(), "rss": after["rss"], "peak": after["peak"]}
+        if written_from:
+            got["disk"] = (after["written"] - self.before["written"]) / written_from
+        return got
+
+
+def figures(result, meter, show, size):
+    """The figures of a run of our generator."""
+    n, total = result["messages"], result["total"]
+    if show == "delivered":
+        total, n = total * result["delivered"] / max(n, 1), result["delivered"]
+    elif show == "least":
+        n = min(n, result["delivered"])
+    took = result["elapsed"]
+    if show == "whole":
+        n, took = result["total"], result["whole"]
+    got = {"rate": n / (took / 1e9), **meter.figures(total, result["total"] * size)}
+    latency = result["latency"]
+    if latency["Count"]:
+        got |= {q.lower(): latency[q] / 1e6 for q in ("P50", "P90", "P99", "P999", "Worst")}
+    return got
+
+
+@dataclass(frozen=True)
+class Bench:
+    """firth bench. show: what counts as the rate: messages, those delivered, the lesser of both, or whole: all
+    until the last acknowledgement, where these come in bunches of seconds."""
+
+    kind: str
+    arguments: tuple
+    size: int = 100
+    show: str = "messages"
+    session: bool = False  # somebody who is away has subscribed, for whom messages have to be kept
+
+    def run(self, system, how, topic):
+        if self.session:
+            remember(system, "away", "#")
+        meter = Meter(system)
+        result = firth_bench(system, self.kind, *self.arguments, seconds=how.seconds, warm=how.warm, size=self.size,
+                             topic=topic)
+        return figures(result, meter, self.show, self.size)
+
+
+def remember(system, client, topic):
+    """Makes a session that outlives its connection and has subscribed, once."""
+    if client not in system.__dict__.setdefault("sessions", set()):
+        subprocess.run(["mosquitto_sub", "-p", str(system.mqtt), "-i", client, "-c", "-q", "1", "-t", topic, "-E"],
+                       check=True, timeout=20, stdout=subprocess.DEVNULL)
+        system.sessions.add(client)
+
+
+@dataclass(frozen=True)
+class CatchUp:
+    """Reads a topic of 1 KiB records from start to end: over and over, or once with nothing of it in memory."""
+
+    client: bool = False  # franz-go rather than raw fetches
+    cold: bool = False
+
+    def run(self, system, how, _):
+        fill(system, "catch-up", how.fill)
+        reader = [] if self.client else ["--batches-encoded"]
+        if self.cold:
+            if not system.jvm:  # a JVM would have to be warmed again; it keeps no records of its own
+                system.end()
+                system.launch()
+            machine.drop_cache(system.folder)
+        meter = Meter(system)
+        result = firth_bench(system, "kafka", "--mode", "consume", *reader, *(["--once"] if self.cold else []),
+                             seconds=60 if self.cold else how.seconds, warm=0 if self.cold else how.warm, size=1024,
+                             topic="catch-up")
+        return figures(result, meter, "messages", 1024)
+
+
+def fill(system, topic, records):
+    """Makes a topic of so many records of 1 KiB in 8 partitions, once."""
+    done = system.__dict__.setdefault("filled", {})
+    if topic not in done:
+        firth_bench(system, "kafka", "--partitions", 8, "--batches-encoded", "--records", records, seconds=300,
+                    size=1024, topic=topic)
+        os.sync()
+        done[topic] = records
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Resident memory for each idle MQTT connection, KiB."""
+
+    connections: int = 5000
+
+    def run(self, system, *_):
+        before, clients = system.usage()["rss"], []
+        try:
+            for i in range(self.connections):
+                s = socket.create_connection(("127.0.0.1", system.mqtt))
+                s.sendall(b"\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05%05d" % i)
+                clients.append(s)
+            for s in clients:
+                s.recv(4)
+            time.sleep(3)  # what only the connecting needed is given back
+            after = system.usage()["rss"]
+        finally:
+            for s in clients:
+                s.close()
+        time.sleep(1)
+        return {"each": (after - before) * 1024 / self.connections}
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Milliseconds from exec to ready on a full log, which is not in memory: after a clean end, or kill -9."""
+
+    killed: bool = False
+
+    def run(self, system, how, _):
+        fill(system, "restart", how.big)
+        size = sum(p.stat().st_size for p in (system.folder / "data").rglob("*") if p.is_file())
+        system.end(signal.SIGKILL if self.killed else signal.SIGTERM)
+        machine.drop_cache(system.folder)
+        return {"ready": system.launch() * 1000, "rss": system.usage()["rss"], "gib": size / (1 << 30)}
+
+
+# Generators that we did not write.
+
+
+@dataclass(frozen=True)
+class KafkaPerformance:
+    """Kafka's own ProducerPerformance, and ConsumerPerformance on what that has produced."""
+
+    read: bool = False
+
+    def run(self, system, how, _):
+        topic, records = "performance", int(how.seconds * 150_000)
+        at = ["--bootstrap-server", f"127.0.0.1:{system.kafka}", "--topic", topic]
+        meter = Meter(system)
+        if not self.read:
+            firth_bench(system, "kafka", "--partitions", 8, "--batches-encoded", "--records", 1, seconds=5, size=1024,
+                        topic=topic)
+            said = self.java("ProducerPerformance", *at, "--num-records", records, "--record-size", 1024, "--throughput",
+                             -1, "--warmup-records", records // 3, "--command-property", "acks=all", "batch.size=131072", "linger.ms=5",
+                             "buffer.memory=67108864")
+            last = [line for line in said.splitlines() if "records sent" in line][-1]
+            rate = float(re.search(r"([\d.]+) records/sec", last).group(1))
+            return {"rate": rate, **meter.figures(records, records * 1024)}
+        said = self.java("ConsumerPerformance", *at, "--num-records", records, "--timeout", 60_000)
+        head, row = ([v.strip() for v in line.split(",")] for line in said.strip().splitlines()[-2:])
+        got = dict(zip(head, row))
+        return {"rate": float(got["fetch.nMsg.sec"]), **meter.figures(float(got["data.consumed.in.nMsg"]))}
+
+    @staticmethod
+    def java(name, *arguments):
+        done = subprocess.run(["java", "-Xmx512m", "-cp", f"{JARS}/*", f"org.apache.kafka.tools.{name}",
+                               *(str(a) for a in arguments)], capture_output=True, text=True, timeout=240)
+        if done.returncode or not done.stdout.strip():
+            raise RuntimeError((done.stderr or done.stdout).strip()[-500:] or f"{name} said nothing")
+        return done.stdout
+
+
+@dataclass(frozen=True)
+class MosquittoClients:
+    """Four of mosquitto_pub -l with lines of 100 bytes, QoS 1, and a mosquitto_sub that reads all, or none."""
+
+    subscriber: bool = False
+    publishers: int = 4
+
+    def run(self, system, how, topic):
+        lines = min(int(how.seconds * 10_000), 60_000)  # its packet ids must not come round: it would end too early
+        client, n = ["-p", str(system.mqtt), "-q", "1"], lines * self.publishers
+        with tempfile.TemporaryDirectory(prefix="firth-bench.") as folder, contextlib.ExitStack() as running:
+            text = Path(folder) / "lines"
+            text.write_text(("x" * 99 + "\n") * lines)
+            waiting = [self.subscribe(running, client, topic, n, Path(folder) / "read")] if self.subscriber else []
+            meter, began = Meter(system), time.monotonic()
+            for i in range(self.publishers):
+                with open(text, "rb") as source:
+                    waiting.append(spawn(running, "mosquitto_pub", *client, "-l", "-t", f"{topic}/{i}", stdin=source))
+            if any([p.wait(120) for p in waiting]):
+                raise RuntimeError("one of mosquitto's clients failed")
+            took = time.monotonic() - began
+        return {"rate": n / took, **meter.figures(n, n * 99)}
+
+    @staticmethod
+    def subscribe(running, client, topic, n, read):
+        """Starts mosquitto_sub and publishes until it has got something, so that it has subscribed."""
+        with open(read, "wb") as out:
+            reader = spawn(running, "mosquitto_sub", *client, "-t", f"{topic}/#", "-C", n + 1, stdout=out)
+        until = time.monotonic() + 20
+        while read.stat().st_size == 0:
+            if time.monotonic() > until:
+                raise RuntimeError("mosquitto_sub gets nothing")
+            subprocess.run(["mosquitto_pub", *client, "-t", f"{topic}/hello", "-m", "hello"], check=True, timeout=20)
+            time.sleep(0.1)
+        return reader
+
+
+def spawn(running, *command, **rest):
+    """Starts a client that is killed if it still runs when the stack is left."""
+    process = running.enter_context(subprocess.Popen([str(c) for c in command], **rest))
+    running.callback(process.kill)
+    return process

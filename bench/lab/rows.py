@@ -1,0 +1,127 @@
+"""What is measured: the rows, on which systems, and the goal of each."""
+from dataclasses import dataclass
+
+from .load import Bench, CatchUp, Idle, KafkaPerformance, MosquittoClients, Restart
+from .systems import Bridge, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoSaving, Nats, NatsSync
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound for a figure of Firth: for ours divided by theirs, or, against nobody, for ours."""
+
+    metric: str
+    bound: float
+    against: str = ""
+    most: bool = False  # the bound is the most, not the least
+
+    def times(self, value):
+        """How many times the goal is met; 1 is just reached."""
+        return (self.bound / value if value else float("inf")) if self.most else value / self.bound
+
+
+def least(metric, bound, against=""):
+    return Goal(metric, bound, against)
+
+
+def most(metric, bound, against=""):
+    return Goal(metric, bound, against, True)
+
+
+@dataclass(frozen=True)
+class Row:
+    title: str
+    load: object
+    goals: tuple = ()
+    systems: tuple = ()  # of those of the block; none: all
+    latency: bool = False  # shown as percentiles
+
+    def on(self, kind):
+        return not self.systems or kind in self.systems
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that one visit to a system measures, from one clean start. The first system is compared with the others."""
+
+    title: str
+    systems: tuple
+    rows: tuple
+    goals: tuple = ()  # for ready, idle and peak of the visit itself
+    quick: bool = True  # part of the quick form
+    rounds: int = 99  # at most
+
+
+def mqtt(*arguments, **rest):
+    return Bench("mqtt", arguments, **rest)
+
+
+def kafka(*arguments, **rest):
+    return Bench("kafka", ("--partitions", 8, *arguments), **{"size": 1024, **rest})
+
+
+def seam(*arguments, **rest):
+    return Bench("seam", ("-q", 1, *arguments), **rest)
+
+
+THEIRS = Mosquitto.name
+BLOCKS = (
+    Block("MQTT, 100 B", (Firth, Mosquitto), (
+        Row("memory of an idle connection, 5,000 of them", Idle(), (most("each", 4),)),
+        Row("QoS 1 ingest, 16 publishers × 64 in flight", mqtt("-q", 1),
+            (least("rate", 5, THEIRS), most("cpu", 0.25, THEIRS), most("disk", 2.5))),
+        Row("QoS 1 ingest, 1,000 publishers × 1", mqtt("-q", 1, "--publishers", 1000, "--in-flight", 1),
+            (least("rate", 1.5, THEIRS), most("cpu", 1, THEIRS))),
+        Row("QoS 1 ingest, 16 publishers × 1", mqtt("-q", 1, "--in-flight", 1)),
+        Row("QoS 0 ingest, 16 publishers", mqtt("-q", 0), (least("rate", 3, THEIRS), most("cpu", 0.25, THEIRS))),
+        Row("QoS 1 publish → ack at 5,000/s", mqtt("-q", 1, "--rate", 5000), (most("p50", 0.5), most("p99", 2)),
+            latency=True),
+        Row("fan-in 16 → 1, QoS 0", mqtt("-q", 0, "--subscribers", 1, show="delivered"),
+            (least("rate", 4, THEIRS), most("cpu", 0.25, THEIRS))),
+        Row("fan-in 16 → 1, QoS 1", mqtt("-q", 1, "--subscribers", 1, show="delivered"),
+            (least("rate", 4, THEIRS), most("cpu", 0.25, THEIRS))),
+        Row("fan-out 1 → 100, QoS 0", mqtt("-q", 0, "--publishers", 1, "--subscribers", 100, show="delivered"),
+            (least("rate", 4, THEIRS), most("cpu", 0.25, THEIRS))),
+    ), goals=(most("peak", 300),)),
+    Block("MQTT to keep: a subscriber is away, 100 B", (Firth, NatsSync, Nats, MosquittoSaving), (
+        Row("QoS 1 ingest, 16 publishers × 1, kept", mqtt("-q", 1, "--in-flight", 1, session=True),
+            (least("rate", 15, NatsSync.name),)),
+        Row("QoS 1 ingest, 16 publishers × 64 in flight, kept", mqtt("-q", 1, session=True)),
+    )),
+    Block("Kafka", (Firth, Kafka, KafkaFlush), (
+        Row("produce 1 KiB, 8 partitions, franz-go", kafka(),
+            (least("rate", 1.3, Kafka.name), most("cpu", 0.6, Kafka.name), most("disk", 1.1))),
+        Row("produce 1 KiB, 8 partitions, encoded before", kafka("--batches-encoded"),
+            (least("rate", 1.5, Kafka.name),), (Firth, Kafka)),
+        Row("produce 100 B, 8 partitions, franz-go", kafka(size=100),
+            (least("rate", 1.3, Kafka.name), most("cpu", 0.6, Kafka.name)), (Firth, Kafka)),
+        Row("produce 1 KiB, 1,000 partitions, 10,000 keys",
+            Bench("kafka", ("--partitions", 1000, "--keys", 10_000), size=1024, show="whole"),
+            (least("rate", 20, KafkaFlush.name),)),
+        Row("produce → consume at 2,000/s, 1 KiB", kafka("--mode", "latency", "--linger", "0s"),
+            (most("p50", 1, Kafka.name), most("p99", 0.5, Kafka.name), most("p50", 0.2, KafkaFlush.name)), latency=True),
+        Row("produce and consume together, 1 KiB", kafka("--mode", "both", show="least"),
+            (least("rate", 1.5, Kafka.name),), (Firth, Kafka)),
+        Row("catch-up read 1 KiB, warm", CatchUp(), (least("rate", 1.2, Kafka.name), most("cpu", 0.5, Kafka.name)),
+            (Firth, Kafka)),
+        Row("catch-up read 1 KiB, warm, franz-go", CatchUp(client=True), (), (Firth, Kafka)),
+        Row("catch-up read 1 KiB, cold", CatchUp(cold=True), (least("rate", 1.2, Kafka.name), most("cpu", 0.5, Kafka.name)),
+            (Firth, Kafka)),
+    ), goals=(most("ready", 100), most("idle", 30), most("peak", 300))),
+    Block("From MQTT QoS 1 to a Kafka consumer, 100 B", (Firth, Bridge), (
+        Row("the seam, 16 publishers × 64 in flight", seam("--raw", show="delivered"), (least("rate", 10, Bridge.name),)),
+        Row("the seam at 2,000/s", seam("--rate", 2000), (most("p50", 0.2, Bridge.name), most("p99", 0.25, Bridge.name)),
+            latency=True),
+    )),
+    Block("Generators that are not ours: MQTT", (Firth, Mosquitto), (
+        Row("4 × mosquitto_pub -l, QoS 1", MosquittoClients()),
+        Row("4 × mosquitto_pub -l → mosquitto_sub, QoS 1", MosquittoClients(subscriber=True)),
+    ), quick=False, rounds=3),
+    Block("Generators that are not ours: Kafka", (Firth, Kafka), (
+        Row("ProducerPerformance, 1 KiB", KafkaPerformance()),
+        Row("ConsumerPerformance, 1 KiB", KafkaPerformance(read=True)),
+    ), quick=False, rounds=3),
+    Block("Starts with 10 GB", (Firth, Kafka), (
+        Row("start to ready with 10 GB", Restart(), (most("ready", 1000),)),
+        Row("start to ready with 10 GB after kill -9", Restart(killed=True)),
+    ), quick=False, rounds=2),
+)
