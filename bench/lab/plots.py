@@ -52,6 +52,7 @@ def bars(path, title, unit, rows, log=True):
     axes.grid(False, axis="y")
     if log:
         axes.set_xscale("log")
+    axes.margins(y=0.02)
     axes.set_xlabel(unit)
     axes.set_title(title, loc="left")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -63,13 +64,14 @@ def goals(path, title, rows):
     """rows: [(label, how many times the goal was met, or 1/n of it)]; right of the line is reached."""
     if not pyplot or not rows:
         return False
-    figure, axes = pyplot.subplots(figsize=(8.5, len(rows) * 0.21 + 1))
+    figure, axes = pyplot.subplots(figsize=(11, len(rows) * 0.2 + 0.8))
     for i, (_, times) in enumerate(rows):
         axes.barh(-i, times - 1, 0.8, left=1, color="#3a9e6f" if times >= 1 else "#b0453f")
     axes.set_xscale("log")
     axes.axvline(1, color="#333333", linewidth=1)
     axes.set_yticks([-i for i in range(len(rows))], [label for label, _ in rows])
     axes.grid(False, axis="y")
+    axes.margins(y=0.01)
     axes.set_xlabel("measured : goal (1: just reached)")
     axes.set_title(title, loc="left")
     save(figure, path)
