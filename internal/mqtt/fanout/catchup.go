@@ -86,11 +86,9 @@ func (w *worker) catchUp(l *lag) (verdict Verdict) {
 	}
 	table := w.f.opt.Mapping()
 	next, err := w.reader.read(w, p.id, l.cursor, head, func(v *record.View) bool {
-		if !w.reader.message(table, place.Topic.Name, v, w.now) {
-			return true
-		}
+		e, _, ok := w.message(p, place.Topic.Name, table, v)
 		m := &w.reader.msg
-		if !w.match.own(l, m.Topic(), v.Offset) {
+		if !ok || !w.match.own(l, e, m.Topic(), v.Offset) {
 			return true
 		}
 		h := &w.match.hits[0]
@@ -108,9 +106,18 @@ func (w *worker) catchUp(l *lag) (verdict Verdict) {
 	return verdict
 }
 
-// own fills hits[0] for one member that reads by itself, and tells whether it wants the record.
-func (m *match) own(l *lag, name []byte, offset record.Offset) bool {
+// own fills hits[0] for one member that reads by itself, and tells whether it wants the record. e is what is
+// known of its key, or nil.
+func (m *match) own(l *lag, e *knownName, name []byte, offset record.Offset) bool {
 	m.begin(l.part, offset, l.part.epochBefore(offset))
+	if e != nil {
+		for _, sub := range e.subs {
+			if sub.member == l.member {
+				m.add(sub)
+			}
+		}
+		return m.used > 0
+	}
 	subs := &m.worker.f.subs
 	subs.RLock()
 	defer subs.RUnlock()

@@ -114,9 +114,9 @@ type Fanout struct {
 	subs struct {
 		sync.RWMutex
 		trie     topic.Trie[*subscription]
-		version  uint64 // raised by every change of the trie
 		interest interest
 	}
+	version atomic.Uint64 // raised by every change of the trie, under the lock of subs
 }
 
 // subscription is one filter of one member.
@@ -220,7 +220,7 @@ func (f *Fanout) Subscribe(m *Member, s, old *session.Subscription) {
 	m.subs = append(m.subs, sub)
 	f.subs.trie.Add(s.Filter, sub)
 	f.subs.interest.add(s.Filter)
-	f.subs.version++
+	f.version.Add(1)
 	if replaced != nil {
 		sub.epoch = replaced.epoch
 		return
@@ -247,7 +247,7 @@ func (f *Fanout) remove(sub *subscription) {
 	m.subs = m.subs[:last]
 	f.subs.trie.Remove(sub.Filter, sub)
 	f.subs.interest.remove(sub.Filter)
-	f.subs.version++
+	f.version.Add(1)
 	f.count.Add(-1)
 }
 

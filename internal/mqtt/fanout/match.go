@@ -29,7 +29,7 @@ type hit struct {
 }
 
 // find fills hits for a live record.
-func (m *match) find(name []byte, p *part, offset record.Offset) []hit {
+func (m *match) find(name []byte, p *part, offset record.Offset) {
 	m.begin(p, offset, p.epochAt(offset))
 	m.live = true
 	if m.visit == nil {
@@ -39,7 +39,15 @@ func (m *match) find(name []byte, p *part, offset record.Offset) []hit {
 	subs.RLock()
 	subs.trie.Match(name, m.visit)
 	subs.RUnlock()
-	return m.hits[:m.used]
+}
+
+// among fills hits for a live record whose subscriptions are known.
+func (m *match) among(subs []*subscription, p *part, offset record.Offset) {
+	m.begin(p, offset, p.epochAt(offset))
+	m.live = true
+	for _, sub := range subs {
+		m.add(sub)
+	}
 }
 
 func (m *match) begin(p *part, offset record.Offset, epoch uint64) {

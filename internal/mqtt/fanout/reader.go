@@ -1,8 +1,6 @@
 package fanout
 
 import (
-	"time"
-
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/mapping"
@@ -63,12 +61,4 @@ func (r *reader) read(
 		return high, nil
 	}
 	return min(next, high), nil
-}
-
-// message makes the message of a record. It is false for a record that is none, or that expired.
-func (r *reader) message(table *mapping.Table, logTopic string, v *record.View, now time.Time) bool {
-	if !table.Message(logTopic, v, &r.mapped) {
-		return false
-	}
-	return r.msg.Set(&r.mapped, now)
 }

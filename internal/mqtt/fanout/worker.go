@@ -32,6 +32,7 @@ type worker struct {
 	touched []*Member // to flush
 	reader  reader
 	match   match
+	known   known
 	now     time.Time // of the turn
 	topics  int       // number of topics when partitions were last looked over
 }
@@ -134,6 +135,7 @@ func (w *worker) run(ctx context.Context) {
 			continue
 		}
 		w.now = w.f.opt.Clock()
+		w.known.begin(w.known.table, w.f.version.Load())
 		for _, p := range dirty {
 			w.turn(p)
 		}
@@ -294,16 +296,39 @@ func (w *worker) stumble(p *part, from, high record.Offset, err error) (next rec
 
 // live offers one record to all that subscribed to it.
 func (w *worker) live(p *part, logTopic string, table *mapping.Table, v *record.View) {
-	if !w.reader.message(table, logTopic, v, w.now) {
-		return
-	}
+	e, learn, ok := w.message(p, logTopic, table, v)
 	m := &w.reader.msg
-	for i := range w.match.find(m.Topic(), p, v.Offset) {
+	switch {
+	case !ok:
+		return
+	case e != nil:
+		w.match.among(e.subs, p, v.Offset)
+	case learn:
+		w.match.among(w.known.learn(w.f, p.id, v.Key, m.Topic()), p, v.Offset)
+	default:
+		w.match.find(m.Topic(), p, v.Offset)
+	}
+	for i := range w.match.used {
 		h := &w.match.hits[i]
 		if h.hold || w.offer(h, m, session.Place{Partition: uint32(p.id), Offset: int64(v.Offset)}, false) == Later {
 			w.fallBehind(h.member, p, v.Offset)
 		}
 	}
+}
+
+// message makes the message of a record: e is what is known of its key, if that tells its name; otherwise learn
+// tells whether it should be known the next time. ok is false for a record that is none, or has expired.
+func (w *worker) message(p *part, logTopic string, table *mapping.Table, v *record.View) (
+	e *knownName, learn, ok bool,
+) {
+	mapped := &w.reader.mapped
+	w.known.begin(table, w.f.version.Load())
+	e, learn = w.known.find(p.id, v.Key)
+	if e != nil && table.Known(logTopic, e.name, v, mapped) {
+		return e, false, w.reader.msg.Set(mapped, w.now)
+	}
+	ok = table.Message(logTopic, v, mapped) && w.reader.msg.Set(mapped, w.now)
+	return nil, learn && mapped.ToldByKey(), ok
 }
 
 // offer hands a message to one member.

@@ -16,25 +16,52 @@ func (t *Table) Message(logTopic string, v *record.View, m *Message) (ok bool) {
 	if strings.HasPrefix(logTopic, stream.InternalPrefix) {
 		return false
 	}
-	*m = Message{
-		Payload: v.Value, Timestamp: v.Timestamp, QoS: t.plain,
-		topic: m.topic, user: m.user, log: append(m.log[:0], logTopic...), names: m.names,
-	}
+	t.begin(v, m)
 	users := 0
 	var named []byte
 	if v.HeaderCount > 0 {
 		named, users = m.fixed(v)
 	}
+	m.log = append(m.log[:0], logTopic...)
 	if len(named) > 0 && t.belongs(named, m.log) {
 		m.Topic = named
 	} else {
 		m.topic = m.topic[:0]
 		m.Topic = t.nameOf(&m.topic, m.log, v.Key)
+		m.told = len(named) == 0
 	}
 	if users > 0 {
 		m.users(v, t.ruleFor(m))
 	}
 	return true
+}
+
+// ToldByKey tells whether the topic name of a message that this table made follows from the log topic and the
+// key alone. Then Known makes the messages of further records with that key.
+func (m *Message) ToldByKey() bool { return m.told }
+
+// Known is Message for a record whose log topic and key are known to tell a name, which ToldByKey said of an
+// earlier message of this table: it need not find it again. ok is false, and m undefined, for a record that
+// says its name itself, in a header.
+func (t *Table) Known(logTopic string, name []byte, v *record.View, m *Message) (ok bool) {
+	t.begin(v, m)
+	m.Topic, m.told = name, true
+	if v.HeaderCount == 0 {
+		return true
+	}
+	named, users := m.fixed(v)
+	if users > 0 {
+		m.log = append(m.log[:0], logTopic...)
+		m.users(v, t.ruleFor(m))
+	}
+	return len(named) == 0
+}
+
+// begin takes what a message has of its record without headers and key.
+func (t *Table) begin(v *record.View, m *Message) {
+	*m = Message{
+		Payload: v.Value, Timestamp: v.Timestamp, QoS: t.plain, topic: m.topic, user: m.user, log: m.log, names: m.names,
+	}
 }
 
 // fixed takes the headers that are not user properties. It returns the one with the topic name and

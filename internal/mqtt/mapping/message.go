@@ -42,6 +42,7 @@ type Message struct {
 	// byte 0x26, name and value, both with a length of two bytes. packet.UserProperties is the same.
 	UserProperties []byte
 
+	told   bool              // see ToldByKey
 	topic  []byte            // memory for Topic
 	user   []byte            // memory for UserProperties
 	log    []byte            // the log topic as bytes

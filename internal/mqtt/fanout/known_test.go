@@ -1,0 +1,256 @@
+package fanout
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/mapping"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/session"
+	"github.com/firthmq/firth/internal/mqtt/topic"
+)
+
+// still is a fanout whose worker is driven by hand, with a sink that notes what it is offered.
+type still struct {
+	*Fanout
+	w     *worker
+	part  *part
+	topic string
+	table *mapping.Table
+}
+
+func hold(t testing.TB, rules ...mapping.Rule) *still {
+	t.Helper()
+	log, err := store.Open(context.Background(), store.Options{FS: vfs.NewMemory()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	made, err := log.CreateTopic(context.Background(), stream.TopicSpec{Name: "fleet"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &still{topic: made.Name}
+	s.use(t, rules...)
+	s.Fanout, err = New(Options{Log: log, Mapping: func() *mapping.Table { return s.table }, Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.unwatch)
+	s.w, s.part = s.workers[0], &part{id: made.Partitions[0]}
+	s.w.now = time.UnixMilli(1_700_000_000_000)
+	return s
+}
+
+func (s *still) use(t testing.TB, rules ...mapping.Rule) {
+	t.Helper()
+	table, err := mapping.New(rules, mapping.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.table = table
+}
+
+// view is a record as the log gives it.
+func view(t testing.TB, r *record.Record) *record.View {
+	t.Helper()
+	var bu record.Builder
+	bu.Reset(nil, r.Timestamp)
+	bu.Append(r)
+	var it record.Iter
+	if err := it.Reset(bu.Seal(0, 0), nil); err != nil {
+		t.Fatal(err)
+	}
+	var v record.View
+	if !it.Next(&v) {
+		t.Fatal(it.Err())
+	}
+	return &v
+}
+
+// notes is a sink that keeps the last delivery.
+type notes struct {
+	name string
+	qos  byte
+	n    int
+}
+
+func (s *notes) Deliver(m *Message, d *Delivery) Verdict {
+	s.name, s.qos = string(m.Topic()), d.QoS
+	s.n++
+	return Taken
+}
+
+func (s *notes) Flush() {}
+
+// TestKnown sends records with few keys through a worker while subscriptions come and go and the mapping
+// changes, and holds each delivery to what topic.Match and a mapping without memory say.
+func TestKnown(t *testing.T) {
+	tables := [][]mapping.Rule{nil, {{MQTT: "plant/{site}/#", Topic: "fleet", Key: "{topic}"}},
+		{{MQTT: "cars/{id}", Topic: "fleet", Key: "{id}", Headers: map[string]string{"from": "{id}"}}}}
+	filters := []string{"#", "fleet/#", "fleet/+/rpm", "fleet/m1/rpm", "plant/+", "plant/a", "cars/+", "cars/m1", "fleet"}
+	keys := []string{"", "fleet/m1/rpm", "fleet/m2/rpm", "m1", "m2", "plant/a", "plant/b", "fleet/+", "cars/m1"}
+	h := hold(t)
+	rng := rand.New(rand.NewPCG(3, 5))
+	type holder struct {
+		m    *Member
+		sink *notes
+		subs []*session.Subscription
+	}
+	var holders [4]holder
+	for i := range holders {
+		holders[i].sink = &notes{}
+		holders[i].m = h.Join(holders[i].sink)
+	}
+	var fresh mapping.Message
+	known := 0
+	for step := range 50_000 {
+		p := &holders[rng.IntN(len(holders))]
+		switch n := rng.IntN(200); {
+		case n == 0:
+			h.use(t, tables[rng.IntN(len(tables))]...)
+		case n < 4:
+			sub := &session.Subscription{Filter: filters[rng.IntN(len(filters))], QoS: byte(rng.IntN(2))}
+			h.Subscribe(p.m, sub, nil)
+			p.subs = append(p.subs, sub)
+		case n < 8 && len(p.subs) > 0:
+			i := rng.IntN(len(p.subs))
+			h.Unsubscribe(p.m, p.subs[i])
+			p.subs = slices.Delete(p.subs, i, i+1)
+		}
+		h.part.pending = append(h.part.pending[:0], mark{1 << 40, h.epoch.Load()})
+		r := &record.Record{Key: []byte(keys[rng.IntN(len(keys))]), Value: []byte("x")}
+		r.Headers = []record.Header{{Key: mapping.HeaderFlags, Value: []byte(strconv.Itoa(rng.IntN(2)))}}
+		switch rng.IntN(6) {
+		case 0:
+			r.Headers = append(r.Headers, record.Header{Key: mapping.HeaderTopic, Value: []byte("fleet/named")})
+		case 1:
+			r.Headers = append(r.Headers, record.Header{Key: "trace", Value: []byte("1")})
+		case 2:
+			r.Headers = nil
+		}
+		v := view(t, r)
+		for i := range holders {
+			holders[i].sink.n = 0
+		}
+		if e, _ := h.w.known.find(h.part.id, v.Key); e != nil && h.w.known.version == h.version.Load() {
+			known++
+		}
+		h.w.live(h.part, h.topic, h.table, v)
+		h.w.touched = h.w.touched[:0]
+		if !h.table.Message(h.topic, v, &fresh) {
+			t.Fatal("no message")
+		}
+		for i, p := range holders {
+			p.m.at[0].touched = false
+			best := -1
+			for _, sub := range p.subs {
+				if topic.Match(sub.Filter, fresh.Topic) {
+					best = max(best, int(min(sub.QoS, fresh.QoS)))
+				}
+			}
+			switch {
+			case best < 0 && p.sink.n > 0, best >= 0 && p.sink.n != 1:
+				t.Fatalf("step %d: member %d got %q %d times, filters match: %v", step, i, fresh.Topic, p.sink.n, best >= 0)
+			case best >= 0 && (p.sink.name != string(fresh.Topic) || int(p.sink.qos) != best):
+				t.Fatalf("step %d: %q at QoS %d, not %q at %d", step, p.sink.name, p.sink.qos, fresh.Topic, best)
+			}
+		}
+	}
+	if known < 10_000 {
+		t.Errorf("only %d of 50,000 records had a known key", known)
+	}
+}
+
+// TestKnownForgets holds what is kept of members to those that are there.
+func TestKnownForgets(t *testing.T) {
+	h := hold(t)
+	m := h.Join(&notes{})
+	sub := &session.Subscription{Filter: "fleet/#"}
+	h.Subscribe(m, sub, nil)
+	for i := range 3 * knownPlaces {
+		h.w.live(h.part, h.topic, h.table, view(t, &record.Record{Key: fmt.Appendf(nil, "fleet/m%d", i), Value: []byte("x")}))
+	}
+	if len(h.w.known.used) == 0 || len(h.w.known.used) > knownPlaces {
+		t.Fatalf("%d places used", len(h.w.known.used))
+	}
+	h.Leave(m)
+	h.w.known.begin(h.table, h.version.Load())
+	for _, e := range h.w.known.places {
+		if e.full || slices.ContainsFunc(e.subs[:cap(e.subs)], func(s *subscription) bool { return s != nil }) {
+			t.Fatalf("%+v", e)
+		}
+	}
+}
+
+// fans are the records of n names and what they are delivered to.
+func fans(t testing.TB, names, subscribers int) func() {
+	h := hold(t)
+	for range subscribers {
+		h.Subscribe(h.Join(framed{}), &session.Subscription{Filter: "fleet/#", QoS: 1}, nil)
+	}
+	h.part.pending = []mark{{1 << 40, h.epoch.Load()}}
+	views := make([]*record.View, names)
+	for i := range views {
+		views[i] = view(t, &record.Record{
+			Timestamp: 1_700_000_000_000, Key: fmt.Appendf(nil, "fleet/line7/machine-%06d/rpm", i), Value: make([]byte, 100),
+			Headers: []record.Header{{Key: mapping.HeaderFlags, Value: []byte("1")}},
+		})
+	}
+	i := 0
+	return func() {
+		h.w.live(h.part, h.topic, h.table, views[i])
+		if i++; i == len(views) {
+			i = 0
+		}
+	}
+}
+
+// framed is a sink that encodes what it gets, as a connection does.
+type framed struct{}
+
+func (framed) Deliver(m *Message, d *Delivery) Verdict {
+	m.Frame(packet.V311, d)
+	return Taken
+}
+
+func (framed) Flush() {}
+
+func TestLiveAllocs(t *testing.T) {
+	for _, names := range []int{1, 16, 100_000} {
+		live := fans(t, names, 3)
+		for range min(4*names, 150_000) {
+			live()
+		}
+		if n := testing.AllocsPerRun(1000, live); n != 0 {
+			t.Errorf("%d names: %v allocations a record", names, n)
+		}
+	}
+}
+
+// BenchmarkLive is a record from its view to the frame of its PUBLISH: names that come again and again, and so
+// many that none is known.
+func BenchmarkLive(b *testing.B) {
+	for _, load := range []struct{ names, subscribers int }{{1, 1}, {16, 1}, {1000, 1}, {100_000, 1}, {16, 100}} {
+		b.Run(fmt.Sprintf("names=%d,subscribers=%d", load.names, load.subscribers), func(b *testing.B) {
+			live := fans(b, load.names, load.subscribers)
+			b.ReportAllocs()
+			for b.Loop() {
+				live()
+			}
+		})
+	}
+}
