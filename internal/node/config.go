@@ -19,6 +19,7 @@ type Config struct {
 	Listen                 Listen
 	Advertise              string // "auto" or host:port
 	AllowRemoteWithoutAuth bool
+	Profiles               bool
 	WSOrigins              string // patterns of host[:port], with commas
 	Mapping                []mapping.Rule
 	Topics                 Topics

@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"net/netip"
 	"net/url"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -40,10 +42,34 @@ func (n *Node) serveHTTP(context.Context) error {
 	mux.HandleFunc("GET /healthz", n.healthz)
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", n.metrics.Handler())
+	if n.cfg.Profiles {
+		n.serveProfiles(mux)
+	}
 	server := n.newServer(atHome(nil, mux))
 	server.ReadTimeout, server.WriteTimeout = requestTimeout, answerTimeout
 	n.serveRequests("http", server, l)
 	return nil
+}
+
+// What the runtime samples for /debug/pprof: one in so many contended locks, and one blocking of so long.
+const (
+	mutexSample = 20
+	blockSample = 20 * time.Microsecond
+)
+
+// serveProfiles makes the runtime sample locks until the node ends, and serves its profiles.
+func (n *Node) serveProfiles(mux *http.ServeMux) {
+	runtime.SetMutexProfileFraction(mutexSample)
+	runtime.SetBlockProfileRate(int(blockSample))
+	n.opened("profiles", func(context.Context) error {
+		runtime.SetMutexProfileFraction(0)
+		runtime.SetBlockProfileRate(0)
+		return nil
+	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
 // serveWS opens the WebSocket door. A connection belongs to the MQTT door once it is upgraded; the

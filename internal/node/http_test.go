@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,30 @@ func request(t *testing.T, address, text string) (int, string) {
 
 func get(path, host string, more ...string) string {
 	return fmt.Sprintf("GET %s HTTP/1.1\nHost: %s\nConnection: close\n%s\n", path, host, strings.Join(more, ""))
+}
+
+// TestProfiles: they are served only where the configuration says so, and end with the node.
+func TestProfiles(t *testing.T) {
+	cfg := local(t)
+	for _, on := range []bool{false, true} {
+		cfg.Profiles = on
+		n := start(t, cfg)
+		want := map[bool]int{false: 404, true: 200}[on]
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/mutex?debug=1"} {
+			if status, body := request(t, n.Addresses().HTTP, get(path, n.Addresses().HTTP)); status != want {
+				t.Errorf("profiles: %v: %s: %d, not %d: %.100s", on, path, status, want, body)
+			}
+		}
+		if rate := runtime.SetMutexProfileFraction(-1); rate > 0 != on {
+			t.Errorf("profiles: %v: one in %d contended locks is sampled", on, rate)
+		}
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if rate := runtime.SetMutexProfileFraction(-1); rate != 0 {
+			t.Errorf("closed: one in %d contended locks is sampled", rate)
+		}
+	}
 }
 
 func TestHTTP(t *testing.T) {

@@ -181,6 +181,10 @@ func processOptions() []Option {
 		Option{Key: "log.format", Default: "text",
 			Doc: "The form of a line: text (key=value) or json.",
 		}.choice(func(c *Config) *string { return &c.Log.Format }, "text", "json"),
+		Option{Key: "profiles", Default: "false",
+			Doc: "Whether profiles of CPU, memory, locks and goroutines are served under /debug/pprof on listen.http, for " +
+				"go tool pprof. They slow the node by a percent or two, and show no content of messages.",
+		}.flag(func(c *Config) *bool { return &c.Profiles }),
 		Option{Key: "shutdown.timeout", Default: "10s", Reload: true,
 			Doc: "How long clients may take to finish after SIGTERM or SIGINT. The log is closed cleanly in any case; a " +
 				"second signal ends at once.",
