@@ -96,6 +96,21 @@ func (s *notes) Deliver(m *Message, d *Delivery) Verdict {
 
 func (s *notes) Flush() {}
 
+// anyRecord has one of a few keys and, now and then, a header that changes what it says.
+func anyRecord(rng *rand.Rand, keys []string) *record.Record {
+	r := &record.Record{Key: []byte(keys[rng.IntN(len(keys))]), Value: []byte("x")}
+	r.Headers = []record.Header{{Key: mapping.HeaderFlags, Value: []byte(strconv.Itoa(rng.IntN(2)))}}
+	switch rng.IntN(6) {
+	case 0:
+		r.Headers = append(r.Headers, record.Header{Key: mapping.HeaderTopic, Value: []byte("fleet/named")})
+	case 1:
+		r.Headers = append(r.Headers, record.Header{Key: "trace", Value: []byte("1")})
+	case 2:
+		r.Headers = nil
+	}
+	return r
+}
+
 // TestKnown sends records with few keys through a worker while subscriptions come and go and the mapping
 // changes, and holds each delivery to what topic.Match and a mapping without memory say.
 func TestKnown(t *testing.T) {
@@ -132,17 +147,7 @@ func TestKnown(t *testing.T) {
 			p.subs = slices.Delete(p.subs, i, i+1)
 		}
 		h.part.pending = append(h.part.pending[:0], mark{1 << 40, h.epoch.Load()})
-		r := &record.Record{Key: []byte(keys[rng.IntN(len(keys))]), Value: []byte("x")}
-		r.Headers = []record.Header{{Key: mapping.HeaderFlags, Value: []byte(strconv.Itoa(rng.IntN(2)))}}
-		switch rng.IntN(6) {
-		case 0:
-			r.Headers = append(r.Headers, record.Header{Key: mapping.HeaderTopic, Value: []byte("fleet/named")})
-		case 1:
-			r.Headers = append(r.Headers, record.Header{Key: "trace", Value: []byte("1")})
-		case 2:
-			r.Headers = nil
-		}
-		v := view(t, r)
+		v := view(t, anyRecord(rng, keys))
 		for i := range holders {
 			holders[i].sink.n = 0
 		}
