@@ -10,7 +10,7 @@ GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
 
 .PHONY: help run build demo test race lint check fuzz conform crash bench bench-quick bench-report bench-rooms \
-	fmt fmt-check deps clean
+	bench-curves profile fmt fmt-check deps clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,8 +57,15 @@ bench-quick: build ## the same in under 10 minutes: build/bench/RESULTS.md
 bench-report: ## draw the report of the last run again
 	/usr/bin/python3 bench/run.py --report
 
-bench-rooms: ## the benchmarks of the hot rooms
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+bench-rooms: ## the benchmarks of the hot rooms beside their baseline (benchstat)
+	bench/rooms/run.sh
+
+bench-curves: build ## how cost grows with connections, topics, sizes (25 min; CURVES=--quick: 6)
+	conformance/install.sh bench
+	/usr/bin/python3 bench/curves $(CURVES)
+
+profile: build ## profiles and flame graphs of a standard load: build/profile
+	/usr/bin/python3 bench/curves/profile.py $(PROFILE)
 
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')

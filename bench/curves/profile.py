@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Profiles of a standard load, with flame graphs: build/profile. See README.md.
+
+The load: 16 MQTT publishers of 100 bytes with 64 in flight, QoS 1, and a subscriber of everything; beside them a
+Kafka client that produces 1 KiB records into 8 partitions and one that consumes them.
+"""
+import argparse
+import concurrent.futures
+import shutil
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from curves.flame import flame  # noqa: E402
+from lab.load import firth_bench  # noqa: E402
+from lab.systems import BUILD, FIRTH, Firth, free_port  # noqa: E402
+
+LOADS = {
+    "mqtt": ("mqtt", "-q", 1, "--publishers", 16, "--in-flight", 64, "--subscribers", 1),
+    "kafka": ("kafka", "--mode", "both", "--partitions", 8),
+}
+# name, path, which sample, what it is
+PROFILES = (
+    ("cpu", "profile?seconds={seconds}", "cpu", "CPU time"),
+    ("heap", "heap?gc=1", "inuse_space", "memory in use after a collection"),
+    ("allocs", "allocs?seconds={seconds}", "alloc_space", "memory allocated"),
+    ("mutex", "mutex?seconds={seconds}", "delay", "waiting for locks"),
+    ("block", "block?seconds={seconds}", "delay", "blocked goroutines"),
+)
+
+
+def get(port, what, out, seconds):
+    url = f"http://127.0.0.1:{port}/debug/pprof/{what.format(seconds=seconds)}"
+    with urllib.request.urlopen(url, timeout=seconds + 30) as answer, open(out, "wb") as f:
+        shutil.copyfileobj(answer, f)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=10, help="how long each load is profiled, at most 25")
+    parser.add_argument("--load", choices=["all", *LOADS], default="all", help="only the MQTT or the Kafka half")
+    args = parser.parse_args()
+    out = BUILD / "profile"
+    out.mkdir(parents=True, exist_ok=True)
+    loads = LOADS if args.load == "all" else {args.load: LOADS[args.load]}
+    port = free_port()
+    system = Firth("profiles=true", f"listen.http=127.0.0.1:{port}")
+    with system, concurrent.futures.ThreadPoolExecutor() as pool:
+        running = [pool.submit(firth_bench, system, *load, seconds=args.seconds + 1, warm=2, topic=f"profile-{name}",
+                               size=1024 if name == "kafka" else 100) for name, load in loads.items()]
+        time.sleep(2.5)
+        taken = [pool.submit(get, port, what, out / f"{name}.pprof", args.seconds) for name, what, _, _ in PROFILES
+                 if name != "heap"]
+        for t in taken:
+            t.result()
+        get(port, PROFILES[1][1], out / "heap.pprof", args.seconds)
+        for name, r in zip(loads, running):
+            result = r.result()
+            rate = result["messages"] / (result["elapsed"] / 1e9)
+            print(f"{name:<6} {rate:>12,.0f}/s, delivered {result['delivered'] / (result['elapsed'] / 1e9):,.0f}/s")
+    for name, _, index, meaning in PROFILES:
+        top = flame(out / f"{name}.pprof", out / f"{name}.svg", f"Firth, {args.load} load, {meaning}", index)
+        print(f"\n{meaning}: {out / name}.svg")
+        for share, function in top[:12]:
+            print(f"  {share * 100:5.1f} %  {function}")
+    print(f"\nmore: go tool pprof -http=: {FIRTH} {out}/cpu.pprof")
+
+
+if __name__ == "__main__":
+    main()
