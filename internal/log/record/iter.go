@@ -45,6 +45,14 @@ func (v *View) Headers(yield func(key, value []byte) bool) {
 // decode reads the record at the front of b. The timestamp comes out as a distance. It returns what is
 // behind the record or, if the record is malformed, says how.
 func (v *View) decode(b []byte) (rest []byte, flaw string) {
+	if rest, ok := v.quick(b); ok {
+		return rest, ""
+	}
+	return v.careful(b)
+}
+
+// careful reads any record.
+func (v *View) careful(b []byte) (rest []byte, flaw string) {
 	size, at := varint(b, 0)
 	if at < 0 || size < minRecordBytes-1 || size > int64(len(b)-at) {
 		return nil, "length of a record is wrong"
@@ -65,19 +73,85 @@ func (v *View) decode(b []byte) (rest []byte, flaw string) {
 		return nil, "number of headers cannot be"
 	}
 	v.HeaderCount, v.headers = int(count), b[at:]
-	for range count {
-		var n int64
-		if n, at = varint(b, at); n < 0 || n > int64(len(b)-at) {
-			return nil, "header without a key"
-		}
-		if at >= 0 {
-			_, at = block(b, at+int(n))
-		}
+	if at = skipHeaders(b, at, v.HeaderCount); at < 0 {
+		return nil, "header without a key"
 	}
 	if at != len(b) {
 		return nil, "headers do not end where the record ends"
 	}
 	return rest, ""
+}
+
+// skipHeaders is what is behind so many headers, or broken.
+func skipHeaders(b []byte, at, count int) int {
+	for range count {
+		var n int64
+		if n, at = varint(b, at); at < 0 || n < 0 || n > int64(len(b)-at) {
+			return broken
+		}
+		if _, at = block(b, at+int(n)); at < 0 {
+			return broken
+		}
+	}
+	return at
+}
+
+// quick reads a record whose numbers take at most two bytes each, as nearly all do: it makes no calls but for
+// headers. It is false for any other record, for one without a flaw that it cannot be sure of, and for one
+// with a flaw.
+func (v *View) quick(b []byte) (rest []byte, ok bool) {
+	const numbers = 10 // what is read before the key takes fewer bytes
+	if len(b) < numbers {
+		return nil, false
+	}
+	size, at := pair(b, 0)
+	end := at + size>>1
+	if size&1 != 0 || end < numbers || end > len(b) {
+		return nil, false
+	}
+	b, rest = b[:end:end], b[end:]
+	stamp, at := pair(b, at+1) // behind the attributes
+	offset, at := pair(b, at)
+	keyLen, at := pair(b, at)
+	const behindKey, behindValue = 3, 1 // length of the value and number of headers, at least
+	keyEnd := at + keyLen>>1
+	if keyEnd+behindKey > end || keyLen&1 != 0 && keyLen != null {
+		return nil, false
+	}
+	valueLen, from := pair(b, keyEnd)
+	valueEnd := from + valueLen>>1
+	if valueEnd+behindValue > end || valueLen&1 != 0 && valueLen != null {
+		return nil, false
+	}
+	count := int(b[valueEnd])
+	if (size|stamp|offset|keyLen|valueLen) >= tooLong || count&(1|0x80) != 0 {
+		return nil, false
+	}
+	v.Timestamp, v.offsetDelta = int64(stamp>>1)^-int64(stamp&1), int64(offset>>1)^-int64(offset&1)
+	v.Key, v.Value = nil, nil
+	if keyLen != null {
+		v.Key = b[at:keyEnd:keyEnd]
+	}
+	if valueLen != null {
+		v.Value = b[from:valueEnd:valueEnd]
+	}
+	v.HeaderCount, v.headers = count>>1, b[valueEnd+1:]
+	return rest, skipHeaders(b, valueEnd+1, v.HeaderCount) == end
+}
+
+// null is the length of a null block in the zigzag form, tooLong the first number that pair cannot give.
+const (
+	null    = 1
+	tooLong = 1 << 14
+)
+
+// pair reads a number of one or two bytes, without undoing the zigzag; a longer one gives tooLong or more.
+func pair(b []byte, at int) (u, next int) {
+	c := int(b[at])
+	if c < 0x80 {
+		return c, at + 1
+	}
+	return c&0x7f | int(b[at+1])<<7, at + 2
 }
 
 // Iter walks the records of a batch without allocating. The zero Iter needs a Reset.

@@ -115,28 +115,44 @@ func BenchmarkSeal(b *testing.B) {
 	}
 }
 
-// BenchmarkIter is per batch of 100 records.
+// BenchmarkIter is per batch of 100 records: compressed ones of a header each, and as devices make them with
+// payloads whose length takes two bytes.
 func BenchmarkIter(b *testing.B) {
 	for codec := None; codec <= Zstd; codec++ {
-		b.Run(codec.String(), func(b *testing.B) {
-			batch, err := deviceBatch(100).SealCompressed(0, 0, codec)
-			if err != nil {
-				b.Fatal(err)
+		b.Run(codec.String(), func(b *testing.B) { benchmarkIter(b, deviceBatch(100), codec) })
+	}
+	for _, headers := range []int{0, 1} {
+		b.Run(fmt.Sprintf("value=100,headers=%d", headers), func(b *testing.B) {
+			r := device
+			r.Value = make([]byte, 100)
+			r.Headers = []Header{{"mqtt.flags", []byte("1")}}[:headers]
+			var bu Builder
+			bu.Reset(nil, r.Timestamp-100)
+			for range 100 {
+				bu.Append(&r)
 			}
-			var s Scratch
-			var it Iter
-			var v View
-			b.SetBytes(int64(deviceBatch(100).Len()))
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := it.Reset(batch, &s); err != nil {
-					b.Fatal(err)
-				}
-				for it.Next(&v) {
-					continue
-				}
-			}
+			benchmarkIter(b, &bu, None)
 		})
+	}
+}
+
+func benchmarkIter(b *testing.B, bu *Builder, codec Codec) {
+	b.SetBytes(int64(bu.Len()))
+	batch, err := bu.SealCompressed(0, 0, codec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var s Scratch
+	var it Iter
+	var v View
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := it.Reset(batch, &s); err != nil {
+			b.Fatal(err)
+		}
+		for it.Next(&v) {
+			continue
+		}
 	}
 }
 

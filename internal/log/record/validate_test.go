@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -351,5 +353,54 @@ func TestUUID(t *testing.T) {
 		if _, err := ParseUUID(s); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %v, want Invalid", s, err)
 		}
+	}
+}
+
+// TestQuick damages records of all shapes: what quick accepts, careful accepts too and reads the same, and
+// quick accepts what devices make.
+func TestQuick(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	sizes := []int{-1, 0, 1, 2, 5, 10, 20, 30, 63, 64, 100, 200, 8000, 8191, 8192}
+	blob := func() []byte {
+		n := sizes[rng.IntN(len(sizes))]
+		if n < 0 {
+			return nil
+		}
+		return make([]byte, n)
+	}
+	quick := 0
+	for i := range 50_000 {
+		r := Record{Timestamp: 1000 + rng.Int64N(40_000) - 20_000, Key: blob(), Value: blob()}
+		for range rng.IntN(3) {
+			r.Headers = append(r.Headers, Header{Key: string(blob()), Value: blob()})
+		}
+		var bu Builder
+		bu.Reset(nil, 1000)
+		bu.count = rng.IntN(10_000)
+		bu.Append(&r)
+		b := append(bu.buf[BatchOverhead:], 1, 2, 3)[:len(bu.buf)-BatchOverhead+rng.IntN(4)]
+		for range max(rng.IntN(6)-2, 0) {
+			b[rng.IntN(min(len(b), 24))] = byte(rng.Uint32())
+		}
+		if rng.IntN(4) == 0 {
+			b = b[:rng.IntN(len(b)+1)]
+		}
+		var v, w View
+		rest, ok := v.quick(b)
+		if !ok {
+			continue
+		}
+		quick++
+		other, flaw := w.careful(b)
+		if flaw != "" || !reflect.DeepEqual(v, w) || len(rest) != len(other) {
+			t.Fatalf("record %d: %x\nquick    %+v\ncareful  %+v, %s", i, b, v, w, flaw)
+		}
+	}
+	if quick < 3_000 {
+		t.Errorf("quick took only %d of 50,000", quick)
+	}
+	var v View
+	if _, ok := v.quick(build([]Record{device}).buf[BatchOverhead:]); !ok || string(v.Value) != string(device.Value) {
+		t.Errorf("a plain record is not quick: %+v", v)
 	}
 }
