@@ -20,7 +20,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1.5 s without the rows that take long")
     parser.add_argument("--rounds", type=int, help="5")
-    parser.add_argument("--seconds", type=float, help="that each row is measured: 6")
+    parser.add_argument("--seconds", type=float, help="that each row is measured: 5")
     parser.add_argument("--rows", default="", metavar="REGEX", help="of the titles of rows or blocks")
     parser.add_argument("--big", type=float, default=10, metavar="GB", help="size of the log for starts")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was cut off, as it was begun")
@@ -29,10 +29,10 @@ def arguments():
     parser.add_argument("--out", type=Path, help="bench/RESULTS.md for the whole in full, otherwise build/bench")
     args = parser.parse_args()
     args.rounds = args.rounds or (2 if args.quick else 5)
-    args.seconds = args.seconds or (1.5 if args.quick else 6)
+    args.seconds = args.seconds or (1.5 if args.quick else 5)
     args.warm = min(1.0, args.seconds / 3)
     args.jvm = 3 if args.quick else 8
-    args.fill = int(min(2_000_000, args.seconds * 350_000))  # records of 1 KiB to catch up with
+    args.fill = int(min(2_000_000, args.seconds * 400_000))  # records of 1 KiB to catch up with
     args.big = int(args.big * 1e9 / 1100)
     return args
 
@@ -69,7 +69,8 @@ def main():
     systems.build(kinds)
     if not args.resume:
         journal.add(what="run", command=" ".join(["bench/run.py", *sys.argv[1:]]), date=time.strftime("%Y-%m-%d"),
-                    machine=machine.describe(), whole=whole, versions={k.name: f"{k.version()}; {k.promise}" for k in kinds},
+                    machine=machine.describe(), whole=whole,
+                    versions={k.name: f"{k.version()}; {k.promise}" for k in kinds},
                     **{k: getattr(args, k) for k in ("rounds", "seconds", "warm", "jvm", "fill", "big", "quick", "rows")})
     began = time.monotonic()
     try:

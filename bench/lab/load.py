@@ -7,6 +7,7 @@ others     CPU time of everybody else (and steal), percent of the machine
 disk       bytes written to disk a byte of payload taken in
 rss, peak  resident memory of the server after the load and at most so far, MiB
 p50, p99   ms
+kept       messages found in the log for each that was sent
 """
 import contextlib
 import json
@@ -95,6 +96,7 @@ class Bench:
     size: int = 100
     show: str = "messages"
     session: bool = False  # somebody who is away has subscribed, for whom messages have to be kept
+    counted: bool = False  # what is in the log afterwards is compared with what was sent
 
     def run(self, system, how, topic):
         if self.session:
@@ -102,7 +104,19 @@ class Bench:
         meter = Meter(system)
         result = firth_bench(system, self.kind, *self.arguments, seconds=how.seconds, warm=how.warm, size=self.size,
                              topic=topic)
-        return figures(result, meter, self.show, self.size)
+        got = figures(result, meter, self.show, self.size)
+        if self.counted and system.kafka_door:
+            got["kept"] = kept(system, topic, result["total"])
+        return got
+
+
+def kept(system, topic, sent):
+    """How much of what was sent is in the log; what is still on the way to the disk gets 10 s."""
+    until = time.monotonic() + 10
+    while True:
+        read = firth_bench(system, "kafka", "--mode", "consume", "--once", "--batches-encoded", seconds=60, topic=topic)
+        if read["total"] >= sent or time.monotonic() > until:
+            return read["total"] / max(sent, 1)
 
 
 def remember(system, client, topic):
@@ -199,9 +213,9 @@ class KafkaPerformance:
         if not self.read:
             firth_bench(system, "kafka", "--partitions", 8, "--batches-encoded", "--records", 1, seconds=5, size=1024,
                         topic=topic)
-            said = self.java("ProducerPerformance", *at, "--num-records", records, "--record-size", 1024, "--throughput",
-                             -1, "--warmup-records", records // 3, "--command-property", "acks=all", "batch.size=131072", "linger.ms=5",
-                             "buffer.memory=67108864")
+            said = self.java("ProducerPerformance", *at, "--num-records", records, "--warmup-records", records // 3,
+                             "--record-size", 1024, "--throughput", -1, "--command-property", "acks=all",
+                             "batch.size=131072", "linger.ms=5", "buffer.memory=67108864")
             last = [line for line in said.splitlines() if "records sent" in line][-1]
             rate = float(re.search(r"([\d.]+) records/sec", last).group(1))
             return {"rate": rate, **meter.figures(records, records * 1024)}

@@ -1,6 +1,5 @@
 """RESULTS.md: the goals line by line, every figure, the machine and its noise. Drawn from the raw results alone."""
 import statistics
-import time
 from collections import defaultdict
 
 from . import plots
@@ -10,6 +9,7 @@ from .systems import BENCH
 UNITS = {  # metric: name, unit, decimals
     "rate": ("messages", "/s", 0), "cpu": ("server CPU a message", " µs", 2), "disk": ("disk bytes a byte", "", 2),
     "p50": ("p50", " ms", 2), "p99": ("p99", " ms", 2), "each": ("memory", " KiB", 1), "ready": ("ready", " ms", 0),
+    "kept": ("in the log of each that was sent", "", 4),
     "idle": ("resident memory idle", " MiB", 0), "peak": ("resident memory at most", " MiB", 0),
 }
 VISIT = {"ready": "start", "idle": "start", "peak": "end"}  # figures of a visit, and where they are kept
@@ -119,8 +119,8 @@ def table(figures, block):
     column = lambda row, metric: " / ".join(
         spread(figures.values(block.title, k.name, row.title, metric), metric).removesuffix(UNITS[metric][1])
         for k in block.systems if row.on(k))
-    lines = [f"## {block.title}", "", "| work | " + " | ".join(names) + " | " + " | ".join(f"Firth : {n}" for n in names[1:])
-             + " | server CPU, µs a message | disk bytes a byte |", "|---" * (2 * len(names) + 2) + "|"]
+    head = ["work", *names, *(f"Firth : {n}" for n in names[1:]), "server CPU, µs a message", "disk bytes a byte"]
+    lines = [f"## {block.title}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in block.rows:
         cells = [row.title] + [cell(figures, block, k, row) for k in block.systems]
         cells += [compare(figures, block, k, row) for k in block.systems[1:]]
@@ -152,10 +152,10 @@ def noise(journal):
     load, spin, sync = of("load"), of("spin"), of("fdatasync")
     busy = statistics.median(others), max(others)
     return (f"Noise. A fixed piece of work on every CPU, before and after each visit: {spin[0]:.1f} ms "
-            f"({spin[1]:.1f}–{spin[2]:.1f}). Appending 4 KiB and fdatasync: {sync[0]:.2f} ms ({sync[1]:.2f}–{sync[2]:.2f}). "
-            f"Load average of a minute, our own included: {load[0]:.1f} ({load[1]:.1f}–{load[2]:.1f}). CPU time of the machine "
-            f"that neither server nor generator used while a row ran, the kernel's own work for them included: "
-            f"median {busy[0]:.1f} %, at most {busy[1]:.1f} %.\n")
+            f"({spin[1]:.1f}–{spin[2]:.1f}). Appending 4 KiB and fdatasync: {sync[0]:.2f} ms "
+            f"({sync[1]:.2f}–{sync[2]:.2f}). Load average of a minute, our own included: {load[0]:.1f} "
+            f"({load[1]:.1f}–{load[2]:.1f}). CPU time of the machine that neither server nor generator used while a row "
+            f"ran, the kernel's own work for them included: median {busy[0]:.1f} %, at most {busy[1]:.1f} %.\n")
 
 
 def draw(figures, found, folder):
@@ -191,13 +191,14 @@ def write(journal, out):
     measured = [v for v in found if v.measured]
     did = [b for b in BLOCKS if any(e["block"] == b.title for e in journal.of("figures"))]
     rounds = 1 + max((e["round"] for e in journal.of("figures")), default=0)
-    lines = ["# Results", "", f"Written by `{run['command']}` ({run['date']}): {rounds} rounds, {run['seconds']:g} s a row; "
-             "medians, with the least and the most of the rounds.",
-             f"Machine: {run['machine']}; the generators share its CPUs with the server. Drawn on {time.strftime('%Y-%m-%d')}.",
+    lines = ["# Results", "", f"Written by `{run['command']}` ({run['date']}): {rounds} rounds, {run['seconds']:g} s a "
+             "row; medians, with the least and the most of the rounds.",
+             f"Machine: {run['machine']}; the generators share its CPUs with the server.",
              "How it is measured, and each row and system: [README.md](README.md).", "", noise(journal)]
     lines += [f"- {name}: {version}" for name, version in run["versions"].items()]
-    lines += ["", "## The goals", "", f"Reached: {sum(v.times >= 1 for v in measured)} of {len(measured)} that were measured.",
-              "", "| work | goal | against | Firth | the peer | Firth : peer | |", "|---|---|---|---|---|---|---|"]
+    reached = sum(v.times >= 1 for v in measured)
+    lines += ["", "## The goals", "", f"Reached: {reached} of {len(measured)} that were measured.", "",
+              "| work | goal | against | Firth | the peer | Firth : peer | |", "|---|---|---|---|---|---|---|"]
     lines += [v.line() for v in found]
     lines += ["", *draw(figures, found, out.parent / "plots"), ""]
     lines += [table(figures, block) for block in did]

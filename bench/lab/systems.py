@@ -191,9 +191,9 @@ class NatsSync(Nats):
 
 
 class Kafka(System):
-    """A single KRaft node as it comes, 1 GiB of heap: it acknowledges before the data is on the disk."""
+    """A single KRaft node, 1 GiB of heap: it acknowledges before the data is on the disk."""
 
-    name, promise = "Kafka", "one KRaft node as it comes, 1 GiB of heap, warmed; acknowledges before the disk"
+    name, promise = "Kafka", "one KRaft node, 1 GiB of heap, G1 with 8 MiB regions, warmed; acknowledges before the disk"
     kafka_door = jvm = True
     flush = ""
 
@@ -211,8 +211,9 @@ offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 {self.flush}""")
+        # As Kafka's own start script, and regions that hold a request of 1 MiB: without them it takes half as many.
         java = ["java", "-Xms1g", "-Xmx1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
-                "-XX:InitiatingHeapOccupancyPercent=35", "-cp", f"{JARS}/*"]  # as Kafka's own start script
+                "-XX:InitiatingHeapOccupancyPercent=35", "-XX:G1HeapRegionSize=8m", "-cp", f"{JARS}/*"]
         cluster = base64.urlsafe_b64encode(uuid.UUID(int=uuid.uuid4().int >> 8).bytes).decode().rstrip("=")
         subprocess.run([*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", config],
                        check=True, capture_output=True)

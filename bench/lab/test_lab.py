@@ -52,7 +52,8 @@ class Figures(unittest.TestCase):
                        "latency": {"Count": 1, "P50": 5e5, "P90": 1, "P99": 2e6, "P999": 1, "Worst": 1}}
 
     def test_what_counts(self):
-        for show, rate, messages in (("messages", 50, 150), ("delivered", 40, 120), ("least", 40, 150), ("whole", 50, 150)):
+        for show, rate, messages in (("messages", 50, 150), ("delivered", 40, 120), ("least", 40, 150),
+                                     ("whole", 50, 150)):
             got = figures(self.result, self.meter, show, 10)
             self.assertEqual((got["rate"], got["per"]), (rate, (messages, 1500)), show)
             self.assertEqual((got["p50"], got["p99"]), (0.5, 2))
