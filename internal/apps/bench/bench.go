@@ -20,7 +20,7 @@ import (
 type Result struct {
 	Work      string        `json:"work"`            // what was done
 	Messages  int64         `json:"messages"`        // acknowledged (QoS 0: taken, reading: read) within the time
-	Total     int64         `json:"total"`           // with the warm-up and the end: what a server's CPU time is divided by
+	Total     int64         `json:"total"`           // with the warm-up and the end: the CPU time is divided by it
 	Bytes     int64         `json:"bytes"`           // of payload within the time
 	Elapsed   time.Duration `json:"elapsed"`         // nanoseconds in JSON
 	Whole     time.Duration `json:"whole,omitempty"` // Kafka loads: of Total, to the last acknowledgement

@@ -163,6 +163,54 @@ func TestAcknowledgementsThatNobodyAskedFor(t *testing.T) {
 	}
 }
 
+// Acknowledgements that come byte by byte are put together again.
+func TestAcknowledgementsInPieces(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		broker := &conn{Conn: c, buf: make([]byte, 4096)}
+		for {
+			f, err := broker.frame()
+			if err != nil {
+				return
+			}
+			out := []byte{0x20, 2, 0, 0}
+			if f[0]>>4 == 3 {
+				out = []byte{0x40, 2, f[7], f[8]} // behind the topic name t/0
+			}
+			for i := range out {
+				if _, err := c.Write(out[i : i+1]); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	m := single(l.Addr().String(), 100*time.Millisecond)
+	m.InFlight = 3
+	res, err := m.Run(t.Context())
+	if err != nil || res.Messages == 0 || res.Total < res.Messages {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+// A window that is more than the sockets hold: what is left is sent when they take it.
+func TestWindowBeyondTheSocket(t *testing.T) {
+	m := single(startNode(t).MQTT, 300*time.Millisecond)
+	m.Publishers, m.InFlight, m.PayloadSize = 2, 200, 128<<10
+	res, err := m.Run(t.Context())
+	if err != nil || res.Total < 400 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
 func startNode(t *testing.T) node.Addresses {
 	t.Helper()
 	c := node.Default()

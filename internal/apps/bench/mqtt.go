@@ -150,13 +150,12 @@ func (r *run) startPublishers(crew *crew) {
 		crew.run(r.publishPaced)
 		return
 	}
+	if r.QoS > 0 {
+		crew.run(r.publishAcked)
+		return
+	}
 	for _, c := range r.pubs {
-		crew.run(func(context.Context) error {
-			if r.QoS == 0 {
-				return r.publishBlind(c)
-			}
-			return r.publishAcked(c)
-		})
+		crew.run(func(context.Context) error { return r.publishBlind(c) })
 	}
 }
 

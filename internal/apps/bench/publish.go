@@ -41,52 +41,6 @@ func (w *window) give(id uint16) (due time.Time, ok bool) {
 	return due, true
 }
 
-// publishAcked keeps as many QoS 1 messages in flight as it may.
-func (r *run) publishAcked(c *conn) error {
-	w := newWindow(r.InFlight)
-	var taken samples
-	_ = c.SetReadDeadline(r.end.Add(patience))
-	for now := time.Now(); ; now = c.readAt {
-		for now.Before(r.end) && len(w.free) > 0 {
-			c.publish(w.take(now), now)
-		}
-		if err := c.flush(); err != nil {
-			return err
-		}
-		if len(w.free) == r.InFlight { // the time is over and all are acknowledged
-			break
-		}
-		if err := r.takeAcks(c, w, &taken); err != nil {
-			return err
-		}
-	}
-	r.acked(taken)
-	return nil
-}
-
-// takeAcks waits for one PUBACK and takes all that came with it.
-func (r *run) takeAcks(c *conn, w *window, taken *samples) error {
-	var done, measured int64
-	for first := true; first || c.buffered(); first = false {
-		ack, err := c.expect(0x40, 4)
-		if err != nil {
-			return err
-		}
-		id := binary.BigEndian.Uint16(ack[2:])
-		due, ok := w.give(id)
-		if !ok {
-			return fault.New(fault.Invalid, "bench.Publish", "PUBACK for packet id %d, which is not in flight", id)
-		}
-		if done++; r.within(c.readAt) {
-			measured++
-			taken.add(c.readAt.Sub(due))
-		}
-	}
-	r.total.Add(done)
-	r.messages.Add(measured)
-	return nil
-}
-
 // QoS 0 messages go out in bunches, each with a PINGREQ behind it: a broker answers that when all before it
 // is done, which is the only way to know what it has taken. A bunch is one write; few enough of them are on
 // the way that a broker that delivers slowly is not measured by what the sockets hold.

@@ -1,0 +1,184 @@
+package bench
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// publishAcked drives every connection from one goroutine: what many have to say comes with one wake-up, and a
+// message costs a read and a write. A goroutine a connection costs twice as much, most of it in the scheduler,
+// on CPUs that the server needs.
+func (r *run) publishAcked(ctx context.Context) error {
+	p := &poller{run: r, in: make([]byte, 64<<10)}
+	defer p.close()
+	err := p.open()
+	for err == nil && p.busy > 0 {
+		if err = ctx.Err(); err == nil {
+			err = p.turn()
+		}
+	}
+	r.acked(p.taken)
+	return err
+}
+
+// poller is the state of the publishers that wait for acknowledgements.
+type poller struct {
+	*run
+	epoll  int
+	lines  []*line
+	busy   int // lines that will send or have something in flight
+	in     []byte
+	events [256]syscall.EpollEvent
+	taken  samples
+}
+
+// line is one connection, taken from Go's own poller: it would be woken as well.
+type line struct {
+	*conn
+	file    *os.File
+	fd      int
+	window  *window
+	rest    []byte // the begin of a packet whose end is still to come
+	blocked bool   // the socket takes no more: out is left
+}
+
+func (p *poller) open() (err error) {
+	if p.epoll, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return fault.Wrap(fault.IO, "bench.Poll", err)
+	}
+	now := time.Now()
+	for i, c := range p.pubs {
+		l := &line{conn: c, window: newWindow(p.InFlight)}
+		if l.file, err = c.Conn.(*net.TCPConn).File(); err == nil {
+			l.fd = int(l.file.Fd())
+			err = errors.Join(c.Close(), syscall.SetNonblock(l.fd, true), p.watch(l, i, syscall.EPOLL_CTL_ADD))
+		}
+		if err != nil {
+			return fault.Wrap(fault.IO, "bench.Poll", err)
+		}
+		p.lines = append(p.lines, l)
+		if err := p.take(l, c.in, now); err != nil { // came with the CONNACK
+			return err
+		}
+		if err := p.send(l, i, now); err != nil {
+			return err
+		}
+	}
+	p.busy = len(p.lines)
+	return nil
+}
+
+func (p *poller) watch(l *line, i, how int) error {
+	e := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(i)}
+	if l.blocked {
+		e.Events |= syscall.EPOLLOUT
+	}
+	return syscall.EpollCtl(p.epoll, how, l.fd, &e)
+}
+
+func (p *poller) close() {
+	for _, l := range p.lines {
+		_ = l.file.Close()
+	}
+	_ = syscall.Close(p.epoll)
+}
+
+// turn waits for news and deals with all of it.
+func (p *poller) turn() error {
+	n, err := syscall.EpollWait(p.epoll, p.events[:], 100)
+	if err != nil && !errors.Is(err, syscall.EINTR) {
+		return fault.Wrap(fault.IO, "bench.Poll", err)
+	}
+	now := time.Now()
+	if now.After(p.end.Add(patience)) {
+		return fault.New(fault.Timeout, "bench.Publish", "acknowledgements are missing %v after the end", patience)
+	}
+	for _, e := range p.events[:max(n, 0)] {
+		l := p.lines[e.Fd]
+		if e.Events&^syscall.EPOLLOUT != 0 {
+			if now, err = p.receive(l); err != nil {
+				return err
+			}
+		}
+		if err := p.send(l, int(e.Fd), now); err != nil {
+			return err
+		}
+		if now.After(p.end) && len(l.window.free) == p.InFlight {
+			p.busy--
+			if err := syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_DEL, l.fd, nil); err != nil {
+				return fault.Wrap(fault.IO, "bench.Poll", err)
+			}
+		}
+	}
+	return nil
+}
+
+// receive takes the acknowledgements that have come on a line.
+func (p *poller) receive(l *line) (time.Time, error) {
+	kept := copy(p.in, l.rest)
+	n, err := syscall.Read(l.fd, p.in[kept:])
+	now := time.Now()
+	switch {
+	case errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR):
+		return now, nil
+	case err != nil:
+		return now, fault.Wrap(fault.IO, "bench.Read", err)
+	case n == 0:
+		return now, fault.New(fault.IO, "bench.Read", "the broker has closed the connection")
+	}
+	return now, p.take(l, p.in[:kept+n], now)
+}
+
+// take goes through acknowledgements, and keeps the begin of one that is not whole.
+func (p *poller) take(l *line, in []byte, now time.Time) error {
+	var done, measured int64
+	for ; len(in) >= 4; in = in[4:] {
+		if in[0] != 0x40 || in[1] != 2 {
+			return fault.New(fault.Invalid, "bench.Read", "% x where a PUBACK is due", in[:4])
+		}
+		id := binary.BigEndian.Uint16(in[2:])
+		due, ok := l.window.give(id)
+		if !ok {
+			return fault.New(fault.Invalid, "bench.Publish", "PUBACK for packet id %d, which is not in flight", id)
+		}
+		if done++; p.within(now) {
+			measured++
+			p.taken.add(now.Sub(due))
+		}
+	}
+	l.rest = append(l.rest[:0], in...)
+	p.total.Add(done)
+	p.messages.Add(measured)
+	return nil
+}
+
+// send fills the window of a line while there is time, and writes what the socket takes.
+func (p *poller) send(l *line, i int, now time.Time) error {
+	for now.Before(p.end) && len(l.window.free) > 0 {
+		l.publish(l.window.take(now), now)
+	}
+	for len(l.out) > 0 {
+		n, err := syscall.Write(l.fd, l.out)
+		if errors.Is(err, syscall.EAGAIN) {
+			break
+		}
+		if err != nil && !errors.Is(err, syscall.EINTR) {
+			return fault.Wrap(fault.IO, "bench.Write", err)
+		}
+		l.out = append(l.out[:0], l.out[max(n, 0):]...)
+	}
+	if blocked := len(l.out) > 0; blocked != l.blocked {
+		l.blocked = blocked
+		if err := p.watch(l, i, syscall.EPOLL_CTL_MOD); err != nil {
+			return fault.Wrap(fault.IO, "bench.Poll", err)
+		}
+	}
+	return nil
+}
