@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import machine
-from .systems import FIRTH, JARS
+from .systems import FIRTH, JARS, Bridge
 
 # The generator collects its garbage seldom, so that more of the machine is left to the server.
 QUIET = dict(os.environ, GOGC="400")
@@ -96,11 +96,14 @@ class Bench:
     size: int = 100
     show: str = "messages"
     session: bool = False  # somebody who is away has subscribed, for whom messages have to be kept
+    bridge: tuple = ()  # settings of the bridge that are best for this
     counted: bool = False  # what is in the log afterwards is compared with what was sent
 
     def run(self, system, how, topic):
         if self.session:
             remember(system, "away", "#")
+        if self.bridge and isinstance(system, Bridge):
+            system.tune(*self.bridge)
         meter = Meter(system)
         result = firth_bench(system, self.kind, *self.arguments, seconds=how.seconds, warm=how.warm, size=self.size,
                              topic=topic)

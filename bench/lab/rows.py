@@ -110,8 +110,9 @@ BLOCKS = (
             (Firth, Kafka)),
     ), goals=(most("ready", 100), most("idle", 30), most("peak", 300))),
     Block("From MQTT QoS 1 to a Kafka consumer, 100 B", (Firth, Bridge), (
-        Row("the seam, 16 publishers × 64 in flight", seam("--raw", show="delivered"), (least("rate", 10, Bridge.name),)),
-        Row("the seam at 2,000/s", seam("--rate", 2000), (most("p50", 0.2, Bridge.name), most("p99", 0.25, Bridge.name)),
+        Row("the seam, 16 publishers × 64 in flight", seam("--raw", show="delivered", bridge=("-linger", "1ms")),
+            (least("rate", 10, Bridge.name),)),
+        Row("the seam at 2,000/s", seam("--rate", 2000, bridge=("-linger", "0s")), (most("p50", 0.2, Bridge.name), most("p99", 0.25, Bridge.name)),
             latency=True),
     )),
     Block("Generators that are not ours: MQTT", (Firth, Mosquitto), (

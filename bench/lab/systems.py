@@ -236,7 +236,6 @@ class Bridge(System):
     name = "Mosquitto + bridge + Kafka"
     promise = "as above, bench/peers/bridge between them; a publisher is acknowledged before Kafka has it"
     kafka_door = mqtt_door = jvm = True
-    connections = 1
 
     def __init__(self):
         super().__init__()
@@ -252,9 +251,16 @@ class Bridge(System):
             self.stop()
             raise
         self.mqtt, self.kafka = self.parts[0].mqtt, self.parts[1].kafka
+        return ready + self.tune()
+
+    def tune(self, *settings):
+        """Starts the bridge, again if it runs, with what is best for the work to come."""
+        if self.process:
+            self.end()
         self.command = [PEERS / "bridge", "-mqtt", f"127.0.0.1:{self.mqtt}", "-kafka", f"127.0.0.1:{self.kafka}",
-                        "-connections", self.connections]
-        return ready + self.launch()
+                        *settings]
+        (self.folder / "output").write_text("")
+        return self.launch()
 
     def answers(self):
         return "ready" in (self.folder / "output").read_text()

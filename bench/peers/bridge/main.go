@@ -31,7 +31,7 @@ func main() {
 	kafka := flag.String("kafka", "127.0.0.1:9092", "address of the Kafka broker")
 	connections := flag.Int("connections", 1, "MQTT connections; more than one share a subscription and give up order")
 	linger := flag.Duration("linger", 0, "how long a Kafka batch waits to be filled")
-	inflight := flag.Int("inflight", 1, "Produce requests under way; 1: what comes meanwhile makes a batch")
+	inflight := flag.Int("inflight", 5, "Produce requests under way; with 1, what comes meanwhile makes a batch")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
