@@ -5,7 +5,6 @@ import (
 
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/mqtt/session"
-	"github.com/firthmq/firth/internal/mqtt/topic"
 )
 
 // lag is the cursor that a member has in a partition, because it could not take a message there.
@@ -121,10 +120,6 @@ func (m *match) own(l *lag, e *knownName, name []byte, offset record.Offset) boo
 	subs := &m.worker.f.subs
 	subs.RLock()
 	defer subs.RUnlock()
-	for _, sub := range l.member.subs {
-		if topic.Match(sub.Filter, name) {
-			m.add(sub)
-		}
-	}
+	l.member.matching(name, m.visit)
 	return m.used > 0
 }

@@ -218,6 +218,9 @@ func (f *Fanout) Subscribe(m *Member, s, old *session.Subscription) {
 	}
 	sub.at = len(m.subs)
 	m.subs = append(m.subs, sub)
+	if m.index != nil {
+		m.index[s] = sub
+	}
 	f.subs.trie.Add(s.Filter, sub)
 	f.subs.interest.add(s.Filter)
 	f.version.Add(1)
@@ -245,6 +248,9 @@ func (f *Fanout) remove(sub *subscription) {
 	m.subs[sub.at].at = sub.at
 	m.subs[last] = nil
 	m.subs = m.subs[:last]
+	if delete(m.index, sub.Subscription); last == 0 {
+		m.index = nil
+	}
 	f.subs.trie.Remove(sub.Filter, sub)
 	f.subs.interest.remove(sub.Filter)
 	f.version.Add(1)

@@ -201,6 +201,66 @@ func TestKnownForgets(t *testing.T) {
 	}
 }
 
+// TestManySubscriptions holds one member with so many subscriptions that they are indexed to what it is told:
+// replaced and ended ones are gone, and those that match are found.
+func TestManySubscriptions(t *testing.T) {
+	h := hold(t)
+	m, other := h.Join(&notes{}), h.Join(&notes{})
+	subs := make([]*session.Subscription, 1000)
+	h.Subscribe(other, &session.Subscription{Filter: "fleet/#", NoLocal: true}, nil)
+	for i := range subs {
+		subs[i] = &session.Subscription{Filter: fmt.Sprintf("fleet/m%d/+", i), NoLocal: i%2 == 1}
+		h.Subscribe(m, subs[i], nil)
+	}
+	for i := range subs {
+		again := *subs[i]
+		h.Subscribe(m, &again, subs[i])
+		subs[i] = &again
+	}
+	if n := h.Subscriptions(); n != len(subs)+1 {
+		t.Fatalf("%d subscriptions", n)
+	}
+	for i, s := range subs {
+		name := fmt.Appendf(nil, "fleet/m%d/rpm", i)
+		if got := m.NoLocal(name); got != s.NoLocal {
+			t.Fatalf("%s: No Local is %v", name, got)
+		}
+		if !h.w.match.own(&lag{member: m, part: h.part}, nil, name, 0) || h.w.match.used != 1 {
+			t.Fatalf("%s: nothing found", name)
+		}
+		h.Unsubscribe(m, s)
+		h.Unsubscribe(m, s) // that it is not there any more means nothing
+		if h.w.match.own(&lag{member: m, part: h.part}, nil, name, 0) {
+			t.Fatalf("%s: found after its end", name)
+		}
+	}
+	if n := h.Subscriptions(); n != 1 || m.index != nil {
+		t.Fatalf("%d subscriptions, index %v", n, m.index)
+	}
+}
+
+// BenchmarkResubscribe replaces one of a member's subscriptions: it must not matter how many there are.
+func BenchmarkResubscribe(b *testing.B) {
+	for _, n := range []int{10, 10_000} {
+		b.Run(fmt.Sprintf("subscriptions=%d", n), func(b *testing.B) {
+			h := hold(b)
+			m := h.Join(&notes{})
+			subs := make([]*session.Subscription, n)
+			for i := range subs {
+				subs[i] = &session.Subscription{Filter: fmt.Sprintf("fleet/m%d/+", i)}
+				h.Subscribe(m, subs[i], nil)
+			}
+			i := 0
+			for b.Loop() {
+				again := *subs[i]
+				h.Subscribe(m, &again, subs[i])
+				subs[i] = &again
+				i = (i + 1) % n
+			}
+		})
+	}
+}
+
 // fans are the records of n names and what they are delivered to.
 func fans(t testing.TB, names, subscribers int) func() {
 	h := hold(t)

@@ -32,9 +32,6 @@ type hit struct {
 func (m *match) find(name []byte, p *part, offset record.Offset) {
 	m.begin(p, offset, p.epochAt(offset))
 	m.live = true
-	if m.visit == nil {
-		m.visit = m.add
-	}
 	subs := &m.worker.f.subs
 	subs.RLock()
 	subs.trie.Match(name, m.visit)

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/firthmq/firth/internal/mqtt/session"
+	"github.com/firthmq/firth/internal/mqtt/topic"
 )
 
 // Member is a session as the fanout sees it.
@@ -11,10 +12,15 @@ type Member struct {
 	sink Sink
 	f    *Fanout
 	gone atomic.Bool
-	subs []*subscription // guarded by f.subs
+	subs []*subscription // guarded by f.subs, as index
 	at   []standing      // by worker
 	own  own
+	// index finds a subscription of a member that has many, once one was looked for; nil otherwise.
+	index map[*session.Subscription]*subscription
 }
+
+// many is the number of subscriptions of a member from which a search is not worth while.
+const many = 32
 
 // standing is what one worker knows of a member. Only that worker touches it.
 type standing struct {
@@ -42,10 +48,38 @@ func (m *Member) find(s *session.Subscription) *subscription {
 	if s == nil {
 		return nil
 	}
+	if m.index != nil {
+		return m.index[s]
+	}
+	if len(m.subs) > many {
+		m.index = make(map[*session.Subscription]*subscription, len(m.subs))
+		for _, sub := range m.subs {
+			m.index[sub.Subscription] = sub
+		}
+		return m.index[s]
+	}
 	for _, sub := range m.subs {
 		if sub.Subscription == s {
 			return sub
 		}
 	}
 	return nil
+}
+
+// matching calls visit with the subscriptions of the member that match a name: all are tried or, if they are
+// many, the trie tells. It needs a read lock of f.subs.
+func (m *Member) matching(name []byte, visit func(*subscription)) {
+	if len(m.subs) > many {
+		m.f.subs.trie.Match(name, func(sub *subscription) {
+			if sub.member == m {
+				visit(sub)
+			}
+		})
+		return
+	}
+	for _, sub := range m.subs {
+		if topic.Match(sub.Filter, name) {
+			visit(sub)
+		}
+	}
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/topic"
 )
 
 // own knows which records a session published itself, for its subscriptions with No Local
@@ -100,13 +99,9 @@ func (o *own) origin(p stream.PartitionID, offset record.Offset) origin {
 }
 
 // NoLocal tells whether a No Local subscription of the member matches a topic name.
-func (m *Member) NoLocal(name []byte) bool {
+func (m *Member) NoLocal(name []byte) (found bool) {
 	m.f.subs.RLock()
 	defer m.f.subs.RUnlock()
-	for _, sub := range m.subs {
-		if sub.NoLocal && topic.Match(sub.Filter, name) {
-			return true
-		}
-	}
-	return false
+	m.matching(name, func(sub *subscription) { found = found || sub.NoLocal })
+	return found
 }

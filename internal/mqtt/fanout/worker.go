@@ -65,6 +65,7 @@ func newWorker(f *Fanout, index int) *worker {
 	w := &worker{f: f, index: index, wake: make(chan struct{}, 1), lags: make(map[*Member][]*lag)}
 	w.mu.parts = make(map[stream.PartitionID]*part)
 	w.match.worker = w
+	w.match.visit = w.match.add
 	return w
 }
 
