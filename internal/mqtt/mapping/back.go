@@ -59,9 +59,10 @@ func (t *Table) Known(logTopic string, name []byte, v *record.View, m *Message) 
 
 // begin takes what a message has of its record without headers and key.
 func (t *Table) begin(v *record.View, m *Message) {
-	*m = Message{
-		Payload: v.Value, Timestamp: v.Timestamp, QoS: t.plain, topic: m.topic, user: m.user, log: m.log, names: m.names,
-	}
+	m.Payload, m.Timestamp, m.QoS, m.Retain = v.Value, v.Timestamp, t.plain, false
+	m.HasExpiry, m.Expiry, m.HasPayloadFormat, m.PayloadFormat = false, 0, false, 0
+	m.ContentType, m.ResponseTopic, m.Correlation, m.UserProperties = nil, nil, nil, nil
+	m.Topic, m.told = nil, false
 }
 
 // fixed takes the headers that are not user properties. It returns the one with the topic name and
