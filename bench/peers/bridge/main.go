@@ -31,15 +31,13 @@ func main() {
 	kafka := flag.String("kafka", "127.0.0.1:9092", "address of the Kafka broker")
 	connections := flag.Int("connections", 1, "MQTT connections; more than one share a subscription and give up order")
 	linger := flag.Duration("linger", 0, "how long a Kafka batch waits to be filled")
-	inflight := flag.Int("inflight", 5, "Produce requests under way; with 1, what comes meanwhile makes a batch")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
 	producer, err := kgo.NewClient(kgo.SeedBrokers(*kafka), kgo.ClientID("bridge"), kgo.AllowAutoTopicCreation(),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(*linger),
-		kgo.MaxBufferedRecords(200_000), kgo.MaxProduceRequestsInflightPerBroker(*inflight),
-		kgo.DisableClientMetrics())
+		kgo.MaxBufferedRecords(200_000), kgo.DisableClientMetrics())
 	if err != nil {
 		log.Fatal(err)
 	}
