@@ -99,11 +99,15 @@ class Session:
 
     def warm(self, system):
         """Loads a JVM until two rates in a row differ by less than 5 %, 4 times at least and how.jvm at most."""
+        self.steady(system, "kafka", "--partitions", 8, "--mode", "both")
+        if system.mqtt_door:
+            self.steady(system, "seam", "-q", 1, "--raw")
+
+    def steady(self, system, *load):
         last, rates = 0.0, []
-        load = ("seam", "-q", 1, "--raw") if system.mqtt_door else ("kafka", "--partitions", 8, "--mode", "both")
         for _ in range(self.how.jvm):
             os.sync()  # or the disk would slow it down, not the compiler
-            result = firth_bench(system, *load, seconds=2, size=1024, topic="warm")
+            result = firth_bench(system, *load, seconds=2, size=1024, topic=f"warm-{load[0]}")
             rate = result["messages"] / (result["elapsed"] / 1e9)
             rates.append(f"{rate:,.0f}")
             if abs(rate - last) < 0.05 * rate and len(rates) >= 4:
