@@ -133,13 +133,29 @@ def table(figures, block):
 
 def compare(figures, block, kind, row):
     """Ours over theirs: rates as they are, and for what should be small theirs over ours; more than 1 is better."""
-    metric = "p50" if row.latency else "rate"
+    of = figures.get(block.title, block.systems[0].name, row.title)
+    metric = next((m for m in ("p50" if row.latency else "rate", "each", "ready") for f in of.values() if m in f), "rate")
     mine = figures.values(block.title, block.systems[0].name, row.title, metric)
     theirs = figures.values(block.title, kind.name, row.title, metric)
     if not mine or not theirs:
         return ""
     a, b = statistics.median(mine.values()), statistics.median(theirs.values())
     return f"{a / b if metric == 'rate' else b / a:.2f} ×"
+
+
+def crosscheck(figures):
+    """What generators that are not ours say, beside what ours says."""
+    own = {row.title: (block, row) for block in BLOCKS for row in block.rows}
+    lines = ["## The generators beside each other", "",
+             "A heavier client leaves less of the CPUs to the server, and is itself what is measured: so rates come "
+             "nearer to each other.", "", "| generator | Firth : peer | our generator | Firth : peer |", "|---|---|---|---|"]
+    for block in BLOCKS:
+        for row in block.rows:
+            if row.beside:
+                at, ours = own[row.beside]
+                lines.append(f"| {row.title} | {compare(figures, block, block.systems[1], row) or '–'} | {ours.title} | "
+                             f"{compare(figures, at, at.systems[1], ours) or '–'} |")
+    return "\n".join(lines) + "\n"
 
 
 def noise(journal):
@@ -202,6 +218,8 @@ def write(journal, out):
     lines += [v.line() for v in found]
     lines += ["", *draw(figures, found, out.parent / "plots"), ""]
     lines += [table(figures, block) for block in did]
+    if any(row.beside for block in did for row in block.rows):
+        lines += [crosscheck(figures)]
     findings = BENCH / "FINDINGS.md"
     if findings.exists():
         lines += [findings.read_text()]

@@ -34,6 +34,7 @@ class Row:
     goals: tuple = ()
     systems: tuple = ()  # of those of the block; none: all
     latency: bool = False  # shown as percentiles
+    beside: str = ""  # the row in which our own generator does the like
 
     def on(self, kind):
         return not self.systems or kind in self.systems
@@ -112,16 +113,17 @@ BLOCKS = (
     Block("From MQTT QoS 1 to a Kafka consumer, 100 B", (Firth, Bridge), (
         Row("the seam, 16 publishers × 64 in flight", seam("--raw", show="delivered", bridge=("-linger", "1ms")),
             (least("rate", 10, Bridge.name),)),
-        Row("the seam at 2,000/s", seam("--rate", 2000, bridge=("-linger", "0s")), (most("p50", 0.2, Bridge.name), most("p99", 0.25, Bridge.name)),
-            latency=True),
+        Row("the seam at 2,000/s", seam("--rate", 2000, bridge=("-linger", "0s")),
+            (most("p50", 0.2, Bridge.name), most("p99", 0.25, Bridge.name)), latency=True),
     )),
     Block("Generators that are not ours: MQTT", (Firth, Mosquitto), (
-        Row("4 × mosquitto_pub -l, QoS 1", MosquittoClients()),
-        Row("4 × mosquitto_pub -l → mosquitto_sub, QoS 1", MosquittoClients(subscriber=True)),
+        Row("4 × mosquitto_pub -l, QoS 1", MosquittoClients(), beside="QoS 1 ingest, 16 publishers × 64 in flight"),
+        Row("4 × mosquitto_pub -l → mosquitto_sub, QoS 1", MosquittoClients(subscriber=True),
+            beside="fan-in 16 → 1, QoS 1"),
     ), quick=False, rounds=3),
     Block("Generators that are not ours: Kafka", (Firth, Kafka), (
-        Row("ProducerPerformance, 1 KiB", KafkaPerformance()),
-        Row("ConsumerPerformance, 1 KiB", KafkaPerformance(read=True)),
+        Row("ProducerPerformance, 1 KiB", KafkaPerformance(), beside="produce 1 KiB, 8 partitions, franz-go"),
+        Row("ConsumerPerformance, 1 KiB", KafkaPerformance(read=True), beside="catch-up read 1 KiB, warm, franz-go"),
     ), quick=False, rounds=3),
     Block("Starts with 10 GB", (Firth, Kafka), (
         Row("start to ready with 10 GB", Restart(), (most("ready", 1000),)),
