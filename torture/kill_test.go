@@ -25,6 +25,7 @@ const (
 	publishers = 16
 	producers  = 2
 	startBound = 2 * time.Second // from the start of the process to serving, after a kill
+	unlucky    = 10              // one start in so many may take longer by the clock, because the machine is busy
 	seldom     = 10              // rounds between the checks that take long: firth log check, kcat
 )
 
@@ -37,6 +38,7 @@ type load struct {
 	producers  []*producer
 	before     snapshot
 	slowest    time.Duration
+	late       int // starts beyond startBound by the clock
 }
 
 // TestKill is the promise of the log, asked of the real binary: kill -9 in the middle of 16 publishers of
@@ -54,7 +56,7 @@ func TestKill(t *testing.T) {
 	l.open(dice)
 	for round := 1; round <= *roundsFlag; round++ {
 		began := time.Now()
-		live, from := l.suffer(round, time.Duration(200+dice.IntN(1300))*time.Millisecond)
+		live, from := l.suffer(round, time.Duration(200+dice.IntN(1300))*time.Millisecond, 0)
 		offline := round%seldom == 1
 		if offline {
 			l.must(l.s.checkLog(t.Context()))
@@ -122,24 +124,39 @@ func (l *load) open(dice *rand.Rand) {
 	})
 }
 
-// start starts the server after a kill; it has to be quick.
+// start starts the server after a kill; it has to be quick. The work must always stay within the bound; by the
+// clock a busy machine may delay one start in ten.
 func (l *load) start() time.Duration {
 	l.t.Helper()
 	took, err := l.s.start()
 	l.must(err)
 	l.slowest = max(l.slowest, took)
+	worked, err := l.s.cpu()
+	l.must(err)
 	if took > startBound {
-		l.t.Errorf("start after a kill: %v, at most %v", took, startBound)
+		l.late++
+		l.t.Logf("a late start: %v, of which %v of CPU time", took, worked)
+	}
+	if worked > startBound || l.late > 1+*roundsFlag/unlucky {
+		l.t.Errorf("start after a kill: %v, %v of CPU time; at most %v (%d were late)", took, worked, startBound, l.late)
 	}
 	return took
 }
 
-// suffer lets everybody work for a while, then kills the server. It returns what the subscriber was given,
-// and from where on.
-func (l *load) suffer(round int, after time.Duration) (live map[string]bool, from map[place]int64) {
+// suffer lets everybody work for a while, and until so many messages are acknowledged, then kills the server. It
+// returns what the subscriber was given, and from where on.
+func (l *load) suffer(round int, after time.Duration, least int) (live map[string]bool, from map[place]int64) {
 	sub, stop := l.work(round)
 	from = l.ends()
 	<-time.After(after)
+	for deadline := time.Now().Add(startLimit); ; <-time.After(pace) { // how often it looks
+		if _, acked := l.h.counts(); acked >= least {
+			break
+		}
+		if time.Now().After(deadline) {
+			l.t.Fatalf("round %d: no %d messages are acknowledged in %v", round, least, startLimit)
+		}
+	}
 	if !l.s.kill() {
 		l.t.Fatalf("round %d: the server had ended before it was killed:\n%s", round, l.s.log)
 	}
@@ -223,9 +240,7 @@ func (l *load) look(round int) finds {
 	}
 	now.log, now.topics, err = readAll(ctx, l.s.kafka)
 	l.must(err)
-	quick, stop := context.WithTimeout(ctx, 5*time.Second)
-	defer stop()
-	now.retained, err = readRetained(quick, l.s.mqtt, len(lastByKey(now.log, retainedTopic)))
+	now.retained, err = readRetained(ctx, l.s.mqtt, len(lastByKey(now.log, retainedTopic)))
 	l.must(err)
 	if round%seldom == 1 {
 		l.compareKcat(ctx, now.log)

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,7 +52,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// server is the binary on one data directory. It keeps its addresses from its first start on.
+// server is the binary on one data directory. Its addresses stay the same over all starts.
 type server struct {
 	data, mqtt, kafka string
 	set               []string // more settings, key=value
@@ -67,7 +69,8 @@ func newServer(t *testing.T, set ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{binary: name, data: t.TempDir(), mqtt: "127.0.0.1:0", kafka: "127.0.0.1:0", set: set}
+	s := &server{binary: name, data: t.TempDir(), set: set}
+	s.mqtt, s.kafka = quietAddresses(t)
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() && s.log != nil {
@@ -75,6 +78,33 @@ func newServer(t *testing.T, set ...string) *server {
 		}
 	})
 	return s
+}
+
+// quietAddresses are two free addresses with ports that the system gives to no outgoing connection: any other one
+// may be taken while the server is down, even by a client that knocks meanwhile.
+func quietAddresses(t *testing.T) (mqtt, kafka string) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	var least, most int
+	if _, scanErr := fmt.Sscan(string(text), &least, &most); err != nil || scanErr != nil {
+		return "127.0.0.1:0", "127.0.0.1:0" // not Linux
+	}
+	low, high := 10000, least // the larger of the ranges below and above
+	if 65536-most > least-low {
+		low, high = most+1, 65536
+	}
+	var found []string
+	for try := 0; len(found) < 2 && try < 100 && low < high; try++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", low+rand.IntN(high-low)))
+		if err == nil {
+			defer l.Close()
+			found = append(found, l.Addr().String())
+		}
+	}
+	if len(found) < 2 {
+		t.Fatalf("no two free ports in [%d, %d)", low, high)
+	}
+	return found[0], found[1]
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
@@ -168,6 +198,25 @@ func (s *server) checkLog(ctx context.Context) error {
 		return fmt.Errorf("firth log check: %w\n%s", err, tail(string(out), 4000))
 	}
 	return nil
+}
+
+// clockTick is the unit of CPU time in /proc on every Linux that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// cpu is the CPU time that the process has used: it does not depend on what else the machine does.
+func (s *server) cpu() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), ") ") // behind the name of the program
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/PID/stat: %q", text)
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * clockTick, errors.Join(err, err2)
 }
 
 // resident is the memory of the process in bytes, as Linux counts it.

@@ -9,15 +9,17 @@ import (
 	"time"
 )
 
-// tornBytes is how much of the journal's end is wiped: many frames.
-const tornBytes = 64 << 10
+const (
+	tornBytes = 64 << 10 // how much of the journal's end is wiped: many frames
+	tornLeast = 2000     // messages of 130 bytes on average and more, so that the journal is longer than that
+)
 
 // TestKillIsNotBlind plants a fault in the data itself: after the kill the end of the journal is wiped, as if
 // what was acknowledged had never been written. Whoever says then that all is well is blind.
 func TestKillIsNotBlind(t *testing.T) {
 	l := &load{t: t, s: newServer(t), h: newHistory(), before: snapshot{}}
 	l.open(rand.New(rand.NewPCG(1, 1)))
-	l.suffer(1, 500*time.Millisecond)
+	l.suffer(1, 500*time.Millisecond, tornLeast)
 	wipeEnd(t, filepath.Join(l.s.data, "log"))
 	if _, err := l.s.start(); err != nil {
 		t.Fatalf("the end of a journal is no reason not to start: %v", err)
