@@ -55,15 +55,10 @@ func (p *poller) open() (err error) {
 	}
 	now := time.Now()
 	for i, c := range p.pubs {
-		l := &line{conn: c, window: newWindow(p.InFlight)}
-		if l.file, err = c.Conn.(*net.TCPConn).File(); err == nil {
-			l.fd = int(l.file.Fd())
-			err = errors.Join(c.Close(), syscall.SetNonblock(l.fd, true), p.watch(l, i, syscall.EPOLL_CTL_ADD))
-		}
+		l, err := p.line(c, i)
 		if err != nil {
 			return fault.Wrap(fault.IO, "bench.Poll", err)
 		}
-		p.lines = append(p.lines, l)
 		if err := p.take(l, c.in, now); err != nil { // came with the CONNACK
 			return err
 		}
@@ -73,6 +68,21 @@ func (p *poller) open() (err error) {
 	}
 	p.busy = len(p.lines)
 	return nil
+}
+
+// line takes a connection over.
+func (p *poller) line(c *conn, i int) (*line, error) {
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	file, err := tcp.File()
+	if err != nil {
+		return nil, err
+	}
+	l := &line{conn: c, window: newWindow(p.InFlight), file: file, fd: int(file.Fd())}
+	p.lines = append(p.lines, l)
+	return l, errors.Join(c.Close(), syscall.SetNonblock(l.fd, true), p.watch(l, i, syscall.EPOLL_CTL_ADD))
 }
 
 func (p *poller) watch(l *line, i, how int) error {
