@@ -154,11 +154,12 @@ func (r *recovery) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, number := range slices.Sorted(maps.Keys(names)) {
+	numbers := slices.Sorted(maps.Keys(names))
+	for i, number := range numbers {
 		if err := ctx.Err(); err != nil {
 			return fault.Wrap(fault.Timeout, "store.Open", err)
 		}
-		if err := r.open(number, names[number], number == slices.Max(slices.Collect(maps.Keys(names)))); err != nil {
+		if err := r.open(number, names[number], i == len(numbers)-1); err != nil {
 			return err
 		}
 	}
@@ -477,7 +478,7 @@ func (r *recovery) foldTopics() error {
 			return err
 		}
 		for _, b := range batches {
-			if err := r.registry.fold(b); err != nil {
+			if _, err := r.registry.fold(b); err != nil {
 				r.find(TopicsTopic, err.Error())
 			}
 			from = b.LastOffset() + 1

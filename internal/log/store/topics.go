@@ -80,28 +80,77 @@ func (t *topicRecord) encode() []byte {
 // foldTopics applies a batch of the topics topic to the set of topics and the table of partitions. The
 // announcer calls it, just before the batch becomes readable.
 func (s *Store) foldTopics(b record.Batch) {
-	if err := s.registry.fold(b); err != nil {
+	changed, err := s.registry.fold(b)
+	if err != nil {
 		s.opt.Logger.Error("a record of the topics topic is not understood and passed over", "error", err)
 	}
-	s.install()
+	s.change(changed)
 }
 
-func (r *registry) fold(b record.Batch) error {
+// fold applies a batch and names the topics in it.
+func (r *registry) fold(b record.Batch) (changed []string, err error) {
 	var it record.Iter
 	var scratch record.Scratch
 	if err := it.Reset(b, &scratch); err != nil {
-		return err
+		return nil, err
 	}
-	var bad error
 	for v := (record.View{}); it.Next(&v); {
-		if err := r.apply(v.Key, v.Value); err != nil {
-			bad = err
+		if bad := r.apply(v.Key, v.Value); bad != nil {
+			err = bad
+		}
+		changed = append(changed, string(v.Key))
+	}
+	if flaw := it.Err(); flaw != nil {
+		err = flaw
+	}
+	return changed, err
+}
+
+// change makes the snapshot and the table fit the registry where topics changed; install does it for all.
+func (s *Store) change(names []string) {
+	now, parts := s.Topics(), make(table, max(int(s.registry.nextID), 1))
+	copy(parts, *s.parts.Load())
+	changed := make(map[string]*stream.Topic, len(names))
+	var gone []*partition.Partition
+	for _, name := range names {
+		if _, done := changed[name]; done || name == TopicsTopic {
+			continue
+		}
+		if old := now.ByName(name); old != nil {
+			for _, id := range old.Partitions {
+				gone, parts[id] = append(gone, parts[id]), nil
+			}
+		}
+		changed[name] = nil
+		if t, ok := s.registry.byName[name]; ok {
+			changed[name] = s.place(&t, s.parts.Load(), parts)
 		}
 	}
-	if err := it.Err(); err != nil {
-		return err
+	for _, p := range gone {
+		if p != nil && parts.find(p.ID) == nil {
+			p.Delete()
+		}
 	}
-	return bad
+	s.parts.Store(&parts)
+	s.topics.Store(now.With(changed))
+}
+
+// place puts the partitions of a topic into the table, new ones and those it had.
+func (s *Store) place(t *topicRecord, old *table, parts table) *stream.Topic {
+	topic, err := s.topic(t)
+	if err != nil {
+		s.opt.Logger.Error("topic has a setting that is not understood; defaults are in force",
+			"topic", t.Name, "error", err)
+	}
+	for _, id := range t.Partitions {
+		p := old.find(id)
+		if p == nil {
+			p = partition.New(id, topic.Settings)
+		}
+		p.SetSettings(topic.Settings)
+		parts[id] = p
+	}
+	return topic
 }
 
 // install makes the snapshot and the table fit the registry. Partitions of topics that are gone are let go.
@@ -111,20 +160,7 @@ func (s *Store) install() {
 	topics := []*stream.Topic{s.topicsTopic()}
 	parts[topicsPartition] = old.find(topicsPartition)
 	for _, t := range s.registry.byName {
-		topic, err := s.topic(&t)
-		if err != nil {
-			s.opt.Logger.Error("topic has a setting that is not understood; defaults are in force",
-				"topic", t.Name, "error", err)
-		}
-		topics = append(topics, topic)
-		for _, id := range t.Partitions {
-			p := old.find(id)
-			if p == nil {
-				p = partition.New(id, topic.Settings)
-			}
-			p.SetSettings(topic.Settings)
-			parts[id] = p
-		}
+		topics = append(topics, s.place(&t, old, parts))
 	}
 	for id, p := range *old {
 		if p != nil && parts.find(stream.PartitionID(id)) == nil {

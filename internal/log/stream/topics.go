@@ -48,7 +48,16 @@ type Place struct {
 }
 
 // Topics is the set of topics at one moment. It is immutable.
+//
+// A change costs about the square root of the number of topics: most of them lie in an index that snapshots
+// share, what changed since then in a small one over it.
 type Topics struct {
+	base, over *topicIndex
+	size       int
+}
+
+// topicIndex finds topics. In the small one over another, nil is a topic that is gone.
+type topicIndex struct {
 	byName map[string]*Topic
 	byID   map[record.UUID]*Topic
 	places map[PartitionID]Place
@@ -56,37 +65,109 @@ type Topics struct {
 
 // NewTopics makes a snapshot. The topics must not be changed afterwards.
 func NewTopics(all []*Topic) *Topics {
-	ts := &Topics{
+	base := &topicIndex{
 		byName: make(map[string]*Topic, len(all)),
 		byID:   make(map[record.UUID]*Topic, len(all)),
 		places: make(map[PartitionID]Place, len(all)),
 	}
 	for _, t := range all {
-		ts.byName[t.Name] = t
-		ts.byID[t.ID] = t
-		for i, p := range t.Partitions {
-			ts.places[p] = Place{Topic: t, Index: int32(i)}
+		base.put(t)
+	}
+	return &Topics{base: base, over: &topicIndex{}, size: len(base.byName)}
+}
+
+func (x *topicIndex) put(t *Topic) {
+	x.byName[t.Name] = t
+	x.byID[t.ID] = t
+	for i, p := range t.Partitions {
+		x.places[p] = Place{Topic: t, Index: int32(i)}
+	}
+}
+
+func (x *topicIndex) cover(t *Topic) {
+	x.byName[t.Name] = nil
+	x.byID[t.ID] = nil
+	for _, p := range t.Partitions {
+		x.places[p] = Place{}
+	}
+}
+
+func (x *topicIndex) clone() *topicIndex {
+	c := &topicIndex{byName: maps.Clone(x.byName), byID: maps.Clone(x.byID), places: maps.Clone(x.places)}
+	if c.byName == nil {
+		c.byName, c.byID, c.places = map[string]*Topic{}, map[record.UUID]*Topic{}, map[PartitionID]Place{}
+	}
+	return c
+}
+
+func (x *topicIndex) weight() int { return len(x.byName) + len(x.places) }
+
+// With is the set with some topics put in the place of those of their name, or taken out where there is nil.
+func (ts *Topics) With(changed map[string]*Topic) *Topics {
+	next := &Topics{base: ts.base, over: ts.over.clone(), size: ts.size}
+	for name, t := range changed {
+		if old := ts.ByName(name); old != nil {
+			next.over.cover(old)
+			next.size--
+		}
+		if t != nil {
+			next.over.put(t)
+			next.size++
 		}
 	}
-	return ts
+	const least = 32 // below it a new index is as cheap as the small one
+	if w := next.over.weight(); w > least && w*w > next.base.weight() {
+		return NewTopics(next.collect())
+	}
+	return next
 }
 
 // ByName finds a topic, or nil.
-func (ts *Topics) ByName(name string) *Topic { return ts.byName[name] }
+func (ts *Topics) ByName(name string) *Topic {
+	if t, ok := ts.over.byName[name]; ok {
+		return t
+	}
+	return ts.base.byName[name]
+}
 
 // ByID finds a topic by its stable id, or nil.
-func (ts *Topics) ByID(id record.UUID) *Topic { return ts.byID[id] }
+func (ts *Topics) ByID(id record.UUID) *Topic {
+	if t, ok := ts.over.byID[id]; ok {
+		return t
+	}
+	return ts.base.byID[id]
+}
 
 // Place tells which topic a partition belongs to; Topic is nil for an unknown one.
-func (ts *Topics) Place(p PartitionID) Place { return ts.places[p] }
+func (ts *Topics) Place(p PartitionID) Place {
+	if place, ok := ts.over.places[p]; ok {
+		return place
+	}
+	return ts.base.places[p]
+}
 
 // Len is the number of topics, internal ones included.
-func (ts *Topics) Len() int { return len(ts.byName) }
+func (ts *Topics) Len() int { return ts.size }
 
 // All lists the topics by name.
 func (ts *Topics) All() []*Topic {
-	all := slices.Collect(maps.Values(ts.byName))
+	all := ts.collect()
 	slices.SortFunc(all, func(a, b *Topic) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+func (ts *Topics) collect() []*Topic {
+	all := make([]*Topic, 0, ts.size)
+	for name, t := range ts.base.byName {
+		if _, changed := ts.over.byName[name]; !changed {
+			all = append(all, t)
+		}
+	}
+	for _, t := range ts.over.byName {
+		if t != nil {
+			all = append(all, t)
+		}
+	}
 	return all
 }
 
