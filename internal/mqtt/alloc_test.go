@@ -47,9 +47,19 @@ func bench(tb testing.TB) (c *conn, wrote chan int) {
 		tb.Fatal(err)
 	}
 	wrote = make(chan int, 1024)
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(running) }()
+	tb.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			tb.Error(err)
+		}
+	})
 	c = d.newConn(sinkhole{wrote: wrote})
+	c.begin()
 	hello := (&packet.Connect{CleanStart: true, ClientID: []byte("bench")}).AppendTo(nil, packet.V5)
-	if _, err := c.consume(hello); err != nil {
+	if _, err := c.consume(hello, false); err != nil {
 		tb.Fatal(err)
 	}
 	<-wrote
@@ -70,7 +80,7 @@ func run(qos byte, topics int) []byte {
 
 // consumed consumes a run and waits for its acknowledgements.
 func consumed(tb testing.TB, c *conn, wrote chan int, b []byte, acks int) {
-	used, err := c.consume(b)
+	used, err := c.consume(b, false)
 	if err != nil || used != len(b) {
 		tb.Fatalf("consumed %d of %d: %v", used, len(b), err)
 	}

@@ -34,14 +34,13 @@ func (c *conn) connect(t *turn, frame []byte) error {
 	s, connack := session.Open(hello, &c.door.limits, assigned)
 	c.principal.ClientID = s.ClientID()
 	c.takeOver()
-	c.patience = time.Duration(s.KeepAlive()) * time.Second * 3 / 2 // [MQTT-3.1.2-22]
+	c.bear(time.Duration(s.KeepAlive()) * time.Second * 3 / 2) // [MQTT-3.1.2-22]
 	c.mu.Lock()
 	c.mu.session = s
 	c.put(connack.AppendTo(c.pending(), c.version)) // [MQTT-3.2.0-1]
-	c.send()
 	c.mu.Unlock()
-	c.heard = c.door.uptime()
-	return c.armIdle()
+	c.push()
+	return nil
 }
 
 // admitConnect refuses what the codec cannot judge.
@@ -81,8 +80,8 @@ func (c *conn) refuseConnect(v packet.Version, cause error) error {
 	if answer {
 		c.mu.Lock()
 		c.put((&packet.Connack{Reason: reason}).AppendTo(c.pending(), v))
-		c.send()
 		c.mu.Unlock()
+		c.push()
 	}
 	return errRefused
 }

@@ -18,6 +18,7 @@ type turn struct {
 	writes   []stream.Write
 	ids      []uint16 // packet ids of those with QoS 1
 	size     int      // bytes of payload gathered
+	polite   bool     // nothing may block: errDefer instead
 	unixMs   int64
 	grants   []session.Grant
 	received [2]int // messages by QoS
@@ -43,7 +44,7 @@ func (d *Door) takeTurn() *turn {
 	if !ok {
 		t = &turn{}
 	}
-	t.unixMs = d.opt.Clock().UnixMilli()
+	t.unixMs, t.polite = d.opt.Clock().UnixMilli(), false
 	return t
 }
 
@@ -86,27 +87,30 @@ func (c *conn) packetLimit() int {
 
 // consume takes all whole packets off the front of buf and says how many bytes that were. It knows
 // nothing of where the bytes come from. All PUBLISH packets in buf go to the log together, in one
-// Append. An error ends the connection; what came before the packet at fault is done all the same.
-func (c *conn) consume(buf []byte) (used int, err error) {
+// Append. A polite consume stops before a packet that may block, with errDefer. Any other error ends the
+// connection; what came before the packet at fault is done all the same.
+func (c *conn) consume(buf []byte, polite bool) (used int, err error) {
 	t := c.door.takeTurn()
 	defer c.door.giveTurn(t)
-	t.dec.Version = c.version
+	t.dec.Version, t.polite = c.version, polite
 	for {
 		var n int
 		n, err = packet.Frame(buf[used:], c.packetLimit())
 		if n == 0 || err != nil {
 			break
 		}
-		frame := buf[used : used+n]
+		if err = c.packet(t, buf[used:used+n]); errors.Is(err, errDefer) {
+			break
+		}
 		used += n
-		if err = c.packet(t, frame); err != nil {
+		if err != nil {
 			break
 		}
 	}
-	if err != nil && c.version == 0 && !errors.Is(err, errRefused) {
+	if err != nil && c.version == 0 && !errors.Is(err, errRefused) && !errors.Is(err, errDefer) {
 		err = errRefused // a bad fixed header before CONNECT: no answer
 	}
-	if flushed := c.flush(t); err == nil {
+	if flushed := c.flush(t); flushed != nil && (err == nil || errors.Is(err, errDefer)) {
 		err = flushed
 	}
 	return used, err
@@ -115,6 +119,9 @@ func (c *conn) consume(buf []byte) (used int, err error) {
 // packet does what one packet asks.
 func (c *conn) packet(t *turn, frame []byte) error {
 	if c.version == 0 {
+		if t.polite {
+			return errDefer
+		}
 		return c.connect(t, frame)
 	}
 	p, err := t.dec.Decode(frame)
@@ -131,6 +138,9 @@ func (c *conn) packet(t *turn, frame []byte) error {
 	case *packet.Pingreq:
 		c.answer(packet.AppendPingresp)
 		return nil
+	}
+	if t.polite {
+		return errDefer
 	}
 	// The rest is rare, and comes after what was published before it.
 	if err := c.flush(t); err != nil {
@@ -167,8 +177,8 @@ func (c *conn) rarePacket(t *turn, p packet.Packet) error {
 func (c *conn) answer(appendTo func([]byte) []byte) {
 	c.mu.Lock()
 	c.put(appendTo(c.pending()))
-	c.send()
 	c.mu.Unlock()
+	c.push()
 }
 
 // acknowledged takes a PUBACK. One for an id that is not in flight means nothing.

@@ -52,8 +52,8 @@ func (c *conn) Flush() {
 	c.mu.Lock()
 	sent := c.mu.sent
 	c.mu.sent = [2]int{}
-	c.send()
 	c.mu.Unlock()
+	c.push()
 	for qos, n := range sent {
 		if n > 0 {
 			c.door.metrics.sent[qos].Add(float64(n))

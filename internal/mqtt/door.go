@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,9 @@ type Door struct {
 	clients  clients
 	opened   time.Time
 	count    atomic.Int64  // connections
+	accepted atomic.Uint64 // connections ever
+	pollers  []*poller
+	pushers  []*pusher
 	creating chan struct{} // holds a token while a topic is made
 
 	turns   sync.Pool // *turn
@@ -68,6 +72,13 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		MaxSubscriptions: opt.MaxSubscriptions,
 	}
 	d.mu.conns = make(map[*conn]struct{})
+	for range min(runtime.GOMAXPROCS(0), maxPollers) {
+		p, err := newPoller()
+		if err != nil {
+			return nil, err
+		}
+		d.pollers, d.pushers = append(d.pollers, p), append(d.pushers, newPusher())
+	}
 	d.mapping.Store(opt.Mapping)
 	d.metrics = newMetrics(d, opt.Metrics)
 	var err error
@@ -87,14 +98,23 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	return d, nil
 }
 
-// Run delivers messages until ctx ends. It returns when all workers have ended.
+// maxPollers bounds the goroutines that drive plain connections, and those that write acknowledgements.
+const maxPollers = 16
+
+// Run drives connections and delivers messages until ctx ends. It returns when all workers have ended.
 func (d *Door) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	var errs [2]error
+	errs := make([]error, 2+len(d.pollers))
 	wg.Go(func() { errs[0] = d.fanout.Run(ctx) })
 	wg.Go(func() { errs[1] = d.retained.Run(ctx) })
+	for i, p := range d.pollers {
+		wg.Go(func() { errs[2+i] = p.run(ctx) })
+	}
+	for _, p := range d.pushers {
+		wg.Go(func() { p.run(ctx) })
+	}
 	wg.Wait()
-	return errors.Join(errs[:]...)
+	return errors.Join(errs...)
 }
 
 // uptime is the time since the door was opened. It never goes back.
@@ -141,14 +161,14 @@ func isTemporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// start begins to serve a connection in a goroutine of its own.
+// start begins to serve a connection.
 func (d *Door) start(n net.Conn) {
 	c := d.newConn(n)
 	if !d.enter(c) {
-		c.hangUp()
+		c.drop()
 		return
 	}
-	go c.serve()
+	c.start()
 }
 
 // enter counts a connection in, unless there are too many or the door closes.
@@ -167,7 +187,13 @@ func (d *Door) enter(c *conn) bool {
 func (d *Door) exit(c *conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if _, is := d.mu.conns[c]; !is {
+		return
+	}
 	delete(d.mu.conns, c)
+	if c.sock != nil {
+		c.poller.remove(c)
+	}
 	d.count.Add(-1)
 	if d.mu.draining && len(d.mu.conns) == 0 {
 		signal(&d.mu.empty)

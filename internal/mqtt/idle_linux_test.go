@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -20,7 +19,7 @@ func TestIdleConnectionMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("opens many sockets")
 	}
-	h := open(t, func(o *mqtt.Options) { o.RestAfter = 50 * time.Millisecond })
+	h := open(t, nil)
 	address, err := net.ResolveTCPAddr("tcp", h.addr)
 	if err != nil {
 		t.Fatal(err)

@@ -1,155 +1,68 @@
 package mqtt
 
 import (
-	"io"
-	"os"
-	"syscall"
+	"errors"
 
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
-// input is the read side of a connection. A connection that waits holds no buffer, or a small one with
-// the beginning of a packet: the buffer is borrowed when there are bytes to read.
+// input is what a connection keeps between reads: nothing, or the beginning of a packet. It is read into
+// memory that is lent for the time of a read.
 type input struct {
-	conn  *conn
-	raw   syscall.RawConn // nil: a connection that is no plain socket
-	ready func(fd uintptr) bool
-
-	buf   *buffer // borrowed; nil: none
-	own   []byte  // our own memory, for the beginning of a packet or a packet that is large
-	start int     // what is in memory: [start, end)
-	end   int
-	fresh int // bytes of the last fill
-	probe [1]byte
-	err   error
+	kept     []byte // has come and is not consumed
+	deferred bool   // kept may hold whole packets: they are consumed before more is read
+	large    bool   // kept is where the last fill read to
 }
 
-// errTimeout is a fill that ended because of its deadline.
-var errTimeout = os.ErrDeadlineExceeded
+// errAgain is a read that found nothing.
+var errAgain = errors.New("nothing to read now")
 
-const (
-	// smallBuffer is the largest beginning of a packet that is moved to memory of its own size while
-	// the connection waits for the rest.
-	smallBuffer = 512
-	// plainBuffer is the buffer of a connection that cannot tell whether there is something to read.
-	plainBuffer = 1024
-)
+// maxIdleKept is the memory for the beginnings of packets that a connection keeps while it needs none.
+const maxIdleKept = 512
 
-func (in *input) init(c *conn) {
-	in.conn = c
-	in.initRaw()
+// memory is where to read next, behind n bytes that are kept: the memory lent, or memory of our own for a
+// packet that does not fit.
+func (in *input) memory(lent []byte, limit int) (b []byte, n int) {
+	n = len(in.kept)
+	if in.large = n > len(lent)/2; !in.large {
+		copy(lent, in.kept)
+		return lent, n
+	}
+	in.grow(limit)
+	return in.kept[:cap(in.kept)], n
 }
 
-// lazy tells whether a deadline may pass without harm, so that it need not be moved with every read.
-func (in *input) lazy() bool { return in.raw != nil }
-
-// memory is where bytes are read to.
-func (in *input) memory() []byte {
-	if in.buf != nil {
-		return in.buf.b[:cap(in.buf.b)]
-	}
-	return in.own
-}
-
-// bytes is what was read and not consumed.
-func (in *input) bytes() []byte { return in.memory()[in.start:in.end] }
-
-// fill reads at least one byte. Errors: io.EOF, errTimeout, those of the socket.
-func (in *input) fill() error {
-	if in.raw != nil {
-		in.err = nil
-		if err := in.raw.Read(in.ready); err != nil {
-			return err
-		}
-		return in.err
-	}
-	if in.memory() == nil {
-		in.own = make([]byte, plainBuffer)
-	}
-	n, err := in.conn.net.Read(in.memory()[in.end:])
-	in.fresh = n
-	in.end += n
-	if n > 0 {
-		return nil
-	}
-	if err == nil {
-		err = io.ErrNoProgress
-	}
-	return err
-}
-
-// borrow makes sure that there is room to read.
-func (in *input) borrow() {
-	if in.memory() == nil {
-		in.buf = in.conn.door.takeBuffer()
+// grow makes room behind what is kept, step by step: memory is never more than twice of what came.
+func (in *input) grow(limit int) {
+	have := len(in.kept)
+	if have < cap(in.kept) {
 		return
 	}
-	if in.buf == nil && in.end == len(in.own) { // the rest of a packet that waited
-		b := in.conn.door.takeBuffer()
-		if cap(b.b) <= in.end-in.start {
-			in.conn.door.giveBuffer(b)
-			in.grow(2 * len(in.own))
-			return
-		}
-		in.end = copy(b.b[:cap(b.b)], in.own[in.start:in.end])
-		in.start, in.buf, in.own = 0, b, nil
+	size := 2 * have
+	if need, err := packet.Length(in.kept, limit); err == nil && need > have {
+		size = min(size, need)
 	}
+	bigger := make([]byte, have, size)
+	copy(bigger, in.kept)
+	in.kept = bigger
 }
 
-// park gives the buffer back before the connection waits.
-func (in *input) park() {
-	if in.buf == nil {
-		return
+// keep keeps what was not consumed.
+func (in *input) keep(rest []byte) {
+	switch {
+	case len(rest) == 0 && cap(in.kept) > maxIdleKept:
+		in.kept = nil
+	case in.large && cap(in.kept) >= len(rest): // rest is in it
+		in.kept = in.kept[:copy(in.kept[:cap(in.kept)], rest)]
+	default:
+		in.kept = append(in.kept[:0], rest...)
 	}
-	rest := in.bytes()
-	if len(rest) > smallBuffer {
-		return
-	}
-	var own []byte
-	if len(rest) > 0 {
-		own = make([]byte, len(rest))
-		copy(own, rest)
-	}
-	in.conn.door.giveBuffer(in.buf)
-	in.buf, in.own, in.start, in.end = nil, own, 0, len(own)
+	in.large = false
 }
 
-// consumed takes n bytes off the front and makes room for the rest of a packet that has begun, step by
-// step: memory is never more than twice of what came.
-func (in *input) consumed(n, limit int) {
-	in.start += n
-	if in.start == in.end {
-		in.start, in.end = 0, 0
-		if in.raw == nil && len(in.own) > plainBuffer || in.raw != nil && in.own != nil {
-			in.own = nil
-		}
-		return
+// rest gives back memory before the connection waits.
+func (in *input) rest() {
+	if len(in.kept) == 0 {
+		in.kept = nil
 	}
-	rest := in.bytes()
-	need, err := packet.Length(rest, limit)
-	if err != nil || need == 0 {
-		need = 2 * len(rest) // the next fill brings the error to light
-	}
-	if have := len(in.memory()); need > have-in.start || in.end == have {
-		if need <= have {
-			in.end = copy(in.memory(), rest)
-			in.start = 0
-			return
-		}
-		in.grow(min(need, max(2*have, 2*len(rest))))
-	}
-}
-
-// grow moves to memory of our own of a size.
-func (in *input) grow(size int) {
-	bigger := make([]byte, max(size, in.end-in.start+1))
-	n := copy(bigger, in.bytes())
-	in.conn.door.giveBuffer(in.buf)
-	in.buf, in.own, in.start, in.end = nil, bigger, 0, n
-}
-
-// release gives back what is borrowed.
-func (in *input) release() {
-	in.conn.door.giveBuffer(in.buf)
-	in.buf, in.own, in.start, in.end = nil, nil, 0, 0
 }

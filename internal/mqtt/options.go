@@ -55,9 +55,6 @@ type Options struct {
 	ConnectTimeout time.Duration
 	// CloseTimeout is how long a connection that we end has to take our last words. Default 2 s.
 	CloseTimeout time.Duration
-	// RestAfter is how long a connection must be silent until it gives back all the memory it can.
-	// Default 5 s.
-	RestAfter time.Duration
 	// RetainedTopics is the most topic names with a retained message. Default 1,000,000.
 	RetainedTopics int
 	// WebSocketOrigins are the origins that browsers may connect from, as patterns of path.Match on
@@ -91,7 +88,6 @@ func (o Options) withDefaults() Options {
 	defaultTo(&o.OutboxBytes, 1<<20)
 	defaultTo(&o.ConnectTimeout, 10*time.Second)
 	defaultTo(&o.CloseTimeout, 2*time.Second)
-	defaultTo(&o.RestAfter, 5*time.Second)
 	defaultTo(&o.RetainedTopics, 1_000_000)
 	return o
 }
@@ -121,7 +117,7 @@ func (o *Options) validate() error {
 		return fault.New(fault.Invalid, op, "MaxKeepAlive %s is not between 0 and 65535 s", o.MaxKeepAlive)
 	case o.MaxConnections < 1 || o.MaxDeviceTopics < 1 || o.MaxSubscriptions < 1 || o.RetainedTopics < 1:
 		return fault.New(fault.Invalid, op, "a bound on connections, topics or subscriptions is less than 1")
-	case o.ConnectTimeout < 0 || o.CloseTimeout < 0 || o.RestAfter < 0:
+	case o.ConnectTimeout < 0 || o.CloseTimeout < 0:
 		return fault.New(fault.Invalid, op, "a timeout is negative")
 	}
 	return nil

@@ -1,25 +1,29 @@
 package mqtt
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
-// outbox is the write side of a connection: bytes that wait, and the goroutine that writes them, which
-// lives only while there are any. This file is the only place that decides when and how bytes go to
-// the socket. All fields are guarded by conn.mu.
+// outbox is the write side of a connection: bytes that wait to be written. This file is the only place that
+// decides when and how bytes go to the socket. All fields but flight are guarded by conn.mu.
 type outbox struct {
-	buf     *buffer // waits to be written; nil when empty
-	flight  int     // bytes that are being written
-	writing bool    // the writer goroutine lives
-	broken  bool    // the socket is gone: nothing is taken any more
-	idle    chan struct{}
-	room    chan struct{}
+	buf    *buffer // waits to be written; nil when empty
+	left   int     // bytes of flight that are not written
+	broken bool    // the socket is gone: nothing is taken any more
+	queued bool    // a pusher has the connection on its list
+	idle   chan struct{}
+	room   chan struct{}
+
+	flight *buffer // is being written; it belongs to who holds conn.sends
 }
 
 // size is how many bytes wait or are being written.
 func (o *outbox) size() int {
 	if o.buf == nil {
-		return o.flight
+		return o.left
 	}
-	return len(o.buf.b) + o.flight
+	return len(o.buf.b) + o.left
 }
 
 // pending is the slice to append to. put takes it back.
@@ -40,64 +44,104 @@ func (c *conn) put(b []byte) {
 	}
 }
 
-// send starts to write what waits, unless that is under way. It needs c.mu.
-func (c *conn) send() {
-	o := &c.mu.out
-	if o.writing || o.buf == nil || len(o.buf.b) == 0 {
-		return
+// push writes what waits, unless somebody does so already, who then goes on with it. It does not wait for
+// the client: what a plain socket does not take now goes out when its poller says that it does; any other
+// connection is written by a goroutine that lives as long as something waits.
+func (c *conn) push() {
+	switch {
+	case !c.sends.claim():
+	case c.sock != nil:
+		c.write()
+	default:
+		go c.writer()
 	}
-	o.writing = true
-	go c.writer()
 }
 
-// write writes until nothing waits, and ends. What comes while it writes goes out with the next call.
+// resume goes on with a write that the socket did not take whole. The poller calls it.
+func (c *conn) resume() { c.push() }
+
+// write writes until nothing waits or the socket takes no more. The caller has claimed c.sends.
 func (c *conn) write() {
 	for {
-		c.mu.Lock()
-		o := &c.mu.out
-		b := o.buf
-		o.buf = nil
-		if b == nil || len(b.b) == 0 {
-			o.writing = false
-			signal(&o.idle)
-			c.mu.Unlock()
-			c.door.giveBuffer(b)
+		b := c.nextWrite()
+		if b == nil {
+			if c.sends.release() {
+				return
+			}
+			continue
+		}
+		c.stalled.Store(true) // before the write, so that the poller's news about it is not lost
+		n, err := c.transmit(b.b[len(b.b)-c.mu.out.left:])
+		again := errors.Is(err, errAgain)
+		if !again {
+			c.stalled.Store(false)
+		}
+		c.wrote(n, err)
+		if again && c.sends.release() {
 			return
 		}
-		o.flight = len(b.b)
-		c.mu.Unlock()
+	}
+}
 
-		n, err := c.net.Write(b.b)
-		c.door.metrics.bytesSent.Add(float64(n))
+// transmit gives bytes to the socket. With errAgain it took only a part.
+func (c *conn) transmit(b []byte) (int, error) {
+	if c.sock != nil {
+		return c.sock.write(b)
+	}
+	return c.net.Write(b)
+}
 
-		c.door.giveBuffer(b)
-		c.mu.Lock()
-		o.flight = 0
-		if err != nil {
-			c.breakLocked()
-		}
-		wake := c.roomLocked()
-		c.mu.Unlock()
-		if err != nil {
-			c.hangUp()
-		}
-		if wake {
-			c.wake()
-		}
+// nextWrite is the buffer to write from next; nil: nothing waits.
+func (c *conn) nextWrite() *buffer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := &c.mu.out
+	if o.left > 0 {
+		return o.flight
+	}
+	spent := o.flight
+	o.flight, o.buf = o.buf, nil
+	c.door.giveBuffer(spent)
+	if o.flight == nil || len(o.flight.b) == 0 {
+		c.door.giveBuffer(o.flight)
+		o.flight = nil
+		signal(&o.idle)
+		return nil
+	}
+	o.left = len(o.flight.b)
+	return o.flight
+}
+
+// wrote takes note of what the socket took.
+func (c *conn) wrote(n int, err error) {
+	c.door.metrics.bytesSent.Add(float64(n))
+	failed := err != nil && !errors.Is(err, errAgain)
+	c.mu.Lock()
+	c.mu.out.left -= n
+	if failed {
+		c.breakLocked()
+	}
+	wake := c.roomLocked()
+	c.mu.Unlock()
+	if failed {
+		c.hangUp()
+	}
+	if wake {
+		c.wake()
 	}
 }
 
 // breakLocked gives up the write side: what waits is lost with the connection.
 func (c *conn) breakLocked() {
 	o := &c.mu.out
-	o.broken = true
+	o.broken, o.left = true, 0
 	if o.buf != nil {
 		o.buf.b = o.buf.b[:0]
 	}
 	signal(&o.room)
 }
 
-// roomLocked is asked whenever something left: whether to wake what waits for room. The reader waits for
+// roomLocked is asked whenever something left: whether to wake what waits for room. The driver waits for
 // room at half of the bound, deliveries also for half of the window.
 func (c *conn) roomLocked() (wake bool) {
 	o := &c.mu.out
@@ -119,33 +163,38 @@ func signal(c *chan struct{}) {
 	}
 }
 
-// awaitRoom holds the reader back while the client does not read our answers: back-pressure. It gives up,
-// false, when the client took nothing for as long as its keep alive allows.
+// hasRoom tells whether our answers are read: if not, the client's packets wait. Back-pressure.
+func (c *conn) hasRoom() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.roomyLocked()
+}
+
+func (c *conn) roomyLocked() bool {
+	o := &c.mu.out
+	return o.size() <= c.door.opt.OutboxBytes || o.broken || c.ending.Load()
+}
+
+// awaitRoom holds the driver back while the client does not read our answers. It gives up, false, when the
+// client took nothing for as long as its keep alive allows.
 func (c *conn) awaitRoom() bool {
 	c.mu.Lock()
-	o := &c.mu.out
-	if o.size() <= c.door.opt.OutboxBytes || o.broken || c.ending.Load() {
+	if c.roomyLocked() {
 		c.mu.Unlock()
 		return true
 	}
+	o := &c.mu.out
 	if o.room == nil {
 		o.room = make(chan struct{})
 	}
 	room := o.room
 	c.mu.Unlock()
 
-	patience := c.patience
+	patience := time.Duration(c.patience.Load())
 	if patience == 0 {
 		patience = maxPatience
 	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-room:
-		return true
-	case <-timer.C:
-		return false
-	}
+	return await(room, patience)
 }
 
 // maxPatience is how long a client without keep alive may leave our answers unread while it goes on
@@ -156,7 +205,7 @@ const maxPatience = 2 * time.Minute
 func (c *conn) awaitIdle(most time.Duration) {
 	c.mu.Lock()
 	o := &c.mu.out
-	if !o.writing {
+	if o.size() == 0 {
 		c.mu.Unlock()
 		return
 	}
@@ -165,11 +214,18 @@ func (c *conn) awaitIdle(most time.Duration) {
 	}
 	idle := o.idle
 	c.mu.Unlock()
+	await(idle, most)
+}
+
+// await waits for a channel to be closed, at most for the time given.
+func await(closed <-chan struct{}, most time.Duration) bool {
 	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
-	case <-idle:
+	case <-closed:
+		return true
 	case <-timer.C:
+		return false
 	}
 }
 

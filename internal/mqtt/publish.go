@@ -1,6 +1,8 @@
 package mqtt
 
 import (
+	"errors"
+
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -16,8 +18,11 @@ func (c *conn) publish(t *turn, p *packet.Publish) error {
 	if err != nil {
 		return err
 	}
-	t.received[p.QoS]++
 	r, err := c.route(t, name)
+	if errors.Is(err, errDefer) {
+		return err
+	}
+	t.received[p.QoS]++
 	if err == nil {
 		err = c.admit(p, name)
 	}
@@ -191,8 +196,8 @@ func (c *conn) notStored(id uint16, cause error) error {
 	}
 	c.mu.Lock()
 	c.put(c.mu.session.Refuse(1, reasonOf(cause), c.pending()))
-	c.send()
 	c.mu.Unlock()
+	c.push()
 	return nil
 }
 
@@ -217,8 +222,8 @@ func (c *conn) refuse(t *turn, p *packet.Publish, name []byte, cause error) erro
 	}
 	c.mu.Lock()
 	c.put(c.mu.session.Refuse(1, reason, c.pending()))
-	c.send()
 	c.mu.Unlock()
+	c.push()
 	return nil
 }
 
@@ -241,16 +246,21 @@ func (c *conn) Appended(ticket uint64, base record.Offset, err error) {
 		}
 	}
 	c.mu.Lock()
+	queue := false
 	if c.mu.closed {
 		c.mu.session.Settle(n, reason, nil)
 	} else {
 		c.put(c.mu.session.Settle(n, reason, c.pending()))
-		c.send()
+		queue = !c.mu.out.queued
+		c.mu.out.queued = true
 	}
 	if c.mu.session.Waiting() == 0 {
 		signal(&c.mu.settled)
 	}
 	c.mu.Unlock()
+	if queue {
+		c.pusher.add(c)
+	}
 }
 
 func (c *conn) ownAppended(base record.Offset, err error) {

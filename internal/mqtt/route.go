@@ -73,20 +73,23 @@ func (c *conn) route(t *turn, name []byte) (*route, error) {
 		r = c.routes.add(name)
 	}
 	r.topics, r.kept = nil, nil
-	if err := d.resolve(table, name, r); err != nil {
+	if err := d.resolve(table, name, r, t.polite); err != nil {
 		return nil, err
 	}
 	r.table, r.topics = table, d.opt.Log.Topics()
 	return r, nil
 }
 
-// resolve fills in where a name goes.
-func (d *Door) resolve(table *mapping.Table, name []byte, r *route) error {
+// resolve fills in where a name goes. When polite it makes no log topic: errDefer.
+func (d *Door) resolve(table *mapping.Table, name []byte, r *route, polite bool) error {
 	if err := table.Target(name, &r.target); err != nil {
 		return err
 	}
 	topic := d.opt.Log.Topics().ByName(r.target.Topic)
 	if topic == nil {
+		if polite {
+			return errDefer
+		}
 		var err error
 		topic, err = d.createTopic(r.target.Topic, r.target.Partitions, table.CatchAll())
 		if fault.Is(err, fault.Limited) || fault.Is(err, fault.Invalid) {

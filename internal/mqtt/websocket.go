@@ -31,9 +31,10 @@ func (d *Door) WebSocket() http.Handler {
 		// The connection outlives the request: it ends by itself, or by Drain.
 		c := d.newConn(websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary))
 		if !d.enter(c) {
-			c.hangUp()
+			c.drop()
 			return
 		}
+		c.begin()
 		c.serve()
 	})
 }

@@ -71,6 +71,7 @@ func (s *Store) swapLocked() *group {
 		s.mu.open = &group{}
 	}
 	s.mu.open.reset(s.mu.groups)
+	s.crowded.Store(false)
 	s.room.Broadcast()
 	return g
 }

@@ -236,8 +236,19 @@ func (s *Store) Append(ws []stream.Write, to stream.Receipt, ticket uint64) erro
 	if to != nil {
 		g.receipts = append(g.receipts, r)
 	}
+	s.crowd(g)
 	return nil
 }
+
+// crowd notes that the open group has become full. It needs the group lock.
+func (s *Store) crowd(g *group) {
+	if g.bytes >= s.opt.GroupBytes {
+		s.crowded.Store(true)
+	}
+}
+
+// Crowded implements stream.Log.
+func (s *Store) Crowded() bool { return s.crowded.Load() }
 
 // openGroup waits for room and returns the open group with the group lock held. On an error it is not held.
 func (s *Store) openGroup() (*group, error) {
@@ -299,6 +310,7 @@ func (s *Store) AppendBatch(id stream.PartitionID, b record.Batch, to stream.Rec
 	if to != nil {
 		g.receipts = append(g.receipts, r)
 	}
+	s.crowd(g)
 	return nil
 }
 

@@ -61,6 +61,7 @@ type Store struct {
 
 	writer    *writer     // the committer's
 	announceq chan *group // committer to announcer
+	crowded   atomic.Bool // the open group is full
 	keeper    keeper
 	cache     cache // the announcer's
 	announced place // behind the last announced frame; the announcer's

@@ -40,6 +40,9 @@ type Log interface {
 	// Errors: NotFound, TooLarge, Full, ReadOnly, Closed.
 	Append(ws []Write, to Receipt, ticket uint64) error
 
+	// Crowded tells whether Append would block now. Who must not be held up asks before it appends.
+	Crowded() bool
+
 	// Read returns whole batches of one partition, the first of which holds the offset from, up to
 	// the high watermark, appended to into. It stops before maxBytes but always returns one batch
 	// if there is one. The bytes are shared and must not be changed. Nothing to read (from equals

@@ -1,0 +1,27 @@
+//go:build !linux
+
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"net"
+)
+
+// socket and poller exist on Linux only: elsewhere every connection has a goroutine.
+type (
+	socket struct{ remote net.Addr }
+	poller struct{}
+)
+
+var errNoPoller = errors.New("no poller on this system")
+
+func takeSocket(net.Conn) *socket             { return nil }
+func (*socket) close()                        {}
+func (*socket) read([]byte) (int, error)      { return 0, errNoPoller }
+func (*socket) write([]byte) (int, error)     { return 0, errNoPoller }
+func (*socket) closeWrite() error             { return errNoPoller }
+func newPoller() (*poller, error)             { return &poller{}, nil }
+func (*poller) add(*conn) error               { return errNoPoller }
+func (*poller) remove(*conn)                  {}
+func (*poller) run(ctx context.Context) error { <-ctx.Done(); return nil }

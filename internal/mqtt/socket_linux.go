@@ -1,0 +1,138 @@
+package mqtt
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
+)
+
+// socket is a plain TCP socket that a poller watches. It is taken from the runtime: a net.Conn costs a
+// goroutine that waits, and a wake-up for every message. Reads and writes never block.
+type socket struct {
+	fd     int
+	slot   uint32 // at the poller
+	remote net.Addr
+	users  atomic.Int32 // calls under way; closedBit is added by close
+}
+
+const closedBit = 1 << 30
+
+// takeSocket takes the descriptor of a plain TCP connection from the runtime; nil: it is none. The
+// connection given is closed then.
+func takeSocket(n net.Conn) *socket {
+	tcp, ok := n.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	fd := -1
+	if err := raw.Control(func(old uintptr) {
+		r, _, errno := syscall.Syscall(syscall.SYS_FCNTL, old, syscall.F_DUPFD_CLOEXEC, 0)
+		if errno == 0 {
+			fd = int(r)
+		}
+	}); err != nil || fd < 0 {
+		return nil
+	}
+	s := &socket{fd: fd, remote: n.RemoteAddr()}
+	if n.Close() != nil { // the old descriptor; the socket lives on
+		s.close()
+		return nil
+	}
+	return s
+}
+
+// acquire holds the descriptor open during a call.
+func (s *socket) acquire() bool {
+	for {
+		n := s.users.Load()
+		if n&closedBit != 0 {
+			return false
+		}
+		if s.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (s *socket) release() {
+	if s.users.Add(-1) == closedBit {
+		s.closeNow()
+	}
+}
+
+func (s *socket) closeNow() {
+	_ = syscall.Close(s.fd) // nothing is to be done about an error, and the descriptor is gone all the same
+}
+
+// close closes the socket as soon as nobody uses it any more. Calls under way come back soon: none blocks.
+func (s *socket) close() {
+	for {
+		n := s.users.Load()
+		if n&closedBit != 0 {
+			return
+		}
+		if s.users.CompareAndSwap(n, n|closedBit) {
+			if n == 0 {
+				s.closeNow()
+			}
+			return
+		}
+	}
+}
+
+// read reads what is there. Errors: errAgain for nothing, io.EOF, net.ErrClosed, those of the system.
+func (s *socket) read(b []byte) (int, error) {
+	if !s.acquire() {
+		return 0, net.ErrClosed
+	}
+	defer s.release()
+	for {
+		n, err := syscall.Read(s.fd, b)
+		switch {
+		case n > 0:
+			return n, nil
+		case err == nil:
+			return 0, io.EOF
+		case errors.Is(err, syscall.EAGAIN):
+			return 0, errAgain
+		case !errors.Is(err, syscall.EINTR):
+			return 0, err
+		}
+	}
+}
+
+// write writes what the socket takes. Errors: errAgain when it takes no more now, net.ErrClosed, those of
+// the system.
+func (s *socket) write(b []byte) (written int, err error) {
+	if !s.acquire() {
+		return 0, net.ErrClosed
+	}
+	defer s.release()
+	for written < len(b) {
+		n, err := syscall.Write(s.fd, b[written:])
+		switch {
+		case err == nil:
+			written += n
+		case errors.Is(err, syscall.EAGAIN):
+			return written, errAgain
+		case !errors.Is(err, syscall.EINTR):
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// closeWrite ends our side; the client may still send.
+func (s *socket) closeWrite() error {
+	if !s.acquire() {
+		return net.ErrClosed
+	}
+	defer s.release()
+	return syscall.Shutdown(s.fd, syscall.SHUT_WR)
+}
