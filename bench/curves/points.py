@@ -47,7 +47,7 @@ def connections(how):
     for n in how.upto(1, 10, 100, 1000, 5000, 10_000, 19_000, quick=5000):
         with Firth(*WIDE) as system:
             empty = resident(system)
-            clients = [MQTT(system.mqtt, f"idle-{i}", f"127.0.0.{1 + i // 5000}") for i in range(n)]
+            clients = [MQTT(system.mqtt, f"idle-{i}", f"127.0.0.{2 + i // 5000}") for i in range(n)]
             idle = calm(system)
             for c in clients:
                 c.close()
@@ -147,14 +147,15 @@ def groups(how):
 
 
 def payload(how):
-    with Firth("limits.packet=16MiB", "topics.defaults.max_message=64MiB") as system:
+    with Firth("limits.packet=16MiB", "topics.defaults.max_message=64MiB", "limits.request=256MiB") as system:
         for size in how.upto(16, 100, 1 << 10, 10 << 10, 100 << 10, 1 << 20, 10 << 20, quick=1 << 20):
             ahead = max(1, min(64, (1 << 20) // size))
             publishers = 16 if size <= 100 << 10 else 4
             mqtt = rate(system, how, "-q", 1, "--publishers", publishers, "--in-flight", ahead, size=size, topic=f"m{size}")
             got = {"MQTT, QoS 1": mqtt, "MQTT, QoS 1 (bytes)": mqtt * size / 1e6}
             batch = max(131_072, 2 * size + 4096)
-            kafka = rate(system, how, "--batches-encoded", "--batch-size", batch, kind="kafka", size=size, topic=f"k{size}")
+            kafka = rate(system, how, "--batches-encoded", "--batch-size", batch, "--partitions", 8 if size <= 1 << 20 else 1,
+                         kind="kafka", size=size, topic=f"k{size}")
             got |= {"Kafka produce": kafka, "Kafka produce (bytes)": kafka * size / 1e6, "peak": system.usage()["peak"]}
             yield size, got
 

@@ -3,13 +3,21 @@ import socket
 import struct
 
 
+BIND_ADDRESS_NO_PORT = 24  # of Linux: the port is chosen when it connects
+
+
 class Closed(OSError):
     """The server has closed the connection."""
 
 
 class Stream:
     def __init__(self, port, source=None):
-        self.socket = socket.create_connection(("127.0.0.1", port), 120, (source, 0) if source else None)
+        self.socket = socket.socket()
+        self.socket.settimeout(120)
+        if source:  # a port bound with it would be kept from all others, whatever their address
+            self.socket.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
+            self.socket.bind((source, 0))
+        self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.got, self.at = b"", 0
 
