@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -100,11 +100,7 @@ func (d *Disk) open(op, name string, flag int) (File, error) {
 	if err != nil {
 		return nil, wrap(op, full, err)
 	}
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return nil, errors.Join(wrap(op, full, err), f.Close())
-	}
-	return &diskFile{f: f, raw: raw}, nil
+	return &diskFile{f: f, fd: int(f.Fd())}, nil
 }
 
 // Rename implements FS.
@@ -214,11 +210,15 @@ func (d *Disk) Space() (free, total int64, err error) {
 	return int64(st.Bavail) * block, int64(st.Blocks) * block, nil
 }
 
-// diskFile is an open file. Raw system calls go through raw, which keeps the descriptor from being
-// closed, and its number from being given to another file, while they run.
+// diskFile is an open file. Raw system calls hold it, which keeps the descriptor from being closed, and its
+// number from being given to another file, while they run. (syscall.RawConn would do that too, but every call
+// through it allocates, and two of them are made for each commit.)
 type diskFile struct {
-	f   *os.File
-	raw syscall.RawConn
+	f    *os.File
+	fd   int
+	held sync.RWMutex // read: a raw call runs; write: the file is being closed
+
+	closed bool // under held
 }
 
 // ReadAt implements io.ReaderAt; the end of the file is io.EOF itself.
@@ -263,7 +263,24 @@ func (f *diskFile) Size() (int64, error) {
 }
 
 // Close implements io.Closer.
-func (f *diskFile) Close() error { return f.wrap("vfs.Close", f.f.Close()) }
+func (f *diskFile) Close() error {
+	f.held.Lock()
+	defer f.held.Unlock()
+	f.closed = true
+	return f.wrap("vfs.Close", f.f.Close())
+}
+
+// hold keeps the descriptor open until let.
+func (f *diskFile) hold() error {
+	f.held.RLock()
+	if f.closed {
+		f.held.RUnlock()
+		return os.ErrClosed
+	}
+	return nil
+}
+
+func (f *diskFile) let() { f.held.RUnlock() }
 
 func (f *diskFile) wrap(op string, err error) error {
 	if err == nil || err == io.EOF { //nolint:errorlint // io.EOF comes bare, and goes on bare
@@ -281,16 +298,14 @@ func (f *diskFile) grow(size int64) error {
 	return f.f.Truncate(size)
 }
 
-// control runs a system call on the descriptor, again where a signal cut it short.
+// control runs a system call on the descriptor, again where a signal cut it short. What is called for each commit
+// does without: the closure allocates.
 func (f *diskFile) control(call func(fd int) error) error {
-	var failed error
-	err := f.raw.Control(func(fd uintptr) {
-		failed = retry(func() error { return call(int(fd)) })
-	})
-	if err != nil {
-		return os.ErrClosed // the only reason not to run it
+	if err := f.hold(); err != nil {
+		return err
 	}
-	return failed
+	defer f.let()
+	return retry(func() error { return call(f.fd) })
 }
 
 func retry(call func() error) error {

@@ -12,6 +12,10 @@ const maxPieces = 1024
 
 // writeVec writes all pieces at off with pwritev, going on after partial writes.
 func (f *diskFile) writeVec(pieces [][]byte, off int64) (int, error) {
+	if err := f.hold(); err != nil {
+		return 0, err
+	}
+	defer f.let()
 	total := 0
 	for len(pieces) > 0 {
 		batch := pieces[:min(len(pieces), maxPieces)]
@@ -37,11 +41,10 @@ func (f *diskFile) writeBatch(batch [][]byte, off int64) (int, error) {
 		if len(batch) == 0 {
 			return total, nil
 		}
-		n := 0
-		err := f.control(func(fd int) (err error) {
-			n, err = unix.Pwritev(fd, batch, off)
-			return err
-		})
+		n, err := unix.Pwritev(f.fd, batch, off)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
 		if err == nil && n == 0 {
 			err = io.ErrShortWrite
 		}
@@ -63,7 +66,17 @@ func (f *diskFile) writeBatch(batch [][]byte, off int64) (int, error) {
 	}
 }
 
-func (f *diskFile) dataSync() error { return f.control(unix.Fdatasync) }
+func (f *diskFile) dataSync() error {
+	if err := f.hold(); err != nil {
+		return err
+	}
+	defer f.let()
+	for {
+		if err := unix.Fdatasync(f.fd); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
 
 // allocate reserves the space, or only sets the size where the file system cannot reserve.
 func (f *diskFile) allocate(size int64) error {
