@@ -71,6 +71,7 @@ type Limits struct {
 	CacheBytes       int64 // newest batches kept in memory
 	CommitBytes      int64 // waiting for one commit
 	JournalFile      int64 // bytes of a journal file
+	Memory           int64 // bytes the process aims to stay within
 }
 
 // Log says what is logged and how.

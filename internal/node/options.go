@@ -170,6 +170,12 @@ func logLimits() []Option {
 			Doc:   "The size of one journal file. Space for it is reserved on the disk beforehand.",
 			Shows: "the next file is begun",
 		}.size(func(c *Config) *int64 { return &c.Limits.JournalFile }, 64*kib, 16*gib, ""),
+		Option{Key: "limits.memory", Default: "unlimited",
+			Doc: "How much memory the process aims to stay within. It is no hard limit: near it memory is collected more " +
+				"often, at the cost of up to half of the processors. Where the machine or container would end the process at " +
+				"some size, give nine tenths of that.",
+			Shows: "more CPU time",
+		}.size(func(c *Config) *int64 { return &c.Limits.Memory }, 1*mib, 1024*tib, "unlimited"),
 	}
 }
 
