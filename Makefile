@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 GO ?= go
 FUZZTIME ?= 20s
-RACETIMEOUT ?= 15m
+RACETIMEOUT ?= 25m
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
 
@@ -82,5 +82,5 @@ clean: ## remove what was built
 
 $(GOLANGCI):
 	@echo "building golangci-lint $(GOLANGCI_VERSION) (once)"
-	GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	GOBIN=$(CURDIR)/bin .ci/again $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv bin/golangci-lint $@

@@ -74,5 +74,9 @@ if [ ! -e "$policy" ]; then
 	"${root[@]}" chmod 755 "$policy"
 	trap '"${root[@]}" rm -f "$policy"' EXIT
 fi
-"${root[@]}" apt-get update -qq
-"${root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+# Somebody else's apt may hold the lock for a while; a mirror that does not answer is asked again.
+again=$(dirname "$0")/../.ci/again
+apt=("${root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Acquire::http::Timeout=60
+	-o Acquire::https::Timeout=60)
+"$again" "${apt[@]}" update -o APT::Update::Error-Mode=any
+"$again" "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null

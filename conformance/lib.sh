@@ -8,6 +8,7 @@ repo=$(dirname "$here")
 work=$(mktemp -d "${TMPDIR:-/tmp}/firth-conform.XXXXXX")
 firth_pid=
 others=() # process ids of helpers a gate has started
+again=$repo/.ci/again
 
 finish() {
 	local status=$?
@@ -57,19 +58,17 @@ start_firth() {
 	"$firth" serve --set "data=$work/data" --set listen.mqtt=127.0.0.1:0 --set listen.ws=127.0.0.1:0 \
 		--set listen.kafka=127.0.0.1:0 --set listen.http=127.0.0.1:0 "$@" >"$work/firth.log" 2>&1 &
 	firth_pid=$!
-	wait_for 20 "addresses from firth" ready
+	wait_for 60 "addresses from firth" ready
 	mqtt_host=${mqtt%:*} mqtt_port=${mqtt##*:}
 	export mqtt kafka http mqtt_host mqtt_port
 }
 
-# stop_firth wants a clean end within 20 seconds and no trace of a panic.
+# stop_firth wants a clean end within a minute and no trace of a panic.
 stop_firth() {
 	local pid=$firth_pid
 	kill -TERM "$pid"
-	(sleep 20 && kill -9 "$pid") 2>/dev/null &
-	local watchdog=$!
+	timeout 60 tail --pid="$pid" -s 0.05 -f /dev/null || kill -9 "$pid"
 	wait "$pid" || fail "firth ended with status $?"
-	kill "$watchdog" 2>/dev/null || true
 	firth_pid=
 	if grep -qE '^panic:|goroutine [0-9]+ \[' "$work/firth.log"; then fail "firth panicked"; fi
 }

@@ -3,8 +3,8 @@
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" python
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
+"$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
 start_firth
-timeout 120 "$work/venv/bin/python" "$here/python/gate.py"
+timeout 600 "$work/venv/bin/python" "$here/python/gate.py"
 stop_firth
 echo "confluent-kafka and paho-mqtt: all passed"
