@@ -23,6 +23,7 @@ func (instant) AppendBatch(_ stream.PartitionID, _ record.Batch, to stream.Recei
 func producePath(t testing.TB) func() {
 	h := openHouse(t, Options{})
 	topic := h.topic("t", 1)
+	<-h.door.running // it has taken what it needs of the log
 	h.door.log = instant{h.door.log}
 	c := newConn(h.door, discard{})
 	req := produceTo(topic, 0, -1, batchOf(10, 100))

@@ -218,7 +218,7 @@ func TestDrain(t *testing.T) {
 	produce.Version = 9
 	pid := busy.send(produce)
 	until(t, "the produce is in", func() bool { return h.readCount(t, "t") == 1 })
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := h.door.Drain(ctx); err != nil {
 		t.Fatal(err)

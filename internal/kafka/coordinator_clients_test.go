@@ -105,15 +105,15 @@ func (d *groupDoor) member(opts ...kgo.Opt) *kgo.Client {
 	d.t.Helper()
 	return d.client(append([]kgo.Opt{
 		kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.HeartbeatInterval(50 * time.Millisecond), kgo.SessionTimeout(3 * time.Second),
-		kgo.RebalanceTimeout(5 * time.Second), kgo.FetchMaxWait(100 * time.Millisecond),
+		kgo.HeartbeatInterval(50 * time.Millisecond), kgo.SessionTimeout(30 * time.Second),
+		kgo.RebalanceTimeout(30 * time.Second), kgo.FetchMaxWait(100 * time.Millisecond),
 		kgo.DisableAutoCommit(), kgo.Balancers(kgo.RangeBalancer()),
 	}, opts...)...)
 }
 
-func minute(t *testing.T) context.Context {
+func limited(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -126,7 +126,7 @@ func TestClientsShareAGroup(t *testing.T) {
 	const partitions, each = 6, 200
 	d := openGroupDoor(t, vfs.NewMemory())
 	d.fill("t", partitions, each)
-	ctx := minute(t)
+	ctx := limited(t)
 
 	type seenKey struct {
 		partition int32
@@ -201,7 +201,7 @@ func TestOldClientsShareAGroup(t *testing.T) {
 		t.Run(v.VersionGuess(), func(t *testing.T) {
 			d := openGroupDoor(t, vfs.NewMemory())
 			d.fill("t", 2, 10)
-			ctx := minute(t)
+			ctx := limited(t)
 			for round := range 2 {
 				cl := d.member(kgo.MaxVersions(v))
 				for n := 0; n < 10; {
@@ -233,7 +233,7 @@ func TestOldClientsShareAGroup(t *testing.T) {
 func TestStaticMemberRestarts(t *testing.T) {
 	d := openGroupDoor(t, vfs.NewMemory())
 	d.fill("t", 4, 1)
-	ctx := minute(t)
+	ctx := limited(t)
 	var mu sync.Mutex
 	revoked := 0
 	start := func(instance string) *kgo.Client {
@@ -298,7 +298,7 @@ func TestStaticMemberRestarts(t *testing.T) {
 func TestMemberVanishes(t *testing.T) {
 	d := openGroupDoor(t, vfs.NewMemory())
 	d.fill("t", 2, 5)
-	ctx := minute(t)
+	ctx := limited(t)
 	dialed := make(chan net.Conn, 16)
 	vanishing, cancelDial := context.WithCancel(ctx)
 	dial := func(ctx context.Context, network, host string) (net.Conn, error) {
@@ -336,7 +336,7 @@ func TestMemberVanishes(t *testing.T) {
 func TestAdministration(t *testing.T) {
 	d := openGroupDoor(t, vfs.NewMemory())
 	d.fill("t", 3, 10)
-	ctx := minute(t)
+	ctx := limited(t)
 	adm := kadm.NewClient(d.client())
 	var commit kadm.Offsets
 	for p := range int32(3) {
@@ -414,7 +414,7 @@ func TestClientOverRestart(t *testing.T) {
 	fs := vfs.NewMemory()
 	d := openGroupDoor(t, fs)
 	d.fill("t", 1, 100)
-	ctx := minute(t)
+	ctx := limited(t)
 	cl := d.member()
 	first := cl.PollRecords(ctx, 40).Records()
 	if len(first) == 0 {

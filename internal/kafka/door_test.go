@@ -106,7 +106,7 @@ func (h *house) dial() *client {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { nc.Close() })
-	if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		h.t.Fatal(err)
 	}
 	return &client{t: h.t, nc: nc}
@@ -279,9 +279,9 @@ func (discard) RemoteAddr() net.Addr        { return &net.TCPAddr{IP: net.IPv4(1
 // until waits for a condition that another goroutine brings about.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !is(); {
+	for deadline := time.Now().Add(time.Minute); !is(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("not in 15 s: %s", what)
+			t.Fatalf("not in a minute: %s", what)
 		}
 		time.Sleep(time.Millisecond) // between two looks at the condition
 	}
