@@ -62,7 +62,7 @@ func (b *broker) complete(args []string) []string {
 
 func execute(t *testing.T, in string, args ...string) (out, errs string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var o, e bytes.Buffer
 	code = run(ctx, args, stdio{in: strings.NewReader(in), out: &o, err: &e})
@@ -134,7 +134,7 @@ func (b *broker) listening(args ...string) func() (out string, code int) {
 	b.t.Helper()
 	out, errs := &watched{}, &watched{want: "subscribed to", seen: make(chan struct{})}
 	code := make(chan int, 1)
-	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 2*time.Minute)
 	go func() {
 		defer cancel()
 		code <- run(ctx, b.complete(append([]string{"sub", "-d"}, args...)), stdio{in: strings.NewReader(""),

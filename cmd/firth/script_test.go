@@ -35,7 +35,7 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
-		Deadline:            time.Now().Add(time.Minute),
+		Deadline:            time.Now().Add(5 * time.Minute),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "ready": ready, "signal": sendSignal, "taken": taken,
 		},
@@ -64,7 +64,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 func readReady(ts *testscript.TestScript, name string) (r node.Ready) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		text, err := os.ReadFile(ts.MkAbs(name))
 		if err == nil {
@@ -74,7 +74,7 @@ func readReady(ts *testscript.TestScript, name string) (r node.Ready) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			ts.Fatalf("no %s after 20 s", name)
+			ts.Fatalf("no %s after a minute", name)
 		}
 	}
 }

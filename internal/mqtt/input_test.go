@@ -168,7 +168,7 @@ func TestReceiveMaximumOverrun(t *testing.T) {
 
 func TestSilence(t *testing.T) {
 	h := open(t, func(o *mqtt.Options) {
-		o.ConnectTimeout = 200 * time.Millisecond
+		o.ConnectTimeout = time.Second
 		o.CloseTimeout = 100 * time.Millisecond
 	})
 	for name, beginning := range map[string]string{
@@ -183,47 +183,51 @@ func TestSilence(t *testing.T) {
 	}
 	t.Run("keep alive", func(t *testing.T) {
 		t.Parallel()
-		c := h.connect(t, packet.V5, "", func(p *packet.Connect) { p.KeepAlive = 1 })
+		keepAlive(t, func(*raw) {})
+	})
+}
+
+// keepAlive holds the end of a connection to one and a half times its keep alive of a second. It may come late once,
+// and once more, on a busy machine, but never early; meanwhile the client does something that is no whole packet.
+func keepAlive(t *testing.T, meanwhile func(c *raw)) {
+	t.Helper()
+	late := time.Hour
+	for try := 0; try < 3 && late > 5*time.Second; try++ {
 		begin := time.Now()
+		c := shared(t).connect(t, packet.V5, "", func(p *packet.Connect) { p.KeepAlive = 1 })
+		meanwhile(c)
 		if p := want[*packet.Disconnect](c); p.Reason != packet.KeepAliveTimeout {
 			t.Errorf("DISCONNECT %s", p.Reason)
 		}
-		if took := time.Since(begin); took < 1400*time.Millisecond || took > 5*time.Second {
+		took := time.Since(begin)
+		if took < 1400*time.Millisecond {
 			t.Errorf("it took %s, want 1.5 s", took)
 		}
-	})
+		late = min(late, took)
+	}
+	if late > 5*time.Second {
+		t.Errorf("it took %s at best, want 1.5 s", late)
+	}
 }
 
 // TestDrip sends a packet so slowly that it is not whole in time: only whole packets count for the keep
 // alive [MQTT-3.1.2-22].
 func TestDrip(t *testing.T) {
-	c := shared(t).connect(t, packet.V5, "", func(p *packet.Connect) { p.KeepAlive = 1 })
-	c.hex("30 7f")
 	var drip sync.WaitGroup
-	ended := make(chan struct{})
-	drip.Go(func() {
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for range 100 { // less than the packet has
-			select {
-			case <-ended:
-				return
-			case <-tick.C:
+	defer drip.Wait()
+	keepAlive(t, func(c *raw) {
+		c.hex("30 7f")
+		drip.Go(func() {
+			tick := time.NewTicker(100 * time.Millisecond)
+			defer tick.Stop()
+			for range 120 { // less than the packet has, and more than it may take
+				if _, err := c.net.Write([]byte{0}); err != nil {
+					return
+				}
+				<-tick.C
 			}
-			if _, err := c.net.Write([]byte{0}); err != nil {
-				return
-			}
-		}
+		})
 	})
-	begin := time.Now()
-	if p := want[*packet.Disconnect](c); p.Reason != packet.KeepAliveTimeout {
-		t.Errorf("DISCONNECT %s", p.Reason)
-	}
-	if took := time.Since(begin); took < 1400*time.Millisecond || took > 5*time.Second {
-		t.Errorf("it took %s, want 1.5 s", took)
-	}
-	close(ended)
-	drip.Wait()
 }
 
 func TestOddNamesAreLegal(t *testing.T) {

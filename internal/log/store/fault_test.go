@@ -17,7 +17,7 @@ import (
 // resumes publishes until the log takes it again.
 func resumes(t *testing.T, l *load, p stream.PartitionID) {
 	t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(time.Minute)
 	var err error
 	for {
 		if err = l.produce(p, -1, 0, 1, 50); err == nil {

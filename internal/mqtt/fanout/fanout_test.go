@@ -19,7 +19,7 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 type house struct {
 	t   *testing.T

@@ -15,7 +15,7 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/retain"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 type house struct {
 	t     *testing.T
