@@ -76,26 +76,25 @@ func (d *Door) newConn(n net.Conn) *conn {
 	}
 	i := int(d.accepted.Add(1))
 	c.poller, c.pusher = d.pollers[i%len(d.pollers)], d.pushers[i%len(d.pushers)]
-	return c
-}
-
-// begin gives the connection its time for a CONNECT.
-func (c *conn) begin() {
+	c.hold.claim()
 	c.timer = time.AfterFunc(time.Hour, c.lapse)
-	c.bear(c.door.opt.ConnectTimeout)
+	c.bear(d.opt.ConnectTimeout) // for its CONNECT
+	return c
 }
 
 // start begins to serve the connection.
 func (c *conn) start() {
-	c.begin()
 	if c.sock == nil {
 		go c.serve()
 		return
 	}
 	if err := c.poller.add(c); err != nil {
 		c.door.opt.Logger.Error("cannot watch a connection", "remote", c.remote(), "err", err)
-		c.hangUp()
+		c.sock.close()
+	} else if c.hold.release() {
+		return
 	}
+	go c.drive(nil)
 }
 
 // lastWords puts a DISCONNECT last into the outbox, unless the outbox is closed already.

@@ -68,7 +68,6 @@ func (c *conn) letGo() bool {
 // small buffer and borrows a large one when more comes.
 func (c *conn) serve() {
 	defer c.rescue()
-	c.hold.claim()
 	const small = 1024
 	own := make([]byte, small)
 	var borrowed *buffer
@@ -243,6 +242,7 @@ func (c *conn) dismiss(reason packet.ReasonCode) {
 
 // drop closes the socket of a connection that is not served.
 func (c *conn) drop() {
+	c.timer.Stop()
 	if c.sock != nil {
 		c.sock.close()
 		return

@@ -34,7 +34,6 @@ func (d *Door) WebSocket() http.Handler {
 			c.drop()
 			return
 		}
-		c.begin()
 		c.serve()
 	})
 }
