@@ -22,6 +22,11 @@ type File interface {
 	Extents(p stream.PartitionID) ([]segment.Extent, error)
 	// Read appends the batches of extents in order, about maxBytes of them and at least one.
 	Read(p stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch) ([]record.Batch, error)
+	// Fill reads the bytes from the first extent to the end of the last into b, which is as long as that, and
+	// checks the batches of the extents. What lies between them is not checked.
+	Fill(extents []segment.Extent, b []byte) error
+	// Ahead has the bytes of extents come into memory, as far as the system does that; it does not wait.
+	Ahead(extents []segment.Extent)
 	// Acquire keeps the file readable until Release; it fails once the file is on its way out.
 	Acquire() bool
 	Release()
@@ -34,6 +39,8 @@ type Span struct {
 	Bytes      int64
 	File       File
 	Extents    []segment.Extent // nil: the file knows them
+
+	peak int64 // largest timestamp of this and all spans before it but the first
 }
 
 // Partition is one partition of the log.
@@ -62,6 +69,7 @@ type Partition struct {
 		spans   []Span         // all batches, in order
 		epochs  Epochs
 		cold    Span // the span whose extents were loaded last
+		harmed  bool // reading it failed once: nothing is answered before all of it was read
 	}
 }
 
@@ -138,13 +146,14 @@ func (p *Partition) addLocked(file File, e segment.Extent) {
 	s.MaxTime = max(s.MaxTime, e.MaxTime)
 	s.Bytes += int64(e.Len)
 	s.Extents = append(s.Extents, e)
+	p.mu.spans = peaks(p.mu.spans, n-1)
 }
 
 // AddSpan notes a whole span of a sealed file while the log is opened.
 func (p *Partition) AddSpan(s Span) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.spans = append(p.mu.spans, s)
+	p.mu.spans = peaks(append(p.mu.spans, s), len(p.mu.spans))
 }
 
 // State is what a checkpoint keeps of a partition besides its producers.
@@ -219,4 +228,16 @@ func (p *Partition) Bytes() int64 {
 // search is the index of the first span whose last offset is not below from.
 func search(spans []Span, from record.Offset) int {
 	return sort.Search(len(spans), func(i int) bool { return spans[i].Last >= from })
+}
+
+// peaks fills in the peaks from the span i on. The first span has no part in those behind it: a part of it may
+// have been trimmed, so that its largest timestamp tells nothing.
+func peaks(spans []Span, i int) []Span {
+	for ; i < len(spans); i++ {
+		spans[i].peak = spans[i].MaxTime
+		if i > 1 {
+			spans[i].peak = max(spans[i].peak, spans[i-1].peak)
+		}
+	}
+	return spans
 }

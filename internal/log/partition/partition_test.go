@@ -44,12 +44,36 @@ func (f *paper) Extents(stream.PartitionID) ([]segment.Extent, error) {
 	return f.extents, f.lost
 }
 
+func (f *paper) Ahead([]segment.Extent) {
+	if f.held == 0 {
+		f.notes = append(f.notes, "ahead without Acquire")
+	}
+}
+
+func (f *paper) Fill(extents []segment.Extent, b []byte) error {
+	f.notes = append(f.notes, "load of "+f.name)
+	if f.held == 0 {
+		return errors.New("fill without Acquire")
+	}
+	for _, e := range extents {
+		for i := range f.extents {
+			if f.extents[i].Pos == e.Pos {
+				copy(b[e.Pos-extents[0].Pos:], f.batches[i])
+			}
+		}
+	}
+	return f.lost
+}
+
 func (f *paper) Read(
 	_ stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch,
 ) ([]record.Batch, error) {
 	f.notes = append(f.notes, "read of "+f.name)
 	if f.held == 0 {
 		return into, errors.New("read without Acquire")
+	}
+	if f.lost != nil {
+		return into, f.lost
 	}
 	size := 0
 	for _, e := range extents {
@@ -63,7 +87,7 @@ func (f *paper) Read(
 			}
 		}
 	}
-	return into, f.lost
+	return into, nil
 }
 
 func (f *paper) Acquire() bool {
@@ -100,6 +124,7 @@ type desk struct {
 	t     *testing.T
 	p     *Partition
 	files map[string]*paper
+	found Stretch
 }
 
 func (k *desk) file(name string) *paper {
@@ -115,7 +140,8 @@ func (k *desk) file(name string) *paper {
 //	add FILE FIRST LAST BYTES TIME            one found while the log is opened
 //	seal OLD NEW FROM                         NEW holds what OLD holds from an offset on, and its own index
 //	drop FILE; gone FILE; back FILE; lose FILE
-//	read FROM BYTES; evict COUNT; trim START; expired NOW; time T; newest; epoch N; delete
+//	read FROM BYTES; look FROM BYTES (a Find); load ROOM (what the last look found)
+//	evict COUNT; trim START; expired NOW; time T; newest; epoch N; delete
 //	show; bounds
 func TestPartition(t *testing.T) {
 	datadriven.Walk(t, "testdata/partition", func(t *testing.T, path string) {
@@ -185,6 +211,12 @@ func (k *desk) act(line string) string {
 	case "read":
 		scan(&first, &size)
 		return k.read(first, size)
+	case "look":
+		scan(&first, &size)
+		return k.look(first, size)
+	case "load":
+		scan(&size)
+		return k.load(size)
 	case "evict":
 		scan(&size)
 		for range size {
@@ -265,6 +297,11 @@ func (k *desk) read(from record.Offset, size int) string {
 	if err != nil {
 		return fault.KindOf(err).String()
 	}
+	return k.tell(batches)
+}
+
+// tell lists batches and what was asked of the files.
+func (k *desk) tell(batches []record.Batch) string {
 	line := "nothing"
 	if len(batches) > 0 {
 		line = ""
@@ -278,6 +315,52 @@ func (k *desk) read(from record.Offset, size int) string {
 		}
 	}
 	return strings.TrimSpace(line)
+}
+
+func (k *desk) look(from record.Offset, size int) string {
+	for _, f := range k.files {
+		f.notes = nil
+	}
+	batches, st, err := k.p.Find(from, size, nil)
+	if err != nil {
+		return fault.KindOf(err).String()
+	}
+	if k.found = st; st.Size() == 0 {
+		return k.tell(batches)
+	}
+	return fmt.Sprintf("%d bytes in %s, next %d", st.Size(), st.file.(*paper).name, st.Next())
+}
+
+// load loads into so much room, again and again as long as something comes.
+func (k *desk) load(room int) string {
+	for _, f := range k.files {
+		f.notes = nil
+	}
+	var batches []record.Batch
+	var failed error
+	for k.found.Size() > 0 && failed == nil {
+		buf, pieces, err := k.found.Load(make([]byte, 0, room), nil)
+		failed = err
+		total, first := 0, len(batches)
+		for _, rest := range pieces {
+			total += len(rest)
+			for len(rest) > 0 {
+				var b record.Batch
+				if b, rest, err = record.Next(rest); err != nil || b.Check() != nil {
+					k.t.Fatalf("a piece that is no batch: %v", err)
+				}
+				batches = append(batches, b)
+			}
+		}
+		if failed == nil && total > max(room, len(batches[first])) || len(buf) < total {
+			k.t.Errorf("%d bytes were loaded into %d", total, room)
+		}
+	}
+	line := k.tell(batches)
+	if failed != nil {
+		line += " then " + fault.KindOf(failed).String()
+	}
+	return line
 }
 
 func (k *desk) show() string {
@@ -343,6 +426,13 @@ func (f *sheet) Extents(stream.PartitionID) ([]segment.Extent, error) {
 
 func (f *sheet) Read(_ stream.PartitionID, _ []segment.Extent, _ int, into []record.Batch) ([]record.Batch, error) {
 	return append(into, f.Batch), nil
+}
+
+func (f *sheet) Ahead([]segment.Extent) {}
+
+func (f *sheet) Fill(_ []segment.Extent, b []byte) error {
+	copy(b, f.Batch)
+	return nil
 }
 
 func (f *sheet) Acquire() bool { return true }

@@ -6,7 +6,6 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/segment"
-	"github.com/firthmq/firth/internal/log/stream"
 )
 
 // attempts is how often a read starts over because the file it had found was replaced meanwhile.
@@ -78,10 +77,25 @@ func (p *Partition) readSpan(
 	span Span, from record.Offset, maxBytes int, into []record.Batch,
 ) ([]record.Batch, error) {
 	defer span.File.Release()
+	extents, err := p.from(span, from)
+	if err != nil {
+		return into, err
+	}
+	have := len(into)
+	into, err = span.File.Read(p.ID, extents, maxBytes, into)
+	into = fromOffset(into, have, from)
+	if err != nil && (len(into) == have || fault.Is(err, fault.Closed)) {
+		return into[:have], err
+	}
+	return into, nil // what lies before the damage is as good as ever; who reads on meets the error
+}
+
+// from gives the extents of an acquired span from the one on that holds an offset.
+func (p *Partition) from(span Span, from record.Offset) ([]segment.Extent, error) {
 	if span.Extents == nil {
 		extents, err := span.File.Extents(p.ID)
 		if err != nil {
-			return into, err
+			return nil, err
 		}
 		span.Extents = extents
 		p.mu.Lock()
@@ -90,14 +104,9 @@ func (p *Partition) readSpan(
 	}
 	i := sort.Search(len(span.Extents), func(i int) bool { return span.Extents[i].Last >= from })
 	if i == len(span.Extents) || span.Extents[i].Base > from {
-		return into, p.missing(from)
+		return nil, p.missing(from)
 	}
-	have := len(into)
-	into, err := span.File.Read(p.ID, span.Extents[i:], maxBytes, into)
-	if err != nil {
-		return into[:have], err
-	}
-	return fromOffset(into, have, from), nil
+	return span.Extents[i:], nil
 }
 
 // fromOffset drops the batches behind have that end before from: an extent may begin with some.
@@ -112,85 +121,95 @@ func fromOffset(batches []record.Batch, have int, from record.Offset) []record.B
 // AtTime names the offset from which to look for the first record not older than the time: the base of the
 // first extent that can hold it. It is the high watermark if none can.
 func (p *Partition) AtTime(unixMillis int64) (record.Offset, error) {
-	found, high := record.Offset(-1), record.Offset(0)
-	err := p.retry(func(spans []Span, bounds stream.Bounds) error {
-		found, high = -1, bounds.High
-		for _, s := range spans {
-			if s.MaxTime < unixMillis || s.Last < bounds.Start {
-				continue
-			}
-			extents, err := p.extents(s)
-			if err != nil {
-				return err
-			}
-			for _, e := range extents {
-				if e.MaxTime >= unixMillis && e.Last >= bounds.Start {
-					found = max(e.Base, bounds.Start)
-					return nil
-				}
+	for range attempts {
+		found, err := p.atTime(unixMillis)
+		if !fault.Is(err, fault.Closed) {
+			return found, err
+		}
+	}
+	return -1, p.restless()
+}
+
+func (p *Partition) atTime(unixMillis int64) (record.Offset, error) {
+	p.mu.Lock()
+	gone, start, high := p.mu.deleted, p.mu.start, p.mu.high
+	var looked [2]Span
+	spans := looked[:0]
+	if all := p.mu.spans; len(all) > 0 {
+		rest := all[1:]
+		if all[0].MaxTime >= unixMillis {
+			spans = append(spans, all[0])
+		}
+		if i := sort.Search(len(rest), func(i int) bool { return rest[i].peak >= unixMillis }); i < len(rest) {
+			spans = append(spans, rest[i])
+		}
+	}
+	p.mu.Unlock()
+	if gone {
+		return -1, deleted(p.ID)
+	}
+	for _, s := range spans {
+		extents, err := p.extents(s)
+		if err != nil {
+			return -1, err
+		}
+		for i := range extents {
+			if e := &extents[i]; e.MaxTime >= unixMillis && e.Last >= start {
+				return max(e.Base, start), nil
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return -1, err
 	}
-	if found < 0 {
-		return high, nil
-	}
-	return found, nil
+	return high, nil
 }
 
 // Newest names the base of the extent with the largest timestamp, the high watermark when there is none.
 func (p *Partition) Newest() (record.Offset, error) {
-	var largest int64
-	err := p.retry(func(spans []Span, bounds stream.Bounds) error {
-		largest = -1
-		for _, s := range spans {
-			if s.MaxTime <= largest || s.Last < bounds.Start {
-				continue
-			}
-			if s.Base >= bounds.Start {
-				largest = s.MaxTime
-				continue
-			}
-			extents, err := p.extents(s) // a part of it was trimmed: that does not count
-			if err != nil {
-				return err
-			}
-			for _, e := range extents {
-				if e.Last >= bounds.Start {
-					largest = max(largest, e.MaxTime)
-				}
-			}
+	for range attempts {
+		largest, err := p.newest()
+		if fault.Is(err, fault.Closed) {
+			continue
 		}
-		return nil
-	})
+		if err != nil {
+			return -1, err
+		}
+		if largest < 0 {
+			bounds, err := p.Bounds()
+			return bounds.High, err
+		}
+		return p.AtTime(largest)
+	}
+	return -1, p.restless()
+}
+
+// newest is the largest timestamp, -1 when there is none.
+func (p *Partition) newest() (int64, error) {
+	p.mu.Lock()
+	gone, start, largest := p.mu.deleted, p.mu.start, int64(-1)
+	var first Span
+	if n := len(p.mu.spans); n > 0 {
+		if first = p.mu.spans[0]; n > 1 {
+			largest = p.mu.spans[n-1].peak
+		}
+	}
+	p.mu.Unlock()
+	switch {
+	case gone:
+		return -1, deleted(p.ID)
+	case first.MaxTime <= largest || first.Last < start || first.File == nil:
+		return largest, nil
+	case first.Base >= start:
+		return first.MaxTime, nil
+	}
+	extents, err := p.extents(first) // a part of it was trimmed: that does not count
 	if err != nil {
 		return -1, err
 	}
-	if largest < 0 {
-		bounds, err := p.Bounds()
-		return bounds.High, err
-	}
-	return p.AtTime(largest)
-}
-
-// retry looks through the spans, again while it meets files that were just replaced.
-func (p *Partition) retry(look func(spans []Span, bounds stream.Bounds) error) error {
-	for range attempts {
-		p.mu.Lock()
-		gone, bounds := p.mu.deleted, stream.Bounds{Start: p.mu.start, High: p.mu.high}
-		spans := append([]Span(nil), p.mu.spans...)
-		p.mu.Unlock()
-		if gone {
-			return deleted(p.ID)
-		}
-		if err := look(spans, bounds); !fault.Is(err, fault.Closed) {
-			return err
+	for i := range extents {
+		if e := &extents[i]; e.Last >= start {
+			largest = max(largest, e.MaxTime)
 		}
 	}
-	return p.restless()
+	return largest, nil
 }
 
 func (p *Partition) restless() error {

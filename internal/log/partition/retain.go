@@ -16,7 +16,7 @@ func (p *Partition) Trim(start record.Offset) record.Offset {
 		n++
 	}
 	if n > 0 {
-		p.mu.spans = append([]Span(nil), p.mu.spans[n:]...)
+		p.mu.spans = peaks(append([]Span(nil), p.mu.spans[n:]...), 0)
 		p.mu.cold = Span{}
 	}
 	p.mu.epochs = p.mu.epochs.Trim(p.mu.start)
@@ -113,7 +113,7 @@ func (p *Partition) Replace(old, by File, sum *Summary) {
 		} else {
 			spans[i] = Span{Base: sum.Base, Last: sum.Last, MaxTime: sum.MaxTime, Bytes: sum.Bytes, File: by}
 		}
-		p.mu.spans = spans
+		p.mu.spans = peaks(spans, i)
 		return
 	}
 }

@@ -28,3 +28,12 @@ func (r *Run) add(e Extent, b record.Batch) {
 }
 
 func (e *Extent) end() int64 { return e.Pos + int64(e.Len) }
+
+// gapBytes is the largest hole between two extents that is read along with them instead of reading twice.
+const gapBytes = 4 << 10
+
+// Near tells whether other lies so close behind e that one read of both is the cheaper way.
+func (e *Extent) Near(other *Extent) bool {
+	gap := other.Pos - e.end()
+	return gap >= 0 && gap <= gapBytes
+}

@@ -94,6 +94,9 @@ func Open(fs vfs.FS, name string) (*Segment, error) {
 // Name is the name of the file.
 func (s *Segment) Name() string { return s.name }
 
+// File is the open file, to tell the system what will be read of it.
+func (s *Segment) File() vfs.File { return s.file }
+
 // Size is the length of the file in bytes.
 func (s *Segment) Size() int64 { return s.size }
 
@@ -207,6 +210,17 @@ func (s *Segment) ReadAt(b []byte, pos int64) error {
 // Errors: Corrupt, with file, byte and offsets.
 func (e Extent) Split(file string, b []byte, into []record.Batch) ([]record.Batch, error) {
 	given := len(into)
+	if err := e.walk(file, b, &into); err != nil {
+		return into[:given], err
+	}
+	return into, nil
+}
+
+// Check is Split for a caller that wants the bytes as they are.
+func (e Extent) Check(file string, b []byte) error { return e.walk(file, b, nil) }
+
+// walk checks the batches in b and appends them to into, if that is wanted.
+func (e Extent) walk(file string, b []byte, into *[]record.Batch) error {
 	next, heads := e.Base, uint32(0)
 	for rest := b; len(rest) > 0; {
 		pos := e.Pos + int64(len(b)-len(rest))
@@ -215,19 +229,21 @@ func (e Extent) Split(file string, b []byte, into []record.Batch) ([]record.Batc
 			err = batch.Check()
 		}
 		if err == nil && (batch.BaseOffset() < next || batch.LastOffset() > e.Last ||
-			batch.LastOffset() < batch.BaseOffset()) {
+			batch.LastOffset() < batch.BaseOffset() || len(rest) == len(b) && batch.BaseOffset() != e.Base) {
 			err = fmt.Errorf("batch has offsets %d to %d", batch.BaseOffset(), batch.LastOffset())
 		}
 		if err != nil {
-			return into[:given], e.bad(file, pos, err)
+			return e.bad(file, pos, err)
 		}
 		next, heads = batch.LastOffset()+1, addHead(heads, batch)
-		into, rest = append(into, batch), behind
+		if rest = behind; into != nil {
+			*into = append(*into, batch)
+		}
 	}
-	if len(into) == given || into[given].BaseOffset() != e.Base || next != e.Last+1 || e.heads != 0 && e.heads != heads {
-		return into[:given], e.bad(file, e.Pos, errors.New("batch headers are not those of the index"))
+	if len(b) == 0 || next != e.Last+1 || e.heads != 0 && e.heads != heads {
+		return e.bad(file, e.Pos, errors.New("batch headers are not those of the index"))
 	}
-	return into, nil
+	return nil
 }
 
 func (e Extent) bad(file string, pos int64, err error) error {

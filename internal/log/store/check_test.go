@@ -199,13 +199,14 @@ func damaged(t *testing.T, disk *vfs.Memory, m *model) (reported bool) {
 			return true
 		}
 		for _, p := range topic.Partitions {
-			reported = readDamaged(t, s, m, p) || reported
+			reported = readDamaged(t, s, m, p, found) || reported
+			reported = readDamaged(t, s, m, p, (*store.Store).Read) || reported
 		}
 	}
 	return reported
 }
 
-func readDamaged(t *testing.T, s *store.Store, m *model, p stream.PartitionID) (reported bool) {
+func readDamaged(t *testing.T, s *store.Store, m *model, p stream.PartitionID, read reading) (reported bool) {
 	t.Helper()
 	bounds, err := s.Bounds(p)
 	if err != nil {
@@ -219,7 +220,7 @@ func readDamaged(t *testing.T, s *store.Store, m *model, p stream.PartitionID) (
 	var it record.Iter
 	var scratch record.Scratch
 	for next := bounds.Start; next < bounds.High; {
-		batches, err := s.Read(p, next, 8<<10, nil)
+		batches, err := read(s, p, next, 8<<10, nil)
 		if err != nil {
 			if !fault.Is(err, fault.Corrupt) {
 				t.Errorf("partition %d at %d: %v", p, next, err)

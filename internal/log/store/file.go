@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+	"io"
 	"sync/atomic"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -68,9 +70,6 @@ func (f *file) Extents(p stream.PartitionID) ([]segment.Extent, error) {
 	return f.segment.Extents(uint32(p))
 }
 
-// gapBytes is the largest hole between two batches that is read along with them instead of reading twice.
-const gapBytes = 4 << 10
-
 // Read implements partition.File.
 func (f *file) Read(
 	_ stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch,
@@ -80,7 +79,7 @@ func (f *file) Read(
 		n := 1
 		size += int(extents[0].Len)
 		for n < len(extents) && size+int(extents[n].Len) <= maxBytes &&
-			extents[n].Pos-(extents[n-1].Pos+int64(extents[n-1].Len)) <= gapBytes {
+			extents[n-1].Near(&extents[n]) {
 			size += int(extents[n].Len)
 			n++
 		}
@@ -110,11 +109,46 @@ func (f *file) readNear(extents []segment.Extent, into []record.Batch) ([]record
 	return into, nil
 }
 
+// Fill implements partition.File.
+func (f *file) Fill(extents []segment.Extent, b []byte) error {
+	if err := f.readAt(b, extents[0].Pos); err != nil {
+		return err
+	}
+	for _, e := range extents {
+		at := e.Pos - extents[0].Pos
+		if err := e.Check(f.name, b[at:at+int64(e.Len)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Ahead implements partition.File.
+func (f *file) Ahead(extents []segment.Extent) {
+	handle := f.journal
+	if f.segment != nil {
+		handle = f.segment.File()
+	}
+	for len(extents) > 0 {
+		n := 1
+		for n < len(extents) && extents[n-1].Near(&extents[n]) {
+			n++
+		}
+		first, last := &extents[0], &extents[n-1]
+		vfs.Ahead(handle, first.Pos, last.Pos+int64(last.Len)-first.Pos)
+		extents = extents[n:]
+	}
+}
+
 func (f *file) readAt(buf []byte, pos int64) error {
 	if f.segment != nil {
 		return f.segment.ReadAt(buf, pos)
 	}
-	_, err := f.journal.ReadAt(buf, pos)
+	n, err := f.journal.ReadAt(buf, pos)
+	if n < len(buf) && errors.Is(err, io.EOF) {
+		return fault.New(fault.Corrupt, "log.Read", "%s ends at byte %d, %d are wanted at %d",
+			f.name, pos+int64(n), len(buf), pos)
+	}
 	return err
 }
 

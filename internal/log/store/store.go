@@ -185,6 +185,42 @@ func (s *Store) Read(
 	return into, err
 }
 
+// Stretch is some batches that Find found in a file. It keeps nothing in memory and no file from going.
+type Stretch struct {
+	partition.Stretch
+	store *Store
+}
+
+// Find is Read for who passes bytes on and wants no more of them in memory than he can pass on at once: it
+// appends the batches that are in memory to into, or gives the stretch of a file to load them from.
+// Errors: as Read.
+func (s *Store) Find(
+	id stream.PartitionID, from record.Offset, maxBytes int, into []record.Batch,
+) ([]record.Batch, Stretch, error) {
+	p, err := s.partition(id)
+	if err != nil {
+		return into, Stretch{}, err
+	}
+	into, st, err := p.Find(from, maxBytes, into)
+	if err != nil && fault.Is(err, fault.Corrupt) {
+		s.reportCorrupt(id, from, err)
+	}
+	return into, Stretch{st, s}, err
+}
+
+// Load reads and checks the next batches, as much as the free room of buf takes, appends them to buf, and the
+// pieces of buf that are batches, in order, to into. The pieces are good even if there is an error: they lie
+// before what is damaged. An empty buf without room for one read is replaced by a larger one; one with
+// something in it and no room comes back as it is. Errors: as Read.
+func (st *Stretch) Load(buf []byte, into [][]byte) ([]byte, [][]byte, error) {
+	buf, into, err := st.Stretch.Load(buf, into)
+	if err != nil && fault.Is(err, fault.Corrupt) {
+		id, from := st.At()
+		st.store.reportCorrupt(id, from, err)
+	}
+	return buf, into, err
+}
+
 // reportCorrupt tells the operator, once for each place that readers stumble over.
 func (s *Store) reportCorrupt(id stream.PartitionID, from record.Offset, err error) {
 	s.metrics.corrupt.Inc()

@@ -1,0 +1,180 @@
+package partition
+
+import (
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/segment"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// Stretch is a run of whole batches of a partition that lie in a file and were not read yet. It holds
+// neither memory nor the file: whoever waits with one in his hands keeps nothing from going.
+type Stretch struct {
+	p       *Partition
+	file    File
+	extents []segment.Extent // what is left to load; shared
+	size    int              // bytes of them
+	next    record.Offset    // behind the last of them
+}
+
+// Size is how many bytes are left to load.
+func (s *Stretch) Size() int { return s.size }
+
+// Next is the offset behind the last batch.
+func (s *Stretch) Next() record.Offset { return s.next }
+
+// Find is Read without reading: it appends the batches that are in memory to into, or gives the stretch of
+// a file that holds them. What cannot be told without reading is read: the batches from the middle of an
+// extent on, and all of a partition that was found damaged.
+func (p *Partition) Find(
+	from record.Offset, maxBytes int, into []record.Batch,
+) (out []record.Batch, st Stretch, err error) {
+	for range attempts {
+		out, span, done, err := p.find(from, maxBytes, into)
+		if err == nil && !done {
+			out, st, err = p.findSpan(span, from, maxBytes, into)
+		}
+		if !fault.Is(err, fault.Closed) {
+			return out, st, err
+		}
+	}
+	return into, Stretch{}, p.restless()
+}
+
+// findSpan looks into an acquired span.
+func (p *Partition) findSpan(
+	span Span, from record.Offset, maxBytes int, into []record.Batch,
+) ([]record.Batch, Stretch, error) {
+	p.mu.Lock()
+	harmed := p.mu.harmed
+	p.mu.Unlock()
+	if harmed {
+		out, err := p.readSpan(span, from, maxBytes, into)
+		return out, Stretch{}, err
+	}
+	extents, err := p.from(span, from)
+	if err == nil && extents[0].Base < from {
+		out, err := p.readSpan(span, from, 1, into)
+		return out, Stretch{}, err
+	}
+	if err != nil {
+		span.File.Release()
+		return into, Stretch{}, err
+	}
+	n, size := within(extents, maxBytes)
+	next, _ := within(extents[n:], maxBytes)
+	span.File.Ahead(extents[:n+next]) // who reads on finds it in memory: the disk works while the socket does
+	span.File.Release()
+	return into, Stretch{
+		p: p, file: span.File, extents: extents[:n:n], size: size, next: extents[n-1].Last + 1,
+	}, nil
+}
+
+// within counts the extents that have at most so many bytes together, but one if there is any.
+func within(extents []segment.Extent, maxBytes int) (n, size int) {
+	for n < len(extents) && (n == 0 || size+int(extents[n].Len) <= maxBytes) {
+		size += int(extents[n].Len)
+		n++
+	}
+	return n, size
+}
+
+// At is the partition and the first offset that is left to load. Only asked while something is left.
+func (s *Stretch) At() (stream.PartitionID, record.Offset) { return s.p.ID, s.extents[0].Base }
+
+// Load reads and checks as much as the free room of buf takes, appends it to buf, and the pieces of buf that
+// are batches, in order, to into. If not even the first extent has room, an empty buf is replaced by a larger
+// one and one with something in it given back as it is. Errors: Corrupt, IO, those of Read; what was
+// appended before is good.
+func (s *Stretch) Load(buf []byte, into [][]byte) ([]byte, [][]byte, error) {
+	for s.size > 0 {
+		n, length, bytes := s.fit(cap(buf) - len(buf))
+		if n == 0 {
+			if len(buf) > 0 {
+				return buf, into, nil
+			}
+			buf = make([]byte, 0, s.extents[0].Len)
+			continue
+		}
+		at := len(buf)
+		if err := s.fill(s.extents[:n], buf[at:at+length]); err != nil {
+			return buf, into, err
+		}
+		buf = buf[:at+length]
+		into = appendPieces(into, s.extents[:n], buf[at:])
+		s.extents, s.size = s.extents[n:], s.size-bytes
+	}
+	return buf, into, nil
+}
+
+// fit counts the extents that are read at once into so much room, the length of that read and the bytes of
+// batches in it.
+func (s *Stretch) fit(room int) (n, length, bytes int) {
+	first := s.extents[0].Pos
+	for i := range s.extents {
+		e := &s.extents[i]
+		end := e.Pos - first + int64(e.Len)
+		if end > int64(room) || i > 0 && !s.extents[i-1].Near(e) {
+			break
+		}
+		n, length, bytes = i+1, int(end), bytes+int(e.Len)
+	}
+	return n, length, bytes
+}
+
+// appendPieces appends the extents in b, those without a hole between them as one.
+func appendPieces(into [][]byte, extents []segment.Extent, b []byte) [][]byte {
+	from, to := int64(0), int64(0)
+	for i := range extents {
+		at := extents[i].Pos - extents[0].Pos
+		if at != to {
+			into = append(into, b[from:to])
+			from = at
+		}
+		to = at + int64(extents[i].Len)
+	}
+	return append(into, b[from:to])
+}
+
+// fill reads extents that lie close together.
+func (s *Stretch) fill(extents []segment.Extent, b []byte) error {
+	if !s.file.Acquire() {
+		return s.follow(extents, b)
+	}
+	err := s.file.Fill(extents, b)
+	s.file.Release()
+	if err != nil {
+		s.p.mu.Lock()
+		s.p.mu.harmed = true
+		s.p.mu.Unlock()
+	}
+	return err
+}
+
+// follow reads the batches from where they are now: their file was replaced. Their bytes are the same.
+func (s *Stretch) follow(extents []segment.Extent, b []byte) error {
+	var batches []record.Batch
+	for _, e := range extents {
+		at := e.Pos - extents[0].Pos
+		dst := b[at : at+int64(e.Len)]
+		for from := e.Base; len(dst) > 0; {
+			var err error
+			batches, err = s.p.Read(from, len(dst), batches[:0])
+			if err != nil {
+				return err
+			}
+			got := 0
+			for _, batch := range batches {
+				if len(dst) == 0 || batch.BaseOffset() < from || len(batch) > len(dst) {
+					break
+				}
+				n := copy(dst, batch)
+				dst, from, got = dst[n:], batch.LastOffset()+1, got+n
+			}
+			if got == 0 || len(dst) == 0 && from != e.Last+1 {
+				return s.p.missing(from)
+			}
+		}
+	}
+	return nil
+}
