@@ -7,6 +7,7 @@ import (
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -15,6 +16,9 @@ import (
 // Behaviour
 //   - Whole batches as they lie in the log, written to the socket without a copy. The batch that holds
 //     the offset asked for is the first. There is no down-conversion.
+//   - What is not in memory any more goes from its file to the socket in chunks, each checked before it is
+//     sent (api_01_fetch_send.go): the answer costs memory for a chunk or one batch, not for its size.
+//     A damaged batch is not served: what lies before it is, then CORRUPT_MESSAGE.
 //   - The order of the partitions in the request counts. Partition and total bounds hold, but the first
 //     batch of a response is there however large it is (KIP-74). The total is at most 55 MiB.
 //   - With less than min bytes there, the fetch parks until enough was appended to its partitions or max
@@ -56,9 +60,11 @@ type fetch struct {
 	correlationID int32
 	start         time.Time
 	parts         []fetchPart
-	parked        int  // parts that are in the purgatory
-	bytes         int  // gathered
-	failed        bool // a partition has an error
+	pending       [][]byte // pieces of the response that are to be written next
+	parked        int      // parts that are in the purgatory
+	bytes         int      // gathered
+	failed        bool     // a partition has an error
+	begun         bool     // something of the response went out
 }
 
 // fetchPart is one partition of a fetch and what was gathered for it.
@@ -68,7 +74,8 @@ type fetchPart struct {
 	next     record.Offset // to read on from
 	maxBytes int
 	bytes    int
-	batches  []record.Batch
+	stored   store.Stretch  // in a file, before the batches
+	batches  []record.Batch // in memory
 	waiter   waiter
 }
 
@@ -84,9 +91,10 @@ func (c *conn) startFetch(head wire.Header, body []byte, start time.Time) error 
 	}
 	f.resolve()
 	wait := min(time.Duration(f.req.MaxWaitMillis)*time.Millisecond, maxFetchWait)
-	if f.gather() || wait <= 0 || len(f.parts) == 0 {
+	if f.gather(true) || wait <= 0 || len(f.parts) == 0 {
 		return f.respond()
 	}
+	f.forget()
 	c.mu.Lock()
 	c.mu.fetching = true
 	c.mu.Unlock()
@@ -151,7 +159,7 @@ func (d *Door) fetchTopic(
 // resolve begins the answer for one partition.
 func (p *fetchPart) resolve(req *wire.FetchPartition, t *stream.Topic, missing wire.Code, epoch int32) {
 	p.result = wire.FetchResult{Index: req.Index, High: -1, Stable: -1, LogStart: -1}
-	p.bytes, p.batches = 0, p.batches[:0]
+	p.bytes, p.stored, p.batches = 0, store.Stretch{}, p.batches[:0]
 	p.next, p.maxBytes = record.Offset(req.Offset), int(req.MaxBytes)
 	switch {
 	case t == nil, req.Index < 0, int(req.Index) >= len(t.Partitions):
@@ -165,14 +173,15 @@ func (p *fetchPart) resolve(req *wire.FetchPartition, t *stream.Topic, missing w
 	}
 }
 
-// gather reads what is new for each partition, within the bounds, and tells whether the fetch has what
-// it wants. Each call reads on from where the last one ended.
-func (f *fetch) gather() bool {
+// gather looks for what is new for each partition, within the bounds, and tells whether the fetch has what
+// it wants. Each call goes on from where the last one ended. Records that lie in a file are left there for
+// now if stored, which only the first call may say; otherwise they are read.
+func (f *fetch) gather(stored bool) bool {
 	total := max(min(int(f.req.MaxBytes), maxFetchBytes), 0)
 	for i := range f.parts {
 		p := &f.parts[i]
 		if p.result.Code == wire.None && (f.bytes == 0 || f.bytes < total) {
-			f.read(p, total-f.bytes)
+			f.read(p, total-f.bytes, stored)
 		}
 	}
 	return f.failed || f.bytes >= min(int(f.req.MinBytes), total)
@@ -180,20 +189,24 @@ func (f *fetch) gather() bool {
 
 // read reads one partition. The log gives one batch whatever its size, which only the first batch of a
 // response may use (KIP-74).
-func (f *fetch) read(p *fetchPart, left int) {
+func (f *fetch) read(p *fetchPart, left int, stored bool) {
 	limit := min(p.maxBytes-p.bytes, left)
 	if f.bytes > 0 && limit < record.BatchOverhead {
 		return
 	}
 	from := len(p.batches)
-	batches, err := f.c.door.log.Read(p.id, p.next, max(limit, 1), p.batches)
+	batches, st, err := f.look(p, max(limit, 1), stored)
 	if err != nil {
 		f.failed = true
 		p.result.Code = f.readCode(err)
-		clear(p.batches)
 		f.bytes -= p.bytes
-		p.bytes, p.batches = 0, p.batches[:0]
+		p.drop()
 		return
+	}
+	if size := st.Size(); size > 0 && (f.bytes == 0 || size <= limit) {
+		p.stored, p.next = st, st.Next()
+		p.bytes += size
+		f.bytes += size
 	}
 	for i, b := range batches[from:] {
 		if f.bytes > 0 && len(b) > limit {
@@ -207,6 +220,34 @@ func (f *fetch) read(p *fetchPart, left int) {
 		p.next = b.LastOffset() + 1
 	}
 	p.batches = batches
+}
+
+// look reads the batches from p.next on or, if stored, may only find out where they are.
+func (f *fetch) look(p *fetchPart, limit int, stored bool) ([]record.Batch, store.Stretch, error) {
+	if stored {
+		return f.c.door.log.Find(p.id, p.next, limit, p.batches)
+	}
+	batches, err := f.c.door.log.Read(p.id, p.next, limit, p.batches)
+	return batches, store.Stretch{}, err
+}
+
+// drop lets go of what was gathered for a partition.
+func (p *fetchPart) drop() {
+	clear(p.batches)
+	p.bytes, p.stored, p.batches = 0, store.Stretch{}, p.batches[:0]
+}
+
+// forget has a fetch begin anew where it found stored records, to read them: one that will wait, because
+// they may be trimmed before it answers, or one that found them damaged.
+func (f *fetch) forget() {
+	for i := range f.parts {
+		p := &f.parts[i]
+		if p.stored.Size() > 0 || p.result.Stored > 0 {
+			f.bytes -= p.bytes
+			p.drop()
+			p.next = record.Offset(f.req.Partitions[i].Offset)
+		}
+	}
 }
 
 // readCode is code, but a partition that is gone is one whose topic id is not known any more.
@@ -290,7 +331,7 @@ func (f *fetch) run() {
 	}()
 	defer f.c.survive()
 	for {
-		if f.gather() || f.expired() {
+		if f.gather(false) || f.expired() {
 			f.unpark()
 			err := f.respond()
 			ended = true
@@ -329,8 +370,25 @@ func (f *fetch) over(failed bool) {
 	f.c.mu.Unlock()
 }
 
-// respond writes the answer with what was gathered.
+// respond writes the answer with what was gathered. Where stored records turn out to be damaged before
+// anything went out, it is another answer: what is in front of the damage, or the error.
 func (f *fetch) respond() error {
+	f.begun = false
+	pieces, stored := f.encode()
+	err := f.send(pieces, stored)
+	if err != nil && !f.begun {
+		f.forget()
+		f.gather(false)
+		pieces, stored = f.encode()
+		err = f.send(pieces, stored)
+	}
+	f.release()
+	f.c.door.fetchSeconds.observe(f.start)
+	return err
+}
+
+// encode makes the response of what was gathered, and tells whether there are stored records in it.
+func (f *fetch) encode() (pieces [][]byte, stored bool) {
 	f.resp.Begin(&f.req, f.correlationID, len(f.req.Topics))
 	for i := range f.req.Topics {
 		rt := &f.req.Topics[i]
@@ -338,13 +396,12 @@ func (f *fetch) respond() error {
 		for j := rt.First; j < rt.Last; j++ {
 			p := &f.parts[j]
 			f.bound(p)
+			p.result.Stored = p.stored.Size()
+			stored = stored || p.result.Stored > 0
 			wire.Partition(&f.resp, &p.result, p.batches)
 		}
 	}
-	err := f.c.writeAll(f.resp.Done())
-	f.release()
-	f.c.door.fetchSeconds.observe(f.start)
-	return err
+	return f.resp.Done(), stored
 }
 
 // bound fills in where the partition begins and ends now, which is never before what was read.
@@ -355,7 +412,7 @@ func (f *fetch) bound(p *fetchPart) {
 	bounds, err := f.c.door.log.Bounds(p.id)
 	if err != nil {
 		p.result.Code = f.readCode(err)
-		p.batches = p.batches[:0]
+		p.drop()
 		return
 	}
 	p.result.High, p.result.Stable = int64(bounds.High), int64(bounds.High)
@@ -365,6 +422,10 @@ func (f *fetch) bound(p *fetchPart) {
 // release lets go of the batches, so that the log's memory is not held by idle connections.
 func (f *fetch) release() {
 	f.resp.Release(keepBuffer)
+	clear(f.pending[:cap(f.pending)])
+	if f.pending = f.pending[:0]; cap(f.pending) > keepFetched {
+		f.pending = nil
+	}
 	f.req.Release(keepFetched)
 	if cap(f.parts) > keepFetched {
 		f.parts = nil
@@ -372,8 +433,8 @@ func (f *fetch) release() {
 	}
 	for i := range f.parts {
 		p := &f.parts[i]
-		clear(p.batches)
-		if p.batches = p.batches[:0]; cap(p.batches) > keepFetched {
+		p.drop()
+		if cap(p.batches) > keepFetched {
 			p.batches = nil
 		}
 	}

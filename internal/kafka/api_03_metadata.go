@@ -34,7 +34,7 @@ func (d *Door) metadata(ctx context.Context, c *conn, h wire.Header, body, dst [
 	}
 	topics := d.metadataTopics(ctx, c, &req)
 	cluster := wire.Cluster{
-		ID: d.log.ClusterID(), NodeID: d.opt.NodeID, Host: c.told.host, Port: c.told.port, Operations: wire.NoOperations,
+		ID: d.opt.ClusterID, NodeID: d.opt.NodeID, Host: c.told.host, Port: c.told.port, Operations: wire.NoOperations,
 	}
 	if req.ClusterOperations {
 		cluster.Operations = d.operations(c, clusterOperations, OnCluster, ClusterResource)

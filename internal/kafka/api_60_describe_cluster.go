@@ -34,7 +34,7 @@ func (d *Door) describeCluster(
 		resp.ErrorMessage = new("this is an endpoint of brokers")
 		return resp, nil
 	}
-	resp.ClusterID, resp.ControllerID = d.log.ClusterID(), d.opt.NodeID
+	resp.ClusterID, resp.ControllerID = d.opt.ClusterID, d.opt.NodeID
 	if req.IncludeClusterAuthorizedOperations {
 		resp.ClusterAuthorizedOperations = d.operations(c, clusterOperations, OnCluster, ClusterResource)
 	}

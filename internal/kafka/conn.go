@@ -42,8 +42,9 @@ type conn struct {
 	ahead []byte // what was read before it was asked for: ahead[from:to]
 	from  int
 	to    int
-	frame []byte // of requests that are decoded in place; used again
-	out   []byte // response of the reader; used again
+	frame []byte      // of requests that are decoded in place; used again
+	out   []byte      // response of the reader; used again
+	vec   net.Buffers // what is being written, by whoever holds the mode
 	fetch fetch
 
 	mu struct {
@@ -314,10 +315,10 @@ func (c *conn) writeAll(pieces net.Buffers) error {
 			size += len(pieces[n])
 			n++
 		}
-		some := pieces[:n]
+		c.vec = pieces[:n]
 		pieces = pieces[n:]
 		c.watch.set(writing)
-		written, err := some.WriteTo(c.nc)
+		written, err := c.vec.WriteTo(c.nc)
 		c.door.bytesOut.Add(uint64(written))
 		if err != nil {
 			return err

@@ -29,6 +29,8 @@ type Options struct {
 	// Advertise is the "host:port" that clients are told to connect to. Empty or "auto": the local
 	// address of the socket that the client reached.
 	Advertise string
+	// ClusterID is the identity of the log as clients are told it: the same after a restart. Default: none.
+	ClusterID string
 	// NodeID is the broker id of this node. Default 1.
 	NodeID int32
 	// DisableAutoCreate refuses to create a topic that a client only asks the metadata of.
@@ -87,6 +89,7 @@ type Door struct {
 
 	purgatory purgatory
 	scratches sync.Pool     // of *record.Scratch, to look into compressed batches
+	chunks    chan []byte   // free ones, chunkBytes large: stored records on their way to a socket
 	large     chan struct{} // a place for each large request that is being served by kmsg
 	clock     atomic.Uint32 // ticks of the watchdog
 	running   chan struct{} // closed when Run is under way
@@ -118,7 +121,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	}
 	d := &Door{
 		opt: opt, log: opt.Store, groups: groups, apis: table{}, told: told,
-		large: make(chan struct{}, 4), running: make(chan struct{}),
+		large: make(chan struct{}, 4), chunks: make(chan []byte, keepChunks), running: make(chan struct{}),
 	}
 	d.scratches.New = func() any { return new(record.Scratch) }
 	d.left = sync.NewCond(&d.mu)

@@ -41,7 +41,7 @@ func openHouseOn(t testing.TB, fs vfs.FS, opt Options) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt.Store = s
+	opt.Store, opt.ClusterID = s, s.ClusterID()
 	d, err := Open(ctx, opt)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -17,6 +18,9 @@ type Store interface {
 	// original offset. Errors: NotFound, TooLarge, Full, ReadOnly, Closed, OutOfSequence,
 	// DuplicateSequence, Fenced, Invalid.
 	AppendBatch(p stream.PartitionID, b record.Batch, to stream.Receipt, ticket uint64) error
+	// Find is Read of what is in memory; of what is not it gives the stretch of a file to load it from.
+	Find(p stream.PartitionID, from record.Offset, maxBytes int, into []record.Batch) (
+		[]record.Batch, store.Stretch, error)
 	// NewProducerID gives a producer id that was never given before, durably.
 	NewProducerID(ctx context.Context) (int64, error)
 	// OffsetForTime finds the first record stamped unixMillis or later, and its stamp; (-1, -1): none.
@@ -27,8 +31,6 @@ type Store interface {
 	Epoch() int32
 	// EndOfEpoch is the largest epoch up to the one asked and where it ends; (-1, -1): none.
 	EndOfEpoch(p stream.PartitionID, epoch int32) (int32, record.Offset, error)
-	// ClusterID is the identity of this log, the same after a restart.
-	ClusterID() string
 	// PartitionBytes is how much of the disk a partition takes.
 	PartitionBytes(p stream.PartitionID) (int64, error)
 	// TrimTo removes the records below off and returns the new log start.

@@ -141,7 +141,8 @@ func (n *Node) topicName(logTopic string, v *record.View) ([]byte, bool) {
 
 func (n *Node) openKafka(ctx context.Context) (err error) {
 	n.kafka, err = kafka.Open(ctx, kafka.Options{
-		Store: n.store, Advertise: n.cfg.Advertise, DisableAutoCreate: !n.cfg.Topics.AutoCreate,
+		Store: n.store, ClusterID: n.store.ClusterID(),
+		Advertise: n.cfg.Advertise, DisableAutoCreate: !n.cfg.Topics.AutoCreate,
 		MaxRequestBytes: int(n.cfg.Limits.Request), MaxConnections: n.cfg.Limits.KafkaConnections,
 		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
 		LogDir: n.cfg.Data, Metrics: n.metrics, Logger: n.log,

@@ -138,6 +138,7 @@ type FetchResult struct {
 	High     int64 // high watermark; -1 with an error
 	Stable   int64 // last stable offset; -1 with an error
 	LogStart int64 // -1 with an error
+	Stored   int   // bytes of records that come before the batches and are not in memory
 }
 
 // FetchResponse frames a Fetch response around record bytes that stay where they are. Begin, then Topic
@@ -155,7 +156,7 @@ type FetchResponse struct {
 // cut is a place in head where record bytes stand on the wire.
 type cut struct {
 	at   int
-	data []byte
+	data []byte // nil: they are not in memory
 }
 
 func (f *FetchResponse) flexible() bool { return f.version >= 12 }
@@ -204,10 +205,11 @@ func (f *FetchResponse) endTopic() {
 	}
 }
 
-// Partition appends the answer for one partition. The bytes of its batches are not copied.
+// Partition appends the answer for one partition. The bytes of its batches are not copied; those that are
+// stored get their place.
 func Partition[B ~[]byte](f *FetchResponse, res *FetchResult, batches []B) {
 	flexible := f.flexible()
-	size := 0
+	size := res.Stored
 	for _, b := range batches {
 		size += len(b)
 	}
@@ -223,6 +225,9 @@ func Partition[B ~[]byte](f *FetchResponse, res *FetchResult, batches []B) {
 		f.head = appendI32(f.head, -1) // preferred read replica
 	}
 	f.head = appendCount(f.head, size, flexible)
+	if res.Stored > 0 {
+		f.cuts = append(f.cuts, cut{at: len(f.head)})
+	}
 	for _, b := range batches {
 		f.cuts = append(f.cuts, cut{at: len(f.head), data: b})
 	}
@@ -239,7 +244,8 @@ func (f *FetchResponse) appendAborted() {
 	f.head = appendCount(f.head, -1, f.flexible())
 }
 
-// Done gives the response as the pieces to write, in order. They are valid until the next Begin.
+// Done gives the response as the pieces to write, in order. They are valid until the next Begin. A nil piece
+// stands for the stored records of a partition: for each partition that has some there is one.
 func (f *FetchResponse) Done() [][]byte {
 	f.endTopic()
 	f.inTopic = false
