@@ -129,6 +129,8 @@ const fixedLimits = `
 | name of a log topic | 249 characters of ` + "`a-z A-Z 0-9 . _ -`" + ` (Kafka) | INVALID_TOPIC_EXCEPTION (17); ` +
 	`MQTT messages go to the catch-all topic |
 | record batch, whatever ` + "`max_message`" + ` says | 1 GiB | MESSAGE_TOO_LARGE (10) |
+| one answer to a Fetch | 55 MiB, or one batch | the client asks again for the rest |
+| what one Fetch keeps of files in memory | 256 KiB, or one batch | nothing |
 | configuration file | 256 KiB | the configuration is refused |
 | header of an HTTP request | 16 KiB | 431 |
 | time an HTTP client has for its request | 10 s | the connection is closed |
