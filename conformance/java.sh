@@ -4,9 +4,9 @@
 "$here/install.sh" java
 cp -r "$here/java" "$work/java"
 cd "$work/java"
-mvn -q -B -ntp compile dependency:build-classpath -Dmdep.outputFile=target/classpath
+"$again" timeout 600 mvn -q -B -ntp compile dependency:build-classpath -Dmdep.outputFile=target/classpath
 cd "$repo"
 start_firth
-timeout 180 java -cp "$work/java/target/classes:$(cat "$work/java/target/classpath")" Gate
+timeout 600 java -cp "$work/java/target/classes:$(cat "$work/java/target/classpath")" Gate
 stop_firth
 echo "Java clients: all passed"

@@ -9,16 +9,19 @@ skip=$(sed -nE 's/^\| `(Test[A-Za-z0-9_/]+)` \|.*$/^\1$/p' "$page" | paste -sd '
 [ -n "$skip" ] || fail "no skipped test found in $page"
 
 version=$(cd "$repo" && go list -m -f '{{.Version}}' github.com/twmb/franz-go)
-source=$(cd "$repo" && go mod download -json "github.com/twmb/franz-go@$version" | sed -nE 's/^\t"Dir": "(.*)",?$/\1/p')
+source=$(cd "$repo" && "$again" go mod download -json "github.com/twmb/franz-go@$version" |
+	sed -nE 's/^\t"Dir": "(.*)",?$/\1/p')
 [ -d "$source" ] || fail "no source of franz-go $version"
 cp -r "$source" "$work/franz-go"
 chmod -R u+w "$work/franz-go"
 
+(cd "$work/franz-go" && GOWORK=off GOFLAGS=-mod=mod "$again" go test -c -o "$work/kgo.test" ./pkg/kgo)
+
 start_firth
+cd "$work/franz-go/pkg/kgo"
 echo "  franz-go $version, KGO_TEST_RECORDS=$records, without: $skip"
-cd "$work/franz-go"
-GOWORK=off GOFLAGS=-mod=mod KGO_SEEDS=$kafka KGO_TEST_RF=1 KGO_TEST_RECORDS=$records KGO_LOG_LEVEL=none \
-	go test -timeout 10m -count 1 -v -skip "$skip" ./pkg/kgo >"$work/kgo.log" 2>&1 &
+KGO_SEEDS=$kafka KGO_TEST_RF=1 KGO_TEST_RECORDS=$records KGO_LOG_LEVEL=none \
+	"$work/kgo.test" -test.timeout 20m -test.v -test.skip "$skip" >"$work/kgo.log" 2>&1 &
 suite=$!
 others+=("$suite")
 while kill -0 "$suite" 2>/dev/null; do

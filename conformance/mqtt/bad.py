@@ -10,7 +10,7 @@ import struct
 import time
 
 from cases import both, case
-from wire import HOST, Closed, Raw, frame, props, text, varint
+from wire import HOST, LIMIT, Closed, Raw, frame, props, text, varint
 from paho.mqtt.packettypes import PacketTypes
 
 WS = int(os.environ["ws"].rsplit(":", 1)[1])
@@ -256,9 +256,9 @@ def bad_slow(v, t):
     c.send("30ff01")
     start = time.monotonic()
     try:
-        while time.monotonic() - start < 8:
+        while time.monotonic() - start < 20:
             c.send("00")
-            time.sleep(0.2)
+            time.sleep(0.2)  # fewer than the packet has
         raise AssertionError("a packet of one byte in 0.2 s kept the connection beyond its keep alive")
     except Closed:
         pass
@@ -320,7 +320,7 @@ def bad_dollar(v, t):
 
 
 def ws_dial(protocol="mqtt", origin=None):
-    s = socket.create_connection((HOST, WS), 15)
+    s = socket.create_connection((HOST, WS), LIMIT)
     head = f"GET /mqtt HTTP/1.1\r\nHost: {HOST}:{WS}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     head += f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\n"
     head += f"Sec-WebSocket-Protocol: {protocol}\r\n" if protocol else ""
@@ -358,7 +358,6 @@ def ws_good(v, t):
     for b in hello[:5]:
         s.sendall(ws_frame(bytes([b])))
     s.sendall(ws_frame(hello[5:8], fin=False) + ws_frame(hello[8:] + bytes.fromhex("c000"), op=0))
-    s.settimeout(15)
     got = b""
     while b"\xd0\0" not in got:
         b = s.recv(4096)
@@ -405,7 +404,7 @@ def bad_connect_slow(v, t):
     start = time.monotonic()
     ended = set()
     while len(ended) < 2:
-        assert time.monotonic() - start < 20, f"still connected: {({'TCP', 'WebSocket'} - ended)}"
+        assert time.monotonic() - start < LIMIT, f"still connected: {({'TCP', 'WebSocket'} - ended)}"
         time.sleep(0.25)
         for name, send, data in (("TCP", plain.sock.sendall, b"\0"), ("WebSocket", ws.sendall, ws_frame(b"\0"))):
             try:

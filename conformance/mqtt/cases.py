@@ -127,15 +127,19 @@ def problem_information_0(v, t):
 
 @case(*both, says="MQTT-3.1.2-24: the keep alive times one and a half ends the connection")
 def keepalive(v, t):
-    c, start = Raw(v).connect(keep=1), time.monotonic()
-    c.ends(0x8D)
-    assert 1.3 < time.monotonic() - start < 4
+    took = []
+    while not took or took[-1] > 4 and len(took) < 4:  # the machine may be busy, but not always
+        c, start = Raw(v), time.monotonic()
+        c.connect(keep=1).ends(0x8D)
+        took.append(time.monotonic() - start)
+        assert took[-1] > 1.4, took
+    assert took[-1] < 4, took
 
 
 @case(*both, says="MQTT-3.12.4-1: PINGREQ is answered; any packet keeps the connection alive")
 def keepalive_pings(v, t):
-    c = Raw(v).connect(keep=1)
-    for _ in range(6):
+    c = Raw(v).connect(keep=3)
+    for _ in range(12):  # for 6 s, of which 4.5 in silence would be too many
         time.sleep(0.5)
         c.ping()
 
@@ -264,7 +268,8 @@ def alias(v, t):
 @case(5, says="MQTT-3.3.2-6: message expiry is passed on less the time waited, and ends a retained message")
 def expiry(v, t):
     p = Raw(v).connect()
-    p.publish(t + "/long", "l", retain=1, MessageExpiryInterval=100)
+    start = time.monotonic()
+    p.publish(t + "/long", "l", retain=1, MessageExpiryInterval=1000)
     p.publish(t + "/max", "m", retain=1, MessageExpiryInterval=0xFFFFFFFF)
     p.publish(t + "/short", "s", retain=1, MessageExpiryInterval=1)
     time.sleep(2.2)
@@ -276,7 +281,7 @@ def expiry(v, t):
         m = s.message()
         got[m.topic.rsplit("/", 1)[1]] = m
     assert set(got) == {"long", "max", "end"}, set(got)
-    assert 90 <= got["long"].get("MessageExpiryInterval") <= 98
+    assert 998 - (time.monotonic() - start) <= got["long"].get("MessageExpiryInterval") <= 998
     assert got["max"].get("MessageExpiryInterval") > 0xFFFFFF00
     assert got["end"].get("MessageExpiryInterval") is None
 
