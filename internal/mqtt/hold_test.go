@@ -19,7 +19,7 @@ func TestHold(t *testing.T) {
 		{true, true},
 		{false, true},
 	} {
-		got := false
+		var got bool
 		if step.claim {
 			got = h.claim()
 		} else {

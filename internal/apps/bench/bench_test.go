@@ -421,7 +421,7 @@ func TestSeam(t *testing.T) {
 			},
 			Brokers: []string{a.Kafka}, Partitions: 2, Raw: raw,
 		}
-		longer(t, &s.MQTT.Duration, func() string {
+		longer(t, &s.Duration, func() string {
 			res, err := s.Run(t.Context())
 			if err != nil {
 				t.Fatal(err)
