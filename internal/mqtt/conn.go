@@ -55,7 +55,7 @@ type conn struct {
 		starved  bool              // a delivery was told Later
 		sent     [2]int            // messages since the last Flush, by QoS, for the metrics
 		own      []stream.PartitionID
-		requests []*retain.Request // retained messages under way
+		requests []*retain.Request // retained messages that were told Later
 		settled  chan struct{}     // closed when no PUBLISH waits for the log
 	}
 }

@@ -67,7 +67,8 @@ func (c *conn) wake() {
 		c.member.Wake()
 	}
 	c.mu.Lock()
-	requests := append([]*retain.Request(nil), c.mu.requests...)
+	requests := c.mu.requests
+	c.mu.requests = nil
 	c.mu.Unlock()
 	for _, r := range requests {
 		c.door.retained.Resume(r)
@@ -82,7 +83,7 @@ type retainedReceiver struct {
 }
 
 // Retained implements retain.Receiver. The RETAIN flag is always set [MQTT-3.3.1-8].
-func (r *retainedReceiver) Retained(m *mapping.Message, at record.Offset) retain.Outcome {
+func (r *retainedReceiver) Retained(q *retain.Request, m *mapping.Message, at record.Offset) retain.Outcome {
 	door := r.conn.door
 	if !r.message.Set(m, door.opt.Clock()) {
 		return retain.Sent // expired
@@ -96,11 +97,25 @@ func (r *retainedReceiver) Retained(m *mapping.Message, at record.Offset) retain
 	}
 	switch r.conn.Deliver(&r.message, &d) {
 	case fanout.Later:
+		r.conn.resumeLater(q)
 		return retain.Later
 	case fanout.Gone:
 		return retain.Stop
 	default:
 		return retain.Sent
+	}
+}
+
+// resumeLater has a request go on when there is room. That may be by now: then it goes on at once.
+func (c *conn) resumeLater(q *retain.Request) {
+	c.mu.Lock()
+	starved := c.mu.starved
+	if starved {
+		c.mu.requests = append(c.mu.requests, q)
+	}
+	c.mu.Unlock()
+	if !starved {
+		c.door.retained.Resume(q)
 	}
 }
 

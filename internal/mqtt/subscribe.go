@@ -60,17 +60,7 @@ func (c *conn) unsubscribe(p *packet.Unsubscribe) {
 // sendRetained asks for the retained messages of a subscription. They flow beside everything else and
 // wait, however many they are, for room in the outbox and in the window.
 func (c *conn) sendRetained(sub *session.Subscription) {
-	request := c.door.retained.Send(sub.Filter, &retainedReceiver{conn: c, sub: sub})
-	c.mu.Lock()
-	live := c.mu.requests[:0]
-	for _, r := range c.mu.requests {
-		if !r.Done() {
-			live = append(live, r)
-		}
-	}
-	clear(c.mu.requests[len(live):])
-	c.mu.requests = append(live, request)
-	c.mu.Unlock()
+	c.door.retained.Send(sub.Filter, &retainedReceiver{conn: c, sub: sub})
 }
 
 var _ retain.Receiver = (*retainedReceiver)(nil)

@@ -21,8 +21,9 @@ const (
 
 // Receiver gets the messages of a request, from the goroutine of Run. Its methods must not block.
 type Receiver interface {
-	// Retained offers one message, which is valid only during the call, and its place in Partition.
-	Retained(m *mapping.Message, at record.Offset) Outcome
+	// Retained offers one message of a request. The message is valid only during the call; at is its place in
+	// Partition.
+	Retained(q *Request, m *mapping.Message, at record.Offset) Outcome
 	// RetainedFlush follows the last of a run of Retained.
 	RetainedFlush()
 }
@@ -140,5 +141,5 @@ func (s *Store) offer(q *Request, name string) Outcome {
 		return Sent // cleared meanwhile
 	}
 	e.fill(key, &s.message)
-	return q.to.Retained(&s.message, e.offset)
+	return q.to.Retained(q, &s.message, e.offset)
 }

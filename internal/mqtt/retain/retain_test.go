@@ -100,7 +100,7 @@ func newReceiver(credit int) *receiver {
 	return &receiver{credit: credit, got: map[string]string{}, full: make(chan struct{}, 1)}
 }
 
-func (r *receiver) Retained(m *mapping.Message, _ record.Offset) retain.Outcome {
+func (r *receiver) Retained(_ *retain.Request, m *mapping.Message, _ record.Offset) retain.Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.credit == 0 {
