@@ -415,7 +415,7 @@ func TestClientOverRestart(t *testing.T) {
 	d := openGroupDoor(t, fs)
 	d.fill("t", 1, 100)
 	ctx := limited(t)
-	cl := d.member()
+	cl := d.member(kgo.SessionTimeout(5 * time.Second)) // so long it is waited for after the crash
 	first := cl.PollRecords(ctx, 40).Records()
 	if len(first) == 0 {
 		t.Fatal("nothing was read")
