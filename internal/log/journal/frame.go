@@ -55,7 +55,8 @@ func (f *Frame) Size() int64 {
 
 var padding [alignment]byte
 
-// layout places the bodies, writes the head and returns the pieces to write at pos.
+// layout places the bodies, writes the head and returns the pieces to write at pos. The frame takes no more
+// entries afterwards, until Reset.
 func (f *Frame) layout(nonce uint64, pos, synced int64, seq uint64) [][]byte {
 	at := pos + frameHeadBytes + int64(len(f.Entries))*entryBytes
 	f.head = append(f.head[:0], make([]byte, frameHeadBytes)...)

@@ -3,6 +3,7 @@ package journal_test
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -33,7 +34,8 @@ func file(t testing.TB, frames int, synced func(i int) bool) (*vfs.Memory, vfs.F
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := journal.Start(f, journal.Header{Number: 7, Previous: 6, PrevEnd: 99, Nonce: 42}, fileBytes, 100)
+	h := journal.Header{Number: 7, Previous: 6, PrevEnd: 99, Nonce: 42}
+	w, err := journal.Start(f, h, journal.Space{Size: fileBytes}, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +155,7 @@ func TestAPayloadIsNoFrame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := journal.Start(f, journal.Header{Number: 7, Nonce: 43}, fileBytes, 0)
+	w, err := journal.Start(f, journal.Header{Number: 7, Nonce: 43}, journal.Space{Size: fileBytes}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,4 +211,144 @@ func FuzzScan(f *testing.F) {
 			t.Errorf("end %d of %d bytes", found.End, size)
 		}
 	})
+}
+
+// tape is a file that notes how much each write of a frame took.
+type tape struct {
+	vfs.File
+	writes []int64
+}
+
+func (f *tape) WriteVecAt(pieces [][]byte, off int64) (int, error) {
+	n, err := f.File.WriteVecAt(pieces, off)
+	f.writes = append(f.writes, int64(n))
+	return n, err
+}
+
+// TestWriteAhead writes small frames and some large ones: zeros go ahead of small ones where the space was never
+// written, a block is begun with all of its bytes, nothing goes behind the end of the file, and a scan does not
+// see the zeros.
+func TestWriteAhead(t *testing.T) {
+	const block = 4 << 10
+	for _, filled := range []int64{0, 100 << 10, fileBytes} {
+		fs := vfs.NewMemory()
+		f, err := journal.Prepare(fs, ".", "j", fileBytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		noted := &tape{File: f}
+		w, err := journal.Start(noted, journal.Header{Number: 1, Nonce: 1}, journal.Space{Size: fileBytes, Filled: filled}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var frame journal.Frame
+		var small, ahead, aheads, frames int64
+		for base := record.Offset(0); ; base++ {
+			frame.Reset()
+			value := strings.Repeat("v", 1000)
+			if base > 0 && base%20 == 0 {
+				value = strings.Repeat("v", 20<<10)
+			}
+			frame.AddBatch(1, batch(base, value))
+			if frame.Size() > w.Room() {
+				break
+			}
+			end := w.End() + frame.Size()
+			if err := w.Write(&frame); err != nil {
+				t.Fatal(err)
+			}
+			frames++
+			more := noted.writes[len(noted.writes)-1] - frame.Size()
+			if end+more > fileBytes || more > 0 && (end+more)%block != 0 {
+				t.Errorf("filled %d: %d zeros behind a frame of %d at %d", filled, more, frame.Size(), end)
+			}
+			if (len(value) > 1000 || end <= filled) && more > 0 {
+				t.Errorf("filled %d: %d zeros behind a frame of %d at %d", filled, more, frame.Size(), end)
+			}
+			if len(value) == 1000 {
+				small += frame.Size()
+			}
+			if more > 0 {
+				aheads++
+				ahead += more
+			}
+		}
+		if want := (fileBytes - filled) / (16 << 10); aheads > want || filled == 0 && ahead < small/2 {
+			t.Errorf("filled %d: %d bytes of zeros in %d writes for %d bytes of small frames", filled, ahead, aheads, small)
+		}
+		found, seen := scan(t, f, journal.Limits{Nonce: 1})
+		if found.End != w.End() || int64(len(seen)) != frames || len(found.Damage) > 0 {
+			t.Errorf("filled %d: found %d frames up to %d, want %d up to %d", filled, len(seen), found.End, frames, w.End())
+		}
+	}
+}
+
+// TestWriteAllocs holds writing a frame to no allocation of its own.
+func TestWriteAllocs(t *testing.T) {
+	fs := vfs.NewMemory()
+	f, err := journal.Prepare(fs, ".", "j", 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := journal.Start(&blank{f}, journal.Header{Number: 1}, journal.Space{Size: 1 << 30}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frame journal.Frame
+	b := batch(0, "value")
+	if n := testing.AllocsPerRun(1000, func() {
+		frame.Reset()
+		frame.AddBatch(1, b)
+		if err := w.Write(&frame); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations a frame", n)
+	}
+}
+
+// blank is a file that takes everything and keeps nothing.
+type blank struct{ vfs.File }
+
+func (*blank) WriteVecAt(pieces [][]byte, _ int64) (n int, err error) {
+	for _, p := range pieces {
+		n += len(p)
+	}
+	return n, nil
+}
+
+// counted is a file that counts reads, and fails those that reach a bad place.
+type counted struct {
+	vfs.File
+	reads int
+	bad   int64 // 0: none
+}
+
+func (f *counted) ReadAt(p []byte, off int64) (int, error) {
+	f.reads++
+	if f.bad > 0 && off <= f.bad && f.bad < off+int64(len(p)) {
+		return 0, fault.New(fault.IO, "test", "a bad sector")
+	}
+	return f.File.ReadAt(p, off)
+}
+
+// TestScanReadsAhead scans many small frames with few reads, and is not stopped by a bad sector that it need not
+// read.
+func TestScanReadsAhead(t *testing.T) {
+	const frames = 500
+	_, f, ends := file(t, frames, always)
+	c := &counted{File: f}
+	if _, seen := scan(t, c, journal.Limits{Nonce: 42}); len(seen) != 4*frames || c.reads > 20 {
+		t.Errorf("%d entries in %d reads", len(seen), c.reads)
+	}
+	c = &counted{File: f, bad: ends[frames-1] + 100}
+	lim := journal.Limits{Nonce: 42, End: ends[frames-1]}
+	if found, seen := scan(t, c, lim); len(seen) != 4*frames || found.End != lim.End {
+		t.Errorf("%d entries up to %d, want %d up to %d", len(seen), found.End, 4*frames, lim.End)
+	}
+	c = &counted{File: f, bad: ends[200] - 1} // in a body that a checkpoint vouches for
+	lim.Trust = lim.End
+	if found, seen := scan(t, c, lim); len(seen) != 4*frames || found.End != lim.End {
+		t.Errorf("%d entries up to %d, want %d up to %d", len(seen), found.End, 4*frames, lim.End)
+	}
 }

@@ -95,6 +95,8 @@ type scanner struct {
 	size    int64
 	head    []byte
 	body    []byte
+	near    []byte // bytes of the file that were read ahead
+	nearAt  int64  // and where they begin
 	entries []Entry
 	batches []record.Batch
 	what    string // what was bad last
@@ -107,14 +109,37 @@ func (s *scanner) bad(pos int64, what string) error {
 	return fault.New(fault.Corrupt, "journal.Scan", "at byte %d: %s", pos, what)
 }
 
+// nearBytes is how much is read at once where frames are small: a file may hold hundreds of thousands of them.
+const nearBytes = 64 << 10
+
+// readAt fills p, which lies within the file, and reads ahead. Where that fails it reads p alone: a bad sector
+// further on may be nobody's.
+func (s *scanner) readAt(p []byte, off int64) error {
+	if in := off - s.nearAt; in >= 0 && in+int64(len(p)) <= int64(len(s.near)) {
+		copy(p, s.near[in:])
+		return nil
+	}
+	if n := min(nearBytes, s.size-off); int64(len(p)) <= n {
+		near := grow(&s.near, int(n))
+		if _, err := s.file.ReadAt(near, off); err == nil {
+			s.nearAt = off
+			copy(p, near)
+			return nil
+		}
+		s.near = s.near[:0]
+	}
+	_, err := s.file.ReadAt(p, off)
+	return fault.Wrap(fault.IO, "journal.Scan", err)
+}
+
 // readHead reads and checks the head of the frame at pos.
 func (s *scanner) readHead(pos int64) (length int64, err error) {
 	fixed := grow(&s.head, frameHeadBytes)
 	if pos+frameHeadBytes > s.size {
 		return 0, s.bad(pos, "frame head cut short")
 	}
-	if _, err := s.file.ReadAt(fixed, pos); err != nil {
-		return 0, fault.Wrap(fault.IO, "journal.Scan", err)
+	if err := s.readAt(fixed, pos); err != nil {
+		return 0, err
 	}
 	entries := int64(binary.LittleEndian.Uint32(fixed[frameEntries:]))
 	length = int64(binary.LittleEndian.Uint32(fixed[frameLength:]))
@@ -125,8 +150,8 @@ func (s *scanner) readHead(pos int64) (length int64, err error) {
 		return 0, s.bad(pos, "no frame")
 	}
 	head := grow(&s.head, int(frameHeadBytes+entries*entryBytes))
-	if _, err := s.file.ReadAt(head, pos); err != nil {
-		return 0, fault.Wrap(fault.IO, "journal.Scan", err)
+	if err := s.readAt(head, pos); err != nil {
+		return 0, err
 	}
 	if binary.LittleEndian.Uint32(head[frameCRC:]) != crc32.Checksum(head[frameNonce:], castagnoli) {
 		return 0, s.bad(pos, "frame head fails its checksum")
@@ -172,8 +197,8 @@ func (s *scanner) readBatches(pos, end int64) error {
 	from := pos + frameHeadBytes + int64(len(s.entries))*entryBytes
 	body := grow(&s.body, int(end-from))
 	if len(body) > 0 {
-		if _, err := s.file.ReadAt(body, from); err != nil {
-			return fault.Wrap(fault.IO, "journal.Scan", err)
+		if err := s.readAt(body, from); err != nil {
+			return err
 		}
 	}
 	var bad error

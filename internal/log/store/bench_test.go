@@ -2,7 +2,9 @@ package store_test
 
 import (
 	"context"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -16,45 +18,97 @@ type window struct{ free chan struct{} }
 
 func (w *window) Appended(uint64, record.Offset, error) { w.free <- struct{}{} }
 
-// BenchmarkAppend is 16 publishers with 64 messages of 100 bytes in flight each, on the real disk.
+// groups counts the commit groups that touched a partition: the log tells of each once.
+type groups struct{ n atomic.Int64 }
+
+func (g *groups) Advanced(stream.PartitionID, record.Offset) { g.n.Add(1) }
+
+// BenchmarkAppend is 16 publishers of messages of 100 bytes on the real disk, each with 64 in flight (bunches)
+// or one (lonely). groups/s is how often the disk is synced.
 func BenchmarkAppend(b *testing.B) {
-	fs, err := vfs.NewDisk(b.TempDir())
+	for _, load := range []struct {
+		name                 string
+		publishers, inFlight int
+	}{{"bunches", 16, 64}, {"lonely", 16, 1}, {"single", 1, 1}} {
+		b.Run(load.name, func(b *testing.B) { benchmarkAppend(b, load.publishers, load.inFlight) })
+	}
+}
+
+func benchmarkAppend(b *testing.B, publishers, inFlight int) {
+	b.ReportAllocs()
+	b.SetBytes(100)
+	appendLoad(b, b.N, publishers, inFlight, func(run func()) {
+		b.ResetTimer()
+		run()
+		b.StopTimer()
+	})
+}
+
+// appendLoad appends n messages on the real disk, inside measure.
+func appendLoad(tb testing.TB, n, publishers, inFlight int, measure func(run func())) {
+	fs, err := vfs.NewDisk(tb.TempDir())
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	s, err := store.Open(context.Background(), store.Options{FS: fs})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer s.Close()
 	topic, err := s.CreateTopic(context.Background(), stream.TopicSpec{Name: "sensors"})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	const publishers, inFlight = 16, 64
-	b.ReportAllocs()
-	b.SetBytes(100)
-	b.ResetTimer()
-	var wg sync.WaitGroup
-	for range publishers {
-		wg.Go(func() {
-			w := &window{free: make(chan struct{}, inFlight)}
-			for range inFlight {
-				w.free <- struct{}{}
+	var synced groups
+	defer s.Watch(&synced)()
+	var left atomic.Int64
+	left.Store(int64(n))
+	publish := func() {
+		w := &window{free: make(chan struct{}, inFlight)}
+		for range inFlight {
+			w.free <- struct{}{}
+		}
+		r := record.Record{Key: []byte("sensors/room1/temp"), Value: make([]byte, 100)}
+		ws := []stream.Write{{Partition: topic.Partitions[0], Record: &r}}
+		for left.Add(-1) >= 0 {
+			<-w.free
+			if err := s.Append(ws, w, 0); err != nil {
+				tb.Error(err)
+				return
 			}
-			r := record.Record{Key: []byte("sensors/room1/temp"), Value: make([]byte, 100)}
-			ws := []stream.Write{{Partition: topic.Partitions[0], Record: &r}}
-			for range b.N / publishers {
-				<-w.free
-				if err := s.Append(ws, w, 0); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-			for range inFlight {
-				<-w.free
-			}
+		}
+		for range inFlight {
+			<-w.free
+		}
+	}
+	measure(func() {
+		var wg sync.WaitGroup
+		for range publishers {
+			wg.Go(publish)
+		}
+		wg.Wait()
+	})
+	if b, ok := tb.(*testing.B); ok {
+		b.ReportMetric(float64(synced.n.Load())/b.Elapsed().Seconds(), "groups/s")
+	}
+}
+
+// TestAppendAllocs holds the way of a record to the disk to no allocation of its own: only slabs and what grows
+// with the number of batches, spread over many records.
+func TestAppendAllocs(t *testing.T) {
+	for _, load := range []struct {
+		appends, publishers, inFlight int
+		most                          float64
+	}{{20_000, 16, 64, 0.5}, {300, 1, 1, 3}} {
+		var before, after runtime.MemStats
+		appendLoad(t, load.appends, load.publishers, load.inFlight, func(run func()) {
+			runtime.ReadMemStats(&before)
+			run()
+			runtime.ReadMemStats(&after)
 		})
+		if n := float64(after.Mallocs-before.Mallocs) / float64(load.appends); n > load.most {
+			t.Errorf("%d publishers, %d in flight: %.2f allocations an append, at most %.1f are meant to be",
+				load.publishers, load.inFlight, n, load.most)
+		}
 	}
-	wg.Wait()
 }

@@ -24,7 +24,7 @@ type writer struct {
 type spare struct {
 	name   string
 	handle vfs.File
-	size   int64
+	space  journal.Space
 }
 
 // commitLoop is the committer: it takes what has gathered, writes it as one frame, syncs, and hands it to
@@ -183,7 +183,7 @@ func (s *Store) startJournal(next spare, h journal.Header, seq uint64) (*writer,
 	if err != nil {
 		return nil, err
 	}
-	w, err := journal.Start(next.handle, h, next.size, seq)
+	w, err := journal.Start(next.handle, h, next.space, seq)
 	if err != nil {
 		return nil, err
 	}

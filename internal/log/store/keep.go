@@ -170,7 +170,7 @@ func (s *Store) newSpare(n uint64, size int64) (spare, error) {
 	if err != nil {
 		return spare{}, err
 	}
-	return spare{name: logDir + "/" + name, handle: handle, size: size}, nil
+	return spare{name: logDir + "/" + name, handle: handle, space: journal.Space{Size: size}}, nil
 }
 
 // haveRoom tells whether the disk has room for size bytes besides the reserve.
@@ -198,15 +198,15 @@ func (k *keeper) takeSpare(size int64) (spare, error) {
 	if sp == nil {
 		return k.s.newSpare(n, max(size, k.s.opt.JournalBytes))
 	}
-	err := k.s.haveRoom(max(0, size-sp.size)) // the file is there, but what it takes in is rolled up beside it
-	if err == nil && sp.size < size {
+	err := k.s.haveRoom(max(0, size-sp.space.Size)) // the file is there, but what it takes in is rolled up beside it
+	if err == nil && sp.space.Size < size {
 		err = sp.handle.Preallocate(size)
 	}
 	if err != nil {
 		k.putBack(sp)
 		return spare{}, err
 	}
-	sp.size = max(sp.size, size)
+	sp.space.Size = max(sp.space.Size, size)
 	return *sp, nil
 }
 
@@ -253,23 +253,25 @@ func (k *keeper) dispose(f *file) error {
 	return f.close()
 }
 
+// reuse makes a spare of a journal file, in place of one that was never written.
 func (k *keeper) reuse(f *file, size int64) bool {
 	k.mu.Lock()
-	have := k.mu.spare != nil
+	have := k.mu.spare != nil && k.mu.spare.space.Filled > 0
 	k.mu.spares++
 	name := logDir + "/" + spareName(k.mu.spares)
 	k.mu.Unlock()
 	if have || k.s.fs.Rename(f.path(), name) != nil {
 		return false
 	}
-	sp := &spare{name: name, handle: f.journal, size: size}
+	sp := &spare{name: name, handle: f.journal, space: journal.Space{Size: size, Filled: f.end}}
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.mu.spare != nil {
-		f.name = name
-		return false
-	}
+	fresh := k.mu.spare
 	k.mu.spare = sp
+	k.mu.Unlock()
+	if fresh != nil {
+		k.left = append(k.left, fresh.name)
+		_ = fresh.handle.Close() // nothing was written to it
+	}
 	return true
 }
 
