@@ -49,7 +49,7 @@ type Partition struct {
 
 	// Producers belongs to whoever holds the log's group lock.
 	Producers Producers
-	// Reserve is the size of the last batch built here in bytes, a hint for the next.
+	// Reserve is what the next batch built here may take in bytes, as those before it did.
 	Reserve atomic.Int32
 	// Slot is where the open commit group keeps this partition's writes; group lock.
 	Slot Slot

@@ -146,9 +146,20 @@ func (g *group) add(p *partition.Partition, r *record.Record, size int) (slotAt,
 
 // closeBatch ends the batch being built. Its header is filled when it gets its offset.
 func (g *group) closeBatch(s *slot) {
-	s.p.Reserve.Store(int32(s.builder.Len() + s.builder.Len()/4))
-	s.batches[len(s.batches)-1].bytes = s.builder.Seal(0, 0)
+	b := s.builder.Seal(0, 0)
+	g.trimArena(b)
+	was, n := int(s.p.Reserve.Load()), len(b)
+	s.p.Reserve.Store(int32(min(s.limit, max(n+n/4, was/2))))
+	s.batches[len(s.batches)-1].bytes = b[:n:n]
 	s.open = false
+}
+
+// trimArena gives back what a batch leaves of the newest piece of the slab.
+func (g *group) trimArena(b []byte) {
+	at := len(g.arena) - cap(b)
+	if at >= 0 && &g.arena[at] == &b[0] {
+		g.arena = g.arena[:at+len(b)]
+	}
 }
 
 // addBatch puts in a batch as it came.
