@@ -50,7 +50,7 @@ def consume(topic, group, count):
     consumer.subscribe([topic])
     got = []
     while len(got) < count:
-        batch = consumer.consume(num_messages=500, timeout=LIMIT)
+        batch = consumer.consume(num_messages=min(500, count - len(got)), timeout=LIMIT)
         assert batch, f"{len(got)} of {count} records, then none for {LIMIT} s"
         for message in batch:
             assert message.error() is None, message.error()
