@@ -39,7 +39,7 @@ func Run(ctx context.Context, p Process) error {
 	var level slog.LevelVar
 	level.Set(c.Log.slogLevel())
 	c.Logger = newLogger(p.Err, c.Log.Format, &level)
-	defer tune(c.Limits.Memory)()
+	defer limitMemory(c.Limits.Memory)()
 	n, err := p.start(ctx, c)
 	if err != nil {
 		return err
