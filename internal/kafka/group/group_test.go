@@ -11,7 +11,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 )
 
-// TestPlays runs the plays in testdata. Actors have one-letter names; each keeps what it has learned
+// TestPlays runs the plays in testdata/plays. Actors have one-letter names; each keeps what it has learned
 // (member id, generation, leader) as a client does. Verbs:
 //
 //	group [initial-delay=ms] [max=n] [min-session=ms] [stores=held]
@@ -20,7 +20,7 @@ import (
 //	heartbeat a [gen=n] | leave a b | commit a [gen=n] | commit outsider | gone a
 //	tick ms | stored | lost | describe | delete | restart
 func TestPlays(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/plays", func(t *testing.T, path string) {
 		p := &play{t: t}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return p.run(d) })
 	})

@@ -5,6 +5,7 @@ import (
 	"math"
 	"unicode/utf8"
 
+	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -25,6 +26,30 @@ const (
 	offsetValueV3       = 3
 	groupValueV3        = 3
 )
+
+// firstFlexible is the first version of both values with compact lengths and tagged fields.
+const firstFlexible = 4
+
+// What kmsg decodes is walked along its shape first (wire.Shape): it believes how many tagged fields
+// there are. Each begins behind the version.
+var (
+	offsetShape       = wire.ParseShape("8 4@3- s 8 8@1-1")
+	groupShape        = wire.ParseShape("s 4 S S 8@2- [ s S@3- s s 4@1- 4 y y ]")
+	subscriptionShape = wire.ParseShape("*s Y [ s *4 ]@1- 4@2- S@3-")
+)
+
+// fits says whether b is a version followed by what the shape asks for in that version.
+func fits(shape wire.Shape, b []byte, flexibleFrom int16) bool {
+	if len(b) < 2 {
+		return false
+	}
+	version := int16(binary.BigEndian.Uint16(b))
+	return shape.Fits(b[2:], version, version >= flexibleFrom)
+}
+
+func misfit(op string, b []byte) error {
+	return fault.New(fault.Corrupt, op, "a value of %d bytes that is cut short or counts more than it has", len(b))
+}
 
 // NoExpiry is the Offset.Expires of a commit that lives as long as its group.
 const NoExpiry = -1
@@ -147,6 +172,9 @@ func DecodeOffset(b []byte) (Offset, error) {
 			return Offset{}, fault.New(fault.Unsupported, op, "version %d", version)
 		}
 	}
+	if !fits(offsetShape, b, firstFlexible) {
+		return Offset{}, misfit(op, b)
+	}
 	if err := v.ReadFrom(b); err != nil {
 		return Offset{}, fault.Wrap(fault.Corrupt, op, err)
 	}
@@ -170,6 +198,9 @@ func DecodeGroup(b []byte) (Snapshot, error) {
 		if version := int16(binary.BigEndian.Uint16(b)); version < 0 || version > 4 {
 			return Snapshot{}, fault.New(fault.Unsupported, op, "version %d", version)
 		}
+	}
+	if !fits(groupShape, b, firstFlexible) {
+		return Snapshot{}, misfit(op, b)
 	}
 	if err := v.ReadFrom(b); err != nil {
 		return Snapshot{}, fault.Wrap(fault.Corrupt, op, err)
@@ -198,7 +229,8 @@ func (g *Group) Topics() (topics map[string]bool, known bool) {
 	topics = map[string]bool{}
 	for _, m := range g.members {
 		var meta kmsg.ConsumerMemberMetadata
-		if err := meta.ReadFrom(m.metadata(g.protocol)); err != nil {
+		subscription := m.metadata(g.protocol)
+		if !fits(subscriptionShape, subscription, math.MaxInt16) || meta.ReadFrom(subscription) != nil {
 			return nil, false
 		}
 		for _, t := range meta.Topics {

@@ -3,11 +3,14 @@ package group
 import (
 	"bytes"
 	"encoding/hex"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // The bytes are those of docs/format/internal-topics.md.
@@ -108,6 +111,10 @@ func TestRecordsRefuse(t *testing.T) {
 	if _, err := DecodeGroup(lie); !fault.Is(err, fault.Corrupt) {
 		t.Errorf("two billion members in no bytes: %v", err)
 	}
+	if _, err := DecodeOffset([]byte{0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1,
+		0xff, 0xff, 0xff, 0xff, 0x0f}); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("four billion tagged fields in no bytes: %v", err)
+	}
 	long := strings.Repeat("x", 40_000)
 	if _, err := OffsetKey(Key{Group: long, Topic: "t"}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a long group: %v", err)
@@ -117,6 +124,40 @@ func TestRecordsRefuse(t *testing.T) {
 	}
 	if _, err := OffsetValue(&Offset{Metadata: long}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("long metadata: %v", err)
+	}
+}
+
+// The shapes fit every version that kmsg writes, and nothing that is cut short.
+func TestRecordShapes(t *testing.T) {
+	name, zone := "n", "z"
+	for version := int16(0); version <= 4; version++ {
+		offset := kmsg.OffsetCommitValue{Version: version, Offset: 1, Metadata: "m", TopicID: [16]byte{1}}
+		group := kmsg.GroupMetadataValue{Version: version, ProtocolType: "consumer", Protocol: &name}
+		group.Members = []kmsg.GroupMetadataValueMember{
+			{MemberID: "a", ClientID: "c", ClientHost: "h", Subscription: []byte{1}, Assignment: []byte{2, 3}},
+			{MemberID: "b", InstanceID: &name, Subscription: []byte{}},
+		}
+		subscription := kmsg.ConsumerMemberMetadata{Version: version, Topics: []string{"t", "u"}, UserData: []byte{1},
+			Rack: &zone, OwnedPartitions: []kmsg.ConsumerMemberMetadataOwnedPartition{{Topic: "t", Partitions: []int32{1, 2}}}}
+		for _, c := range []struct {
+			name     string
+			b        []byte
+			shape    wire.Shape
+			flexible int16
+		}{
+			{"offset", offset.AppendTo(nil), offsetShape, firstFlexible},
+			{"group", group.AppendTo(nil), groupShape, firstFlexible},
+			{"subscription", subscription.AppendTo(nil), subscriptionShape, math.MaxInt16},
+		} {
+			if !fits(c.shape, c.b, c.flexible) {
+				t.Errorf("%s v%d: the shape does not fit %x", c.name, version, c.b)
+			}
+			for cut := range c.b {
+				if fits(c.shape, c.b[:cut], c.flexible) {
+					t.Errorf("%s v%d: the shape fits the first %d bytes of %x", c.name, version, cut, c.b)
+				}
+			}
+		}
 	}
 }
 

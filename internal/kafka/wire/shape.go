@@ -46,23 +46,41 @@ var shapes = [keys]string{
 	DescribeTopicPartitions: "[ s ] 4 ?",
 }
 
+// Shape is the shape of a message or record that kmsg is to decode.
+type Shape []node
+
 // node is one item of a shape.
 type node struct {
 	kind        byte // as in shapes; '[' with inner, '*' with inner of one, '?' an optional cursor
 	first, last int16
-	inner       []node
+	inner       Shape
 }
 
-var shapeNodes = func() (all [keys][]node) {
+var shapeNodes = func() (all [keys]Shape) {
 	for key, text := range shapes {
-		words := strings.Fields(text)
-		all[key], _ = parseShape(words)
+		all[key] = ParseShape(text)
 	}
 	return all
 }()
 
+// ParseShape reads a shape in the notation above.
+func ParseShape(text string) Shape {
+	shape, _ := parseShape(strings.Fields(text))
+	return shape
+}
+
+// Fits says whether b begins with a whole message of the shape, with no more than 200,000 elements.
+// What fits, kmsg decodes in time and memory in proportion to b. flexible is whether the version has
+// compact lengths and tagged fields.
+func (s Shape) Fits(b []byte, version int16, flexible bool) bool {
+	w := walker{reader: reader{b: b}, version: version, flexible: flexible, elements: maxElements}
+	w.walk(s)
+	w.skipTags(flexible)
+	return !w.bad
+}
+
 // parseShape reads items up to the end or a closing bracket and returns the words left.
-func parseShape(words []string) (nodes []node, rest []string) {
+func parseShape(words []string) (nodes Shape, rest []string) {
 	for len(words) > 0 {
 		w := words[0]
 		words = words[1:]
@@ -76,7 +94,7 @@ func parseShape(words []string) (nodes []node, rest []string) {
 			n.first, n.last = versions(words[0])
 			words = words[1:]
 		case '*':
-			n.inner = []node{{kind: w[1], last: 1<<15 - 1}}
+			n.inner = Shape{{kind: w[1], last: 1<<15 - 1}}
 			n.first, n.last = versions(w)
 		default:
 			n.first, n.last = versions(w)
@@ -116,7 +134,7 @@ type walker struct {
 	elements int // left
 }
 
-func (w *walker) walk(nodes []node) {
+func (w *walker) walk(nodes Shape) {
 	for i := range nodes {
 		if n := &nodes[i]; n.first <= w.version && w.version <= n.last && !w.bad {
 			w.item(n)
@@ -163,10 +181,7 @@ func (w *walker) array(n *node) {
 // Decode decodes the body of a request that has no codec here, after it was walked along its shape.
 // The byte slices of the result point into body.
 func Decode(api *API, version int16, body []byte) (kmsg.Request, error) {
-	w := walker{reader: reader{b: body}, version: version, flexible: api.IsFlexible(version), elements: maxElements}
-	w.walk(shapeNodes[api.Key])
-	w.skipTags(w.flexible)
-	if w.bad {
+	if !shapeNodes[api.Key].Fits(body, version, api.IsFlexible(version)) {
 		return nil, invalid("wire.Decode", "%s v%d is cut short or counts more than it has", api.Name, version)
 	}
 	req := kmsg.RequestForKey(api.Key)
