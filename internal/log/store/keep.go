@@ -22,10 +22,11 @@ type keeper struct {
 	mu struct {
 		sync.Mutex
 		spare  *spare
-		spares uint64  // to name spares
-		sealed []*file // journals to turn into segments, oldest first
-		idle   []*file // files nobody reads any more
-		broken bool    // appends are refused until a spare can be prepared
+		spares uint64   // to name spares
+		sealed []*file  // journals to turn into segments, oldest first
+		idle   []*file  // files nobody reads any more
+		excess []*spare // spares that came when there was one
+		broken bool     // appends are refused until a spare can be prepared
 	}
 
 	// The keeper's own.
@@ -150,14 +151,8 @@ func (k *keeper) prepare() error {
 	if err != nil {
 		return err
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.mu.spare == nil {
-		k.mu.spare = &sp
-		return nil
-	}
-	k.left = append(k.left, sp.name)
-	return sp.handle.Close()
+	k.putBack(&sp)
+	return nil
 }
 
 // newSpare prepares a file, if the disk has room for it and the reserve.
@@ -210,10 +205,15 @@ func (k *keeper) takeSpare(size int64) (spare, error) {
 	return *sp, nil
 }
 
+// putBack makes a file the spare, if there is none.
 func (k *keeper) putBack(sp *spare) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.mu.spare = sp
+	if k.mu.spare == nil {
+		k.mu.spare = sp
+	} else {
+		k.mu.excess = append(k.mu.excess, sp)
+	}
 }
 
 // clear closes the files nobody reads any more, and removes them or makes a spare of one.
@@ -225,6 +225,14 @@ func (k *keeper) clear() error {
 	var errs []error
 	for _, f := range idle {
 		errs = append(errs, k.dispose(f))
+	}
+	k.mu.Lock()
+	excess := k.mu.excess
+	k.mu.excess = nil
+	k.mu.Unlock()
+	for _, sp := range excess {
+		k.left = append(k.left, sp.name)
+		errs = append(errs, sp.handle.Close())
 	}
 	left := k.left
 	k.left = nil
@@ -265,13 +273,11 @@ func (k *keeper) reuse(f *file, size int64) bool {
 	}
 	sp := &spare{name: name, handle: f.journal, space: journal.Space{Size: size, Filled: f.end}}
 	k.mu.Lock()
-	fresh := k.mu.spare
+	if k.mu.spare != nil {
+		k.mu.excess = append(k.mu.excess, k.mu.spare)
+	}
 	k.mu.spare = sp
 	k.mu.Unlock()
-	if fresh != nil {
-		k.left = append(k.left, fresh.name)
-		_ = fresh.handle.Close() // nothing was written to it
-	}
 	return true
 }
 
@@ -322,8 +328,11 @@ func (k *keeper) closing() error {
 	}
 	errs := []error{err, s.writer.file.close()}
 	k.mu.Lock()
-	sealed, idle, sp := k.mu.sealed, k.mu.idle, k.mu.spare
-	k.mu.sealed, k.mu.idle, k.mu.spare = nil, nil, nil
+	sealed, idle, spares := k.mu.sealed, k.mu.idle, k.mu.excess
+	if k.mu.spare != nil {
+		spares = append(spares, k.mu.spare)
+	}
+	k.mu.sealed, k.mu.idle, k.mu.excess, k.mu.spare = nil, nil, nil, nil
 	k.mu.Unlock()
 	for _, f := range sealed {
 		k.files[f.number] = f
@@ -334,7 +343,7 @@ func (k *keeper) closing() error {
 	for _, f := range idle {
 		errs = append(errs, f.close())
 	}
-	if sp != nil {
+	for _, sp := range spares {
 		errs = append(errs, sp.handle.Close())
 	}
 	return errors.Join(errs...)
