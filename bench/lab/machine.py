@@ -31,6 +31,18 @@ def usage(pid):
             "rss": mib("VmRSS"), "peak": mib("VmHWM")}
 
 
+def rests(pid, patience):
+    """Waits until a process takes less than a twentieth of a CPU; False: it has not within patience seconds."""
+    end, before = time.monotonic() + patience, usage(pid)["cpu"]
+    while time.monotonic() < end:
+        time.sleep(0.4)
+        now = usage(pid)["cpu"]
+        if now - before <= 0.02:
+            return True
+        before = now
+    return False
+
+
 def busy():
     """CPU seconds that the machine has spent, whoever for, and that were taken away from it (steal)."""
     user, nice, system, _, _, irq, soft, steal = (int(v) for v in open("/proc/stat").readline().split()[1:9])
