@@ -148,7 +148,7 @@ def groups(how):
 
 def payload(how):
     with Firth("limits.packet=16MiB", "topics.defaults.max_message=64MiB", "limits.request=256MiB") as system:
-        for size in how.upto(16, 100, 1 << 10, 10 << 10, 100 << 10, 1 << 20, 10 << 20, quick=1 << 20):
+        for size in how.upto(10, 100, 1 << 10, 10 << 10, 100 << 10, 1 << 20, 10 << 20, quick=1 << 20):
             ahead = max(1, min(64, (1 << 20) // size))
             publishers = 16 if size <= 100 << 10 else 4
             mqtt = rate(system, how, "-q", 1, "--publishers", publishers, "--in-flight", ahead, size=size, topic=f"m{size}")

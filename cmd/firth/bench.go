@@ -38,6 +38,7 @@ func newBenchMQTTCommand() *cobra.Command {
 	}
 	form := formFlag(cmd)
 	mqttLoadFlags(cmd, &m)
+	cmd.Flags().IntVar(&m.PayloadSize, "size", 100, "bytes of payload, with subscribers at least 8")
 	cmd.Flags().IntVar(&m.Subscribers, "subscribers", 0, "connections that subscribe to everything published")
 	cmd.Flags().Bool("help", false, "show this help")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -47,7 +48,7 @@ func newBenchMQTTCommand() *cobra.Command {
 	return cmd
 }
 
-// mqttLoadFlags are the flags of everything that publishes.
+// mqttLoadFlags are the flags that everything that publishes has alike.
 func mqttLoadFlags(cmd *cobra.Command, m *bench.MQTT) {
 	f := cmd.Flags()
 	host := f.StringP("host", "h", "127.0.0.1", "broker to connect to")
@@ -56,7 +57,6 @@ func mqttLoadFlags(cmd *cobra.Command, m *bench.MQTT) {
 	f.IntVar(&m.Publishers, "publishers", 16, "connections that publish")
 	f.IntVar(&m.InFlight, "in-flight", 64, "QoS 1 messages each publisher sends ahead of their acknowledgements")
 	f.Uint8VarP(&m.QoS, "qos", "q", 1, "quality of service, 0 or 1")
-	f.IntVar(&m.PayloadSize, "size", 100, "bytes of payload, at least 16")
 	f.StringVarP(&m.Topic, "topic", "t", "bench", "messages go to TOPIC/<number of the publisher>")
 	f.Float64Var(&m.Rate, "rate", 0, "messages a second of all publishers together; 0: as fast as it goes")
 	timeFlags(cmd, &m.Duration, &m.Warmup)
@@ -88,7 +88,7 @@ over, both produces and reads at the tail, latency produces at a rate and measur
 	f.StringSliceVarP(&k.Brokers, "brokers", "b", []string{"127.0.0.1:9092"}, "bootstrap brokers, comma separated")
 	f.StringVarP(&k.Topic, "topic", "t", "bench", "log topic")
 	f.IntVar(&k.Partitions, "partitions", 8, "partitions of the topic, if it is made")
-	f.IntVar(&k.RecordSize, "size", 1024, "bytes of value, at least 16")
+	f.IntVar(&k.RecordSize, "size", 1024, "bytes of value, for latency at least 8")
 	f.IntVar(&k.BatchSize, "batch-size", 128<<10, "most bytes of a batch")
 	f.DurationVar(&k.Linger, "linger", 5*time.Millisecond, "how long the client waits for a batch to fill")
 	f.IntVar(&k.Connections, "connections", 1, "clients, or sockets with --batches-encoded")
@@ -127,6 +127,7 @@ func newBenchSeamCommand() *cobra.Command {
 	form := formFlag(cmd)
 	mqttLoadFlags(cmd, &s.MQTT)
 	f := cmd.Flags()
+	f.IntVar(&s.PayloadSize, "size", 100, "bytes of payload, at least 8")
 	f.StringSliceVarP(&s.Brokers, "brokers", "b", []string{"127.0.0.1:9092"}, "bootstrap brokers, comma separated")
 	f.StringVar(&s.LogTopic, "log-topic", "", "log topic that the messages go to; empty: the same as --topic")
 	f.IntVar(&s.Partitions, "partitions", 1, "partitions of the log topic, if it is made")

@@ -289,9 +289,12 @@ func TestMQTTLoads(t *testing.T) {
 	for name, change := range map[string]func(*MQTT){
 		"qos1":         func(m *MQTT) { m.QoS = 1 },
 		"qos0":         func(*MQTT) {},
+		"qos1-empty":   func(m *MQTT) { m.QoS, m.PayloadSize = 1, 0 },
+		"qos0-small":   func(m *MQTT) { m.PayloadSize = 7 },
 		"qos1-rate":    func(m *MQTT) { m.QoS, m.Rate = 1, 1000 },
 		"qos0-rate":    func(m *MQTT) { m.Rate = 1000 },
 		"qos1-fan-in":  func(m *MQTT) { m.QoS, m.Subscribers = 1, 1 },
+		"qos1-time":    func(m *MQTT) { m.QoS, m.Subscribers, m.PayloadSize = 1, 1, 8 }, // and no room for more
 		"qos1-fan-out": func(m *MQTT) { m.QoS, m.Subscribers, m.Rate = 1, 5, 500 },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -301,7 +304,7 @@ func TestMQTTLoads(t *testing.T) {
 			longer(t, &m.Duration, func() string {
 				res, err := m.Run(t.Context())
 				switch {
-				case err != nil || res.Bytes != 64*res.Messages:
+				case err != nil || res.Bytes != int64(m.PayloadSize)*res.Messages:
 					t.Fatalf("%+v, %v", res, err)
 				case res.Messages == 0 || res.Total == 0:
 					return fmt.Sprintf("%+v", res)
@@ -358,7 +361,7 @@ func TestKafkaLoads(t *testing.T) {
 // What is produced on plain sockets is what a reader finds: as many records, from offset 0 on.
 func TestEncodedBatchesAreStored(t *testing.T) {
 	k := Kafka{
-		Brokers: []string{startNode(t).Kafka}, Mode: Produce, Topic: "stored", Partitions: 3, RecordSize: 50,
+		Brokers: []string{startNode(t).Kafka}, Mode: Produce, Topic: "stored", Partitions: 3, RecordSize: 0,
 		BatchSize: 2 << 10, Acks: 1, Connections: 1, InFlight: 3, Encoded: true, Duration: 100 * time.Millisecond,
 	}
 	res, err := k.Run(t.Context())
@@ -436,13 +439,18 @@ func TestSeam(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	m := MQTT{Publishers: 1, InFlight: 1, PayloadSize: 16, Duration: 1, Topic: "t"}
-	bad := m
-	bad.PayloadSize = 8
+	untimed, negative := m, m
+	untimed.PayloadSize, untimed.Subscribers = 7, 1
+	negative.PayloadSize = -1
 	k := Kafka{Brokers: []string{"127.0.0.1:1"}, Mode: "read", Topic: "t", Partitions: 1, RecordSize: 16, BatchSize: 100,
 		Acks: -1, Connections: 1, InFlight: 1, Duration: 1}
+	lag := k
+	lag.Mode, lag.RecordSize, lag.Rate = Lag, 7, 1
 	for name, run := range map[string]func() error{
-		"small payload": func() error { _, err := bad.Run(t.Context()); return err },
+		"no time":       func() error { _, err := untimed.Run(t.Context()); return err },
+		"negative size": func() error { _, err := negative.Run(t.Context()); return err },
 		"unknown mode":  func() error { _, err := k.Run(t.Context()); return err },
+		"untimed lag":   func() error { _, err := lag.Run(t.Context()); return err },
 		"levels":        func() error { s := Seam{MQTT: m}; s.Topic = "a/b"; _, err := s.Run(t.Context()); return err },
 	} {
 		if err := run(); !fault.Is(err, fault.Invalid) {

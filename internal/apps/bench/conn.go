@@ -103,7 +103,8 @@ func (c *conn) prepare(topic string, qos byte, size int) {
 	c.body = make([]byte, size)
 }
 
-// publish puts a message in the buffer; its payload begins with the time it was due. An id of 0 is QoS 0.
+// publish puts a message in the buffer; its payload begins with the time it was due, if it holds one. An id of 0 is
+// QoS 0.
 func (c *conn) publish(id uint16, due time.Time) {
 	c.out = append(c.out, c.prefix...)
 	if id > 0 {
@@ -139,8 +140,15 @@ func (c *conn) subscribe(filter string, qos byte) error {
 	return err
 }
 
-// stamp writes a time into the first 8 bytes of a payload.
-func stamp(payload []byte, t time.Time) { binary.BigEndian.PutUint64(payload, uint64(t.UnixNano())) }
+// stampBytes is how much of a payload its time takes.
+const stampBytes = 8
+
+// stamp writes a time into the first bytes of a payload. A smaller one goes without: only who reads it needs the time.
+func stamp(payload []byte, t time.Time) {
+	if len(payload) >= stampBytes {
+		binary.BigEndian.PutUint64(payload, uint64(t.UnixNano()))
+	}
+}
 
 // age is how long before now the time in a payload was.
 func age(payload []byte, now time.Time) time.Duration {
@@ -160,7 +168,7 @@ func (c *conn) acknowledge(f []byte) (payload []byte, err error) {
 		c.out = append(c.out, 0x40, 2, f[at], f[at+1])
 		at += 2
 	}
-	if len(f) < at+8 {
+	if len(f) < at+stampBytes {
 		return nil, fault.New(fault.Invalid, "bench.Read", "a message of %d bytes that this load did not send", len(f)-at)
 	}
 	if !c.buffered() {

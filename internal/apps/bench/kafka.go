@@ -31,7 +31,7 @@ type Kafka struct {
 	Mode        Mode
 	Topic       string        // made if it does not exist
 	Partitions  int           // of the topic, if it is made
-	RecordSize  int           // bytes of value, at least 16
+	RecordSize  int           // bytes of value; for Lag at least 8, which hold the time
 	BatchSize   int           // most bytes of a batch
 	Linger      time.Duration // of the client: how long it waits for a batch to fill
 	Acks        int           // -1 for all, 1 for the leader
@@ -80,8 +80,12 @@ func (k Kafka) validate() error {
 	switch {
 	case len(k.Brokers) == 0 || k.Topic == "" || k.Partitions < 1 || k.Connections < 1:
 		return fault.New(fault.Invalid, "bench.Kafka", "a broker, a topic, a partition and a connection are needed")
-	case k.RecordSize < 16 || k.BatchSize < 2*k.RecordSize:
-		return fault.New(fault.Invalid, "bench.Kafka", "records need 16 bytes, and two of them have to fit into a batch")
+	case k.RecordSize < 0 || k.BatchSize < max(2*k.RecordSize, 1):
+		return fault.New(fault.Invalid, "bench.Kafka", "two records of %d bytes do not fit into a batch of %d",
+			k.RecordSize, k.BatchSize)
+	case k.Mode == Lag && k.RecordSize < stampBytes:
+		return fault.New(fault.Invalid, "bench.Kafka",
+			"latency needs values of at least %d bytes, which say when a record was due", stampBytes)
 	case k.Acks != -1 && k.Acks != 1:
 		return fault.New(fault.Invalid, "bench.Kafka", "acks %d: -1 (all) and 1 are measured", k.Acks)
 	case k.InFlight < 1 || k.Duration <= 0:
@@ -254,7 +258,7 @@ func (s *sink) took(n int64, now time.Time) {
 
 // value takes the time out of a record.
 func (s *sink) value(v []byte, now time.Time) {
-	if s.timed && len(v) >= 8 && s.within(now) {
+	if s.timed && len(v) >= stampBytes && s.within(now) {
 		s.taken.add(age(v, now))
 	}
 }

@@ -16,7 +16,7 @@ type MQTT struct {
 	Subscribers int           // of everything under Topic; each gets every message
 	QoS         byte          // of publishers and subscribers: 0 or 1
 	InFlight    int           // QoS 1 messages a publisher sends ahead of their acknowledgements
-	PayloadSize int           // bytes, at least 16
+	PayloadSize int           // bytes; with subscribers at least 8, which hold the time
 	Topic       string        // messages go to Topic/<publisher>
 	Rate        float64       // messages a second of all publishers together; 0: as fast as it goes
 	Duration    time.Duration // how long is measured
@@ -47,11 +47,16 @@ func (m MQTT) Run(ctx context.Context) (*Result, error) {
 }
 
 func (m MQTT) validate() error {
-	if m.Publishers < 1 || m.QoS > 1 || m.PayloadSize < 16 || m.InFlight < 1 || m.InFlight > 60_000 || m.Duration <= 0 {
+	switch {
+	case m.Publishers < 1 || m.QoS > 1 || m.InFlight < 1 || m.InFlight > 60_000 || m.Duration <= 0:
 		return fault.New(fault.Invalid, "bench.MQTT",
-			"at least 1 publisher, QoS 0 or 1, 16 bytes, 1 to 60000 in flight and a duration are needed")
-	}
-	if len(m.Topic) == 0 || len(m.Topic) > 100 {
+			"at least 1 publisher, QoS 0 or 1, 1 to 60000 in flight and a duration are needed")
+	case m.PayloadSize < 0:
+		return fault.New(fault.Invalid, "bench.MQTT", "a payload of %d bytes", m.PayloadSize)
+	case m.Subscribers > 0 && m.PayloadSize < stampBytes:
+		return fault.New(fault.Invalid, "bench.MQTT",
+			"subscribers need payloads of at least %d bytes, which say when a message was sent", stampBytes)
+	case len(m.Topic) == 0 || len(m.Topic) > 100:
 		return fault.New(fault.Invalid, "bench.MQTT", "a topic of 1 to 100 bytes is needed")
 	}
 	return nil
