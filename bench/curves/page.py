@@ -9,7 +9,6 @@ from lab import plots
 class Panel:
     label: str  # of its y axis
     lines: tuple  # names of the values
-    log: bool = True
 
 
 @dataclass(frozen=True)
@@ -20,10 +19,14 @@ class Curve:
     why: str
 
 
+def memory(*lines):
+    return Panel("resident memory, MiB", lines)
+
+
 SHOWN = {
     "connections": Curve("MQTT connections", "connections", (
         Panel("QoS 1 messages/s", ("1 in flight each", "1,024 in flight together")),
-        Panel("resident memory, MiB", ("idle", "under load"))), (
+        memory("idle", "under load")), (
         "Connections that wait cost memory and nothing else: 7 KiB each, linear as it must be (a goroutine with its stack, the "
         "session, the kernel's socket not counted). With 1 message in flight each, the rate rises as more messages share a "
         "commit, up to 1,000 connections, and stays: from there on a message costs a read, a write and a wake-up of its own. "
@@ -32,7 +35,7 @@ SHOWN = {
         "socket.")),
     "subscriptions": Curve("Subscriptions", "topic filters in the trie", (
         Panel("messages/s", ("publish, 1,000 names", "publish and deliver, 16 names")),
-        Panel("resident memory, MiB", ("resident",))), (
+        memory("resident")), (
         "The rates are **flat**: a match looks at no more nodes of the trie than filters match the beginning of the name, each "
         "found by one hash (37 ns with 1 filter, 53 ns with a million), and names that were just seen are not even looked up. "
         "Memory is **linear**: 0.7 KiB resident for a filter of 30 bytes (about 340 B live, the rest is room for the garbage "
@@ -40,7 +43,7 @@ SHOWN = {
         "skipped.")),
     "partitions": Curve("Topics and partitions", "partitions of one topic, or topics", (
         Panel("records/s of 100 B, franz-go", ("produce, partitions", "produce, topics")),
-        Panel("resident memory, MiB", ("resident, partitions", "resident, topics")),
+        memory("resident, partitions", "resident, topics"),
         Panel("ms", ("create, partitions", "create, topics", "start, partitions", "start, topics"))), (
         "Topics are **flat** to produce to: a partition is found by its number in a table. More partitions in use make smaller "
         "batches: with 10,000 keys over 10,000 partitions each batch holds a record or two, and its 61 bytes of header, "
@@ -49,14 +52,14 @@ SHOWN = {
         "written to, 3 KiB for a topic, 10 µs of the start. Making a topic is one commit; it cost 12.7 ms with 10,000 topics "
         "before the set of topics was changed in place of being made anew.")),
     "retained": Curve("Retained messages", "topic names with a retained message of 100 B", (
-        Panel("messages/s", ("retain", "deliver all")), Panel("resident memory, MiB", ("after publishing", "after a start")),
+        Panel("messages/s", ("retain", "deliver all")), memory("after publishing", "after a start"),
         Panel("ms", ("start", "subscribe to one"))), (
         "A subscription to one name is **flat**: the tree of names is walked along the filter. PUBLISH and delivery are flat once "
         "there are enough to fill a bunch (the first points have only 1 and 100 to send). Memory is **linear**, 0.5 to 0.65 "
         "KiB for a message of 100 B under a name of 28: messages, names and tree are in memory. The start is linear too, 0.5 "
         "µs a message: the fold reads all of them once.")),
     "groups": Curve("Consumer groups", "groups with a committed offset", (
-        Panel("commits/s", ("commits, 100 in flight",)), Panel("resident memory, MiB", ("resident",)),
+        Panel("commits/s", ("commits, 100 in flight",)), memory("resident"),
         Panel("ms", ("one commit", "start"))), (
         "Commits are **flat**: each is a record of one internal topic, found by the group's name in a map. 7,000/s is one sync "
         "each: the requests of a connection are answered one after the other, so that 100 in flight on it share no commit; more "
@@ -70,7 +73,7 @@ SHOWN = {
         "message is the cost and MB/s rise with its size. MQTT carries 1 MiB in flight a publisher here.")),
     "log_size": Curve("Size of the log", "MiB of 1 KiB records in 8 partitions", (
         Panel("ms", ("start", "fetch from the middle", "find a time")), Panel("records/s", ("read from the start",)),
-        Panel("resident memory, MiB", ("resident",))), (
+        memory("resident")), (
         "All **flat**, or close: the start reads the newest checkpoint and the footers of the segments, an offset is found by binary "
         "search in spans and extents that are held in memory or read with one pread, and so is a time. Files were in the "
         "page cache; from a cold disk a Fetch adds its one or two reads.")),
@@ -117,11 +120,10 @@ def draw(path, curve, points):
                       color=("#1668b8", "#d9822b", "#3a9e6f", "#9b59b6")[i], linestyle=("-", "--", "-", "--")[i])
         axes.set_xscale("log")
         values = [p[n] for p in points for n in panel.lines if p.get(n)]
-        if panel.log:
-            axes.set_yscale("log")
-            if max(values) < 12 * min(values):  # at least a decade, so that flat looks flat
-                middle = math.sqrt(max(values) * min(values))
-                axes.set_ylim(middle / 6, middle * 6)
+        axes.set_yscale("log")
+        if max(values) < 12 * min(values):  # at least a decade, so that flat looks flat
+            middle = math.sqrt(max(values) * min(values))
+            axes.set_ylim(middle / 6, middle * 6)
         axes.set_xlabel(curve.x)
         axes.set_ylabel(panel.label)
         axes.legend(fontsize=8)
