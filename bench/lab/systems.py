@@ -23,6 +23,7 @@ BUILD = REPO / "build"
 FIRTH = Path(os.environ.get("FIRTH", BUILD / "firth"))  # another build of it can be named
 JARS = BUILD / "kafka"
 PEERS = BUILD / "peers"
+MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01r"
 API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
@@ -57,6 +58,12 @@ class System:
     def prepare(self):
         """Writes what is needed into self.folder and gives the command."""
         raise NotImplementedError
+
+    def configure(self, name, text):
+        """Writes a configuration into self.folder and gives its path."""
+        config = self.folder / name
+        config.write_text(text)
+        return config
 
     @staticmethod
     def version():
@@ -145,16 +152,20 @@ class Mosquitto(System):
     keeping = "persistence false"
 
     def prepare(self):
-        config = self.folder / "mosquitto.conf"
-        config.write_text(f"listener {self.mqtt} 127.0.0.1\nallow_anonymous true\nuser root\n{self.keeping}\n"
-                          "max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type error\n"
-                          f"persistence_location {self.folder}/\n")
-        return [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", config]
+        return [MOSQUITTO, "-c", self.configure("mosquitto.conf", f"""listener {self.mqtt} 127.0.0.1
+allow_anonymous true
+user root
+{self.keeping}
+max_inflight_messages 0
+max_queued_messages 0
+set_tcp_nodelay true
+log_type error
+persistence_location {self.folder}/
+""")]
 
     @staticmethod
     def version():
-        text = machine.output(shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-h")
-        return text.splitlines()[0].removeprefix("mosquitto version ")
+        return machine.output(MOSQUITTO, "-h").splitlines()[0].removeprefix("mosquitto version ")
 
 
 class MosquittoSaving(Mosquitto):
@@ -174,11 +185,11 @@ class Nats(System):
     sync = ""
 
     def prepare(self):
-        config = self.folder / "nats.conf"
-        config.write_text(f"server_name: bench\nlisten: 127.0.0.1:{free_port()}\n"
-                          f'jetstream {{ store_dir: "{self.folder}/data"{self.sync} }}\n'
-                          f"mqtt {{ listen: 127.0.0.1:{self.mqtt}, max_ack_pending: 65535 }}\n")
-        return [PEERS / "nats-server", "-c", config]
+        return [PEERS / "nats-server", "-c", self.configure("nats.conf", f"""server_name: bench
+listen: 127.0.0.1:{free_port()}
+jetstream {{ store_dir: "{self.folder}/data"{self.sync} }}
+mqtt {{ listen: 127.0.0.1:{self.mqtt}, max_ack_pending: 65535 }}
+""")]
 
     @staticmethod
     def version():
@@ -199,8 +210,7 @@ class Kafka(System):
 
     def prepare(self):
         controller = free_port()
-        config = self.folder / "server.properties"
-        config.write_text(f"""process.roles=broker,controller
+        config = self.configure("server.properties", f"""process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{self.kafka},CONTROLLER://127.0.0.1:{controller}
