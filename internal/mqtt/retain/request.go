@@ -1,8 +1,6 @@
 package retain
 
 import (
-	"sync/atomic"
-
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/mqtt/mapping"
 )
@@ -33,7 +31,6 @@ type Receiver interface {
 type Request struct {
 	filter string
 	to     Receiver
-	done   atomic.Bool
 
 	queued bool // guarded by Store.mu
 
@@ -49,28 +46,23 @@ type Request struct {
 // as older than the subscription must be in the answer. The news of its two records comes one after the
 // other, and the subscription may fall in between; but both can be read before either is told, so the
 // log is asked how far it can be read.
-func (s *Store) Send(filter string, to Receiver) *Request {
+func (s *Store) Send(filter string, to Receiver) {
 	if bounds, err := s.opt.Log.Bounds(s.partition); err == nil {
 		s.raise(bounds.High)
 	}
-	q := &Request{filter: filter, to: to}
-	s.Resume(q)
-	return q
+	s.Resume(&Request{filter: filter, to: to})
 }
 
 // Resume says that the receiver, which had answered Later, can take messages again.
 func (s *Store) Resume(q *Request) {
 	s.mu.Lock()
-	if !q.queued && !q.Done() {
+	if !q.queued {
 		q.queued = true
 		s.mu.queue = append(s.mu.queue, q)
 	}
 	s.mu.Unlock()
 	s.rouse()
 }
-
-// Done tells whether everything was sent, or the receiver ended it.
-func (q *Request) Done() bool { return q.done.Load() }
 
 // take takes the queued requests.
 func (s *Store) take() []*Request {
@@ -98,9 +90,6 @@ const turnMessages = 256
 
 // turn goes on with a request. It is true when there is more and the receiver takes it.
 func (s *Store) turn(q *Request) (more bool) {
-	if q.Done() {
-		return false
-	}
 	if !q.started {
 		s.index.RLock()
 		s.index.names.Match(q.filter, func(name string, _ *entry) bool {
@@ -113,7 +102,7 @@ func (s *Store) turn(q *Request) (more bool) {
 	defer q.to.RetainedFlush()
 	for range turnMessages {
 		if len(q.names) == 0 {
-			break
+			return false
 		}
 		switch s.offer(q, q.names[0]) {
 		case Later:
@@ -124,12 +113,7 @@ func (s *Store) turn(q *Request) (more bool) {
 			q.names = q.names[1:]
 		}
 	}
-	if len(q.names) == 0 {
-		q.names = nil
-		q.done.Store(true)
-		return false
-	}
-	return true
+	return len(q.names) > 0
 }
 
 func (s *Store) offer(q *Request, name string) Outcome {

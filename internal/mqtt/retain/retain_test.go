@@ -3,7 +3,7 @@ package retain_test
 import (
 	"context"
 	"fmt"
-	"sync"
+	"maps"
 	"testing"
 	"time"
 
@@ -87,24 +87,23 @@ func (h *house) text(topic, payload string) {
 	h.set(&mapping.Message{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, Retain: true})
 }
 
-// receiver takes credit messages, then says Later.
+// receiver takes credit messages, then says Later. It is the test's when a turn has ended, until the next Resume; so
+// a test has fewer than 256 messages sent at a time.
 type receiver struct {
-	mu     sync.Mutex
-	credit int // -1: all
-	got    map[string]string
-	full   chan struct{}
-	check  func(m *mapping.Message)
+	credit  int // -1: all
+	got     map[string]string
+	request *retain.Request
+	turns   chan struct{} // that have ended
+	check   func(m *mapping.Message)
 }
 
 func newReceiver(credit int) *receiver {
-	return &receiver{credit: credit, got: map[string]string{}, full: make(chan struct{}, 1)}
+	return &receiver{credit: credit, got: map[string]string{}, turns: make(chan struct{}, 1)}
 }
 
-func (r *receiver) Retained(_ *retain.Request, m *mapping.Message, _ record.Offset) retain.Outcome {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *receiver) Retained(q *retain.Request, m *mapping.Message, _ record.Offset) retain.Outcome {
+	r.request = q
 	if r.credit == 0 {
-		r.full <- struct{}{}
 		return retain.Later
 	}
 	if r.credit > 0 {
@@ -117,16 +116,20 @@ func (r *receiver) Retained(_ *retain.Request, m *mapping.Message, _ record.Offs
 	return retain.Sent
 }
 
-func (r *receiver) RetainedFlush() {}
+func (r *receiver) RetainedFlush() {
+	select {
+	case r.turns <- struct{}{}:
+	default: // nobody has waited for the last one
+	}
+}
 
-func (h *house) wait(q *retain.Request) {
-	h.t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !q.Done(); <-tick.C {
-		if time.Now().After(deadline) {
-			h.t.Fatal("the request is not done in time")
-		}
+// turn waits until a turn has ended: a request that is small enough is all sent then.
+func (r *receiver) turn(t *testing.T) {
+	t.Helper()
+	select {
+	case <-r.turns:
+	case <-time.After(patience):
+		t.Fatal("the request had no turn in time")
 	}
 }
 
@@ -134,7 +137,8 @@ func (h *house) wait(q *retain.Request) {
 func (h *house) find(filter string) map[string]string {
 	h.t.Helper()
 	r := newReceiver(-1)
-	h.wait(h.store.Send(filter, r))
+	h.store.Send(filter, r)
+	r.turn(h.t)
 	return r.got
 }
 
@@ -188,7 +192,8 @@ func TestProperties(t *testing.T) {
 	for range 2 {
 		r := newReceiver(-1)
 		r.check = check
-		h.wait(h.store.Send("p", r))
+		h.store.Send("p", r)
+		r.turn(t)
 		if len(r.got) != 1 {
 			t.Errorf("got %v", r.got)
 		}
@@ -205,31 +210,21 @@ func TestSlowReceiver(t *testing.T) {
 		h.text(fmt.Sprintf("s/%d", i), "old")
 	}
 	r := newReceiver(10)
-	q := h.store.Send("s/#", r)
-	<-r.full
-	var early map[string]string
-	func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		early = map[string]string{}
-		for k := range r.got {
-			early[k] = ""
-		}
-	}()
+	h.store.Send("s/#", r)
+	r.turn(t)
+	early := maps.Clone(r.got)
+	if len(early) != 10 {
+		t.Fatalf("%d messages where 10 are taken", len(early))
+	}
 	for i := range count {
 		if name := fmt.Sprintf("s/%d", i); i%2 == 0 {
 			h.text(name, "new")
 		}
 	}
-	for !q.Done() {
-		r.mu.Lock()
+	for range count / 100 {
 		r.credit = 100
-		r.mu.Unlock()
-		h.store.Resume(q)
-		select {
-		case <-r.full:
-		case <-waitDone(q):
-		}
+		h.store.Resume(r.request)
+		r.turn(t)
 	}
 	if len(r.got) != count {
 		t.Fatalf("%d messages, want %d", len(r.got), count)
@@ -243,19 +238,6 @@ func TestSlowReceiver(t *testing.T) {
 			t.Errorf("%s is %s, want %s", name, r.got[name], want)
 		}
 	}
-}
-
-func waitDone(q *retain.Request) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for deadline := time.Now().Add(patience); !q.Done() && time.Now().Before(deadline); {
-			<-tick.C
-		}
-		close(done)
-	}()
-	return done
 }
 
 func TestFull(t *testing.T) {
