@@ -24,6 +24,8 @@ import (
 //   - Several requests of a connection are under way at once and share commits; answers keep the order.
 //   - One batch for each partition: a second one is INVALID_RECORD. Nothing of a partition in error is
 //     stored. Topics whose name begins with "__" belong to the log: INVALID_TOPIC_EXCEPTION.
+//   - A request above StreamBytes (1 MiB) is appended batch by batch as it arrives. If its connection breaks
+//     before it is whole, what was appended stays, as it does when only the answer is lost.
 //   - An idempotent batch that was stored already is answered with its first offset.
 //   - The timeout of the request is not used: the log answers when the disk does.
 //
@@ -41,6 +43,7 @@ type call struct {
 	req           wire.ProduceRequest
 	correlationID int32
 	results       []wire.ProduceResult
+	pages         []*page      // of a streamed request, instead of results until it is answered
 	left          atomic.Int32 // receipts to come, and one while batches are being appended
 	done          bool         // all results are in; under conn.mu
 	stamped       bool         // a topic has the log's clock stamp its records
@@ -51,13 +54,17 @@ var _ stream.Receipt = (*call)(nil)
 
 // Appended implements stream.Receipt: ticket is the place of the partition in the request.
 func (p *call) Appended(ticket uint64, base record.Offset, err error) {
-	res := &p.results[ticket]
+	tell(&p.results[ticket], base, err)
+	p.settle()
+}
+
+// tell makes res the answer for what became of a batch.
+func tell(res *wire.ProduceResult, base record.Offset, err error) {
 	if err != nil {
 		refuse(res, err)
 	} else {
 		res.BaseOffset = int64(base)
 	}
-	p.settle()
 }
 
 // settle notes that one thing the call waits for is there.
@@ -103,7 +110,8 @@ func (c *conn) produce(ctx context.Context, api *served, frame []byte, start tim
 	}
 	p.prepare()
 	if p.req.Acks == 0 {
-		return c.produceUnanswered(p)
+		c.door.appendAll(p, nil)
+		return c.unanswered(p)
 	}
 	p.left.Store(1)
 	c.enqueue(p)
@@ -120,14 +128,15 @@ func (p *call) prepare() {
 	}
 	p.results = p.results[:n]
 	for i := range p.results {
-		p.results[i] = wire.ProduceResult{BaseOffset: -1, LogAppendTime: -1, LogStart: -1}
+		p.results[i] = noResult
 	}
 }
 
-// produceUnanswered serves acks=0.
-func (c *conn) produceUnanswered(p *call) error {
+var noResult = wire.ProduceResult{BaseOffset: -1, LogAppendTime: -1, LogStart: -1}
+
+// unanswered ends a call with acks=0.
+func (c *conn) unanswered(p *call) error {
 	defer c.recycle(p)
-	c.door.appendAll(p, nil)
 	for i := range p.results {
 		if res := &p.results[i]; res.Code != wire.None {
 			return fault.New(fault.Closed, "kafka.Produce", "an unacknowledged produce failed: %s", res.Message)
@@ -139,10 +148,10 @@ func (c *conn) produceUnanswered(p *call) error {
 // appendAll appends the batches of a request in order. With a receipt, each adds to what p waits for.
 func (d *Door) appendAll(p *call, to stream.Receipt) {
 	topics := d.log.Topics()
-	if err := d.checkRequest(p); err != nil {
+	if err := checkRequest(&p.req); err != nil {
 		for i := range p.results {
 			refuse(&p.results[i], err)
-			p.results[i].Code = requestCode(p)
+			p.results[i].Code = requestCode(&p.req)
 		}
 		return
 	}
@@ -158,30 +167,30 @@ func (d *Door) appendAll(p *call, to stream.Receipt) {
 			res.Code = topicCode
 			continue
 		}
-		d.appendOne(p, t, &w.ProducePartition, uint64(i), to)
+		d.appendOne(p, t, &w.ProducePartition, fate{result: res, to: to, ticket: uint64(i)})
 	}
 }
 
 // checkRequest refuses what is wrong with a request as a whole.
-func (d *Door) checkRequest(p *call) error {
+func checkRequest(req *wire.ProduceRequest) error {
 	const op = "kafka.Produce"
 	switch {
-	case p.req.Old():
+	case req.Old():
 		return fault.New(fault.Unsupported, op, "message sets from before record batches are not served")
-	case p.req.Acks < -1 || p.req.Acks > 1:
-		return fault.New(fault.Invalid, op, "acks is %d; -1, 0 and 1 are allowed", p.req.Acks)
-	case p.req.TransactionalID != nil:
+	case req.Acks < -1 || req.Acks > 1:
+		return fault.New(fault.Invalid, op, "acks is %d; -1, 0 and 1 are allowed", req.Acks)
+	case req.TransactionalID != nil:
 		return fault.New(fault.Denied, op, "transactions are not served")
 	}
 	return nil
 }
 
 // requestCode is the error code for what checkRequest refuses.
-func requestCode(p *call) wire.Code {
+func requestCode(req *wire.ProduceRequest) wire.Code {
 	switch {
-	case p.req.Old():
+	case req.Old():
 		return wire.UnsupportedVersion
-	case p.req.TransactionalID != nil:
+	case req.TransactionalID != nil:
 		return wire.TransactionalIDAuthorizationFailed
 	}
 	return wire.InvalidRequiredAcks
@@ -208,9 +217,16 @@ func (d *Door) produceTopic(
 	return t, wire.None
 }
 
+// fate is where to tell what becomes of a batch. With no receipt only a refusal is told.
+type fate struct {
+	result *wire.ProduceResult
+	to     stream.Receipt
+	ticket uint64
+}
+
 // appendOne judges one batch and gives it to the log.
-func (d *Door) appendOne(p *call, t *stream.Topic, w *wire.ProducePartition, ticket uint64, to stream.Receipt) {
-	res := &p.results[ticket]
+func (d *Door) appendOne(p *call, t *stream.Topic, w *wire.ProducePartition, f fate) {
+	res := f.result
 	if w.Index < 0 || int(w.Index) >= len(t.Partitions) {
 		res.Code = wire.UnknownTopicOrPartition
 		return
@@ -226,12 +242,12 @@ func (d *Door) appendOne(p *call, t *stream.Topic, w *wire.ProducePartition, tic
 		res.LogStart = int64(bounds.Start)
 	}
 	d.metrics.batches.Inc()
-	if to != nil {
+	if f.to != nil {
 		p.left.Add(1)
 	}
-	if err := d.log.AppendBatch(id, batch, to, ticket); err != nil {
+	if err := d.log.AppendBatch(id, batch, f.to, f.ticket); err != nil {
 		refuse(res, err)
-		if to != nil {
+		if f.to != nil {
 			p.left.Add(-1)
 		}
 	}
@@ -320,8 +336,9 @@ func (c *conn) newCall() *call {
 
 // recycle puts a call back. Nothing may refer to it any more.
 func (c *conn) recycle(p *call) {
-	p.frame, p.req, p.done, p.stamped = nil, wire.ProduceRequest{}, false, false
+	p.frame, p.pages, p.req, p.done, p.stamped = nil, nil, wire.ProduceRequest{}, false, false
 	clear(p.results)
+	p.results = p.results[:0]
 	if cap(p.results) > 1024 {
 		p.results = nil
 	}
@@ -378,7 +395,9 @@ func (c *conn) flush() {
 		for p := first; p != nil; {
 			next := p.next
 			p.next = nil
-			if p.stamped {
+			if p.pages != nil {
+				p.gather()
+			} else if p.stamped {
 				p.stamp()
 			}
 			c.sent = wire.AppendProduceResponse(c.sent, &p.req, p.correlationID, p.results)

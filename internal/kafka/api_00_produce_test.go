@@ -37,8 +37,16 @@ func (h *house) readBack(id stream.PartitionID) (batches []record.Batch, records
 }
 
 // A batch lies in the log as it came, but for its base offset and leader epoch.
-func TestProduceKeepsBytes(t *testing.T) {
-	h := openHouse(t, Options{})
+// eachWay has requests taken whole, and batch by batch.
+func eachWay(t *testing.T, play func(t *testing.T, o Options)) {
+	t.Run("whole", func(t *testing.T) { play(t, Options{}) })
+	t.Run("streamed", func(t *testing.T) { play(t, Options{StreamBytes: 1}) })
+}
+
+func TestProduceKeepsBytes(t *testing.T) { eachWay(t, playProduceKeepsBytes) }
+
+func playProduceKeepsBytes(t *testing.T, o Options) {
+	h := openHouse(t, o)
 	topic := h.topic("t", 1)
 	c := h.dial()
 	first, second := batchOf(3, 20), batchOf(2, 30)
@@ -58,8 +66,10 @@ func TestProduceKeepsBytes(t *testing.T) {
 	}
 }
 
-func TestProduceLogAppendTime(t *testing.T) {
-	h := openHouse(t, Options{})
+func TestProduceLogAppendTime(t *testing.T) { eachWay(t, playProduceLogAppendTime) }
+
+func playProduceLogAppendTime(t *testing.T, o Options) {
+	h := openHouse(t, o)
 	topic := h.topic("t", 1, "message.timestamp.type", "LogAppendTime")
 	before := time.Now().UnixMilli()
 	p := produced(askFor[*kmsg.ProduceResponse](h.dial(), 9, produceTo(topic, 0, 1, batchOf(2, 5))))
@@ -84,8 +94,10 @@ func tamper(change func(b record.Batch), sum bool) record.Batch {
 }
 
 // What no producer may send is refused with its code, and nothing of it is stored.
-func TestProduceBadBatches(t *testing.T) {
-	h := openHouse(t, Options{})
+func TestProduceBadBatches(t *testing.T) { eachWay(t, playProduceBadBatches) }
+
+func playProduceBadBatches(t *testing.T, o Options) {
+	h := openHouse(t, o)
 	topic := h.topic("t", 1, "max.message.bytes", "2000")
 	compacted := h.topic("compacted", 1, "cleanup.policy", "compact")
 	var keyless record.Builder
@@ -150,8 +162,10 @@ func TestProduceBadBatches(t *testing.T) {
 }
 
 // A bomb costs its bound and not its promise.
-func TestProduceBomb(t *testing.T) {
-	h := openHouse(t, Options{})
+func TestProduceBomb(t *testing.T) { eachWay(t, playProduceBomb) }
+
+func playProduceBomb(t *testing.T, o Options) {
+	h := openHouse(t, o)
 	topic := h.topic("t", 1)
 	for _, codec := range []record.Codec{record.LZ4, record.Zstd} {
 		var b record.Builder
@@ -170,8 +184,10 @@ func TestProduceBomb(t *testing.T) {
 	}
 }
 
-func TestProduceRefusals(t *testing.T) {
-	h := openHouse(t, Options{})
+func TestProduceRefusals(t *testing.T) { eachWay(t, playProduceRefusals) }
+
+func playProduceRefusals(t *testing.T, o Options) {
+	h := openHouse(t, o)
 	topic := h.topic("t", 1)
 	c := h.dial()
 	ask := func(what string, version int16, req *kmsg.ProduceRequest, want wire.Code) {
@@ -218,8 +234,10 @@ func sequenced(id int64, epoch int16, sequence int32, n int) record.Batch {
 }
 
 // KIP-98: a gap is refused, a repeat is answered as before, an old epoch is fenced.
-func TestProduceIdempotent(t *testing.T) {
-	h := openHouse(t, Options{})
+func TestProduceIdempotent(t *testing.T) { eachWay(t, playProduceIdempotent) }
+
+func playProduceIdempotent(t *testing.T, o Options) {
+	h := openHouse(t, o)
 	topic := h.topic("t", 1)
 	c := h.dial()
 	init := askFor[*kmsg.InitProducerIDResponse](c, 4, kmsg.NewPtrInitProducerIDRequest())
@@ -257,8 +275,10 @@ func TestProduceIdempotent(t *testing.T) {
 }
 
 // Many requests are sent before one answer is read: the answers come in order, and so do the records.
-func TestProducePipelined(t *testing.T) {
-	h := openHouse(t, Options{})
+func TestProducePipelined(t *testing.T) { eachWay(t, playProducePipelined) }
+
+func playProducePipelined(t *testing.T, o Options) {
+	h := openHouse(t, o)
 	topic := h.topic("t", 3)
 	c := h.dial()
 	const n = 3000
@@ -307,8 +327,10 @@ func TestProducePipelined(t *testing.T) {
 }
 
 // acks=0 is not answered; when it fails the connection goes.
-func TestProduceUnacknowledged(t *testing.T) {
-	h := openHouse(t, Options{})
+func TestProduceUnacknowledged(t *testing.T) { eachWay(t, playProduceUnacknowledged) }
+
+func playProduceUnacknowledged(t *testing.T, o Options) {
+	h := openHouse(t, o)
 	topic := h.topic("t", 1)
 	c := h.dial()
 	for range 10 {
@@ -327,8 +349,10 @@ func TestProduceUnacknowledged(t *testing.T) {
 }
 
 // A client that never reads its answers is held back and harms nobody.
-func TestProduceUnread(t *testing.T) {
-	h := openHouse(t, Options{})
+func TestProduceUnread(t *testing.T) { eachWay(t, playProduceUnread) }
+
+func playProduceUnread(t *testing.T, o Options) {
+	h := openHouse(t, o)
 	topic := h.topic("t", 1)
 	greedy := h.dial()
 	sent := make(chan error, 1)
@@ -375,8 +399,10 @@ func TestProduceDiskFull(t *testing.T) {
 }
 
 // An answer in flight when the client leaves harms nobody.
-func TestProduceAndLeave(t *testing.T) {
-	h := openHouse(t, Options{})
+func TestProduceAndLeave(t *testing.T) { eachWay(t, playProduceAndLeave) }
+
+func playProduceAndLeave(t *testing.T, o Options) {
+	h := openHouse(t, o)
 	topic := h.topic("t", 1)
 	for range 200 {
 		c := h.dial()

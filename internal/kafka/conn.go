@@ -161,6 +161,9 @@ func (c *conn) next(ctx context.Context) error {
 	c.door.bytesIn.Add(uint64(size + wire.SizeLen))
 	if head.Key == wire.Produce {
 		c.await(func() bool { return c.mu.fetching || c.mu.unsent >= maxUnsent })
+		if size > c.door.opt.StreamBytes {
+			return c.produceStream(ctx, api, size, start)
+		}
 		frame, err := c.readFrame(size, nil)
 		if err != nil {
 			return err

@@ -38,6 +38,9 @@ type Options struct {
 	// MaxRequestBytes is the largest Produce request. Default 100 MiB; other requests have smaller
 	// bounds of their own.
 	MaxRequestBytes int
+	// StreamBytes is the size of a Produce request above which its batches are appended as they arrive,
+	// so that it is never in memory as a whole. Default 1 MiB.
+	StreamBytes int
 	// MaxConnections is how many connections may be open at once. Default 10,000.
 	MaxConnections int
 	// Guard decides who may do what. Nil allows everything.
@@ -62,6 +65,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxRequestBytes <= 0 {
 		o.MaxRequestBytes = 100 << 20
+	}
+	if o.StreamBytes <= 0 {
+		o.StreamBytes = 1 << 20
 	}
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = 10_000

@@ -47,35 +47,41 @@ func (c *conn) peek() (size int, head wire.Header, err error) {
 }
 
 // readFrame reads the request that peek saw: into buf if it is large enough, otherwise into memory of
-// exactly its size, which is taken as the bytes arrive: who announces 100 MiB and sends nothing costs
-// 64 KiB.
+// exactly its size.
 func (c *conn) readFrame(size int, buf []byte) ([]byte, error) {
 	c.from += wire.SizeLen
-	if cap(buf) >= size {
-		buf = buf[:size]
-	} else {
+	if cap(buf) < size {
 		buf = make([]byte, min(size, firstRead))
 	}
-	got := copy(buf, c.ahead[c.from:c.to])
-	c.from += got
-	for {
-		for got < len(buf) {
-			c.watch.set(reading)
-			n, err := c.nc.Read(buf[got:])
-			got += n
-			if err != nil && got < len(buf) {
-				if errors.Is(err, io.EOF) {
-					err = io.ErrUnexpectedEOF
-				}
-				return nil, err
-			}
-		}
-		if got == size {
-			c.watch.set(working)
-			return buf, nil
-		}
-		grown := make([]byte, min(size, got*growth))
-		copy(grown, buf)
-		buf = grown
+	buf = buf[:0:min(size, cap(buf))]
+	here := min(cap(buf), c.to-c.from)
+	buf = append(buf, c.ahead[c.from:c.from+here]...)
+	c.from += here
+	buf, err := c.receive(buf, size)
+	if err == nil {
+		c.watch.set(working)
 	}
+	return buf, err
+}
+
+// receive reads on until buf, which is not of no capacity, holds size bytes, or more where it has room for them.
+// Memory is taken as the bytes arrive: who announces 100 MiB and sends nothing costs 64 KiB.
+func (c *conn) receive(buf []byte, size int) ([]byte, error) {
+	for len(buf) < size {
+		if len(buf) == cap(buf) {
+			grown := make([]byte, len(buf), min(size, len(buf)*growth))
+			copy(grown, buf)
+			buf = grown
+		}
+		c.watch.set(reading)
+		n, err := c.nc.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err != nil && len(buf) < size {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	return buf, nil
 }

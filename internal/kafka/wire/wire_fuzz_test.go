@@ -25,7 +25,9 @@ func FuzzProduce(f *testing.F) {
 			return
 		}
 		var p ProduceRequest
-		if err := p.Parse(version, body); err != nil {
+		err := p.Parse(version, body)
+		sameStreamed(t, version, body, &p, err)
+		if err != nil {
 			return
 		}
 		if p.Partitions > len(body) {
