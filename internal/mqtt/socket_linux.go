@@ -6,6 +6,9 @@ import (
 	"net"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // socket is a plain TCP socket that a poller watches. It is taken from the runtime: a net.Conn costs a
@@ -86,6 +89,17 @@ func (s *socket) close() {
 	}
 }
 
+// call is recv or send. It goes past the runtime, which need not be told of a call that does not block, and past the
+// layers of files in the kernel: together a twentieth of what a message costs that comes alone.
+func call(number uintptr, fd int, b []byte) (int, error) {
+	n, _, errno := syscall.RawSyscall6(number, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+		syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
 // read reads what is there. Errors: errAgain for nothing, io.EOF, net.ErrClosed, those of the system.
 func (s *socket) read(b []byte) (int, error) {
 	if !s.acquire() {
@@ -93,7 +107,7 @@ func (s *socket) read(b []byte) (int, error) {
 	}
 	defer s.release()
 	for {
-		n, err := syscall.Read(s.fd, b)
+		n, err := call(unix.SYS_RECVFROM, s.fd, b)
 		switch {
 		case n > 0:
 			return n, nil
@@ -115,7 +129,7 @@ func (s *socket) write(b []byte) (written int, err error) {
 	}
 	defer s.release()
 	for written < len(b) {
-		n, err := syscall.Write(s.fd, b[written:])
+		n, err := call(unix.SYS_SENDTO, s.fd, b[written:])
 		switch {
 		case err == nil:
 			written += n
