@@ -51,7 +51,7 @@ func (c *conn) peek() (size int, head wire.Header, err error) {
 func (c *conn) readFrame(size int, buf []byte) ([]byte, error) {
 	c.from += wire.SizeLen
 	if cap(buf) < size {
-		buf = make([]byte, min(size, firstRead))
+		buf = make([]byte, 0, min(size, firstRead))
 	}
 	buf = buf[:0:min(size, cap(buf))]
 	here := min(cap(buf), c.to-c.from)
