@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -29,6 +30,25 @@ type file struct {
 }
 
 var _ partition.File = (*file)(nil)
+
+// A read that takes longer than slowRead has waited for a disk that is better told ahead what will be wanted.
+// It is told for slowTime; then a read shows whether that still pays. To tell a quick disk costs as much CPU as to
+// read from it: the kernel takes single pages where a read takes large folios.
+const (
+	slowRead = 2 * time.Millisecond
+	slowTime = time.Second
+)
+
+// disk knows whether reads have been slow lately.
+type disk struct{ last atomic.Int64 } // slow read, nanoseconds since 1970
+
+func (d *disk) took(read time.Duration) {
+	if read > slowRead {
+		d.last.Store(time.Now().UnixNano())
+	}
+}
+
+func (d *disk) slow() bool { return time.Since(time.Unix(0, d.last.Load())) < slowTime }
 
 func newJournalFile(s *Store, number uint64, handle vfs.File) *file {
 	f := &file{store: s, number: number, name: journalName(number), journal: handle}
@@ -111,9 +131,11 @@ func (f *file) readNear(extents []segment.Extent, into []record.Batch) ([]record
 
 // Fill implements partition.File.
 func (f *file) Fill(extents []segment.Extent, b []byte) error {
+	began := time.Now()
 	if err := f.readAt(b, extents[0].Pos); err != nil {
 		return err
 	}
+	f.store.disk.took(time.Since(began))
 	for _, e := range extents {
 		at := e.Pos - extents[0].Pos
 		if err := e.Check(f.name, b[at:at+int64(e.Len)]); err != nil {
@@ -125,6 +147,9 @@ func (f *file) Fill(extents []segment.Extent, b []byte) error {
 
 // Ahead implements partition.File.
 func (f *file) Ahead(extents []segment.Extent) {
+	if !f.store.disk.slow() {
+		return
+	}
 	handle := f.journal
 	if f.segment != nil {
 		handle = f.segment.File()

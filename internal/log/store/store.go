@@ -62,6 +62,7 @@ type Store struct {
 	writer    *writer     // the committer's
 	announceq chan *group // committer to announcer
 	crowded   atomic.Bool // the open group is full
+	disk      disk
 	keeper    keeper
 	cache     cache // the announcer's
 	announced place // behind the last announced frame; the announcer's
