@@ -139,11 +139,7 @@ func (c *conn) produceStream(ctx context.Context, api *served, size int, start t
 	c.setClientID(s.Header.ClientID)
 	p := c.newCall()
 	p.correlationID, p.start, p.req = s.Header.CorrelationID, start, s.Request
-	answered := p.req.Acks != 0
-	if answered {
-		p.left.Store(1)
-		c.enqueue(p)
-	}
+	p.left.Store(1)
 	if err := c.appendStream(p, s, in); err != nil {
 		return err
 	}
@@ -152,10 +148,11 @@ func (c *conn) produceStream(ctx context.Context, api *served, size int, start t
 	}
 	c.watch.set(working)
 	p.req = s.Request
-	if !answered {
+	if p.req.Acks == 0 {
 		p.gather()
 		return c.unanswered(p)
 	}
+	c.enqueue(p)
 	p.settle()
 	return ctx.Err()
 }
@@ -195,6 +192,7 @@ func (c *conn) appendStream(p *call, s *wire.ProduceStream, in *body) error {
 				}
 				s.Records = records
 			}
+			c.watch.set(working)
 			g.append(t, at, &s.ProducePartition)
 			s.Records = nil
 		}

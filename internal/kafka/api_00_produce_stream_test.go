@@ -1,7 +1,9 @@
 package kafka
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/log/record"
@@ -100,4 +102,25 @@ func TestProduceStreamCut(t *testing.T) {
 			t.Errorf("sent again: partition %d: %+v, want offset %d", i, p, want)
 		}
 	}
+}
+
+// TestProduceStreamDrain: a request that never becomes whole does not hold up the end.
+func TestProduceStreamDrain(t *testing.T) {
+	h := openHouse(t, Options{StreamBytes: 1})
+	topic := h.topic("t", 2)
+	req := manyParts(topic, 2, func(int) []byte { return batchOf(1, 5000) })
+	req.Version = 9
+	frame := kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)
+	c := h.dial()
+	c.raw(frame[:len(frame)-3000])
+	until(t, "a batch is stored", func() bool {
+		bounds, err := h.store.Bounds(topic.Partitions[0])
+		return err == nil && bounds.High == 1
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := h.door.Drain(ctx); err != nil {
+		t.Fatal(err)
+	}
+	c.closed("after Drain")
 }
