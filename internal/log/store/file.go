@@ -35,7 +35,7 @@ var _ partition.File = (*file)(nil)
 // It is told for slowTime; then a read shows whether that still pays. To tell a quick disk costs as much CPU as to
 // read from it: the kernel takes single pages where a read takes large folios.
 const (
-	slowRead = 2 * time.Millisecond
+	slowRead = 5 * time.Millisecond
 	slowTime = time.Second
 )
 
