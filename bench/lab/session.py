@@ -104,6 +104,7 @@ class Session:
         if not machine.rests(system.process.pid, 60):
             print(f"  {system.name} is still at work {time.monotonic() - began:.0f} s after the last row", file=sys.stderr)
         os.sync()
+        machine.have_memory()
 
     def warm(self, system):
         """Loads a JVM until two rates in a row differ by less than 5 %, 4 times at least and how.jvm at most."""
