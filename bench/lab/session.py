@@ -80,7 +80,7 @@ class Session:
                 self.warm(system)
             peak = 0
             for i, row in enumerate(rows):
-                self.settle(system)
+                self.settle(system, row)
                 try:
                     got = row.load.run(system, self.how, f"row{i}")
                 except (RuntimeError, OSError, subprocess.SubprocessError) as e:
@@ -97,14 +97,15 @@ class Session:
         self.journal.add(what="noise", round=number, block=block.title, system=kind.name, before=before,
                          after=machine.noise())
 
-    def settle(self, system):
+    def settle(self, system, row):
         """What the last row left, to be written or to be put in order, is not the next one's burden."""
         os.sync()
         began = time.monotonic()
         if not machine.rests(system.process.pid, 60):
             print(f"  {system.name} is still at work {time.monotonic() - began:.0f} s after the last row", file=sys.stderr)
         os.sync()
-        machine.have_memory()
+        if not row.latency:  # the kernel tells the host of what was freed, for seconds, and holds others up
+            machine.have_memory()
 
     def warm(self, system):
         """Loads a JVM until two rates in a row differ by less than 5 %, 4 times at least and how.jvm at most."""
