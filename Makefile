@@ -9,7 +9,7 @@ RACETIMEOUT ?= 25m
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
 
-.PHONY: help run build demo test race lint check fuzz conform crash bench bench-quick bench-report bench-rooms \
+.PHONY: help run build demo test race guards lint check fuzz conform crash bench bench-quick bench-report bench-rooms \
 	bench-curves profile fmt fmt-check deps clean
 
 help: ## print this list
@@ -30,11 +30,14 @@ test: deps ## every test, after installing the clients they use
 race: deps ## every test, with the race detector
 	$(GO) test -race -timeout $(RACETIMEOUT) ./...
 
+guards: ## bounds on memory that cannot be held under the race detector
+	$(GO) test -count=1 -run 'Allocs|Idle' ./internal/mqtt
+
 lint: $(GOLANGCI) ## vet and golangci-lint
 	$(GO) vet ./...
 	$(GOLANGCI) run ./...
 
-check: fmt-check lint race fuzz crash conform ## all that CI does
+check: fmt-check lint race guards fuzz crash conform ## all that CI does
 	@echo "check: all gates passed"
 
 fuzz: ## every fuzz target for FUZZTIME (20s) each
