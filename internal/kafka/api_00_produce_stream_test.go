@@ -79,20 +79,28 @@ func TestProduceStream(t *testing.T) {
 	}
 }
 
-// TestProduceStreamCut cuts a connection in the middle of a request: what had arrived stays, the rest was never
-// there, and others do not notice.
-func TestProduceStreamCut(t *testing.T) {
-	h := openHouse(t, Options{StreamBytes: 1})
+// cutShort sends a request for three partitions up to the last batch, of which a part is missing, and waits until the
+// first two are stored.
+func cutShort(t *testing.T) (h *house, c *client, req *kmsg.ProduceRequest) {
+	t.Helper()
+	h = openHouse(t, Options{StreamBytes: 1})
 	topic := h.topic("t", 3)
-	req := manyParts(topic, 3, func(int) []byte { return batchOf(1, 5000) })
+	req = manyParts(topic, 3, func(int) []byte { return batchOf(1, 5000) })
 	req.Version = 9
 	frame := kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)
-	c := h.dial()
+	c = h.dial()
 	c.raw(frame[:len(frame)-3000])
 	until(t, "two batches are stored", func() bool {
 		bounds, err := h.store.Bounds(topic.Partitions[1])
 		return err == nil && bounds.High == 1
 	})
+	return h, c, req
+}
+
+// TestProduceStreamCut cuts a connection in the middle of a request: what had arrived stays, the rest was never
+// there, and others do not notice.
+func TestProduceStreamCut(t *testing.T) {
+	h, c, req := cutShort(t)
 	if err := c.nc.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -106,17 +114,7 @@ func TestProduceStreamCut(t *testing.T) {
 
 // TestProduceStreamDrain: a request that never becomes whole does not hold up the end.
 func TestProduceStreamDrain(t *testing.T) {
-	h := openHouse(t, Options{StreamBytes: 1})
-	topic := h.topic("t", 2)
-	req := manyParts(topic, 2, func(int) []byte { return batchOf(1, 5000) })
-	req.Version = 9
-	frame := kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)
-	c := h.dial()
-	c.raw(frame[:len(frame)-3000])
-	until(t, "a batch is stored", func() bool {
-		bounds, err := h.store.Bounds(topic.Partitions[0])
-		return err == nil && bounds.High == 1
-	})
+	h, c, _ := cutShort(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := h.door.Drain(ctx); err != nil {

@@ -3,12 +3,9 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
-	"math/rand/v2"
-	"reflect"
 	"testing"
 
 	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // held is a source of bytes that are all there.
@@ -74,22 +71,5 @@ func sameStreamed(t *testing.T, version int16, body []byte, whole *ProduceReques
 	results := make([]ProduceResult, whole.Partitions)
 	if !bytes.Equal(AppendProduceResponse(nil, &s.Request, 1, results), AppendProduceResponse(nil, whole, 1, results)) {
 		t.Fatalf("v%d: the answers differ", version)
-	}
-}
-
-func TestProduceStream(t *testing.T) {
-	rng := rand.New(rand.NewPCG(7, 8))
-	for version := int16(0); version <= 13; version++ {
-		for range 60 {
-			req := kmsg.NewProduceRequest()
-			fill(rng, reflect.ValueOf(&req).Elem(), 0)
-			req.Version = version
-			body := req.AppendTo(nil)
-			for cut := range len(body) + 1 {
-				var p ProduceRequest
-				err := p.Parse(version, body[:cut])
-				sameStreamed(t, version, body[:cut], &p, err)
-			}
-		}
 	}
 }

@@ -24,10 +24,13 @@ func TestProduce(t *testing.T) {
 			}
 			checkProduceWalk(t, &p, &req)
 			checkProduceResponse(t, rng, &p, &req)
+			sameStreamed(t, version, body, &p, nil)
 			for cut := range body {
-				if err := p.Parse(version, body[:cut]); !fault.Is(err, fault.Invalid) {
+				err := p.Parse(version, body[:cut])
+				if !fault.Is(err, fault.Invalid) {
 					t.Fatalf("v%d cut at %d of %d: %v", version, cut, len(body), err)
 				}
+				sameStreamed(t, version, body[:cut], &p, err)
 			}
 		}
 	}
