@@ -219,6 +219,15 @@ type diskFile struct {
 	held sync.RWMutex // read: a raw call runs; write: the file is being closed
 
 	closed bool // under held
+
+	direct direct
+}
+
+// direct is the descriptor of an open file that writes past the system's cache. It is opened when it is wanted.
+type direct struct {
+	once sync.Once
+	f    *os.File // nil if there is none
+	err  error    // why
 }
 
 // ReadAt implements io.ReaderAt; the end of the file is io.EOF itself.
@@ -237,6 +246,14 @@ func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
 func (f *diskFile) WriteVecAt(pieces [][]byte, off int64) (int, error) {
 	n, err := f.writeVec(pieces, off)
 	return n, f.wrap("vfs.WriteVecAt", err)
+}
+
+// WriteDirect implements File.
+func (f *diskFile) WriteDirect(p []byte, off int64) error {
+	if err := checkDirect(f.f.Name(), p, off); err != nil {
+		return err
+	}
+	return f.wrap("vfs.WriteDirect", f.writeDirect(p, off))
 }
 
 // Sync implements File.
@@ -267,7 +284,11 @@ func (f *diskFile) Close() error {
 	f.held.Lock()
 	defer f.held.Unlock()
 	f.closed = true
-	return f.wrap("vfs.Close", f.f.Close())
+	err := f.f.Close()
+	if f.direct.f != nil {
+		err = errors.Join(err, f.direct.f.Close())
+	}
+	return f.wrap("vfs.Close", err)
 }
 
 // hold keeps the descriptor open until let.
@@ -332,6 +353,9 @@ func wrap(op, name string, err error) error {
 	return &fault.Error{Kind: kind, Op: op, Hint: hint, Err: fmt.Errorf("%s: %w", name, cause)}
 }
 
+// errNoDirect is for file systems, and systems, that write only through their cache.
+var errNoDirect = errors.New("no writing past the cache here")
+
 func kindOf(err error) (kind fault.Kind, hint string) {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
@@ -340,6 +364,8 @@ func kindOf(err error) (kind fault.Kind, hint string) {
 		return fault.NotFound, ""
 	case errors.Is(err, unix.EEXIST):
 		return fault.Exists, ""
+	case errors.Is(err, errNoDirect):
+		return fault.Unsupported, ""
 	case errors.Is(err, os.ErrClosed):
 		return fault.Closed, ""
 	case errors.Is(err, fs.ErrPermission):

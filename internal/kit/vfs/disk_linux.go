@@ -3,6 +3,8 @@ package vfs
 import (
 	"errors"
 	"io"
+	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,6 +66,39 @@ func (f *diskFile) writeBatch(batch [][]byte, off int64) (int, error) {
 			batch[0] = batch[0][n:]
 		}
 	}
+}
+
+// writeDirect writes p at off with O_DIRECT. File systems without it refuse the opening or the first write.
+func (f *diskFile) writeDirect(p []byte, off int64) error {
+	if err := f.hold(); err != nil {
+		return err
+	}
+	defer f.let()
+	f.direct.once.Do(f.openDirect)
+	if f.direct.err != nil {
+		return f.direct.err
+	}
+	_, err := f.direct.f.WriteAt(p, off)
+	if errors.Is(err, unix.EINVAL) {
+		return errNoDirect
+	}
+	return err
+}
+
+// openDirect opens the file once more, by its descriptor: its name may be another by now.
+func (f *diskFile) openDirect() {
+	name := "/proc/self/fd/" + strconv.Itoa(f.fd)
+	mode, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETFL, 0)
+	if err != nil {
+		f.direct.err = err
+		return
+	}
+	d, err := os.OpenFile(name, mode&unix.O_ACCMODE|unix.O_DIRECT, 0)
+	if err != nil {
+		f.direct.err = errNoDirect
+		return
+	}
+	f.direct.f = d
 }
 
 func (f *diskFile) dataSync() error {

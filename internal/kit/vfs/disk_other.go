@@ -15,6 +15,9 @@ func (f *diskFile) writeVec(pieces [][]byte, off int64) (int, error) {
 	return total, nil
 }
 
+// writeDirect: what other systems have for it keeps no promise that is worth the difference.
+func (f *diskFile) writeDirect([]byte, int64) error { return errNoDirect }
+
 // dataSync is a full sync; on macOS Go asks the drive itself to flush (F_FULLFSYNC).
 func (f *diskFile) dataSync() error { return f.f.Sync() }
 

@@ -13,7 +13,7 @@ import (
 // OpKind is a kind of file operation.
 type OpKind uint8
 
-// The kinds. OpWrite is WriteAt and WriteVecAt.
+// The kinds. OpWrite is WriteAt, WriteVecAt and WriteDirect.
 const (
 	OpCreate OpKind = iota
 	OpOpen
@@ -294,6 +294,16 @@ func (f *faultyFile) WriteVecAt(pieces [][]byte, off int64) (int, error) {
 		all = append(all, p...)
 	}
 	return f.failWrite(hit, all, off)
+}
+
+// WriteDirect implements File.
+func (f *faultyFile) WriteDirect(p []byte, off int64) error {
+	hit := f.fs.begin(OpWrite, f.name, int64(len(p)))
+	if hit == nil {
+		return f.f.WriteDirect(p, off)
+	}
+	_, err := f.failWrite(hit, p, off)
+	return err
 }
 
 func (f *faultyFile) failWrite(hit *Fault, p []byte, off int64) (n int, err error) {

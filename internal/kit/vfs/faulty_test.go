@@ -69,6 +69,26 @@ func TestEveryKindIsCountedAndShown(t *testing.T) {
 	}
 }
 
+// TestDirectWritesAreWrites counts a direct write as a write and lets one stop half-way.
+func TestDirectWritesAreWrites(t *testing.T) {
+	fs := NewFaulty(NewMemory())
+	f, err := fs.Create("f")
+	must(t, err)
+	p := DirectBytes(2 * DirectBlock)
+	for i := range p {
+		p[i] = 'x'
+	}
+	must(t, f.WriteDirect(p, 0))
+	if n := fs.Count(OpWrite); n != 1 {
+		t.Errorf("counted %d writes", n)
+	}
+	fs.Inject(Fault{On: OpWrite, Kind: fault.Full, Short: true})
+	wantKind(t, f.WriteDirect(p, 2*DirectBlock), fault.Full, "injected")
+	if size, err := f.Size(); err != nil || size != 3*DirectBlock {
+		t.Errorf("%d bytes, %v", size, err)
+	}
+}
+
 func TestEveryKindFails(t *testing.T) {
 	for _, kind := range OpKinds() {
 		for _, want := range []fault.Kind{fault.IO, fault.Full} {

@@ -413,6 +413,15 @@ func (f *memoryFile) WriteVecAt(pieces [][]byte, off int64) (int, error) {
 	return f.write("vfs.WriteVecAt", off, pieces...)
 }
 
+// WriteDirect implements File.
+func (f *memoryFile) WriteDirect(p []byte, off int64) error {
+	if err := checkDirect(f.name, p, off); err != nil {
+		return err
+	}
+	_, err := f.write("vfs.WriteDirect", off, p)
+	return err
+}
+
 // write writes what there is room for, as a disk does.
 func (f *memoryFile) write(op string, off int64, pieces ...[]byte) (int, error) {
 	if off < 0 {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"path"
 	"path/filepath"
+	"unsafe"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 )
@@ -60,6 +61,11 @@ type File interface {
 	io.Closer
 	// WriteVecAt writes the pieces one after another at off, in as few system calls as it can.
 	WriteVecAt(pieces [][]byte, off int64) (int, error)
+	// WriteDirect writes p at off past the system's cache, which costs neither the copy into it nor its
+	// pages. Like what any write leaves, p is on stable storage only after Sync. off, len(p) and the place of p in
+	// memory are multiples of DirectBlock: else fault.Invalid. Errors: fault.Unsupported where the file system
+	// has no such way; nothing is written then.
+	WriteDirect(p []byte, off int64) error
 	// Sync puts the data and the size on stable storage (fdatasync). After an error nobody knows what
 	// is stored, and a second Sync may well succeed without storing it: give the file up.
 	Sync() error
@@ -70,6 +76,27 @@ type File interface {
 	Truncate(size int64) error
 	// Size is the length in bytes.
 	Size() (int64, error)
+}
+
+// DirectBlock is the unit of WriteDirect in bytes: the page size of common machines, and no smaller than the
+// blocks of disks.
+const DirectBlock = 4 << 10
+
+// DirectBytes is memory of n bytes for WriteDirect; n is a multiple of DirectBlock.
+func DirectBytes(n int) []byte {
+	b := make([]byte, n+DirectBlock)
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (DirectBlock - 1)
+	return b[skip : skip+n : skip+n]
+}
+
+// checkDirect tells whether p may be written at off by WriteDirect.
+func checkDirect(name string, p []byte, off int64) error {
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(p)))
+	if (uint64(off)|uint64(len(p))|uint64(at))%DirectBlock != 0 {
+		return fault.New(fault.Invalid, "vfs.WriteDirect", "%s: %d bytes at %d are not in blocks of %d",
+			name, len(p), off, DirectBlock)
+	}
+	return nil
 }
 
 // clean checks a name and gives it in its shortest form; the root is ".".

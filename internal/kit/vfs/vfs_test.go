@@ -159,6 +159,62 @@ func TestWriteVec(t *testing.T) {
 	})
 }
 
+// TestWriteDirect writes blocks past the cache between writes through it, and reads what both left.
+func TestWriteDirect(t *testing.T) {
+	each(t, func(t *testing.T, fs FS) {
+		f, err := fs.Create("d")
+		must(t, err)
+		must(t, f.Preallocate(10*DirectBlock))
+		must(t, fs.Rename("d", "e")) // an open file may get another name before its first direct write
+		block := DirectBytes(3 * DirectBlock)
+		for i := range block {
+			block[i] = byte(i / 1000)
+		}
+		want := make([]byte, 10*DirectBlock)
+		both := func(off int, p []byte, direct bool) {
+			t.Helper()
+			copy(want[off:], p)
+			if direct {
+				must(t, f.WriteDirect(p, int64(off)))
+			} else {
+				_, err := f.WriteAt(p, int64(off))
+				must(t, err)
+			}
+			got := make([]byte, len(want))
+			_, err := f.ReadAt(got, 0)
+			must(t, err)
+			if !bytes.Equal(got, want) {
+				t.Fatalf("after %d bytes at %d, direct %t: content differs", len(p), off, direct)
+			}
+		}
+		both(100, []byte("through the cache, not synced"), false)
+		if err := f.WriteDirect(block, 0); fault.Is(err, fault.Unsupported) {
+			t.Skipf("this file system: %v", err)
+		}
+		both(0, block, true)
+		both(2*DirectBlock+50, []byte("over what went past it"), false)
+		both(2*DirectBlock, block[:2*DirectBlock], true)
+		both(9*DirectBlock, block[DirectBlock:2*DirectBlock], true)
+		both(9*DirectBlock-10, block[:20], false)
+		must(t, f.Sync())
+		for _, bad := range []struct {
+			off int64
+			p   []byte
+		}{{1, block}, {0, block[:100]}, {0, block[8 : DirectBlock+8]}} {
+			wantKind(t, f.WriteDirect(bad.p, bad.off), fault.Invalid, "blocks")
+		}
+		if got := read(t, fs, "e"); got != string(want) {
+			t.Fatal("another reader sees something else")
+		}
+		must(t, f.Close())
+		wantKind(t, f.WriteDirect(block, 0), fault.Closed, "")
+		g, err := fs.Open("e")
+		must(t, err)
+		wantKind(t, g.WriteDirect(block, 0), fault.IO, "")
+		must(t, g.Close())
+	})
+}
+
 func TestPreallocateAndTruncate(t *testing.T) {
 	each(t, func(t *testing.T, fs FS) {
 		f, err := fs.Create("p")

@@ -12,6 +12,8 @@
 package journal
 
 import (
+	"slices"
+
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 )
@@ -25,6 +27,7 @@ type Writer struct {
 	synced int64 // everything below is on stable storage
 	filled int64 // space below was written before, by frames, zeros or an earlier life of the file
 	seq    uint64
+	stage  *Stage // nil: all goes through the system's cache
 }
 
 // A small frame that reaches space never written before takes zeros for what comes behind it along: a sync of
@@ -32,7 +35,7 @@ type Writer struct {
 const (
 	smallFrame = 16 << 10
 	aheadBytes = 32 << 10
-	blockBytes = 4 << 10 // of the file system, commonly; another costs time, nothing else
+	blockBytes = vfs.DirectBlock // of the file system, commonly; another costs time, nothing else
 )
 
 var zeros [aheadBytes]byte
@@ -65,13 +68,15 @@ type Space struct {
 }
 
 // Start writes the header into a prepared file. The header is on stable storage with the first Sync, together
-// with the first frame, whose number is seq.
-func Start(f vfs.File, h Header, space Space, seq uint64) (*Writer, error) {
+// with the first frame, whose number is seq. Without a stage no frame goes past the system's cache.
+func Start(f vfs.File, h Header, space Space, seq uint64, stage *Stage) (*Writer, error) {
 	if _, err := f.WriteAt(h.encode(), 0); err != nil {
 		return nil, err
 	}
 	filled := max(space.Filled, HeaderBytes)
-	return &Writer{file: f, header: h, limit: space.Size, end: HeaderBytes, filled: filled, seq: seq}, nil
+	return &Writer{
+		file: f, header: h, limit: space.Size, end: HeaderBytes, filled: filled, seq: seq, stage: stage,
+	}, nil
 }
 
 // Room is the largest frame that still fits, in bytes.
@@ -99,21 +104,38 @@ func (w *Writer) Write(f *Frame) error {
 		return fault.New(fault.Internal, "journal.Write", "frame of %d bytes into %d", size, w.Room())
 	}
 	pieces := f.layout(w.header.Nonce, w.end, w.synced, w.seq)
-	ahead := w.ahead(size)
-	if ahead > 0 {
-		f.pieces = append(pieces, zeros[:ahead])
-		pieces = f.pieces
+	through, err := w.direct(pieces, size)
+	if !through && err == nil {
+		err = w.buffered(pieces, size)
 	}
-	if _, err := w.file.WriteVecAt(pieces, w.end); err != nil {
+	if err != nil {
 		return err
 	}
 	w.end += size
-	w.filled = max(w.filled, w.end+ahead)
 	w.seq++
 	return nil
 }
 
-// ahead is how many zeros to write behind a frame of size bytes.
+// buffered writes the pieces of a frame through the system's cache. Behind a frame that went past it, whole blocks
+// are written, which the system need not read first.
+func (w *Writer) buffered(pieces [][]byte, size int64) error {
+	at, ahead := w.end, w.ahead(size)
+	if tail := w.stage.tail(w); len(tail) > 0 {
+		pieces = slices.Insert(slices.Clone(pieces), 0, tail)
+		at -= int64(len(tail))
+		ahead = max(ahead, min(blocks(w.end+size), w.limit)-w.end-size)
+	}
+	if ahead > 0 {
+		pieces = append(pieces, zeros[:ahead])
+	}
+	if _, err := w.file.WriteVecAt(pieces, at); err != nil {
+		return err
+	}
+	w.filled = max(w.filled, w.end+size+ahead)
+	return nil
+}
+
+// ahead is how many zeros to write behind a small frame of size bytes.
 func (w *Writer) ahead(size int64) int64 {
 	end := w.end + size
 	if size > smallFrame || end <= w.filled {
@@ -122,6 +144,9 @@ func (w *Writer) ahead(size int64) int64 {
 	to := (end + aheadBytes) &^ (blockBytes - 1)
 	return min(to, w.limit) - end
 }
+
+// blocks is n in whole blocks.
+func blocks(n int64) int64 { return (n + blockBytes - 1) &^ (blockBytes - 1) }
 
 // Sync puts all frames on stable storage. After an error it must not be tried again on this file: the
 // kernel may have dropped the pages and would report success.

@@ -35,7 +35,7 @@ func file(t testing.TB, frames int, synced func(i int) bool) (*vfs.Memory, vfs.F
 		t.Fatal(err)
 	}
 	h := journal.Header{Number: 7, Previous: 6, PrevEnd: 99, Nonce: 42}
-	w, err := journal.Start(f, h, journal.Space{Size: fileBytes}, 100)
+	w, err := journal.Start(f, h, journal.Space{Size: fileBytes}, 100, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestAPayloadIsNoFrame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := journal.Start(f, journal.Header{Number: 7, Nonce: 43}, journal.Space{Size: fileBytes}, 0)
+	w, err := journal.Start(f, journal.Header{Number: 7, Nonce: 43}, journal.Space{Size: fileBytes}, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func TestWriteAhead(t *testing.T) {
 			t.Fatal(err)
 		}
 		noted := &tape{File: f}
-		w, err := journal.Start(noted, journal.Header{Number: 1, Nonce: 1}, journal.Space{Size: fileBytes, Filled: filled}, 0)
+		w, err := journal.Start(noted, journal.Header{Number: 1, Nonce: 1}, journal.Space{Size: fileBytes, Filled: filled}, 0, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -290,7 +290,7 @@ func TestWriteAllocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := journal.Start(&blank{f}, journal.Header{Number: 1}, journal.Space{Size: 1 << 30}, 0)
+	w, err := journal.Start(&blank{f}, journal.Header{Number: 1}, journal.Space{Size: 1 << 30}, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,6 +316,8 @@ func (*blank) WriteVecAt(pieces [][]byte, _ int64) (n int, err error) {
 	}
 	return n, nil
 }
+
+func (*blank) WriteDirect([]byte, int64) error { return nil }
 
 // counted is a file that counts reads, and fails those that reach a bad place.
 type counted struct {

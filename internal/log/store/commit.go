@@ -183,7 +183,7 @@ func (s *Store) startJournal(next spare, h journal.Header, seq uint64) (*writer,
 	if err != nil {
 		return nil, err
 	}
-	w, err := journal.Start(next.handle, h, next.space, seq)
+	w, err := journal.Start(next.handle, h, next.space, seq, s.stage)
 	if err != nil {
 		return nil, err
 	}

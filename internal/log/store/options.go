@@ -30,6 +30,8 @@ type Options struct {
 	CacheBytes int64
 	// GroupBytes is how many bytes may gather for one commit; appends wait above it. Default 8 MiB.
 	GroupBytes int64
+	// DirectBytes is the size from which on a commit is written past the system's cache. Default 256 KiB.
+	DirectBytes int64
 	// ReserveBytes is the space that must stay free on the disk for the log to take a new journal file:
 	// room for roll-ups and checkpoints. Default 2 x JournalBytes.
 	ReserveBytes int64
@@ -64,6 +66,7 @@ func (o Options) withDefaults() Options {
 	o.JournalBytes = min(o.JournalBytes, fitting(o.FS))
 	defaultTo(&o.CacheBytes, 64<<20)
 	defaultTo(&o.GroupBytes, 8<<20)
+	defaultTo(&o.DirectBytes, 256<<10)
 	defaultTo(&o.ReserveBytes, 2*o.JournalBytes)
 	defaultTo(&o.RetentionInterval, 10*time.Second)
 	defaultTo(&o.ProducerExpiry, 24*time.Hour)

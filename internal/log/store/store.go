@@ -20,6 +20,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/journal"
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -59,9 +60,10 @@ type Store struct {
 	watchMu  sync.Mutex
 	watchers []*watch
 
-	writer    *writer     // the committer's
-	announceq chan *group // committer to announcer
-	crowded   atomic.Bool // the open group is full
+	writer    *writer        // the committer's
+	stage     *journal.Stage // the committer's
+	announceq chan *group    // committer to announcer
+	crowded   atomic.Bool    // the open group is full
 	disk      disk
 	keeper    keeper
 	cache     cache // the announcer's
@@ -97,7 +99,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		opt: opt, fs: opt.FS, lock: lock,
-		announceq: make(chan *group, 1),
+		stage: journal.NewStage(opt.DirectBytes), announceq: make(chan *group, 1),
 	}
 	s.room, s.work = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	s.metrics.register(s, opt.Metrics)
