@@ -8,8 +8,10 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/topic"
 )
 
 // guard forbids topics by a word in them.
@@ -109,6 +111,35 @@ func TestTooLargeRecordIsSaid(t *testing.T) {
 	if n := len(h.records("limit")); n != 3 {
 		t.Errorf("%d records, want 3", n)
 	}
+}
+
+// TestRefusedIsNotAcknowledged: a message that never got as far as the log, here because its topic cannot be made or
+// too many names are retained, is no more acknowledged than one that the log refused. MQTT 3 cannot be told why.
+func TestRefusedIsNotAcknowledged(t *testing.T) {
+	disk := vfs.NewFaulty(vfs.NewMemory())
+	h := openOn(t, disk, func(o *mqtt.Options) { o.RetainedTopics = 1 })
+	defer h.stop()
+	h.connect(t, packet.V5, "", nil).published("kept/1", "the one that fits", true)
+	refused := func(name string, p *packet.Publish, reason packet.ReasonCode) {
+		t.Run(name, func(t *testing.T) {
+			p.QoS, p.PacketID = 1, 1
+			c5, c3 := h.connect(t, packet.V5, "", nil), h.connect(t, packet.V311, "", nil)
+			c5.send(p)
+			if ack := want[*packet.Puback](c5); ack.Reason != reason {
+				t.Errorf("PUBACK %s, want %s", ack.Reason, reason)
+			}
+			c3.send(p)
+			c3.closed()
+		})
+	}
+	refused("retained", &packet.Publish{Topic: []byte("kept/2"), Payload: []byte("x"), Retain: true}, packet.QuotaExceeded)
+	deep := strings.Repeat("/", topic.MaxLevels)
+	refused("levels", &packet.Publish{Topic: []byte(deep)}, packet.TopicNameInvalid)
+	for _, op := range []vfs.OpKind{vfs.OpWrite, vfs.OpPreallocate} {
+		disk.Inject(vfs.Fault{On: op, Times: -1, Kind: fault.Full})
+	}
+	defer disk.Heal()
+	refused("full disk", &packet.Publish{Topic: []byte("new/1")}, packet.QuotaExceeded)
 }
 
 func TestEveryFaultHasAReason(t *testing.T) {

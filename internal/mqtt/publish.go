@@ -201,9 +201,9 @@ func (c *conn) notStored(id uint16, cause error) error {
 	return nil
 }
 
-// refuse answers a PUBLISH that must not go to the log: PUBACK with the reason in its turn, which MQTT 3
-// cannot say: there the message is acknowledged and dropped, as it is with QoS 0. Topic names that
-// begin with $ are refused so, [MQTT-4.7.2-1] leaves it to us.
+// refuse answers a PUBLISH that never got to the log: PUBACK with the reason in its turn. MQTT 3 cannot say a reason.
+// There what the client may not do, which includes topic names that begin with $, is acknowledged and dropped, as it is
+// with QoS 0 [MQTT-3.3.5-2 of 3.1.1]; whatever else is wrong is our concern, and ends the connection as in notStored.
 func (c *conn) refuse(t *turn, p *packet.Publish, name []byte, cause error) error {
 	c.door.metrics.dropped(dropRefused).Inc()
 	c.door.opt.Logger.Debug("message refused", "client", c.principal.ClientID, "err", cause)
@@ -211,8 +211,14 @@ func (c *conn) refuse(t *turn, p *packet.Publish, name []byte, cause error) erro
 		return nil
 	}
 	reason := reasonOf(cause)
-	if fault.Is(cause, fault.Invalid) || isDollar(name) {
+	switch {
+	case fault.Is(cause, fault.Closed):
+		return &packet.Error{Reason: packet.ServerShuttingDown, Detail: cause.Error()}
+	case fault.Is(cause, fault.Invalid) || isDollar(name):
 		reason = packet.TopicNameInvalid
+	}
+	if c.version != packet.V5 && !fault.Is(cause, fault.Denied) {
+		return &packet.Error{Reason: packet.ServerUnavailable, Detail: cause.Error()}
 	}
 	if err := c.flush(t); err != nil {
 		return err

@@ -112,6 +112,9 @@ const limitsIntro = `# Limits
 Every bound that a client or an operator may meet, and what shows when it does. One client that meets a
 limit does not disturb the others.
 
+A reason code is something of MQTT 5. With MQTT 3 a PUBLISH of QoS 1 that cannot be stored gets no PUBACK: the
+connection ends, and the client sends the message again. A SUBACK says 0x80.
+
 ## Limits that can be set
 
 [docs/configuration.md](configuration.md) says how.
@@ -126,6 +129,8 @@ const fixedLimits = `
 | what | limit | what shows |
 |---|---|---|
 | MQTT topic name, filter, client id, user name | 65,535 bytes of UTF-8 (MQTT) | the packet is malformed |
+| levels of an MQTT topic name or filter | 200 | PUBACK with 0x90, SUBACK with 0x8F: the name is invalid |
+| CONNECT packet, will included | 256 KiB | the connection is closed |
 | name of a log topic | 249 characters of ` + "`a-z A-Z 0-9 . _ -`" + ` (Kafka) | INVALID_TOPIC_EXCEPTION (17); ` +
 	`MQTT messages go to the catch-all topic |
 | record batch, whatever ` + "`max_message`" + ` says | 1 GiB | MESSAGE_TOO_LARGE (10) |
