@@ -32,6 +32,9 @@ func (c *conn) connect(t *turn, frame []byte) error {
 		assigned = newClientID()
 	}
 	s, connack := session.Open(hello, &c.door.limits, assigned)
+	if err := tooLarge(connack, c.version, s.MaxPacket()); err != nil { // [MQTT-3.1.2-24]
+		return c.refuseConnect(c.version, err)
+	}
 	c.principal.ClientID = s.ClientID()
 	c.takeOver()
 	c.bear(time.Duration(s.KeepAlive()) * time.Second * 3 / 2) // [MQTT-3.1.2-22]

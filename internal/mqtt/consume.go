@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -154,8 +155,7 @@ func (c *conn) rarePacket(t *turn, p packet.Packet) error {
 	case *packet.Subscribe:
 		return c.subscribe(t, p)
 	case *packet.Unsubscribe:
-		c.unsubscribe(p)
-		return nil
+		return c.unsubscribe(p)
 	case *packet.Disconnect:
 		return c.disconnect(p)
 	case *packet.Pubrel: // no QoS 2 message is open [MQTT-3.7.2-1]
@@ -173,12 +173,30 @@ func (c *conn) rarePacket(t *turn, p packet.Packet) error {
 	}
 }
 
-// answer puts a packet into the outbox.
+// answer puts a packet of a few bytes into the outbox.
 func (c *conn) answer(appendTo func([]byte) []byte) {
 	c.mu.Lock()
 	c.put(appendTo(c.pending()))
 	c.mu.Unlock()
 	c.push()
+}
+
+// answerWith puts a packet of any size into the outbox. One that is larger than the client takes ends the connection
+// instead [MQTT-3.1.2-24].
+func (c *conn) answerWith(p packet.Packet) error {
+	if err := tooLarge(p, c.version, c.mu.session.MaxPacket()); err != nil {
+		return err
+	}
+	c.answer(func(b []byte) []byte { return p.AppendTo(b, c.version) })
+	return nil
+}
+
+func tooLarge(p packet.Packet, v packet.Version, most int) error {
+	if size := p.Size(v); size > most {
+		return &packet.Error{Reason: packet.PacketTooLarge,
+			Detail: fmt.Sprintf("%s of %d bytes, the client takes %d", p.Type(), size, most)}
+	}
+	return nil
 }
 
 // acknowledged takes a PUBACK. One for an id that is not in flight means nothing.

@@ -2,6 +2,7 @@ package mqtt_test
 
 import (
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -141,6 +142,34 @@ func TestBadPacket5(t *testing.T) {
 			c.expect(test.answer)
 		})
 	}
+}
+
+// TestAnswerTooLargeForClient: what a client has to be told and does not take ends its connection [MQTT-3.1.2-24].
+func TestAnswerTooLargeForClient(t *testing.T) {
+	takes := func(most uint32) func(*packet.Connect) {
+		return func(p *packet.Connect) { p.Props.SetMaximumPacketSize(most) }
+	}
+	c := shared(t).dial(t)
+	c.hello(packet.V5, "", takes(20))
+	c.expect("20 03 00 95 00")
+	names := make([]string, 100)
+	for i := range names {
+		names[i] = strconv.Itoa(i)
+	}
+	c = shared(t).connect(t, packet.V5, "", takes(100))
+	subscribe := &packet.Subscribe{PacketID: 1}
+	for _, name := range names {
+		subscribe.Subscriptions = append(subscribe.Subscriptions, packet.Subscription{Filter: []byte(name)})
+	}
+	c.send(subscribe)
+	c.expect("e0 01 95")
+	c = shared(t).connect(t, packet.V5, "", takes(100))
+	unsubscribe := &packet.Unsubscribe{PacketID: 1}
+	for _, name := range names {
+		unsubscribe.Filters = append(unsubscribe.Filters, []byte(name))
+	}
+	c.send(unsubscribe)
+	c.expect("e0 01 95")
 }
 
 func TestReceiveMaximumOverrun(t *testing.T) {

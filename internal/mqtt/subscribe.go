@@ -30,7 +30,9 @@ func (c *conn) subscribe(t *turn, p *packet.Subscribe) error {
 			c.door.fanout.Subscribe(c.member, g.Sub, g.Old)
 		}
 	}
-	c.answer(func(b []byte) []byte { return suback.AppendTo(b, c.version) })
+	if err := c.answerWith(&suback); err != nil {
+		return err
+	}
 	for i := range t.grants {
 		if g := &t.grants[i]; g.Sub != nil && g.Retained {
 			c.sendRetained(g.Sub)
@@ -41,7 +43,7 @@ func (c *conn) subscribe(t *turn, p *packet.Subscribe) error {
 }
 
 // unsubscribe ends subscriptions. Nothing comes by them after the UNSUBACK but what was on its way.
-func (c *conn) unsubscribe(p *packet.Unsubscribe) {
+func (c *conn) unsubscribe(p *packet.Unsubscribe) error {
 	unsuback := packet.Unsuback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, 0, len(p.Filters))}
 	for _, filter := range p.Filters {
 		c.mu.Lock()
@@ -54,7 +56,7 @@ func (c *conn) unsubscribe(p *packet.Unsubscribe) {
 		}
 		unsuback.Reasons = append(unsuback.Reasons, reason)
 	}
-	c.answer(func(b []byte) []byte { return unsuback.AppendTo(b, c.version) })
+	return c.answerWith(&unsuback)
 }
 
 // sendRetained asks for the retained messages of a subscription. They flow beside everything else and
