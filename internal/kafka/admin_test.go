@@ -307,6 +307,16 @@ func TestConfigs(t *testing.T) {
 	if *def.Value != "delete" || def.Source != kmsg.ConfigSourceDefaultConfig || def.ConfigType != kmsg.ConfigTypeList {
 		t.Fatalf("%+v", def)
 	}
+	for _, names := range [][]string{nil, {}} { // an empty list asks for all, as in Kafka
+		req := kmsg.NewPtrDescribeConfigsRequest()
+		req.Resources = []kmsg.DescribeConfigsRequestResource{
+			{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "t", ConfigNames: names},
+		}
+		all := askFor[*kmsg.DescribeConfigsResponse](c, 4, req).Resources[0].Configs
+		if len(all) != len(stream.TopicSettings()) {
+			t.Errorf("names %#v ask for %d settings", names, len(all))
+		}
+	}
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	req.Resources = []kmsg.DescribeConfigsRequestResource{
 		{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "nope"},

@@ -19,7 +19,7 @@ import (
 //     the configuration of this node, or the built-in default. Synonyms list the ones behind it.
 //   - The broker shows what tools look for; all of it is read-only here, because it is set in the
 //     configuration of the node. The cluster-wide default ("" as name) and loggers are empty.
-//   - Null names ask for all, others for those, without an error for one that does not exist.
+//   - No names, null or empty, ask for all, others for those, without an error for one that does not exist.
 //
 // Versions: 1 sources and synonyms, 3 types and documentation (KIP-569), 4 flexible.
 
@@ -63,7 +63,7 @@ func strip(cfg *kmsg.DescribeConfigsResponseResourceConfig, req *kmsg.DescribeCo
 
 // wants tells whether a resource is asked for a setting.
 func wants(rr *kmsg.DescribeConfigsRequestResource, name string) bool {
-	return rr.ConfigNames == nil || slices.Contains(rr.ConfigNames, name)
+	return len(rr.ConfigNames) == 0 || slices.Contains(rr.ConfigNames, name)
 }
 
 func (d *Door) describeTopicConfig(
