@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -84,8 +85,14 @@ func refuse(res *wire.ProduceResult, err error) {
 	}
 }
 
+// errZstd is the fault of a codec that the version of the request does not know (KIP-110).
+var errZstd = fault.New(fault.Unsupported, "kafka.Produce", "zstd needs Produce v7")
+
 // produceCode is code, but for what it means to a producer.
 func produceCode(err error) wire.Code {
+	if errors.Is(err, errZstd) {
+		return wire.UnsupportedCompressionType
+	}
 	switch fault.KindOf(err) {
 	case fault.Invalid:
 		return wire.InvalidRecord
@@ -139,7 +146,8 @@ func (c *conn) unanswered(p *call) error {
 	defer c.recycle(p)
 	for i := range p.results {
 		if res := &p.results[i]; res.Code != wire.None {
-			return fault.New(fault.Closed, "kafka.Produce", "an unacknowledged produce failed: %s", res.Message)
+			return fault.New(fault.Closed, "kafka.Produce", "an unacknowledged produce failed with error %d %s",
+				res.Code, res.Message)
 		}
 	}
 	return nil
@@ -276,7 +284,7 @@ func (d *Door) judge(t *stream.Topic, records []byte, version int16) (record.Bat
 		return nil, err
 	}
 	if batch.Attributes().Codec() == record.Zstd && version < 7 {
-		return nil, fault.New(fault.Unsupported, op, "zstd needs Produce v7 (KIP-110)")
+		return nil, errZstd
 	}
 	if batch.Attributes().Transactional() {
 		return nil, fault.New(fault.Invalid, op, "a transactional batch without a transactional id")

@@ -215,7 +215,7 @@ func playProduceRefusals(t *testing.T, o Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask("zstd before v7", 6, produceTo(topic, 0, -1, packed), wire.UnsupportedForMessageFormat)
+	ask("zstd before v7", 6, produceTo(topic, 0, -1, packed), wire.UnsupportedCompressionType)
 	ask("zstd", 7, produceTo(topic, 0, -1, packed), wire.None)
 	if _, n := h.readBack(topic.Partitions[0]); n != 1 {
 		t.Fatalf("%d records", n)
