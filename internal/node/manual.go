@@ -131,11 +131,20 @@ const fixedLimits = `
 | MQTT topic name, filter, client id, user name | 65,535 bytes of UTF-8 (MQTT) | the packet is malformed |
 | levels of an MQTT topic name or filter | 200 | PUBACK with 0x90, SUBACK with 0x8F: the name is invalid |
 | CONNECT packet, will included | 256 KiB | the connection is closed |
+| topic aliases of a device | 32 | CONNACK says Topic Alias Maximum; a higher one ends the connection with 0x94 |
 | name of a log topic | 249 characters of ` + "`a-z A-Z 0-9 . _ -`" + ` (Kafka) | INVALID_TOPIC_EXCEPTION (17); ` +
 	`MQTT messages go to the catch-all topic |
 | record batch, whatever ` + "`max_message`" + ` says | 1 GiB | MESSAGE_TOO_LARGE (10) |
+| Kafka request, Produce aside | Fetch 8 MiB, OffsetCommit and SyncGroup 4 MiB, others 2 MiB or less | ` +
+	`the connection is closed |
 | one answer to a Fetch | 55 MiB, or one batch | the client asks again for the rest |
 | what one Fetch keeps of files in memory | 256 KiB, or one batch | nothing |
+| session timeout of a member of a group | 6 s to 30 min | INVALID_SESSION_TIMEOUT (26) |
+| members of a group | 10,000 | GROUP_MAX_SIZE_REACHED (81) |
+| what the protocols of a member say of it | 1 MiB | INVALID_REQUEST (42) |
+| metadata of a committed offset | 4,096 bytes | OFFSET_METADATA_TOO_LARGE (12) |
+| committed offsets of a group without members | 30 days | they are gone: auto.offset.reset decides |
+| groups | 100,000 | COORDINATOR_NOT_AVAILABLE (15) |
 | configuration file | 256 KiB | the configuration is refused |
 | header of an HTTP request | 16 KiB | 431 |
 | time an HTTP client has for its request | 10 s | the connection is closed |
