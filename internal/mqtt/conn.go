@@ -167,7 +167,11 @@ func (c *conn) logEnd(cause error, reason packet.ReasonCode) {
 	switch {
 	case errors.As(cause, &fault):
 		c.door.metrics.refused(fault.Reason)
-		log.Info("connection ended for an error of the client",
+		what := "connection ended for an error of the client"
+		if fault.Reason == packet.ServerUnavailable || fault.Reason == packet.ServerShuttingDown {
+			what = "connection ended: a message could not be stored"
+		}
+		log.Info(what,
 			"client", c.principal.ClientID, "remote", c.remote(), "reason", reason.String(), "err", cause)
 	default:
 		log.Debug("connection ended", "client", c.principal.ClientID, "remote", c.remote(), "cause", cause)
