@@ -392,14 +392,19 @@ func TestReadyFileIsTheLine(t *testing.T) {
 	}
 }
 
-// TestSecondSignalEndsAtOnce: whatever keeps the node from closing, the second signal does not wait.
+// TestSecondSignalEndsAtOnce: whatever keeps the node from closing, the second signal does not wait, unless it is the
+// echo of the first.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	n := start(t, local(t))
 	release := make(chan struct{})
 	n.opened("a room that takes its time", func(context.Context) error { <-release; return nil })
 	signals := make(chan os.Signal, 1)
 	signals <- syscall.SIGTERM
+	time.AfterFunc(2*echo, func() { signals <- syscall.SIGINT })
 	err := Process{Signals: signals}.close(n)
+	if !strings.Contains(err.Error(), syscall.SIGINT.String()) {
+		t.Errorf("it was not the second one: %v", err)
+	}
 	if !fault.Is(err, fault.Closed) || !strings.Contains(fault.HintOf(err), "nothing that was acknowledged is lost") {
 		t.Errorf("got %v", err)
 	}

@@ -98,8 +98,13 @@ func (p Process) wait(ctx context.Context, n *Node, level *slog.LevelVar) (why s
 	}
 }
 
+// echo is how long after a signal another one is the same: timeout(1), for one, signals its child and then the group
+// that the child is in.
+const echo = 500 * time.Millisecond
+
 // close closes the node, unless another signal comes first.
 func (p Process) close(n *Node) error {
+	begin := time.Now()
 	closed := make(chan error, 1)
 	go func() { closed <- n.Close() }()
 	for {
@@ -107,7 +112,7 @@ func (p Process) close(n *Node) error {
 		case err := <-closed:
 			return err
 		case s := <-p.Signals:
-			if s != syscall.SIGHUP {
+			if s != syscall.SIGHUP && time.Since(begin) > echo {
 				return fault.New(fault.Closed, "node.Close", "ended by a second %s before all was closed", s).
 					WithHint("nothing that was acknowledged is lost; the next start recovers")
 			}
