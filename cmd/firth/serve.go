@@ -51,10 +51,11 @@ func newServeCommand() *cobra.Command {
 type sources struct {
 	file, data string
 	set        []string
+	given      func(flag string) bool
 }
 
 func addSources(cmd *cobra.Command) *sources {
-	s := &sources{}
+	s := &sources{given: cmd.Flags().Changed}
 	cmd.Flags().StringVarP(&s.file, "config", "c", "", "configuration `FILE` (default firth.yaml, if there is one)")
 	cmd.Flags().StringVar(&s.data, "data", "", "data `DIR`ectory, the same as --set data=DIR")
 	cmd.Flags().StringArrayVar(&s.set, "set", nil, "set a `key=value` of the configuration; may be repeated")
@@ -63,7 +64,7 @@ func addSources(cmd *cobra.Command) *sources {
 
 func (s *sources) load() (*node.Config, error) {
 	l := node.Loader{File: s.file, Env: os.Environ()}
-	if s.data != "" {
+	if s.given("data") { // an empty one is an error, not the default: it may be a variable that is not set
 		l.Flags = append(l.Flags, node.Assignment{Flag: "--data", Text: "data=" + s.data})
 	}
 	for _, text := range s.set {
