@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -634,8 +635,8 @@ func TestLagGauge(t *testing.T) {
 	set := telemetry.New()
 	r := openRoom(t, vfs.NewMemory(), Options{Metrics: set}, func(co *coordinator) { co.look = time.Millisecond })
 	topic := r.topic("t", 1)
-	for range 10 {
-		rec := record.Record{Value: []byte("x")}
+	for i := range 10 {
+		rec := record.Record{Timestamp: 1_000_000 * int64(i), Value: []byte("x")}
 		done := make(receiptChan, 1)
 		if err := r.store.Append([]stream.Write{{Partition: topic.Partitions[0], Record: &rec}}, done, 0); err != nil {
 			t.Fatal(err)
@@ -649,6 +650,19 @@ func TestLagGauge(t *testing.T) {
 	eventually(t, "the lag is 6", func() bool {
 		return strings.Contains(exposition(t, set), `firth_consumer_group_lag_records{group="g",topic="t"} 6`)
 	})
+	age := func() float64 {
+		_, rest, _ := strings.Cut(exposition(t, set), `firth_consumer_group_lag_seconds{group="g",topic="t"} `)
+		seconds, err := strconv.ParseFloat(strings.SplitN(rest, "\n", 2)[0], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seconds
+	}
+	if got, want := age(), float64(r.co.now())/1000-4_000; got > want || got < want-60 {
+		t.Errorf("the record at 4 is %.0f s old, told %.0f", want, got)
+	}
+	must(t, "commit", m.commit(10, ""), wire.None)
+	eventually(t, "nothing is behind", func() bool { return age() == 0 })
 }
 
 type receiptChan chan error

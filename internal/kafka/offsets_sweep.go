@@ -1,8 +1,11 @@
 package kafka
 
 import (
+	"maps"
+
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -56,27 +59,52 @@ const maxLagSeries = 1000
 
 // lagGauge is how far groups are behind, by group and topic. Only the clock uses it.
 type lagGauge struct {
-	gauges telemetry.Gauges
-	series map[lagKey]telemetry.Gauge
-	turn   int
+	records, seconds telemetry.Gauges
+	series           map[lagKey]lagSeries
+	stamps           map[stampKey]stamp
+	turn             int
 }
 
 type lagKey struct{ group, topic string }
+
+type lagSeries struct{ records, seconds telemetry.Gauge }
+
+// lags are what one measurement of a pair gave.
+type lags struct{ records, oldest int64 } // oldest: unix milliseconds, 0: nothing is behind
+
+// stampKey is a position that a group has committed, stamp the time of the record there.
+type stampKey struct {
+	group string
+	partitionKey
+}
+
+type stamp struct {
+	at, unixMillis int64
+	seen           int // turn in which it was asked for last
+}
 
 func newLagGauge(set *telemetry.Set) *lagGauge {
 	if set == nil {
 		return nil
 	}
 	return &lagGauge{
-		gauges: set.Gauge("firth_consumer_group_lag_records",
+		records: set.Gauge("firth_consumer_group_lag_records",
 			"Records between the committed offset and the high watermark, summed over the partitions of a topic.",
 			"group", "topic"),
-		series: map[lagKey]telemetry.Gauge{},
+		seconds: set.Gauge("firth_consumer_group_lag_seconds",
+			"Age of the oldest record behind the committed offsets, over the partitions of a topic; 0: none is behind.",
+			"group", "topic"),
+		series: map[lagKey]lagSeries{},
+		stamps: map[stampKey]stamp{},
 	}
 }
 
-// lagTurns is every how many looks of the clock the lag is measured.
-const lagTurns = 5
+// lagTurns is every how many looks of the clock the lag is measured. In one measurement at most maxStamps records are
+// read for their time; the positions left wait for the next.
+const (
+	lagTurns  = 5
+	maxStamps = 1000
+)
 
 // measure sets the gauges. A pair that is gone falls to 0; beyond maxLagSeries pairs, new ones are
 // not shown.
@@ -84,29 +112,67 @@ func (l *lagGauge) measure(co *coordinator) {
 	if l == nil {
 		return
 	}
-	if l.turn = (l.turn + 1) % lagTurns; l.turn != 0 {
+	if l.turn++; l.turn%lagTurns != 0 {
 		return
 	}
-	lags := map[lagKey]int64{}
-	topics := co.log.Topics()
+	found, topics, now, reads := map[lagKey]lags{}, co.log.Topics(), co.now(), 0
 	for _, og := range co.owned() {
 		for key, at := range og.positions() {
-			if n, known := lag(co.log, topics, key, at); known {
-				lags[lagKey{og.id, key.topic}] += n
+			id, first, n, known := lag(co.log, topics, key, at)
+			if !known {
+				continue
 			}
+			pair := found[lagKey{og.id, key.topic}]
+			pair.records += n
+			if n > 0 {
+				if t := l.stamp(co.log, stampKey{og.id, key}, id, first, &reads); pair.oldest == 0 || t > 0 && t < pair.oldest {
+					pair.oldest = t
+				}
+			}
+			found[lagKey{og.id, key.topic}] = pair
 		}
 	}
-	for key, gauge := range l.series {
-		gauge.Set(float64(lags[key]))
-		delete(lags, key)
+	maps.DeleteFunc(l.stamps, func(_ stampKey, s stamp) bool { return s.seen != l.turn })
+	for key, series := range l.series {
+		series.set(found[key], now)
+		delete(found, key)
 	}
-	for key, n := range lags {
+	for key, pair := range found {
 		if len(l.series) >= maxLagSeries {
 			return
 		}
-		l.series[key] = l.gauges.With(key.group, key.topic)
-		l.series[key].Set(float64(n))
+		series := lagSeries{l.records.With(key.group, key.topic), l.seconds.With(key.group, key.topic)}
+		series.set(pair, now)
+		l.series[key] = series
 	}
+}
+
+func (s *lagSeries) set(pair lags, now int64) {
+	s.records.Set(float64(pair.records))
+	age := 0.0
+	if pair.oldest > 0 {
+		age = float64(max(0, now-pair.oldest)) / 1000
+	}
+	s.seconds.Set(age)
+}
+
+// stamp is the time of the batch in which a position lies, unix milliseconds; 0 if it is not known. It is read once
+// for each position.
+func (l *lagGauge) stamp(log Store, key stampKey, id stream.PartitionID, at int64, reads *int) int64 {
+	s, known := l.stamps[key]
+	if !known || s.at != at {
+		if *reads >= maxStamps {
+			return 0
+		}
+		*reads++
+		s = stamp{at: at}
+		if batches, err := log.Read(id, record.Offset(at), 1, nil); err == nil && len(batches) > 0 {
+			s.unixMillis = max(0, batches[0].BaseTimestamp())
+		}
+	}
+	s.seen = l.turn
+	l.stamps[key] = s
+	return s.unixMillis
 }
 
 // positions are the committed offsets of a group.
@@ -121,15 +187,19 @@ func (og *ownedGroup) positions() map[partitionKey]int64 {
 }
 
 // lag is how many records lie between a committed offset, or the log start if that is later, and the
-// high watermark.
-func lag(log Store, topics *stream.Topics, key partitionKey, at int64) (records int64, known bool) {
+// high watermark, and where the first of them is.
+func lag(log Store, topics *stream.Topics, key partitionKey, at int64) (
+	id stream.PartitionID, first, records int64, known bool,
+) {
 	t := topics.ByName(key.topic)
 	if t == nil || key.index < 0 || int(key.index) >= len(t.Partitions) {
-		return 0, false
+		return 0, 0, 0, false
 	}
-	bounds, err := log.Bounds(t.Partitions[key.index])
+	id = t.Partitions[key.index]
+	bounds, err := log.Bounds(id)
 	if err != nil {
-		return 0, false
+		return 0, 0, 0, false
 	}
-	return max(0, int64(bounds.High)-max(at, int64(bounds.Start))), true
+	first = max(at, int64(bounds.Start))
+	return id, first, max(0, int64(bounds.High)-first), true
 }

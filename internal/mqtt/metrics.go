@@ -56,6 +56,8 @@ func newMetrics(d *Door, set *telemetry.Set) metrics {
 		m.drops[i] = dropped.With(name)
 	}
 	set.GaugeFunc("firth_mqtt_connections", "Connections now.", func() float64 { return float64(d.count.Load()) })
+	set.GaugeFunc("firth_mqtt_sessions", "Sessions now, by state.",
+		func() float64 { return float64(d.clients.len()) }, "state", "connected")
 	set.GaugeFunc("firth_mqtt_subscriptions", "Subscriptions now.",
 		func() float64 { return float64(d.fanout.Subscriptions()) })
 	return m

@@ -73,9 +73,13 @@ func (s *Set) Gauge(name, help string, labels ...string) Gauges {
 	return Gauges{vec}
 }
 
-// GaugeFunc makes a gauge that is read when somebody looks.
-func (s *Set) GaugeFunc(name, help string, read func() float64) {
-	s.register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+// GaugeFunc makes a gauge that is read when somebody looks. Its labels are pairs of a name and a value.
+func (s *Set) GaugeFunc(name, help string, read func() float64, labels ...string) {
+	opts := prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{}}
+	for i := 0; i < len(labels); i += 2 {
+		opts.ConstLabels[labels[i]] = labels[i+1]
+	}
+	s.register(prometheus.NewGaugeFunc(opts, read))
 }
 
 // CounterFunc makes a counter that is read when somebody looks: for counts that a room keeps itself.

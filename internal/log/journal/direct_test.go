@@ -35,64 +35,77 @@ func (f *counts) WriteVecAt(pieces [][]byte, off int64) (int, error) {
 	return f.File.WriteVecAt(pieces, off)
 }
 
-// TestDirectFramesAreTheSame writes frames of many sizes through the cache and past it, by turns, and holds the
-// file to one that was written through the cache alone: over space that is new and space that an earlier life
-// has filled.
+// mixed is the load of a file of size bytes: frames of many sizes, some larger than the stage.
+type mixed struct {
+	sizes  []int
+	size   int64
+	reused bool // an earlier life has filled the file
+}
+
+func mix(seed uint64, size int64) mixed {
+	rng := rand.New(rand.NewPCG(seed, 4))
+	m := mixed{size: size, reused: seed%2 == 1}
+	for total := 0; total < int(size-size/4); {
+		n := rng.IntN(300)
+		switch rng.IntN(5) {
+		case 0:
+			n = rng.IntN(2<<20) + 1<<19
+		case 1, 2:
+			n = rng.IntN(20 << 10)
+		}
+		m.sizes = append(m.sizes, n)
+		total += n
+	}
+	return m
+}
+
+// write writes the load and tells where it ends. around may put itself between the writer and the file.
+func (m *mixed) write(t *testing.T, fs vfs.FS, around func(vfs.File) vfs.File, stage *journal.Stage) (vfs.File, int64) {
+	t.Helper()
+	f, err := journal.Prepare(fs, ".", "j", m.size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	space := journal.Space{Size: m.size}
+	if m.reused {
+		if _, err := f.WriteAt(bytes.Repeat([]byte("an earlier life "), int(m.size/16)), 0); err != nil {
+			t.Fatal(err)
+		}
+		space.Filled = m.size
+	}
+	w, err := journal.Start(around(f), journal.Header{Number: 1, Nonce: 42}, space, 0, stage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frame journal.Frame
+	for i, n := range m.sizes {
+		frame.Reset()
+		frame.AddBatch(1, batch(record.Offset(i), string(bytes.Repeat([]byte{byte('a' + i%26)}, n))))
+		if frame.Size() > w.Room() {
+			break
+		}
+		err := w.Write(&frame)
+		if err == nil && i%3 == 0 {
+			err = w.Sync()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f, w.End()
+}
+
+// TestDirectFramesAreTheSame writes frames through the cache and past it, by turns, and holds the file to one that
+// was written through the cache alone: over space that is new and space that was written before.
 func TestDirectFramesAreTheSame(t *testing.T) {
-	const size = 8 << 20
 	disk, err := vfs.NewDisk(filepath.Join(t.TempDir(), "d"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	plain := func(f vfs.File) vfs.File { return f }
 	for seed := range uint64(6) {
-		rng := rand.New(rand.NewPCG(seed, 4))
-		var sizes []int
-		for total := 0; total < size-size/4; {
-			n := rng.IntN(300)
-			switch rng.IntN(5) {
-			case 0:
-				n = rng.IntN(2<<20) + 1<<19 // more than the stage holds, sometimes
-			case 1, 2:
-				n = rng.IntN(20 << 10)
-			}
-			sizes = append(sizes, n)
-			total += n
-		}
-		write := func(fs vfs.FS, around func(vfs.File) vfs.File, stage *journal.Stage) (vfs.File, int64) {
-			f, err := journal.Prepare(fs, ".", "j", size)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if seed%2 == 1 {
-				if _, err := f.WriteAt(bytes.Repeat([]byte("an earlier life "), size/16), 0); err != nil {
-					t.Fatal(err)
-				}
-			}
-			space := journal.Space{Size: size, Filled: int64(seed%2) * size}
-			w, err := journal.Start(around(f), journal.Header{Number: 1, Nonce: 42}, space, 0, stage)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var frame journal.Frame
-			for i, n := range sizes {
-				frame.Reset()
-				frame.AddBatch(1, batch(record.Offset(i), string(bytes.Repeat([]byte{byte('a' + i%26)}, n))))
-				if frame.Size() > w.Room() {
-					break
-				}
-				if err := w.Write(&frame); err != nil {
-					t.Fatal(err)
-				}
-				if i%3 == 0 {
-					if err := w.Sync(); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-			return f, w.End()
-		}
-		plain := func(f vfs.File) vfs.File { return f }
-		model, end := write(vfs.NewMemory(), plain, nil)
+		load := mix(seed, 8<<20)
+		model, end := load.write(t, vfs.NewMemory(), plain, nil)
 		var counted *counts
 		for name, c := range map[string]struct {
 			fs     vfs.FS
@@ -102,7 +115,7 @@ func TestDirectFramesAreTheSame(t *testing.T) {
 			"disk":        {disk, plain},
 			"unsupported": {vfs.NewMemory(), func(f vfs.File) vfs.File { return cacheOnly{f} }},
 		} {
-			f, got := write(c.fs, c.around, journal.NewStage(4<<10))
+			f, got := load.write(t, c.fs, c.around, journal.NewStage(4<<10))
 			if got != end || !bytes.Equal(content(t, f, end), content(t, model, end)) {
 				t.Errorf("seed %d, %s: the file is another, or ends at %d, not %d", seed, name, got, end)
 			}

@@ -82,7 +82,7 @@ func (f *Frame) layout(nonce uint64, pos, synced int64, seq uint64) [][]byte {
 		f.pieces = append(f.pieces, nil)
 	}
 	f.pieces[0] = h
-	f.pieces = slices.Grow(f.pieces, 2) // for padding and zeros; kept, so that only the first frame of its length allocates
+	f.pieces = slices.Grow(f.pieces, 2) // for padding and zeros; kept: only the first frame of its length allocates
 	if pad := pos + f.Size() - at; pad > 0 {
 		return append(f.pieces, padding[:pad])
 	}

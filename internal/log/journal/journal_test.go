@@ -237,7 +237,8 @@ func TestWriteAhead(t *testing.T) {
 			t.Fatal(err)
 		}
 		noted := &tape{File: f}
-		w, err := journal.Start(noted, journal.Header{Number: 1, Nonce: 1}, journal.Space{Size: fileBytes, Filled: filled}, 0, nil)
+		space := journal.Space{Size: fileBytes, Filled: filled}
+		w, err := journal.Start(noted, journal.Header{Number: 1, Nonce: 1}, space, 0, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

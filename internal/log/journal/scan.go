@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -24,8 +25,8 @@ type Found struct {
 	Damage  []Damage
 }
 
-// ReadHeader reads the header of a journal file. Errors: Corrupt (there is none: a spare, or an end that
-// was never synced), Unsupported (a newer format), IO.
+// ReadHeader reads the header of a journal file. Errors: NotFound (none was ever written there), Corrupt (what was
+// written there is no header any more), Unsupported (a newer format), IO.
 func ReadHeader(f vfs.File, name string) (Header, error) {
 	b := make([]byte, headerUsed)
 	if n, err := f.ReadAt(b, 0); n < len(b) {
@@ -34,7 +35,32 @@ func ReadHeader(f vfs.File, name string) (Header, error) {
 		}
 		return Header{}, fault.New(fault.Corrupt, "journal.Header", "%s: shorter than a header", name)
 	}
+	if !slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) {
+		return Header{}, fault.New(fault.NotFound, "journal.Header", "%s: no header was written", name)
+	}
 	return decodeHeader(name, b)
+}
+
+// FirstFrame gives the nonce and the number of the frame behind the header, for a file whose header is damaged.
+// Errors: Corrupt (there is no good frame), IO.
+func FirstFrame(f vfs.File) (nonce, seq uint64, err error) {
+	size, err := f.Size()
+	if err != nil {
+		return 0, 0, err
+	}
+	s := &scanner{file: f, size: size}
+	head := make([]byte, frameHeadBytes)
+	if HeaderBytes+frameHeadBytes > size {
+		return 0, 0, s.bad(HeaderBytes, "frame head cut short")
+	}
+	if err := s.readAt(head, HeaderBytes); err != nil {
+		return 0, 0, err
+	}
+	s.limits.Nonce = binary.LittleEndian.Uint64(head[frameNonce:])
+	if _, err := s.readHead(HeaderBytes); err != nil {
+		return 0, 0, err
+	}
+	return s.limits.Nonce, binary.LittleEndian.Uint64(s.head[frameSeq:]), nil
 }
 
 // Limits bound a scan.

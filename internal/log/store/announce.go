@@ -1,6 +1,8 @@
 package store
 
 import (
+	"time"
+
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/journal"
 	"github.com/firthmq/firth/internal/log/partition"
@@ -37,6 +39,7 @@ func (s *Store) announce(g *group) {
 		}
 		r.to.Appended(r.ticket, base, err)
 	}
+	s.metrics.append.Observe(time.Since(g.began).Seconds())
 	if g.snapshot != nil {
 		if g.err == nil {
 			g.snapshot <- s.snapshot()

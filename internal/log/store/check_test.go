@@ -122,6 +122,60 @@ func TestBitFlipsAreNeverServed(t *testing.T) {
 	t.Logf("%d of %d flips hit something", noticed, rounds)
 }
 
+// TestDamagedHeadersLoseNothing turns every bit of the header of the newest journal after a crash, of the first
+// journal of a life and of a later one: it is told, and everything that was acknowledged is there.
+func TestDamagedHeadersLoseNothing(t *testing.T) {
+	for _, records := range []int{5, 400} {
+		disk, m := vfs.NewMemory(), newModel()
+		s := open(t, small(disk))
+		l := &load{t: t, s: s, m: m, round: 1}
+		p := l.create("t", 1, nil).Partitions[0]
+		for range records {
+			l.publish(200, p)
+			l.wg.Wait()
+		}
+		crashed := disk.CrashClone(nil)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		names, err := crashed.List("log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		newest := ""
+		for _, name := range names {
+			if strings.HasSuffix(name, ".journal") {
+				newest = "log/" + name
+			}
+		}
+		if later := newest != "log/0000000000000001.journal"; later != (records > 5) {
+			t.Fatalf("%d records end in %s", records, newest)
+		}
+		for bit := range int64(64 * 8) {
+			broken := crashed.Clone()
+			if err := broken.Flip(newest, bit); err != nil {
+				t.Fatal(err)
+			}
+			if _, findings := check(t, broken); len(findings) == 0 {
+				t.Errorf("%s, bit %d: nothing was found", newest, bit)
+			}
+			s := open(t, small(broken))
+			verify(t, s, m)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, small(broken)) // and it stays told, and there
+			verify(t, s, m)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if t.Failed() {
+				t.FailNow()
+			}
+		}
+	}
+}
+
 // TestDamageIsToldToTheOperator reads a damaged record twice: it is logged once.
 func TestDamageIsToldToTheOperator(t *testing.T) {
 	disk := vfs.NewMemory()

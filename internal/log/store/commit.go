@@ -147,7 +147,7 @@ func (s *Store) roll(g *group) error {
 			return err
 		}
 	}
-	next, err := s.keeper.takeSpare(need)
+	next, err := s.keeper.takeSpare(need, g.urgent)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (s *Store) failed(g *group) {
 func refusal(cause error) error {
 	if fault.Is(cause, fault.Full) {
 		return fault.New(fault.Full, "log.Append", "the disk is full: %w", cause).
-			WithHint("free space or lower the retention of topics; writing resumes by itself")
+			WithHint("free space, delete topics or lower what they retain; writing resumes by itself")
 	}
 	return fault.New(fault.ReadOnly, "log.Append", "the journal cannot be written: %w", cause).
 		WithHint("look at the disk; writing resumes by itself when it can be written again")

@@ -122,6 +122,113 @@ func TestFullDisk(t *testing.T) {
 	verify(t, s, m)
 }
 
+// crammed is a log on a disk that it has filled with the topic filling, but for some records in kept.
+type crammed struct {
+	*load
+	disk    *vfs.Memory
+	opt     store.Options
+	kept    stream.PartitionID
+	filling *stream.Topic
+}
+
+func cram(t *testing.T) *crammed {
+	t.Helper()
+	c := &crammed{disk: vfs.NewMemory()}
+	c.disk.SetCapacity(2 << 20)
+	c.opt = small(c.disk)
+	c.opt.JournalBytes, c.opt.ReserveBytes, c.opt.RetentionInterval = 128<<10, 256<<10, 10*time.Millisecond
+	c.load = &load{t: t, s: open(t, c.opt), m: newModel(), round: 1}
+	c.kept = c.create("kept", 1, nil).Partitions[0]
+	for range 5 {
+		c.publish(100, c.kept)
+	}
+	c.wg.Wait()
+	c.filling = c.create("filling", 2, nil)
+	var err error
+	for i := 0; i < 1000 && err == nil; i++ {
+		err = c.produce(c.filling.Partitions[i%2], -1, 0, 1, 20<<10)
+	}
+	if !fault.Is(err, fault.Full) {
+		t.Fatalf("the disk does not become full: %v", err)
+	}
+	return c
+}
+
+// reopen closes the log and opens it, or what a crash leaves of it.
+func (c *crammed) reopen(crashed bool) {
+	left := c.disk.CrashClone(nil)
+	if err := c.s.Close(); err != nil {
+		c.t.Fatal(err)
+	}
+	if crashed {
+		left.SetCapacity(2 << 20)
+		c.opt.FS = left
+	}
+	c.load = &load{t: c.t, s: open(c.t, c.opt), m: c.m, round: 2}
+}
+
+// fill writes until the disk is full again: an opening takes a small file from the reserve.
+func (c *crammed) fill() {
+	for {
+		switch err := c.produce(c.kept, -1, 0, 1, 20<<10); {
+		case fault.Is(err, fault.Full):
+			return
+		case err != nil:
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// verifyAll reads all that was acknowledged.
+func (c *crammed) verifyAll() {
+	c.t.Helper()
+	for _, p := range append([]stream.PartitionID{c.kept}, c.filling.Partitions...) {
+		verifyPartition(c.t, c.s, c.m, p)
+	}
+}
+
+// TestFullDiskIsMadeRoomOn holds a log whose disk is full to taking what makes room, and only that: a change of a
+// topic's retention, the deletion of records and of a topic. It opens on the full disk as well, and after a crash.
+func TestFullDiskIsMadeRoomOn(t *testing.T) {
+	for _, how := range []string{"running", "closed", "crashed"} {
+		t.Run(how, func(t *testing.T) {
+			c := cram(t)
+			if how != "running" {
+				c.reopen(how == "crashed")
+			}
+			c.verifyAll()
+			c.fill()
+			ctx := context.Background()
+			if _, err := c.s.CreateTopic(ctx, stream.TopicSpec{Name: "more", Partitions: 1}); !fault.Is(err, fault.Full) {
+				t.Errorf("a topic more: %v", err)
+			}
+			if _, err := c.s.AlterTopic(ctx, "filling", stream.TopicChange{Partitions: 3}); !fault.Is(err, fault.Full) {
+				t.Errorf("a partition more: %v", err)
+			}
+			set := map[string]string{"retention.ms": "86400000"}
+			if topic, err := c.s.AlterTopic(ctx, "filling", stream.TopicChange{Set: set}); err != nil ||
+				topic.Settings.RetentionMs != 86400000 {
+				t.Errorf("a setting: %v", err)
+			}
+			if _, err := c.s.TrimTo(ctx, c.filling.Partitions[1], 1); err != nil {
+				t.Errorf("deletion of a record: %v", err)
+			}
+			c.m.starts[c.filling.Partitions[1]] = 1
+			c.verifyAll()
+			if err := c.s.DeleteTopic(ctx, "filling"); err != nil {
+				t.Fatal(err)
+			}
+			c.m.gone[c.filling.ID] = true
+			delete(c.m.topics, "filling")
+			resumes(t, c.load, c.kept)
+			verify(t, c.s, c.m)
+			if err := c.s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // TestFailedSyncIsNotTriedAgain holds the log to fsync's rule: after a failed sync the file takes no more
 // frames, everybody who waited is told, and what was refused never comes back.
 func TestFailedSyncIsNotTriedAgain(t *testing.T) {

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"time"
+
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/journal"
 	"github.com/firthmq/firth/internal/log/partition"
@@ -20,8 +22,10 @@ type group struct {
 	snapshot chan<- checkpoint // gets the state as of this group
 	bytes    int64
 	disk     bool // somebody waits for stable storage
+	urgent   bool // it may take of the space that is kept free: what is in it makes room
 	arena    []byte
 
+	began  time.Time // of its first append
 	frame  journal.Frame
 	file   *file // where the frame is
 	end    int64 // and where it ends
@@ -221,6 +225,10 @@ func (g *group) base(r *receipt) record.Offset {
 
 // Append implements stream.Log.
 func (s *Store) Append(ws []stream.Write, to stream.Receipt, ticket uint64) error {
+	return s.append(ws, to, ticket, false)
+}
+
+func (s *Store) append(ws []stream.Write, to stream.Receipt, ticket uint64, urgent bool) error {
 	parts := s.parts.Load()
 	for i := range ws {
 		p := parts.find(ws[i].Partition)
@@ -232,7 +240,7 @@ func (s *Store) Append(ws []stream.Write, to stream.Receipt, ticket uint64) erro
 			return fault.New(fault.TooLarge, "log.Append", "record of %d bytes, max.message.bytes is %d", size, limit)
 		}
 	}
-	g, err := s.openGroup()
+	g, err := s.openGroup(urgent)
 	if err != nil {
 		return err
 	}
@@ -261,15 +269,20 @@ func (s *Store) crowd(g *group) {
 // Crowded implements stream.Log.
 func (s *Store) Crowded() bool { return s.crowded.Load() }
 
-// openGroup waits for room and returns the open group with the group lock held. On an error it is not held.
-func (s *Store) openGroup() (*group, error) {
+// openGroup waits for room and returns the open group with the group lock held. On an error it is not held. What is
+// urgent makes room on the disk, and is taken while the disk is full.
+func (s *Store) openGroup(urgent bool) (*group, error) {
 	s.mu.Lock()
 	for s.mu.open.bytes >= s.opt.GroupBytes && s.mu.refuse == nil {
 		s.room.Wait()
 	}
-	if err := s.mu.refuse; err != nil {
+	if err := s.mu.refuse; err != nil && !(urgent && fault.Is(err, fault.Full)) {
 		s.mu.Unlock()
 		return nil, err
+	}
+	s.mu.open.urgent = s.mu.open.urgent || urgent
+	if s.mu.open.began.IsZero() {
+		s.mu.open.began = time.Now()
 	}
 	if s.mu.waiting {
 		s.work.Signal()
@@ -297,7 +310,7 @@ func (s *Store) AppendBatch(id stream.PartitionID, b record.Batch, to stream.Rec
 	if settings.LogAppendTime {
 		b.SetLogAppendTime(now)
 	}
-	g, err := s.openGroup()
+	g, err := s.openGroup(false)
 	if err != nil {
 		return err
 	}

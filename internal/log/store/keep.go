@@ -147,7 +147,7 @@ func (k *keeper) prepare() error {
 	if have {
 		return nil
 	}
-	sp, err := k.s.newSpare(n, k.s.opt.JournalBytes)
+	sp, err := k.s.newSpare(n, k.s.opt.JournalBytes, false)
 	if err != nil {
 		return err
 	}
@@ -155,10 +155,12 @@ func (k *keeper) prepare() error {
 	return nil
 }
 
-// newSpare prepares a file, if the disk has room for it and the reserve.
-func (s *Store) newSpare(n uint64, size int64) (spare, error) {
-	if err := s.haveRoom(size); err != nil {
-		return spare{}, err
+// newSpare prepares a file, if the disk has room for it and the reserve; an urgent one may take of the reserve.
+func (s *Store) newSpare(n uint64, size int64, urgent bool) (spare, error) {
+	if !urgent {
+		if err := s.haveRoom(size); err != nil {
+			return spare{}, err
+		}
 	}
 	name := spareName(n)
 	handle, err := journal.Prepare(s.fs, logDir, name, size)
@@ -176,13 +178,15 @@ func (s *Store) haveRoom(size int64) error {
 	}
 	if free < size+s.opt.ReserveBytes {
 		return fault.New(fault.Full, "store.Journal",
-			"%d bytes are free, %d are needed and %d are kept for roll-ups", free, size, s.opt.ReserveBytes)
+			"%d bytes are free, %d are needed and %d are kept for roll-ups", free, size, s.opt.ReserveBytes).
+			WithHint("free space, delete topics or lower what they retain; writing resumes by itself")
 	}
 	return nil
 }
 
-// takeSpare gives the committer a file of at least size bytes: the prepared one, or a new one.
-func (k *keeper) takeSpare(size int64) (spare, error) {
+// takeSpare gives the committer a file of at least size bytes: the prepared one, or a new one. For what is urgent that
+// is a small one, where there is no room for more.
+func (k *keeper) takeSpare(size int64, urgent bool) (spare, error) {
 	k.mu.Lock()
 	sp := k.mu.spare
 	k.mu.spare = nil
@@ -191,9 +195,16 @@ func (k *keeper) takeSpare(size int64) (spare, error) {
 	k.mu.Unlock()
 	k.nudge()
 	if sp == nil {
-		return k.s.newSpare(n, max(size, k.s.opt.JournalBytes))
+		sp, err := k.s.newSpare(n, max(size, k.s.opt.JournalBytes), false)
+		if urgent && size <= leastJournal && fault.Is(err, fault.Full) {
+			return k.s.newSpare(n, leastJournal, true)
+		}
+		return sp, err
 	}
-	err := k.s.haveRoom(max(0, size-sp.space.Size)) // the file is there, but what it takes in is rolled up beside it
+	var err error
+	if !urgent {
+		err = k.s.haveRoom(max(0, size-sp.space.Size)) // the file is there, but what it takes in is rolled up beside it
+	}
 	if err == nil && sp.space.Size < size {
 		err = sp.handle.Preallocate(size)
 	}
@@ -285,7 +296,7 @@ func (k *keeper) reuse(f *file, size int64) bool {
 // of memory topics too.
 func (k *keeper) takeCheckpoint() error {
 	reply := make(chan checkpoint, 1)
-	g, err := k.s.openGroup()
+	g, err := k.s.openGroup(true)
 	if fault.Is(err, fault.Closed) {
 		return nil // closing takes one of its own
 	}

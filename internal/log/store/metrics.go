@@ -7,6 +7,7 @@ import (
 
 // metrics are the counters of the log.
 type metrics struct {
+	append  telemetry.Histogram
 	sync    telemetry.Histogram
 	batches telemetry.Counter
 	bytes   telemetry.Counter
@@ -14,6 +15,8 @@ type metrics struct {
 }
 
 func (m *metrics) register(s *Store, set *telemetry.Set) {
+	m.append = set.Histogram("firth_log_append_duration_seconds",
+		"From the first append of a commit group until all of it is acknowledged.", telemetry.Seconds()).With()
 	m.sync = set.Histogram("firth_log_fsync_duration_seconds",
 		"Time the disk took to make a commit group durable.", telemetry.Seconds()).With()
 	m.batches = set.Counter("firth_log_batches_total", "Record batches appended.").With()

@@ -12,6 +12,9 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
+// leastJournal is the smallest journal file, in bytes.
+const leastJournal = 64 << 10
+
 // Options of the log. The zero value of a field is its default; only FS is needed.
 type Options struct {
 	// FS is the data directory.
@@ -101,8 +104,8 @@ func (o Options) validate() error {
 	switch {
 	case o.FS == nil:
 		return fault.New(fault.Invalid, op, "no file system given")
-	case o.JournalBytes < 64<<10:
-		return fault.New(fault.Invalid, op, "journal file of %d bytes, at least 65536 are needed", o.JournalBytes)
+	case o.JournalBytes < leastJournal:
+		return fault.New(fault.Invalid, op, "journal file of %d bytes, at least %d are needed", o.JournalBytes, leastJournal)
 	case o.DefaultPartitions < 1:
 		return fault.New(fault.Invalid, op, "default of %d partitions", o.DefaultPartitions)
 	}

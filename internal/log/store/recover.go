@@ -51,7 +51,8 @@ type recovery struct {
 	registry registry
 	files    []*file // by number
 	headers  map[uint64]journal.Header
-	extras   []string // files that hold nothing: spares, unfinished writes, rolled-up journals
+	blank    map[uint64]bool // journals whose own header was never on the disk, as far as one can see
+	extras   []string        // files that hold nothing: spares, unfinished writes, rolled-up journals
 	findings []Finding
 	damaged  bool // something that was durable cannot be read
 	epoch    int32
@@ -212,7 +213,7 @@ func (r *recovery) list() (map[uint64]string, error) {
 		return nil, err
 	}
 	names := make(map[uint64]string)
-	r.headers = make(map[uint64]journal.Header)
+	r.headers, r.blank = make(map[uint64]journal.Header), make(map[uint64]bool)
 	for _, name := range all {
 		r.sort(name, names)
 	}
@@ -255,9 +256,12 @@ func (r *recovery) readHeader(n uint64, name string) error {
 	}
 	defer f.Close()
 	h, err := journal.ReadHeader(f, name)
-	if err == nil && h.Number == n {
+	switch {
+	case err == nil && h.Number == n:
 		r.headers[n] = h
-	} else if err != nil && !fault.Is(err, fault.Corrupt) {
+	case err == nil, fault.Is(err, fault.NotFound):
+		r.blank[n] = true
+	case !fault.Is(err, fault.Corrupt):
 		return err
 	}
 	return nil
@@ -269,14 +273,38 @@ func (r *recovery) open(number uint64, name string, newest bool) error {
 		return r.openSegment(number, name)
 	}
 	if _, ok := r.headers[number]; !ok {
-		if newest {
+		if newest && r.blank[number] && number > r.cp.Place.File {
 			r.extras = append(r.extras, name) // it was named, and nothing in it was ever synced
 			return nil
 		}
-		r.damaged = true
+		return r.openHeadless(number, name)
+	}
+	return r.openJournal(number, name)
+}
+
+// openHeadless takes over a journal whose header is damaged. What the header says is in every frame too, but for the
+// end of the journal before it, which that journal tells. The first frame has to follow the last one of the files
+// before: it might be what an earlier life of this file left.
+func (r *recovery) openHeadless(number uint64, name string) error {
+	r.damaged = true
+	f, err := r.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	nonce, seq, err := journal.FirstFrame(f)
+	lost := fault.Is(err, fault.Corrupt) || r.blank[number] || seq < r.nextSeq
+	if err != nil && !lost {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if lost {
 		r.find(name, "has no valid header: its records are lost")
 		return nil
 	}
+	r.find(name, "its header is damaged; its records are there")
+	r.headers[number] = journal.Header{Number: number, Nonce: nonce}
 	return r.openJournal(number, name)
 }
 
@@ -547,7 +575,10 @@ func (s *Store) adoptPartitions(r *recovery) {
 
 // begin starts the journal file of this life of the log, and takes a checkpoint.
 func (s *Store) begin(h journal.Header, seq uint64) error {
-	sp, err := s.newSpare(0, s.opt.JournalBytes)
+	sp, err := s.newSpare(0, s.opt.JournalBytes, false)
+	if fault.Is(err, fault.Full) { // a full log has to open: to be read, and to be made smaller
+		sp, err = s.newSpare(0, leastJournal, true)
+	}
 	if err != nil {
 		return err
 	}

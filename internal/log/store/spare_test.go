@@ -19,7 +19,7 @@ func TestOneSpareStays(t *testing.T) {
 	if err := k.prepare(); err != nil {
 		t.Fatal(err)
 	}
-	taken, err := k.takeSpare(1)
+	taken, err := k.takeSpare(1, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -114,7 +114,7 @@ func (s *Store) NewProducerID(ctx context.Context) (int64, error) {
 // reservePIDs puts a larger bound of producer ids on stable storage.
 func (s *Store) reservePIDs(ctx context.Context) error {
 	_, err := s.await(ctx, func(to stream.Receipt) error {
-		g, err := s.openGroup()
+		g, err := s.openGroup(false)
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (s *Store) TrimTo(ctx context.Context, id stream.PartitionID, to record.Off
 		return -1, fault.New(fault.OutOfRange, "log.Trim", "offset %d is not in [%d, %d]", to, bounds.Start, bounds.High)
 	}
 	_, err = s.await(ctx, func(receiver stream.Receipt) error {
-		g, err := s.openGroup()
+		g, err := s.openGroup(true)
 		if err != nil {
 			return err
 		}

@@ -224,7 +224,7 @@ func (s *Store) CreateTopic(ctx context.Context, spec stream.TopicSpec) (*stream
 	t := topicRecord{
 		Name: spec.Name, ID: newUUID().String(), Partitions: ids, Config: spec.Config, Changed: s.opt.Clock().UnixMilli(),
 	}
-	return s.putTopic(ctx, t)
+	return s.putTopic(ctx, t, false)
 }
 
 // takeIDs gives n partition ids that were never used. The caller holds topicsMu, so that the next change
@@ -249,17 +249,19 @@ func (s *Store) takeIDs(n int) ([]stream.PartitionID, error) {
 }
 
 // putTopic writes a topic's record and waits until it is in force.
-func (s *Store) putTopic(ctx context.Context, t topicRecord) (*stream.Topic, error) {
-	if err := s.writeTopic(ctx, t.Name, t.encode()); err != nil {
+func (s *Store) putTopic(ctx context.Context, t topicRecord, urgent bool) (*stream.Topic, error) {
+	if err := s.writeTopic(ctx, t.Name, t.encode(), urgent); err != nil {
 		return nil, err
 	}
 	return s.Topics().ByName(t.Name), nil
 }
 
-func (s *Store) writeTopic(ctx context.Context, name string, value []byte) error {
+// writeTopic writes a record of the topics topic. An urgent one is taken by a full disk too: with it topics are
+// deleted, and keep less.
+func (s *Store) writeTopic(ctx context.Context, name string, value []byte, urgent bool) error {
 	r := record.Record{Timestamp: s.opt.Clock().UnixMilli(), Key: []byte(name), Value: value}
 	_, err := s.await(context.WithoutCancel(ctx), func(to stream.Receipt) error {
-		return s.Append([]stream.Write{{Partition: topicsPartition, Record: &r}}, to, 0)
+		return s.append([]stream.Write{{Partition: topicsPartition, Record: &r}}, to, 0, urgent)
 	})
 	return err
 }
@@ -274,7 +276,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	if s.Topics().ByName(name) == nil {
 		return fault.New(fault.NotFound, "delete topic", "no topic %q", name)
 	}
-	return s.writeTopic(ctx, name, nil)
+	return s.writeTopic(ctx, name, nil, true)
 }
 
 // AlterTopic implements stream.Log.
@@ -311,7 +313,7 @@ func (s *Store) AlterTopic(ctx context.Context, name string, change stream.Topic
 		}
 		t.Partitions = append(t.Partitions, ids...)
 	}
-	return s.putTopic(ctx, t)
+	return s.putTopic(ctx, t, change.Partitions == 0)
 }
 
 func newUUID() (id record.UUID) {
