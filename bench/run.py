@@ -18,7 +18,7 @@ RAW = systems.BUILD / "bench" / "raw.jsonl"
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 1.5 s without the rows that take long")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s without the rows that take long")
     parser.add_argument("--rounds", type=int, help="5")
     parser.add_argument("--seconds", type=float, help="that each row is measured: 5")
     parser.add_argument("--rows", default="", metavar="REGEX", help="of the titles of rows or blocks")
@@ -29,7 +29,7 @@ def arguments():
     parser.add_argument("--out", type=Path, help="bench/RESULTS.md for the whole in full, otherwise build/bench")
     args = parser.parse_args()
     args.rounds = args.rounds or (2 if args.quick else 5)
-    args.seconds = args.seconds or (1.5 if args.quick else 5)
+    args.seconds = args.seconds or (1 if args.quick else 5)
     args.warm = min(1.0, args.seconds / 3)
     args.jvm = 3 if args.quick else 8
     args.fill = int(min(2_000_000, args.seconds * 400_000))  # records of 1 KiB to catch up with
@@ -54,6 +54,7 @@ def main():
         whole = begun["whole"]
         for key in ("rounds", "seconds", "warm", "jvm", "fill", "big", "quick", "rows"):
             setattr(args, key, begun[key])
+    args.memory = (2 if args.quick else 4) << 30  # bytes to touch before a row
     out = args.out or (systems.BENCH if whole else systems.BUILD / "bench") / "RESULTS.md"
     if args.report:
         report.write(journal, out)

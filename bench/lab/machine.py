@@ -45,7 +45,7 @@ def rests(pid, patience):
     return False
 
 
-def have_memory(most=4 << 30):
+def have_memory(most):
     """Has the machine's free memory really there, as far as a row needs it. What a virtual machine has not used
     for a while its host may have taken back; the first to touch it again pays 3 us a KiB, by no fault of his."""
     free = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemFree"))) << 10

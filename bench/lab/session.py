@@ -37,7 +37,7 @@ class Journal:
 
 
 class Session:
-    """blocks with only the rows that were chosen; how: rounds, seconds, warm, fill, big, jvm."""
+    """blocks with only the rows that were chosen; how: rounds, seconds, warm, fill, big, jvm, memory."""
 
     def __init__(self, journal, blocks, how):
         self.journal, self.blocks, self.how, self.took = journal, blocks, how, {}
@@ -105,7 +105,7 @@ class Session:
             print(f"  {system.name} is still at work {time.monotonic() - began:.0f} s after the last row", file=sys.stderr)
         os.sync()
         if not row.latency:  # the kernel tells the host of what was freed, for seconds, and holds others up
-            machine.have_memory()
+            machine.have_memory(self.how.memory)
 
     def warm(self, system):
         """Loads a JVM until two rates in a row differ by less than 5 %, 4 times at least and how.jvm at most."""
