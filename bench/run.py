@@ -18,7 +18,7 @@ RAW = systems.BUILD / "bench" / "raw.jsonl"
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s without the rows that take long")
+    parser.add_argument("--quick", action="store_true", help="one round of 1 s without the rows that take long")
     parser.add_argument("--rounds", type=int, help="5")
     parser.add_argument("--seconds", type=float, help="that each row is measured: 5")
     parser.add_argument("--rows", default="", metavar="REGEX", help="of the titles of rows or blocks")
@@ -28,7 +28,7 @@ def arguments():
     parser.add_argument("--raw", type=Path, default=RAW, help="where the raw results are")
     parser.add_argument("--out", type=Path, help="bench/RESULTS.md for the whole in full, otherwise build/bench")
     args = parser.parse_args()
-    args.rounds = args.rounds or (2 if args.quick else 5)
+    args.rounds = args.rounds or (1 if args.quick else 5)
     args.seconds = args.seconds or (1 if args.quick else 5)
     args.warm = min(1.0, args.seconds / 3)
     args.jvm = 3 if args.quick else 8
