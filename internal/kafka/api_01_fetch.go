@@ -65,6 +65,7 @@ type fetch struct {
 	bytes         int      // gathered
 	failed        bool     // a partition has an error
 	begun         bool     // something of the response went out
+	ahead         store.Readahead
 }
 
 // fetchPart is one partition of a fetch and what was gathered for it.
@@ -375,6 +376,9 @@ func (f *fetch) over(failed bool) {
 func (f *fetch) respond() error {
 	f.begun = false
 	pieces, stored := f.encode()
+	if stored {
+		f.readAhead()
+	}
 	err := f.send(pieces, stored)
 	if err != nil && !f.begun {
 		f.forget()
@@ -385,6 +389,16 @@ func (f *fetch) respond() error {
 	f.release()
 	f.c.door.fetchSeconds.observe(f.start)
 	return err
+}
+
+// readAhead has what will be sent from files brought into memory.
+func (f *fetch) readAhead() {
+	for i := range f.parts {
+		if st := &f.parts[i].stored; st.Size() > 0 {
+			f.ahead.Want(st)
+		}
+	}
+	f.ahead.Start()
 }
 
 // encode makes the response of what was gathered, and tells whether there are stored records in it.

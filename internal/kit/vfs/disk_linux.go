@@ -85,20 +85,21 @@ func (f *diskFile) writeDirect(p []byte, off int64) error {
 	return err
 }
 
-// openDirect opens the file once more, by its descriptor: its name may be another by now.
+// openDirect opens the descriptor of writeDirect.
 func (f *diskFile) openDirect() {
-	name := "/proc/self/fd/" + strconv.Itoa(f.fd)
 	mode, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETFL, 0)
 	if err != nil {
 		f.direct.err = err
 		return
 	}
-	d, err := os.OpenFile(name, mode&unix.O_ACCMODE|unix.O_DIRECT, 0)
-	if err != nil {
-		f.direct.err = errNoDirect
-		return
+	if f.direct.f, err = f.reopen(mode&unix.O_ACCMODE | unix.O_DIRECT); err != nil {
+		f.direct.f, f.direct.err = nil, errNoDirect
 	}
-	f.direct.f = d
+}
+
+// reopen opens the file once more, by its descriptor: its name may be another by now.
+func (f *diskFile) reopen(flag int) (*os.File, error) {
+	return os.OpenFile("/proc/self/fd/"+strconv.Itoa(f.fd), flag, 0)
 }
 
 func (f *diskFile) dataSync() error {

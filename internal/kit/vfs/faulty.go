@@ -270,6 +270,9 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.f.ReadAt(p, off)
 }
 
+// prefetch gives a Prefetch of the file behind: reads for the cache alone meet no fault.
+func (f *faultyFile) prefetch() (Prefetch, error) { return NewPrefetch(f.f) }
+
 // WriteAt implements io.WriterAt.
 func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
 	hit := f.fs.begin(OpWrite, f.name, int64(len(p)))

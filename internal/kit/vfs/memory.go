@@ -422,6 +422,17 @@ func (f *memoryFile) WriteDirect(p []byte, off int64) error {
 	return err
 }
 
+// prefetch gives a Prefetch that has nothing to bring.
+func (f *memoryFile) prefetch() (Prefetch, error) { return memoryPrefetch{}, nil }
+
+type memoryPrefetch struct{}
+
+// Bring implements Prefetch.
+func (memoryPrefetch) Bring(int64, int64) error { return nil }
+
+// Close implements Prefetch.
+func (memoryPrefetch) Close() error { return nil }
+
 // write writes what there is room for, as a disk does.
 func (f *memoryFile) write(op string, off int64, pieces ...[]byte) (int, error) {
 	if off < 0 {

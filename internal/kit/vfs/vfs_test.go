@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -212,6 +213,27 @@ func TestWriteDirect(t *testing.T) {
 		must(t, err)
 		wantKind(t, g.WriteDirect(block, 0), fault.IO, "")
 		must(t, g.Close())
+	})
+}
+
+// TestPrefetch changes nothing of a file.
+func TestPrefetch(t *testing.T) {
+	each(t, func(t *testing.T, fs FS) {
+		f, err := fs.Create("p")
+		must(t, err)
+		_, err = f.WriteAt([]byte("some bytes"), 0)
+		must(t, err)
+		p, err := NewPrefetch(f)
+		if fault.Is(err, fault.Unsupported) && runtime.GOOS != "linux" {
+			t.Skip(err)
+		}
+		must(t, err)
+		must(t, p.Bring(5, 100))
+		must(t, p.Close())
+		if got := read(t, fs, "p"); got != "some bytes" {
+			t.Errorf("%q", got)
+		}
+		must(t, f.Close())
 	})
 }
 

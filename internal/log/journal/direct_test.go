@@ -175,26 +175,3 @@ func TestDirectWritesStayInTheFile(t *testing.T) {
 		t.Errorf("found up to %d of %d", found.End, w.End())
 	}
 }
-
-// TestDirectAllocs holds writing a large frame to no allocation of its own.
-func TestDirectAllocs(t *testing.T) {
-	f, err := journal.Prepare(vfs.NewMemory(), ".", "j", 1<<40)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := journal.Start(&blank{f}, journal.Header{Number: 1}, journal.Space{Size: 1 << 40}, 0, journal.NewStage(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var frame journal.Frame
-	b := batch(0, string(make([]byte, 3<<20)))
-	if n := testing.AllocsPerRun(100, func() {
-		frame.Reset()
-		frame.AddBatch(1, b)
-		if err := w.Write(&frame); err != nil {
-			t.Fatal(err)
-		}
-	}); n > 0 {
-		t.Errorf("%v allocations a frame", n)
-	}
-}

@@ -284,27 +284,34 @@ func TestWriteAhead(t *testing.T) {
 	}
 }
 
-// TestWriteAllocs holds writing a frame to no allocation of its own.
+// TestWriteAllocs holds writing a frame, small or past the cache, to no allocation of its own.
 func TestWriteAllocs(t *testing.T) {
-	fs := vfs.NewMemory()
-	f, err := journal.Prepare(fs, ".", "j", 1<<30)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := journal.Start(&blank{f}, journal.Header{Number: 1}, journal.Space{Size: 1 << 30}, 0, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var frame journal.Frame
-	b := batch(0, "value")
-	if n := testing.AllocsPerRun(1000, func() {
-		frame.Reset()
-		frame.AddBatch(1, b)
-		if err := w.Write(&frame); err != nil {
+	for name, c := range map[string]struct {
+		stage *journal.Stage
+		value int
+	}{
+		"small": {nil, 5},
+		"large": {journal.NewStage(1), 3 << 20},
+	} {
+		f, err := journal.Prepare(vfs.NewMemory(), ".", "j", 1<<40)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}); n > 0 {
-		t.Errorf("%v allocations a frame", n)
+		w, err := journal.Start(&blank{f}, journal.Header{Number: 1}, journal.Space{Size: 1 << 40}, 0, c.stage)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var frame journal.Frame
+		b := batch(0, string(make([]byte, c.value)))
+		if n := testing.AllocsPerRun(100, func() {
+			frame.Reset()
+			frame.AddBatch(1, b)
+			if err := w.Write(&frame); err != nil {
+				t.Fatal(err)
+			}
+		}); n > 0 {
+			t.Errorf("%s: %v allocations a frame", name, n)
+		}
 	}
 }
 

@@ -25,8 +25,6 @@ type File interface {
 	// Fill reads the bytes from the first extent to the end of the last into b, which is as long as that, and
 	// checks the batches of the extents. What lies between them is not checked.
 	Fill(extents []segment.Extent, b []byte) error
-	// Ahead has the bytes of extents come into memory, as far as the system does that; it does not wait.
-	Ahead(extents []segment.Extent)
 	// Acquire keeps the file readable until Release; it fails once the file is on its way out.
 	Acquire() bool
 	Release()

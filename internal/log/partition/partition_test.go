@@ -44,12 +44,6 @@ func (f *paper) Extents(stream.PartitionID) ([]segment.Extent, error) {
 	return f.extents, f.lost
 }
 
-func (f *paper) Ahead([]segment.Extent) {
-	if f.held == 0 {
-		f.notes = append(f.notes, "ahead without Acquire")
-	}
-}
-
 func (f *paper) Fill(extents []segment.Extent, b []byte) error {
 	f.notes = append(f.notes, "load of "+f.name)
 	if f.held == 0 {
@@ -427,8 +421,6 @@ func (f *sheet) Extents(stream.PartitionID) ([]segment.Extent, error) {
 func (f *sheet) Read(_ stream.PartitionID, _ []segment.Extent, _ int, into []record.Batch) ([]record.Batch, error) {
 	return append(into, f.Batch), nil
 }
-
-func (f *sheet) Ahead([]segment.Extent) {}
 
 func (f *sheet) Fill(_ []segment.Extent, b []byte) error {
 	copy(b, f.Batch)

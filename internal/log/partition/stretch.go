@@ -13,6 +13,7 @@ type Stretch struct {
 	p       *Partition
 	file    File
 	extents []segment.Extent // what is left to load; shared
+	ahead   []segment.Extent // what follows, twice as much; shared
 	size    int              // bytes of them
 	next    record.Offset    // behind the last of them
 }
@@ -62,11 +63,10 @@ func (p *Partition) findSpan(
 		return into, Stretch{}, err
 	}
 	n, size := within(extents, maxBytes)
-	next, _ := within(extents[n:], maxBytes)
-	span.File.Ahead(extents[:n+next]) // who reads on finds it in memory: the disk works while the socket does
+	ahead, _ := within(extents[n:], 2*maxBytes)
 	span.File.Release()
 	return into, Stretch{
-		p: p, file: span.File, extents: extents[:n:n], size: size, next: extents[n-1].Last + 1,
+		p: p, file: span.File, extents: extents[:n:n], ahead: extents[n : n+ahead], size: size, next: extents[n-1].Last + 1,
 	}, nil
 }
 
@@ -81,6 +81,18 @@ func within(extents []segment.Extent, maxBytes int) (n, size int) {
 
 // At is the partition and the first offset that is left to load. Only asked while something is left.
 func (s *Stretch) At() (stream.PartitionID, record.Offset) { return s.p.ID, s.extents[0].Base }
+
+// File is the file it lies in, as far as is known.
+func (s *Stretch) File() File { return s.file }
+
+// Extents is what is left to load, and what follows it in the file, about twice as much. They are shared.
+func (s *Stretch) Extents() (left, next []segment.Extent) { return s.extents, s.ahead }
+
+// Reach is the part of the file that Load looks at for so much room.
+func (s *Stretch) Reach(room int) (pos, end int64) {
+	n, _ := within(s.extents, room)
+	return s.extents[0].Pos, s.extents[n-1].End()
+}
 
 // Load reads and checks as much as the free room of buf takes, appends it to buf, and the pieces of buf that
 // are batches, in order, to into. If not even the first extent has room, an empty buf is replaced by a larger

@@ -18,7 +18,7 @@ func Of(b record.Batch, pos int64) Extent {
 // and ends where b begins.
 func (r *Run) add(e Extent, b record.Batch) {
 	n := len(r.Extents)
-	if n == 0 || int(r.Extents[n-1].Len)+len(b) > extentTarget || r.Extents[n-1].end() != e.Pos {
+	if n == 0 || int(r.Extents[n-1].Len)+len(b) > extentTarget || r.Extents[n-1].End() != e.Pos {
 		r.Extents = append(r.Extents, e)
 		return
 	}
@@ -27,13 +27,14 @@ func (r *Run) add(e Extent, b record.Batch) {
 	last.heads = addHead(last.heads, b)
 }
 
-func (e *Extent) end() int64 { return e.Pos + int64(e.Len) }
+// End is where the extent ends in its file.
+func (e *Extent) End() int64 { return e.Pos + int64(e.Len) }
 
 // gapBytes is the largest hole between two extents that is read along with them instead of reading twice.
 const gapBytes = 4 << 10
 
 // Near tells whether other lies so close behind e that one read of both is the cheaper way.
 func (e *Extent) Near(other *Extent) bool {
-	gap := other.Pos - e.end()
+	gap := other.Pos - e.End()
 	return gap >= 0 && gap <= gapBytes
 }

@@ -73,7 +73,7 @@ func TestExtents(t *testing.T) {
 	var got [][2]record.Offset
 	for i, e := range es {
 		got = append(got, [2]record.Offset{e.Base, e.Last})
-		if i > 0 && es[i-1].end() != e.Pos {
+		if i > 0 && es[i-1].End() != e.Pos {
 			t.Fatalf("hole before extent %d", i)
 		}
 	}
@@ -352,7 +352,7 @@ func TestFooterOverDamage(t *testing.T) {
 	if _, err := f.WriteAt(slices.Concat(good, bad), 4096); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := WriteFooter(f, places[1].end(), Index{{Partition: 3, Extents: places}}); err != nil {
+	if _, err := WriteFooter(f, places[1].End(), Index{{Partition: 3, Extents: places}}); err != nil {
 		t.Fatal(err)
 	}
 	s, err := Open(fs, "x")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
-	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -30,25 +29,6 @@ type file struct {
 }
 
 var _ partition.File = (*file)(nil)
-
-// A read that takes longer than slowRead has waited for a disk that is better told ahead what will be wanted.
-// It is told for slowTime; then a read shows whether that still pays. To tell a quick disk costs as much CPU as to
-// read from it: the kernel takes single pages where a read takes large folios.
-const (
-	slowRead = 5 * time.Millisecond
-	slowTime = time.Second
-)
-
-// disk knows whether reads have been slow lately.
-type disk struct{ last atomic.Int64 } // slow read, nanoseconds since 1970
-
-func (d *disk) took(read time.Duration) {
-	if read > slowRead {
-		d.last.Store(time.Now().UnixNano())
-	}
-}
-
-func (d *disk) slow() bool { return time.Since(time.Unix(0, d.last.Load())) < slowTime }
 
 func newJournalFile(s *Store, number uint64, handle vfs.File) *file {
 	f := &file{store: s, number: number, name: journalName(number), journal: handle}
@@ -131,11 +111,9 @@ func (f *file) readNear(extents []segment.Extent, into []record.Batch) ([]record
 
 // Fill implements partition.File.
 func (f *file) Fill(extents []segment.Extent, b []byte) error {
-	began := time.Now()
 	if err := f.readAt(b, extents[0].Pos); err != nil {
 		return err
 	}
-	f.store.disk.took(time.Since(began))
 	for _, e := range extents {
 		at := e.Pos - extents[0].Pos
 		if err := e.Check(f.name, b[at:at+int64(e.Len)]); err != nil {
@@ -145,24 +123,12 @@ func (f *file) Fill(extents []segment.Extent, b []byte) error {
 	return nil
 }
 
-// Ahead implements partition.File.
-func (f *file) Ahead(extents []segment.Extent) {
-	if !f.store.disk.slow() {
-		return
-	}
-	handle := f.journal
+// handle is the open file.
+func (f *file) handle() vfs.File {
 	if f.segment != nil {
-		handle = f.segment.File()
+		return f.segment.File()
 	}
-	for len(extents) > 0 {
-		n := 1
-		for n < len(extents) && extents[n-1].Near(&extents[n]) {
-			n++
-		}
-		first, last := &extents[0], &extents[n-1]
-		vfs.Ahead(handle, first.Pos, last.Pos+int64(last.Len)-first.Pos)
-		extents = extents[n:]
-	}
+	return f.journal
 }
 
 func (f *file) readAt(buf []byte, pos int64) error {

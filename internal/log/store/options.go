@@ -35,6 +35,8 @@ type Options struct {
 	GroupBytes int64
 	// DirectBytes is the size from which on a commit is written past the system's cache. Default 256 KiB.
 	DirectBytes int64
+	// ReadaheadBytes is the length from which on a run of a file is read ahead of who reads it back. Default 512 KiB.
+	ReadaheadBytes int64
 	// ReserveBytes is the space that must stay free on the disk for the log to take a new journal file:
 	// room for roll-ups and checkpoints. Default 2 x JournalBytes.
 	ReserveBytes int64
@@ -70,6 +72,7 @@ func (o Options) withDefaults() Options {
 	defaultTo(&o.CacheBytes, 64<<20)
 	defaultTo(&o.GroupBytes, 8<<20)
 	defaultTo(&o.DirectBytes, 256<<10)
+	defaultTo(&o.ReadaheadBytes, 512<<10)
 	defaultTo(&o.ReserveBytes, 2*o.JournalBytes)
 	defaultTo(&o.RetentionInterval, 10*time.Second)
 	defaultTo(&o.ProducerExpiry, 24*time.Hour)

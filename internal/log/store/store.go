@@ -6,9 +6,9 @@
 // (announce.go), the keeper turns full journal files into segments, takes checkpoints and obeys retention
 // (keep.go). docs/design/0001-the-log.md has the whole of it.
 //
-// Goroutines: committer, announcer, keeper. Locks, never two at once: the group lock (Store.mu) over the
-// open group and the producer windows; a partition's own; watchMu while watchers are told; topicsMu over a
-// change of the set of topics.
+// Goroutines: committer, announcer, keeper, and up to four that read ahead for a while (readahead.go). Locks, never
+// two at once: the group lock (Store.mu) over the open group and the producer windows; a partition's own; watchMu
+// while watchers are told; topicsMu over a change of the set of topics; that of a Readahead.
 package store
 
 import (
@@ -17,6 +17,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -52,6 +53,8 @@ type Store struct {
 		closing bool
 		nextPID int64 // next producer id to give
 		maxPID  int64 // bound of the ids reserved on disk
+
+		readaheads int // goroutines of them
 	}
 	room *sync.Cond // the open group may take more
 	work *sync.Cond // the committer may have work
@@ -64,14 +67,14 @@ type Store struct {
 	stage     *journal.Stage // the committer's
 	announceq chan *group    // committer to announcer
 	crowded   atomic.Bool    // the open group is full
-	disk      disk
 	keeper    keeper
 	cache     cache // the announcer's
 	announced place // behind the last announced frame; the announcer's
 
 	corrupt sync.Map // stream.PartitionID to record.Offset: the damage reported last
 
-	done sync.WaitGroup
+	closes chan struct{} // closed when Close begins
+	done   sync.WaitGroup
 }
 
 // table finds a partition by its id.
@@ -99,7 +102,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		opt: opt, fs: opt.FS, lock: lock,
-		stage: journal.NewStage(opt.DirectBytes), announceq: make(chan *group, 1),
+		stage: journal.NewStage(opt.DirectBytes), announceq: make(chan *group, 1), closes: make(chan struct{}),
 	}
 	s.room, s.work = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	s.metrics.register(s, opt.Metrics)
@@ -136,6 +139,7 @@ func (s *Store) Close() error {
 	s.room.Broadcast()
 	s.work.Signal()
 	s.mu.Unlock()
+	close(s.closes)
 	s.keeper.nudge()
 	s.done.Wait()
 	return errors.Join(s.keeper.closing(), s.lock.Close())
@@ -192,6 +196,7 @@ func (s *Store) Read(
 type Stretch struct {
 	partition.Stretch
 	store *Store
+	ahead *Readahead // that brings it, or nil
 }
 
 // Find is Read for who passes bytes on and wants no more of them in memory than he can pass on at once: it
@@ -208,7 +213,7 @@ func (s *Store) Find(
 	if err != nil && fault.Is(err, fault.Corrupt) {
 		s.reportCorrupt(id, from, err)
 	}
-	return into, Stretch{st, s}, err
+	return into, Stretch{Stretch: st, store: s}, err
 }
 
 // Load reads and checks the next batches, as much as the free room of buf takes, appends them to buf, and the
@@ -216,13 +221,24 @@ func (s *Store) Find(
 // before what is damaged. An empty buf without room for one read is replaced by a larger one; one with
 // something in it and no room comes back as it is. Errors: as Read.
 func (st *Stretch) Load(buf []byte, into [][]byte) ([]byte, [][]byte, error) {
+	had := len(buf)
+	if st.ahead != nil && st.Size() > 0 {
+		pos, end := st.Reach(cap(buf) - had)
+		st.ahead.wait(st.file(), pos, end)
+	}
+	began := time.Now()
 	buf, into, err := st.Stretch.Load(buf, into)
+	if st.ahead != nil {
+		st.ahead.loaded(len(buf)-had, time.Since(began))
+	}
 	if err != nil && fault.Is(err, fault.Corrupt) {
 		id, from := st.At()
 		st.store.reportCorrupt(id, from, err)
 	}
 	return buf, into, err
 }
+
+func (st *Stretch) file() *file { return st.File().(*file) } //nolint:errcheck // the files of a store are its own
 
 // reportCorrupt tells the operator, once for each place that readers stumble over.
 func (s *Store) reportCorrupt(id stream.PartitionID, from record.Offset, err error) {

@@ -19,11 +19,16 @@ type reading func(
 	s *store.Store, p stream.PartitionID, from record.Offset, maxBytes int, into []record.Batch,
 ) ([]record.Batch, error)
 
-// found reads by Find and Load, through a buffer that takes a part of it at a time.
+// found reads by Find and Load, through a buffer that takes a part of it at a time, and reads ahead.
 func found(
 	s *store.Store, p stream.PartitionID, from record.Offset, maxBytes int, into []record.Batch,
 ) ([]record.Batch, error) {
 	into, st, err := s.Find(p, from, maxBytes, into)
+	ahead := store.ColdReadahead()
+	if st.Size() > 0 {
+		ahead.Want(&st)
+	}
+	ahead.Start()
 	for err == nil && st.Size() > 0 {
 		var pieces [][]byte
 		_, pieces, err = st.Load(make([]byte, 0, 3000), nil)
