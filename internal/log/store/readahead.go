@@ -17,13 +17,16 @@ const (
 	mostLead       = 32 << 20  // of what is likely to be asked for next
 	mostHole       = 256 << 10 // between two parts of a run
 	mostRuns       = 64        // that are known to be there
+	mostWanted     = 1 << 10   // parts of runs that memory is kept for
 	mostReadaheads = 4         // that bring at the same time; other readers do without
 
 	// linger is how long a goroutine waits for more, with its file: a reader that is catching up comes back soon, and
 	// the system needs some megabytes through one descriptor until it reads in large pages.
 	linger = 50 * time.Millisecond
 
-	// Loading a KiB takes longer than slowLoad if it comes from a disk, bringing it longer than slowBring.
+	// Loading a KiB takes longer than slowLoad if it comes from a disk, bringing it longer than slowBring. Loads of
+	// less than leastLoad tell nothing.
+	leastLoad = 64 << 10
 	slowLoad  = 400 * time.Nanosecond
 	slowBring = 150 * time.Nanosecond
 
@@ -101,11 +104,12 @@ func (r *Readahead) Start() {
 	if len(runs) == 0 {
 		return
 	}
+	if cap(r.wanted) > mostWanted {
+		r.wanted = nil
+	}
 	runs = slices.DeleteFunc(join(runs), r.short)
 	if r.take(runs) && !r.store.readAhead(r) {
-		r.mu.Lock()
-		r.busy = false
-		r.mu.Unlock()
+		r.leave()
 	}
 }
 
@@ -194,6 +198,13 @@ func (r *Readahead) forget() {
 		r.runs = slices.Delete(r.runs, 0, old)
 		r.at -= old
 	}
+}
+
+// leave drops what nobody will bring.
+func (r *Readahead) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.runs, r.busy = r.runs[:r.at], false
 }
 
 // missing is the part of a run behind what is brought already.
@@ -294,7 +305,7 @@ func (r *Readahead) due(f *file, pos, end int64) bool {
 
 // loaded tells how long a load took.
 func (r *Readahead) loaded(bytes int, took time.Duration) {
-	r.cold = r.cold || took > slowLoad*time.Duration(bytes>>10)
+	r.cold = r.cold || bytes >= leastLoad && took > slowLoad*time.Duration(bytes>>10)
 	if took > slowDisk {
 		r.slow = time.Now()
 	}

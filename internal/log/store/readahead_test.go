@@ -88,6 +88,9 @@ func TestReadaheadBegins(t *testing.T) {
 	if r.loaded(mib, slowLoad*1024); r.cold {
 		t.Error("cold after a quick load")
 	}
+	if r.loaded(0, time.Millisecond); r.cold {
+		t.Error("cold after no load")
+	}
 	if r.loaded(mib, slowLoad*1024+1); !r.cold || !r.slow.IsZero() {
 		t.Error("not cold after a slow load")
 	}
@@ -124,7 +127,8 @@ func TestReadaheadEnds(t *testing.T) {
 		t.Error("it begins while the log closes")
 	}
 	s.mu.closing, s.mu.readaheads = false, mostReadaheads
-	if s.readAhead(new(Readahead)) {
-		t.Error("it begins beside so many")
+	r := &Readahead{store: s, cold: true, wanted: []run{{f, 0, 64 * mib}}}
+	if r.Start(); r.busy || len(r.runs) > 0 {
+		t.Errorf("it begins beside so many: busy %t, %v", r.busy, r.runs)
 	}
 }
