@@ -28,6 +28,9 @@ import (
 //   - A request above StreamBytes (1 MiB) is appended batch by batch as it arrives. If its connection breaks
 //     before it is whole, what was appended stays, as it does when only the answer is lost.
 //   - An idempotent batch that was stored already is answered with its first offset.
+//   - A batch whose first or largest timestamp is further from the log's clock than the topic allows is
+//     INVALID_TIMESTAMP, unless the log stamps its records (KIP-937): one from a clock years ahead would be
+//     kept for as long.
 //   - The timeout of the request is not used: the log answers when the disk does.
 //
 // Versions: 0-2 carry message sets from before record batches and are answered UNSUPPORTED_VERSION for
@@ -88,15 +91,19 @@ func refuse(res *wire.ProduceResult, err error) {
 // errZstd is the fault of a codec that the version of the request does not know (KIP-110).
 var errZstd = fault.New(fault.Unsupported, "kafka.Produce", "zstd needs Produce v7")
 
+// errTime is in the fault of a record whose time the topic does not allow.
+var errTime = errors.New("timestamp out of bounds")
+
 // produceCode is code, but for what it means to a producer.
 func produceCode(err error) wire.Code {
-	if errors.Is(err, errZstd) {
+	switch kind := fault.KindOf(err); {
+	case errors.Is(err, errZstd):
 		return wire.UnsupportedCompressionType
-	}
-	switch fault.KindOf(err) {
-	case fault.Invalid:
+	case errors.Is(err, errTime):
+		return wire.InvalidTimestamp
+	case kind == fault.Invalid:
 		return wire.InvalidRecord
-	case fault.Unsupported:
+	case kind == fault.Unsupported:
 		return wire.UnsupportedForMessageFormat
 	default:
 		return code(err)
@@ -241,6 +248,9 @@ func (d *Door) appendOne(p *call, t *stream.Topic, w *wire.ProducePartition, f f
 	}
 	id := t.Partitions[w.Index]
 	batch, err := d.judge(t, w.Records, p.req.Version)
+	if err == nil {
+		err = checkTime(&t.Settings, batch, p.start)
+	}
 	if err != nil {
 		refuse(res, err)
 		return
@@ -315,6 +325,24 @@ func (d *Door) validate(t *stream.Topic, batch record.Batch) error {
 		}
 	}
 	return it.Err()
+}
+
+// checkTime holds the times that a producer gave to the bounds of the topic.
+func checkTime(s *stream.Settings, b record.Batch, now time.Time) error {
+	first, largest, at := b.BaseTimestamp(), b.MaxTimestamp(), now.UnixMilli()
+	switch {
+	case s.LogAppendTime:
+		return nil
+	case largest > at && largest-at > s.TimestampAfterMaxMs:
+		return fault.New(fault.Invalid, "kafka.Produce", "%w: %d is %d ms in the future, %d are allowed",
+			errTime, largest, largest-at, s.TimestampAfterMaxMs).
+			WithHint("set the producer's clock, or message.timestamp.after.max.ms of the topic")
+	case first >= 0 && at > first && at-first > s.TimestampBeforeMaxMs:
+		return fault.New(fault.Invalid, "kafka.Produce", "%w: %d is %d ms in the past, %d are allowed",
+			errTime, first, at-first, s.TimestampBeforeMaxMs).
+			WithHint("raise message.timestamp.before.max.ms of the topic")
+	}
+	return nil
 }
 
 // needsKeys tells whether each record of a topic must have a key: compaction goes by it.

@@ -83,6 +83,54 @@ func playProduceLogAppendTime(t *testing.T, o Options) {
 	}
 }
 
+// A time too far from the log's is refused, where the producer's clock counts (KIP-937).
+func TestProduceTimestamps(t *testing.T) { eachWay(t, playProduceTimestamps) }
+
+func playProduceTimestamps(t *testing.T, o Options) {
+	h := openHouse(t, o)
+	plain := h.topic("plain", 1)
+	hour := h.topic("hour", 1, "message.timestamp.before.max.ms", "3600000", "message.timestamp.after.max.ms", "60000")
+	stamped := h.topic("stamped", 1, "message.timestamp.type", "LogAppendTime")
+	c := h.dial()
+	for _, tc := range []struct {
+		topic  *stream.Topic
+		first  time.Duration // from now on; the second record is stamped now
+		stored bool
+	}{
+		{plain, 50 * time.Minute, true},
+		{plain, 61 * time.Minute, false},
+		{plain, -50 * 365 * 24 * time.Hour, true},
+		{hour, 50 * time.Second, true},
+		{hour, 2 * time.Minute, false},
+		{hour, -59 * time.Minute, true},
+		{hour, -61 * time.Minute, false},
+		{stamped, 1000 * time.Hour, true},
+	} {
+		now := time.Now()
+		var b record.Builder
+		b.Reset(nil, now.Add(tc.first).UnixMilli())
+		b.Append(&record.Record{Timestamp: now.Add(tc.first).UnixMilli(), Value: []byte("v")})
+		b.Append(&record.Record{Timestamp: now.UnixMilli(), Value: []byte("v")})
+		_, before := h.readBack(tc.topic.Partitions[0])
+		p := produced(askFor[*kmsg.ProduceResponse](c, 9, produceTo(tc.topic, 0, 1, b.Seal(0, 0))))
+		_, after := h.readBack(tc.topic.Partitions[0])
+		want := wire.InvalidTimestamp
+		if tc.stored {
+			want = wire.None
+		}
+		if p.ErrorCode != want || after > before != tc.stored {
+			t.Errorf("%s, %v: error %d, want %d; %d records, then %d", tc.topic.Name, tc.first, p.ErrorCode, want, before, after)
+		}
+	}
+	p := produced(askFor[*kmsg.ProduceResponse](c, 9, produceTo(hour, 0, 1, tamper(func(b record.Batch) {
+		binary.BigEndian.PutUint64(b[27:], 1<<64-1) // no time
+		binary.BigEndian.PutUint64(b[35:], 1<<64-1)
+	}, true))))
+	if p.ErrorCode != 0 {
+		t.Errorf("no time: %+v", p)
+	}
+}
+
 // tamper changes a good batch and, if it says so, makes the checksum right again.
 func tamper(change func(b record.Batch), sum bool) record.Batch {
 	b := batchOf(3, 10)

@@ -135,6 +135,8 @@ const fixedLimits = `
 | name of a log topic | 249 characters of ` + "`a-z A-Z 0-9 . _ -`" + ` (Kafka) | INVALID_TOPIC_EXCEPTION (17); ` +
 	`MQTT messages go to the catch-all topic |
 | record batch, whatever ` + "`max_message`" + ` says | 1 GiB | MESSAGE_TOO_LARGE (10) |
+| time of a record from a Kafka producer | one hour in the future: ` +
+	"`message.timestamp.after.max.ms`" + ` of the topic | INVALID_TIMESTAMP (32) |
 | Kafka request, Produce aside | Fetch 8 MiB, OffsetCommit and SyncGroup 4 MiB, others 2 MiB or less | ` +
 	`the connection is closed |
 | one answer to a Fetch | 55 MiB, or one batch | the client asks again for the rest |

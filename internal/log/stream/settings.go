@@ -18,6 +18,10 @@ type Settings struct {
 	CleanupPolicy   string // "delete", "compact" or "compact,delete"
 	LogAppendTime   bool   // the log's clock stamps records instead of the sender's
 	Memory          bool   // durability=memory: acknowledged before the disk has it
+
+	// How far the clock of a Kafka producer may be before and behind the log's, in milliseconds (KIP-937).
+	TimestampAfterMaxMs  int64
+	TimestampBeforeMaxMs int64
 }
 
 // SettingType is Kafka's type code of a setting (ConfigType in DescribeConfigs).
@@ -96,6 +100,14 @@ var topicSettings = []Setting{
 		Doc:   "largest record batch in bytes, after compression",
 		check: number(0, 1<<30),
 		apply: func(s *Settings, v string) { s.MaxMessageBytes = int(toInt(v)) }},
+	{Name: "message.timestamp.after.max.ms", Type: TypeLong, Default: "3600000",
+		Doc:   "how far in the future a Kafka producer may stamp a record, in milliseconds",
+		check: number(0, maxLong),
+		apply: func(s *Settings, v string) { s.TimestampAfterMaxMs = toInt(v) }},
+	{Name: "message.timestamp.before.max.ms", Type: TypeLong, Default: "9223372036854775807",
+		Doc:   "how far in the past a Kafka producer may stamp a record, in milliseconds",
+		check: number(0, maxLong),
+		apply: func(s *Settings, v string) { s.TimestampBeforeMaxMs = toInt(v) }},
 	{Name: "message.timestamp.type", Type: TypeString, Default: "CreateTime",
 		Doc:   "whose clock stamps a record: the sender's (CreateTime) or the log's (LogAppendTime)",
 		check: oneOf("CreateTime", "LogAppendTime"),
@@ -128,10 +140,6 @@ var topicSettings = []Setting{
 		Doc: "kept for tools", check: number(0, maxInt)},
 	{Name: "max.compaction.lag.ms", Type: TypeLong, Default: "9223372036854775807",
 		Doc: "kept for tools", check: number(1, maxLong)},
-	{Name: "message.timestamp.after.max.ms", Type: TypeLong, Default: "3600000",
-		Doc: "kept for tools", check: number(0, maxLong)},
-	{Name: "message.timestamp.before.max.ms", Type: TypeLong, Default: "9223372036854775807",
-		Doc: "kept for tools", check: number(0, maxLong)},
 	{Name: "min.cleanable.dirty.ratio", Type: TypeDouble, Default: "0.5",
 		Doc: "kept for tools", check: ratio},
 	{Name: "min.compaction.lag.ms", Type: TypeLong, Default: "0",

@@ -13,7 +13,7 @@ func TestDefaultsAreValid(t *testing.T) {
 	}
 	want := Settings{
 		RetentionMs: 7 * 24 * 3600 * 1000, RetentionBytes: -1, SegmentBytes: 1 << 30, MaxMessageBytes: 16 << 20,
-		CleanupPolicy: "delete",
+		CleanupPolicy: "delete", TimestampAfterMaxMs: 3600 * 1000, TimestampBeforeMaxMs: 1<<63 - 1,
 	}
 	if s != want {
 		t.Errorf("got %+v, want %+v", s, want)
