@@ -7,10 +7,13 @@ import (
 	"syscall"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
 )
 
 // bind takes the addresses of all doors, or none: every address that cannot be had is named.
 func (n *Node) bind(ctx context.Context) error {
+	refused := n.metrics.Counter("firth_connections_refused_total",
+		"Connections closed at once because too few open files are left.", "door")
 	var errs []error
 	for _, d := range n.cfg.doors() {
 		if d.address == "" {
@@ -21,9 +24,22 @@ func (n *Node) bind(ctx context.Context) error {
 			errs = append(errs, err)
 			continue
 		}
-		n.sockets[d.name] = l
+		n.sockets[d.name] = n.frugal(d.name, l, refused.With(d.name))
 	}
 	return errors.Join(errs...)
+}
+
+// frugal has the door leave some open files to the log; the HTTP door may use half of these.
+func (n *Node) frugal(door string, l net.Listener, refused telemetry.Counter) net.Listener {
+	limit, err := openFiles()
+	if err != nil {
+		return l
+	}
+	kept := keptFiles(limit)
+	if door == "http" {
+		kept /= 2
+	}
+	return &frugal{Listener: l, most: uintptr(limit - kept), refused: refused, log: n.log.With("door", door)}
 }
 
 func listen(ctx context.Context, d door, remote bool) (net.Listener, error) {

@@ -148,6 +148,9 @@ const fixedLimits = `
 | committed offsets of a group without members | 30 days | they are gone: auto.offset.reset decides |
 | groups | 100,000 | COORDINATOR_NOT_AVAILABLE (15) |
 | configuration file | 256 KiB | the configuration is refused |
+| open files of clients, all doors together | the operating system's (` + "`ulimit -n`, LimitNOFILE" + `) but for ` +
+	`a quarter, at most 512; of these HTTP has half | the connection is closed at once; ` +
+	"`firth_connections_refused_total`" + ` and the log tell of it |
 | header of an HTTP request | 16 KiB | 431 |
 | time an HTTP client has for its request | 10 s | the connection is closed |
 `

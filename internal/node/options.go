@@ -108,7 +108,7 @@ func mqttLimits() []Option {
 		}.size(func(c *Config) *int64 { return &c.Limits.Packet }, 1*kib, 256*mib-1, ""),
 		Option{Key: "limits.connections", Default: "100000",
 			Doc: "How many MQTT connections may be open at once, WebSocket included. The operating system's limit of " +
-				"open files may be lower.",
+				"open files may be lower: a quarter of it, at most 512 files, is kept from clients.",
 			Shows: "the connection is closed at once",
 		}.count(func(c *Config) *int { return &c.Limits.Connections }, 1, 10_000_000),
 		Option{Key: "limits.inflight", Default: "1000",
