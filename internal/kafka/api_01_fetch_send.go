@@ -1,28 +1,56 @@
 package kafka
 
-// chunkBytes is how much of the stored records of a response is in memory at once, unless a single batch is
-// larger. It fits the second-level cache of a processor: the bytes come from the page cache, go through the
-// checksum and on to the socket without a way to main memory and back.
-const chunkBytes = 256 << 10
+// A chunk is how much of the stored records of a response is in memory at once, unless a single batch is larger. It
+// fits the second-level cache of a processor: the bytes come from the page cache, go through the checksum and on to
+// the socket without a way to main memory and back.
+const (
+	largeChunk  = 1 << 20   // what clients ask of one partition: in one write it wakes them less often
+	smallChunk  = 256 << 10 // for a response beside largeChunks others: a client may take its time
+	largeChunks = 4
+	smallChunks = 16 // free ones that are kept
+)
 
-// keepChunks is how many free chunks the door keeps.
-const keepChunks = 16
+// chunks lends chunks to responses.
+type chunks struct {
+	large chan []byte // largeChunks of them, or nil for one that was not needed yet
+	small chan []byte
+}
 
-// chunk gives a chunk for one response.
-func (d *Door) chunk() []byte {
+func newChunks() chunks {
+	c := chunks{large: make(chan []byte, largeChunks), small: make(chan []byte, smallChunks)}
+	for range largeChunks {
+		c.large <- nil
+	}
+	return c
+}
+
+// take gives a chunk for one response.
+func (c *chunks) take() []byte {
 	select {
-	case b := <-d.chunks:
+	case b := <-c.large:
+		if b == nil {
+			b = make([]byte, 0, largeChunk)
+		}
 		return b
 	default:
-		return make([]byte, 0, chunkBytes)
+	}
+	select {
+	case b := <-c.small:
+		return b
+	default:
+		return make([]byte, 0, smallChunk)
 	}
 }
 
 // giveBack takes it back.
-func (d *Door) giveBack(chunk []byte) {
+func (c *chunks) giveBack(chunk []byte) {
+	to := c.small
+	if cap(chunk) == largeChunk {
+		to = c.large
+	}
 	select {
-	case d.chunks <- chunk[:0]:
-	default:
+	case to <- chunk[:0]:
+	default: // a small one too many
 	}
 }
 
@@ -36,8 +64,8 @@ func (f *fetch) send(pieces [][]byte, stored bool) error {
 		f.begun = true
 		return f.c.writeAll(pieces)
 	}
-	chunk := f.c.door.chunk()
-	defer f.c.door.giveBack(chunk)
+	chunk := f.c.door.chunks.take()
+	defer f.c.door.chunks.giveBack(chunk)
 	buf, parts := chunk, f.parts
 	f.pending = f.pending[:0]
 	for _, piece := range pieces {

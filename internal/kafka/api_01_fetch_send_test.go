@@ -46,12 +46,21 @@ func run(batches ...record.Batch) []byte {
 }
 
 // What comes from files is byte for byte what was put in, for small batches and those larger than a chunk,
-// beside new ones in memory.
+// beside new ones in memory; in a large chunk, and in a small one where others have the large ones.
 func TestFetchStored(t *testing.T) {
+	for chunk, others := range map[int]int{largeChunk: largeChunks - 1, smallChunk: largeChunks} {
+		t.Run(fmt.Sprint("chunks of ", chunk), func(t *testing.T) { testFetchStored(t, chunk, others) })
+	}
+}
+
+func testFetchStored(t *testing.T, chunk, others int) {
 	batches := []record.Batch{
-		batchOf(3, 100), batchOf(1, chunkBytes+1000), batchOf(2, 10), batchOf(50, 4000), batchOf(50, 4000), batchOf(1, 1),
+		batchOf(3, 100), batchOf(1, chunk+1000), batchOf(2, 10), batchOf(30, 4000), batchOf(30, 4000), batchOf(1, 1),
 	}
 	h, topic := shelf(t, vfs.NewMemory(), 3, batches...)
+	for range others {
+		h.door.chunks.take()
+	}
 	c := h.dial()
 	fresh := batchOf(4, 50)
 	h.put(c, topic, 1, fresh)
@@ -136,7 +145,7 @@ func TestFetchStoredDamage(t *testing.T) {
 			disk := vfs.NewMemory()
 			batches := make([]record.Batch, 9)
 			for i := range batches {
-				batches[i] = batchOf(1, 40_000+i)
+				batches[i] = batchOf(1, 170_000+i)
 			}
 			h, _ := shelf(t, disk, 1, batches...)
 			h.stop()

@@ -95,7 +95,7 @@ type Door struct {
 
 	purgatory purgatory
 	scratches sync.Pool     // of *record.Scratch, to look into compressed batches
-	chunks    chan []byte   // free ones, chunkBytes large: stored records on their way to a socket
+	chunks    chunks        // of stored records on their way to a socket
 	large     chan struct{} // a place for each large request that is being served by kmsg
 	clock     atomic.Uint32 // ticks of the watchdog
 	running   chan struct{} // closed when Run is under way
@@ -127,7 +127,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	}
 	d := &Door{
 		opt: opt, log: opt.Store, groups: groups, apis: table{}, told: told,
-		large: make(chan struct{}, 4), chunks: make(chan []byte, keepChunks), running: make(chan struct{}),
+		large: make(chan struct{}, 4), chunks: newChunks(), running: make(chan struct{}),
 	}
 	d.scratches.New = func() any { return new(record.Scratch) }
 	d.left = sync.NewCond(&d.mu)

@@ -222,7 +222,7 @@ func fetchFrom(topic *stream.Topic, partition int32, offset int64, wait, minByte
 	rt := kmsg.NewFetchRequestTopic()
 	rt.Topic, rt.TopicID = topic.Name, topic.ID
 	rp := kmsg.NewFetchRequestTopicPartition()
-	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes, rp.CurrentLeaderEpoch = partition, offset, 1<<20, -1
+	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes, rp.CurrentLeaderEpoch = partition, offset, 4<<20, -1
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
 	return req

@@ -140,7 +140,7 @@ const fixedLimits = `
 | Kafka request, Produce aside | Fetch 8 MiB, OffsetCommit and SyncGroup 4 MiB, others 2 MiB or less | ` +
 	`the connection is closed |
 | one answer to a Fetch | 55 MiB, or one batch | the client asks again for the rest |
-| what one Fetch keeps of files in memory | 256 KiB, or one batch | nothing |
+| what one Fetch keeps of files in memory | 1 MiB for four at a time, 256 KiB for others, or one batch | nothing |
 | session timeout of a member of a group | 6 s to 30 min | INVALID_SESSION_TIMEOUT (26) |
 | members of a group | 10,000 | GROUP_MAX_SIZE_REACHED (81) |
 | what the protocols of a member say of it | 1 MiB | INVALID_REQUEST (42) |
