@@ -20,6 +20,7 @@ type turn struct {
 	ids      []uint16 // packet ids of those with QoS 1
 	size     int      // bytes of payload gathered
 	polite   bool     // nothing may block: errDefer instead
+	starved  bool     // deliveries wait for more acknowledgements
 	unixMs   int64
 	grants   []session.Grant
 	received [2]int // messages by QoS
@@ -45,7 +46,7 @@ func (d *Door) takeTurn() *turn {
 	if !ok {
 		t = &turn{}
 	}
-	t.unixMs, t.polite = d.opt.Clock().UnixMilli(), false
+	t.unixMs, t.polite, t.starved = d.opt.Clock().UnixMilli(), false, false
 	return t
 }
 
@@ -114,6 +115,9 @@ func (c *conn) consume(buf []byte, polite bool) (used int, err error) {
 	if flushed := c.flush(t); flushed != nil && (err == nil || errors.Is(err, errDefer)) {
 		err = flushed
 	}
+	if t.starved && c.sock != nil {
+		c.sock.quickAck()
+	}
 	return used, err
 }
 
@@ -134,7 +138,7 @@ func (c *conn) packet(t *turn, frame []byte) error {
 	}
 	switch p := p.(type) {
 	case *packet.Puback:
-		c.acknowledged(p.PacketID)
+		t.starved = c.acknowledged(p.PacketID)
 		return nil
 	case *packet.Pingreq:
 		c.answer(packet.AppendPingresp)
@@ -199,15 +203,18 @@ func tooLarge(p packet.Packet, v packet.Version, most int) error {
 	return nil
 }
 
-// acknowledged takes a PUBACK. One for an id that is not in flight means nothing.
-func (c *conn) acknowledged(id uint16) {
+// acknowledged takes a PUBACK. One for an id that is not in flight means nothing. Starved tells that deliveries go on
+// with more of them only.
+func (c *conn) acknowledged(id uint16) (starved bool) {
 	c.mu.Lock()
 	c.mu.session.Out.Ack(id)
 	wake := c.roomLocked()
+	starved = c.mu.starved
 	c.mu.Unlock()
 	if wake {
 		c.wake()
 	}
+	return starved
 }
 
 // pubrec answers a PUBREC, which belongs to QoS 2 only: nothing was sent with it.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -119,4 +120,28 @@ func TestChurn(t *testing.T) {
 	}
 	wg.Wait()
 	eventually(t, "all connections ended", func() bool { return h.door.Stats() == mqtt.Stats{} })
+}
+
+// TestClientThatObeysNagle: a client that has not turned Nagle's rule off keeps its PUBACKs back until TCP has
+// acknowledged the first. It gets window after window all the same without waiting for TCP's delayed ACK (40 ms).
+func TestClientThatObeysNagle(t *testing.T) {
+	const count, window, delayedACK = 10_000, 200, 40 * time.Millisecond
+	h := open(t, func(o *mqtt.Options) { o.MaxInflight = window })
+	sub := h.connect(t, packet.V311, "nagle", nil)
+	if err := sub.net.(*net.TCPConn).SetNoDelay(false); err != nil {
+		t.Fatal(err)
+	}
+	sub.subscribe(1, "flood/#")
+	var took time.Duration
+	for range 3 { // what else the machine does takes time, too
+		began, last := time.Now(), map[string]int{}
+		h.blast(t, "flood", 1, count, 10)
+		for range count {
+			sub.inOrder(last, 1)
+		}
+		if took = time.Since(began); took < count/window*delayedACK/2 {
+			return
+		}
+	}
+	t.Errorf("%d messages in windows of %d took %v", count, window, took)
 }

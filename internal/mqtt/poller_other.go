@@ -20,6 +20,7 @@ func takeSocket(net.Conn) *socket             { return nil }
 func (*socket) close()                        {}
 func (*socket) read([]byte) (int, error)      { return 0, errNoPoller }
 func (*socket) write([]byte) (int, error)     { return 0, errNoPoller }
+func (*socket) quickAck()                     {}
 func (*socket) closeWrite() error             { return errNoPoller }
 func newPoller() (*poller, error)             { return &poller{}, nil }
 func (*poller) add(*conn) error               { return errNoPoller }

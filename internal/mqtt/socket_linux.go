@@ -121,6 +121,15 @@ func (s *socket) read(b []byte) (int, error) {
 	}
 }
 
+// quickAck has the system acknowledge now what was read. It likes to wait for something of ours to send along, 40 ms at
+// the most; a client that obeys Nagle's rule (RFC 896) keeps back all it has for us meanwhile.
+func (s *socket) quickAck() {
+	if s.acquire() {
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) // a broken socket is found by read
+		s.release()
+	}
+}
+
 // write writes what the socket takes. Errors: errAgain when it takes no more now, net.ErrClosed, those of
 // the system.
 func (s *socket) write(b []byte) (written int, err error) {

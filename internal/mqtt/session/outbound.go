@@ -46,6 +46,7 @@ func (o *Outbound) Full() bool {
 
 // smallWindow is a window below which sending goes on with the first acknowledgement: the client's others may
 // wait, by Nagle's rule, for a packet of ours, and half a window would come only with the delayed ACK of TCP.
+// (Where a larger window waits for its half, the door has TCP acknowledge at once, if it can.)
 const smallWindow = 128
 
 // Roomy tells whether it is worth while to go on sending after the window was full: half of it is free, or it
