@@ -69,14 +69,14 @@ SHOWN = {
         Panel("messages/s", ("MQTT, QoS 1", "Kafka produce")),
         Panel("MB/s", ("MQTT, QoS 1 (bytes)", "Kafka produce (bytes)"))), (
         "Messages/s fall **as 1/size** once the bytes are the cost, which MB/s show: from 10 KiB on they are bound by copying (into "
-        "the commit, into the page cache, in the generator) and by the disk, not by the number of messages. Below 1 KiB the "
+        "the commit, in the generator) and by the disk, not by the number of messages. Below 1 KiB the "
         "message is the cost and MB/s rise with its size. MQTT carries 1 MiB in flight a publisher here.")),
     "log_size": Curve("Size of the log", "MiB of 1 KiB records in 8 partitions", (
         Panel("ms", ("start", "fetch from the middle", "find a time")), Panel("records/s", ("read from the start",)),
         memory("resident")), (
         "All **flat**, or close: the start reads the newest checkpoint and the footers of the segments, an offset is found by binary "
-        "search in spans and extents that are held in memory or read with one pread, and so is a time. Files were in the "
-        "page cache; from a cold disk a Fetch adds its one or two reads.")),
+        "search in spans and extents that are held in memory or read with one pread, and so is a time. What was "
+        "written in bulk is not in the page cache the first time it is read; the two largest are read as the disk gives them.")),
 }
 
 
