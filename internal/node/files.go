@@ -3,7 +3,6 @@ package node
 import (
 	"log/slog"
 	"net"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,12 +26,13 @@ func openFiles() (uint64, error) {
 }
 
 // frugal is a socket that takes no connection where too few open files would be left. The others are closed at once.
+// One goroutine accepts.
 type frugal struct {
 	net.Listener
 	most    uintptr // descriptors; the system always gives the lowest that is free
 	refused telemetry.Counter
 	log     *slog.Logger
-	warned  atomic.Int64 // unix nanoseconds
+	warned  time.Time
 }
 
 // Accept implements net.Listener.
@@ -48,8 +48,8 @@ func (l *frugal) Accept() (net.Conn, error) {
 
 func (l *frugal) refuse(c net.Conn) {
 	l.refused.Inc()
-	now := time.Now().UnixNano()
-	if last := l.warned.Load(); now-last >= int64(refusalWarned) && l.warned.CompareAndSwap(last, now) {
+	if now := time.Now(); now.Sub(l.warned) >= refusalWarned {
+		l.warned = now
 		l.log.Warn("refused a connection: the operating system's limit of open files is near",
 			"client", c.RemoteAddr(), "allowed", l.most, "hint", "raise it: ulimit -n, or LimitNOFILE= of systemd")
 	}
