@@ -16,8 +16,8 @@ rooms=${rooms//\//.} # a slash would end the pattern for benchstat
 hot() {
 	cat <<-'LIST'
 	mqtt/packet   ^Benchmark(Decode|AppendTo)$/^(publish|puback)
-	mqtt/mapping  ^Benchmark(Mapping|Partition)$
-	mqtt/topic    ^Benchmark(TrieMatch|TrieFanout|Match|CheckName)$
+	hinge         ^Benchmark(Mapping|Partition)$
+	names         ^Benchmark(TrieMatch|TrieFanout|Match|CheckName)$
 	mqtt/fanout   ^BenchmarkLive$
 	mqtt          ^BenchmarkPublish$
 	log/record    ^Benchmark(Append|Seal|Iter|Validate)$

@@ -18,7 +18,7 @@ import (
 	"github.com/firthmq/firth/internal/cli/output"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 type pubFlags struct {
@@ -81,8 +81,8 @@ func (f *pubFlags) check(cmd *cobra.Command, args []string) error {
 	switch {
 	case f.topic == "":
 		return output.Usage("-t is missing: which topic?")
-	case topic.CheckName([]byte(f.topic)) != nil:
-		return output.Usage("%q is no topic name: %w", f.topic, topic.CheckName([]byte(f.topic)))
+	case names.CheckName([]byte(f.topic)) != nil:
+		return output.Usage("%q is no topic name: %w", f.topic, names.CheckName([]byte(f.topic)))
 	case sources != 1:
 		return output.Usage("give the message by exactly one of -m, -f, -l, -n, -s")
 	case f.repeat < 1 || f.repeatDelay < 0 || f.repeatDelay > math.MaxInt32:

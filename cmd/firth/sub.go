@@ -18,7 +18,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 type subFlags struct {
@@ -86,7 +86,7 @@ func (f *subFlags) check(args []string) error {
 		return output.Usage("-t is missing: which topics?")
 	}
 	for _, filter := range slices.Concat(f.topics, f.without) {
-		if err := topic.CheckFilter([]byte(filter)); err != nil {
+		if err := names.CheckFilter([]byte(filter)); err != nil {
 			return output.Usage("%q is no topic filter: %w", filter, err)
 		}
 	}
@@ -327,7 +327,7 @@ func (l *listener) ring() {
 
 func (l *listener) filtered(name []byte) bool {
 	for _, filter := range l.f.without {
-		if topic.Match([]byte(filter), name) {
+		if names.Match([]byte(filter), name) {
 			return true
 		}
 	}

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -42,7 +42,7 @@ func bench(tb testing.TB) (c *conn, wrote chan int) {
 			tb.Error(err)
 		}
 	})
-	table, err := mapping.New(nil, mapping.Options{})
+	table, err := hinge.New(nil, hinge.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestDeliverAllocs(t *testing.T) {
 	}
 	c, wrote := bench(t)
 	var m fanout.Message
-	from := mapping.Message{Topic: []byte("bench/1"), Payload: make([]byte, 100), QoS: 1}
+	from := hinge.Message{Topic: []byte("bench/1"), Payload: make([]byte, 100), QoS: 1}
 	now := time.Now()
 	allocs := testing.AllocsPerRun(500, func() {
 		m.Set(&from, now)

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
@@ -28,7 +28,7 @@ type turn struct {
 
 // slot is one PUBLISH on its way into the log.
 type slot struct {
-	message  mapping.Message
+	message  hinge.Message
 	record   record.Record // for the log topic
 	retained record.Record // for the retained messages, when writes is 2
 	writes   int

@@ -1,9 +1,9 @@
 package mqtt
 
 import (
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/retain"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
@@ -83,7 +83,7 @@ type retainedReceiver struct {
 }
 
 // Retained implements retain.Receiver. The RETAIN flag is always set [MQTT-3.3.1-8].
-func (r *retainedReceiver) Retained(q *retain.Request, m *mapping.Message, at record.Offset) retain.Outcome {
+func (r *retainedReceiver) Retained(q *retain.Request, m *hinge.Message, at record.Offset) retain.Outcome {
 	door := r.conn.door
 	if !r.message.Set(m, door.opt.Clock()) {
 		return retain.Sent // expired

@@ -23,9 +23,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
 	"github.com/firthmq/firth/internal/mqtt/session"
@@ -36,7 +36,7 @@ type Door struct {
 	opt      Options
 	limits   session.Limits
 	metrics  metrics
-	mapping  atomic.Pointer[mapping.Table]
+	mapping  atomic.Pointer[hinge.Table]
 	fanout   *fanout.Fanout
 	retained *retain.Store
 	clients  clients
@@ -121,7 +121,7 @@ func (d *Door) Run(ctx context.Context) error {
 func (d *Door) uptime() time.Duration { return time.Since(d.opened) }
 
 // SetMapping swaps the mapping. Messages under way go by the old one or the new one.
-func (d *Door) SetMapping(t *mapping.Table) { d.mapping.Store(t) }
+func (d *Door) SetMapping(t *hinge.Table) { d.mapping.Store(t) }
 
 // Serve accepts connections from l until l is closed or ctx ends, which closes it. Connections live on:
 // Drain ends them. Errors: those of l, but not that it was closed.

@@ -15,13 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -53,7 +53,7 @@ func openOn(t testing.TB, fs vfs.FS, change func(*mqtt.Options)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := mapping.New(nil, mapping.Options{})
+	table, err := hinge.New(nil, hinge.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

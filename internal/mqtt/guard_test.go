@@ -11,7 +11,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 // guard forbids topics by a word in them.
@@ -133,7 +133,7 @@ func TestRefusedIsNotAcknowledged(t *testing.T) {
 		})
 	}
 	refused("retained", &packet.Publish{Topic: []byte("kept/2"), Payload: []byte("x"), Retain: true}, packet.QuotaExceeded)
-	deep := strings.Repeat("/", topic.MaxLevels)
+	deep := strings.Repeat("/", names.MaxLevels)
 	refused("levels", &packet.Publish{Topic: []byte(deep)}, packet.TopicNameInvalid)
 	for _, op := range []vfs.OpKind{vfs.OpWrite, vfs.OpPreallocate} {
 		disk.Inject(vfs.Fault{On: op, Times: -1, Kind: fault.Full})

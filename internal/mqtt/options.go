@@ -4,10 +4,10 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -17,7 +17,7 @@ type Options struct {
 	// Log is where messages go to and come from.
 	Log stream.Log
 	// Mapping is the table at the start; SetMapping swaps it.
-	Mapping *mapping.Table
+	Mapping *hinge.Table
 	// Metrics gets the counters. Default: nobody looks.
 	Metrics *telemetry.Set
 	// Logger gets what an operator should know. Default: nothing is logged.

@@ -3,10 +3,10 @@ package mqtt
 import (
 	"errors"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -83,7 +83,7 @@ func (c *conn) gather(t *turn, p *packet.Publish, name []byte, r *route) {
 }
 
 // fill makes m the message of a PUBLISH whose topic name is resolved.
-func fill(m *mapping.Message, p *packet.Publish, name []byte) {
+func fill(m *hinge.Message, p *packet.Publish, name []byte) {
 	m.Topic, m.Payload, m.QoS, m.Retain = name, p.Payload, p.QoS, p.Retain
 	props := &p.Props
 	m.HasExpiry, m.Expiry = props.Has(packet.PropMessageExpiry), props.MessageExpiry

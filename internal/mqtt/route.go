@@ -3,18 +3,18 @@ package mqtt
 import (
 	"context"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 )
 
 // route is where the messages of one topic name go, as long as neither the mapping nor the set of
 // topics changes.
 type route struct {
 	name      string
-	target    mapping.Target
-	kept      *mapping.Target // for the retained message; made when there is one
-	table     *mapping.Table
+	target    hinge.Target
+	kept      *hinge.Target // for the retained message; made when there is one
+	table     *hinge.Table
 	topics    *stream.Topics
 	partition stream.PartitionID
 }
@@ -81,7 +81,7 @@ func (c *conn) route(t *turn, name []byte) (*route, error) {
 }
 
 // resolve fills in where a name goes. When polite it makes no log topic: errDefer.
-func (d *Door) resolve(table *mapping.Table, name []byte, r *route, polite bool) error {
+func (d *Door) resolve(table *hinge.Table, name []byte, r *route, polite bool) error {
 	if err := table.Target(name, &r.target); err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (d *Door) resolve(table *mapping.Table, name []byte, r *route, polite bool)
 			return err
 		}
 	}
-	r.partition = topic.Partitions[mapping.Partition(r.target.Key, len(topic.Partitions))]
+	r.partition = topic.Partitions[hinge.Partition(r.target.Key, len(topic.Partitions))]
 	return nil
 }
 
@@ -143,9 +143,9 @@ func (d *Door) roomForTopic(topics *stream.Topics) bool {
 }
 
 // retainedTarget is how the record of a retained message looks: the key is the topic name.
-func (r *route) retainedTarget(name []byte) *mapping.Target {
+func (r *route) retainedTarget(name []byte) *hinge.Target {
 	if r.kept == nil {
-		r.kept = new(mapping.Target)
+		r.kept = new(hinge.Target)
 		r.table.CatchAllTarget(name, r.kept)
 	}
 	return r.kept

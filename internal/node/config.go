@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 )
 
 // Config is the tree of options of one node. Default makes one, Load reads one; the table in options.go
@@ -21,7 +21,7 @@ type Config struct {
 	AllowRemoteWithoutAuth bool
 	Profiles               bool
 	WSOrigins              string // patterns of host[:port], with commas
-	Mapping                []mapping.Rule
+	Mapping                []hinge.Rule
 	Topics                 Topics
 	Limits                 Limits
 	Log                    Log

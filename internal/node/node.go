@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
@@ -29,7 +30,6 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/mqtt"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 )
 
 // Node is one running Firth: the log and its doors.
@@ -40,7 +40,7 @@ type Node struct {
 	store    *store.Store
 	kafka    *kafka.Door
 	mqtt     *mqtt.Door
-	mapping  atomic.Pointer[mapping.Table]
+	mapping  atomic.Pointer[hinge.Table]
 	sockets  map[string]net.Listener // by door; what is off is not in it
 	rooms    []room                  // in the order of opening
 	draining atomic.Bool
@@ -108,7 +108,7 @@ func (n *Node) openFolder(context.Context) error {
 }
 
 func (n *Node) openLog(ctx context.Context) error {
-	table, err := mapping.New(n.cfg.Mapping, mapping.Options{CatchAll: n.cfg.Topics.CatchAll})
+	table, err := hinge.New(n.cfg.Mapping, hinge.Options{CatchAll: n.cfg.Topics.CatchAll})
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (n *Node) openLog(ctx context.Context) error {
 // topicName tells the log which MQTT topic a record belongs to, for the index of a sealed file. The
 // name is a copy: the log may ask from several goroutines.
 func (n *Node) topicName(logTopic string, v *record.View) ([]byte, bool) {
-	var m mapping.Message
+	var m hinge.Message
 	if !n.mapping.Load().Message(logTopic, v, &m) {
 		return nil, false
 	}

@@ -20,11 +20,11 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/client"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -209,7 +209,7 @@ func TestRefusedStarts(t *testing.T) {
 		"locked": {func(c *Config) { c.Data = running.folder.Root() },
 			`LOCK is locked`, "another firth runs on this data directory", fault.Exists},
 		"no folder": {func(c *Config) { c.Data = "/dev/null/x" }, `^data: .*not a directory`, "", fault.IO},
-		"rules": {func(c *Config) { c.Mapping = []mapping.Rule{{MQTT: "a/#/b", Topic: "a"}} }, `^mapping: rule 1: mqtt`,
+		"rules": {func(c *Config) { c.Mapping = []hinge.Rule{{MQTT: "a/#/b", Topic: "a"}} }, `^mapping: rule 1: mqtt`,
 			"docs/format/mapping.md", fault.Invalid},
 		"advertise": {func(c *Config) { c.Advertise = "nonsense" },
 			`cannot advertise "nonsense"`, "host:port", fault.Invalid},

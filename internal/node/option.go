@@ -11,8 +11,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 )
 
 // Option describes one key of the configuration. The file, the environment, --set, `config print` and
@@ -240,7 +240,7 @@ func splitList(s string) []string {
 }
 
 func checkCatchAll(s string) error {
-	_, err := mapping.New(nil, mapping.Options{CatchAll: s})
+	_, err := hinge.New(nil, hinge.Options{CatchAll: s})
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return errors.New(strings.TrimPrefix(f.Err.Error(), "catch-all: "))
 	}

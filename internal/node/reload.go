@@ -1,7 +1,7 @@
 package node
 
 import (
-	"github.com/firthmq/firth/internal/mqtt/mapping"
+	"github.com/firthmq/firth/internal/hinge"
 )
 
 // Reload puts a new configuration in force as far as that can be done without a restart: keys is what it
@@ -10,7 +10,7 @@ import (
 func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	table, err := mapping.New(next.Mapping, mapping.Options{CatchAll: n.cfg.Topics.CatchAll})
+	table, err := hinge.New(next.Mapping, hinge.Options{CatchAll: n.cfg.Topics.CatchAll})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 )
 
 // maxRulePartitions is the most partitions that a mapping rule may ask for.
@@ -42,7 +42,7 @@ func (l *loader) rules(n ast.Node, at func(ast.Node) spot) {
 // ruleReader reads one rule.
 type ruleReader struct {
 	*loader
-	rule  mapping.Rule
+	rule  hinge.Rule
 	name  string
 	at    func(ast.Node) spot
 	spots map[string]spot // where the value of each field stands
@@ -132,7 +132,7 @@ func (r *ruleReader) headers(v ast.Node) {
 
 // compile lets the mapping judge the rule, and puts its words where the field stands.
 func (r *ruleReader) compile(whole spot) {
-	_, err := mapping.New([]mapping.Rule{r.rule}, mapping.Options{})
+	_, err := hinge.New([]hinge.Rule{r.rule}, hinge.Options{})
 	if err == nil {
 		return
 	}
@@ -158,7 +158,7 @@ func showRules(c *Config) string {
 }
 
 // ruleLines prints each rule as one JSON object.
-func ruleLines(rules []mapping.Rule) []string {
+func ruleLines(rules []hinge.Rule) []string {
 	lines := make([]string, len(rules))
 	for i, r := range rules {
 		var b strings.Builder

@@ -26,12 +26,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/session"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 // Verdict is what became of a message that was offered to a Sink.
@@ -68,7 +68,7 @@ type Sink interface {
 type Options struct {
 	Log stream.Log
 	// Mapping is the table in force.
-	Mapping func() *mapping.Table
+	Mapping func() *hinge.Table
 	// Metrics gets the counters. Default: nobody looks.
 	Metrics *telemetry.Set
 	// Logger gets what an operator should know. Default: nothing is logged.
@@ -113,7 +113,7 @@ type Fanout struct {
 
 	subs struct {
 		sync.RWMutex
-		trie     topic.Trie[*subscription]
+		trie     names.Trie[*subscription]
 		interest interest
 	}
 	version atomic.Uint64 // raised by every change of the trie, under the lock of subs

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
@@ -35,11 +35,11 @@ func open(t *testing.T, opt store.Options, change func(*fanout.Options)) *house 
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := mapping.New(nil, mapping.Options{PlainQoS: 1})
+	table, err := hinge.New(nil, hinge.Options{PlainQoS: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	fo := fanout.Options{Log: log, Mapping: func() *mapping.Table { return table }, Workers: 2, TurnBytes: 2048}
+	fo := fanout.Options{Log: log, Mapping: func() *hinge.Table { return table }, Workers: 2, TurnBytes: 2048}
 	if change != nil {
 		change(&fo)
 	}

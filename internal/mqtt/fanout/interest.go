@@ -3,7 +3,7 @@ package fanout
 import (
 	"time"
 
-	"github.com/firthmq/firth/internal/mqtt/mapping"
+	"github.com/firthmq/firth/internal/hinge"
 )
 
 // interest answers whether any subscription may match records of a log topic, so that partitions that
@@ -45,15 +45,15 @@ func (in *interest) remove(filter string) {
 
 // opinion is the answer for one partition. It belongs to the partition's worker.
 type opinion struct {
-	table   *mapping.Table // by which it was formed
-	added   uint64         // filters that were looked at
+	table   *hinge.Table // by which it was formed
+	added   uint64       // filters that were looked at
 	removed uint64
 	at      time.Time
 	yes     bool
 }
 
 // update forms the opinion anew as far as it must. It needs a read lock.
-func (o *opinion) update(in *interest, table *mapping.Table, logTopic string, now time.Time) bool {
+func (o *opinion) update(in *interest, table *hinge.Table, logTopic string, now time.Time) bool {
 	newest := in.base + uint64(len(in.added))
 	switch {
 	case o.table != table || !o.yes && o.added < in.base || o.yes && o.removed != in.removed && now.Sub(o.at) > lookAgain:

@@ -4,16 +4,16 @@ import (
 	"bytes"
 	"hash/maphash"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 )
 
 // known remembers what was found for keys that came before: the topic name that a key tells, and the
 // subscriptions that match it. A record of a name that was just seen costs neither the mapping nor a walk of
 // the trie. It belongs to one worker and forgets everything when the mapping or any subscription changes.
 type known struct {
-	table    *mapping.Table // by which the names were found
-	version  uint64         // of the subscriptions
+	table    *hinge.Table // by which the names were found
+	version  uint64       // of the subscriptions
 	seed     maphash.Seed
 	places   []knownName // a key has one place, by its hash
 	used     []*knownName
@@ -42,7 +42,7 @@ const (
 )
 
 // begin makes sure that what is known is right by this table and this version of the subscriptions.
-func (k *known) begin(table *mapping.Table, version uint64) {
+func (k *known) begin(table *hinge.Table, version uint64) {
 	if k.table == table && k.version == version {
 		return
 	}

@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 // still is a fanout whose worker is driven by hand, with a sink that notes what it is offered.
@@ -25,10 +25,10 @@ type still struct {
 	w     *worker
 	part  *part
 	topic string
-	table *mapping.Table
+	table *hinge.Table
 }
 
-func hold(t testing.TB, rules ...mapping.Rule) *still {
+func hold(t testing.TB, rules ...hinge.Rule) *still {
 	t.Helper()
 	log, err := store.Open(context.Background(), store.Options{FS: vfs.NewMemory()})
 	if err != nil {
@@ -45,7 +45,7 @@ func hold(t testing.TB, rules ...mapping.Rule) *still {
 	}
 	s := &still{topic: made.Name}
 	s.use(t, rules...)
-	s.Fanout, err = New(Options{Log: log, Mapping: func() *mapping.Table { return s.table }, Workers: 1})
+	s.Fanout, err = New(Options{Log: log, Mapping: func() *hinge.Table { return s.table }, Workers: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,9 +55,9 @@ func hold(t testing.TB, rules ...mapping.Rule) *still {
 	return s
 }
 
-func (s *still) use(t testing.TB, rules ...mapping.Rule) {
+func (s *still) use(t testing.TB, rules ...hinge.Rule) {
 	t.Helper()
-	table, err := mapping.New(rules, mapping.Options{})
+	table, err := hinge.New(rules, hinge.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,10 +99,10 @@ func (s *notes) Flush() {}
 // anyRecord has one of a few keys and, now and then, a header that changes what it says.
 func anyRecord(rng *rand.Rand, keys []string) *record.Record {
 	r := &record.Record{Key: []byte(keys[rng.IntN(len(keys))]), Value: []byte("x")}
-	r.Headers = []record.Header{{Key: mapping.HeaderFlags, Value: []byte(strconv.Itoa(rng.IntN(2)))}}
+	r.Headers = []record.Header{{Key: hinge.HeaderFlags, Value: []byte(strconv.Itoa(rng.IntN(2)))}}
 	switch rng.IntN(6) {
 	case 0:
-		r.Headers = append(r.Headers, record.Header{Key: mapping.HeaderTopic, Value: []byte("fleet/named")})
+		r.Headers = append(r.Headers, record.Header{Key: hinge.HeaderTopic, Value: []byte("fleet/named")})
 	case 1:
 		r.Headers = append(r.Headers, record.Header{Key: "trace", Value: []byte("1")})
 	case 2:
@@ -112,9 +112,9 @@ func anyRecord(rng *rand.Rand, keys []string) *record.Record {
 }
 
 // TestKnown sends records with few keys through a worker while subscriptions come and go and the mapping
-// changes, and holds each delivery to what topic.Match and a mapping without memory say.
+// changes, and holds each delivery to what names.Match and a mapping without memory say.
 func TestKnown(t *testing.T) {
-	tables := [][]mapping.Rule{nil, {{MQTT: "plant/{site}/#", Topic: "fleet", Key: "{topic}"}},
+	tables := [][]hinge.Rule{nil, {{MQTT: "plant/{site}/#", Topic: "fleet", Key: "{topic}"}},
 		{{MQTT: "cars/{id}", Topic: "fleet", Key: "{id}", Headers: map[string]string{"from": "{id}"}}}}
 	filters := []string{"#", "fleet/#", "fleet/+/rpm", "fleet/m1/rpm", "plant/+", "plant/a", "cars/+", "cars/m1", "fleet"}
 	keys := []string{"", "fleet/m1/rpm", "fleet/m2/rpm", "m1", "m2", "plant/a", "plant/b", "fleet/+", "cars/m1"}
@@ -130,7 +130,7 @@ func TestKnown(t *testing.T) {
 		holders[i].sink = &notes{}
 		holders[i].m = h.Join(holders[i].sink)
 	}
-	var fresh mapping.Message
+	var fresh hinge.Message
 	known := 0
 	for step := range 50_000 {
 		p := &holders[rng.IntN(len(holders))]
@@ -163,7 +163,7 @@ func TestKnown(t *testing.T) {
 			p.m.at[0].touched = false
 			best := -1
 			for _, sub := range p.subs {
-				if topic.Match(sub.Filter, fresh.Topic) {
+				if names.Match(sub.Filter, fresh.Topic) {
 					best = max(best, int(min(sub.QoS, fresh.QoS)))
 				}
 			}
@@ -272,7 +272,7 @@ func fans(t testing.TB, names, subscribers int) func() {
 	for i := range views {
 		views[i] = view(t, &record.Record{
 			Timestamp: 1_700_000_000_000, Key: fmt.Appendf(nil, "fleet/line7/machine-%06d/rpm", i), Value: make([]byte, 100),
-			Headers: []record.Header{{Key: mapping.HeaderFlags, Value: []byte("1")}},
+			Headers: []record.Header{{Key: hinge.HeaderFlags, Value: []byte("1")}},
 		})
 	}
 	i := 0

@@ -4,7 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/firthmq/firth/internal/mqtt/session"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 // Member is a session as the fanout sees it.
@@ -78,7 +78,7 @@ func (m *Member) matching(name []byte, visit func(*subscription)) {
 		return
 	}
 	for _, sub := range m.subs {
-		if topic.Match(sub.Filter, name) {
+		if names.Match(sub.Filter, name) {
 			visit(sub)
 		}
 	}

@@ -3,7 +3,7 @@ package fanout
 import (
 	"time"
 
-	"github.com/firthmq/firth/internal/mqtt/mapping"
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -21,7 +21,7 @@ type frame struct{ from, to int }
 
 // Set makes m the message of a record as it is at a time: its expiry is what is left of it
 // [MQTT-3.3.2-6]. It is false for a message that has expired. m points into from.
-func (m *Message) Set(from *mapping.Message, now time.Time) bool {
+func (m *Message) Set(from *hinge.Message, now time.Time) bool {
 	left, ok := from.Remaining(now.UnixMilli())
 	if !ok {
 		return false

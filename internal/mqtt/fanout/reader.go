@@ -1,9 +1,9 @@
 package fanout
 
 import (
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 )
 
 // reader walks records of the log. It belongs to one worker.
@@ -12,7 +12,7 @@ type reader struct {
 	iter    record.Iter
 	scratch record.Scratch
 	view    record.View
-	mapped  mapping.Message
+	mapped  hinge.Message
 	msg     Message
 }
 

@@ -6,10 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
@@ -296,7 +296,7 @@ func (w *worker) stumble(p *part, from, high record.Offset, err error) (next rec
 }
 
 // live offers one record to all that subscribed to it.
-func (w *worker) live(p *part, logTopic string, table *mapping.Table, v *record.View) {
+func (w *worker) live(p *part, logTopic string, table *hinge.Table, v *record.View) {
 	e, learn, ok := w.message(p, logTopic, table, v)
 	m := &w.reader.msg
 	switch {
@@ -319,7 +319,7 @@ func (w *worker) live(p *part, logTopic string, table *mapping.Table, v *record.
 
 // message makes the message of a record: e is what is known of its key, if that tells its name; otherwise learn
 // tells whether it should be known the next time. ok is false for a record that is none, or has expired.
-func (w *worker) message(p *part, logTopic string, table *mapping.Table, v *record.View) (
+func (w *worker) message(p *part, logTopic string, table *hinge.Table, v *record.View) (
 	e *knownName, learn, ok bool,
 ) {
 	mapped := &w.reader.mapped

@@ -1,8 +1,8 @@
 package retain
 
 import (
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 )
 
 // Outcome is what a receiver says to one retained message.
@@ -21,7 +21,7 @@ const (
 type Receiver interface {
 	// Retained offers one message of a request. The message is valid only during the call; at is its place in
 	// Partition.
-	Retained(q *Request, m *mapping.Message, at record.Offset) Outcome
+	Retained(q *Request, m *hinge.Message, at record.Offset) Outcome
 	// RetainedFlush follows the last of a run of Retained.
 	RetainedFlush()
 }

@@ -16,12 +16,12 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 // TopicName is the internal topic of which the store is a fold.
@@ -31,7 +31,7 @@ const TopicName = "__firth_retained"
 type Options struct {
 	Log stream.Log
 	// Mapping is the table in force: it reads the headers of records.
-	Mapping func() *mapping.Table
+	Mapping func() *hinge.Table
 	// Metrics gets the counters. Default: nobody looks.
 	Metrics *telemetry.Set
 	// Logger gets what an operator should know. Default: nothing is logged.
@@ -50,7 +50,7 @@ type Store struct {
 
 	index struct {
 		sync.RWMutex
-		names topic.Names[*entry]
+		names names.Names[*entry]
 	}
 	mu struct {
 		sync.Mutex
@@ -63,7 +63,7 @@ type Store struct {
 	iter    record.Iter
 	scratch record.Scratch
 	view    record.View
-	message mapping.Message
+	message hinge.Message
 }
 
 // entry is one retained message. It is immutable.
@@ -244,8 +244,8 @@ func (s *Store) foldBatch(b record.Batch) error {
 }
 
 // apply sets or clears one name. It needs the lock of index.
-func (s *Store) apply(table *mapping.Table, v *record.View) {
-	if topic.CheckName(v.Key) != nil {
+func (s *Store) apply(table *hinge.Table, v *record.View) {
+	if names.CheckName(v.Key) != nil {
 		return // not written by the door
 	}
 	if len(v.Value) == 0 { // [MQTT-3.3.1-6]
@@ -263,7 +263,7 @@ func (s *Store) apply(table *mapping.Table, v *record.View) {
 }
 
 // newEntry copies a message out of its batch, which would else stay in memory with it.
-func newEntry(m *mapping.Message, offset record.Offset) *entry {
+func newEntry(m *hinge.Message, offset record.Offset) *entry {
 	e := &entry{payload: clone(m.Payload), offset: offset, timestamp: m.Timestamp, qos: m.QoS}
 	if m.HasExpiry || m.HasPayloadFormat || m.ContentType != nil || m.ResponseTopic != nil ||
 		m.Correlation != nil || len(m.UserProperties) > 0 {
@@ -287,7 +287,7 @@ func clone(b []byte) []byte {
 }
 
 // fill makes m the message of an entry. m points into the entry and name.
-func (e *entry) fill(name []byte, m *mapping.Message) {
+func (e *entry) fill(name []byte, m *hinge.Message) {
 	m.Topic, m.Payload, m.QoS, m.Retain, m.Timestamp = name, e.payload, e.qos, true, e.timestamp
 	r := e.rest
 	if r == nil {

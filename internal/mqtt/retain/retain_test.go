@@ -7,11 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/mapping"
 	"github.com/firthmq/firth/internal/mqtt/retain"
 )
 
@@ -21,7 +21,7 @@ type house struct {
 	t     *testing.T
 	fs    vfs.FS
 	log   *store.Store
-	table *mapping.Table
+	table *hinge.Table
 	store *retain.Store
 	stop  func()
 }
@@ -33,11 +33,11 @@ func open(t *testing.T, fs vfs.FS, maxTopics int) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := mapping.New(nil, mapping.Options{})
+	table, err := hinge.New(nil, hinge.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	current := func() *mapping.Table { return table }
+	current := func() *hinge.Table { return table }
 	s, err := retain.Open(ctx, retain.Options{Log: log, Mapping: current, MaxTopics: maxTopics})
 	if err != nil {
 		t.Fatal(err)
@@ -64,9 +64,9 @@ type receipt chan error
 func (r receipt) Appended(_ uint64, _ record.Offset, err error) { r <- err }
 
 // set appends a retained message as the door does, and waits until it is acknowledged.
-func (h *house) set(m *mapping.Message) {
+func (h *house) set(m *hinge.Message) {
 	h.t.Helper()
-	var to mapping.Target
+	var to hinge.Target
 	h.table.CatchAllTarget(m.Topic, &to)
 	r := record.Record{Timestamp: time.Now().UnixMilli()}
 	to.Record(m, &r)
@@ -84,7 +84,7 @@ func (h *house) set(m *mapping.Message) {
 
 func (h *house) text(topic, payload string) {
 	h.t.Helper()
-	h.set(&mapping.Message{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, Retain: true})
+	h.set(&hinge.Message{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, Retain: true})
 }
 
 // receiver takes credit messages, then says Later. It is the test's when a turn has ended, until the next Resume; so
@@ -94,14 +94,14 @@ type receiver struct {
 	got     map[string]string
 	request *retain.Request
 	turns   chan struct{} // that have ended
-	check   func(m *mapping.Message)
+	check   func(m *hinge.Message)
 }
 
 func newReceiver(credit int) *receiver {
 	return &receiver{credit: credit, got: map[string]string{}, turns: make(chan struct{}, 1)}
 }
 
-func (r *receiver) Retained(q *retain.Request, m *mapping.Message, _ record.Offset) retain.Outcome {
+func (r *receiver) Retained(q *retain.Request, m *hinge.Message, _ record.Offset) retain.Outcome {
 	r.request = q
 	if r.credit == 0 {
 		return retain.Later
@@ -178,11 +178,11 @@ func TestProperties(t *testing.T) {
 	fs := vfs.NewMemory()
 	h := open(t, fs, 0)
 	user := []byte{0x26, 0, 1, 'k', 0, 1, 'v'}
-	h.set(&mapping.Message{
+	h.set(&hinge.Message{
 		Topic: []byte("p"), Payload: []byte("x"), QoS: 1, Retain: true, HasExpiry: true, Expiry: 100, HasPayloadFormat: true,
 		PayloadFormat: 1, ContentType: []byte("c"), ResponseTopic: []byte("r"), Correlation: []byte{0}, UserProperties: user,
 	})
-	check := func(m *mapping.Message) {
+	check := func(m *hinge.Message) {
 		if !m.HasExpiry || m.Expiry != 100 || !m.HasPayloadFormat || m.PayloadFormat != 1 || string(m.ContentType) != "c" ||
 			string(m.ResponseTopic) != "r" || string(m.Correlation) != "\x00" || string(m.UserProperties) != string(user) ||
 			m.QoS != 1 || !m.Retain {

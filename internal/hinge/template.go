@@ -1,4 +1,4 @@
-package mapping
+package hinge
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 // maxNames is the most named levels of a rule.
@@ -60,7 +60,7 @@ func parsePattern(s string) (pattern, error) {
 		plain = append(plain, [...]string{literal: l.text, single: "+", tail: "#"}[l.kind])
 	}
 	p.filter = strings.Join(plain, "/")
-	if err := topic.CheckFilter(p.filter); err != nil {
+	if err := names.CheckFilter(p.filter); err != nil {
 		return pattern{}, err
 	}
 	if p.filter[0] == '$' {

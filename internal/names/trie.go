@@ -1,4 +1,4 @@
-package topic
+package names
 
 // Trie is a set of (filter, value) pairs, found by topic names. The zero value is empty. Filters are
 // valid ones, without $share; T is usually a pointer to a subscription.

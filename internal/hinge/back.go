@@ -1,4 +1,4 @@
-package mapping
+package hinge
 
 import (
 	"bytes"
@@ -6,7 +6,7 @@ import (
 
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 // Message makes m the message that a record of a log topic is. ok is false for records that MQTT does
@@ -87,7 +87,7 @@ func (m *Message) fixed(v *record.View) (named []byte, users int) {
 				m.ContentType = value
 			}
 		case HeaderResponseTopic:
-			if topic.CheckName(value) == nil {
+			if names.CheckName(value) == nil {
 				m.ResponseTopic = value
 			}
 		case HeaderCorrelation:
@@ -152,7 +152,7 @@ func (t *Table) ruleFor(m *Message) *rule {
 
 // belongs tells whether the text of a header is a topic name that may stand on a record of a log topic.
 func (t *Table) belongs(name, logTopic []byte) bool {
-	return topic.CheckName(name) == nil && t.meant(name, logTopic)
+	return names.CheckName(name) == nil && t.meant(name, logTopic)
 }
 
 // meant tells whether a log topic is meant for a valid topic name: the default rule or some rule sends
@@ -206,7 +206,7 @@ func (t *template) gives(text []byte, v *values) bool {
 // first, then what its log topic tells alone. The result is the key, the log topic, or lies behind what
 // is in buf.
 func (t *Table) nameOf(buf *[]byte, logTopic, key []byte) []byte {
-	if topic.CheckName(key) != nil {
+	if names.CheckName(key) != nil {
 		key = nil // it tells nothing
 	}
 	if key != nil {
@@ -229,7 +229,7 @@ func (t *Table) nameOf(buf *[]byte, logTopic, key []byte) []byte {
 	}
 	at := len(*buf)
 	*buf = append(append(append(*buf, logTopic...), '/'), key...)
-	if name := (*buf)[at:]; topic.CheckName(name) == nil {
+	if name := (*buf)[at:]; names.CheckName(name) == nil {
 		return name
 	}
 	return logTopic // too long with the log topic in front
@@ -273,7 +273,7 @@ func (r *rule) rebuild(buf *[]byte, logTopic []byte, v *values) ([]byte, bool) {
 	at := len(*buf)
 	*buf = r.pattern.appendName(*buf, v)
 	name := (*buf)[at:]
-	if topic.CheckName(name) != nil || name[0] == '$' || !r.sends(name, logTopic) {
+	if names.CheckName(name) != nil || name[0] == '$' || !r.sends(name, logTopic) {
 		*buf = (*buf)[:at]
 		return nil, false
 	}
@@ -286,7 +286,7 @@ func (t *Table) MayMatch(filter, logTopic string) bool {
 	if strings.HasPrefix(logTopic, stream.InternalPrefix) || strings.HasPrefix(filter, "$") {
 		return false
 	}
-	if logTopic == t.catchAll || topic.Intersects(filter, logTopic+"/#") {
+	if logTopic == t.catchAll || names.Intersects(filter, logTopic+"/#") {
 		return true
 	}
 	for _, r := range t.rules {
@@ -295,7 +295,7 @@ func (t *Table) MayMatch(filter, logTopic string) bool {
 		if r.topic.unique() {
 			known, ok = r.topic.extract([]byte(logTopic), &v, 0)
 		}
-		if ok && topic.Intersects(filter, r.pattern.bind(&v, known)) {
+		if ok && names.Intersects(filter, r.pattern.bind(&v, known)) {
 			return true
 		}
 	}

@@ -1,4 +1,4 @@
-package mapping
+package hinge
 
 import (
 	"math/rand/v2"

@@ -1,13 +1,13 @@
-// Package topic holds MQTT topic names and topic filters (MQTT 5.0, section 4.7): their rules, the
+// Package names holds MQTT topic names and topic filters (MQTT 5.0, section 4.7): their rules, the
 // match of one with the other, and two indexes. A Trie finds the subscriptions that match a name; a
 // Names finds the names that match a filter.
 //
-//	var t topic.Trie[*Session]
+//	var t names.Trie[*Session]
 //	t.Add("sensors/+/temp", s)
 //	t.Match([]byte("sensors/room1/temp"), func(s *Session) { ... })
 //
 // The indexes have no lock: any number of readers, or one writer. The package is pure.
-package topic
+package names
 
 import (
 	"strings"

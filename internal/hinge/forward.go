@@ -1,4 +1,4 @@
-package mapping
+package hinge
 
 import (
 	"bytes"
@@ -6,7 +6,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 // Target is where the messages of one MQTT topic go. It belongs to one goroutine. It remembers its
@@ -35,7 +35,7 @@ func (t *Table) Target(name []byte, to *Target) error {
 	}
 	const op = "mapping.Target"
 	to.table = nil
-	if err := topic.CheckName(name); err != nil {
+	if err := names.CheckName(name); err != nil {
 		return fault.Wrap(fault.Invalid, op, err)
 	}
 	if name[0] == '$' {

@@ -1,4 +1,4 @@
-// Package mapping is the hinge of Firth: an MQTT message as a record of the log, and a record of the
+// Package hinge is the hinge of Firth: an MQTT message as a record of the log, and a record of the
 // log as an MQTT message. docs/format/mapping.md is its page for users.
 //
 // An ordered list of rules says to which log topic and with which key a message goes; a name that no
@@ -6,14 +6,14 @@
 // key. The same rules, read the other way, give a record its MQTT topic, so that a record from any
 // Kafka producer is a message for devices.
 //
-//	table, err := mapping.New(rules, mapping.Options{})
+//	table, err := hinge.New(rules, hinge.Options{})
 //	err = table.Target(name, &target)      // which log topic, which key
 //	target.Record(&message, &rec)          // a PUBLISH as a record
 //	ok := table.Message("sensors", view, &message) // and back
 //
 // A Table is immutable and may be used from any goroutine; a Target and a Message belong to one. The
 // package is pure: topics of the log are made by the door, which is told the partitions wanted.
-package mapping
+package hinge
 
 import (
 	"errors"

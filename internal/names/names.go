@@ -1,4 +1,4 @@
-package topic
+package names
 
 // Names is a map from topic names to values, found by filters: the retained messages. The zero value
 // is empty. Names are valid ones.

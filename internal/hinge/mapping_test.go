@@ -1,4 +1,4 @@
-package mapping
+package hinge
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 func mustNew(t testing.TB, opt Options, rules ...Rule) *Table {
@@ -63,7 +63,7 @@ func (s source) topic() string {
 			levels[i] = []string{"factory", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "special", "x-y", "mqtt",
 				"t-a-b", "f-a", "", "ü b", "__x", "sensors", ".", "$x", "a.b"}[s.rng.IntN(23)]
 		}
-		if name := strings.Join(levels, "/"); topic.CheckName(name) == nil && name[0] != '$' {
+		if name := strings.Join(levels, "/"); names.CheckName(name) == nil && name[0] != '$' {
 			return name
 		}
 	}

@@ -1,4 +1,4 @@
-package mapping
+package hinge
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/topic"
+	"github.com/firthmq/firth/internal/names"
 )
 
 // FuzzForward sends messages into the log and back: they come back as they were.
@@ -20,7 +20,7 @@ func FuzzForward(f *testing.F) {
 	tables := []*Table{mustNew(f, Options{}), mustNew(f, Options{PlainQoS: 2, CatchAll: "h"}, rulesOfEveryKind...)}
 	valid := func(s string) bool { return validString([]byte(s)) }
 	f.Fuzz(func(t *testing.T, name string, payload []byte, qos byte, retain bool, expiry uint32, text, key, value string) {
-		if topic.CheckName(name) != nil || !valid(text) || !valid(key) || !valid(value) {
+		if names.CheckName(name) != nil || !valid(text) || !valid(key) || !valid(value) {
 			return
 		}
 		m := &Message{
@@ -91,13 +91,13 @@ func FuzzBack(f *testing.F) {
 // carried checks that MQTT can carry a message.
 func carried(t *testing.T, m *Message) {
 	t.Helper()
-	if err := topic.CheckName(m.Topic); err != nil || m.Topic[0] == '$' || m.QoS > 2 || m.PayloadFormat > 1 {
+	if err := names.CheckName(m.Topic); err != nil || m.Topic[0] == '$' || m.QoS > 2 || m.PayloadFormat > 1 {
 		t.Fatalf("%q: %v, %+v", m.Topic, err, m)
 	}
 	if !validString(m.ContentType) || len(m.Correlation) > maxString {
 		t.Fatalf("%+v", m)
 	}
-	if m.ResponseTopic != nil && topic.CheckName(m.ResponseTopic) != nil {
+	if m.ResponseTopic != nil && names.CheckName(m.ResponseTopic) != nil {
 		t.Fatalf("response topic %q", m.ResponseTopic)
 	}
 	u := m.UserProperties
