@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,15 +21,20 @@ import (
 
 const modulePath = "github.com/firthmq/firth"
 
-// fileUses lists who may touch files without kit/vfs: path below the root of the repository, and the
-// functions of os it may use there.
+// fileUses lists who may touch files without kit/vfs: path below the root of the repository, and what
+// it may use there.
 var fileUses = map[string][]string{
-	"internal/node/config.go": {"ReadFile"}, // the configuration file is the operator's, not the log's
+	"internal/node/config.go":       {"os.ReadFile"}, // the configuration file is the operator's, not the log's
+	"internal/mqtt/poller_linux.go": {"os.NewFile"},  // of epoll's descriptor
+	"internal/mqtt/socket_linux.go": {"syscall.RawSyscall6", "syscall.Syscall"},
+	"cmd/firth/mqtt.go":             {"os.ReadFile", "crypto/tls.LoadX509KeyPair"},
+	"cmd/firth/pub.go":              {"os.ReadFile"},
+	"cmd/firth/demo.go":             {"os.MkdirTemp", "os.RemoveAll"},
 }
 
 // testRooms are rooms that the tests of every room may import besides what the MAP grants it.
 var testRooms = []string{
-	"kit/fault", "kit/vfs", "kit/telemetry", "log/record", "log/stream", "log/streamtest", "log/store", "node",
+	"kit/fault", "kit/vfs", "kit/telemetry", "log/record", "log/stream", "log/streamtest", "log/store", "names", "node",
 }
 
 // testModules are modules that every test may import.
@@ -52,15 +58,38 @@ var clockNames = []string{
 // lockNames are the names of sync that a pure room has no use for; a Pool is memory, not a lock.
 var lockNames = []string{"Mutex", "RWMutex", "Cond", "NewCond", "WaitGroup", "Locker", "Map"}
 
-// fileNames are the functions of os that touch files.
-var fileNames = []string{
-	"Open", "OpenFile", "OpenRoot", "OpenInRoot", "Create", "CreateTemp", "ReadFile", "WriteFile", "ReadDir",
-	"Remove", "RemoveAll", "Rename", "Mkdir", "MkdirAll", "MkdirTemp", "Truncate", "Link", "Symlink", "Chmod",
-	"Chown", "CopyFS", "DirFS",
+// pureStrangers are packages of the standard library that a pure room has no use for, with all below them.
+var pureStrangers = []string{
+	"context", "crypto/rand", "log", "math/rand", "net", "os", "runtime", "sync/atomic", "syscall", "unsafe",
 }
 
-// maxMethods is how many methods an interface may have.
-const maxMethods = 9
+// osNames are what every room may use of os: nothing of it touches a file. What begins with Err or Is may too.
+var osNames = []string{
+	"Args", "Environ", "Exit", "File", "FileMode", "Getenv", "Getpid", "Hostname", "Interrupt", "LinkError",
+	"LookupEnv", "PathError", "Signal", "Stderr", "Stdin", "Stdout", "SyscallError",
+}
+
+// fileNames are the functions by which other packages of the standard library touch files.
+var fileNames = map[string][]string{
+	"archive/zip":   {"OpenReader"},
+	"crypto/tls":    {"LoadX509KeyPair"},
+	"html/template": {"ParseFiles", "ParseGlob"},
+	"net/http":      {"Dir", "ListenAndServeTLS", "NewFileTransport", "ServeFile", "ServeTLS"},
+	"path/filepath": {"EvalSymlinks", "Glob", "Walk", "WalkDir"},
+	"plugin":        {"Open"},
+	"text/template": {"ParseFiles", "ParseGlob"},
+}
+
+// systemFiles are how the names of the calls of syscall and x/sys/unix begin that touch files.
+var systemFiles = []string{
+	"Access", "Chdir", "Chmod", "Chown", "Chroot", "Creat", "Faccess", "Fallocate", "Fchdir", "Fchmod", "Fchown",
+	"Fdatasync", "Fstat", "Fsync", "Ftruncate", "Getdents", "Lchown", "Link", "Lstat", "Memfd", "Mkdir", "Mkfifo",
+	"Mknod", "Mmap", "Mount", "NameToHandle", "Open", "Pread", "Pwrite", "ReadDirent", "Readlink", "Rename", "Rmdir",
+	"RawSyscall", "Stat", "Symlink", "Sync", "Syscall", "Truncate", "Unlink", "Utime",
+}
+
+// systemNumbers are the system calls that may be made by number, in a file that may make such calls at all.
+var systemNumbers = []string{"SYS_FCNTL", "SYS_RECVFROM", "SYS_SENDTO"}
 
 // source is one Go file.
 type source struct {
@@ -78,6 +107,9 @@ func (s *source) room() string {
 	}
 	return dir
 }
+
+// inside tells whether the source is part of the binary.
+func (s *source) inside() bool { return s.room() != "" || strings.HasPrefix(s.path, "cmd/") }
 
 func (s *source) isTest() bool { return strings.HasSuffix(s.path, "_test.go") }
 
@@ -204,6 +236,9 @@ func judge(rooms map[string]*plot, all []*source) (wrong []string) {
 	}
 	unlisted := map[string]bool{}
 	for _, s := range all {
+		if !s.isTest() && s.inside() {
+			checkFiles(report, s)
+		}
 		room := s.room()
 		if room == "" {
 			continue
@@ -218,14 +253,10 @@ func judge(rooms map[string]*plot, all []*source) (wrong []string) {
 		}
 		checkImports(report, p, s)
 		checkNames(report, s)
-		if !s.isTest() {
-			checkFiles(report, s)
-			if p.pure {
-				checkPure(report, s)
-			}
+		if p.pure && !s.isTest() {
+			checkPure(report, s)
 		}
 	}
-	wrong = append(wrong, wideInterfaces(all)...)
 	slices.Sort(wrong)
 	return wrong
 }
@@ -283,9 +314,7 @@ func (p *plot) mayUse(target string, test bool) bool {
 	if test {
 		granted = slices.Concat(granted, testModules)
 	}
-	return slices.ContainsFunc(granted, func(module string) bool {
-		return target == module || strings.HasPrefix(target, module+"/")
-	})
+	return slices.ContainsFunc(granted, func(module string) bool { return below(target, module) })
 }
 
 func checkNames(report reporter, s *source) {
@@ -303,12 +332,18 @@ func checkNames(report reporter, s *source) {
 	}
 }
 
+// version is how the path of a module's later versions ends.
+var version = regexp.MustCompile(`^v[0-9]+$`)
+
 // selectors calls see for every pkg.Name of an imported package in the source.
 func selectors(s *source, see func(n ast.Node, pkg, name string)) {
 	names := map[string]string{} // as written in the file -> import path
 	for _, imp := range s.file.Imports {
 		target := strings.Trim(imp.Path.Value, `"`)
 		name := path.Base(target)
+		if version.MatchString(name) {
+			name = path.Base(path.Dir(target))
+		}
 		if imp.Name != nil {
 			name = imp.Name.Name
 		}
@@ -329,30 +364,52 @@ func checkFiles(report reporter, s *source) {
 		return
 	}
 	for _, imp := range s.file.Imports {
-		if imp.Path.Value == `"io/ioutil"` || imp.Path.Value == `"os"` && imp.Name != nil && imp.Name.Name == "." {
+		if imp.Path.Value == `"io/ioutil"` || imp.Name != nil && imp.Name.Name == "." {
 			report("%s: import of %s hides the use of files", s.at(imp), imp.Path.Value)
 		}
 	}
 	selectors(s, func(n ast.Node, pkg, name string) {
-		if pkg == "os" && slices.Contains(fileNames, name) && !slices.Contains(fileUses[s.path], name) {
-			report("%s: os.%s: only kit/vfs opens files", s.at(n), name)
+		if used := pkg + "." + name; touchesFiles(pkg, name) && !slices.Contains(fileUses[s.path], used) {
+			report("%s: %s: only kit/vfs opens files", s.at(n), used)
 		}
 	})
 }
 
-// checkPure looks for goroutines, locks, clocks, files and sockets.
+// touchesFiles tells whether a name of a package from outside the house opens, changes or looks for files.
+func touchesFiles(pkg, name string) bool {
+	begins := func(with string) bool { return strings.HasPrefix(name, with) }
+	switch pkg {
+	case "os":
+		return !slices.Contains(osNames, name) && !begins("Err") && !begins("Is")
+	case "syscall", "golang.org/x/sys/unix":
+		return slices.ContainsFunc(systemFiles, begins) || begins("SYS_") && !slices.Contains(systemNumbers, name)
+	}
+	return slices.Contains(fileNames[pkg], name)
+}
+
+// checkPure looks for goroutines, what they talk through, locks, clocks, chance, files and sockets.
 func checkPure(report reporter, s *source) {
 	for _, imp := range s.file.Imports {
 		target := strings.Trim(imp.Path.Value, `"`)
-		tree, _, _ := strings.Cut(target, "/")
 		plain := target == "net/netip" || target == "net/url" // only names
-		if (tree == "os" || tree == "net" || tree == "syscall") && !plain {
+		if !plain && slices.ContainsFunc(pureStrangers, func(tree string) bool { return below(target, tree) }) {
 			report("%s: pure room imports %s", s.at(imp), target)
 		}
 	}
 	ast.Inspect(s.file, func(n ast.Node) bool {
-		if g, ok := n.(*ast.GoStmt); ok {
-			report("%s: pure room starts a goroutine", s.at(g))
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			report("%s: pure room starts a goroutine", s.at(n))
+		case *ast.ChanType:
+			report("%s: pure room has a channel", s.at(n))
+		case *ast.SelectStmt:
+			report("%s: pure room waits in a select", s.at(n))
+		case *ast.SendStmt:
+			report("%s: pure room sends on a channel", s.at(n))
+		case *ast.UnaryExpr:
+			if n.Op == token.ARROW {
+				report("%s: pure room receives from a channel", s.at(n))
+			}
 		}
 		return true
 	})
@@ -366,42 +423,50 @@ func checkPure(report reporter, s *source) {
 	})
 }
 
-// wideInterfaces finds interfaces with more than maxMethods methods. Those of an embedded interface
-// count if it is of the same package; one of another package is held to the bound there.
-func wideInterfaces(all []*source) (wrong []string) {
-	known := map[string]*ast.InterfaceType{} // folder and name
-	type place struct {
-		s    *source
-		spec *ast.TypeSpec
-	}
-	var places []place
+// below tells whether a package or room is another one or lies in its tree.
+func below(target, tree string) bool {
+	return target == tree || strings.HasPrefix(target, tree+"/")
+}
+
+// unused gives the rows of the MAP without a package, the grants that no code of the room uses (its tests do
+// not count) and the permissions above that nobody takes.
+func unused(rooms map[string]*plot, all []*source) (wrong []string) {
+	imports, touched, lived := map[string][]string{}, map[string]bool{}, map[string]bool{}
 	for _, s := range all {
-		ast.Inspect(s.file, func(n ast.Node) bool {
-			if spec, ok := n.(*ast.TypeSpec); ok {
-				if it, ok := spec.Type.(*ast.InterfaceType); ok {
-					known[path.Dir(s.path)+"."+spec.Name.Name] = it
-					places = append(places, place{s, spec})
-				}
-			}
-			return true
-		})
+		lived[s.room()] = true
+		if s.isTest() {
+			continue
+		}
+		for _, imp := range s.file.Imports {
+			target := strings.TrimPrefix(strings.Trim(imp.Path.Value, `"`), modulePath+"/internal/")
+			imports[s.room()] = append(imports[s.room()], target)
+		}
+		selectors(s, func(_ ast.Node, pkg, name string) { touched[s.path+" "+pkg+"."+name] = true })
 	}
-	var count func(dir string, it *ast.InterfaceType) int
-	count = func(dir string, it *ast.InterfaceType) (total int) {
-		for _, m := range it.Methods.List {
-			total += len(m.Names)
-			if x, ok := m.Type.(*ast.Ident); ok && known[dir+"."+x.Name] != nil {
-				total += count(dir, known[dir+"."+x.Name])
+	for _, p := range rooms {
+		if !lived[p.room] {
+			wrong = append(wrong, fmt.Sprintf("internal/MAP: %s has no package", p.room))
+			continue
+		}
+		for _, grant := range p.imports {
+			if !slices.Contains(imports[p.room], grant) {
+				wrong = append(wrong, fmt.Sprintf("internal/MAP: %s does not import %s", p.room, grant))
 			}
 		}
-		return total
-	}
-	for _, p := range places {
-		if n := count(path.Dir(p.s.path), known[path.Dir(p.s.path)+"."+p.spec.Name.Name]); n > maxMethods {
-			wrong = append(wrong, fmt.Sprintf("%s: interface %s has %d methods, at most %d",
-				p.s.at(p.spec), p.spec.Name.Name, n, maxMethods))
+		for _, grant := range p.modules {
+			if !slices.ContainsFunc(imports[p.room], func(target string) bool { return below(target, grant) }) {
+				wrong = append(wrong, fmt.Sprintf("internal/MAP: %s does not use %s", p.room, grant))
+			}
 		}
 	}
+	for file, uses := range fileUses {
+		for _, use := range uses {
+			if !touched[file+" "+use] {
+				wrong = append(wrong, fmt.Sprintf("fileUses: %s does not use %s", file, use))
+			}
+		}
+	}
+	slices.Sort(wrong)
 	return wrong
 }
 
@@ -427,7 +492,8 @@ func TestMap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, w := range judge(rooms, loadSources(t)) {
+	all := loadSources(t)
+	for _, w := range slices.Concat(judge(rooms, all), unused(rooms, all)) {
 		t.Error(w)
 	}
 }

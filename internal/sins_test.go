@@ -2,6 +2,7 @@ package internal
 
 import (
 	"fmt"
+	"path"
 	"strings"
 	"testing"
 )
@@ -48,14 +49,18 @@ func (s sin) confess(t *testing.T, wrong []string) {
 	}
 }
 
-func TestTheMapSeesSins(t *testing.T) {
+func sinRooms(t *testing.T) map[string]*plot {
+	t.Helper()
 	rooms, err := readMap(sinMap)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return rooms
+}
+
+func TestTheMapSeesSins(t *testing.T) {
+	rooms := sinRooms(t)
 	const in = `import "github.com/firthmq/firth/internal/`
-	wide := "type Wide interface {" + strings.Repeat("A%d();", 8) + "Rest }\ntype Rest interface { Y(); Z() }"
-	wide = fmt.Sprintf(wide, 1, 2, 3, 4, 5, 6, 7, 8)
 	for _, s := range []sin{
 		{"internal/log/record/a.go", in + `kit/fault"`, ""},
 		{"internal/log/record/a.go", in + `log/stream"`, "log/record may not import log/stream"},
@@ -78,6 +83,20 @@ func TestTheMapSeesSins(t *testing.T) {
 		{"internal/log/stream/a_test.go", `import "github.com/google/go-cmp/cmp"`, ""},
 		{"internal/node/a.go", `import "example.com/anything"`, ""},
 
+		{"internal/log/stream/a.go", "package util", "a package named util says nothing"},
+		{"internal/log/stream/a.go", "func init() {}", "func init"},
+		{"internal/log/stream/a_test.go", "func init() {}", "func init"},
+		{"internal/log/stream/a.go", "type t struct{}\nfunc (t) init() {}", ""},
+	} {
+		s.confess(t, judge(rooms, []*source{s.source(t)}))
+	}
+}
+
+// TestImpureRoomsAreSeen wants a pure room to have nothing that waits, nothing that runs beside it, no clock, no
+// chance and nothing of the system.
+func TestImpureRoomsAreSeen(t *testing.T) {
+	rooms := sinRooms(t)
+	for _, s := range []sin{
 		{"internal/log/record/a.go", `import "os"`, "pure room imports os"},
 		{"internal/log/record/a.go", `import "os/exec"`, "pure room imports os/exec"},
 		{"internal/log/record/a.go", `import "net"`, "pure room imports net"},
@@ -92,8 +111,28 @@ func TestTheMapSeesSins(t *testing.T) {
 		{"internal/log/record/a.go", "import \"sync\"\nvar pool sync.Pool", ""},
 		{"internal/log/record/a.go", "func f() { go f() }", "starts a goroutine"},
 		{"internal/log/record/a_test.go", "func f() { go f() }", ""},
+		{"internal/log/record/a.go", "type t struct { c chan int }", "has a channel"},
+		{"internal/log/record/a.go", "func f() { select {} }", "waits in a select"},
+		{"internal/log/record/a.go", "func f() { (<-g()) }", "receives from a channel"},
+		{"internal/log/record/a.go", "func f() { g() <- 1 }", "sends on a channel"},
+		{"internal/log/record/a.go", "import \"sync/atomic\"\nvar n atomic.Int64", "imports sync/atomic"},
+		{"internal/log/record/a.go", "import \"context\"", "imports context"},
+		{"internal/log/record/a.go", "import \"math/rand\"", "imports math/rand"},
+		{"internal/log/record/a.go", "import dice \"math/rand/v2\"", "imports math/rand/v2"},
+		{"internal/log/record/a.go", "import \"crypto/rand\"", "imports crypto/rand"},
+		{"internal/log/record/a.go", "import \"log/slog\"", "imports log/slog"},
+		{"internal/log/record/a.go", "import (\"math\"; \"math/bits\"; \"crypto/sha256\")", ""},
+		{"internal/log/record/a_test.go", "import \"math/rand\"\nvar c chan int", ""},
+		{"internal/log/stream/a.go", "import \"sync/atomic\"\nvar n atomic.Int64\nvar c chan int", ""},
 		{"internal/log/stream/a.go", "import \"time\"\nfunc f() { go f(); time.Sleep(1) }", ""},
+	} {
+		s.confess(t, judge(rooms, []*source{s.source(t)}))
+	}
+}
 
+func TestOpenedFilesAreSeen(t *testing.T) {
+	rooms := sinRooms(t)
+	for _, s := range []sin{
 		{"internal/log/stream/a.go", "import \"os\"\nvar _, _ = os.Open(``)", "os.Open: only kit/vfs opens files"},
 		{"internal/log/stream/a.go", "import o \"os\"\nvar _ = o.Mkdir(``, 0)", "os.Mkdir"},
 		{"internal/log/stream/a.go", "import \"os\"\nvar remove = os.Remove", "os.Remove"},
@@ -105,16 +144,76 @@ func TestTheMapSeesSins(t *testing.T) {
 		{"internal/node/config.go", "import \"os\"\nvar _, _ = os.ReadFile(``)", ""},
 		{"internal/node/config.go", "import \"os\"\nvar _ = os.WriteFile(``, nil, 0)", "os.WriteFile"},
 		{"internal/node/other.go", "import \"os\"\nvar _, _ = os.ReadFile(``)", "os.ReadFile"},
-
-		{"internal/log/stream/a.go", "package util", "a package named util says nothing"},
-		{"internal/log/stream/a.go", "func init() {}", "func init"},
-		{"internal/log/stream/a_test.go", "func init() {}", "func init"},
-		{"internal/log/stream/a.go", "type t struct{}\nfunc (t) init() {}", ""},
-		{"internal/log/stream/a.go", wide, "interface Wide has 10 methods"},
-		{"internal/log/stream/a.go", strings.Replace(wide, "A1();", "", 1), ""},
-		{"internal/log/stream/a.go", "import \"io\"\ntype T interface {" + strings.Repeat("io.Closer;", 10) + "}", ""},
+		{"internal/log/stream/a.go", "import \"os\"\nvar _, _ = os.Stat(``)", "os.Stat"},
+		{"internal/log/stream/a.go", "import \"os\"\nvar _ = os.NewFile(3, ``)", "os.NewFile"},
+		{"internal/log/stream/a.go", "import \"os\"\nvar _, _ = os.Stdout, os.ErrNotExist", ""},
+		{"internal/log/stream/a.go", "import \"syscall\"\nvar _, _ = syscall.Open(``, 0, 0)", "syscall.Open: only kit/vfs"},
+		{"internal/log/stream/a.go", "import \"syscall\"\nvar _ = syscall.Unlink", "syscall.Unlink"},
+		{"internal/log/stream/a.go", "import \"syscall\"\nvar _ = syscall.SYS_OPENAT", "syscall.SYS_OPENAT"},
+		{"internal/log/stream/a.go", "import \"syscall\"\nvar _ = syscall.RawSyscall6", "syscall.RawSyscall6"},
+		{"internal/log/stream/a.go", "import \"syscall\"\nvar _, _ = syscall.Close, syscall.EINTR", ""},
+		{"internal/node/a.go", "import \"golang.org/x/sys/unix\"\nvar _ = unix.Openat2", "unix.Openat2: only kit/vfs"},
+		{"internal/node/a.go", "import u \"golang.org/x/sys/unix\"\nvar _ = u.Renameat", "unix.Renameat"},
+		{"internal/node/a.go", "import \"golang.org/x/sys/unix\"\nvar _ = unix.SetsockoptInt", ""},
+		{"internal/kit/vfs/a.go", "import \"golang.org/x/sys/unix\"\nvar _ = unix.Openat2", ""},
+		{"internal/mqtt/socket_linux.go", "import \"syscall\"\nvar _ = syscall.RawSyscall6", ""},
+		{"internal/node/a.go", "import . \"golang.org/x/sys/unix\"", "hides the use of files"},
+		{"internal/node/a.go", "import \"path/filepath\"\nvar _ = filepath.WalkDir", "path/filepath.WalkDir"},
+		{"internal/node/a.go", "import \"path/filepath\"\nvar _ = filepath.Join", ""},
+		{"internal/node/a.go", "import \"net/http\"\nvar _ = http.Dir(``)", "net/http.Dir"},
+		{"internal/node/a.go", "import \"crypto/tls\"\nvar _ = tls.LoadX509KeyPair", "tls.LoadX509KeyPair"},
+		{"cmd/firth/a.go", "import \"os\"\nvar _, _ = os.Create(``)", "os.Create"},
+		{"cmd/firth/a_test.go", "import \"os\"\nvar _, _ = os.Create(``)", ""},
+		{"bench/a.go", "import \"os\"\nvar _, _ = os.Create(``)", ""},
 	} {
 		s.confess(t, judge(rooms, []*source{s.source(t)}))
+	}
+}
+
+func TestUnusedGrantsAreSeen(t *testing.T) {
+	rooms, err := readMap("0 a - one\n1 b a +example.com/zip two\n2 c a b three\n9 d * all")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const in = `import "` + modulePath + `/internal/`
+	innocent := []sin{
+		{"internal/a/a.go", "", ""},
+		{"internal/b/a.go", in + `a"; import "example.com/zip/fast"`, ""},
+		{"internal/c/a.go", in + `a"`, ""},
+		{"internal/c/b.go", in + `b"`, ""},
+		{"internal/d/a_test.go", "", ""},
+		{"internal/node/config.go", "import \"os\"\nvar _ = os.ReadFile", ""},
+	}
+	for file, uses := range fileUses {
+		if file == innocent[5].path {
+			continue
+		}
+		var code strings.Builder
+		for _, use := range uses {
+			at := strings.LastIndex(use, ".")
+			fmt.Fprintf(&code, "import %q\n", use[:at])
+		}
+		for _, use := range uses {
+			fmt.Fprintf(&code, "var _ = %s\n", path.Base(use))
+		}
+		innocent = append(innocent, sin{file, code.String(), ""})
+	}
+	for at, s := range map[int]sin{
+		-1: {"internal/e/a.go", "", ""},
+		0:  {"internal/x/a.go", "", "a has no package"},
+		1:  {"internal/b/a.go", in + `a"; import "example.com/zipper"`, "b does not use example.com/zip"},
+		2:  {"internal/c/a_test.go", in + `a"`, "c does not import a"},
+		3:  {"internal/c/b.go", in + `b/below"`, "c does not import b"},
+		4:  {"internal/x/a_test.go", "", "d has no package"},
+		5:  {"internal/x/a.go", "", "fileUses: internal/node/config.go does not use os.ReadFile"},
+	} {
+		all := []*source{s.source(t)}
+		for i, other := range innocent {
+			if i != at {
+				all = append(all, other.source(t))
+			}
+		}
+		s.confess(t, unused(rooms, all))
 	}
 }
 
@@ -156,6 +255,11 @@ func TestTidySeesSins(t *testing.T) {
 		{"internal/log/stream/a_test.go", lines(1599), "1601 lines, at most 1500"},
 		{file, "func f() {" + lines(69) + "}", ""},
 		{file, "func f() {" + lines(70) + "}", "f has 71 lines"},
+		{file, "func f() { _ = func() {" + lines(39) + "} }", ""},
+		{file, "func f() { _ = func() {" + lines(40) + "} }", "function literal of 41 lines, at most 40"},
+		{file, "var f = func() {" + lines(40) + "}", "function literal of 41 lines"},
+		{"internal/log/stream/a_test.go", "func f() { g(func() {" + lines(40) + "}) }", "function literal of 41 lines"},
+		{file, "// f is big.\n//\n// Long: steps.\nfunc f() { _ = func() {" + lines(70) + "} }", "literal of 71 lines"},
 		{file, "// f is big.\n//\n// Long: a table.\nfunc f() {" + lines(70) + "}", ""},
 		{file, "func f(a, b, c int, d, e string) {}", ""},
 		{file, "func f(a, b, c int, d, e string, g bool) {}", "f takes 6 arguments"},

@@ -16,6 +16,7 @@ const (
 	maxFileLines     = 800
 	maxTestFileLines = 1500
 	maxFuncLines     = 70
+	maxLiteralLines  = 40 // of a function without a name, wherever it stands
 	maxParams        = 5
 	maxColumns       = 120 // a tab counts as one, as in lll
 )
@@ -33,6 +34,7 @@ func tidy(all []*source) (wrong []string) {
 	for _, s := range all {
 		checkLines(report, s)
 		checkComments(report, s)
+		checkLiterals(report, s)
 		for _, d := range s.file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok {
 				checkFunc(report, s, f)
@@ -106,6 +108,20 @@ func checkFunc(report reporter, s *source, f *ast.FuncDecl) {
 	if params := f.Type.Params.NumFields(); params > maxParams {
 		report("%s: %s takes %d arguments, at most %d", s.at(f), f.Name.Name, params, maxParams)
 	}
+}
+
+// checkLiterals wants what is long to have a name. A long function may say Long:, its literals may not.
+func checkLiterals(report reporter, s *source) {
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		f, ok := n.(*ast.FuncLit)
+		if !ok {
+			return true
+		}
+		if lines := s.fset.Position(f.End()).Line - s.fset.Position(f.Pos()).Line + 1; lines > maxLiteralLines {
+			report("%s: function literal of %d lines, at most %d", s.at(f), lines, maxLiteralLines)
+		}
+		return true
+	})
 }
 
 // checkDoc wants a comment on every exported name; one on a group of constants or variables will do.

@@ -143,10 +143,7 @@ func TestFetchStoredDamage(t *testing.T) {
 	}{{"the first batch", 0, false}, {"in the first chunk", 2, false}, {"in the second chunk", 7, true}} {
 		t.Run(tc.name, func(t *testing.T) {
 			disk := vfs.NewMemory()
-			batches := make([]record.Batch, 9)
-			for i := range batches {
-				batches[i] = batchOf(1, 170_000+i)
-			}
+			batches := nine(170_000)
 			h, _ := shelf(t, disk, 1, batches...)
 			h.stop()
 			want, from := run(batches...), 0
@@ -183,6 +180,15 @@ func TestFetchStoredDamage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// nine gives batches of one record, size bytes and a few more each.
+func nine(size int) []record.Batch {
+	batches := make([]record.Batch, 9)
+	for i := range batches {
+		batches[i] = batchOf(1, size+i)
+	}
+	return batches
 }
 
 // damage flips a bit of the bytes, wherever they are.

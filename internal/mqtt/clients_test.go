@@ -75,51 +75,54 @@ func TestPaho5(t *testing.T) {
 	web := httptest.NewServer(h.door.WebSocket())
 	defer web.Close()
 	for _, address := range []string{"mqtt://" + h.addr, strings.Replace(web.URL, "http", "ws", 1) + "/mqtt"} {
-		t.Run(address[:4], func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			u, err := url.Parse(address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := make(chan *paho.Publish, 100)
-			c, err := autopaho.NewConnection(ctx, autopaho.ClientConfig{
-				ServerUrls: []*url.URL{u}, KeepAlive: 20, CleanStartOnInitialConnection: true,
-				ClientConfig: paho.ClientConfig{ClientID: "paho5", OnPublishReceived: []func(paho.PublishReceived) (bool, error){
-					func(p paho.PublishReceived) (bool, error) { got <- p.Packet; return true, nil },
-				}},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := c.AwaitConnection(ctx); err != nil {
-				t.Fatal(err)
-			}
-			id := 5
-			if _, err := c.Subscribe(ctx, &paho.Subscribe{
-				Properties:    &paho.SubscribeProperties{SubscriptionIdentifier: &id},
-				Subscriptions: []paho.SubscribeOptions{{Topic: "five/#", QoS: 1}},
-			}); err != nil {
-				t.Fatal(err)
-			}
-			for i := range 50 {
-				user := paho.UserProperties{{Key: "n", Value: fmt.Sprint(i)}}
-				if _, err := c.Publish(ctx, &paho.Publish{Topic: "five/1", QoS: byte(i % 2), Payload: []byte("x"),
-					Properties: &paho.PublishProperties{User: user, ContentType: "text/plain"}}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for i := range 50 {
-				p := receive(t, got)
-				if p.Properties.User.Get("n") != fmt.Sprint(i) || p.Properties.ContentType != "text/plain" ||
-					*p.Properties.SubscriptionIdentifier != 5 {
-					t.Fatalf("message %d: %+v", i, p)
-				}
-			}
-			if err := c.Disconnect(ctx); err != nil {
-				t.Error(err)
-			}
-		})
+		t.Run(address[:4], func(t *testing.T) { paho5(t, address) })
+	}
+}
+
+func paho5(t *testing.T, address string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan *paho.Publish, 100)
+	c, err := autopaho.NewConnection(ctx, autopaho.ClientConfig{
+		ServerUrls: []*url.URL{u}, KeepAlive: 20, CleanStartOnInitialConnection: true,
+		ClientConfig: paho.ClientConfig{ClientID: "paho5", OnPublishReceived: []func(paho.PublishReceived) (bool, error){
+			func(p paho.PublishReceived) (bool, error) { got <- p.Packet; return true, nil },
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.AwaitConnection(ctx); err != nil {
+		t.Fatal(err)
+	}
+	id := 5
+	if _, err := c.Subscribe(ctx, &paho.Subscribe{
+		Properties:    &paho.SubscribeProperties{SubscriptionIdentifier: &id},
+		Subscriptions: []paho.SubscribeOptions{{Topic: "five/#", QoS: 1}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		user := paho.UserProperties{{Key: "n", Value: fmt.Sprint(i)}}
+		if _, err := c.Publish(ctx, &paho.Publish{Topic: "five/1", QoS: byte(i % 2), Payload: []byte("x"),
+			Properties: &paho.PublishProperties{User: user, ContentType: "text/plain"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 50 {
+		p := receive(t, got)
+		if p.Properties.User.Get("n") != fmt.Sprint(i) || p.Properties.ContentType != "text/plain" ||
+			*p.Properties.SubscriptionIdentifier != 5 {
+			t.Fatalf("message %d: %+v", i, p)
+		}
+	}
+	if err := c.Disconnect(ctx); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -161,59 +161,60 @@ func TestWriteVec(t *testing.T) {
 }
 
 // TestWriteDirect writes blocks past the cache between writes through it, and reads what both left.
-func TestWriteDirect(t *testing.T) {
-	each(t, func(t *testing.T, fs FS) {
-		f, err := fs.Create("d")
-		must(t, err)
-		must(t, f.Preallocate(10*DirectBlock))
-		must(t, fs.Rename("d", "e")) // an open file may get another name before its first direct write
-		block := DirectBytes(3 * DirectBlock)
-		for i := range block {
-			block[i] = byte(i / 1000)
-		}
-		want := make([]byte, 10*DirectBlock)
-		both := func(off int, p []byte, direct bool) {
-			t.Helper()
-			copy(want[off:], p)
-			if direct {
-				must(t, f.WriteDirect(p, int64(off)))
-			} else {
-				_, err := f.WriteAt(p, int64(off))
-				must(t, err)
-			}
-			got := make([]byte, len(want))
-			_, err := f.ReadAt(got, 0)
+func TestWriteDirect(t *testing.T) { each(t, writeDirect) }
+
+func writeDirect(t *testing.T, fs FS) {
+	t.Helper()
+	f, err := fs.Create("d")
+	must(t, err)
+	must(t, f.Preallocate(10*DirectBlock))
+	must(t, fs.Rename("d", "e")) // an open file may get another name before its first direct write
+	block := DirectBytes(3 * DirectBlock)
+	for i := range block {
+		block[i] = byte(i / 1000)
+	}
+	want := make([]byte, 10*DirectBlock)
+	both := func(off int, p []byte, direct bool) {
+		t.Helper()
+		copy(want[off:], p)
+		if direct {
+			must(t, f.WriteDirect(p, int64(off)))
+		} else {
+			_, err := f.WriteAt(p, int64(off))
 			must(t, err)
-			if !bytes.Equal(got, want) {
-				t.Fatalf("after %d bytes at %d, direct %t: content differs", len(p), off, direct)
-			}
 		}
-		both(100, []byte("through the cache, not synced"), false)
-		if err := f.WriteDirect(block, 0); fault.Is(err, fault.Unsupported) {
-			t.Skipf("this file system: %v", err)
-		}
-		both(0, block, true)
-		both(2*DirectBlock+50, []byte("over what went past it"), false)
-		both(2*DirectBlock, block[:2*DirectBlock], true)
-		both(9*DirectBlock, block[DirectBlock:2*DirectBlock], true)
-		both(9*DirectBlock-10, block[:20], false)
-		must(t, f.Sync())
-		for _, bad := range []struct {
-			off int64
-			p   []byte
-		}{{1, block}, {0, block[:100]}, {0, block[8 : DirectBlock+8]}} {
-			wantKind(t, f.WriteDirect(bad.p, bad.off), fault.Invalid, "blocks")
-		}
-		if got := read(t, fs, "e"); got != string(want) {
-			t.Fatal("another reader sees something else")
-		}
-		must(t, f.Close())
-		wantKind(t, f.WriteDirect(block, 0), fault.Closed, "")
-		g, err := fs.Open("e")
+		got := make([]byte, len(want))
+		_, err := f.ReadAt(got, 0)
 		must(t, err)
-		wantKind(t, g.WriteDirect(block, 0), fault.IO, "")
-		must(t, g.Close())
-	})
+		if !bytes.Equal(got, want) {
+			t.Fatalf("after %d bytes at %d, direct %t: content differs", len(p), off, direct)
+		}
+	}
+	both(100, []byte("through the cache, not synced"), false)
+	if err := f.WriteDirect(block, 0); fault.Is(err, fault.Unsupported) {
+		t.Skipf("this file system: %v", err)
+	}
+	both(0, block, true)
+	both(2*DirectBlock+50, []byte("over what went past it"), false)
+	both(2*DirectBlock, block[:2*DirectBlock], true)
+	both(9*DirectBlock, block[DirectBlock:2*DirectBlock], true)
+	both(9*DirectBlock-10, block[:20], false)
+	must(t, f.Sync())
+	for _, bad := range []struct {
+		off int64
+		p   []byte
+	}{{1, block}, {0, block[:100]}, {0, block[8 : DirectBlock+8]}} {
+		wantKind(t, f.WriteDirect(bad.p, bad.off), fault.Invalid, "blocks")
+	}
+	if got := read(t, fs, "e"); got != string(want) {
+		t.Fatal("another reader sees something else")
+	}
+	must(t, f.Close())
+	wantKind(t, f.WriteDirect(block, 0), fault.Closed, "")
+	g, err := fs.Open("e")
+	must(t, err)
+	wantKind(t, g.WriteDirect(block, 0), fault.IO, "")
+	must(t, g.Close())
 }
 
 // TestPrefetch changes nothing of a file.
@@ -298,51 +299,52 @@ func TestEntries(t *testing.T) {
 	})
 }
 
-func TestErrors(t *testing.T) {
-	each(t, func(t *testing.T, fs FS) {
-		_, err := fs.Open("none")
-		wantKind(t, err, fault.NotFound, "none", "vfs.Open")
-		_, err = fs.OpenWrite("none")
-		wantKind(t, err, fault.NotFound, "none")
-		_, err = fs.Create("no/folder")
-		wantKind(t, err, fault.NotFound, "no")
-		_, err = fs.List("none")
-		wantKind(t, err, fault.NotFound, "none")
-		wantKind(t, fs.SyncDir("none"), fault.NotFound, "none")
-		wantKind(t, fs.Remove("none"), fault.NotFound, "none")
-		wantKind(t, fs.Rename("none", "other"), fault.NotFound, "none")
-		must(t, fs.MkdirAll("d"))
-		put(t, fs, "f", "x")
-		wantKind(t, fs.Rename("f", "d/f"), fault.Invalid, "different folders")
-		wantKind(t, fs.Rename("f", "d"), fault.Exists)
-		wantKind(t, fs.MkdirAll("f/g"), fault.IO)
-		_, err = fs.Create("d")
-		wantKind(t, err, fault.IO, "d")
+func TestErrors(t *testing.T) { each(t, errorsOf) }
 
-		f, err := fs.Open("f")
-		must(t, err)
-		_, err = f.WriteAt([]byte("y"), 0)
-		wantKind(t, err, fault.IO, "f")
-		_, err = f.WriteVecAt([][]byte{[]byte("y")}, 0)
-		wantKind(t, err, fault.IO, "f")
-		must(t, f.Close())
-		f, err = fs.OpenWrite("f")
-		must(t, err)
-		_, err = f.ReadAt(make([]byte, 1), -1)
-		wantKind(t, err, fault.IO)
-		_, err = f.WriteAt([]byte("y"), -1)
-		wantKind(t, err, fault.IO)
-		wantKind(t, f.Truncate(-1), fault.IO)
-		must(t, f.Close())
-		_, err = f.ReadAt(make([]byte, 1), 0)
-		wantKind(t, err, fault.Closed, "f")
-		_, err = f.WriteVecAt([][]byte{[]byte("y")}, 0)
-		wantKind(t, err, fault.Closed, "f")
-		wantKind(t, f.Sync(), fault.Closed, "f")
-		wantKind(t, f.Close(), fault.Closed, "f")
-		_, err = f.Size()
-		wantKind(t, err, fault.Closed, "f")
-	})
+func errorsOf(t *testing.T, fs FS) {
+	t.Helper()
+	_, err := fs.Open("none")
+	wantKind(t, err, fault.NotFound, "none", "vfs.Open")
+	_, err = fs.OpenWrite("none")
+	wantKind(t, err, fault.NotFound, "none")
+	_, err = fs.Create("no/folder")
+	wantKind(t, err, fault.NotFound, "no")
+	_, err = fs.List("none")
+	wantKind(t, err, fault.NotFound, "none")
+	wantKind(t, fs.SyncDir("none"), fault.NotFound, "none")
+	wantKind(t, fs.Remove("none"), fault.NotFound, "none")
+	wantKind(t, fs.Rename("none", "other"), fault.NotFound, "none")
+	must(t, fs.MkdirAll("d"))
+	put(t, fs, "f", "x")
+	wantKind(t, fs.Rename("f", "d/f"), fault.Invalid, "different folders")
+	wantKind(t, fs.Rename("f", "d"), fault.Exists)
+	wantKind(t, fs.MkdirAll("f/g"), fault.IO)
+	_, err = fs.Create("d")
+	wantKind(t, err, fault.IO, "d")
+
+	f, err := fs.Open("f")
+	must(t, err)
+	_, err = f.WriteAt([]byte("y"), 0)
+	wantKind(t, err, fault.IO, "f")
+	_, err = f.WriteVecAt([][]byte{[]byte("y")}, 0)
+	wantKind(t, err, fault.IO, "f")
+	must(t, f.Close())
+	f, err = fs.OpenWrite("f")
+	must(t, err)
+	_, err = f.ReadAt(make([]byte, 1), -1)
+	wantKind(t, err, fault.IO)
+	_, err = f.WriteAt([]byte("y"), -1)
+	wantKind(t, err, fault.IO)
+	wantKind(t, f.Truncate(-1), fault.IO)
+	must(t, f.Close())
+	_, err = f.ReadAt(make([]byte, 1), 0)
+	wantKind(t, err, fault.Closed, "f")
+	_, err = f.WriteVecAt([][]byte{[]byte("y")}, 0)
+	wantKind(t, err, fault.Closed, "f")
+	wantKind(t, f.Sync(), fault.Closed, "f")
+	wantKind(t, f.Close(), fault.Closed, "f")
+	_, err = f.Size()
+	wantKind(t, err, fault.Closed, "f")
 }
 
 func TestNamesStayBelowTheRoot(t *testing.T) {

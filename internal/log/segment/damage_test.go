@@ -136,70 +136,80 @@ func TestAnotherLife(t *testing.T) {
 func TestEveryFlip(t *testing.T) {
 	data := small()
 	for _, kind := range []string{"rolled up", "in place"} {
-		t.Run(kind, func(t *testing.T) {
-			fs := vfs.NewMemory()
-			if kind == "in place" {
-				journal(t, fs, "x", data)
-			} else {
-				fill(t, fs, "x", data)
-			}
-			whole := content(t, fs, "x")
-			s, err := Open(fs, "x")
-			if err != nil {
-				t.Fatal(err)
-			}
-			tables, rows := s.end, int64(len(whole))-trailerBytes-int64(len(s.summaries))*rowBytes
-			topics := map[uint32][]string{}
-			for p := range data {
-				if topics[p], _, err = s.Topics(p); err != nil {
-					t.Fatal(err)
-				}
-			}
-			inBatch := make([]bool, len(whole))
-			for p := range data {
-				es, err := s.Extents(p)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, e := range es {
-					for i := range e.Len {
-						inBatch[e.Pos+int64(i)] = true
-					}
-				}
-			}
-			rng := rand.New(rand.NewPCG(1, 2))
-			opened := 0
-			for at := range int64(len(whole)) {
-				if kind == "in place" && at >= headBytes && at < 4096 {
-					continue // the rest of the journal's head: nobody reads it here
-				}
-				bit := at*8 + rng.Int64N(8)
-				if err := fs.Flip("x", bit); err != nil {
-					t.Fatal(err)
-				}
-				bad, err := survey(t, fs, data, topics)
-				switch {
-				case err != nil && at >= HeaderBytes && at < rows:
-					t.Fatalf("byte %d: %v, though the run table is whole", at, err)
-				case err == nil && at >= rows:
-					t.Fatalf("byte %d of the run table or trailer: no error", at)
-				case bad > 1:
-					t.Fatalf("byte %d: %d partitions are damaged", at, bad)
-				case err == nil && bad == 0 && (at >= tables || inBatch[at]):
-					t.Fatalf("byte %d of batches or tables: nobody noticed", at)
-				}
-				if err == nil {
-					opened++
-				}
-				if err := fs.Flip("x", bit); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if opened == 0 {
-				t.Fatal("never opened: the test shows nothing")
-			}
-		})
+		t.Run(kind, func(t *testing.T) { flipEvery(t, kind == "in place", data) })
 	}
+}
+
+func flipEvery(t *testing.T, inPlace bool, data map[uint32][]record.Batch) {
+	t.Helper()
+	fs := vfs.NewMemory()
+	if inPlace {
+		journal(t, fs, "x", data)
+	} else {
+		fill(t, fs, "x", data)
+	}
+	whole := content(t, fs, "x")
+	s, err := Open(fs, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, rows := s.end, int64(len(whole))-trailerBytes-int64(len(s.summaries))*rowBytes
+	topics := map[uint32][]string{}
+	for p := range data {
+		if topics[p], _, err = s.Topics(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inBatch := bytesOfBatches(t, s, len(whole), data)
+	rng := rand.New(rand.NewPCG(1, 2))
+	opened := 0
+	for at := range int64(len(whole)) {
+		if inPlace && at >= headBytes && at < 4096 {
+			continue // the rest of the journal's head: nobody reads it here
+		}
+		bit := at*8 + rng.Int64N(8)
+		if err := fs.Flip("x", bit); err != nil {
+			t.Fatal(err)
+		}
+		bad, err := survey(t, fs, data, topics)
+		switch {
+		case err != nil && at >= HeaderBytes && at < rows:
+			t.Fatalf("byte %d: %v, though the run table is whole", at, err)
+		case err == nil && at >= rows:
+			t.Fatalf("byte %d of the run table or trailer: no error", at)
+		case bad > 1:
+			t.Fatalf("byte %d: %d partitions are damaged", at, bad)
+		case err == nil && bad == 0 && (at >= tables || inBatch[at]):
+			t.Fatalf("byte %d of batches or tables: nobody noticed", at)
+		}
+		if err == nil {
+			opened++
+		}
+		if err := fs.Flip("x", bit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if opened == 0 {
+		t.Fatal("never opened: the test shows nothing")
+	}
+}
+
+// bytesOfBatches says of each byte of a segment's file whether it belongs to a batch.
+func bytesOfBatches(t *testing.T, s *Segment, size int, data map[uint32][]record.Batch) []bool {
+	t.Helper()
+	inBatch := make([]bool, size)
+	for p := range data {
+		es, err := s.Extents(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range es {
+			for i := range e.Len {
+				inBatch[e.Pos+int64(i)] = true
+			}
+		}
+	}
+	return inBatch
 }
 
 // survey reads all that can be read and fails if any of it is wrong. It counts the partitions of which
