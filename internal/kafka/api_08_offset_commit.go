@@ -109,7 +109,7 @@ func (co *coordinator) offsetOf(
 ) group.Offset {
 	now := co.now()
 	o := group.Offset{
-		At: p.Offset, LeaderEpoch: p.LeaderEpoch, Metadata: plain(p.Metadata), Committed: now, Expires: group.NoExpiry,
+		At: p.Offset, LeaderEpoch: p.LeaderEpoch, Metadata: wire.Plain(p.Metadata), Committed: now, Expires: group.NoExpiry,
 	}
 	if req.Version < 6 {
 		o.LeaderEpoch = -1
@@ -128,7 +128,7 @@ func (co *coordinator) judgeCommit(t *stream.Topic, p *kmsg.OffsetCommitRequestT
 	switch {
 	case p.Partition < 0 || int(p.Partition) >= len(t.Partitions):
 		return wire.UnknownTopicOrPartition
-	case len(plain(p.Metadata)) > co.limits.MaxOffsetMetadata:
+	case len(wire.Plain(p.Metadata)) > co.limits.MaxOffsetMetadata:
 		return wire.OffsetMetadataTooLarge
 	case p.Offset < -1:
 		return wire.OffsetOutOfRange
@@ -145,7 +145,7 @@ func (co *coordinator) commit(ctx context.Context, req *kmsg.OffsetCommitRequest
 		}
 		return wire.IllegalGeneration, nil // of a group that was: it was deleted
 	}
-	who := group.Who{MemberID: req.MemberID, InstanceID: plain(req.InstanceID)}
+	who := group.Who{MemberID: req.MemberID, InstanceID: wire.Plain(req.InstanceID)}
 	if code := og.mu.g.CheckCommit(co.now(), who, req.Generation); code != group.None {
 		co.release(og)
 		return wire.Code(code), nil

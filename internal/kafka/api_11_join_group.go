@@ -41,10 +41,10 @@ func (co *coordinator) joinGroup(
 
 func joinOf(c *conn, req *kmsg.JoinGroupRequest) group.Join {
 	j := group.Join{
-		Who:      group.Who{MemberID: req.MemberID, InstanceID: plain(req.InstanceID)},
+		Who:      group.Who{MemberID: req.MemberID, InstanceID: wire.Plain(req.InstanceID)},
 		ClientID: bounded(c.clientID), ClientHost: bounded(c.host), ProtocolType: req.ProtocolType,
 		Session: int64(req.SessionTimeoutMillis), Rebalance: int64(req.RebalanceTimeoutMillis),
-		Reason: plain(req.Reason), CanSkip: req.Version >= 9,
+		Reason: wire.Plain(req.Reason), CanSkip: req.Version >= 9,
 	}
 	if req.Version == 0 {
 		j.Rebalance = j.Session
@@ -68,11 +68,11 @@ func refuseJoin(req *kmsg.JoinGroupRequest, code wire.Code) *kmsg.JoinGroupRespo
 func joinResponse(a *group.JoinAnswer) *kmsg.JoinGroupResponse {
 	resp := kmsg.NewPtrJoinGroupResponse()
 	resp.ErrorCode, resp.MemberID, resp.Generation = wire.Code(a.Code), a.MemberID, a.Generation
-	resp.ProtocolType, resp.Protocol = nullable(a.ProtocolType), nullable(a.Protocol)
+	resp.ProtocolType, resp.Protocol = wire.Nullable(a.ProtocolType), wire.Nullable(a.Protocol)
 	resp.LeaderID, resp.SkipAssignment = a.Leader, a.SkipAssignment
 	for i := range a.Members {
 		m := kmsg.NewJoinGroupResponseMember()
-		m.MemberID, m.InstanceID = a.Members[i].ID, nullable(a.Members[i].InstanceID)
+		m.MemberID, m.InstanceID = a.Members[i].ID, wire.Nullable(a.Members[i].InstanceID)
 		m.ProtocolMetadata = a.Members[i].Metadata
 		resp.Members = append(resp.Members, m)
 	}

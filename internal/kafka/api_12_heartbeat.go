@@ -25,7 +25,7 @@ func (co *coordinator) heartbeat(
 		resp.ErrorCode = wire.UnknownMemberID
 		return resp, nil
 	}
-	who := group.Who{MemberID: req.MemberID, InstanceID: plain(req.InstanceID)}
+	who := group.Who{MemberID: req.MemberID, InstanceID: wire.Plain(req.InstanceID)}
 	resp.ErrorCode = wire.Code(og.mu.g.Heartbeat(co.now(), who, req.Generation))
 	co.release(og)
 	return resp, nil

@@ -24,8 +24,8 @@ func (co *coordinator) leaveGroup(
 		whos = whos[:0]
 		for i := range req.Members {
 			m := &req.Members[i]
-			whos = append(whos, group.Who{MemberID: m.MemberID, InstanceID: plain(m.InstanceID)})
-			reason = plain(m.Reason)
+			whos = append(whos, group.Who{MemberID: m.MemberID, InstanceID: wire.Plain(m.InstanceID)})
+			reason = wire.Plain(m.Reason)
 		}
 	}
 	codes := co.leave(req.Group, whos, reason)

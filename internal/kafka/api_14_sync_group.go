@@ -21,7 +21,7 @@ func (co *coordinator) syncGroup(
 	if code := co.mayGroup(c, OpRead, req.Group); code != wire.None {
 		return syncResponse(&group.SyncAnswer{Code: group.Code(code)}), nil
 	}
-	if req.Version >= 5 && (plain(req.ProtocolType) == "" || plain(req.Protocol) == "") {
+	if req.Version >= 5 && (wire.Plain(req.ProtocolType) == "" || wire.Plain(req.Protocol) == "") {
 		return syncResponse(&group.SyncAnswer{Code: group.InconsistentGroupProtocol}), nil
 	}
 	og := co.enter(req.Group, false)
@@ -30,8 +30,8 @@ func (co *coordinator) syncGroup(
 	}
 	ticket, answer := og.blockLocked()
 	sync := group.Sync{
-		Ticket: ticket, Who: group.Who{MemberID: req.MemberID, InstanceID: plain(req.InstanceID)},
-		Generation: req.Generation, ProtocolType: plain(req.ProtocolType), Protocol: plain(req.Protocol),
+		Ticket: ticket, Who: group.Who{MemberID: req.MemberID, InstanceID: wire.Plain(req.InstanceID)},
+		Generation: req.Generation, ProtocolType: wire.Plain(req.ProtocolType), Protocol: wire.Plain(req.Protocol),
 	}
 	for i := range req.GroupAssignment {
 		a := &req.GroupAssignment[i]
@@ -48,6 +48,6 @@ func (co *coordinator) syncGroup(
 func syncResponse(a *group.SyncAnswer) *kmsg.SyncGroupResponse {
 	resp := kmsg.NewPtrSyncGroupResponse()
 	resp.ErrorCode, resp.MemberAssignment = wire.Code(a.Code), a.Assignment
-	resp.ProtocolType, resp.Protocol = nullable(a.ProtocolType), nullable(a.Protocol)
+	resp.ProtocolType, resp.Protocol = wire.Nullable(a.ProtocolType), wire.Nullable(a.Protocol)
 	return resp
 }

@@ -47,7 +47,7 @@ func (co *coordinator) describeGroup(c *conn, id string, version int16) kmsg.Des
 	resp.State, resp.ProtocolType, resp.Protocol = d.State.String(), d.ProtocolType, d.Protocol
 	for i := range d.Members {
 		m := kmsg.NewDescribeGroupsResponseGroupMember()
-		m.MemberID, m.InstanceID = d.Members[i].ID, nullable(d.Members[i].InstanceID)
+		m.MemberID, m.InstanceID = d.Members[i].ID, wire.Nullable(d.Members[i].InstanceID)
 		m.ClientID, m.ClientHost = d.Members[i].ClientID, d.Members[i].ClientHost
 		m.ProtocolMetadata, m.MemberAssignment = d.Members[i].Metadata, d.Members[i].Assignment
 		resp.Members = append(resp.Members, m)

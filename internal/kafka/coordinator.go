@@ -325,19 +325,3 @@ func newMemberID(prefix string) string {
 
 // bounded cuts what a client says of itself to what is stored of it.
 func bounded(s string) string { return s[:min(len(s), 255)] }
-
-// plain is the string behind a nullable one; null is "".
-func plain(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-// nullable is the reverse of plain.
-func nullable(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}

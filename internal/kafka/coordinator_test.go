@@ -220,7 +220,7 @@ func (m *member) committed(all bool) (at int64, epoch int32, metadata string, co
 			return -1, -1, "", resp.ErrorCode
 		}
 		p := resp.Topics[0].Partitions[0]
-		return p.Offset, p.LeaderEpoch, plain(p.Metadata), p.ErrorCode
+		return p.Offset, p.LeaderEpoch, wire.Plain(p.Metadata), p.ErrorCode
 	}
 	req.Group = m.group
 	if !all || v < 2 {
@@ -231,7 +231,7 @@ func (m *member) committed(all bool) (at int64, epoch int32, metadata string, co
 		return -1, -1, "", resp.ErrorCode
 	}
 	p := resp.Topics[0].Partitions[0]
-	return p.Offset, p.LeaderEpoch, plain(p.Metadata), p.ErrorCode
+	return p.Offset, p.LeaderEpoch, wire.Plain(p.Metadata), p.ErrorCode
 }
 
 func (m *member) leave() wire.Code {

@@ -45,8 +45,6 @@ func codeOf(kind fault.Kind) wire.Code {
 		return wire.DuplicateSequenceNumber
 	case fault.Fenced:
 		return wire.InvalidProducerEpoch
-	case fault.UnknownProducer:
-		return wire.UnknownProducerID
 	case fault.Timeout:
 		return wire.RequestTimedOut
 	case fault.Internal:

@@ -305,7 +305,7 @@ func TestTopicIsKafkas(t *testing.T) {
 		t.Errorf("offset %+v", offset)
 	}
 	if meta == nil || meta.Version != 3 || len(meta.Members) != 1 ||
-		meta.Members[0].MemberID != m.id || plain(meta.Leader) != m.id {
+		meta.Members[0].MemberID != m.id || wire.Plain(meta.Leader) != m.id {
 		t.Errorf("group %+v", meta)
 	}
 }

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 
@@ -78,25 +79,18 @@ func (o Options) withDefaults() Options {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	defaultTo(&o.MaxPacketBytes, defaultMaxPacket)
-	defaultTo(&o.MaxConnections, 100_000)
-	defaultTo(&o.MaxDeviceTopics, 1000)
-	defaultTo(&o.MaxSubscriptions, 10_000)
-	defaultTo(&o.ReceiveMaximum, 1024)
-	defaultTo(&o.MaxInflight, 1000)
-	defaultTo(&o.TopicAliasMaximum, 32)
-	defaultTo(&o.OutboxBytes, 1<<20)
-	defaultTo(&o.ConnectTimeout, 10*time.Second)
-	defaultTo(&o.CloseTimeout, 2*time.Second)
-	defaultTo(&o.RetainedTopics, 1_000_000)
+	o.MaxPacketBytes = cmp.Or(o.MaxPacketBytes, defaultMaxPacket)
+	o.MaxConnections = cmp.Or(o.MaxConnections, 100_000)
+	o.MaxDeviceTopics = cmp.Or(o.MaxDeviceTopics, 1000)
+	o.MaxSubscriptions = cmp.Or(o.MaxSubscriptions, 10_000)
+	o.ReceiveMaximum = cmp.Or(o.ReceiveMaximum, 1024)
+	o.MaxInflight = cmp.Or(o.MaxInflight, 1000)
+	o.TopicAliasMaximum = cmp.Or(o.TopicAliasMaximum, 32)
+	o.OutboxBytes = cmp.Or(o.OutboxBytes, 1<<20)
+	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 10*time.Second)
+	o.CloseTimeout = cmp.Or(o.CloseTimeout, 2*time.Second)
+	o.RetainedTopics = cmp.Or(o.RetainedTopics, 1_000_000)
 	return o
-}
-
-func defaultTo[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 func (o *Options) validate() error {

@@ -179,16 +179,6 @@ func ParseShare(filter string) (group, rest string, shared bool, err error) {
 	return group, rest, true, nil
 }
 
-// HasWildcard tells whether a filter holds + or #.
-func HasWildcard[S bytes](filter S) bool {
-	for i := 0; i < len(filter); i++ {
-		if filter[i] == '+' || filter[i] == '#' {
-			return true
-		}
-	}
-	return false
-}
-
 // Match tells whether a valid filter matches a valid name. A filter that begins with a wildcard
 // matches no name that begins with $ [MQTT-4.7.2-1]. It does not know shared subscriptions.
 func Match[F, N bytes](filter F, name N) bool {

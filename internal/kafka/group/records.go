@@ -109,31 +109,17 @@ func GroupKey(group string) ([]byte, error) {
 func GroupValue(s *Snapshot) []byte {
 	v := kmsg.GroupMetadataValue{
 		Version: groupValueV3, ProtocolType: s.ProtocolType, Generation: s.Generation,
-		Protocol: optional(s.Protocol), Leader: optional(s.Leader), CurrentStateTimestamp: s.Since,
+		Protocol: wire.Nullable(s.Protocol), Leader: wire.Nullable(s.Leader), CurrentStateTimestamp: s.Since,
 	}
 	for i := range s.Members {
 		m := &s.Members[i]
 		v.Members = append(v.Members, kmsg.GroupMetadataValueMember{
-			MemberID: m.ID, InstanceID: optional(m.InstanceID), ClientID: m.ClientID, ClientHost: m.ClientHost,
+			MemberID: m.ID, InstanceID: wire.Nullable(m.InstanceID), ClientID: m.ClientID, ClientHost: m.ClientHost,
 			RebalanceTimeoutMillis: m.RebalanceTimeout, SessionTimeoutMillis: m.SessionTimeout,
 			Subscription: m.Metadata, Assignment: m.Assignment,
 		})
 	}
 	return v.AppendTo(nil)
-}
-
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
-func plain(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }
 
 // DecodeKey decodes the key of a record. known is false for a version from the future or of another
@@ -206,13 +192,13 @@ func DecodeGroup(b []byte) (Snapshot, error) {
 		return Snapshot{}, fault.Wrap(fault.Corrupt, op, err)
 	}
 	s := Snapshot{
-		ProtocolType: v.ProtocolType, Generation: v.Generation, Protocol: plain(v.Protocol),
-		Leader: plain(v.Leader), Since: v.CurrentStateTimestamp,
+		ProtocolType: v.ProtocolType, Generation: v.Generation, Protocol: wire.Plain(v.Protocol),
+		Leader: wire.Plain(v.Leader), Since: v.CurrentStateTimestamp,
 	}
 	for i := range v.Members {
 		m := &v.Members[i]
 		s.Members = append(s.Members, SnapshotMember{
-			ID: m.MemberID, InstanceID: plain(m.InstanceID), ClientID: m.ClientID, ClientHost: m.ClientHost,
+			ID: m.MemberID, InstanceID: wire.Plain(m.InstanceID), ClientID: m.ClientID, ClientHost: m.ClientHost,
 			RebalanceTimeout: max(m.RebalanceTimeoutMillis, m.SessionTimeoutMillis), SessionTimeout: m.SessionTimeoutMillis,
 			Metadata: m.Subscription, Assignment: m.Assignment,
 		})

@@ -52,8 +52,6 @@ const (
 	DuplicateSequence
 	// Fenced is a producer epoch older than the newest seen.
 	Fenced
-	// UnknownProducer is a producer id that the partition has no state for.
-	UnknownProducer
 	// Timeout is a bound on time that passed.
 	Timeout
 
@@ -63,7 +61,7 @@ const (
 var names = [kinds]string{
 	"internal", "invalid", "not found", "exists", "out of range", "too large", "corrupt", "disk full", "i/o",
 	"read-only", "closed", "limited", "denied", "unsupported", "out of sequence", "duplicate sequence", "fenced",
-	"unknown producer", "timeout",
+	"timeout",
 }
 
 // String is the kind in words.

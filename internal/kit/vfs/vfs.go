@@ -78,6 +78,12 @@ type File interface {
 	Size() (int64, error)
 }
 
+// Damage is a part of a file that cannot be read for what was written there.
+type Damage struct {
+	From, To int64 // bytes of the file
+	What     string
+}
+
 // DirectBlock is the unit of WriteDirect in bytes: the page size of common machines, and no smaller than the
 // blocks of disks.
 const DirectBlock = 4 << 10

@@ -3,7 +3,6 @@ package journal
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"strconv"
 	"strings"
 
@@ -67,8 +66,6 @@ const (
 	KindReserve Kind = 3
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // Name is the file name of a journal.
 func Name(number uint64) string { return fmt.Sprintf("%016x.journal", number) }
 
@@ -98,14 +95,14 @@ func (h Header) encode() []byte {
 	binary.LittleEndian.PutUint64(b[headerPrevious:], h.Previous)
 	binary.LittleEndian.PutUint64(b[headerPrevEnd:], uint64(h.PrevEnd))
 	binary.LittleEndian.PutUint64(b[headerNonce:], h.Nonce)
-	binary.LittleEndian.PutUint32(b[headerCRC:], crc32.Checksum(b[:headerCRC], castagnoli))
+	binary.LittleEndian.PutUint32(b[headerCRC:], record.Checksum(0, b[:headerCRC]))
 	return b
 }
 
 func decodeHeader(name string, b []byte) (Header, error) {
 	const op = "journal.Header"
 	if len(b) < headerUsed || string(b[:8]) != headerMagic ||
-		binary.LittleEndian.Uint32(b[headerCRC:]) != crc32.Checksum(b[:headerCRC], castagnoli) {
+		binary.LittleEndian.Uint32(b[headerCRC:]) != record.Checksum(0, b[:headerCRC]) {
 		return Header{}, fault.New(fault.Corrupt, op, "%s: no valid header", name)
 	}
 	if v := binary.LittleEndian.Uint32(b[headerVersion:]); v != Version {

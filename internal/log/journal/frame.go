@@ -2,7 +2,6 @@ package journal
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"slices"
 
 	"github.com/firthmq/firth/internal/log/record"
@@ -76,7 +75,7 @@ func (f *Frame) layout(nonce uint64, pos, synced int64, seq uint64) [][]byte {
 	binary.LittleEndian.PutUint64(h[frameSeq:], seq)
 	binary.LittleEndian.PutUint32(h[frameEntries:], uint32(len(f.Entries)))
 	binary.LittleEndian.PutUint32(h[frameLength:], uint32(f.Size()))
-	binary.LittleEndian.PutUint32(h[frameCRC:], crc32.Checksum(h[frameNonce:], castagnoli))
+	binary.LittleEndian.PutUint32(h[frameCRC:], record.Checksum(0, h[frameNonce:]))
 
 	if len(f.pieces) == 0 {
 		f.pieces = append(f.pieces, nil)

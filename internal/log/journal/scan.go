@@ -3,7 +3,6 @@ package journal
 import (
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"io"
 	"slices"
 
@@ -12,17 +11,11 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 )
 
-// Damage is a part of a file below the synced mark that cannot be read.
-type Damage struct {
-	From, To int64 // bytes of the file
-	What     string
-}
-
 // Found is what a scan found besides the frames.
 type Found struct {
-	End     int64  // behind the last good frame
-	NextSeq uint64 // number behind the last good frame's
-	Damage  []Damage
+	End     int64        // behind the last good frame
+	NextSeq uint64       // number behind the last good frame's
+	Damage  []vfs.Damage // parts below the synced mark that cannot be read
 }
 
 // ReadHeader reads the header of a journal file. Errors: NotFound (none was ever written there), Corrupt (what was
@@ -95,7 +88,7 @@ func Scan(f vfs.File, lim Limits, visit func(entries []Entry, batches []record.B
 			if err != nil || next == 0 {
 				return found, err
 			}
-			found.Damage = append(found.Damage, Damage{From: pos, To: next, What: what})
+			found.Damage = append(found.Damage, vfs.Damage{From: pos, To: next, What: what})
 			if length == 0 {
 				pos = next
 				continue
@@ -179,7 +172,7 @@ func (s *scanner) readHead(pos int64) (length int64, err error) {
 	if err := s.readAt(head, pos); err != nil {
 		return 0, err
 	}
-	if binary.LittleEndian.Uint32(head[frameCRC:]) != crc32.Checksum(head[frameNonce:], castagnoli) {
+	if binary.LittleEndian.Uint32(head[frameCRC:]) != record.Checksum(0, head[frameNonce:]) {
 		return 0, s.bad(pos, "frame head fails its checksum")
 	}
 	s.synced = int64(binary.LittleEndian.Uint64(head[frameSynced:]))

@@ -37,6 +37,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// Checksum goes on with a CRC-32C over b: that of batches, and of every format of the log. It begins with 0.
+func Checksum(crc uint32, b []byte) uint32 { return crc32.Update(crc, castagnoli, b) }
+
 // Batch is the bytes of one record batch v2. It is shared by cache, readers and wire: never change it
 // after it was appended.
 //
@@ -116,7 +119,7 @@ func (b Batch) SetLogAppendTime(unixMillis int64) {
 }
 
 // ComputeCRC is the CRC32C that the header should hold.
-func (b Batch) ComputeCRC() uint32 { return crc32.Checksum(b[atAttributes:], castagnoli) }
+func (b Batch) ComputeCRC() uint32 { return Checksum(0, b[atAttributes:]) }
 
 // Next splits the first batch off a run of batches. At the end of the run, when buf is empty, b is nil
 // and err is nil. It looks at the length only; the bytes may still be bad: ask Check or Validate.

@@ -2,7 +2,6 @@ package segment
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -72,12 +71,9 @@ const (
 	headLength = 21
 )
 
-var (
-	le         = binary.LittleEndian
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-)
+var le = binary.LittleEndian
 
-func sum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+func sum(b []byte) uint32 { return record.Checksum(0, b) }
 
 // appendSum puts the checksum of dst[from:] behind it.
 func appendSum(dst []byte, from int) []byte { return le.AppendUint32(dst, sum(dst[from:])) }
@@ -92,7 +88,7 @@ func sumMatches(b []byte) bool {
 // magic and checksum. With it every bit of an extent is covered. It begins with 0 and is never 0 again:
 // that means "not known".
 func addHead(heads uint32, b record.Batch) uint32 {
-	return max(crc32.Update(heads, castagnoli, b[:headLength]), 1)
+	return max(record.Checksum(heads, b[:headLength]), 1)
 }
 
 func (e *Extent) append(dst []byte) []byte {

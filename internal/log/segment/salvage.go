@@ -9,12 +9,6 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 )
 
-// Damage is a part of a file that Salvage could not read.
-type Damage struct {
-	From, To int64 // bytes of the file
-	What     string
-}
-
 // windowBytes is how much of a file Salvage reads at a time.
 const windowBytes = 1 << 20
 
@@ -23,7 +17,7 @@ const windowBytes = 1 << 20
 // read is reported, the footer too. Topic names are not made anew.
 // Errors: NotFound; Corrupt, when it is no rolled-up file at all; Unsupported, when a newer firth
 // wrote it; IO.
-func Salvage(fs vfs.FS, name string) (*Segment, []Damage, error) {
+func Salvage(fs vfs.FS, name string) (*Segment, []vfs.Damage, error) {
 	f, err := fs.Open(name)
 	if err != nil {
 		return nil, nil, err
@@ -36,7 +30,7 @@ func Salvage(fs vfs.FS, name string) (*Segment, []Damage, error) {
 	return s, damage, nil
 }
 
-func salvage(f vfs.File, name string) (*Segment, []Damage, error) {
+func salvage(f vfs.File, name string) (*Segment, []vfs.Damage, error) {
 	size, err := f.Size()
 	if err != nil {
 		return nil, nil, err
@@ -74,7 +68,7 @@ type scanner struct {
 	nonce  uint64
 	end    int64 // behind the last good batch
 	ix     Index
-	damage []Damage
+	damage []vfs.Damage
 
 	window []byte
 	from   int64 // where the window begins
@@ -117,7 +111,7 @@ func (sc *scanner) begin(name string) error {
 		mark := b[HeaderBytes:]
 		sc.nonce = le.Uint64(mark[markNonce:])
 		if _, ok := sc.mark(mark, HeaderBytes); ok {
-			sc.damage = append(sc.damage, Damage{From: 0, To: HeaderBytes, What: "header"})
+			sc.damage = append(sc.damage, vfs.Damage{From: 0, To: HeaderBytes, What: "header"})
 			return nil
 		}
 	}
@@ -188,7 +182,7 @@ func (sc *scanner) seek(from int64) (int64, error) {
 		if pos == sc.size {
 			what = "footer, or data before it"
 		}
-		sc.damage = append(sc.damage, Damage{From: from, To: pos, What: what})
+		sc.damage = append(sc.damage, vfs.Damage{From: from, To: pos, What: what})
 	}
 	return pos, nil
 }

@@ -127,9 +127,6 @@ func (w *Writer) flush() error {
 	return nil
 }
 
-// Size is how long the file is so far in bytes, without the footer.
-func (w *Writer) Size() int64 { return w.pos + int64(len(w.buf)) }
-
 // Finish writes the footer, syncs the file, gives it its name and syncs the folder: when it returns,
 // the segment is on stable storage. After an error nothing of that name was left behind, unless it
 // was the folder's sync that failed. Errors: Full, IO.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
-	"github.com/firthmq/firth/internal/log/journal"
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -69,9 +68,6 @@ func (o *Offline) Topics() *stream.Topics { return o.store.Topics() }
 
 // Files is how many journals and segments there are.
 func (o *Offline) Files() int { return len(o.recovery.files) }
-
-// Bounds is the readable range of a partition.
-func (o *Offline) Bounds(id stream.PartitionID) (stream.Bounds, error) { return o.store.Bounds(id) }
 
 // Checked is how far a check has come.
 type Checked struct {
@@ -225,20 +221,4 @@ func afterIn(p *partition.Partition, s partition.Span, from record.Offset) recor
 		}
 	}
 	return s.Last + 1
-}
-
-// JournalFrames visits the frames of the journals that are left, oldest first, with their entries.
-func (o *Offline) JournalFrames(visit func(file string, entries []journal.Entry) error) error {
-	for _, f := range o.recovery.files {
-		if f.journal == nil {
-			continue
-		}
-		lim := journal.Limits{Nonce: o.recovery.headers[f.number].Nonce, End: f.end, Trust: f.end}
-		if _, err := journal.Scan(f.journal, lim, func(entries []journal.Entry, _ []record.Batch) error {
-			return visit(f.name, entries)
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
 }

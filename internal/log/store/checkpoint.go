@@ -3,7 +3,6 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,10 +66,8 @@ func (c *checkpoint) encode() []byte {
 	for i := range c.Partitions {
 		b = c.Partitions[i].append(b)
 	}
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return binary.LittleEndian.AppendUint32(b, record.Checksum(0, b))
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (p *partitionState) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(p.ID))
@@ -139,7 +136,7 @@ func decodeCheckpoint(name string, b []byte) (*checkpoint, error) {
 	const op = "store.Checkpoint"
 	n := len(b) - 4
 	if n < len(checkpointMagic)+4 || string(b[:len(checkpointMagic)]) != checkpointMagic ||
-		binary.LittleEndian.Uint32(b[n:]) != crc32.Checksum(b[:n], castagnoli) {
+		binary.LittleEndian.Uint32(b[n:]) != record.Checksum(0, b[:n]) {
 		return nil, fault.New(fault.Corrupt, op, "%s fails its checksum", name)
 	}
 	if v := binary.LittleEndian.Uint32(b[len(checkpointMagic):]); v != checkpointVersion {

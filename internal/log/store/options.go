@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"log/slog"
 	"math"
 	"time"
@@ -67,18 +68,18 @@ func (o Options) withDefaults() Options {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	defaultTo(&o.JournalBytes, 64<<20)
+	o.JournalBytes = cmp.Or(o.JournalBytes, 64<<20)
 	o.JournalBytes = min(o.JournalBytes, fitting(o.FS))
-	defaultTo(&o.CacheBytes, 64<<20)
-	defaultTo(&o.GroupBytes, 8<<20)
-	defaultTo(&o.DirectBytes, 256<<10)
-	defaultTo(&o.ReadaheadBytes, 512<<10)
-	defaultTo(&o.ReserveBytes, 2*o.JournalBytes)
-	defaultTo(&o.RetentionInterval, 10*time.Second)
-	defaultTo(&o.ProducerExpiry, 24*time.Hour)
-	defaultTo(&o.BulkBatchBytes, 16<<10)
-	defaultTo(&o.DefaultPartitions, 1)
-	defaultTo(&o.MaxPartitions, 100_000)
+	o.CacheBytes = cmp.Or(o.CacheBytes, 64<<20)
+	o.GroupBytes = cmp.Or(o.GroupBytes, 8<<20)
+	o.DirectBytes = cmp.Or(o.DirectBytes, 256<<10)
+	o.ReadaheadBytes = cmp.Or(o.ReadaheadBytes, 512<<10)
+	o.ReserveBytes = cmp.Or(o.ReserveBytes, 2*o.JournalBytes)
+	o.RetentionInterval = cmp.Or(o.RetentionInterval, 10*time.Second)
+	o.ProducerExpiry = cmp.Or(o.ProducerExpiry, 24*time.Hour)
+	o.BulkBatchBytes = cmp.Or(o.BulkBatchBytes, 16<<10)
+	o.DefaultPartitions = cmp.Or(o.DefaultPartitions, 1)
+	o.MaxPartitions = cmp.Or(o.MaxPartitions, 100_000)
 	return o
 }
 
@@ -93,13 +94,6 @@ func fitting(fs vfs.FS) int64 {
 		return math.MaxInt64 // the first write will tell
 	}
 	return max(1<<20, total/32)
-}
-
-func defaultTo[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 func (o Options) validate() error {

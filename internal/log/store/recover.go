@@ -421,7 +421,7 @@ func (r *recovery) openJournal(number uint64, name string) error {
 	}
 	if lost := max(lim.End, trusted(lim)); found.End < lost {
 		r.damaged = true
-		r.find(name, journalDamage(journal.Damage{From: found.End, To: lost, What: "frames that were synced are gone"}))
+		r.find(name, journalDamage(vfs.Damage{From: found.End, To: lost, What: "frames that were synced are gone"}))
 	}
 	f.end = found.End
 	r.nextSeq = max(r.nextSeq, found.NextSeq)
@@ -596,7 +596,7 @@ func (s *Store) begin(h journal.Header, seq uint64) error {
 	return saveCheckpoint(s.fs, &cp, s.keeper.checkpoint)
 }
 
-func journalDamage(d journal.Damage) string {
+func journalDamage(d vfs.Damage) string {
 	return fault.New(fault.Corrupt, "journal", "bytes %d to %d: %s", d.From, d.To, d.What).Error()
 }
 
