@@ -33,12 +33,18 @@ type File interface {
 // Span is a run of offsets of the partition within one file.
 type Span struct {
 	Base, Last record.Offset
-	MaxTime    int64 // largest timestamp, unix milliseconds
+	Clean      record.Offset // below it offsets may be missing: the span was compacted
+	MaxTime    int64         // largest timestamp, unix milliseconds
 	Bytes      int64
 	File       File
 	Extents    []segment.Extent // nil: the file knows them
 
 	peak int64 // largest timestamp of this and all spans before it but the first
+}
+
+// SpanOf is the span that a sealed file has by its own account.
+func SpanOf(sum segment.Summary, file File) Span {
+	return Span{Base: sum.Base, Last: sum.Last, Clean: sum.Clean, MaxTime: sum.MaxTime, Bytes: sum.Bytes, File: file}
 }
 
 // Partition is one partition of the log.

@@ -3,6 +3,8 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -133,6 +135,8 @@ func (k *desk) file(name string) *paper {
 //	commit FILE FIRST LAST BYTES TIME EPOCH   a durable batch
 //	add FILE FIRST LAST BYTES TIME            one found while the log is opened
 //	seal OLD NEW FROM                         NEW holds what OLD holds from an offset on, and its own index
+//	compact OLD NEW CLEAN BASE...             NEW holds the batches of OLD that begin there, compacted below CLEAN
+//	gap FROM TO                               may these offsets be missing
 //	drop FILE; gone FILE; back FILE; lose FILE
 //	read FROM BYTES; look FROM BYTES (a Find); load ROOM (what the last look found)
 //	evict COUNT; trim START; expired NOW; time T; newest; epoch N; delete
@@ -166,6 +170,7 @@ func TestPartition(t *testing.T) {
 	})
 }
 
+// Long: a case for each verb.
 func (k *desk) act(line string) string {
 	verb, rest, _ := strings.Cut(line, " ")
 	var name, by string
@@ -190,6 +195,11 @@ func (k *desk) act(line string) string {
 	case "seal":
 		scan(&name, &by, &first)
 		k.seal(name, by, first)
+	case "compact":
+		k.compact(strings.Fields(rest))
+	case "gap":
+		scan(&first, &last)
+		return fmt.Sprint(k.p.Gap(first, last))
 	case "drop":
 		scan(&name)
 		k.p.Replace(k.file(name), nil, nil)
@@ -278,6 +288,25 @@ func (k *desk) seal(name, by string, from record.Offset) {
 			sum = &Summary{Base: e.Base}
 		}
 		sum.Last, sum.MaxTime, sum.Bytes = e.Last, max(sum.MaxTime, e.MaxTime), sum.Bytes+int64(e.Len)
+	}
+	k.p.Replace(old, fresh, sum)
+	old.gone = true
+}
+
+// compact does what the cleaner does: some batches of a file go to another one.
+func (k *desk) compact(args []string) {
+	old, fresh := k.file(args[0]), k.file(args[1])
+	clean, err := strconv.ParseInt(args[2], 10, 64)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	sum := &Summary{Base: old.extents[0].Base, Clean: record.Offset(clean)}
+	for i, b := range old.batches {
+		if slices.Contains(args[3:], fmt.Sprint(b.BaseOffset())) {
+			fresh.add(b)
+			sum.MaxTime, sum.Bytes = max(sum.MaxTime, b.MaxTimestamp()), sum.Bytes+int64(len(b))
+		}
+		sum.Last = old.extents[i].Last
 	}
 	k.p.Replace(old, fresh, sum)
 	old.gone = true

@@ -51,7 +51,7 @@ func (p *Partition) find(
 		return into, Span{}, true, nil
 	}
 	i := search(p.mu.spans, from)
-	if i == len(p.mu.spans) {
+	if i == len(p.mu.spans) || p.mu.spans[i].Base > from {
 		return into, Span{}, true, p.missing(from)
 	}
 	span = p.mu.spans[i]
@@ -90,7 +90,25 @@ func (p *Partition) readSpan(
 	return into, nil // what lies before the damage is as good as ever; who reads on meets the error
 }
 
-// from gives the extents of an acquired span from the one on that holds an offset.
+// gap tells whether all of the offsets [from, to) may be missing because the span was compacted.
+func (s *Span) gap(from, to record.Offset) bool { return s.Base <= from && to <= s.Clean }
+
+// Gap tells whether all of the offsets [from, to) may be missing: they are in files that were compacted.
+func (p *Partition) Gap(from, to record.Offset) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := search(p.mu.spans, from); i < len(p.mu.spans) && from < to; i++ {
+		s := &p.mu.spans[i]
+		if !s.gap(from, min(to, s.Last+1)) {
+			return false
+		}
+		from = s.Last + 1
+	}
+	return from >= to
+}
+
+// from gives the extents of an acquired span from the one on that holds an offset, or the next one if that offset
+// was compacted away.
 func (p *Partition) from(span Span, from record.Offset) ([]segment.Extent, error) {
 	if span.Extents == nil {
 		extents, err := span.File.Extents(p.ID)
@@ -103,7 +121,7 @@ func (p *Partition) from(span Span, from record.Offset) ([]segment.Extent, error
 		p.mu.Unlock()
 	}
 	i := sort.Search(len(span.Extents), func(i int) bool { return span.Extents[i].Last >= from })
-	if i == len(span.Extents) || span.Extents[i].Base > from {
+	if i == len(span.Extents) || span.Extents[i].Base > from && !span.gap(from, span.Extents[i].Base) {
 		return nil, p.missing(from)
 	}
 	return span.Extents[i:], nil

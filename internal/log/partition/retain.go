@@ -111,7 +111,7 @@ func (p *Partition) Replace(old, by File, sum *Summary) {
 		if sum == nil {
 			spans = append(spans[:i], spans[i+1:]...)
 		} else {
-			spans[i] = Span{Base: sum.Base, Last: sum.Last, MaxTime: sum.MaxTime, Bytes: sum.Bytes, File: by}
+			spans[i] = SpanOf(segment.Summary(*sum), by)
 		}
 		p.mu.spans = peaks(spans, i)
 		return

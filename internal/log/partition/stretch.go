@@ -163,7 +163,8 @@ func (s *Stretch) fill(extents []segment.Extent, b []byte) error {
 	return err
 }
 
-// follow reads the batches from where they are now: their file was replaced. Their bytes are the same.
+// follow reads the batches from where they are now: their file was replaced. Their bytes are the same, unless they
+// were compacted: then there is nothing of the length that was promised, and the caller has to Find again.
 func (s *Stretch) follow(extents []segment.Extent, b []byte) error {
 	var batches []record.Batch
 	for _, e := range extents {
@@ -184,7 +185,8 @@ func (s *Stretch) follow(extents []segment.Extent, b []byte) error {
 				dst, from, got = dst[n:], batch.LastOffset()+1, got+n
 			}
 			if got == 0 || len(dst) == 0 && from != e.Last+1 {
-				return s.p.missing(from)
+				return fault.New(fault.Closed, "log.Read", "partition %d: offset %d was compacted while it was read",
+					s.p.ID, from)
 			}
 		}
 	}

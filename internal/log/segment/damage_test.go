@@ -355,7 +355,7 @@ func TestForgedMark(t *testing.T) {
 	fs := vfs.NewMemory()
 	var bu record.Builder
 	bu.Reset(nil, 0)
-	forged := appendMark(nil, 12345, 200, 99)
+	forged := appendMark(nil, 12345, 200, &Run{Partition: 99})
 	bu.Append(&record.Record{Value: append(forged, batch(0, 3, 10)...)})
 	s := fill(t, fs, "x", map[uint32][]record.Batch{5: {batch(0, 1, 10), bu.Seal(1, 0)}})
 	for _, at := range []int64{HeaderBytes + markBytes + 70, s.Size() - 1} { // the first batch, the trailer

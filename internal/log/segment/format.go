@@ -11,8 +11,10 @@ import (
 // The format, byte for byte, is docs/format/segment.md. All numbers but those inside batches are
 // little-endian. Every checksum is CRC32C.
 const (
-	// Version is the format version of segment files. A newer one is refused.
-	Version = 1
+	// Version is the format version of segment files that are written; oldest is the first that is still read. A
+	// newer one is refused.
+	Version = 2
+	oldest  = 1
 
 	// HeaderBytes is what the header of a rolled-up file takes.
 	HeaderBytes = 64
@@ -23,11 +25,15 @@ const (
 	headerCRC     = 60
 
 	markMagic     = 0x4e555246 // "FRUN"
-	markBytes     = 32
+	markBytes     = 48
 	markPartition = 4
 	markNonce     = 8
 	markPos       = 16
-	markCRC       = 28
+	markBase      = 24
+	markClean     = 32
+
+	// markBytes1 is the mark of version 1, which knows nothing of compaction.
+	markBytes1 = 32
 
 	extentBytes   = 40
 	extentLast    = 8
@@ -36,7 +42,8 @@ const (
 	extentLen     = 32
 	extentHeads   = 36
 
-	rowBytes   = 56
+	rowBytes   = 64
+	rowBytes1  = 56 // version 1: without rowClean
 	rowExtents = 4
 	rowBase    = 8
 	rowLast    = 16
@@ -44,6 +51,7 @@ const (
 	rowSize    = 32
 	rowPos     = 40
 	rowTopics  = 48
+	rowClean   = 56
 
 	trailerMagic   = "FIRTHFT1"
 	trailerBytes   = 64
@@ -147,25 +155,32 @@ func appendRow(dst []byte, s *Summary, p *place) []byte {
 	dst = le.AppendUint64(dst, uint64(s.Bytes))
 	dst = le.AppendUint64(dst, uint64(p.pos))
 	dst = le.AppendUint32(dst, p.topics)
-	return le.AppendUint32(dst, 0)
+	dst = le.AppendUint32(dst, 0)
+	return le.AppendUint64(dst, uint64(s.Clean))
 }
 
+// decodeRow decodes a row of rowBytes, or one of version 1.
 func decodeRow(b []byte) (Summary, place) {
-	return Summary{
-			Partition: le.Uint32(b),
-			Base:      record.Offset(le.Uint64(b[rowBase:])),
-			Last:      record.Offset(le.Uint64(b[rowLast:])),
-			MaxTime:   int64(le.Uint64(b[rowMaxTime:])),
-			Bytes:     int64(le.Uint64(b[rowSize:])),
-		}, place{
-			pos:     int64(le.Uint64(b[rowPos:])),
-			extents: le.Uint32(b[rowExtents:]),
-			topics:  le.Uint32(b[rowTopics:]),
-		}
+	s := Summary{
+		Partition: le.Uint32(b),
+		Base:      record.Offset(le.Uint64(b[rowBase:])),
+		Last:      record.Offset(le.Uint64(b[rowLast:])),
+		MaxTime:   int64(le.Uint64(b[rowMaxTime:])),
+		Bytes:     int64(le.Uint64(b[rowSize:])),
+	}
+	if s.Clean = s.Base; len(b) == rowBytes {
+		s.Clean = record.Offset(le.Uint64(b[rowClean:]))
+	}
+	return s, place{
+		pos:     int64(le.Uint64(b[rowPos:])),
+		extents: le.Uint32(b[rowExtents:]),
+		topics:  le.Uint32(b[rowTopics:]),
+	}
 }
 
 // trailer is the last trailerBytes of a file.
 type trailer struct {
+	version uint32
 	inPlace bool
 	pos     int64 // of the run table
 	end     int64 // of the data
@@ -203,11 +218,12 @@ func readTrailer(f vfs.File, name string, size int64) (trailer, error) {
 	if string(b[:len(trailerMagic)]) != trailerMagic || !sumMatches(b) {
 		return trailer{}, fault.New(fault.Corrupt, op, "%s: no valid trailer at its end", name)
 	}
-	if v := le.Uint32(b[trailerVersion:]); v != Version {
-		return trailer{}, fault.New(fault.Unsupported, op, "%s: format version %d, this firth knows %d", name, v, Version).
-			WithHint("open it with the firth that wrote it, or a newer one")
+	version := le.Uint32(b[trailerVersion:])
+	if err := checkVersion(op, name, version); err != nil {
+		return trailer{}, err
 	}
 	t := trailer{
+		version: version,
 		inPlace: le.Uint32(b[trailerFlags:])&flagInPlace != 0,
 		pos:     int64(le.Uint64(b[trailerPos:])),
 		runs:    le.Uint32(b[trailerRuns:]),
@@ -215,10 +231,27 @@ func readTrailer(f vfs.File, name string, size int64) (trailer, error) {
 		head:    le.Uint32(b[trailerHead:]),
 		end:     int64(le.Uint64(b[trailerEnd:])),
 	}
-	if t.end < 0 || t.pos < t.end || t.pos != size-trailerBytes-int64(t.runs)*rowBytes {
+	if t.end < 0 || t.pos < t.end || t.pos != size-trailerBytes-int64(t.runs)*t.rowBytes() {
 		return trailer{}, fault.New(fault.Corrupt, op, "%s: trailer does not fit the file of %d bytes", name, size)
 	}
 	return t, nil
+}
+
+// checkVersion refuses what this firth does not know.
+func checkVersion(op, name string, v uint32) error {
+	if v >= oldest && v <= Version {
+		return nil
+	}
+	return fault.New(fault.Unsupported, op, "%s: segment format %d; this firth writes %d and reads %d to %d",
+		name, v, Version, oldest, Version).WithHint("open it with the firth that wrote it, or a newer one")
+}
+
+// rowBytes is the size of a row of the run table.
+func (t *trailer) rowBytes() int64 {
+	if t.version == 1 {
+		return rowBytes1
+	}
+	return rowBytes
 }
 
 // load reads the footer of an open file.
@@ -239,7 +272,8 @@ func load(f vfs.File, name string) (*Segment, error) {
 			return nil, fault.New(fault.Corrupt, op, "%s: its footer belongs to another life of the file", name)
 		}
 	}
-	table := make([]byte, int(t.runs)*rowBytes)
+	row := int(t.rowBytes())
+	table := make([]byte, int(t.runs)*row)
 	if err := readFull(f, table, t.pos); err != nil {
 		return nil, err
 	}
@@ -251,7 +285,7 @@ func load(f vfs.File, name string) (*Segment, error) {
 		summaries: make([]Summary, t.runs), places: make([]place, t.runs),
 	}
 	for i := range s.summaries {
-		s.summaries[i], s.places[i] = decodeRow(table[i*rowBytes:])
+		s.summaries[i], s.places[i] = decodeRow(table[i*row : (i+1)*row])
 		if !s.sane(i, t.pos) {
 			return nil, fault.New(fault.Corrupt, op, "%s: row %d of the run table cannot be", name, i)
 		}
@@ -259,14 +293,16 @@ func load(f vfs.File, name string) (*Segment, error) {
 	return s, nil
 }
 
-// sane tells whether row i can be: partitions ascend and its tables lie between data and run table.
+// sane tells whether row i can be: partitions ascend, its tables lie between data and run table, and what was
+// compacted lies in it.
 func (s *Segment) sane(i int, limit int64) bool {
 	sum, p := &s.summaries[i], &s.places[i]
 	if i > 0 && s.summaries[i-1].Partition >= sum.Partition {
 		return false
 	}
 	need := int64(p.extents)*extentBytes + crcBytes + int64(p.topics) + crcBytes
-	return p.extents > 0 && p.pos >= s.end && p.pos <= limit-need && sum.Base <= sum.Last
+	return p.extents > 0 && p.pos >= s.end && p.pos <= limit-need &&
+		sum.Base <= sum.Last && sum.Clean >= sum.Base && sum.Clean <= sum.Last+1
 }
 
 // headSum is the checksum of the first bytes of a journal file.

@@ -47,7 +47,7 @@ func salvage(f vfs.File, name string) (*Segment, []vfs.Damage, error) {
 	footer := ix.append(nil, &t)
 	s := &Segment{name: name, file: f, size: size, end: t.end, tables: memory{at: t.end, r: bytes.NewReader(footer)}}
 	for rows := footer[t.pos-t.end:]; len(rows) > 0; rows = rows[rowBytes:] {
-		sum, p := decodeRow(rows)
+		sum, p := decodeRow(rows[:rowBytes])
 		s.summaries, s.places = append(s.summaries, sum), append(s.places, p)
 	}
 	return s, sc.damage, nil
@@ -65,6 +65,7 @@ func (m memory) ReadAt(b []byte, pos int64) (int, error) { return m.r.ReadAt(b, 
 type scanner struct {
 	file   vfs.File
 	size   int64
+	mark1  bool // the marks are those of version 1
 	nonce  uint64
 	end    int64 // behind the last good batch
 	ix     Index
@@ -100,46 +101,58 @@ func (sc *scanner) begin(name string) error {
 		return err
 	}
 	if len(b) >= HeaderBytes && string(b[:len(headerMagic)]) == headerMagic && sumMatches(b[:HeaderBytes]) {
-		if v := le.Uint32(b[headerVersion:]); v != Version {
-			return fault.New(fault.Unsupported, op, "%s: format version %d, this firth knows %d", name, v, Version).
-				WithHint("open it with the firth that wrote it, or a newer one")
+		v := le.Uint32(b[headerVersion:])
+		if err := checkVersion(op, name, v); err != nil {
+			return err
 		}
-		sc.nonce = le.Uint64(b[headerNonce:])
+		sc.nonce, sc.mark1 = le.Uint64(b[headerNonce:]), v == 1
 		return nil
 	}
-	if len(b) == HeaderBytes+markBytes {
-		mark := b[HeaderBytes:]
-		sc.nonce = le.Uint64(mark[markNonce:])
-		if _, ok := sc.mark(mark, HeaderBytes); ok {
-			sc.damage = append(sc.damage, vfs.Damage{From: 0, To: HeaderBytes, What: "header"})
-			return nil
+	for _, sc.mark1 = range []bool{false, true} {
+		if n := HeaderBytes + sc.markBytes(); len(b) >= n {
+			sc.nonce = le.Uint64(b[HeaderBytes+markNonce:])
+			if _, ok := sc.mark(b[HeaderBytes:n], HeaderBytes); ok {
+				sc.damage = append(sc.damage, vfs.Damage{From: 0, To: HeaderBytes, What: "header"})
+				return nil
+			}
 		}
 	}
 	return fault.New(fault.Corrupt, op, "%s: no rolled-up file", name)
 }
 
-// mark tells whether b, at pos, begins with the mark of a run.
-func (sc *scanner) mark(b []byte, pos int64) (partition uint32, ok bool) {
-	if len(b) < markBytes || le.Uint32(b) != markMagic {
-		return 0, false
+func (sc *scanner) markBytes() int {
+	if sc.mark1 {
+		return markBytes1
 	}
-	b = b[:markBytes]
+	return markBytes
+}
+
+// mark tells whether b, at pos, begins with the mark of a run, and of which one.
+func (sc *scanner) mark(b []byte, pos int64) (r Run, ok bool) {
+	n := sc.markBytes()
+	if len(b) < n || le.Uint32(b) != markMagic {
+		return Run{}, false
+	}
+	b = b[:n]
 	ok = sumMatches(b) && le.Uint64(b[markNonce:]) == sc.nonce && int64(le.Uint64(b[markPos:])) == pos
-	return le.Uint32(b[markPartition:]), ok
+	if r.Partition = le.Uint32(b[markPartition:]); !sc.mark1 {
+		r.Base, r.Clean = record.Offset(le.Uint64(b[markBase:])), record.Offset(le.Uint64(b[markClean:]))
+	}
+	return r, ok
 }
 
 // scan reads runs until nothing more looks like one.
 func (sc *scanner) scan() (Index, error) {
 	pos, err := sc.seek(HeaderBytes)
 	for err == nil && pos < sc.size {
-		b, fail := sc.at(pos, markBytes)
+		b, fail := sc.at(pos, sc.markBytes())
 		if fail != nil {
 			return nil, fail
 		}
-		partition, _ := sc.mark(b, pos)
-		if n := len(sc.ix); n == 0 || sc.ix[n-1].Partition < partition {
-			sc.ix = append(sc.ix, Run{Partition: partition})
-			if pos, err = sc.run(pos + markBytes); err != nil {
+		run, _ := sc.mark(b, pos)
+		if n := len(sc.ix); n == 0 || sc.ix[n-1].Partition < run.Partition {
+			sc.ix = append(sc.ix, run)
+			if pos, err = sc.run(pos + int64(sc.markBytes())); err != nil {
 				return nil, err
 			}
 			if r := &sc.ix[n]; len(r.Extents) == 0 {
@@ -168,7 +181,7 @@ func (sc *scanner) seek(from int64) (int64, error) {
 			continue
 		}
 		pos += int64(i)
-		if b, err = sc.at(pos, markBytes); err != nil {
+		if b, err = sc.at(pos, sc.markBytes()); err != nil {
 			return 0, err
 		}
 		if _, ok := sc.mark(b, pos); ok {
@@ -190,7 +203,7 @@ func (sc *scanner) seek(from int64) (int64, error) {
 // run reads the batches of the last run of the index, from pos to the first bytes that are none.
 func (sc *scanner) run(pos int64) (int64, error) {
 	run := &sc.ix[len(sc.ix)-1]
-	next := record.Offset(0)
+	next := run.Base
 	for {
 		b, err := sc.batch(pos)
 		if err != nil {

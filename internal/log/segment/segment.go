@@ -32,10 +32,12 @@ type Extent struct {
 	heads uint32 // checksum of what the batches' own checksums leave out; 0: not known
 }
 
-// Run is all that a file has of one partition.
+// Run is all that a file has of one partition. One that was compacted stands for the offsets from Base on, and
+// below Clean some of them may be missing; one that was not has neither.
 type Run struct {
-	Partition uint32
-	Extents   []Extent // in the order of their offsets
+	Partition   uint32
+	Base, Clean record.Offset
+	Extents     []Extent // in the order of their offsets, at least one
 	// Topics are the distinct MQTT topic names of the records, at most MaxTopicBytes of them.
 	Topics []string
 	// TopicsComplete tells that no name is missing. Where it is false the records must be read.
@@ -51,11 +53,15 @@ const MaxTopicBytes = 64 << 10
 // Summary is what is known of a run without reading its table.
 type Summary struct {
 	Partition uint32
-	Base      record.Offset // of the first record
+	Base      record.Offset // of the first record; of a compacted run the first offset it stands for
 	Last      record.Offset // of the last record
+	Clean     record.Offset // below it the run was compacted and offsets may be missing; Base: nowhere
 	MaxTime   int64         // largest timestamp, milliseconds since 1970
 	Bytes     int64         // of all batches
 }
+
+// Compacted tells whether offsets may be missing.
+func (s *Summary) Compacted() bool { return s.Clean > s.Base }
 
 // place is where the table of a run lies.
 type place struct {

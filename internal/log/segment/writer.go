@@ -51,19 +51,22 @@ func appendHeader(dst []byte, nonce uint64) []byte {
 }
 
 // appendMark writes the mark at the head of a run, at pos. Only Salvage reads it.
-func appendMark(dst []byte, nonce uint64, pos int64, partition uint32) []byte {
+func appendMark(dst []byte, nonce uint64, pos int64, r *Run) []byte {
 	var b [markBytes]byte
 	le.PutUint32(b[:], markMagic)
-	le.PutUint32(b[markPartition:], partition)
+	le.PutUint32(b[markPartition:], r.Partition)
 	le.PutUint64(b[markNonce:], nonce)
 	le.PutUint64(b[markPos:], uint64(pos))
-	le.PutUint32(b[markCRC:], sum(b[:markCRC]))
+	le.PutUint64(b[markBase:], uint64(r.Base))
+	le.PutUint64(b[markClean:], uint64(r.Clean))
+	const body = markBytes - crcBytes
+	le.PutUint32(b[body:], sum(b[:body]))
 	return append(dst, b[:]...)
 }
 
 // Append adds a sealed batch. Partitions must come in ascending order, and the batches of each in
-// ascending order of their offsets. topics gives the MQTT topic names of the batch's records, again
-// and again if it likes; nil means that they are not known. The batch is copied.
+// ascending order of their offsets; a compacted run begins with Compact. topics gives the MQTT topic names
+// of the batch's records, again and again if it likes; nil means that they are not known. The batch is copied.
 // Errors: Invalid (out of order), Corrupt (a bad batch is not passed on), Full, IO. After one of the
 // last two, only Abort is left.
 func (w *Writer) Append(partition uint32, b record.Batch, topics func(yield func([]byte) bool)) error {
@@ -77,9 +80,7 @@ func (w *Writer) Append(partition uint32, b record.Batch, topics func(yield func
 		return err
 	}
 	if n := len(w.ix); n == 0 || w.ix[n-1].Partition != partition {
-		w.endRun()
-		w.ix = append(w.ix, Run{Partition: partition})
-		w.buf = appendMark(w.buf, w.nonce, w.pos+int64(len(w.buf)), partition)
+		w.beginRun(Run{Partition: partition})
 	}
 	w.ix[len(w.ix)-1].add(Of(b, w.pos+int64(len(w.buf))), b)
 	w.names.add(topics)
@@ -88,6 +89,22 @@ func (w *Writer) Append(partition uint32, b record.Batch, topics func(yield func
 		return w.flush()
 	}
 	return nil
+}
+
+// Compact begins the run of a partition that was compacted: it stands for the offsets from base on, and below
+// clean some of them may be missing. At least one batch has to follow. Errors: Invalid (out of order).
+func (w *Writer) Compact(partition uint32, base, clean record.Offset) error {
+	if n := len(w.ix); n > 0 && w.ix[n-1].Partition >= partition || base >= clean {
+		return fault.New(fault.Invalid, "segment.Compact", "partition %d from %d to %d", partition, base, clean)
+	}
+	w.beginRun(Run{Partition: partition, Base: base, Clean: clean})
+	return nil
+}
+
+func (w *Writer) beginRun(r Run) {
+	w.endRun()
+	w.ix = append(w.ix, r)
+	w.buf = appendMark(w.buf, w.nonce, w.pos+int64(len(w.buf)), &r)
 }
 
 // order refuses a batch that does not come behind the last one.
@@ -100,7 +117,10 @@ func (w *Writer) order(partition uint32, b record.Batch) error {
 		return nil
 	}
 	run := &w.ix[len(w.ix)-1]
-	last := run.Extents[len(run.Extents)-1].Last
+	last := run.Base - 1
+	if n := len(run.Extents); n > 0 {
+		last = run.Extents[n-1].Last
+	}
 	if partition < run.Partition || partition == run.Partition && b.BaseOffset() <= last {
 		return fault.New(fault.Invalid, op, "partition %d offset %d behind partition %d offset %d",
 			partition, b.BaseOffset(), run.Partition, last)
@@ -144,6 +164,9 @@ func (w *Writer) finish() (*Segment, error) {
 		return nil, w.err
 	}
 	w.endRun()
+	if err := w.ix.check(w.pos + int64(len(w.buf))); err != nil {
+		return nil, err
+	}
 	if err := w.flush(); err != nil {
 		return nil, err
 	}

@@ -109,9 +109,16 @@ type Place struct {
 }
 
 func (o *Offline) checkPartition(ctx context.Context, at Place, report func(Finding), done *Checked) error {
+	p, err := o.store.partition(at.ID)
+	if err != nil {
+		return err
+	}
 	next := record.Offset(-1)
 	return o.Each(ctx, at.ID, func(b record.Batch, err error) error {
 		if err == nil {
+			if next >= 0 && b.BaseOffset() > next && p.Gap(next, b.BaseOffset()) {
+				next = b.BaseOffset() // compacted
+			}
 			err = checkBatch(b, next)
 			next = b.LastOffset() + 1
 			done.Batches++

@@ -348,7 +348,7 @@ func (r *recovery) addSegment(f *file) error {
 	r.files = append(r.files, f)
 	for _, sum := range f.segment.Summaries() {
 		p := r.part(sum.Partition)
-		p.AddSpan(partition.Span{Base: sum.Base, Last: sum.Last, MaxTime: sum.MaxTime, Bytes: sum.Bytes, File: f})
+		p.AddSpan(partition.SpanOf(sum, f))
 		if sum.Last >= p.Next {
 			if err := r.replaySegment(f, p, sum); err != nil {
 				return err

@@ -40,14 +40,52 @@ func (s *Store) MaxTime(id stream.PartitionID) (record.Offset, int64, error) {
 	if err != nil || len(batches) == 0 {
 		return -1, -1, err
 	}
-	var largest int64 = -1
-	if _, err := eachRecord(batches, from, func(v *record.View) bool {
-		largest = max(largest, v.Timestamp)
-		return false
-	}); err != nil {
+	largest, hollow, err := largestTime(batches, from)
+	if err == nil && hollow {
+		from, largest, err = s.newestLeft(id)
+	}
+	if err != nil || largest < 0 && hollow {
 		return -1, -1, err
 	}
 	return s.scanTimes(id, from, func(v *record.View) bool { return v.Timestamp >= largest })
+}
+
+// largestTime is the largest timestamp of the records from an offset on. hollow tells that a batch whose records
+// were all compacted away claims a larger one.
+func largestTime(batches []record.Batch, from record.Offset) (largest int64, hollow bool, err error) {
+	largest = -1
+	_, err = eachRecord(batches, from, func(v *record.View) bool {
+		largest = max(largest, v.Timestamp)
+		return false
+	})
+	for _, b := range batches {
+		hollow = hollow || b.Count() == 0 && b.MaxTimestamp() > largest
+	}
+	return largest, hollow, err
+}
+
+// newestLeft reads a compacted partition for the largest timestamp that is left in it: the index still knows that
+// of a batch without records.
+func (s *Store) newestLeft(id stream.PartitionID) (from record.Offset, largest int64, err error) {
+	bounds, err := s.Bounds(id)
+	if err != nil {
+		return -1, -1, err
+	}
+	largest = -1
+	var batches []record.Batch
+	for next := bounds.Start; next < bounds.High; next = batches[len(batches)-1].LastOffset() + 1 {
+		if batches, err = s.Read(id, next, searchBytes, batches[:0]); err != nil || len(batches) == 0 {
+			break
+		}
+		found, _, err := largestTime(batches, next)
+		if err != nil {
+			return -1, -1, err
+		}
+		if found > largest {
+			from, largest = next, found
+		}
+	}
+	return from, largest, err
 }
 
 // scanTimes reads on from an offset to the first record that is wanted.
