@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -36,6 +37,7 @@ type conn struct {
 
 	in        input
 	version   packet.Version // 0 before CONNECT
+	maxPacket int            // bytes that the client takes, once it has sent its CONNECT
 	principal Principal
 	member    *fanout.Member
 	noLocal   bool // some subscription has No Local
@@ -163,18 +165,18 @@ func (c *conn) lastReason(cause error) (reason packet.ReasonCode, speak bool) {
 
 func (c *conn) logEnd(cause error, reason packet.ReasonCode) {
 	log := c.door.opt.Logger
-	var fault *packet.Error
+	var wrong *packet.Error
 	switch {
-	case errors.As(cause, &fault):
-		c.door.metrics.refused(fault.Reason)
+	case errors.As(cause, &wrong):
+		c.door.metrics.refused(wrong.Reason)
 		what := "connection ended for an error of the client"
-		if fault.Reason == packet.ServerUnavailable || fault.Reason == packet.ServerShuttingDown {
+		if wrong.Reason == packet.ServerUnavailable || wrong.Reason == packet.ServerShuttingDown {
 			what = "connection ended: a message could not be stored"
 		}
 		log.Info(what,
-			"client", c.principal.ClientID, "remote", c.remote(), "reason", reason.String(), "err", cause)
+			"client", fault.Text(c.principal.ClientID), "remote", c.remote(), "reason", reason.String(), "err", cause)
 	default:
-		log.Debug("connection ended", "client", c.principal.ClientID, "remote", c.remote(), "cause", cause)
+		log.Debug("connection ended", "client", fault.Text(c.principal.ClientID), "remote", c.remote(), "cause", cause)
 	}
 }
 
@@ -261,7 +263,7 @@ func (c *conn) farewell() (lingers bool) {
 		return false
 	}
 	if _, err := io.CopyN(io.Discard, c.net, maxLinger); err != nil && !errors.Is(err, io.EOF) {
-		c.door.opt.Logger.Debug("the client did not close", "client", c.principal.ClientID, "err", err)
+		c.door.opt.Logger.Debug("the client did not close", "client", fault.Text(c.principal.ClientID), "err", err)
 	}
 	return false
 }

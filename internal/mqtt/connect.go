@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
@@ -14,6 +15,10 @@ import (
 // connect takes the first packet. Its bytes are copied: client identifier and will stay.
 func (c *conn) connect(t *turn, frame []byte) error {
 	p, err := t.dec.Decode(bytes.Clone(frame))
+	c.maxPacket = packet.MaxSize
+	if most := t.dec.ClientMaximum; most > 0 {
+		c.maxPacket = int(min(most, packet.MaxSize))
+	}
 	if err != nil {
 		return c.refuseConnect(t.dec.Version, err)
 	}
@@ -58,12 +63,16 @@ func (c *conn) admitConnect(p *packet.Connect) error {
 	switch {
 	case w.QoS > 1 && p.Version == packet.V5: // [MQTT-3.2.2-12]
 		return &packet.Error{Reason: packet.QoSNotSupported, Detail: "will with QoS 2"}
-	case isDollar(w.Topic) && p.Version == packet.V5:
-		return &packet.Error{Reason: packet.TopicNameInvalid, Detail: "will topic begins with $"}
-	case !c.door.may(&c.principal, Publish, w.Topic):
+	case !isDollar(w.Topic) && !c.door.may(&c.principal, Publish, w.Topic):
 		return &packet.Error{Reason: packet.NotAuthorized, Detail: "will topic"}
 	}
 	w.QoS = min(w.QoS, 1) // MQTT 3 cannot be told; it is delivered with QoS 1 at most anyway
+	if isDollar(w.Topic) {
+		// Bridges of Mosquitto announce themselves there. Their client would never get in.
+		c.door.opt.Logger.Info("a will to a topic that begins with $ will not be published",
+			"client", fault.Text(p.ClientID), "topic", fault.Text(w.Topic))
+		p.Will = nil
+	}
 	return nil
 }
 
@@ -72,17 +81,18 @@ func (c *conn) admitConnect(p *packet.Connect) error {
 func (c *conn) refuseConnect(v packet.Version, cause error) error {
 	reason := packet.ReasonOf(cause)
 	c.door.metrics.refused(reason)
-	c.door.opt.Logger.Info("connection refused", "client", c.principal.ClientID, "remote", c.remote(), "err", cause)
+	c.door.opt.Logger.Info("connection refused",
+		"client", fault.Text(c.principal.ClientID), "remote", c.remote(), "err", cause)
 	answer := v == packet.V5
 	switch reason {
-	case packet.UnsupportedVersion: // [MQTT-3.1.2-2]
-		answer, v = true, packet.V311
-	case packet.ClientIDNotValid, packet.NotAuthorized, packet.BadUserNameOrPassword, packet.BadAuthenticationMethod:
+	case packet.UnsupportedVersion, // [MQTT-3.1.2-2]
+		packet.ClientIDNotValid, packet.NotAuthorized, packet.BadUserNameOrPassword, packet.BadAuthenticationMethod:
 		answer = v != 0
 	}
-	if answer {
+	connack := packet.Connack{Reason: reason}
+	if answer && connack.Size(v) <= c.maxPacket { // [MQTT-3.1.2-24]
 		c.mu.Lock()
-		c.put((&packet.Connack{Reason: reason}).AppendTo(c.pending(), v))
+		c.put(connack.AppendTo(c.pending(), v))
 		c.mu.Unlock()
 		c.push()
 	}

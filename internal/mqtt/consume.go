@@ -97,7 +97,7 @@ func (c *conn) consume(buf []byte, polite bool) (used int, err error) {
 	t.dec.Version, t.polite = c.version, polite
 	for {
 		var n int
-		n, err = packet.Frame(buf[used:], c.packetLimit())
+		n, err = t.dec.Frame(buf[used:], c.packetLimit())
 		if n == 0 || err != nil {
 			break
 		}
@@ -162,13 +162,12 @@ func (c *conn) rarePacket(t *turn, p packet.Packet) error {
 		return c.unsubscribe(p)
 	case *packet.Disconnect:
 		return c.disconnect(p)
-	case *packet.Pubrel: // no QoS 2 message is open [MQTT-3.7.2-1]
-		c.answer(func(b []byte) []byte { return packet.AppendPubcomp(b, c.version, p.PacketID, packet.PacketIDNotFound) })
-		return nil
 	case *packet.Pubrec:
 		return c.pubrec(p)
+	case *packet.Pubrel:
+		return c.pubrel(p)
 	case *packet.Pubcomp:
-		return nil // of nothing that we sent; it asks for no answer
+		return c.pubcomp(p)
 	case *packet.Auth:
 		// [MQTT-4.12.0-6]
 		return &packet.Error{Reason: packet.ProtocolError, Detail: "AUTH without an authentication method in CONNECT"}
@@ -227,6 +226,29 @@ func (c *conn) pubrec(p *packet.Pubrec) error {
 	}
 	if !p.Reason.Failed() {
 		c.answer(func(b []byte) []byte { return packet.AppendPubrel(b, c.version, p.PacketID, packet.PacketIDNotFound) })
+	}
+	return nil
+}
+
+// pubrel answers a PUBREL, which belongs to QoS 2 only: no message is open with it [MQTT-3.7.2-1].
+func (c *conn) pubrel(p *packet.Pubrel) error {
+	c.mu.Lock()
+	waits := c.mu.session.Waits(p.PacketID)
+	c.mu.Unlock()
+	if waits {
+		return &packet.Error{Reason: packet.ProtocolError, Detail: "PUBREL for a message of QoS 1"}
+	}
+	c.answer(func(b []byte) []byte { return packet.AppendPubcomp(b, c.version, p.PacketID, packet.PacketIDNotFound) })
+	return nil
+}
+
+// pubcomp takes a PUBCOMP, which belongs to QoS 2 only. It asks for no answer.
+func (c *conn) pubcomp(p *packet.Pubcomp) error {
+	c.mu.Lock()
+	inFlight := c.mu.session.Out.Has(p.PacketID)
+	c.mu.Unlock()
+	if inFlight {
+		return &packet.Error{Reason: packet.ProtocolError, Detail: "PUBCOMP for a message of QoS 1"}
 	}
 	return nil
 }

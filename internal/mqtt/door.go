@@ -11,7 +11,7 @@
 //
 // QoS 2 and shared subscriptions are announced as not available. A session ends with its connection.
 // Topics that begin with $ do not cross: a PUBLISH to one is refused with reason 0x90, in MQTT 3
-// acknowledged and dropped; a subscription to one is granted and gets nothing.
+// acknowledged and dropped; a will to one is not published; a subscription to one is granted and gets nothing.
 package mqtt
 
 import (

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -146,7 +147,7 @@ func (c *conn) rescue() {
 	if p := recover(); p != nil {
 		c.door.metrics.panics.Inc()
 		c.door.opt.Logger.Error("a connection panicked",
-			"client", c.principal.ClientID, "panic", p, "stack", string(debug.Stack()))
+			"client", fault.Text(c.principal.ClientID), "panic", p, "stack", string(debug.Stack()))
 		c.abandon()
 		c.door.exit(c)
 	}
@@ -258,6 +259,6 @@ func (c *conn) hangUp() {
 		return
 	}
 	if err := c.net.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		c.door.opt.Logger.Debug("closing a connection", "client", c.principal.ClientID, "err", err)
+		c.door.opt.Logger.Debug("closing a connection", "client", fault.Text(c.principal.ClientID), "err", err)
 	}
 }

@@ -262,6 +262,7 @@ func TestWill(t *testing.T) {
 			"normal":     func(_ *house, c *raw) bool { c.send(&packet.Disconnect{}); c.closed(); return false },
 			"with will": func(_ *house, c *raw) bool {
 				c.send(&packet.Disconnect{Reason: packet.DisconnectWithWill})
+				c.closed()
 				return v == packet.V5
 			},
 		} {

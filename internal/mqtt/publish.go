@@ -50,7 +50,8 @@ func (c *conn) admit(p *packet.Publish, name []byte) error {
 	const op = "mqtt.Publish"
 	d := c.door
 	if !d.may(&c.principal, Publish, name) {
-		return fault.New(fault.Denied, op, "%s may not publish to %q", c.principal.ClientID, name)
+		return fault.New(fault.Denied, op, "%s may not publish to %s",
+			fault.Text(c.principal.ClientID), fault.Text(name))
 	}
 	if p.Retain && len(p.Payload) > 0 && d.retained.Full(name) {
 		return fault.New(fault.Limited, op, "%d topics have a retained message", d.retained.Len())
@@ -185,7 +186,7 @@ func (c *conn) flushOwn(t *turn, p stream.PartitionID) error {
 func (c *conn) notStored(id uint16, cause error) error {
 	d := c.door
 	d.metrics.dropped(dropNotStored).Inc()
-	d.opt.Logger.Debug("message not stored", "client", c.principal.ClientID, "err", cause)
+	d.opt.Logger.Debug("message not stored", "client", fault.Text(c.principal.ClientID), "err", cause)
 	switch {
 	case fault.Is(cause, fault.Closed):
 		return &packet.Error{Reason: packet.ServerShuttingDown, Detail: cause.Error()}
@@ -206,7 +207,7 @@ func (c *conn) notStored(id uint16, cause error) error {
 // with QoS 0 [MQTT-3.3.5-2 of 3.1.1]; whatever else is wrong is our concern, and ends the connection as in notStored.
 func (c *conn) refuse(t *turn, p *packet.Publish, name []byte, cause error) error {
 	c.door.metrics.dropped(dropRefused).Inc()
-	c.door.opt.Logger.Debug("message refused", "client", c.principal.ClientID, "err", cause)
+	c.door.opt.Logger.Debug("message refused", "client", fault.Text(c.principal.ClientID), "err", cause)
 	if p.QoS == 0 {
 		return nil
 	}
@@ -294,6 +295,7 @@ func (c *conn) publishWill(will *packet.Publish) {
 	}
 	if err != nil {
 		c.door.metrics.dropped(dropRefused).Inc()
-		c.door.opt.Logger.Warn("will not published", "client", c.principal.ClientID, "topic", string(will.Topic), "err", err)
+		c.door.opt.Logger.Warn("will not published",
+			"client", fault.Text(c.principal.ClientID), "topic", fault.Text(will.Topic), "err", err)
 	}
 }

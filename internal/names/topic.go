@@ -24,6 +24,20 @@ const (
 	MaxLevels = 200
 )
 
+// TooDeep tells whether a well-formed name or filter has more than MaxLevels levels.
+func TooDeep[S bytes](s S) bool {
+	if len(s) < MaxLevels {
+		return false
+	}
+	levels := 1
+	for i := 0; i < len(s); i++ {
+		if s[i] == '/' {
+			levels++
+		}
+	}
+	return levels > MaxLevels
+}
+
 // bytes is a name or a filter, in either form.
 type bytes interface{ ~string | ~[]byte }
 
@@ -40,7 +54,7 @@ func CheckName[S bytes](name S) error {
 	}
 	for i := 0; i < len(name); i++ {
 		if name[i] == '+' || name[i] == '#' {
-			return fault.New(fault.Invalid, op, "%q holds a wildcard", cut(name))
+			return fault.New(fault.Invalid, op, "%s holds a wildcard", fault.Text(name))
 		}
 	}
 	return nil
@@ -106,10 +120,10 @@ func checkWildcards[S bytes](filter S, op string) error {
 		}
 		alone := (i == 0 || filter[i-1] == '/') && (i == last || filter[i+1] == '/')
 		if !alone { // [MQTT-4.7.1-1] [MQTT-4.7.1-2]
-			return fault.New(fault.Invalid, op, "%q: a wildcard fills a whole level", cut(filter))
+			return fault.New(fault.Invalid, op, "%s: a wildcard fills a whole level", fault.Text(filter))
 		}
 		if c == '#' && i != last { // [MQTT-4.7.1-1]
-			return fault.New(fault.Invalid, op, "%q: # is the last level", cut(filter))
+			return fault.New(fault.Invalid, op, "%s: # is the last level", fault.Text(filter))
 		}
 	}
 	return nil
@@ -129,7 +143,7 @@ func checkText[S bytes](s S, op string) error {
 		case c == '/':
 			levels++
 		case c == 0:
-			return fault.New(fault.Invalid, op, "%q holds U+0000", cut(s))
+			return fault.New(fault.Invalid, op, "%s holds U+0000", fault.Text(s))
 		case c >= utf8.RuneSelf:
 			ascii = false
 		}
@@ -138,18 +152,9 @@ func checkText[S bytes](s S, op string) error {
 		return fault.New(fault.Invalid, op, "has %d levels, at most %d are allowed", levels, MaxLevels)
 	}
 	if !ascii && !utf8.ValidString(string(s)) {
-		return fault.New(fault.Invalid, op, "%q is not well-formed UTF-8", cut(s))
+		return fault.New(fault.Invalid, op, "%s is not well-formed UTF-8", fault.Text(s))
 	}
 	return nil
-}
-
-// cut is the part of a name that goes into a message.
-func cut[S bytes](s S) string {
-	const most = 100
-	if len(s) > most {
-		return string(s[:most])
-	}
-	return string(s)
 }
 
 const sharePrefix = "$share/"
@@ -166,9 +171,9 @@ func ParseShare(filter string) (group, rest string, shared bool, err error) {
 	group, rest, ok := strings.Cut(after, "/")
 	switch {
 	case group == "" || !ok: // [MQTT-4.8.2-1]
-		return "", "", true, fault.New(fault.Invalid, op, "%q is not $share/group/filter", cut(filter))
+		return "", "", true, fault.New(fault.Invalid, op, "%s is not $share/group/filter", fault.Text(filter))
 	case strings.ContainsAny(group, "+#"): // [MQTT-4.8.2-2]
-		return "", "", true, fault.New(fault.Invalid, op, "%q: the group holds a wildcard", cut(filter))
+		return "", "", true, fault.New(fault.Invalid, op, "%s: the group holds a wildcard", fault.Text(filter))
 	}
 	if err := checkText(rest, op); err != nil {
 		return "", "", true, err

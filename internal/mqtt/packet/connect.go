@@ -37,16 +37,18 @@ const (
 // Type is CONNECT.
 func (*Connect) Type() Type { return CONNECT }
 
-func (d *Decoder) decodeConnect(body []byte) (Packet, error) {
+func (d *Decoder) decodeConnect(first byte, body []byte) (Packet, error) {
 	s := scan{b: body}
 	p := new(Connect)
-	if p.Version = s.protocol(); s.err != nil {
+	if p.Version = s.protocol(); d.Version != 0 && (s.err == nil || ReasonOf(s.err) == UnsupportedVersion) {
+		return nil, protocolError("a second CONNECT") // [MQTT-3.1.0-2]
+	}
+	if d.Version = p.Version; s.err != nil {
 		return nil, s.err
 	}
-	if d.Version != 0 { // [MQTT-3.1.0-2]
-		return nil, protocolError("a second CONNECT")
+	if err := d.checkFirst(first); err != nil {
+		return nil, err
 	}
-	d.Version = p.Version
 	flags := s.uint8()
 	p.KeepAlive = s.uint16()
 	if s.err == nil {
@@ -58,6 +60,7 @@ func (d *Decoder) decodeConnect(body []byte) (Packet, error) {
 	p.CleanStart = flags&connectClean != 0
 	if p.Version == V5 {
 		d.properties(&s, &p.Props, CONNECT)
+		d.ClientMaximum = p.Props.MaximumPacketSize
 	}
 	d.connectPayload(&s, p, flags)
 	if err := s.end(); err != nil {
@@ -70,7 +73,8 @@ func (d *Decoder) decodeConnect(body []byte) (Packet, error) {
 }
 
 // protocol reads the protocol name and level. A version that we do not speak is UnsupportedVersion
-// [MQTT-3.1.2-1] [MQTT-3.1.2-2].
+// [MQTT-3.1.2-1] [MQTT-3.1.2-2], and the version returned is the one to say so in: that of MQTT 5 to a client
+// of a later one, else that of 3.1.1, which is the first to say so.
 func (s *scan) protocol() Version {
 	name := s.binary()
 	level := Version(s.uint8())
@@ -85,11 +89,28 @@ func (s *scan) protocol() Version {
 	default:
 		s.fail(&Error{Reason: UnsupportedVersion, Detail: "the protocol name is not MQTT"})
 	}
-	return 0
+	switch {
+	case ReasonOf(s.err) != UnsupportedVersion:
+		return 0
+	case level > V5 && string(name) != "MQIsdp":
+		return V5
+	}
+	return V311
 }
 
+// checkConnectFlags judges the connect flags. MQTT 3.1 gives the reserved one no meaning, and those of the will only
+// beside a will (3.1, section 3.1).
 func checkConnectFlags(flags byte, v Version) error {
 	qos := flags >> 3 & 3
+	if v == V31 {
+		if flags&connectWill == 0 {
+			qos = 0
+		}
+		flags &^= connectReserved
+		if flags&connectWill == 0 {
+			flags &^= connectWillRetain
+		}
+	}
 	switch {
 	case flags&connectReserved != 0: // [MQTT-3.1.2-3]
 		return malformed("the reserved flag of CONNECT is set")
@@ -117,10 +138,12 @@ func (d *Decoder) connectPayload(s *scan, p *Connect, flags byte) {
 		w.Payload = s.binary()
 		p.Will = w
 	}
-	if flags&connectUserName != 0 { // [MQTT-3.1.2-17]
+	// In MQTT 3.1 the remaining length takes precedence over the flags: what they announce may be missing.
+	missing := func() bool { return p.Version == V31 && s.err == nil && len(s.b) == 0 }
+	if flags&connectUserName != 0 && !missing() { // [MQTT-3.1.2-17]
 		p.HasUserName, p.UserName = true, s.string() // [MQTT-3.1.3-12]
 	}
-	if flags&connectPassword != 0 { // [MQTT-3.1.2-19]
+	if flags&connectPassword != 0 && !missing() { // [MQTT-3.1.2-19]
 		p.HasPassword, p.Password = true, s.binary()
 	}
 }
@@ -137,7 +160,7 @@ func (d *Decoder) willProperties(s *scan, w *Will) {
 func (p *Connect) check() error {
 	switch n := len(p.ClientID); {
 	case p.Will != nil && len(p.Will.Topic) == 0: // [MQTT-4.7.3-1]
-		return &Error{Reason: TopicNameInvalid, Detail: "the topic name of the will is empty"}
+		return malformed("the topic name of the will is empty")
 	case p.Props.Has(PropAuthData) && !p.Props.Has(PropAuthMethod): // section 3.1.2.11.10
 		return protocolError("authentication data without a method")
 	case p.Version == V31 && (n == 0 || n > 23): // 3.1, section 3.1

@@ -11,6 +11,9 @@ type Decoder struct {
 	Version Version
 	// Client says that the decoder belongs to a client and reads what a server sends.
 	Client bool
+	// ClientMaximum is the Maximum Packet Size of a CONNECT in bytes, as soon as it was read and even if the
+	// CONNECT is then refused: its answer keeps to it [MQTT-3.1.2-24]. 0: none was given.
+	ClientMaximum uint32
 
 	publish    *Publish // made at first use, as all of these: an idle connection holds none of them
 	ack        *Puback
@@ -29,13 +32,16 @@ func (d *Decoder) Decode(frame []byte) (Packet, error) {
 	if len(frame) == 4 && frame[1] == 2 && d.Version != 0 && isAck(frame[0]) {
 		return d.decodeAck(Type(frame[0]>>4), frame[2:])
 	}
-	first, body, err := open(frame)
+	first, body, err := d.open(frame)
 	if err != nil {
 		return nil, err
 	}
 	t := Type(first >> 4)
 	if err := d.expects(t); err != nil {
 		return nil, err
+	}
+	if t == CONNECT {
+		return d.decodeConnect(first, body)
 	}
 	return d.decode(t, body)
 }
@@ -46,8 +52,8 @@ func isAck(first byte) bool {
 }
 
 // open takes the fixed header off a frame.
-func open(frame []byte) (first byte, body []byte, err error) {
-	n, err := Length(frame, len(frame))
+func (d *Decoder) open(frame []byte) (first byte, body []byte, err error) {
+	n, err := length(frame, len(frame), d.checkFirst)
 	switch {
 	case err != nil && ReasonOf(err) == Malformed:
 		return 0, nil, err
@@ -83,8 +89,6 @@ func (d *Decoder) expects(t Type) error {
 
 func (d *Decoder) decode(t Type, body []byte) (Packet, error) {
 	switch t {
-	case CONNECT:
-		return d.decodeConnect(body)
 	case CONNACK:
 		return d.decodeConnack(body)
 	case PUBACK, PUBREC, PUBREL, PUBCOMP:
@@ -103,7 +107,7 @@ func (d *Decoder) decode(t Type, body []byte) (Packet, error) {
 		return d.decodeDisconnect(body)
 	case AUTH:
 		return d.decodeAuth(body)
-	default: // PUBLISH is decoded before
+	default: // PUBLISH and CONNECT are decoded before
 		return nil, protocolError("%s before CONNECT", t)
 	}
 }

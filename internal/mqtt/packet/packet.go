@@ -101,8 +101,16 @@ const maxString = 1<<16 - 1
 // included, once all of it is there; 0 when more bytes are needed. It judges the fixed header as soon
 // as it can: Malformed for a type or flags that do not exist and for a length of five bytes or with
 // needless zeros, PacketTooLarge when the packet is larger than max bytes. It never looks at the body.
-func Frame(buf []byte, maxBytes int) (n int, err error) {
-	n, err = Length(buf, maxBytes)
+func Frame(buf []byte, maxBytes int) (n int, err error) { return whole(buf, maxBytes, checkFirst) }
+
+// Frame is like the function of this name, by the rules of the decoder's version: MQTT 3.1 gives most flags of
+// the fixed header no meaning (3.1, section 2.1). Before CONNECT the version is not known; Decode judges then.
+func (d *Decoder) Frame(buf []byte, maxBytes int) (n int, err error) {
+	return whole(buf, maxBytes, d.checkFirst)
+}
+
+func whole(buf []byte, maxBytes int, check func(first byte) error) (n int, err error) {
+	n, err = length(buf, maxBytes, check)
 	if n > len(buf) {
 		return 0, nil
 	}
@@ -111,11 +119,13 @@ func Frame(buf []byte, maxBytes int) (n int, err error) {
 
 // Length is like Frame, but gives the length as soon as the fixed header tells it, so that a reader
 // can make room for the rest. 0: the fixed header is not complete.
-func Length(buf []byte, maxBytes int) (n int, err error) {
+func Length(buf []byte, maxBytes int) (n int, err error) { return length(buf, maxBytes, checkFirst) }
+
+func length(buf []byte, maxBytes int, check func(first byte) error) (n int, err error) {
 	if len(buf) == 0 {
 		return 0, nil
 	}
-	if err := checkFirst(buf[0]); err != nil {
+	if err := check(buf[0]); err != nil {
 		return 0, err
 	}
 	remaining, width, state := varint(buf[1:])
@@ -149,6 +159,20 @@ func checkFirst(first byte) error {
 		if flags != 0 { // [MQTT-2.1.3-1]
 			return malformed("flags %d in the fixed header of %s, not 0", flags, t)
 		}
+	}
+	return nil
+}
+
+// checkFirst is the same by the rules of the decoder's version.
+func (d *Decoder) checkFirst(first byte) error {
+	t := Type(first >> 4)
+	switch {
+	case d.Version == 0 && t == CONNECT:
+		return nil
+	case d.Version != V31 || t == 0:
+		return checkFirst(first)
+	case t == PUBLISH && first>>1&3 == 3: // 3.1, section 2.1: reserved
+		return malformed("PUBLISH with QoS 3")
 	}
 	return nil
 }

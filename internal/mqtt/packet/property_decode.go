@@ -1,6 +1,9 @@
 package packet
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+)
 
 // properties reads the property section of a packet (section 2.2.2) into p, which is empty.
 func (d *Decoder) properties(s *scan, p *Properties, t Type) {
@@ -135,11 +138,10 @@ func (p *Properties) text(in *scan, id Property) []byte {
 		return in.string()
 	}
 	v := in.binary()
-	if err := checkTopicName(v); err != nil { // [MQTT-3.3.2-13] [MQTT-3.3.2-14]
-		if ReasonOf(err) == TopicNameInvalid {
-			err = protocolError("the response topic holds a wildcard")
-		}
+	if err := checkString(v); err != nil { // [MQTT-3.3.2-13]
 		in.fail(err)
+	} else if bytes.ContainsAny(v, "+#") { // [MQTT-3.3.2-14]
+		in.fail(protocolError("the response topic holds a wildcard"))
 	} else if len(v) == 0 && in.err == nil { // [MQTT-4.7.3-1]
 		in.fail(protocolError("the response topic is empty"))
 	}

@@ -27,7 +27,9 @@ func (*Publish) Type() Type { return PUBLISH }
 func (d *Decoder) decodePublish(frame []byte) (Packet, error) {
 	first, width := frame[0], 1
 	if goodPublishFlags>>(first&0x0f)&1 == 0 {
-		return nil, checkPublishFlags(first & 0x0f)
+		if err := d.checkFirst(first); err != nil {
+			return nil, err
+		}
 	}
 	if remaining := int(frame[1]); remaining > 0x7f || remaining != len(frame)-2 {
 		var state int
@@ -44,7 +46,7 @@ func (d *Decoder) decodePublish(frame []byte) (Packet, error) {
 	if d.Version == V5 || p.Props.present != 0 {
 		p.Props.reset()
 	}
-	p.QoS, p.Retain, p.Dup, p.PacketID = first>>1&3, first&flagRetain != 0, first&flagDup != 0, 0
+	p.QoS, p.Retain, p.Dup, p.PacketID = first>>1&3, first&flagRetain != 0, first&flagDup != 0 && first&(3<<1) != 0, 0
 	rest, err := p.head(frame[1+width:])
 	if err != nil {
 		return nil, err

@@ -89,6 +89,17 @@ func (s *scan) topicName() []byte {
 	return v
 }
 
+// filter reads a string that is a topic filter.
+func (s *scan) filter(v Version) []byte {
+	f := s.string()
+	if s.err == nil {
+		if err := checkFilter(f, v); err != nil {
+			s.fail(err)
+		}
+	}
+	return f
+}
+
 // packetID reads a packet identifier, which is never 0 [MQTT-2.2.1-3].
 func (s *scan) packetID() uint16 {
 	id := s.uint16()

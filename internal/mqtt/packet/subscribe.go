@@ -3,8 +3,7 @@ package packet
 // Subscription is one topic filter of a SUBSCRIBE with its options (section 3.8.3.1).
 type Subscription struct {
 	Filter []byte
-	// Reason is Success, or TopicFilterInvalid for a filter whose wildcards or share name break the
-	// rules: such a filter is refused by itself in the SUBACK, the others are not touched.
+	// Reason is Success when it was decoded; whoever refuses the filter says why here.
 	Reason            ReasonCode
 	QoS               byte // the most that the client wants, 0 to 2
 	NoLocal           bool // MQTT 5 only, as what follows
@@ -22,7 +21,7 @@ type Subscribe struct {
 // Unsubscribe is an UNSUBSCRIBE packet (section 3.10).
 type Unsubscribe struct {
 	Props    Properties
-	Filters  [][]byte // at least one; not empty, else unchecked: an invalid filter matches no subscription
+	Filters  [][]byte // at least one
 	PacketID uint16
 }
 
@@ -100,18 +99,18 @@ func countFilters(b []byte, extra int) (n int) {
 }
 
 func (d *Decoder) subscription(s *scan) Subscription {
-	one := Subscription{Filter: s.string()}
+	one := Subscription{Filter: s.filter(d.Version)}
 	options := s.uint8()
 	if s.err != nil {
 		return one
 	}
-	if !checkFilter(one.Filter) {
-		one.Reason = TopicFilterInvalid
-	}
 	one.QoS = options & 3
 	reserved := byte(0xc0) // [MQTT-3.8.3-5]
-	if d.Version != V5 {
+	switch d.Version {
+	case V311:
 		reserved = 0xfc // 3.1.1 [MQTT-3-8.3-4]
+	case V31:
+		reserved, options = 0, one.QoS // 3.1, section 3.8: not used
 	}
 	switch {
 	case options&reserved != 0:
@@ -143,11 +142,7 @@ func (d *Decoder) decodeUnsubscribe(body []byte) (Packet, error) {
 	}
 	p.Filters = make([][]byte, 0, countFilters(s.b, 0))
 	for len(s.b) > 0 {
-		filter := s.string() // [MQTT-3.10.3-1]
-		if s.err == nil && len(filter) == 0 {
-			s.fail(malformed("an empty topic filter")) // [MQTT-4.7.3-1]
-		}
-		p.Filters = append(p.Filters, filter)
+		p.Filters = append(p.Filters, s.filter(d.Version)) // [MQTT-3.10.3-1]
 	}
 	if err := s.end(); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 	"unicode/utf8"
@@ -80,7 +81,7 @@ func checkTopicSlowly(b []byte) error {
 	}
 	for _, c := range b {
 		if c == '+' || c == '#' { // [MQTT-3.3.2-2] [MQTT-4.7.0-1]
-			return &Error{Reason: TopicNameInvalid, Detail: "a topic name holds a wildcard"}
+			return malformed("a topic name holds a wildcard")
 		}
 	}
 	return nil
@@ -93,31 +94,32 @@ func isShared(filter []byte) bool {
 	return len(filter) >= len(shareLevel) && string(filter[:len(shareLevel)]) == shareLevel
 }
 
-// checkFilter judges the wildcards of a filter that is a well-formed string.
-func checkFilter(filter []byte) bool {
-	if isShared(filter) {
+// checkFilter judges the form of a filter that is a well-formed string: its length, its wildcards and, in MQTT 5,
+// the name of its share. MQTT 3 knows no shares: there $share is a level like any other.
+func checkFilter(filter []byte, v Version) error {
+	if v == V5 && isShared(filter) {
 		rest := filter[len(shareLevel):]
-		i := 0
-		for i < len(rest) && rest[i] != '/' {
-			if rest[i] == '+' || rest[i] == '#' { // [MQTT-4.8.2-2]
-				return false
-			}
-			i++
+		end := bytes.IndexByte(rest, '/')
+		switch {
+		case end <= 0 || end == len(rest)-1: // [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+			return malformed("a shared subscription without a share name or without a topic filter")
+		case bytes.ContainsAny(rest[:end], "+#"): // [MQTT-4.8.2-2]
+			return malformed("a share name holds a wildcard")
 		}
-		if i == 0 || i == len(rest) { // [MQTT-4.8.2-1]
-			return false
-		}
-		filter = rest[i+1:]
+		filter = rest[end+1:]
+	}
+	if len(filter) == 0 {
+		return malformed("an empty topic filter") // [MQTT-4.7.3-1]
 	}
 	for i, c := range filter {
 		starts := i == 0 || filter[i-1] == '/'
 		ends := i == len(filter)-1
 		switch {
 		case c == '#' && !(starts && ends): // [MQTT-4.7.1-1]
-			return false
+			return malformed("# in a topic filter is not its last level")
 		case c == '+' && !(starts && (ends || filter[i+1] == '/')): // [MQTT-4.7.1-2]
-			return false
+			return malformed("+ in a topic filter does not fill a level")
 		}
 	}
-	return len(filter) > 0 // [MQTT-4.7.3-1]
+	return nil
 }

@@ -27,6 +27,16 @@ func (q *inbound) len() int { return int(q.tail - q.head) }
 
 func (q *inbound) at(pos uint32) *ack { return &q.ring[pos&uint32(len(q.ring)-1)] }
 
+// has tells whether an id waits for its acknowledgement.
+func (q *inbound) has(id uint16) bool {
+	for pos := q.head; pos != q.tail; pos++ {
+		if q.at(pos).id == id {
+			return true
+		}
+	}
+	return false
+}
+
 func (q *inbound) push(id uint16) {
 	if q.len() == len(q.ring) {
 		q.grow()

@@ -143,7 +143,8 @@ func (s *Session) alias(p *packet.Publish) ([]byte, error) {
 		return p.Topic, nil
 	}
 	if s.aliases == nil || len(s.aliases[n-1]) == 0 {
-		return nil, &packet.Error{Reason: packet.TopicAliasInvalid, Detail: fmt.Sprintf("topic alias %d is not set", n)}
+		// Section 3.3.4: a protocol error, not an alias that is invalid.
+		return nil, &packet.Error{Reason: packet.ProtocolError, Detail: fmt.Sprintf("topic alias %d is not set", n)}
 	}
 	return s.aliases[n-1], nil
 }
@@ -166,6 +167,9 @@ func (s *Session) Receive(id uint16) error {
 
 // Waiting is the number of QoS 1 PUBLISH packets of the client without a PUBACK.
 func (s *Session) Waiting() int { return s.in.len() }
+
+// Waits tells whether a QoS 1 PUBLISH of the client with a packet id has no PUBACK yet.
+func (s *Session) Waits(id uint16) bool { return s.in.has(id) }
 
 // Settle decides the n oldest undecided PUBLISH packets of the client and appends every PUBACK that is
 // now due to dst: acknowledgements leave in the order of the packets [MQTT-4.6.0-2].

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/names"
 )
 
 // Subscription is a subscription in force. It is immutable: a new SUBSCRIBE of its filter makes another.
@@ -24,7 +25,7 @@ type Grant struct {
 }
 
 // Subscribe answers every filter of a SUBSCRIBE in order [MQTT-3.8.4-6], appended to grants. A filter
-// whose Reason is a failure already (a bad filter, or refused by the guard) is refused with it.
+// whose Reason is a failure already (refused by the guard) is refused with it, one of too many levels as invalid.
 func (s *Session) Subscribe(p *packet.Subscribe, grants []Grant) []Grant {
 	for i := range p.Subscriptions {
 		grants = append(grants, s.subscribe(&p.Subscriptions[i], p.Props.SubscriptionID()))
@@ -36,6 +37,8 @@ func (s *Session) subscribe(one *packet.Subscription, id uint32) Grant {
 	switch {
 	case one.Reason.Failed():
 		return Grant{Reason: one.Reason}
+	case names.TooDeep(one.Filter):
+		return Grant{Reason: packet.TopicFilterInvalid}
 	case bytes.HasPrefix(one.Filter, []byte("$share/")):
 		return Grant{Reason: packet.SharedSubscriptionsNotSupported}
 	}
