@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -28,9 +29,11 @@ import (
 //   - A request above StreamBytes (1 MiB) is appended batch by batch as it arrives. If its connection breaks
 //     before it is whole, what was appended stays, as it does when only the answer is lost.
 //   - An idempotent batch that was stored already is answered with its first offset.
-//   - A batch whose first or largest timestamp is further from the log's clock than the topic allows is
-//     INVALID_TIMESTAMP, unless the log stamps its records (KIP-937): one from a clock years ahead would be
-//     kept for as long.
+//   - The largest timestamp of a batch is that of its records, as in Kafka: where the header says another it is
+//     corrected, because retention and lookups by time go by it.
+//   - A record stamped further from the log's clock than the topic allows is INVALID_TIMESTAMP, unless the log
+//     stamps its records (KIP-937): one from a clock years ahead would be kept for as long. Records that break a
+//     rule are named in record_errors (KIP-467), the first 1,000 of them.
 //   - The timeout of the request is not used: the log answers when the disk does.
 //
 // Versions: 0-2 carry message sets from before record batches and are answered UNSUPPORTED_VERSION for
@@ -57,17 +60,17 @@ type call struct {
 var _ stream.Receipt = (*call)(nil)
 
 // Appended implements stream.Receipt: ticket is the place of the partition in the request.
-func (p *call) Appended(ticket uint64, at stream.Placed, err error) {
-	tell(&p.results[ticket], at, err)
+func (p *call) Appended(ticket uint64, base record.Offset, err error) {
+	tell(&p.results[ticket], base, err)
 	p.settle()
 }
 
 // tell makes res the answer for what became of a batch.
-func tell(res *wire.ProduceResult, at stream.Placed, err error) {
+func tell(res *wire.ProduceResult, base record.Offset, err error) {
 	if err != nil {
 		refuse(res, err)
 	} else {
-		res.BaseOffset = int64(at.Offset(0))
+		res.BaseOffset = int64(base)
 	}
 }
 
@@ -83,6 +86,11 @@ func refuse(res *wire.ProduceResult, err error) {
 	res.Code = produceCode(err)
 	res.BaseOffset, res.LogAppendTime = -1, -1
 	res.Message = err.Error()
+	if refused, ok := errors.AsType[*record.Refused](err); ok {
+		for _, f := range refused.Flaws {
+			res.Records = append(res.Records, wire.RecordError{Index: f.Index, Message: f.What})
+		}
+	}
 	if hint := fault.HintOf(err); hint != "" {
 		res.Message += ": " + hint
 	}
@@ -91,15 +99,12 @@ func refuse(res *wire.ProduceResult, err error) {
 // errZstd is the fault of a codec that the version of the request does not know (KIP-110).
 var errZstd = fault.New(fault.Unsupported, "kafka.Produce", "zstd needs Produce v7")
 
-// errTime is in the fault of a record whose time the topic does not allow.
-var errTime = errors.New("timestamp out of bounds")
-
 // produceCode is code, but for what it means to a producer.
 func produceCode(err error) wire.Code {
 	switch kind := fault.KindOf(err); {
 	case errors.Is(err, errZstd):
 		return wire.UnsupportedCompressionType
-	case errors.Is(err, errTime):
+	case untimely(err):
 		return wire.InvalidTimestamp
 	case kind == fault.Invalid:
 		return wire.InvalidRecord
@@ -108,6 +113,12 @@ func produceCode(err error) wire.Code {
 	default:
 		return code(err)
 	}
+}
+
+// untimely tells whether a batch was refused for the time of a record.
+func untimely(err error) bool {
+	refused, ok := errors.AsType[*record.Refused](err)
+	return ok && refused.Untimely
 }
 
 // produce appends what a Produce request holds and has its answer under way.
@@ -247,10 +258,7 @@ func (d *Door) appendOne(p *call, t *stream.Topic, w *wire.ProducePartition, f f
 		return
 	}
 	id := t.Partitions[w.Index]
-	batch, err := d.judge(t, w.Records, p.req.Version)
-	if err == nil {
-		err = checkTime(&t.Settings, batch, p.start)
-	}
+	batch, err := d.judge(t, w.Records, p.req.Version, p.start)
 	if err != nil {
 		refuse(res, err)
 		return
@@ -272,8 +280,7 @@ func (d *Door) appendOne(p *call, t *stream.Topic, w *wire.ProducePartition, f f
 }
 
 // judge takes the one batch out of the records of a partition and holds it to the rules for producers.
-// Records of a compacted topic are decompressed to see that they have keys.
-func (d *Door) judge(t *stream.Topic, records []byte, version int16) (record.Batch, error) {
+func (d *Door) judge(t *stream.Topic, records []byte, version int16, now time.Time) (record.Batch, error) {
 	const op = "kafka.Produce"
 	if len(records) == 0 {
 		return nil, fault.New(fault.Invalid, op, "no record batch")
@@ -290,7 +297,7 @@ func (d *Door) judge(t *stream.Topic, records []byte, version int16) (record.Bat
 	if batch.Magic() != 2 {
 		return nil, fault.New(fault.Unsupported, op, "record batches of version %d are not served, 2 is", batch.Magic())
 	}
-	if err := d.validate(t, batch); err != nil {
+	if err := d.validate(t, batch, now); err != nil {
 		return nil, err
 	}
 	if batch.Attributes().Codec() == record.Zstd && version < 7 {
@@ -302,47 +309,29 @@ func (d *Door) judge(t *stream.Topic, records []byte, version int16) (record.Bat
 	return batch, nil
 }
 
-// validate looks at every record, decompressed if need be, as Kafka does: what is stored, every consumer
-// can read. Records of a compacted topic must have keys.
-func (d *Door) validate(t *stream.Topic, batch record.Batch) error {
+// validate looks at every record, decompressed if need be, as Kafka does: what is stored, every consumer can read. The
+// header then tells the largest timestamp that the records have: retention and lookups go by it.
+func (d *Door) validate(t *stream.Topic, batch record.Batch, now time.Time) error {
 	var s *record.Scratch
-	keys := needsKeys(t)
-	if keys || batch.Attributes().Codec() != record.None {
+	if batch.Attributes().Codec() != record.None {
 		s, _ = d.scratches.Get().(*record.Scratch) // the pool holds nothing else
 		defer d.scratches.Put(s)
 	}
-	if err := batch.Validate(t.Settings.MaxMessageBytes, true, s); err != nil || !keys {
-		return err
+	rules := rulesOf(t, now)
+	largest, err := batch.Validate(&rules, s)
+	if err == nil && !t.Settings.LogAppendTime {
+		batch.SetMaxTimestamp(largest)
 	}
-	var it record.Iter
-	var v record.View
-	if err := it.Reset(batch, s); err != nil {
-		return err
-	}
-	for it.Next(&v) {
-		if v.Key == nil {
-			return fault.New(fault.Invalid, "kafka.Produce", "a record of a compacted topic has no key")
-		}
-	}
-	return it.Err()
+	return err
 }
 
-// checkTime holds the times that a producer gave to the bounds of the topic.
-func checkTime(s *stream.Settings, b record.Batch, now time.Time) error {
-	first, largest, at := b.BaseTimestamp(), b.MaxTimestamp(), now.UnixMilli()
-	switch {
-	case s.LogAppendTime:
-		return nil
-	case largest > at && largest-at > s.TimestampAfterMaxMs:
-		return fault.New(fault.Invalid, "kafka.Produce", "%w: %d is %d ms in the future, %d are allowed",
-			errTime, largest, largest-at, s.TimestampAfterMaxMs).
-			WithHint("set the producer's clock, or message.timestamp.after.max.ms of the topic")
-	case first >= 0 && at > first && at-first > s.TimestampBeforeMaxMs:
-		return fault.New(fault.Invalid, "kafka.Produce", "%w: %d is %d ms in the past, %d are allowed",
-			errTime, first, at-first, s.TimestampBeforeMaxMs).
-			WithHint("raise message.timestamp.before.max.ms of the topic")
+// rulesOf is what a topic asks of the batches of producers at a time (KIP-937).
+func rulesOf(t *stream.Topic, now time.Time) record.Rules {
+	at := now.UnixMilli()
+	return record.Rules{
+		MaxBytes: t.Settings.MaxMessageBytes, Keyed: needsKeys(t), Timed: !t.Settings.LogAppendTime,
+		Earliest: at - t.Settings.TimestampBeforeMaxMs, Latest: at + min(t.Settings.TimestampAfterMaxMs, math.MaxInt64-at),
 	}
-	return nil
 }
 
 // needsKeys tells whether each record of a topic must have a key: compaction goes by it.

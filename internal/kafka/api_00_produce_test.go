@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -122,12 +123,121 @@ func playProduceTimestamps(t *testing.T, o Options) {
 			t.Errorf("%s, %v: error %d, want %d; %d records, then %d", tc.topic.Name, tc.first, p.ErrorCode, want, before, after)
 		}
 	}
-	p := produced(askFor[*kmsg.ProduceResponse](c, 9, produceTo(hour, 0, 1, tamper(func(b record.Batch) {
-		binary.BigEndian.PutUint64(b[27:], 1<<64-1) // no time
-		binary.BigEndian.PutUint64(b[35:], 1<<64-1)
-	}, true))))
+	p := produced(askFor[*kmsg.ProduceResponse](c, 9, produceTo(hour, 0, 1, stampedAll(-1, -1, -1))))
 	if p.ErrorCode != 0 {
 		t.Errorf("no time: %+v", p)
+	}
+}
+
+// stampedAll is a batch of records of such times.
+func stampedAll(times ...int64) record.Batch {
+	var b record.Builder
+	b.Reset(nil, times[0])
+	for _, at := range times {
+		b.Append(&record.Record{Timestamp: at, Key: []byte("k"), Value: []byte("v")})
+	}
+	return b.Seal(0, 0)
+}
+
+// lying is a batch whose header tells another largest timestamp than its records.
+func lying(header int64, times ...int64) record.Batch {
+	b := stampedAll(times...)
+	b.SetMaxTimestamp(header)
+	return b
+}
+
+// K4, F01: what the header says of the times of the records is not believed: lookups find the records by their own
+// times, and what is stored says the truth.
+func TestProduceMaxTimestampIsThatOfTheRecords(t *testing.T) { eachWay(t, playProduceMaxTimestamp) }
+
+func playProduceMaxTimestamp(t *testing.T, o Options) {
+	h := openHouse(t, o)
+	c := h.dial()
+	now := time.Now().UnixMilli()
+	for i, header := range []int64{-1, 0, now - 90_000, now + 315_360_000_000, now} {
+		topic := h.topic(fmt.Sprintf("t%d", i), 1)
+		b := lying(header, now-100_000, now-50_000, now-70_000)
+		wantCode(t, "produce", produced(askFor[*kmsg.ProduceResponse](c, 9, produceTo(topic, 0, 1, b))).ErrorCode, wire.None)
+		for at, want := range map[int64]int64{now - 100_000: 0, now - 60_000: 1, now - 50_000: 1, now - 49_999: -1, -3: 1} {
+			if got := h.offsetAt(c, topic, 0, at); got.Offset != want {
+				t.Errorf("header %d: time %d is at offset %d, want %d", header, at, got.Offset, want)
+			}
+		}
+		batches, _ := h.readBack(topic.Partitions[0])
+		if err := batches[0].Check(); err != nil || batches[0].MaxTimestamp() != now-50_000 {
+			t.Errorf("header %d: stored as %d, %v", header, batches[0].MaxTimestamp(), err)
+		}
+	}
+}
+
+// offsetAt asks ListOffsets for one partition.
+func (h *house) offsetAt(
+	c *client, topic *stream.Topic, index int32, at int64,
+) kmsg.ListOffsetsResponseTopicPartition {
+	h.t.Helper()
+	req := kmsg.NewPtrListOffsetsRequest()
+	rt := kmsg.NewListOffsetsRequestTopic()
+	rt.Topic = topic.Name
+	rp := kmsg.NewListOffsetsRequestTopicPartition()
+	rp.Partition, rp.Timestamp = index, at
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	return askFor[*kmsg.ListOffsetsResponse](c, 8, req).Topics[0].Partitions[0]
+}
+
+// K5, F11: the records that are refused are named (KIP-467), from version 8 on.
+func TestProduceNamesRefusedRecords(t *testing.T) { eachWay(t, playProduceNamesRefusedRecords) }
+
+func playProduceNamesRefusedRecords(t *testing.T, o Options) {
+	h := openHouse(t, o)
+	c := h.dial()
+	now := time.Now().UnixMilli()
+	plain := h.topic("plain", 1)
+	compacted := h.topic("compacted", 1, "cleanup.policy", "compact")
+	var keyless record.Builder
+	keyless.Reset(nil, now)
+	for i := range 10 {
+		r := record.Record{Timestamp: now, Value: []byte("v")}
+		if i != 3 && i != 8 {
+			r.Key = []byte("k")
+		}
+		keyless.Append(&r)
+	}
+	noKeys := keyless.Seal(0, 0)
+	torn := tamper(func(b record.Batch) { b[61] = 0x7f }, true)
+	for _, tc := range []struct {
+		name  string
+		topic *stream.Topic
+		b     record.Batch
+		code  wire.Code
+		want  []int32
+	}{
+		{"in the future", plain, stampedAll(now, now*1000, now), wire.InvalidTimestamp, []int32{1}},
+		{"under a header that says now", plain, lying(now, now, now, now*1000), wire.InvalidTimestamp, []int32{2}},
+		{"without key", compacted, noKeys, wire.InvalidRecord, []int32{3, 8}},
+		{"torn", plain, torn, wire.InvalidRecord, []int32{0}},
+	} {
+		for version := int16(3); version <= 12; version++ {
+			p := produced(askFor[*kmsg.ProduceResponse](c, version, produceTo(tc.topic, 0, 1, tc.b)))
+			var got []int32
+			for _, e := range p.ErrorRecords {
+				if got = append(got, e.RelativeOffset); e.ErrorMessage == nil {
+					t.Errorf("%s v%d: no message", tc.name, version)
+				}
+			}
+			want := tc.want
+			if version < 8 {
+				want = nil
+			}
+			if p.ErrorCode != tc.code || !slices.Equal(got, want) {
+				t.Errorf("%s v%d: error %d of records %v, want %d of %v", tc.name, version, p.ErrorCode, got, tc.code, want)
+			}
+		}
+	}
+	for _, topic := range []*stream.Topic{plain, compacted} {
+		if _, n := h.readBack(topic.Partitions[0]); n != 0 {
+			t.Errorf("%d records of %s were stored", n, topic.Name)
+		}
 	}
 }
 
@@ -187,7 +297,7 @@ func playProduceBadBatches(t *testing.T, o Options) {
 			tamper(func(b record.Batch) { put32(57, 1<<31-1)(b); put32(23, 1<<31-2)(b) }, true),
 			wire.InvalidRecord,
 		},
-		{"timestamp before 1970", topic, tamper(put64(27, 1<<63), true), wire.InvalidRecord},
+		{"timestamp before all time", topic, tamper(put64(27, 1<<63), true), wire.InvalidTimestamp},
 		{"records that are none", topic, tamper(func(b record.Batch) { b[61] = 0x7f }, true), wire.InvalidRecord},
 		{"gzip that is none", topic, tamper(put16(21, 1), true), wire.InvalidRecord},
 		{"two batches", topic, append(batchOf(1, 1), batchOf(1, 1)...), wire.InvalidRecord},

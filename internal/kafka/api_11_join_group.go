@@ -31,7 +31,7 @@ func (co *coordinator) joinGroup(
 	ticket, answer := og.blockLocked()
 	join := joinOf(c, req)
 	join.Ticket = ticket
-	co.exit(og, og.mu.g.Join(co.now(), join))
+	co.act(og, func(g *group.Group) []group.Effect { return g.Join(co.now(), join) })
 	e, err := co.await(ctx, og, ticket, answer)
 	if err != nil {
 		return nil, err

@@ -50,7 +50,10 @@ func (co *coordinator) leave(id string, whos []group.Who, reason string) []group
 		}
 		return codes
 	}
-	codes, effects := og.mu.g.Leave(co.now(), whos, reason)
-	co.exit(og, effects)
+	var codes []group.Code
+	co.act(og, func(g *group.Group) (effects []group.Effect) {
+		codes, effects = g.Leave(co.now(), whos, reason)
+		return effects
+	})
 	return codes
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/alarm"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -75,9 +78,13 @@ type coordinator struct {
 	opt    Options
 	limits GroupOptions
 	log    Store
-	now    func() int64 // milliseconds since 1970
+	now    func() int64 // milliseconds since 1970, without steps: sessions, rebalances and ages of offsets go by it
+	wall   func() int64 // the time of day, milliseconds since 1970
+	drift  drift        // the clock's
+	opened int64        // when the coordinator was opened, as now tells it
+	panics telemetry.Counter
 	writer *offsetWriter
-	alarms *alarms
+	alarms *alarm.Alarms[*ownedGroup]
 	lag    *lagGauge
 	look   time.Duration // how often the clock looks whether topics were deleted: it compares one pointer
 	ended  chan struct{} // closed when Run has ended: nobody answers any more
@@ -113,9 +120,10 @@ type ownedGroup struct {
 func openCoordinator(ctx context.Context, opt Options, log Store) (*coordinator, error) {
 	co := &coordinator{
 		opt: opt, limits: opt.Groups.withDefaults(), log: log,
-		now:   func() int64 { return time.Now().UnixMilli() },
-		ended: make(chan struct{}), alarms: newAlarms(), look: time.Second,
+		now: steady(), wall: wallMillis, panics: panicsOf(opt.Metrics),
+		ended: make(chan struct{}), alarms: alarm.New[*ownedGroup](), look: time.Second,
 	}
+	co.opened = co.now()
 	co.mu.groups = map[string]*ownedGroup{}
 	co.writer = newOffsetWriter(co)
 	co.lag = newLagGauge(opt.Metrics)
@@ -203,6 +211,42 @@ func (co *coordinator) enter(id string, create bool) *ownedGroup {
 	}
 }
 
+// act has a locked group decide, unlocks it, and does what came out of it. A group that breaks on the way begins anew,
+// with its offsets: it must not hold up the others, nor be locked for ever. The panic goes on.
+func (co *coordinator) act(og *ownedGroup, decide func(g *group.Group) []group.Effect) {
+	done := false
+	defer func() {
+		if !done {
+			co.renew(og)
+		}
+	}()
+	effects := decide(og.mu.g)
+	done = true
+	co.exit(og, effects)
+}
+
+// renew puts an empty group in the place of a locked one that broke, and unlocks it. Its members are told so by their
+// next request, those that block by the end of their connection.
+func (co *coordinator) renew(og *ownedGroup) {
+	og.mu.g = group.New(og.id, co.limits.ofGroup(), co.now())
+	for t, to := range og.mu.waiting {
+		delete(og.mu.waiting, t)
+		close(to)
+	}
+	co.release(og)
+}
+
+// guarded survives a panic of what a goroutine of the coordinator does, so that it costs no more than that.
+func (co *coordinator) guarded(what string, do func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			co.panics.Inc()
+			co.opt.Logger.Error("kafka: "+what+" broke", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	do()
+}
+
 // exit unlocks a group and does what came out of it.
 func (co *coordinator) exit(og *ownedGroup, effects []group.Effect) {
 	type answer struct {
@@ -227,7 +271,7 @@ func (co *coordinator) exit(og *ownedGroup, effects []group.Effect) {
 		a.to <- a.effect // holds one, and gets one
 	}
 	if next != 0 {
-		co.alarms.set(og, next)
+		co.alarms.Set(og, next)
 	}
 }
 
@@ -288,7 +332,10 @@ func (co *coordinator) await(
 	ctx context.Context, og *ownedGroup, t group.Ticket, answer <-chan group.Effect,
 ) (group.Effect, error) {
 	select {
-	case e := <-answer:
+	case e, ok := <-answer:
+		if !ok {
+			return e, fault.New(fault.Internal, "kafka.group", "the group broke and began anew")
+		}
 		return e, nil
 	case <-co.ended:
 		return group.Effect{}, fault.New(fault.Closed, "kafka.group", "the door closes")
@@ -296,7 +343,7 @@ func (co *coordinator) await(
 	}
 	og.mu.Lock()
 	delete(og.mu.waiting, t)
-	co.exit(og, og.mu.g.Gone(co.now(), t))
+	co.act(og, func(g *group.Group) []group.Effect { return g.Gone(co.now(), t) })
 	return group.Effect{}, fault.Wrap(fault.Closed, "kafka.group", ctx.Err())
 }
 

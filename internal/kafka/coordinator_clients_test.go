@@ -14,7 +14,6 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -79,7 +78,7 @@ func (d *groupDoor) fill(name string, partitions, each int) {
 	for _, p := range topic.Partitions {
 		for i := range each {
 			r := record.Record{Timestamp: time.Now().UnixMilli(), Value: fmt.Appendf(nil, "%d", i)}
-			if err := streamtest.Append(d.store, done, stream.Write{Partition: p, Record: &r}); err != nil {
+			if err := d.store.Append([]stream.Write{{Partition: p, Record: &r}}, done, 0); err != nil {
 				d.t.Fatal(err)
 			}
 		}

@@ -18,7 +18,6 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -639,7 +638,7 @@ func TestLagGauge(t *testing.T) {
 	for i := range 10 {
 		rec := record.Record{Timestamp: 1_000_000 * int64(i), Value: []byte("x")}
 		done := make(receiptChan, 1)
-		if err := streamtest.Append(r.store, done, stream.Write{Partition: topic.Partitions[0], Record: &rec}); err != nil {
+		if err := r.store.Append([]stream.Write{{Partition: topic.Partitions[0], Record: &rec}}, done, 0); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-done; err != nil {
@@ -659,7 +658,7 @@ func TestLagGauge(t *testing.T) {
 		}
 		return seconds
 	}
-	if got, want := age(), float64(r.co.now())/1000-4_000; got > want || got < want-60 {
+	if got, want := age(), float64(r.co.wall())/1000-4_000; got > want || got < want-60 {
 		t.Errorf("the record at 4 is %.0f s old, told %.0f", want, got)
 	}
 	must(t, "commit", m.commit(10, ""), wire.None)
@@ -668,39 +667,4 @@ func TestLagGauge(t *testing.T) {
 
 type receiptChan chan error
 
-func (c receiptChan) Appended(_ uint64, _ stream.Placed, err error) { c <- err }
-
-// The alarms ring in order, once for each group, and the clock is woken when the first moves forward.
-func TestAlarms(t *testing.T) {
-	a := newAlarms()
-	woken := func() bool {
-		select {
-		case <-a.sooner:
-			return true
-		default:
-			return false
-		}
-	}
-	one, two, three := &ownedGroup{id: "1"}, &ownedGroup{id: "2"}, &ownedGroup{id: "3"}
-	for _, step := range []struct {
-		og    *ownedGroup
-		at    int64
-		wakes bool
-	}{{one, 100, true}, {two, 200, false}, {one, 150, false}, {three, 50, true}, {two, 40, true}} {
-		a.set(step.og, step.at)
-		if got := woken(); got != step.wakes {
-			t.Errorf("group %s at %d: woken %v", step.og.id, step.at, got)
-		}
-	}
-	if og, next := a.due(39); og != nil || next != 40 {
-		t.Errorf("at 39: group %v, next %d", og, next)
-	}
-	for _, want := range []*ownedGroup{two, three, one} {
-		if og, _ := a.due(1000); og != want {
-			t.Errorf("group %v rings, want %s", og, want.id)
-		}
-	}
-	if og, next := a.due(1000); og != nil || next != 0 {
-		t.Errorf("at the end: group %v, next %d", og, next)
-	}
-}
+func (c receiptChan) Appended(_ uint64, _ record.Offset, err error) { c <- err }

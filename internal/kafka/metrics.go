@@ -19,7 +19,7 @@ func (d *Door) measure() {
 	d.metrics = metrics{
 		accepted: conns.With("accepted"), refused: conns.With("refused"), late: conns.With("timed_out"),
 		bad:     set.Counter("firth_kafka_bad_requests_total", "Connections closed for a request that is none.").With(),
-		panics:  set.Counter("firth_kafka_panics_total", "Requests that broke their handler.").With(),
+		panics:  d.groups.panics,
 		batches: set.Counter("firth_kafka_batches_produced_total", "Record batches taken from producers.").With(),
 	}
 	set.GaugeFunc("firth_kafka_connections", "Kafka connections open.", func() float64 {
@@ -45,4 +45,9 @@ func (d *Door) measure() {
 		api.seconds = stopwatch{seconds.With(api.Name)}
 	}
 	d.produceSeconds, d.fetchSeconds = d.apis[wire.Produce].seconds, d.apis[wire.Fetch].seconds
+}
+
+// panicsOf counts what broke: the handler of a request, or something that the door does beside them.
+func panicsOf(set *telemetry.Set) telemetry.Counter {
+	return set.Counter("firth_kafka_panics_total", "Requests, and work beside them, that broke their handler.").With()
 }

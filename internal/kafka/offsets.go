@@ -105,8 +105,10 @@ func (w *offsetWriter) flush(do func(*groupWrite) error) {
 		og.mu.queue = nil
 		og.mu.Unlock()
 		for _, gw := range writes {
-			if err := do(gw); err != nil {
-				w.co.wrote(gw, err)
+			err := error(fault.New(fault.Internal, "kafka.group", "the write broke"))
+			w.co.guarded("write of a group", func() { err = do(gw) })
+			if err != nil {
+				w.co.guarded("end of a write of a group", func() { w.co.wrote(gw, err) })
 			}
 		}
 	}
@@ -131,7 +133,7 @@ func (w *offsetWriter) append(ctx context.Context, gw *groupWrite) error {
 	ticket := w.mu.ticket
 	w.mu.tasks[ticket] = gw
 	w.mu.Unlock()
-	if err := stream.AppendWait(ctx, w.co.log, &stream.Unit{Writes: writes}, w, ticket); err != nil {
+	if err := w.co.log.Append(writes, w, ticket); err != nil {
 		w.take(ticket)
 		return err
 	}
@@ -148,9 +150,9 @@ func (w *offsetWriter) take(ticket uint64) *groupWrite {
 
 // Appended is the receipt of the log: from here on the write counts. It comes in the order of the
 // log, so that the fold in memory is what a restart would read.
-func (w *offsetWriter) Appended(ticket uint64, _ stream.Placed, err error) {
+func (w *offsetWriter) Appended(ticket uint64, _ record.Offset, err error) {
 	if gw := w.take(ticket); gw != nil {
-		w.co.wrote(gw, err)
+		w.co.guarded("receipt of a group", func() { w.co.wrote(gw, err) })
 	}
 }
 
@@ -211,6 +213,9 @@ func (gw *groupWrite) records(now int64) ([]record.Record, error) {
 // the order of the log, from the log's goroutine too, and does not block.
 func (co *coordinator) wrote(gw *groupWrite, err error) {
 	og := gw.og
+	if gw.done != nil {
+		defer func() { gw.done <- err }()
+	}
 	og.mu.Lock()
 	delete(og.mu.flying, gw)
 	if err == nil {
@@ -219,14 +224,11 @@ func (co *coordinator) wrote(gw *groupWrite, err error) {
 		og.mu.g = group.Load(og.id, co.limits.ofGroup(), co.now(), og.mu.g.Snapshot())
 	}
 	if gw.snapshot != nil {
-		co.exit(og, og.mu.g.Stored(co.now(), gw.seq, err))
+		co.act(og, func(g *group.Group) []group.Effect { return g.Stored(co.now(), gw.seq, err) })
 	} else {
 		co.release(og)
 	}
 	co.writer.report(og, err)
-	if gw.done != nil {
-		gw.done <- err
-	}
 }
 
 // report logs that writes fail, and that they work again, once each.

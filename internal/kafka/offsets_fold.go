@@ -139,7 +139,7 @@ func (f *folder) build() {
 		og.mu.stored = true
 		f.co.mu.groups[id] = og
 		if next := og.mu.g.Next(); next != 0 {
-			f.co.alarms.set(og, next)
+			f.co.alarms.Set(og, next)
 		}
 	}
 	for id, offsets := range f.offsets {

@@ -51,7 +51,11 @@ func (co *coordinator) expired(og *ownedGroup, c *committed, now int64) bool {
 	if c.Expires != group.NoExpiry {
 		return c.Expires <= now
 	}
-	return max(og.mu.g.Since(), c.Committed)+co.limits.OffsetsRetention.Milliseconds() <= now
+	since := max(og.mu.g.Since(), c.Committed)
+	if since < setMillis {
+		since = co.opened // by a clock that was not set: how old it is nobody knows
+	}
+	return since+co.limits.OffsetsRetention.Milliseconds() <= now
 }
 
 // maxLagSeries bounds how many pairs of group and topic have a gauge.
@@ -115,7 +119,7 @@ func (l *lagGauge) measure(co *coordinator) {
 	if l.turn++; l.turn%lagTurns != 0 {
 		return
 	}
-	found, topics, now, reads := map[lagKey]lags{}, co.log.Topics(), co.now(), 0
+	found, topics, now, reads := map[lagKey]lags{}, co.log.Topics(), co.wall(), 0
 	for _, og := range co.owned() {
 		for key, at := range og.positions() {
 			id, first, n, known := lag(co.log, topics, key, at)

@@ -21,7 +21,6 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -113,7 +112,7 @@ func (h *house) produce(topic string, r *record.Record) {
 		}
 	}
 	done := make(receipt, 1)
-	if err := streamtest.Append(h.log, done, stream.Write{Partition: tp.Partitions[0], Record: r}); err != nil {
+	if err := h.log.Append([]stream.Write{{Partition: tp.Partitions[0], Record: r}}, done, 0); err != nil {
 		h.t.Fatal(err)
 	}
 	if err := <-done; err != nil {
@@ -123,7 +122,7 @@ func (h *house) produce(topic string, r *record.Record) {
 
 type receipt chan error
 
-func (r receipt) Appended(_ uint64, _ stream.Placed, err error) { r <- err }
+func (r receipt) Appended(_ uint64, _ record.Offset, err error) { r <- err }
 
 // records reads all records of a topic.
 func (h *house) records(topic string) (all []record.View) {

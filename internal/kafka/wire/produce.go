@@ -111,6 +111,13 @@ type ProduceResult struct {
 	LogAppendTime int64  // milliseconds since 1970; -1 unless the log stamps the records
 	LogStart      int64  // log start offset; -1 if not known
 	Message       string // what to tell a person (v8+); empty: null
+	Records       []RecordError
+}
+
+// RecordError is what is wrong with one record of a refused batch (v8+, KIP-467).
+type RecordError struct {
+	Index   int32 // from 0
+	Message string
 }
 
 // AppendProduceResponse appends the response to a request, framed and with its size. results stand in
@@ -154,7 +161,12 @@ func appendProduceResult(dst []byte, version int16, index int32, res *ProduceRes
 		dst = appendI64(dst, res.LogStart)
 	}
 	if version >= 8 {
-		dst = appendCount(dst, 0, flexible) // errors by record
+		dst = appendCount(dst, len(res.Records), flexible)
+		for i := range res.Records {
+			dst = appendI32(dst, res.Records[i].Index)
+			dst = appendOptional(dst, res.Records[i].Message, flexible)
+			dst = appendNoTags(dst, flexible)
+		}
 		dst = appendOptional(dst, res.Message, flexible)
 	}
 	return appendNoTags(dst, flexible)

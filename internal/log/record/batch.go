@@ -78,7 +78,8 @@ func (b Batch) LastOffsetDelta() int32 {
 // attribute DeleteHorizon it is also the time after which tombstones may go.
 func (b Batch) BaseTimestamp() int64 { return int64(binary.BigEndian.Uint64(b[atBaseTimestamp:])) }
 
-// MaxTimestamp is the largest timestamp of the records, in milliseconds since 1970.
+// MaxTimestamp is the largest timestamp of the records, in milliseconds since 1970; -1: they have none. A
+// producer's batch may say anything.
 func (b Batch) MaxTimestamp() int64 { return int64(binary.BigEndian.Uint64(b[atMaxTimestamp:])) }
 
 // ProducerID is the idempotent producer that made the batch, or -1.
@@ -114,6 +115,16 @@ func (b Batch) SetLeaderEpoch(epoch int32) {
 // and makes the checksum anew.
 func (b Batch) SetLogAppendTime(unixMillis int64) {
 	binary.BigEndian.PutUint16(b[atAttributes:], uint16(b.Attributes()|logAppendTime))
+	binary.BigEndian.PutUint64(b[atMaxTimestamp:], uint64(unixMillis))
+	binary.BigEndian.PutUint32(b[atCRC:], b.ComputeCRC())
+}
+
+// SetMaxTimestamp makes the header tell the largest timestamp of the records, as Validate found it, and makes the
+// checksum anew if it did not.
+func (b Batch) SetMaxTimestamp(unixMillis int64) {
+	if b.MaxTimestamp() == unixMillis {
+		return
+	}
 	binary.BigEndian.PutUint64(b[atMaxTimestamp:], uint64(unixMillis))
 	binary.BigEndian.PutUint32(b[atCRC:], b.ComputeCRC())
 }

@@ -95,7 +95,7 @@ func TestRoundTrip(t *testing.T) {
 				if codec == None {
 					b = build(rs).Seal(1<<40, 7)
 				}
-				if err := b.Validate(1<<20, true, &s); err != nil {
+				if err := judge(b, 1<<20, &s); err != nil {
 					t.Fatal(err)
 				}
 				if b.Attributes().Codec() != codec || b.LeaderEpoch() != 7 || int(b.Count()) != n ||

@@ -88,7 +88,7 @@ func TestBombs(t *testing.T) {
 		for name, bomb := range bombs {
 			b := withRecords(codec, 1, bomb)
 			s := &Scratch{MaxDecompressed: 1 << 20}
-			taken := allocated(func() { err = b.Validate(len(b), true, s) })
+			taken := allocated(func() { err = judge(b, len(b), s) })
 			if !fault.Is(err, fault.TooLarge) {
 				t.Errorf("%s: %v, want TooLarge", name, err)
 			}
@@ -145,7 +145,7 @@ func TestLies(t *testing.T) {
 		b := withRecords(lie.codec, 1, lie.data)
 		var s Scratch
 		var err error
-		taken := allocated(func() { err = b.Validate(len(b), true, &s) })
+		taken := allocated(func() { err = judge(b, len(b), &s) })
 		if !fault.Is(err, fault.Invalid) && !fault.Is(err, fault.TooLarge) {
 			t.Errorf("%s %s: %v", lie.codec, lie.name, err)
 		}

@@ -61,7 +61,7 @@ func try(t *testing.T, b Batch, s *Scratch) {
 	if checked != nil && !fault.Is(checked, fault.Corrupt) {
 		t.Fatal(checked)
 	}
-	err := b.Validate(1<<20, true, s)
+	err := judge(b, 1<<20, s)
 	if err != nil && !fault.Is(err, fault.Corrupt) && !fault.Is(err, fault.Invalid) && !fault.Is(err, fault.TooLarge) {
 		t.Fatal(err)
 	}

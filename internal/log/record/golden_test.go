@@ -62,7 +62,7 @@ func TestGolden(t *testing.T) {
 	for codec := None; codec <= Zstd; codec++ {
 		name := "java-" + codec.String()
 		b := all[name]
-		if err := b.Validate(1<<20, true, &s); err != nil {
+		if err := judge(b, 1<<20, &s); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if b.Attributes().Codec() != codec || b.LeaderEpoch() != 5 || b.Magic() != 2 ||
@@ -71,11 +71,11 @@ func TestGolden(t *testing.T) {
 		}
 		wantRecords(t, b, &s, 42, goldenRecords())
 	}
-	if b := all["java-idempotent"]; b.Validate(1<<20, true, &s) != nil || b.ProducerID() != 77 || b.ProducerEpoch() != 3 ||
+	if b := all["java-idempotent"]; judge(b, 1<<20, &s) != nil || b.ProducerID() != 77 || b.ProducerEpoch() != 3 ||
 		b.BaseSequence() != 2147483640 || b.LastSequence() != 3 {
 		t.Errorf("idempotent: header %x", b[:BatchOverhead])
 	}
-	if b := all["java-transactional"]; b.Validate(1<<20, true, &s) != nil || !b.Attributes().Transactional() {
+	if b := all["java-transactional"]; judge(b, 1<<20, &s) != nil || !b.Attributes().Transactional() {
 		t.Errorf("transactional: header %x", b[:BatchOverhead])
 	}
 	stamped := goldenRecords()
@@ -88,7 +88,7 @@ func TestGolden(t *testing.T) {
 	if err := marker.Check(); err != nil || !marker.Attributes().Control() {
 		t.Errorf("marker: %v, header %x", err, marker[:BatchOverhead])
 	}
-	if err := marker.Validate(1<<20, false, nil); !fault.Is(err, fault.Invalid) {
+	if err := judge(marker, 1<<20, nil); !fault.Is(err, fault.Invalid) {
 		t.Errorf("marker from a client: %v, want Invalid", err)
 	}
 }
@@ -162,7 +162,7 @@ func TestKgoWrites(t *testing.T) {
 		}
 		b := Batch(kb.AppendTo(nil))
 		reseal(b)
-		if err := b.Validate(1<<20, true, &s); err != nil {
+		if err := judge(b, 1<<20, &s); err != nil {
 			t.Fatalf("%s: %v", codec, err)
 		}
 		if b.ProducerID() != math.MaxInt64 || b.ProducerEpoch() != math.MaxInt16 ||

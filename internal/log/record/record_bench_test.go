@@ -71,7 +71,7 @@ func TestAllocs(t *testing.T) {
 			if _, _, err := Next(b); err != nil {
 				t.Fatal(err)
 			}
-			if err := b.Validate(1<<20, true, &s); err != nil {
+			if err := judge(b, 1<<20, &s); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -168,7 +168,7 @@ func BenchmarkValidate(b *testing.B) {
 			b.SetBytes(int64(len(batch)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := batch.Validate(2<<20, false, nil); err != nil {
+				if err := judge(batch, 2<<20, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/pierrec/lz4/v4"
 )
 
 // valid is the batch that the tables below spoil: three records, one with headers.
@@ -92,7 +94,7 @@ var spoiled = []struct {
 	{"magic 3", raw(atMagic, 3), fault.Corrupt},
 	{"checksum", raw(atCRC, 0), fault.Corrupt},
 	{"a record's byte", func(b Batch) Batch { b[len(b)-1] ^= 1; return b }, fault.Corrupt},
-	{"too large", func(b Batch) Batch { return append(b, make([]byte, 2000)...) }, fault.TooLarge},
+	{"too plain", func(b Batch) Batch { return append(b, make([]byte, 2000)...) }, fault.TooLarge},
 
 	{"reserved bit 7", put16(atAttributes, 1<<7), fault.Invalid},
 	{"reserved bit 15", put16(atAttributes, -1<<15), fault.Invalid},
@@ -105,8 +107,6 @@ var spoiled = []struct {
 	{"producer id -2", put64(atProducerID, -2), fault.Invalid},
 	{"producer without epoch", both(put64(atProducerID, 7), put32(atBaseSequence, 0)), fault.Invalid},
 	{"producer without sequence", both(put64(atProducerID, 7), put16(atProducerEpoch, 0)), fault.Invalid},
-	{"base timestamp -2", put64(atBaseTimestamp, -2), fault.Invalid},
-	{"max timestamp -2^63", put64(atMaxTimestamp, math.MinInt64), fault.Invalid},
 
 	{"count 0", records(0), fault.Invalid},
 	{"count -1", put32(atCount, -1), fault.Invalid},
@@ -144,7 +144,7 @@ func TestValidateMalformed(t *testing.T) {
 	for _, tt := range spoiled {
 		t.Run(tt.name, func(t *testing.T) {
 			b := tt.spoil(valid())
-			err := b.Validate(1000, true, new(Scratch))
+			err := judge(b, 1000, new(Scratch))
 			if !fault.Is(err, tt.want) {
 				t.Fatalf("Validate: %v, want kind %v", err, tt.want)
 			}
@@ -182,6 +182,8 @@ func TestValidateGood(t *testing.T) {
 		{"idempotent", both(put64(atProducerID, 7), put16(atProducerEpoch, 0), put32(atBaseSequence, math.MaxInt32))},
 		{"transactional", both(put64(atProducerID, 7), put16(atProducerEpoch, 0), put32(atBaseSequence, 0),
 			put16(atAttributes, 1<<4))},
+		{"before 1970, as Kafka takes it", put64(atBaseTimestamp, -2)},
+		{"any largest timestamp: that of the records counts", put64(atMaxTimestamp, math.MinInt64)},
 		{"no timestamp", both(put64(atBaseTimestamp, -1), put64(atMaxTimestamp, -1))},
 		{"smallest record", records(1, 12, 0, 0, 0, 1, 1, 0)},
 		{"record attributes", records(1, 12, 0xff, 0, 0, 1, 1, 0)},
@@ -189,7 +191,7 @@ func TestValidateGood(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := tt.change(valid())
-			if err := b.Validate(len(b), false, nil); err != nil {
+			if err := judge(b, len(b), nil); err != nil {
 				t.Fatal(err)
 			}
 			if n, err := drain(b); err != nil || n != int(b.Count()) {
@@ -199,20 +201,152 @@ func TestValidateGood(t *testing.T) {
 	}
 }
 
-// TestValidateDeep looks into compressed batches only when asked.
-func TestValidateDeep(t *testing.T) {
+// TestValidateCompressed looks into compressed batches.
+func TestValidateCompressed(t *testing.T) {
 	inner := []byte{12, 0, 0, 2, 1, 1, 0} // offset delta 1 where 0 is due
 	for codec := Gzip; codec <= Zstd; codec++ {
 		packed, err := Compress(nil, codec, inner)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := withRecords(codec, 1, packed)
-		if err := b.Validate(1000, false, nil); err != nil {
-			t.Errorf("%s, not deep: %v", codec, err)
+		if err := judge(withRecords(codec, 1, packed), 1000, new(Scratch)); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v, want Invalid", codec, err)
 		}
-		if err := b.Validate(1000, true, new(Scratch)); !fault.Is(err, fault.Invalid) {
-			t.Errorf("%s, deep: %v, want Invalid", codec, err)
+	}
+}
+
+// judge is Validate by no other rule than the size.
+func judge(b Batch, maxBytes int, s *Scratch) error {
+	_, err := b.Validate(&Rules{MaxBytes: maxBytes}, s)
+	return err
+}
+
+// timesOf builds a batch with records of such timestamps.
+func timesOf(codec Codec, times ...int64) Batch {
+	var bu Builder
+	bu.Reset(nil, times[0])
+	for _, at := range times {
+		bu.Append(&Record{Timestamp: at, Key: []byte("k"), Value: []byte("v")})
+	}
+	b, err := bu.SealCompressed(0, -1, codec)
+	if err != nil {
+		panic(err) // a codec that there is not
+	}
+	return b
+}
+
+// K4, F01: the largest timestamp is that of the records, whatever the header says, and the header is corrected so that
+// the batch stays whole.
+func TestLargestTimestampIsThatOfTheRecords(t *testing.T) {
+	for codec := None; codec <= Zstd; codec++ {
+		for _, tt := range []struct {
+			times []int64
+			want  int64
+		}{
+			{[]int64{5, 900, 7}, 900}, {[]int64{-1, -1}, -1}, {[]int64{-7, -9}, -1}, {[]int64{1, 1 << 50}, 1 << 50},
+		} {
+			for _, header := range []int64{-1, 0, 6, math.MinInt64, math.MaxInt64, tt.want} {
+				b := put64(atMaxTimestamp, header)(timesOf(codec, tt.times...))
+				was := b.CRC()
+				got, err := b.Validate(&Rules{MaxBytes: len(b)}, new(Scratch))
+				if err != nil || got != tt.want {
+					t.Fatalf("%s %v under %d: %d %v, want %d", codec, tt.times, header, got, err, tt.want)
+				}
+				b.SetMaxTimestamp(got)
+				if err := b.Check(); err != nil || b.MaxTimestamp() != tt.want || (header == got) != (b.CRC() == was) {
+					t.Errorf("%s %v under %d: corrected to %d, %v", codec, tt.times, header, b.MaxTimestamp(), err)
+				}
+			}
+		}
+	}
+}
+
+// K5, F11: the rules hold for each record, and those that break one are named.
+func TestRecordsThatBreakRulesAreNamed(t *testing.T) {
+	keyless := func(times ...int64) Batch {
+		var bu Builder
+		bu.Reset(nil, times[0])
+		for i, at := range times {
+			r := Record{Timestamp: at, Value: []byte("v")}
+			if i%2 == 0 {
+				r.Key = []byte{}
+			}
+			bu.Append(&r)
+		}
+		return bu.Seal(0, -1)
+	}
+	short := timesOf(None, 1, 2, 3)
+	short = reseal(short[:len(short)-1])
+	many := make([]int64, MaxFlaws+5)
+	timed := Rules{Timed: true, Earliest: 50, Latest: 100}
+	for _, tt := range []struct {
+		name     string
+		b        Batch
+		rules    Rules
+		want     []int32
+		count    int
+		untimely bool
+	}{
+		{"in the future and the past", timesOf(None, 50, 101, 49, -1, 100), timed, []int32{1, 2}, 2, true},
+		{"compressed", timesOf(Zstd, 50, 101, 100), timed, []int32{1}, 1, true},
+		{"without keys", keyless(1, 1, 1, 1), Rules{Keyed: true}, []int32{1, 3}, 2, false},
+		{"without keys, one untimely", keyless(1, 1, 9), Rules{Keyed: true, Timed: true, Latest: 5}, []int32{1, 2}, 2, true},
+		{"torn", short, Rules{}, []int32{2}, 1, false},
+		{"more than are named", keyless(many...), Rules{Timed: true, Earliest: 1, Latest: 2}, nil, MaxFlaws + 5, true},
+	} {
+		tt.rules.MaxBytes = len(tt.b)
+		_, err := tt.b.Validate(&tt.rules, new(Scratch))
+		var refused *Refused
+		if !fault.Is(err, fault.Invalid) || !errors.As(err, &refused) {
+			t.Errorf("%s: %v, want a Refused", tt.name, err)
+			continue
+		}
+		var got []int32
+		for _, f := range refused.Flaws {
+			got = append(got, f.Index)
+		}
+		if tt.want != nil && !slices.Equal(got, tt.want) || refused.Count != tt.count || len(got) > MaxFlaws ||
+			refused.Untimely != tt.untimely {
+			t.Errorf("%s: %v of %d, untimely %v: %v", tt.name, got, refused.Count, refused.Untimely, err)
+		}
+	}
+}
+
+// F23: what the LZ4 decoder of Java clients cannot read is refused, and what it can is taken.
+func TestValidateLZ4(t *testing.T) {
+	plain := timesOf(None, 1, 2, 3)[BatchOverhead:]
+	frame := func(b []byte, options ...lz4.Option) []byte {
+		var out bytes.Buffer
+		w := lz4.NewWriter(&out)
+		applied := w.Apply(options...)
+		_, written := w.Write(b)
+		if err := errors.Join(applied, written, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	linked := frame(plain)
+	linked[4] &^= lz4Independent
+	skippable := append([]byte{0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 's', 'k', 'i', 'p'}, frame(plain)...)
+	sums, size := lz4.BlockChecksumOption(true), lz4.SizeOption(uint64(len(plain)))
+	for _, tt := range []struct {
+		name   string
+		packed []byte
+		ok     bool
+	}{
+		{"independent blocks", frame(plain), true},
+		{"with sums of blocks, and a size", frame(plain, sums, size), true},
+		{"without a sum", frame(plain, lz4.ChecksumOption(false)), true},
+		{"linked blocks", linked, false},
+		{"two frames", append(frame(plain[:10]), frame(plain[10:])...), false},
+		{"a skippable frame in front", skippable, false},
+		{"bytes behind", append(frame(plain), 0), false},
+		{"cut", frame(plain)[:20], false},
+		{"nothing", nil, false},
+	} {
+		b := withRecords(LZ4, 3, tt.packed)
+		if err := judge(b, len(b), new(Scratch)); (err == nil) != tt.ok || err != nil && !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
 }

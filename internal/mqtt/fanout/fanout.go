@@ -103,7 +103,7 @@ type Fanout struct {
 	opt     Options
 	metrics metrics
 	workers []*worker
-	watch   stream.Watching
+	unwatch func()
 
 	// epoch counts subscriptions. News carries the epoch in which it came, a subscription the epoch in
 	// which it was made: it gets what came in its epoch or later, and nothing before.
@@ -164,19 +164,19 @@ func (f *Fanout) begin() error {
 				return err
 			}
 			w := f.worker(p)
-			w.mu.parts[p] = &part{id: p, high: bounds.Stable, cursor: bounds.Stable}
+			w.mu.parts[p] = &part{id: p, high: bounds.High, cursor: bounds.High}
 		}
 	}
-	f.watch = log.Watch(f, stream.AllPartitions)
+	f.unwatch = log.Watch(f)
 	for _, t := range log.Topics().All() {
 		for _, p := range t.Partitions {
 			bounds, err := log.Bounds(p)
 			if err != nil {
-				f.watch.Stop()
+				f.unwatch()
 				return err
 			}
-			if bounds.Stable > 0 {
-				f.Advanced(p, bounds.Stable)
+			if bounds.High > 0 {
+				f.Advanced(p, bounds.High)
 			}
 		}
 	}
@@ -192,7 +192,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 		wg.Go(func() { w.run(ctx) })
 	}
 	wg.Wait()
-	f.watch.Stop()
+	f.unwatch()
 	return nil
 }
 
