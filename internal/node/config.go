@@ -10,6 +10,7 @@ import (
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
 )
 
 // Config is the tree of options of one node. Default makes one, Load reads one; the table in options.go
@@ -29,6 +30,8 @@ type Config struct {
 
 	// Logger gets the log lines of a node; nil: none. It is no option: Run makes it from Log.
 	Logger *slog.Logger
+	// FS holds the log in place of the folder Data; nil: the folder. It is no option: tests bring a disk that fails.
+	FS vfs.FS
 
 	origins map[string]Origin // by key; a key that is missing has its default
 }

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
 )
 
 const (
@@ -26,8 +28,8 @@ const (
 
 const frontPage = `This is Firth: MQTT and Kafka, one log.
 
-/healthz          200 while the log takes writes
-/readyz           200 while clients are served; ?verbose names each check
+/healthz          200 while this process should be left alone
+/readyz           200 while clients should be sent here; ?verbose names each check
 /metrics          for Prometheus
 `
 
@@ -109,10 +111,11 @@ func (n *Node) serveRequests(name string, server *http.Server, l net.Listener) {
 	})
 }
 
-// healthz tells whether this process should be left alone: it answers, and the log takes writes. It
-// never depends on others.
+// healthz tells whether this process should be left alone: it answers, and its log is open. A full or failing
+// disk is no reason to start it again: it serves reads, and goes on by itself when the disk does. It never
+// depends on others.
 func (n *Node) healthz(w http.ResponseWriter, _ *http.Request) {
-	if err := n.store.Refused(); err != nil {
+	if err := n.store.Refused(); fault.Is(err, fault.Closed) {
 		answer(w, http.StatusServiceUnavailable, "log: "+err.Error()+"\n")
 		return
 	}
@@ -138,7 +141,7 @@ func (n *Node) checks() []check {
 	return list
 }
 
-// readyz tells whether clients should be sent here.
+// readyz tells whether clients should be sent here: the log takes writes, and nobody asked the node to end.
 func (n *Node) readyz(w http.ResponseWriter, r *http.Request) {
 	var b strings.Builder
 	status := http.StatusOK

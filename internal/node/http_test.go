@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/stream"
 )
 
 // request sends raw HTTP, so that a test may say what a browser would not, and gives the status and body.
@@ -186,7 +188,49 @@ func TestNotReadyWhenClosing(t *testing.T) {
 	}
 }
 
-// TestNotHealthyWithoutLog: a log that takes no writes is neither healthy nor ready.
+// TestHealthyOnAFullDisk (E17): a node that can only serve reads is left alone, and no clients are sent to it.
+func TestHealthyOnAFullDisk(t *testing.T) {
+	disk := vfs.NewFaulty(vfs.NewMemory())
+	c := local(t)
+	c.FS = disk
+	n := start(t, c)
+	address := n.Addresses().HTTP
+	for _, kind := range []fault.Kind{fault.Full, fault.IO} {
+		for _, op := range vfs.OpKinds() {
+			if op.Changes() {
+				disk.Inject(vfs.Fault{On: op, Kind: kind, Times: -1})
+			}
+		}
+		// The log tries again with the file that it has ready, and then stays refused.
+		until(t, "not ready", func() bool {
+			if _, err := n.Log().CreateTopic(t.Context(), stream.TopicSpec{Name: "t"}); err == nil {
+				t.Fatalf("%v: a topic was created", kind)
+			}
+			if status, body := request(t, address, get("/healthz", address)); status != 200 {
+				t.Fatalf("%v: healthz %d %q", kind, status, body)
+			}
+			status, body := request(t, address, get("/readyz", address))
+			return status == 503 && strings.HasPrefix(body, "log: ")
+		})
+		disk.Heal()
+		until(t, "ready again", func() bool {
+			status, _ := request(t, address, get("/readyz", address))
+			return status == 200
+		})
+	}
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// TestNotHealthyWithoutLog: a process whose log is closed has nothing left to do.
 func TestNotHealthyWithoutLog(t *testing.T) {
 	n := start(t, local(t))
 	if err := n.Log().Close(); err != nil {

@@ -36,7 +36,8 @@ import (
 type Node struct {
 	log      *slog.Logger
 	metrics  *telemetry.Set
-	folder   *vfs.Disk
+	fs       vfs.FS
+	folder   string // of fs, absolute; "" for one that was given
 	store    *store.Store
 	kafka    *kafka.Door
 	mqtt     *mqtt.Door
@@ -99,11 +100,14 @@ func (n *Node) opened(name string, end func(context.Context) error) {
 }
 
 func (n *Node) openFolder(context.Context) error {
+	if n.fs = n.cfg.FS; n.fs != nil {
+		return nil
+	}
 	folder, err := vfs.NewDisk(n.cfg.Data)
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
-	n.folder = folder
+	n.fs, n.folder = folder, folder.Root()
 	return nil
 }
 
@@ -115,7 +119,7 @@ func (n *Node) openLog(ctx context.Context) error {
 	n.mapping.Store(table)
 	begin := time.Now()
 	n.store, err = store.Open(ctx, store.Options{
-		FS: n.folder, Logger: n.log, Metrics: n.metrics,
+		FS: n.fs, Logger: n.log, Metrics: n.metrics,
 		JournalBytes: n.cfg.Limits.JournalFile, CacheBytes: n.cfg.Limits.CacheBytes, GroupBytes: n.cfg.Limits.CommitBytes,
 		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
 		MaxPartitions: n.cfg.Limits.Partitions, TopicName: n.topicName,
@@ -124,7 +128,7 @@ func (n *Node) openLog(ctx context.Context) error {
 		return fmt.Errorf("data: %w", err)
 	}
 	n.opened("log", func(context.Context) error { return n.store.Close() })
-	n.log.Info("opened the log", "folder", n.folder.Root(), "topics", n.store.Topics().Len(), "epoch", n.store.Epoch(),
+	n.log.Info("opened the log", "folder", n.folder, "topics", n.store.Topics().Len(), "epoch", n.store.Epoch(),
 		"took", since(begin))
 	return nil
 }

@@ -206,7 +206,7 @@ func TestRefusedStarts(t *testing.T) {
 			`^listen.mqtt: 192.0.2.1:0 is no address of this machine$`, "choose another", fault.NotFound},
 		"remote": {func(c *Config) { c.Listen.MQTT = "0.0.0.0:0" },
 			`^listen.mqtt: 0.0.0.0:0 can be reached from other machines`, "", fault.Denied},
-		"locked": {func(c *Config) { c.Data = running.folder.Root() },
+		"locked": {func(c *Config) { c.Data = running.folder },
 			`LOCK is locked`, "another firth runs on this data directory", fault.Exists},
 		"no folder": {func(c *Config) { c.Data = "/dev/null/x" }, `^data: .*not a directory`, "", fault.IO},
 		"rules": {func(c *Config) { c.Mapping = []hinge.Rule{{MQTT: "a/#/b", Topic: "a"}} }, `^mapping: rule 1: mqtt`,
@@ -228,7 +228,7 @@ func TestRefusedStarts(t *testing.T) {
 			if errors.As(err, &f) && !strings.Contains(fault.HintOf(f), tc.hint) {
 				t.Errorf("hint %q, want %q", fault.HintOf(f), tc.hint)
 			}
-			if c.Data != running.folder.Root() && c.Data != "/dev/null/x" { // nothing is left locked
+			if c.Data != running.folder && c.Data != "/dev/null/x" { // nothing is left locked
 				c2 := local(t)
 				c2.Data = c.Data
 				start(t, c2)

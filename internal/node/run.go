@@ -171,7 +171,7 @@ type Ready struct {
 // announce says where the node can be reached, to people and to scripts.
 func (p Process) announce(n *Node, took time.Duration) error {
 	r := Ready{
-		Version: BuildVersion().Version, PID: os.Getpid(), Data: n.folder.Root(), Cluster: n.store.ClusterID(),
+		Version: BuildVersion().Version, PID: os.Getpid(), Data: n.folder, Cluster: n.store.ClusterID(),
 		Addresses: n.Addresses(), StartMs: float64(took.Microseconds()) / 1000,
 	}
 	line, err := json.Marshal(r)
