@@ -60,17 +60,17 @@ type call struct {
 var _ stream.Receipt = (*call)(nil)
 
 // Appended implements stream.Receipt: ticket is the place of the partition in the request.
-func (p *call) Appended(ticket uint64, base record.Offset, err error) {
-	tell(&p.results[ticket], base, err)
+func (p *call) Appended(ticket uint64, at stream.Placed, err error) {
+	tell(&p.results[ticket], at, err)
 	p.settle()
 }
 
 // tell makes res the answer for what became of a batch.
-func tell(res *wire.ProduceResult, base record.Offset, err error) {
+func tell(res *wire.ProduceResult, at stream.Placed, err error) {
 	if err != nil {
 		refuse(res, err)
 	} else {
-		res.BaseOffset = int64(base)
+		res.BaseOffset = int64(at.Offset(0))
 	}
 }
 

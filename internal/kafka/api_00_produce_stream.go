@@ -96,8 +96,8 @@ type page struct {
 }
 
 // Appended implements stream.Receipt: ticket is the place in the page.
-func (g *page) Appended(ticket uint64, base record.Offset, err error) {
-	tell(&g.results[ticket], base, err)
+func (g *page) Appended(ticket uint64, at stream.Placed, err error) {
+	tell(&g.results[ticket], at, err)
 	g.call.settle()
 }
 

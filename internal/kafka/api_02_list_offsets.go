@@ -98,7 +98,7 @@ func (d *Door) listOffset(
 		p.ErrorCode = wire.UnsupportedVersion
 		return
 	default:
-		off, p.Timestamp, err = d.log.OffsetForTime(id, ts)
+		off, p.Timestamp, err = d.log.OffsetForTime(context.Background(), id, ts)
 	}
 	if err != nil {
 		p.ErrorCode, p.Timestamp = code(err), -1

@@ -14,6 +14,7 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -78,7 +79,7 @@ func (d *groupDoor) fill(name string, partitions, each int) {
 	for _, p := range topic.Partitions {
 		for i := range each {
 			r := record.Record{Timestamp: time.Now().UnixMilli(), Value: fmt.Appendf(nil, "%d", i)}
-			if err := d.store.Append([]stream.Write{{Partition: p, Record: &r}}, done, 0); err != nil {
+			if err := streamtest.Append(d.store, done, stream.Write{Partition: p, Record: &r}); err != nil {
 				d.t.Fatal(err)
 			}
 		}

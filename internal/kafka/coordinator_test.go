@@ -18,6 +18,7 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -638,7 +639,7 @@ func TestLagGauge(t *testing.T) {
 	for i := range 10 {
 		rec := record.Record{Timestamp: 1_000_000 * int64(i), Value: []byte("x")}
 		done := make(receiptChan, 1)
-		if err := r.store.Append([]stream.Write{{Partition: topic.Partitions[0], Record: &rec}}, done, 0); err != nil {
+		if err := streamtest.Append(r.store, done, stream.Write{Partition: topic.Partitions[0], Record: &rec}); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-done; err != nil {
@@ -667,4 +668,4 @@ func TestLagGauge(t *testing.T) {
 
 type receiptChan chan error
 
-func (c receiptChan) Appended(_ uint64, _ record.Offset, err error) { c <- err }
+func (c receiptChan) Appended(_ uint64, _ stream.Placed, err error) { c <- err }

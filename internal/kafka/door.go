@@ -20,6 +20,7 @@ import (
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
 )
 
 // Options of the door. The zero value of each field is its default.
@@ -142,8 +143,8 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 // Run keeps what the door needs alive until ctx ends: the groups, the news of the log, the limits of
 // time. It must run while Serve does, once.
 func (d *Door) Run(ctx context.Context) error {
-	stop := d.log.Watch(&d.purgatory)
-	defer stop()
+	watch := d.log.Watch(&d.purgatory, stream.AllPartitions)
+	defer watch.Stop()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var keepers sync.WaitGroup

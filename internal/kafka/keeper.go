@@ -11,7 +11,10 @@ import (
 // Store is the log on our own disk as this door needs it: the contract, and what only Kafka asks for.
 // *store.Store is it.
 type Store interface {
-	stream.Log
+	stream.Keeper
+
+	// Read gives the batches of a partition from an offset on, up to the high watermark.
+	Read(p stream.PartitionID, from record.Offset, maxBytes int, into []record.Batch) ([]record.Batch, error)
 
 	// AppendBatch appends one validated batch as it came: only base offset and leader epoch are
 	// written. b is kept and shared. A duplicate within the producer's window gets a receipt with its
@@ -23,8 +26,6 @@ type Store interface {
 		[]record.Batch, store.Stretch, error)
 	// NewProducerID gives a producer id that was never given before, durably.
 	NewProducerID(ctx context.Context) (int64, error)
-	// OffsetForTime finds the first record stamped unixMillis or later, and its stamp; (-1, -1): none.
-	OffsetForTime(p stream.PartitionID, unixMillis int64) (record.Offset, int64, error)
 	// MaxTime finds the record with the largest stamp, and its stamp; (-1, -1) when empty.
 	MaxTime(p stream.PartitionID) (record.Offset, int64, error)
 	// Epoch is the current leader epoch.

@@ -133,7 +133,7 @@ func (w *offsetWriter) append(ctx context.Context, gw *groupWrite) error {
 	ticket := w.mu.ticket
 	w.mu.tasks[ticket] = gw
 	w.mu.Unlock()
-	if err := w.co.log.Append(writes, w, ticket); err != nil {
+	if err := stream.AppendWait(ctx, w.co.log, &stream.Unit{Writes: writes}, w, ticket); err != nil {
 		w.take(ticket)
 		return err
 	}
@@ -150,7 +150,7 @@ func (w *offsetWriter) take(ticket uint64) *groupWrite {
 
 // Appended is the receipt of the log: from here on the write counts. It comes in the order of the
 // log, so that the fold in memory is what a restart would read.
-func (w *offsetWriter) Appended(ticket uint64, _ record.Offset, err error) {
+func (w *offsetWriter) Appended(ticket uint64, _ stream.Placed, err error) {
 	if gw := w.take(ticket); gw != nil {
 		w.co.guarded("receipt of a group", func() { w.co.wrote(gw, err) })
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -397,7 +398,7 @@ func TestStrangeRecordsAreLeftAlone(t *testing.T) {
 		{Key: key, Value: []byte{0, 99, 1, 2, 3}}, {Key: key, Value: []byte{0}}, {Key: groupKey, Value: []byte{0, 3, 127}},
 	} {
 		done := make(receiptChan, 1)
-		if err := r.store.Append([]stream.Write{{Partition: p, Record: &rec}}, done, 0); err != nil {
+		if err := streamtest.Append(r.store, done, stream.Write{Partition: p, Record: &rec}); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-done; err != nil {

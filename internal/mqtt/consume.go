@@ -16,11 +16,11 @@ type turn struct {
 	dec      packet.Decoder
 	slots    []*slot // memory of the messages gathered
 	used     int
-	writes   []stream.Write
-	ids      []uint16 // packet ids of those with QoS 1
-	size     int      // bytes of payload gathered
-	polite   bool     // nothing may block: errDefer instead
-	starved  bool     // deliveries wait for more acknowledgements
+	unit     stream.Unit // what goes to the log together
+	ids      []uint16    // packet ids of those with QoS 1
+	size     int         // bytes of payload gathered
+	polite   bool        // nothing may block: errDefer instead
+	starved  bool        // deliveries wait for more acknowledgements
 	unixMs   int64
 	grants   []session.Grant
 	received [2]int // messages by QoS
@@ -63,7 +63,7 @@ func (d *Door) giveTurn(t *turn) {
 }
 
 func (t *turn) reset() {
-	t.used, t.size, t.writes, t.ids = 0, 0, t.writes[:0], t.ids[:0]
+	t.used, t.size, t.unit.Writes, t.ids = 0, 0, t.unit.Writes[:0], t.ids[:0]
 }
 
 // next is the slot for another message.

@@ -21,6 +21,7 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -112,7 +113,7 @@ func (h *house) produce(topic string, r *record.Record) {
 		}
 	}
 	done := make(receipt, 1)
-	if err := h.log.Append([]stream.Write{{Partition: tp.Partitions[0], Record: r}}, done, 0); err != nil {
+	if err := streamtest.Append(h.log, done, stream.Write{Partition: tp.Partitions[0], Record: r}); err != nil {
 		h.t.Fatal(err)
 	}
 	if err := <-done; err != nil {
@@ -122,7 +123,7 @@ func (h *house) produce(topic string, r *record.Record) {
 
 type receipt chan error
 
-func (r receipt) Appended(_ uint64, _ record.Offset, err error) { r <- err }
+func (r receipt) Appended(_ uint64, _ stream.Placed, err error) { r <- err }
 
 // records reads all records of a topic.
 func (h *house) records(topic string) (all []record.View) {

@@ -16,7 +16,7 @@ import (
 // default.
 type Options struct {
 	// Log is where messages go to and come from.
-	Log stream.Log
+	Log stream.Keeper
 	// Mapping is the table at the start; SetMapping swaps it.
 	Mapping *hinge.Table
 	// Metrics gets the counters. Default: nobody looks.

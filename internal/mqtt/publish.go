@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"context"
 	"errors"
 
 	"github.com/firthmq/firth/internal/hinge"
@@ -67,7 +68,7 @@ func (c *conn) gather(t *turn, p *packet.Publish, name []byte, r *route) {
 	r.target.Record(&s.message, &s.record)
 	s.record.Timestamp = t.unixMs
 	s.writes, s.id = 1, p.PacketID
-	t.writes = append(t.writes, stream.Write{Partition: r.partition, Record: &s.record})
+	t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: r.partition, Record: &s.record})
 	if p.Retain {
 		r.retainedTarget(name).Record(&s.message, &s.retained)
 		s.retained.Timestamp = t.unixMs
@@ -75,7 +76,7 @@ func (c *conn) gather(t *turn, p *packet.Publish, name []byte, r *route) {
 			s.retained.Value = nil
 		}
 		s.writes = 2
-		t.writes = append(t.writes, stream.Write{Partition: c.door.retained.Partition(), Record: &s.retained})
+		t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: c.door.retained.Partition(), Record: &s.retained})
 	}
 	if p.QoS > 0 {
 		t.ids = append(t.ids, p.PacketID)
@@ -113,7 +114,7 @@ func (c *conn) flush(t *turn) error {
 			return err
 		}
 	}
-	err := c.door.opt.Log.Append(t.writes, to, uint64(n))
+	err := c.append(&t.unit, to, uint64(n))
 	if err == nil {
 		return nil
 	}
@@ -123,6 +124,11 @@ func (c *conn) flush(t *turn) error {
 		c.mu.Unlock()
 	}
 	return c.flushEach(t)
+}
+
+// append gives a unit to the log, and waits in turn while there is no room.
+func (c *conn) append(u *stream.Unit, to stream.Receipt, ticket uint64) error {
+	return stream.AppendWait(context.Background(), c.door.opt.Log, u, to, ticket)
 }
 
 // receive notes packet ids as waiting for the log.
@@ -140,7 +146,7 @@ func (c *conn) receive(ids []uint16) error {
 // flushEach appends what was gathered message by message, because the log refused it as a whole: one
 // message that is too large must not take the others with it.
 func (c *conn) flushEach(t *turn) error {
-	writes := t.writes
+	writes := t.unit.Writes
 	for _, s := range t.slots[:t.used] {
 		w := writes[:s.writes]
 		writes = writes[s.writes:]
@@ -152,7 +158,7 @@ func (c *conn) flushEach(t *turn) error {
 				return err
 			}
 		}
-		if err := c.door.opt.Log.Append(w, to, ticket); err != nil {
+		if err := c.append(&stream.Unit{Writes: w}, to, ticket); err != nil {
 			if err := c.notStored(s.id, err); err != nil {
 				return err
 			}
@@ -171,7 +177,7 @@ func (c *conn) flushOwn(t *turn, p stream.PartitionID) error {
 	c.mu.own = append(c.mu.own, p)
 	c.mu.Unlock()
 	c.member.Publishing(p)
-	err := c.door.opt.Log.Append(t.writes, c, ticketOwn|uint64(len(t.ids)))
+	err := c.append(&t.unit, c, ticketOwn|uint64(len(t.ids)))
 	if err == nil {
 		return nil
 	}
@@ -238,9 +244,9 @@ func isDollar(name []byte) bool { return len(name) > 0 && name[0] == '$' }
 
 // Appended implements stream.Receipt: PUBACK, in the order of the PUBLISH packets. It is called from the
 // log's goroutine and does not block.
-func (c *conn) Appended(ticket uint64, base record.Offset, err error) {
+func (c *conn) Appended(ticket uint64, at stream.Placed, err error) {
 	if ticket&ticketOwn != 0 {
-		c.ownAppended(base, err)
+		c.ownAppended(at)
 	}
 	n := int(ticket & ticketCount)
 	reason := packet.Success
@@ -270,13 +276,14 @@ func (c *conn) Appended(ticket uint64, base record.Offset, err error) {
 	}
 }
 
-func (c *conn) ownAppended(base record.Offset, err error) {
+func (c *conn) ownAppended(at stream.Placed) {
 	c.mu.Lock()
 	p := c.mu.own[0]
 	c.mu.own = c.mu.own[:copy(c.mu.own, c.mu.own[1:])]
 	c.mu.Unlock()
-	if err != nil {
-		base = -1
+	base := record.Offset(-1)
+	if at != nil {
+		base = at.Offset(0)
 	}
 	c.member.Published(p, base)
 }
@@ -291,7 +298,7 @@ func (c *conn) publishWill(will *packet.Publish) {
 	}
 	if err == nil {
 		c.gather(t, will, will.Topic, r)
-		err = c.door.opt.Log.Append(t.writes, nil, 0)
+		err = c.append(&t.unit, nil, 0)
 	}
 	if err != nil {
 		c.door.metrics.dropped(dropRefused).Inc()

@@ -24,6 +24,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -474,7 +475,7 @@ func TestTopicNameForTheIndex(t *testing.T) {
 	}
 	done := make(receipt, 1)
 	w := stream.Write{Partition: topic.Partitions[0], Record: &record.Record{Key: []byte("sensors/a"), Value: []byte("1")}}
-	err = n.Log().Append([]stream.Write{w}, done, 0)
+	err = streamtest.Append(n.Log(), done, w)
 	if err != nil || <-done != nil {
 		t.Fatal(err)
 	}
@@ -500,4 +501,4 @@ func TestTopicNameForTheIndex(t *testing.T) {
 
 type receipt chan error
 
-func (r receipt) Appended(_ uint64, _ record.Offset, err error) { r <- err }
+func (r receipt) Appended(_ uint64, _ stream.Placed, err error) { r <- err }

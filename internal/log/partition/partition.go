@@ -103,7 +103,7 @@ func (p *Partition) Bounds() (stream.Bounds, error) {
 	if p.mu.deleted {
 		return stream.Bounds{}, deleted(p.ID)
 	}
-	return stream.Bounds{Start: p.mu.start, High: p.mu.high}, nil
+	return stream.Bounds{Start: p.mu.start, Stable: p.mu.high, High: p.mu.high}, nil
 }
 
 func deleted(id stream.PartitionID) error {

@@ -244,3 +244,30 @@ func (p *Partition) extents(s Span) ([]segment.Extent, error) {
 	defer s.File.Release()
 	return s.File.Extents(p.ID)
 }
+
+// Behind is the offset behind the extent that holds from, or behind the hole at from: where to read on when
+// what lies at from cannot be read.
+func (p *Partition) Behind(from record.Offset) record.Offset {
+	p.mu.Lock()
+	high, spans := p.mu.high, p.mu.spans
+	p.mu.Unlock()
+	i := search(spans, from)
+	switch {
+	case i == len(spans):
+		return max(high, from+1)
+	case spans[i].Base > from:
+		return spans[i].Base
+	}
+	extents, err := p.extents(spans[i])
+	if err != nil {
+		return spans[i].Last + 1
+	}
+	for i := range extents {
+		if e := &extents[i]; e.Base > from {
+			return e.Base
+		} else if e.Last >= from {
+			return e.Last + 1
+		}
+	}
+	return spans[i].Last + 1
+}

@@ -8,7 +8,6 @@ import (
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/segment"
-	"github.com/firthmq/firth/internal/log/stream"
 )
 
 // announceLoop is the announcer: it makes committed groups readable, tells watchers, then receipts.
@@ -27,18 +26,7 @@ func (s *Store) announce(g *group) {
 		s.publish(g)
 		s.tell(g)
 	}
-	for i := range g.receipts {
-		r := &g.receipts[i]
-		if g.err != nil {
-			r.to.Appended(r.ticket, -1, g.err)
-			continue
-		}
-		base, err := g.base(r), error(nil)
-		if r.original != nil {
-			base, err = s.originalBase(r.original)
-		}
-		r.to.Appended(r.ticket, base, err)
-	}
+	s.settleReceipts(g)
 	s.metrics.append.Observe(time.Since(g.began).Seconds())
 	if g.snapshot != nil {
 		if g.err == nil {
@@ -47,6 +35,26 @@ func (s *Store) announce(g *group) {
 		close(g.snapshot)
 	}
 	s.giveBack(g)
+}
+
+// settleReceipts tells everybody in a group what became of his unit.
+func (s *Store) settleReceipts(g *group) {
+	at := &s.placed
+	at.s, at.g = s, g
+	for i := range g.receipts {
+		r := &g.receipts[i]
+		at.from = r.from
+		err := g.err
+		if err == nil && r.repeated {
+			err = at.repeatError(r)
+		}
+		if err != nil {
+			r.to.Appended(r.ticket, nil, err)
+		} else {
+			r.to.Appended(r.ticket, at, nil)
+		}
+	}
+	at.g = nil
 }
 
 // settle tells the producer windows which batches are durable now, and how many producer ids are reserved.
@@ -108,44 +116,6 @@ func (s *Store) publish(g *group) {
 		s.announced = place{File: g.file.number, Pos: g.end}
 	}
 	s.cache.shrink(s.opt.CacheBytes)
-}
-
-// tell gives the news of a group to the watchers.
-func (s *Store) tell(g *group) {
-	s.watchMu.Lock()
-	defer s.watchMu.Unlock()
-	if len(s.watchers) == 0 {
-		return
-	}
-	for i := range g.slots[:g.used] {
-		slot := &g.slots[i]
-		if n := len(slot.batches); n > 0 {
-			high := slot.batches[n-1].bytes.LastOffset() + 1
-			for _, w := range s.watchers {
-				w.to.Advanced(slot.p.ID, high)
-			}
-		}
-	}
-}
-
-type watch struct{ to stream.Watcher }
-
-// Watch implements stream.Log.
-func (s *Store) Watch(w stream.Watcher) (stop func()) {
-	entry := &watch{to: w}
-	s.watchMu.Lock()
-	defer s.watchMu.Unlock()
-	s.watchers = append(s.watchers, entry)
-	return func() {
-		s.watchMu.Lock()
-		defer s.watchMu.Unlock()
-		for i, other := range s.watchers {
-			if other == entry {
-				s.watchers = append(s.watchers[:i:i], s.watchers[i+1:]...)
-				return
-			}
-		}
-	}
 }
 
 // cache counts what the tails of all partitions hold, oldest first. It belongs to the announcer.

@@ -16,7 +16,7 @@ import (
 // window lets a publisher have a bounded number of appends in flight.
 type window struct{ free chan struct{} }
 
-func (w *window) Appended(uint64, record.Offset, error) { w.free <- struct{}{} }
+func (w *window) Appended(uint64, stream.Placed, error) { w.free <- struct{}{} }
 
 // groups counts the commit groups that touched a partition: the log tells of each once.
 type groups struct{ n atomic.Int64 }
@@ -60,7 +60,7 @@ func appendLoad(tb testing.TB, n, publishers, inFlight int, measure func(run fun
 		tb.Fatal(err)
 	}
 	var synced groups
-	defer s.Watch(&synced)()
+	defer s.Watch(&synced, stream.AllPartitions).Stop()
 	var left atomic.Int64
 	left.Store(int64(n))
 	publish := func() {
@@ -69,10 +69,10 @@ func appendLoad(tb testing.TB, n, publishers, inFlight int, measure func(run fun
 			w.free <- struct{}{}
 		}
 		r := record.Record{Key: []byte("sensors/room1/temp"), Value: make([]byte, 100)}
-		ws := []stream.Write{{Partition: topic.Partitions[0], Record: &r}}
+		unit := stream.Unit{Writes: []stream.Write{{Partition: topic.Partitions[0], Record: &r}}}
 		for left.Add(-1) >= 0 {
 			<-w.free
-			if err := s.Append(ws, w, 0); err != nil {
+			if err := stream.AppendWait(context.Background(), s, &unit, w, 0); err != nil {
 				tb.Error(err)
 				return
 			}

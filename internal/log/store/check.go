@@ -7,7 +7,6 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
-	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 )
@@ -180,7 +179,7 @@ func (o *Offline) Each(
 			if err := visit(nil, err); err != nil {
 				return err
 			}
-			next = after(p, next)
+			next = p.Behind(next)
 			continue
 		}
 		for _, b := range batches {
@@ -191,41 +190,4 @@ func (o *Offline) Each(
 		}
 	}
 	return nil
-}
-
-// after is the offset behind the extent that holds from, or behind the hole at from.
-func after(p *partition.Partition, from record.Offset) record.Offset {
-	high := p.State().High
-	next := high
-	p.Live(func(s partition.Span) {
-		switch {
-		case s.Last < from || next < high:
-		case s.Base > from:
-			next = s.Base
-		case s.Extents == nil && !s.File.Acquire():
-		default:
-			next = afterIn(p, s, from)
-		}
-	})
-	return max(next, from+1)
-}
-
-func afterIn(p *partition.Partition, s partition.Span, from record.Offset) record.Offset {
-	extents := s.Extents
-	if extents == nil {
-		defer s.File.Release()
-		var err error
-		if extents, err = s.File.Extents(p.ID); err != nil {
-			return s.Last + 1
-		}
-	}
-	for _, e := range extents {
-		if e.Base > from {
-			return e.Base
-		}
-		if e.Last >= from {
-			return e.Last + 1
-		}
-	}
-	return s.Last + 1
 }

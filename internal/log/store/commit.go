@@ -3,11 +3,13 @@ package store
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"math"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/journal"
+	"github.com/firthmq/firth/internal/log/stream"
 )
 
 // logDir is the folder of journals and segments.
@@ -31,11 +33,14 @@ type spare struct {
 // the announcer.
 func (s *Store) commitLoop() {
 	defer close(s.announceq)
+	var turns []*stream.Turn
 	for {
-		g := s.take()
-		if g == nil {
+		var g *group
+		if g, turns = s.take(turns[:0]); g == nil {
 			return
 		}
+		callTurns(turns)
+		clear(turns)
 		g.err = s.commit(g)
 		if g.err != nil {
 			s.failed(g)
@@ -45,20 +50,37 @@ func (s *Store) commitLoop() {
 	}
 }
 
-// take waits for the open group to hold something, and for a group to put in its place. It returns nil when
-// the log closes and all is written.
-func (s *Store) take() *group {
+// take waits for the open group to hold something, and for a group to put in its place, and gives the turns
+// of those who have room then. The group is nil when the log closes and all is written.
+func (s *Store) take(turns []*stream.Turn) (*group, []*stream.Turn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.mu.open.empty() || len(s.mu.free) == 0 {
-		if s.mu.closing && s.mu.open.empty() {
-			return nil
+		if s.mu.open.empty() && s.mu.closing {
+			return nil, turns
+		}
+		if s.mu.open.empty() && s.mu.line.Len() > 0 { // those who were called did not come
+			turns = s.mu.line.Next(s.opt.GroupBytes, turns)
+			s.mu.Unlock()
+			callTurns(turns)
+			s.mu.Lock()
+			clear(turns)
+			turns = turns[:0]
+			continue
 		}
 		s.mu.waiting = true
 		s.work.Wait()
 		s.mu.waiting = false
 	}
-	return s.swapLocked()
+	g := s.swapLocked()
+	return g, s.mu.line.Next(s.opt.GroupBytes, turns)
+}
+
+// callTurns tells those who waited that there is room. It must not be called with the group lock held.
+func callTurns(turns []*stream.Turn) {
+	for _, t := range turns {
+		t.Roomy()
+	}
 }
 
 // swapLocked opens a new group and returns the one that was open.
@@ -72,7 +94,6 @@ func (s *Store) swapLocked() *group {
 	}
 	s.mu.open.reset(s.mu.groups)
 	s.crowded.Store(false)
-	s.room.Broadcast()
 	return g
 }
 
@@ -211,8 +232,9 @@ func (s *Store) failed(g *group) {
 			p.Producers.Rollback(g.number)
 		}
 	}
-	s.room.Broadcast()
+	turns := s.mu.line.Next(math.MaxInt64, nil)
 	s.mu.Unlock()
+	callTurns(turns)
 	s.announceq <- g
 	s.announceq <- behind
 	s.keeper.repair()

@@ -32,7 +32,7 @@ func TestContract(t *testing.T) {
 				size = "small files"
 			}
 			t.Run(name+", "+size, func(t *testing.T) {
-				streamtest.Run(t, func(t *testing.T) stream.Log {
+				streamtest.Run(t, func(t *testing.T) stream.Keeper {
 					opt := opt
 					opt.FS = fs(t)
 					s := open(t, opt)

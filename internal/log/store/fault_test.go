@@ -12,6 +12,7 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 )
 
 // resumes publishes until the log takes it again.
@@ -269,7 +270,7 @@ func TestFailedSyncIsNotTriedAgain(t *testing.T) {
 // slowReceipt is told that an append was durable.
 type slowReceipt struct{ told chan record.Offset }
 
-func (r *slowReceipt) Appended(_ uint64, base record.Offset, _ error) { r.told <- base }
+func (r *slowReceipt) Appended(_ uint64, at stream.Placed, _ error) { r.told <- at.Offset(0) }
 
 // TestNothingIsAcknowledgedBeforeTheSync holds a sync up and looks.
 func TestNothingIsAcknowledgedBeforeTheSync(t *testing.T) {
@@ -287,7 +288,7 @@ func TestNothingIsAcknowledgedBeforeTheSync(t *testing.T) {
 		}
 	})
 	r := &slowReceipt{told: make(chan record.Offset, 1)}
-	if err := s.Append([]stream.Write{{Partition: p, Record: &record.Record{Value: []byte("x")}}}, r, 0); err != nil {
+	if err := streamtest.Append(s, r, stream.Write{Partition: p, Record: &record.Record{Value: []byte("x")}}); err != nil {
 		t.Fatal(err)
 	}
 	<-held

@@ -3,7 +3,6 @@ package store
 import (
 	"time"
 
-	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/journal"
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
@@ -17,6 +16,8 @@ type group struct {
 	slots    []slot
 	used     int // of slots
 	receipts []receipt
+	spots    []spot // of all receipts
+	repeats  []original
 	trims    []trim
 	reserve  int64             // bound of producer ids to reserve, 0: none
 	snapshot chan<- checkpoint // gets the state as of this group
@@ -49,18 +50,18 @@ type pending struct {
 	stamp      bool // LogAppendTime: stamp it when it is sealed
 }
 
+// receipt is whom to tell, and which spots of the group are his unit's.
 type receipt struct {
-	to     stream.Receipt
-	ticket uint64
-	slot   int32
-	batch  int32
-	delta  int32
-
-	original *original // of an answered duplicate
+	to       stream.Receipt
+	ticket   uint64
+	from, n  int32
+	repeated bool // some of them are repeats
 }
 
-// noSlot is the slot of a receipt for something that has no offset.
-const noSlot = -1
+// spot is where a record or a batch went. With the slot isRepeat it is a duplicate of repeats[batch].
+type spot struct{ slot, batch, delta int32 }
+
+const isRepeat = -1
 
 // original names the batch that a duplicate repeats.
 type original struct {
@@ -93,10 +94,12 @@ func (g *group) reset(number uint64) {
 		s.p, s.batches, s.builder, s.open = nil, s.batches[:0], record.Builder{}, false
 	}
 	clear(g.receipts)
+	clear(g.repeats)
 	clear(g.trims)
 	g.frame.Reset()
 	*g = group{
-		number: number, slots: g.slots, receipts: g.receipts[:0], trims: g.trims[:0], arena: g.arena, frame: g.frame,
+		number: number, slots: g.slots, receipts: g.receipts[:0], spots: g.spots[:0], repeats: g.repeats[:0],
+		trims: g.trims[:0], arena: g.arena, frame: g.frame,
 	}
 }
 
@@ -129,7 +132,7 @@ func (g *group) reserveBytes(n int) []byte {
 }
 
 // add encodes a record into the partition's open batch and returns where it went.
-func (g *group) add(p *partition.Partition, r *record.Record, size int) (slotAt, batch, delta int32) {
+func (g *group) add(p *partition.Partition, r *record.Record, size int) spot {
 	s, i := g.slot(p)
 	if s.open && s.builder.Len()+size > s.limit {
 		g.closeBatch(s)
@@ -145,7 +148,7 @@ func (g *group) add(p *partition.Partition, r *record.Record, size int) (slotAt,
 	at, n := int32(len(s.batches)-1), int32(s.builder.Count())
 	s.builder.Append(r)
 	g.bytes += int64(size)
-	return int32(i), at, n
+	return spot{slot: int32(i), batch: at, delta: n}
 }
 
 // closeBatch ends the batch being built. Its header is filled when it gets its offset.
@@ -167,7 +170,7 @@ func (g *group) trimArena(b []byte) {
 }
 
 // addBatch puts in a batch as it came.
-func (g *group) addBatch(p *partition.Partition, b record.Batch, memory bool) (slotAt, batch int32) {
+func (g *group) addBatch(p *partition.Partition, b record.Batch, memory bool) spot {
 	s, i := g.slot(p)
 	if s.open {
 		g.closeBatch(s)
@@ -175,7 +178,7 @@ func (g *group) addBatch(p *partition.Partition, b record.Batch, memory bool) (s
 	s.batches = append(s.batches, pending{bytes: b, idempotent: b.ProducerID() >= 0})
 	g.bytes += int64(len(b))
 	g.disk = g.disk || !memory
-	return int32(i), int32(len(s.batches) - 1)
+	return spot{slot: int32(i), batch: int32(len(s.batches) - 1)}
 }
 
 // seal gives offsets and epoch to every batch and lays out the frame. Only the committer calls it.
@@ -213,138 +216,4 @@ func (g *group) advance() {
 			s.p.Next = s.batches[n-1].bytes.LastOffset() + 1
 		}
 	}
-}
-
-// base is the offset that a receipt of this group reports.
-func (g *group) base(r *receipt) record.Offset {
-	if r.slot == noSlot {
-		return -1
-	}
-	return g.slots[r.slot].batches[r.batch].bytes.BaseOffset() + record.Offset(r.delta)
-}
-
-// Append implements stream.Log.
-func (s *Store) Append(ws []stream.Write, to stream.Receipt, ticket uint64) error {
-	return s.append(ws, to, ticket, false)
-}
-
-func (s *Store) append(ws []stream.Write, to stream.Receipt, ticket uint64, urgent bool) error {
-	parts := s.parts.Load()
-	for i := range ws {
-		p := parts.find(ws[i].Partition)
-		if p == nil {
-			return fault.New(fault.NotFound, "log.Append", "no partition %d", ws[i].Partition)
-		}
-		limit := p.Settings().MaxMessageBytes
-		if size := ws[i].Record.EncodedSize() + record.BatchOverhead; size > limit {
-			return fault.New(fault.TooLarge, "log.Append", "record of %d bytes, max.message.bytes is %d", size, limit)
-		}
-	}
-	g, err := s.openGroup(urgent)
-	if err != nil {
-		return err
-	}
-	defer s.mu.Unlock()
-	r := receipt{to: to, ticket: ticket, slot: noSlot}
-	for i := range ws {
-		at, batch, delta := g.add(parts.find(ws[i].Partition), ws[i].Record, ws[i].Record.EncodedSize())
-		if i == 0 {
-			r.slot, r.batch, r.delta = at, batch, delta
-		}
-	}
-	if to != nil {
-		g.receipts = append(g.receipts, r)
-	}
-	s.crowd(g)
-	return nil
-}
-
-// crowd notes that the open group has become full. It needs the group lock.
-func (s *Store) crowd(g *group) {
-	if g.bytes >= s.opt.GroupBytes {
-		s.crowded.Store(true)
-	}
-}
-
-// Crowded implements stream.Log.
-func (s *Store) Crowded() bool { return s.crowded.Load() }
-
-// openGroup waits for room and returns the open group with the group lock held. On an error it is not held. What is
-// urgent makes room on the disk, and is taken while the disk is full.
-func (s *Store) openGroup(urgent bool) (*group, error) {
-	s.mu.Lock()
-	for s.mu.open.bytes >= s.opt.GroupBytes && s.mu.refuse == nil {
-		s.room.Wait()
-	}
-	if err := s.mu.refuse; err != nil && !(urgent && fault.Is(err, fault.Full)) {
-		s.mu.Unlock()
-		return nil, err
-	}
-	s.mu.open.urgent = s.mu.open.urgent || urgent
-	if s.mu.open.began.IsZero() {
-		s.mu.open.began = time.Now()
-	}
-	if s.mu.waiting {
-		s.work.Signal()
-	}
-	return s.mu.open, nil
-}
-
-// AppendBatch appends one batch from a producer as it came: only base offset and leader epoch are written
-// into it, in place (and the times, where the topic asks for LogAppendTime). The log keeps b and shares
-// it: the caller must never change it afterwards. b must have passed record.Batch.Validate.
-//
-// Batches of idempotent producers are judged by the partition's window: a duplicate is not appended again,
-// its receipt reports the offset it has. Errors: those of Append, OutOfSequence, DuplicateSequence, Fenced.
-func (s *Store) AppendBatch(id stream.PartitionID, b record.Batch, to stream.Receipt, ticket uint64) error {
-	p := s.parts.Load().find(id)
-	if p == nil {
-		return fault.New(fault.NotFound, "log.Append", "no partition %d", id)
-	}
-	settings := p.Settings()
-	if len(b) > settings.MaxMessageBytes {
-		return fault.New(fault.TooLarge, "log.Append", "batch of %d bytes, max.message.bytes is %d",
-			len(b), settings.MaxMessageBytes)
-	}
-	now := s.opt.Clock().UnixMilli()
-	if settings.LogAppendTime {
-		b.SetLogAppendTime(now)
-	}
-	g, err := s.openGroup(false)
-	if err != nil {
-		return err
-	}
-	defer s.mu.Unlock()
-	r := receipt{to: to, ticket: ticket, slot: noSlot}
-	idempotent := b.ProducerID() >= 0
-	if idempotent {
-		duplicate, err := p.Producers.Check(b)
-		if err != nil {
-			return err
-		}
-		if duplicate {
-			g.answerDuplicate(p, b, r)
-			return nil
-		}
-	}
-	r.slot, r.batch = g.addBatch(p, b, settings.Memory)
-	if idempotent {
-		p.Producers.Add(b, partition.Pending, g.number, now)
-	}
-	if to != nil {
-		g.receipts = append(g.receipts, r)
-	}
-	s.crowd(g)
-	return nil
-}
-
-// answerDuplicate puts a receipt for a batch that is in the log, or on its way, into the open group: it is
-// answered behind the batch itself, whose offset is known by then.
-func (g *group) answerDuplicate(p *partition.Partition, b record.Batch, r receipt) {
-	if r.to == nil {
-		return
-	}
-	r.original = &original{p: p, id: b.ProducerID(), epoch: b.ProducerEpoch(), first: b.BaseSequence()}
-	g.receipts = append(g.receipts, r)
-	g.disk = true
 }

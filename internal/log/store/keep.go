@@ -11,6 +11,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/journal"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
 )
 
 // keeper looks after the files: it prepares journal files ahead, turns full ones into segments, takes
@@ -296,7 +297,7 @@ func (k *keeper) reuse(f *file, size int64) bool {
 // of memory topics too.
 func (k *keeper) takeCheckpoint() error {
 	reply := make(chan checkpoint, 1)
-	g, err := k.s.openGroup(true)
+	g, err := k.s.openGroup(nil, stream.Owner{}, 0, true)
 	if fault.Is(err, fault.Closed) {
 		return nil // closing takes one of its own
 	}

@@ -193,8 +193,8 @@ func TestTimes(t *testing.T) {
 	done := make(receipt, 1)
 	times := []int64{100, 200, 150, 400, 300, 400, 50}
 	for _, at := range times {
-		w := []stream.Write{{Partition: p, Record: &record.Record{Timestamp: at, Value: []byte("x")}}}
-		if err := s.Append(w, done, 0); err != nil {
+		w := stream.Write{Partition: p, Record: &record.Record{Timestamp: at, Value: []byte("x")}}
+		if err := s.Append(&stream.Unit{Writes: []stream.Write{w}}, done, 0); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-done; err != nil {
@@ -204,7 +204,7 @@ func TestTimes(t *testing.T) {
 	for _, c := range []struct{ asked, offset, at int64 }{
 		{0, 0, 100}, {100, 0, 100}, {101, 1, 200}, {160, 1, 200}, {201, 3, 400}, {400, 3, 400}, {401, -1, -1},
 	} {
-		if o, at, err := s.OffsetForTime(p, c.asked); int64(o) != c.offset || at != c.at || err != nil {
+		if o, at, err := s.OffsetForTime(context.Background(), p, c.asked); int64(o) != c.offset || at != c.at || err != nil {
 			t.Errorf("at %d: offset %d time %d, want %d %d: %v", c.asked, o, at, c.offset, c.at, err)
 		}
 	}
@@ -227,7 +227,7 @@ func TestTheLogsClockStampsWhereAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.wg.Wait()
-	if o, at, err := s.OffsetForTime(p, 777); o != 0 || at != 777 || err != nil {
+	if o, at, err := s.OffsetForTime(context.Background(), p, 777); o != 0 || at != 777 || err != nil {
 		t.Errorf("offset %d time %d %v", o, at, err)
 	}
 	verify(t, s, l.m)

@@ -13,6 +13,7 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 )
 
 // small makes every file small, so that a short load rolls, rolls up and retains. Its clock stands still, a
@@ -106,9 +107,9 @@ type ack struct {
 	done   func(error)
 }
 
-func (a *ack) Appended(_ uint64, base record.Offset, err error) {
+func (a *ack) Appended(_ uint64, at stream.Placed, err error) {
 	if err == nil {
-		a.l.m.ack(a.p, base, a.values)
+		a.l.m.ack(a.p, at.Offset(0), a.values)
 	}
 	if a.done != nil {
 		a.done(err)
@@ -138,7 +139,7 @@ func (l *load) publish(size int, parts ...stream.PartitionID) {
 		ws[i] = stream.Write{Partition: p, Record: &record.Record{Timestamp: 1000, Value: []byte(values[i])}}
 	}
 	l.wg.Add(1)
-	if err := l.s.Append(ws, &ack{l: l, p: parts[0], values: values[:1]}, 0); err != nil {
+	if err := streamtest.Append(l.s, &ack{l: l, p: parts[0], values: values[:1]}, ws...); err != nil {
 		l.wg.Done()
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,17 +52,19 @@ type Store struct {
 		groups  uint64   // number of the newest group
 		refuse  error    // why appends are refused; nil: they are not
 		closing bool
-		nextPID int64 // next producer id to give
-		maxPID  int64 // bound of the ids reserved on disk
+		line    stream.Line                  // who waits for room in the open group
+		owners  map[stream.PartitionID]int32 // epoch of the owner of each shard
+		nextPID int64                        // next producer id to give
+		maxPID  int64                        // bound of the ids reserved on disk
 
 		readaheads int // goroutines of them
 	}
-	room *sync.Cond // the open group may take more
 	work *sync.Cond // the committer may have work
 
 	// watchMu is held while watchers are told, so that stop can wait for it.
 	watchMu  sync.Mutex
 	watchers []*watch
+	placed   placed // the announcer's, for receipts
 
 	writer    *writer        // the committer's
 	stage     *journal.Stage // the committer's
@@ -87,7 +90,7 @@ func (t *table) find(id stream.PartitionID) *partition.Partition {
 	return (*t)[id]
 }
 
-var _ stream.Log = (*Store)(nil)
+var _ stream.Keeper = (*Store)(nil)
 
 // Open opens the log in opt.FS, making it if the folder is empty, and recovers what was acknowledged.
 // Errors: Exists (another process holds it), Unsupported (a newer format), Corrupt, IO, Full, Invalid.
@@ -104,7 +107,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		opt: opt, fs: opt.FS, lock: lock,
 		stage: journal.NewStage(opt.DirectBytes), announceq: make(chan *group, 1), closes: make(chan struct{}),
 	}
-	s.room, s.work = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+	s.work = sync.NewCond(&s.mu)
 	s.metrics.register(s, opt.Metrics)
 	if err := s.recover(ctx); err != nil {
 		return nil, errors.Join(err, lock.Close())
@@ -136,9 +139,10 @@ func (s *Store) Close() error {
 	}
 	s.mu.closing = true
 	s.mu.refuse = fault.New(fault.Closed, "log.Append", "the log is closing")
-	s.room.Broadcast()
+	turns := s.mu.line.Next(math.MaxInt64, nil)
 	s.work.Signal()
 	s.mu.Unlock()
+	callTurns(turns)
 	close(s.closes)
 	s.keeper.nudge()
 	s.done.Wait()
@@ -177,7 +181,10 @@ func (s *Store) Bounds(id stream.PartitionID) (stream.Bounds, error) {
 	return p.Bounds()
 }
 
-// Read implements stream.Log.
+// Read appends whole batches of one partition, the first of which holds the offset from or lies behind it, up
+// to the high watermark, to into. It stops before maxBytes but always returns one batch if there is one. The
+// bytes are shared and must not be changed. Nothing to read (from equals the high watermark) is no error.
+// Errors: NotFound, OutOfRange, Corrupt, IO, Closed.
 func (s *Store) Read(
 	id stream.PartitionID, from record.Offset, maxBytes int, into []record.Batch,
 ) ([]record.Batch, error) {

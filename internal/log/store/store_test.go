@@ -9,11 +9,12 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 )
 
 type receipt chan error
 
-func (r receipt) Appended(_ uint64, _ record.Offset, err error) { r <- err }
+func (r receipt) Appended(_ uint64, _ stream.Placed, err error) { r <- err }
 
 func TestAppendAndReadAgainAfterReopening(t *testing.T) {
 	fs := vfs.NewMemory()
@@ -32,7 +33,7 @@ func TestAppendAndReadAgainAfterReopening(t *testing.T) {
 		done := make(receipt, 1)
 		for i := range 1000 {
 			r := record.Record{Key: []byte("k"), Value: fmt.Appendf(nil, "value %d of round %d", i, round)}
-			if err := s.Append([]stream.Write{{Partition: topic.Partitions[i%3], Record: &r}}, done, 0); err != nil {
+			if err := streamtest.Append(s, done, stream.Write{Partition: topic.Partitions[i%3], Record: &r}); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-done; err != nil {

@@ -13,7 +13,9 @@ const searchBytes = 256 << 10
 
 // OffsetForTime is the offset and timestamp of the first record that is not older than a time in unix
 // milliseconds; (-1, -1) when there is none.
-func (s *Store) OffsetForTime(id stream.PartitionID, unixMillis int64) (record.Offset, int64, error) {
+func (s *Store) OffsetForTime(
+	_ context.Context, id stream.PartitionID, unixMillis int64,
+) (record.Offset, int64, error) {
 	p, err := s.partition(id)
 	if err != nil {
 		return -1, -1, err
@@ -151,15 +153,14 @@ func (s *Store) NewProducerID(ctx context.Context) (int64, error) {
 
 // reservePIDs puts a larger bound of producer ids on stable storage.
 func (s *Store) reservePIDs(ctx context.Context) error {
-	_, err := s.await(ctx, func(to stream.Receipt) error {
-		g, err := s.openGroup(false)
+	err := s.await(ctx, func(to stream.Receipt) error {
+		g, err := s.openGroup(nil, stream.Owner{}, 0, false)
 		if err != nil {
 			return err
 		}
-		defer s.mu.Unlock()
-		g.reserve = s.mu.maxPID + producerIDs
-		g.receipts = append(g.receipts, receipt{to: to, slot: noSlot})
-		g.disk = true
+		g.reserve, g.disk = s.mu.maxPID+producerIDs, true
+		r := g.receipt(to, 0)
+		s.closeUnit(g, &r)
 		return nil
 	})
 	return err
@@ -182,16 +183,8 @@ func (s *Store) TrimTo(ctx context.Context, id stream.PartitionID, to record.Off
 	if to < bounds.Start || to > bounds.High {
 		return -1, fault.New(fault.OutOfRange, "log.Trim", "offset %d is not in [%d, %d]", to, bounds.Start, bounds.High)
 	}
-	_, err = s.await(ctx, func(receiver stream.Receipt) error {
-		g, err := s.openGroup(true)
-		if err != nil {
-			return err
-		}
-		defer s.mu.Unlock()
-		g.trims = append(g.trims, trim{p: p, start: to})
-		g.receipts = append(g.receipts, receipt{to: receiver, slot: noSlot})
-		g.disk = true
-		return nil
+	err = s.await(ctx, func(receiver stream.Receipt) error {
+		return s.Commit(&Unit{Trims: []TrimWrite{{Partition: id, Start: to}}}, receiver, 0)
 	})
 	if err != nil {
 		return -1, err

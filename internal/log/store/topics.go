@@ -197,7 +197,7 @@ func (s *Store) topicsTopic() *stream.Topic {
 	return topic
 }
 
-// CreateTopic implements stream.Log.
+// CreateTopic implements stream.Admin.
 func (s *Store) CreateTopic(ctx context.Context, spec stream.TopicSpec) (*stream.Topic, error) {
 	const op = "create topic"
 	if err := stream.CheckTopicName(spec.Name); err != nil {
@@ -260,13 +260,19 @@ func (s *Store) putTopic(ctx context.Context, t topicRecord, urgent bool) (*stre
 // deleted, and keep less.
 func (s *Store) writeTopic(ctx context.Context, name string, value []byte, urgent bool) error {
 	r := record.Record{Timestamp: s.opt.Clock().UnixMilli(), Key: []byte(name), Value: value}
-	_, err := s.await(context.WithoutCancel(ctx), func(to stream.Receipt) error {
-		return s.append([]stream.Write{{Partition: topicsPartition, Record: &r}}, to, 0, urgent)
+	return s.await(context.WithoutCancel(ctx), func(to stream.Receipt) error {
+		g, err := s.openGroup(nil, stream.Owner{}, 0, urgent)
+		if err != nil {
+			return err
+		}
+		unit := g.receipt(to, 0)
+		unit.place(g.add(s.parts.Load().find(topicsPartition), &r, r.EncodedSize()))
+		s.closeUnit(g, &unit)
+		return nil
 	})
-	return err
 }
 
-// DeleteTopic implements stream.Log.
+// DeleteTopic implements stream.Admin.
 func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	s.topicsMu.Lock()
 	defer s.topicsMu.Unlock()
@@ -279,7 +285,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	return s.writeTopic(ctx, name, nil, true)
 }
 
-// AlterTopic implements stream.Log.
+// AlterTopic implements stream.Admin.
 func (s *Store) AlterTopic(ctx context.Context, name string, change stream.TopicChange) (*stream.Topic, error) {
 	const op = "alter topic"
 	s.topicsMu.Lock()
@@ -327,27 +333,26 @@ func newUUID() (id record.UUID) {
 
 // waiter is a receipt that somebody waits for.
 type waiter struct {
-	base record.Offset
 	err  error
 	done chan struct{}
 }
 
 // Appended implements stream.Receipt.
-func (w *waiter) Appended(_ uint64, base record.Offset, err error) {
-	w.base, w.err = base, err
+func (w *waiter) Appended(_ uint64, _ stream.Placed, err error) {
+	w.err = err
 	close(w.done)
 }
 
 // await appends and waits until it is durable.
-func (s *Store) await(ctx context.Context, appendTo func(to stream.Receipt) error) (record.Offset, error) {
+func (s *Store) await(ctx context.Context, appendTo func(to stream.Receipt) error) error {
 	w := &waiter{done: make(chan struct{})}
 	if err := appendTo(w); err != nil {
-		return -1, err
+		return err
 	}
 	select {
 	case <-w.done:
-		return w.base, w.err
+		return w.err
 	case <-ctx.Done():
-		return -1, fault.Wrap(fault.Timeout, "log.Append", ctx.Err())
+		return fault.Wrap(fault.Timeout, "log.Append", ctx.Err())
 	}
 }

@@ -1,6 +1,6 @@
 // Package streamtest is the suite that every keeper of the contract in log/stream passes.
 //
-//	func TestContract(t *testing.T) { streamtest.Run(t, func(t *testing.T) stream.Log { ... }) }
+//	func TestContract(t *testing.T) { streamtest.Run(t, func(t *testing.T) stream.Keeper { ... }) }
 package streamtest
 
 import (
@@ -20,23 +20,31 @@ import (
 const patience = 20 * time.Second
 
 // Run holds the logs that open gives, each empty, to the contract.
-func Run(t *testing.T, open func(t *testing.T) stream.Log) {
-	for name, test := range map[string]func(*testing.T, stream.Log){
+func Run(t *testing.T, open func(t *testing.T) stream.Keeper) {
+	for name, test := range map[string]func(*testing.T, stream.Keeper){
 		"topics come, change and go":           topics,
 		"bad topics are refused":               badTopics,
 		"records come back as they went in":    roundTrip,
-		"reads give whole batches in bounds":   reads,
+		"a scan says where to go on":           scans,
+		"a scan stops where it is told":        scanEnds,
 		"receipts come in order, after news":   receipts,
-		"writes of one append stand together":  together,
+		"a receipt tells every place":          places,
+		"writes of one unit stand together":    together,
+		"units stand beside a reader":          beside,
 		"bad appends are refused":              badAppends,
 		"callers keep their order":             callers,
+		"an owner is fenced by the next":       fencing,
+		"who follows hears what he follows":    follows,
 		"a watcher that stopped hears nothing": stopped,
+		"records are found by their time":      byTime,
+		"a fold is what was written":           folds,
+		"who is crowded out comes in turn":     turns,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
 }
 
-func create(t *testing.T, log stream.Log, name string, partitions int) *stream.Topic {
+func create(t *testing.T, log stream.Keeper, name string, partitions int) *stream.Topic {
 	t.Helper()
 	topic, err := log.CreateTopic(context.Background(), stream.TopicSpec{Name: name, Partitions: partitions})
 	if err != nil {
@@ -52,7 +60,7 @@ func wantKind(t *testing.T, what string, err error, kind fault.Kind) {
 	}
 }
 
-func topics(t *testing.T, log stream.Log) {
+func topics(t *testing.T, log stream.Keeper) {
 	ctx := context.Background()
 	before := log.Topics()
 	topic := create(t, log, "a", 2)
@@ -104,7 +112,7 @@ func topics(t *testing.T, log stream.Log) {
 	}
 }
 
-func badTopics(t *testing.T, log stream.Log) {
+func badTopics(t *testing.T, log stream.Keeper) {
 	for _, spec := range []stream.TopicSpec{
 		{Name: ""}, {Name: "."}, {Name: ".."}, {Name: "a/b"}, {Name: "ä"}, {Name: string(make([]byte, 250))},
 		{Name: "ok", Partitions: -1},
@@ -130,7 +138,11 @@ func newTold() *told {
 }
 
 // Appended implements stream.Receipt.
-func (r *told) Appended(ticket uint64, base record.Offset, err error) {
+func (r *told) Appended(ticket uint64, at stream.Placed, err error) {
+	base := record.Offset(-1)
+	if err == nil {
+		base = at.Offset(0)
+	}
 	r.mu.Lock()
 	r.bases[ticket], r.errs[ticket] = base, err
 	r.order = append(r.order, ticket)
@@ -151,13 +163,28 @@ func (r *told) wait(t *testing.T, n int) {
 	}
 }
 
-func put(t *testing.T, log stream.Log, p stream.PartitionID, records ...record.Record) record.Offset {
+// Append appends records as one unit, waiting for room. The ticket is 0.
+func Append(log stream.Log, to stream.Receipt, ws ...stream.Write) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return stream.AppendWait(ctx, log, &stream.Unit{Writes: ws}, to, 0)
+}
+
+// appendTo appends a unit, waiting for room.
+func appendTo(t *testing.T, log stream.Log, to stream.Receipt, ticket uint64, ws ...stream.Write) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := stream.AppendWait(ctx, log, &stream.Unit{Writes: ws}, to, ticket); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func put(t *testing.T, log stream.Keeper, p stream.PartitionID, records ...record.Record) record.Offset {
 	t.Helper()
 	r := newTold()
 	for i := range records {
-		if err := log.Append([]stream.Write{{Partition: p, Record: &records[i]}}, r, uint64(i)); err != nil {
-			t.Fatal(err)
-		}
+		appendTo(t, log, r, uint64(i), stream.Write{Partition: p, Record: &records[i]})
 	}
 	r.wait(t, len(records))
 	for ticket, err := range r.errs {
@@ -169,34 +196,25 @@ func put(t *testing.T, log stream.Log, p stream.PartitionID, records ...record.R
 }
 
 // each reads a partition from an offset to its end.
-func each(t *testing.T, log stream.Log, p stream.PartitionID, from record.Offset, visit func(v *record.View)) {
+func each(t *testing.T, log stream.Keeper, p stream.PartitionID, from record.Offset, visit func(v *record.View)) {
 	t.Helper()
 	bounds, err := log.Bounds(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var it record.Iter
-	var scratch record.Scratch
-	for from < bounds.High {
-		batches, err := log.Read(p, from, 1<<20, nil)
-		if err != nil || len(batches) == 0 {
-			t.Fatalf("read at %d of %+v: %d batches, %v", from, bounds, len(batches), err)
+	for from < bounds.Stable {
+		next, err := log.Scan(p, from, stream.ScanOptions{}, func(v *record.View) bool {
+			visit(v)
+			return true
+		})
+		if err != nil || next <= from || next > bounds.Stable {
+			t.Fatalf("scan at %d of %+v goes on at %d, %v", from, bounds, next, err)
 		}
-		for _, b := range batches {
-			if err := it.Reset(b, &scratch); err != nil {
-				t.Fatal(err)
-			}
-			for v := (record.View{}); it.Next(&v); {
-				if v.Offset >= from {
-					visit(&v)
-				}
-			}
-			from = b.LastOffset() + 1
-		}
+		from = next
 	}
 }
 
-func roundTrip(t *testing.T, log stream.Log) {
+func roundTrip(t *testing.T, log stream.Keeper) {
 	p := create(t, log, "a", 1).Partitions[0]
 	in := []record.Record{
 		{Timestamp: 1000, Key: []byte("k"), Value: []byte("v")},
@@ -235,45 +253,76 @@ func roundTrip(t *testing.T, log stream.Log) {
 // same tells null from empty.
 func same(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
 
-func reads(t *testing.T, log stream.Log) {
+func scans(t *testing.T, log stream.Keeper) {
 	p := create(t, log, "a", 1).Partitions[0]
-	if batches, err := log.Read(p, 0, 1000, nil); err != nil || len(batches) > 0 {
-		t.Errorf("an empty partition gives %d batches, %v", len(batches), err)
+	never := func(*record.View) bool { t.Error("a record of an empty partition"); return true }
+	if next, err := log.Scan(p, 0, stream.ScanOptions{}, never); err != nil || next != 0 {
+		t.Errorf("an empty partition goes on at %d, %v", next, err)
 	}
 	for i := range 50 {
 		put(t, log, p, record.Record{Value: fmt.Appendf(nil, "%0100d", i)})
 	}
 	for from := range record.Offset(50) {
-		batches, err := log.Read(p, from, 1, nil)
-		if err != nil || len(batches) != 1 || batches[0].BaseOffset() > from || batches[0].LastOffset() < from {
-			t.Fatalf("read at %d for one byte: %d batches, %v", from, len(batches), err)
+		first := record.Offset(-1)
+		next, err := log.Scan(p, from, stream.ScanOptions{MaxBytes: 1}, func(v *record.View) bool {
+			if first < 0 {
+				first = v.Offset
+			}
+			return true
+		})
+		if err != nil || first != from || next <= from {
+			t.Fatalf("scan at %d for one byte: first %d, next %d, %v", from, first, next, err)
 		}
 	}
-	batches, err := log.Read(p, 10, 500, make([]record.Batch, 0, 8))
-	size := 0
-	for i, b := range batches {
-		if i > 0 && b.BaseOffset() != batches[i-1].LastOffset()+1 {
-			t.Errorf("a hole before offset %d", b.BaseOffset())
-		}
-		size += len(b)
-	}
-	if err != nil || len(batches) > 1 && size > 500 {
-		t.Errorf("%d batches of %d bytes, at most 500 were asked for: %v", len(batches), size, err)
-	}
-	if batches, err := log.Read(p, 50, 1000, nil); err != nil || len(batches) > 0 {
-		t.Errorf("at the end: %d batches, %v", len(batches), err)
+	if next, err := log.Scan(p, 50, stream.ScanOptions{}, never); err != nil || next != 50 {
+		t.Errorf("at the end: next %d, %v", next, err)
 	}
 	for _, from := range []record.Offset{-1, 51, 1 << 40} {
-		_, err := log.Read(p, from, 1000, nil)
-		wantKind(t, fmt.Sprintf("read at %d", from), err, fault.OutOfRange)
+		_, err := log.Scan(p, from, stream.ScanOptions{}, never)
+		wantKind(t, fmt.Sprintf("scan at %d", from), err, fault.OutOfRange)
 	}
-	_, err = log.Read(1<<30, 0, 1000, nil)
-	wantKind(t, "read of no partition", err, fault.NotFound)
+	_, err := log.Scan(1<<30, 0, stream.ScanOptions{}, never)
+	wantKind(t, "scan of no partition", err, fault.NotFound)
+}
+
+func scanEnds(t *testing.T, log stream.Keeper) {
+	p := create(t, log, "a", 1).Partitions[0]
+	for i := range 30 {
+		put(t, log, p, record.Record{Value: fmt.Append(nil, i)})
+	}
+	for end := record.Offset(1); end <= 31; end++ {
+		var last record.Offset = -1
+		next, err := log.Scan(p, 0, stream.ScanOptions{End: end}, func(v *record.View) bool {
+			last = v.Offset
+			return true
+		})
+		for err == nil && next < min(end, 30) {
+			next, err = log.Scan(p, next, stream.ScanOptions{End: end}, func(v *record.View) bool {
+				last = v.Offset
+				return true
+			})
+		}
+		if want := min(end, 30); err != nil || last != want-1 || next != want {
+			t.Fatalf("up to %d: last %d, next %d, %v", end, last, next, err)
+		}
+	}
+	for stop := range record.Offset(30) {
+		next, err := record.Offset(0), error(nil)
+		for seen := false; err == nil && !seen; {
+			next, err = log.Scan(p, next, stream.ScanOptions{}, func(v *record.View) bool {
+				seen = v.Offset == stop
+				return !seen
+			})
+		}
+		if err != nil || next != stop {
+			t.Fatalf("stopped at %d: next %d, %v", stop, next, err)
+		}
+	}
 }
 
 // news is a watcher that checks that what it is told of can be read.
 type news struct {
-	log  stream.Log
+	log  stream.Keeper
 	p    stream.PartitionID
 	mu   sync.Mutex
 	high record.Offset
@@ -299,24 +348,22 @@ type after struct {
 }
 
 // Appended implements stream.Receipt.
-func (a *after) Appended(ticket uint64, base record.Offset, err error) {
+func (a *after) Appended(ticket uint64, at stream.Placed, err error) {
 	a.n.mu.Lock()
-	a.late = a.late || a.n.high <= base
+	a.late = a.late || err == nil && a.n.high <= at.Offset(0)
 	a.n.mu.Unlock()
-	a.told.Appended(ticket, base, err)
+	a.told.Appended(ticket, at, err)
 }
 
-func receipts(t *testing.T, log stream.Log) {
+func receipts(t *testing.T, log stream.Keeper) {
 	p := create(t, log, "a", 1).Partitions[0]
 	n := &news{log: log, p: p}
-	stop := log.Watch(n)
-	defer stop()
+	watch := log.Watch(n, stream.Followed)
+	watch.Follow(p)
+	defer watch.Stop()
 	r := &after{told: newTold(), n: n}
 	for i := range 500 {
-		ws := []stream.Write{{Partition: p, Record: &record.Record{Value: []byte("x")}}}
-		if err := log.Append(ws, r, uint64(i)); err != nil {
-			t.Fatal(err)
-		}
+		appendTo(t, log, r, uint64(i), stream.Write{Partition: p, Record: &record.Record{Value: []byte("x")}})
 	}
 	r.wait(t, 500)
 	for i := range uint64(500) {
@@ -329,7 +376,7 @@ func receipts(t *testing.T, log stream.Log) {
 	}
 }
 
-func together(t *testing.T, log stream.Log) {
+func together(t *testing.T, log stream.Keeper) {
 	topic := create(t, log, "a", 2)
 	r := newTold()
 	for i := range 100 {
@@ -339,9 +386,7 @@ func together(t *testing.T, log stream.Log) {
 			{Partition: topic.Partitions[1], Record: &v},
 			{Partition: topic.Partitions[0], Record: &v},
 		}
-		if err := log.Append(ws, r, uint64(i)); err != nil {
-			t.Fatal(err)
-		}
+		appendTo(t, log, r, uint64(i), ws...)
 		v.Value[0] = '!' // nothing of the write is kept
 	}
 	r.wait(t, 100)
@@ -362,7 +407,9 @@ func together(t *testing.T, log stream.Log) {
 	}
 }
 
-func badAppends(t *testing.T, log stream.Log) {
+func unit(ws ...stream.Write) *stream.Unit { return &stream.Unit{Writes: ws} }
+
+func badAppends(t *testing.T, log stream.Keeper) {
 	topic, err := log.CreateTopic(context.Background(),
 		stream.TopicSpec{Name: "a", Partitions: 1, Config: map[string]string{"max.message.bytes": "1000"}})
 	if err != nil {
@@ -371,17 +418,18 @@ func badAppends(t *testing.T, log stream.Log) {
 	p := topic.Partitions[0]
 	small := record.Record{Value: []byte("x")}
 	large := record.Record{Value: make([]byte, 1000)}
-	err = log.Append([]stream.Write{{Partition: p, Record: &small}, {Partition: 1 << 30, Record: &small}}, nil, 0)
+	good, nowhere := stream.Write{Partition: p, Record: &small}, stream.Write{Partition: 1 << 30, Record: &small}
+	err = log.Append(unit(good, nowhere), nil, 0)
 	wantKind(t, "append to no partition", err, fault.NotFound)
-	err = log.Append([]stream.Write{{Partition: p, Record: &small}, {Partition: p, Record: &large}}, nil, 0)
+	err = log.Append(unit(good, stream.Write{Partition: p, Record: &large}), nil, 0)
 	wantKind(t, "append of a large record", err, fault.TooLarge)
 	put(t, log, p, small)
-	if b, err := log.Bounds(p); err != nil || b != (stream.Bounds{Start: 0, High: 1}) {
+	if b, err := log.Bounds(p); err != nil || b != (stream.Bounds{Start: 0, Stable: 1, High: 1}) {
 		t.Errorf("bounds %+v %v: a refused append left something", b, err)
 	}
 }
 
-func callers(t *testing.T, log stream.Log) {
+func callers(t *testing.T, log stream.Keeper) {
 	p := create(t, log, "a", 1).Partitions[0]
 	const many, each1 = 8, 200
 	r := newTold()
@@ -390,7 +438,8 @@ func callers(t *testing.T, log stream.Log) {
 		wg.Go(func() {
 			for i := range each1 {
 				v := record.Record{Value: []byte{byte(c), byte(i)}}
-				if err := log.Append([]stream.Write{{Partition: p, Record: &v}}, r, uint64(c<<16|i)); err != nil {
+				u := unit(stream.Write{Partition: p, Record: &v})
+				if err := stream.AppendWait(context.Background(), log, u, r, uint64(c<<16|i)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -410,16 +459,4 @@ func callers(t *testing.T, log stream.Log) {
 		}
 		next[c] = i + 1
 	})
-}
-
-func stopped(t *testing.T, log stream.Log) {
-	p := create(t, log, "a", 1).Partitions[0]
-	n := &news{log: log, p: p}
-	stop := log.Watch(n)
-	put(t, log, p, record.Record{Value: []byte("x")})
-	stop()
-	put(t, log, p, record.Record{Value: []byte("y")})
-	if n.high != 1 {
-		t.Errorf("told of %d after stop", n.high)
-	}
 }

@@ -103,7 +103,7 @@ type Fanout struct {
 	opt     Options
 	metrics metrics
 	workers []*worker
-	unwatch func()
+	watch   stream.Watching
 
 	// epoch counts subscriptions. News carries the epoch in which it came, a subscription the epoch in
 	// which it was made: it gets what came in its epoch or later, and nothing before.
@@ -164,19 +164,19 @@ func (f *Fanout) begin() error {
 				return err
 			}
 			w := f.worker(p)
-			w.mu.parts[p] = &part{id: p, high: bounds.High, cursor: bounds.High}
+			w.mu.parts[p] = &part{id: p, high: bounds.Stable, cursor: bounds.Stable}
 		}
 	}
-	f.unwatch = log.Watch(f)
+	f.watch = log.Watch(f, stream.AllPartitions)
 	for _, t := range log.Topics().All() {
 		for _, p := range t.Partitions {
 			bounds, err := log.Bounds(p)
 			if err != nil {
-				f.unwatch()
+				f.watch.Stop()
 				return err
 			}
-			if bounds.High > 0 {
-				f.Advanced(p, bounds.High)
+			if bounds.Stable > 0 {
+				f.Advanced(p, bounds.Stable)
 			}
 		}
 	}
@@ -192,7 +192,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 		wg.Go(func() { w.run(ctx) })
 	}
 	wg.Wait()
-	f.unwatch()
+	f.watch.Stop()
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
@@ -72,7 +73,7 @@ func (h *house) topic(name string, partitions int, config map[string]string) *st
 
 type receipt chan error
 
-func (r receipt) Appended(_ uint64, _ record.Offset, err error) { r <- err }
+func (r receipt) Appended(_ uint64, _ stream.Placed, err error) { r <- err }
 
 // produce appends count records to a partition, numbered from first, and waits for the last.
 func (h *house) produce(p stream.PartitionID, key string, first, count int) {
@@ -81,7 +82,7 @@ func (h *house) produce(p stream.PartitionID, key string, first, count int) {
 	for i := range count {
 		value := binary.BigEndian.AppendUint32(nil, uint32(first+i))
 		r := record.Record{Timestamp: time.Now().UnixMilli(), Key: []byte(key), Value: append(value, make([]byte, 100)...)}
-		if err := h.log.Append([]stream.Write{{Partition: p, Record: &r}}, done, 0); err != nil {
+		if err := streamtest.Append(h.log, done, stream.Write{Partition: p, Record: &r}); err != nil {
 			h.t.Fatal(err)
 		}
 	}

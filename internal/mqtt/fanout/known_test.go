@@ -49,7 +49,7 @@ func hold(t testing.TB, rules ...hinge.Rule) *still {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.unwatch)
+	t.Cleanup(s.watch.Stop)
 	s.w, s.part = s.workers[0], &part{id: made.Partitions[0]}
 	s.w.now = time.UnixMilli(1_700_000_000_000)
 	return s

@@ -43,13 +43,9 @@ type Request struct {
 // everything is folded that was acknowledged before this call.
 //
 // Whoever subscribes gets a message live or retained, never neither: a message that the fanout has seen
-// as older than the subscription must be in the answer. The news of its two records comes one after the
-// other, and the subscription may fall in between; but both can be read before either is told, so the
-// log is asked how far it can be read.
+// as older than the subscription must be in the answer. Its two records are of one unit, so
+// that both can be read by then, and the fold asks the log how far it can be read after it took the request.
 func (s *Store) Send(filter string, to Receiver) {
-	if bounds, err := s.opt.Log.Bounds(s.partition); err == nil {
-		s.raise(bounds.High)
-	}
 	s.Resume(&Request{filter: filter, to: to})
 }
 

@@ -29,7 +29,7 @@ const TopicName = "__firth_retained"
 
 // Options of the store. Log and Mapping are needed.
 type Options struct {
-	Log stream.Log
+	Log stream.Keeper
 	// Mapping is the table in force: it reads the headers of records.
 	Mapping func() *hinge.Table
 	// Metrics gets the counters. Default: nobody looks.
@@ -44,7 +44,6 @@ type Options struct {
 type Store struct {
 	opt       Options
 	partition stream.PartitionID
-	high      atomic.Int64 // high watermark of the partition
 	count     atomic.Int64
 	wake      chan struct{} // holds one token
 
@@ -59,10 +58,6 @@ type Store struct {
 
 	// What follows belongs to the goroutine of Run, before it to Open.
 	cursor  record.Offset
-	batches []record.Batch
-	iter    record.Iter
-	scratch record.Scratch
-	view    record.View
 	message hinge.Message
 }
 
@@ -82,9 +77,6 @@ type rest struct {
 	hasExpiry, hasFormat                          bool
 	format                                        byte
 }
-
-// readBytes is how much of the log is read at a time.
-const readBytes = 1 << 20
 
 // Open makes __firth_retained if it is not there, and reads it. Errors: those of the log.
 func Open(ctx context.Context, opt Options) (*Store, error) {
@@ -110,11 +102,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s.cursor = bounds.Start
-	s.high.Store(int64(bounds.High))
 	return s, s.fold(ctx)
 }
 
-func createTopic(ctx context.Context, log stream.Log) (*stream.Topic, error) {
+func createTopic(ctx context.Context, log stream.Keeper) (*stream.Topic, error) {
 	t, err := log.CreateTopic(ctx, stream.TopicSpec{Name: TopicName, Partitions: 1, Config: map[string]string{
 		"cleanup.policy": "compact", "retention.ms": "-1",
 	}})
@@ -144,22 +135,7 @@ func (s *Store) Full(name []byte) bool {
 }
 
 // Advanced implements stream.Watcher.
-func (s *Store) Advanced(p stream.PartitionID, high record.Offset) {
-	if p == s.partition {
-		s.raise(high)
-		s.rouse()
-	}
-}
-
-// raise notes that the log can be read up to high.
-func (s *Store) raise(high record.Offset) {
-	for {
-		known := s.high.Load()
-		if int64(high) <= known || s.high.CompareAndSwap(known, int64(high)) {
-			return
-		}
-	}
-}
+func (s *Store) Advanced(stream.PartitionID, record.Offset) { s.rouse() }
 
 func (s *Store) rouse() {
 	select {
@@ -170,11 +146,9 @@ func (s *Store) rouse() {
 
 // Run follows the log and serves requests until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
-	stop := s.opt.Log.Watch(s)
-	defer stop()
-	if bounds, err := s.opt.Log.Bounds(s.partition); err == nil {
-		s.Advanced(s.partition, bounds.High) // what came between Open and Watch
-	}
+	watch := s.opt.Log.Watch(s, stream.Followed)
+	defer watch.Stop()
+	watch.Follow(s.partition)
 	for ctx.Err() == nil {
 		queue := s.take() // before the fold: what is acknowledged before a request is in its answer
 		if err := s.fold(ctx); err != nil {
@@ -191,56 +165,24 @@ func (s *Store) Run(ctx context.Context) error {
 	return nil
 }
 
-// fold reads up to the high watermark.
+// fold applies what can be read now. What is damaged is left out.
 func (s *Store) fold(ctx context.Context) error {
-	for s.cursor < record.Offset(s.high.Load()) && ctx.Err() == nil {
-		var err error
-		s.batches, err = s.opt.Log.Read(s.partition, s.cursor, readBytes, s.batches[:0])
-		switch {
-		case fault.Is(err, fault.Closed):
-			return nil
-		case fault.Is(err, fault.Corrupt):
-			s.opt.Logger.Error("retained messages are damaged on disk, skipping",
-				"from", s.cursor, "to", s.high.Load(), "err", err)
-			s.cursor = record.Offset(s.high.Load())
-			continue
-		case fault.Is(err, fault.OutOfRange):
-			bounds, err := s.opt.Log.Bounds(s.partition)
-			if err != nil {
-				return err
-			}
-			s.cursor = max(bounds.Start, s.cursor+1)
-			continue
-		case err != nil:
-			return err
-		case len(s.batches) == 0:
-			return nil
-		}
-		for _, b := range s.batches {
-			if err := s.foldBatch(b); err != nil {
-				s.opt.Logger.Error("a batch of retained messages is damaged, skipping the rest of it", "err", err)
-			}
-		}
-		clear(s.batches)
-	}
-	return nil
-}
-
-func (s *Store) foldBatch(b record.Batch) error {
-	from := s.cursor
-	s.cursor = b.LastOffset() + 1
-	if err := s.iter.Reset(b, &s.scratch); err != nil {
-		return err
-	}
 	table := s.opt.Mapping()
-	s.index.Lock()
-	defer s.index.Unlock()
-	for s.iter.Next(&s.view) {
-		if s.view.Offset >= from {
-			s.apply(table, &s.view)
-		}
+	folded, err := stream.Fold(ctx, s.opt.Log, s.partition, s.cursor, func(v *record.View) error {
+		s.index.Lock()
+		defer s.index.Unlock()
+		s.apply(table, v)
+		return nil
+	})
+	s.cursor = folded.Next
+	if !folded.Complete() {
+		s.opt.Logger.Error("some retained messages could not be read and are left out",
+			"lost", folded.Lost, "strange", folded.Strange, "err", folded.First)
 	}
-	return s.iter.Err()
+	if fault.Is(err, fault.Closed) || ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // apply sets or clears one name. It needs the lock of index.

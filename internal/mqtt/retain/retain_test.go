@@ -12,6 +12,7 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/firthmq/firth/internal/mqtt/retain"
 )
 
@@ -61,7 +62,7 @@ func open(t *testing.T, fs vfs.FS, maxTopics int) *house {
 
 type receipt chan error
 
-func (r receipt) Appended(_ uint64, _ record.Offset, err error) { r <- err }
+func (r receipt) Appended(_ uint64, _ stream.Placed, err error) { r <- err }
 
 // set appends a retained message as the door does, and waits until it is acknowledged.
 func (h *house) set(m *hinge.Message) {
@@ -74,7 +75,7 @@ func (h *house) set(m *hinge.Message) {
 		r.Value = nil
 	}
 	done := make(receipt, 1)
-	if err := h.log.Append([]stream.Write{{Partition: h.store.Partition(), Record: &r}}, done, 0); err != nil {
+	if err := streamtest.Append(h.log, done, stream.Write{Partition: h.store.Partition(), Record: &r}); err != nil {
 		h.t.Fatal(err)
 	}
 	if err := <-done; err != nil {

@@ -1,0 +1,107 @@
+package store
+
+import (
+	"sync"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/partition"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// scan is the memory of one Scan. Scans are lent, so that readers hold none between two of them.
+type scan struct {
+	batches []record.Batch
+	iter    record.Iter
+	scratch record.Scratch
+	view    record.View
+}
+
+var scans = sync.Pool{New: func() any { return new(scan) }}
+
+// Scan implements stream.Log.
+func (s *Store) Scan(
+	id stream.PartitionID, from record.Offset, o stream.ScanOptions, visit func(*record.View) bool,
+) (next record.Offset, err error) {
+	p, err := s.partition(id)
+	if err != nil {
+		return from, err
+	}
+	bounds, err := p.Bounds()
+	if err != nil {
+		return from, err
+	}
+	end := bounds.Stable
+	if o.End > 0 {
+		end = min(end, o.End)
+	}
+	if from >= end && from >= bounds.Start && from <= bounds.High {
+		return from, nil
+	}
+	maxBytes := o.MaxBytes
+	if maxBytes <= 0 {
+		maxBytes = stream.ScanBytes
+	}
+	sc, _ := scans.Get().(*scan) // the pool holds nothing else
+	defer scans.Put(sc)
+	if sc.batches, err = s.Read(id, from, maxBytes, sc.batches[:0]); err != nil {
+		return from, damaged(p, from, end, err)
+	}
+	defer clear(sc.batches)
+	return sc.walk(from, end, visit)
+}
+
+// walk visits the records of [from, end) in the batches.
+func (sc *scan) walk(from, end record.Offset, visit func(*record.View) bool) (next record.Offset, err error) {
+	next = from
+	for _, b := range sc.batches {
+		if b.BaseOffset() >= end {
+			return end, nil
+		}
+		if !b.Attributes().Control() {
+			var done bool
+			if next, done, err = sc.batch(b, next, end, visit); done {
+				return next, err
+			}
+		}
+		next = b.LastOffset() + 1
+	}
+	if len(sc.batches) == 0 {
+		return end, nil
+	}
+	return min(next, end), nil
+}
+
+// batch visits the records of one batch from an offset on. Done says that the scan ends with it.
+func (sc *scan) batch(
+	b record.Batch, from, end record.Offset, visit func(*record.View) bool,
+) (next record.Offset, done bool, err error) {
+	next = from
+	if err := sc.iter.Reset(b, &sc.scratch); err != nil {
+		return next, true, &stream.Damage{From: next, Next: min(b.LastOffset()+1, end), Err: err}
+	}
+	v := &sc.view
+	for sc.iter.Next(v) {
+		switch {
+		case v.Offset < from:
+			continue
+		case v.Offset >= end:
+			return end, true, nil
+		case !visit(v):
+			return v.Offset, true, nil
+		}
+		next = v.Offset + 1
+	}
+	if err := sc.iter.Err(); err != nil {
+		return next, true, &stream.Damage{From: next, Next: min(b.LastOffset()+1, end), Err: err}
+	}
+	return next, false, nil
+}
+
+// damaged says how far what cannot be read reaches.
+func damaged(p *partition.Partition, from, end record.Offset, err error) error {
+	if !fault.Is(err, fault.Corrupt) {
+		return err
+	}
+	return &stream.Damage{From: from, Next: max(min(p.Behind(from), end), from+1), Err: err}
+}

@@ -1,0 +1,124 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// ErrCrowded is the error of an Append for which there is no room now.
+var ErrCrowded error = fault.New(fault.Limited, "log.Append", "the log takes in what came before")
+
+// Turn is a place in the line of those who wait for room. It belongs to one caller, who puts it into the
+// units that he appends one after the other; the keeper writes its place into it.
+type Turn struct {
+	// Roomy is called when the unit may be appended again, from the keeper's own goroutine. It must
+	// not block, nor call the log back.
+	Roomy func()
+
+	place  uint64 // in the order of arrival; 0: it does not wait
+	bytes  int64
+	inLine bool
+}
+
+// Line is the line of those who wait for room: who came first goes first. A keeper has one, under its
+// own lock.
+type Line struct {
+	turns []*Turn // by place
+	last  uint64
+}
+
+// Ahead tells whether somebody who waits comes before a turn; nil is one that has just come.
+func (l *Line) Ahead(t *Turn) bool {
+	return len(l.turns) > 0 && (t == nil || t.place == 0 || l.turns[0].place < t.place)
+}
+
+// Wait puts a turn into the line with what its unit takes, at the place that it has or behind all others.
+func (l *Line) Wait(t *Turn, bytes int64) {
+	if t.bytes = bytes; t.inLine {
+		return
+	}
+	if t.place == 0 {
+		l.last++
+		t.place = l.last
+	}
+	at, _ := slices.BinarySearchFunc(l.turns, t, func(a, b *Turn) int { return int(int64(a.place - b.place)) })
+	l.turns = slices.Insert(l.turns, at, t)
+	t.inLine = true
+}
+
+// Pass takes a turn out of the waiting: its unit was appended, or will not be.
+func (l *Line) Pass(t *Turn) {
+	if t.inLine {
+		l.turns = slices.DeleteFunc(l.turns, func(other *Turn) bool { return other == t })
+	}
+	t.place, t.inLine = 0, false
+}
+
+// Next takes the first turns out of the line, as many as have room in so many bytes but at least one,
+// and appends them to into. They keep their place until their unit is appended.
+func (l *Line) Next(room int64, into []*Turn) []*Turn {
+	n := 0
+	for n < len(l.turns) && room > 0 {
+		room -= max(l.turns[n].bytes, 1)
+		l.turns[n].inLine = false
+		n++
+	}
+	into = append(into, l.turns[:n]...)
+	l.turns = slices.Delete(l.turns, 0, n)
+	return into
+}
+
+// Len is how many wait.
+func (l *Line) Len() int { return len(l.turns) }
+
+// AppendWait appends a unit and waits, in turn, while there is no room. It is for callers that may block.
+// Errors: those of Log.Append but ErrCrowded; Timeout when ctx ends.
+func AppendWait(ctx context.Context, log Log, u *Unit, to Receipt, ticket uint64) error {
+	return WaitForRoom(ctx, &u.Turn, func() error { return log.Append(u, to, ticket) })
+}
+
+// WaitForRoom calls an Append again and again, with a turn of its own, while it gives ErrCrowded.
+// Errors: what the last call gave; Timeout when ctx ends.
+func WaitForRoom(ctx context.Context, turn **Turn, appendUnit func() error) error {
+	err := appendUnit()
+	if !errors.Is(err, ErrCrowded) {
+		return err
+	}
+	w, _ := waits.Get().(*wait) // the pool holds nothing else
+	before := *turn
+	*turn = &w.turn
+	defer func() { *turn = before }()
+	for errors.Is(err, ErrCrowded) {
+		if err = appendUnit(); !errors.Is(err, ErrCrowded) {
+			waits.Put(w)
+			return err
+		}
+		select {
+		case <-w.roomy:
+		case <-ctx.Done():
+			return fault.Wrap(fault.Timeout, "log.Append", ctx.Err()) // w is still in the line
+		}
+	}
+	return err
+}
+
+// wait is a turn with a goroutine that waits for it.
+type wait struct {
+	turn  Turn
+	roomy chan struct{}
+}
+
+var waits = sync.Pool{New: func() any {
+	w := &wait{roomy: make(chan struct{}, 1)}
+	w.turn.Roomy = func() {
+		select {
+		case w.roomy <- struct{}{}:
+		default:
+		}
+	}
+	return w
+}}
