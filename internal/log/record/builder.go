@@ -14,6 +14,8 @@ type Builder struct {
 	producerID    int64
 	producerEpoch int16
 	baseSequence  int32
+	attributes    Attributes // but for the codec
+	lastDelta     int32      // what the batch stands for, if that is more than its records; else -1
 }
 
 // Reset begins a new batch in dst's memory, whose content is lost; beyond dst's capacity the batch
@@ -23,7 +25,7 @@ func (bu *Builder) Reset(dst []byte, baseTimestamp int64) {
 	*bu = Builder{
 		buf:           append(dst[:0], blankHeader[:]...),
 		baseTimestamp: baseTimestamp, maxTimestamp: baseTimestamp,
-		producerID: -1, producerEpoch: -1, baseSequence: -1,
+		producerID: -1, producerEpoch: -1, baseSequence: -1, lastDelta: -1,
 	}
 }
 
@@ -83,8 +85,12 @@ func (bu *Builder) SealCompressed(base Offset, epoch int32, c Codec) (Batch, err
 	if bu.count == 0 {
 		return nil, nil
 	}
+	return bu.sealCompressed(base, epoch, c, new(Scratch))
+}
+
+func (bu *Builder) sealCompressed(base Offset, epoch int32, c Codec, s *Scratch) (Batch, error) {
 	dst := append(make([]byte, 0, len(bu.buf)), blankHeader[:]...)
-	dst, err := Compress(dst, c, bu.buf[BatchOverhead:])
+	dst, err := s.Compress(dst, c, bu.buf[BatchOverhead:])
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +103,8 @@ func (bu *Builder) seal(b Batch, base Offset, epoch int32, c Codec) Batch {
 	be.PutUint32(b[atLength:], uint32(len(b)-lengthEnd))
 	be.PutUint32(b[atLeaderEpoch:], uint32(epoch))
 	b[atMagic] = magic2
-	be.PutUint16(b[atAttributes:], uint16(c))
-	be.PutUint32(b[atLastOffsetDelta:], uint32(bu.count-1))
+	be.PutUint16(b[atAttributes:], uint16(bu.attributes|Attributes(c)))
+	be.PutUint32(b[atLastOffsetDelta:], uint32(max(bu.lastDelta, int32(bu.count-1))))
 	be.PutUint64(b[atBaseTimestamp:], uint64(bu.baseTimestamp))
 	be.PutUint64(b[atMaxTimestamp:], uint64(bu.maxTimestamp))
 	be.PutUint64(b[atProducerID:], uint64(bu.producerID))

@@ -32,7 +32,7 @@ const xerialMagic = "\x82SNAPPY\x00"
 
 const xerialHeader = 16
 
-// Scratch holds the memory and the decoders for compressed batches, used again from batch to batch.
+// Scratch holds the memory, the decoders and the encoders for compressed batches, used again from batch to batch.
 // The zero Scratch is ready. It belongs to one goroutine.
 type Scratch struct {
 	// MaxDecompressed is the most bytes one batch may have decompressed. 0: DefaultMaxDecompressed.
@@ -44,6 +44,10 @@ type Scratch struct {
 	lz4    *lz4.Reader
 	zstd   *zstd.Decoder
 	zstMax int // what zstd was made for
+
+	gzipOut *gzip.Writer
+	lz4Out  *lz4.Writer
+	zstdOut *zstd.Encoder
 }
 
 func (s *Scratch) limit() int {
@@ -225,32 +229,47 @@ func (s *Scratch) unsnapBlock(src []byte) error {
 // Compress appends src, compressed, to dst. Snappy comes out as one bare block.
 // Errors: Invalid, for an unknown codec.
 func Compress(dst []byte, c Codec, src []byte) ([]byte, error) {
+	return new(Scratch).Compress(dst, c, src)
+}
+
+// Compress is the function Compress with encoders that are used again.
+func (s *Scratch) Compress(dst []byte, c Codec, src []byte) ([]byte, error) {
 	out := bytes.NewBuffer(dst)
-	var w io.WriteCloser
 	switch c {
 	case None:
 		return append(dst, src...), nil
 	case Gzip:
-		w = gzip.NewWriter(out)
+		if s.gzipOut == nil {
+			s.gzipOut = gzip.NewWriter(out)
+		}
+		s.gzipOut.Reset(out)
+		return finish(out, s.gzipOut, src)
 	case Snappy:
 		return append(dst, s2.EncodeSnappy(nil, src)...), nil
 	case LZ4:
-		w = lz4.NewWriter(out)
-	case Zstd:
-		enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
-		if err != nil {
-			return dst, fault.Wrap(fault.Internal, "record.Compress", err)
+		if s.lz4Out == nil {
+			s.lz4Out = lz4.NewWriter(out)
 		}
-		defer func() { _ = enc.Close() }() // nothing is buffered in it
-		return enc.EncodeAll(src, dst), nil
-	default:
-		return dst, fault.New(fault.Invalid, "record.Compress", "unknown %s", c)
+		s.lz4Out.Reset(out)
+		return finish(out, s.lz4Out, src)
+	case Zstd:
+		if s.zstdOut == nil {
+			enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+			if err != nil {
+				return dst, fault.Wrap(fault.Internal, "record.Compress", err)
+			}
+			s.zstdOut = enc
+		}
+		return s.zstdOut.EncodeAll(src, dst), nil
 	}
-	if _, err := w.Write(src); err != nil {
-		return dst, fault.Wrap(fault.Internal, "record.Compress", err)
-	}
-	if err := w.Close(); err != nil {
-		return dst, fault.Wrap(fault.Internal, "record.Compress", err)
+	return dst, fault.New(fault.Invalid, "record.Compress", "unknown %s", c)
+}
+
+// finish writes src through an encoder to its end.
+func finish(out *bytes.Buffer, w io.WriteCloser, src []byte) ([]byte, error) {
+	_, err := w.Write(src)
+	if err = errors.Join(err, w.Close()); err != nil {
+		return out.Bytes(), fault.Wrap(fault.Internal, "record.Compress", err)
 	}
 	return out.Bytes(), nil
 }
