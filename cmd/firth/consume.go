@@ -46,7 +46,9 @@ format: %t topic, %p partition, %o offset, %k key, %s value, %h headers, %T time
 
 Where to start (-o): beginning, end, an offset, -N (N before the end), @TIME; e@TIME is where to stop.
 TIME is milliseconds since 1970, a date such as 2026-01-31T08:00:00Z, or -1h. A group starts where it
-has committed, and commits what was printed.`,
+has committed, and commits what was printed.
+
+A terminal gets no control characters of others: they are shown as \u001b. Elsewhere the bytes are what was sent.`,
 		Example: `  firth consume sensors -o beginning -e -f '%k %s\n'
   firth consume sensors -o -5 -J
   firth consume orders payments -g billing -n 100
@@ -116,7 +118,7 @@ func (f *consumeFlags) check() error {
 }
 
 // printer gives the function that prints a record.
-func (f *consumeFlags) printer() (func([]byte, *format.Record) []byte, error) {
+func (f *consumeFlags) printer(terminal bool) (func([]byte, *format.Record) []byte, error) {
 	if f.json {
 		return func(dst []byte, r *format.Record) []byte {
 			return append(format.AppendRecordJSON(dst, r), '\n')
@@ -136,11 +138,13 @@ func (f *consumeFlags) printer() (func([]byte, *format.Record) []byte, error) {
 	if err != nil {
 		return nil, output.WithCode(output.ExitUsage, err)
 	}
+	parsed.Terminal = terminal
 	return parsed.AppendTo, nil
 }
 
 func consume(cmd *cobra.Command, k *kafkaFlags, f *consumeFlags) error {
-	appendRecord, err := f.printer()
+	out, terminal := unscreened(cmd.OutOrStdout())
+	appendRecord, err := f.printer(terminal)
 	if err != nil {
 		return err
 	}
@@ -155,7 +159,7 @@ func consume(cmd *cobra.Command, k *kafkaFlags, f *consumeFlags) error {
 		return err
 	}
 	defer cl.Close()
-	c := &consumer{cl: cl, f: f, plan: plan, appendTo: appendRecord, out: bufio.NewWriterSize(cmd.OutOrStdout(), 1<<16)}
+	c := &consumer{cl: cl, f: f, plan: plan, appendTo: appendRecord, out: bufio.NewWriterSize(out, 1<<16)}
 	err = c.run(ctx)
 	if flushed := c.out.Flush(); err == nil {
 		err = flushed

@@ -94,10 +94,12 @@ func startDemoNode(ctx context.Context, dir string) (*node.Node, error) {
 
 // terminal has the demo drawn in place where out is a terminal.
 func terminal(o *demo.Options, out io.Writer, plain bool) {
-	f, ok := out.(*os.File)
-	if !ok || plain || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+	raw, ok := unscreened(out)
+	f, isFile := raw.(*os.File)
+	if !ok || !isFile || plain || os.Getenv("TERM") == "dumb" {
 		return
 	}
+	o.Out = raw // it moves the cursor; what it shows is its own
 	o.Live, o.Color = true, os.Getenv("NO_COLOR") == ""
 	o.Size = func() (width, height int) {
 		width, height, err := term.GetSize(int(f.Fd()))

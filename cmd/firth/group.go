@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 
+	"github.com/firthmq/firth/internal/cli/format"
 	"github.com/firthmq/firth/internal/cli/output"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
@@ -151,7 +152,7 @@ func printGroup(cmd *cobra.Command, d *groupDescription, blank bool) error {
 	}
 	_, err := fmt.Fprintf(out,
 		"SUMMARY\nname      %s\nstate     %s\nassignor  %s\nmembers   %d\nlag       %d\n\nOFFSETS\n",
-		d.Name, d.State, assignor, d.Members, d.Lag)
+		format.Printable(d.Name), d.State, format.Printable(assignor), d.Members, d.Lag)
 	if err != nil {
 		return err
 	}

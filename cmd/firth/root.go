@@ -55,6 +55,8 @@ func newRoot() *cobra.Command {
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, std stdio) int {
 	root := newRoot()
+	std.out, std.err = screened(std.out), screened(std.err)
+	defer flushScreens(std.out, std.err)
 	root.SetArgs(args)
 	root.SetIn(std.in)
 	root.SetOut(std.out)

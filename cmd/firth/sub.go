@@ -43,7 +43,9 @@ func newSubCommand() *cobra.Command {
 %t topic, %p payload, %x payload in hexadecimal, %q QoS, %r retain, %l length, %m packet identifier,
 %j and %J JSON, %I and %U time, @X strftime, %A %C %D %E %F %P %R %S the properties of MQTT 5.
 
-With QoS 1 and 2 a message is acknowledged after it has been printed. A lost connection is made again.`,
+With QoS 1 and 2 a message is acknowledged after it has been printed. A lost connection is made again.
+
+A terminal gets no control characters of others: they are shown as \u001b. Elsewhere the bytes are what was sent.`,
 		Example: `  firth sub -t 'sensors/#' -v
   firth sub -t 'fleet/+/position' -q 1 -C 10 -F '@H:@M:@S %t %p'
   firth sub -t '#' -J | jq .payload`,
@@ -145,7 +147,9 @@ func subscribe(cmd *cobra.Command, f *subFlags) error {
 		timed, cancel = context.WithTimeout(ctx, time.Duration(f.timeout*float64(time.Second)))
 		defer cancel()
 	}
-	l := &listener{f: f, format: spec, bell: make(chan struct{}, 1), out: bufio.NewWriterSize(cmd.OutOrStdout(), 1<<16)}
+	out, terminal := unscreened(cmd.OutOrStdout())
+	spec.Terminal = terminal
+	l := &listener{f: f, format: spec, bell: make(chan struct{}, 1), out: bufio.NewWriterSize(out, 1<<16)}
 	o.ManualAck, o.OnMessage = true, l.message
 	err = l.connections(timed, cmd, o)
 	if err != nil || l.err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firthmq/firth/internal/cli/format"
 	"github.com/firthmq/firth/internal/cli/output"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
@@ -45,7 +46,7 @@ func printResults(cmd *cobra.Command, form output.Form, results []result) error 
 			}
 			continue
 		}
-		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", r.Name, r.Result); err != nil {
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", format.Printable(r.Name), r.Result); err != nil {
 			return err
 		}
 	}
@@ -302,7 +303,7 @@ func printTopic(cmd *cobra.Command, d *topicDescription, blank bool) error {
 		_, _ = fmt.Fprintln(out)
 	}
 	_, err := fmt.Fprintf(out, "SUMMARY\nname        %s\nid          %s\ninternal    %t\npartitions  %d\n\n",
-		d.Name, d.ID, d.Internal, len(d.Partitions))
+		format.Printable(d.Name), d.ID, d.Internal, len(d.Partitions))
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/firthmq/firth/internal/cli/format"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
@@ -82,7 +83,7 @@ func (b *backEnd) consume(ctx context.Context) {
 		})
 		fetches.EachRecord(func(r *kgo.Record) {
 			at, value := describe(r.Value)
-			b.st.consumed(reading{topic: r.Topic, partition: r.Partition, offset: r.Offset, key: string(r.Key),
+			b.st.consumed(reading{topic: r.Topic, partition: r.Partition, offset: r.Offset, key: format.Printable(string(r.Key)),
 				value: value, at: time.Now()}, since(at))
 		})
 	}
@@ -103,7 +104,7 @@ type message struct {
 func describe(value []byte) (at int64, text string) {
 	var m message
 	if err := json.Unmarshal(value, &m); err != nil || m.At == 0 {
-		return time.Now().UnixMicro(), string(value)
+		return time.Now().UnixMicro(), format.Printable(string(value))
 	}
 	if m.Celsius != nil {
 		return m.At, fmt.Sprintf("%.2f °C", *m.Celsius)

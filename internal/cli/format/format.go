@@ -33,11 +33,10 @@ func appendJSONString(dst []byte, s []byte) []byte {
 			dst = append(dst, '\\', 'r')
 		case r == '\t':
 			dst = append(dst, '\\', 't')
-		case r < 0x20 || r == 0x7f:
-			dst = append(dst, `\u00`...)
-			dst = append(dst, "0123456789abcdef"[r>>4], "0123456789abcdef"[r&15])
 		case r == utf8.RuneError && n == 1:
 			dst = append(dst, `\ufffd`...)
+		case hidden(r):
+			dst = AppendPrintable(dst, s[:n], false)
 		default:
 			dst = append(dst, s[:n]...)
 		}

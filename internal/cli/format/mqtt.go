@@ -33,7 +33,12 @@ type Message struct {
 }
 
 // MQTT is a parsed format string of mosquitto_sub -F.
-type MQTT struct{ pieces []piece }
+type MQTT struct {
+	// Terminal has what others wrote made printable (AppendPrintable); what the format says itself stays.
+	Terminal bool
+
+	pieces []piece
+}
 
 // piece is a literal, a time conversion or a parameter with its flags.
 type piece struct {
@@ -146,8 +151,12 @@ func (f *MQTT) AppendTo(dst []byte, m *Message) ([]byte, error) {
 		switch {
 		case p.verb != 0:
 			var err error
+			from := len(dst)
 			if dst, err = p.appendVerb(dst, m); err != nil {
 				return dst, err
+			}
+			if f.Terminal {
+				dst = printableFrom(dst, from, p.verb == 'p' || p.verb == 'J')
 			}
 		case p.time != 0:
 			dst = appendTime(dst, p.time, m.Time)

@@ -29,6 +29,9 @@ type Record struct {
 
 // Kafka is a parsed format string of kcat -f.
 type Kafka struct {
+	// Terminal has what others wrote made printable (AppendPrintable); what the format says itself stays.
+	Terminal bool
+
 	pieces []piece
 	null   string
 }
@@ -130,6 +133,7 @@ func (f *Kafka) AppendTo(dst []byte, r *Record) []byte {
 	for i := range f.pieces {
 		p := &f.pieces[i]
 		dst = append(dst, p.literal...)
+		from := len(dst)
 		switch p.verb {
 		case 's':
 			dst = f.appendBytes(dst, r.Value)
@@ -151,6 +155,9 @@ func (f *Kafka) AppendTo(dst []byte, r *Record) []byte {
 			dst = strconv.AppendInt(dst, int64(r.Partition), 10)
 		case 'o':
 			dst = strconv.AppendInt(dst, r.Offset, 10)
+		}
+		if f.Terminal {
+			dst = printableFrom(dst, from, p.verb == 's' || p.verb == 'k')
 		}
 	}
 	return dst

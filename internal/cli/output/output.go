@@ -17,6 +17,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/firthmq/firth/internal/cli/format"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
@@ -119,6 +120,9 @@ func Report(w io.Writer, err error, form Form) int {
 		return code
 	}
 	text, hint := plain(err), fault.HintOf(err)
+	if form != FormJSON {
+		text = string(format.AppendPrintable(nil, text, true)) // problems of a configuration are a line each
+	}
 	if form == FormJSON {
 		_ = JSON(w, jsonError{Error: text, Code: codeNames[code], Exit: code, Hint: hint})
 		return code
@@ -143,8 +147,10 @@ func JSON(w io.Writer, v any) error {
 }
 
 // Table writes rows under a header, columns aligned by their widest cell and two spaces apart.
-// Columns of numbers align to the right. Without rows only the header is written.
+// Columns of numbers align to the right. Without rows only the header is written. Cells are made printable
+// (format.Printable): others may have chosen the names in them.
 func Table(w io.Writer, header []string, rows [][]string) error {
+	rows = printable(rows)
 	width := make([]int, len(header))
 	right := make([]bool, len(header))
 	for i, h := range header {
@@ -163,6 +169,17 @@ func Table(w io.Writer, header []string, rows [][]string) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func printable(rows [][]string) [][]string {
+	clean := make([][]string, len(rows))
+	for i, row := range rows {
+		clean[i] = make([]string, len(row))
+		for j, cell := range row {
+			clean[i][j] = format.Printable(cell)
+		}
+	}
+	return clean
 }
 
 func writeRow(b *strings.Builder, row []string, width []int, right []bool) {

@@ -91,3 +91,46 @@ func TestFormRefusesTheUnknown(t *testing.T) {
 		t.Errorf("got %v, %v", f, err)
 	}
 }
+
+// TestScreen: no control character gets through, whoever cuts the text wherever.
+func TestScreen(t *testing.T) {
+	const text = "a\x1b[2Jb\n\tgrün €🌊 \u009b \xff \xe2\x82"
+	const want = "a\\u001b[2Jb\n\tgrün €🌊 \\u009b \\xff \\xe2\\x82"
+	for step := 1; step <= len(text); step++ {
+		var b strings.Builder
+		s := &Screen{Raw: &b}
+		for rest := text; rest != ""; {
+			n, err := s.Write([]byte(rest[:min(step, len(rest))]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != want {
+			t.Fatalf("in steps of %d: %q, want %q", step, b.String(), want)
+		}
+	}
+}
+
+// TestForeignNamesInTablesAndErrors (F38, F44): a name with control characters forges no line, terminal or not.
+func TestForeignNamesInTablesAndErrors(t *testing.T) {
+	var b strings.Builder
+	rows := [][]string{{"a\nb", "1"}, {"\x1b[2J", "22"}}
+	if err := Table(&b, []string{"GROUP", "N"}, rows); err != nil {
+		t.Fatal(err)
+	}
+	if want := "GROUP       N\na\\u000ab    1\n\\u001b[2J  22\n"; b.String() != want {
+		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+	if rows[0][0] != "a\nb" {
+		t.Error("the caller's rows were changed")
+	}
+	b.Reset()
+	Report(&b, fault.New(fault.NotFound, "topic x\r\x1b[2K", "no such topic"), FormTable)
+	if want := "firth: topic x\\u000d\\u001b[2K: no such topic\n"; b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}
