@@ -3,6 +3,7 @@ package vfs
 import (
 	"maps"
 	"math/rand/v2"
+	"time"
 )
 
 const (
@@ -16,9 +17,10 @@ type page [pageSize]byte
 
 // content is what is in a file of a Memory: now, as last synced, and the changes between the two.
 type content struct {
-	pages  map[int64]*page // by number; one that is missing reads as zeros
-	size   int64
-	before map[int64]*page // the pages changed since the last sync as they were then; nil: none
+	pages    map[int64]*page // by number; one that is missing reads as zeros
+	size     int64
+	modified time.Time
+	before   map[int64]*page // the pages changed since the last sync as they were then; nil: none
 
 	stableSize int64
 	changes    []change // since the last sync, in order
@@ -62,6 +64,7 @@ func (c *content) read(p []byte, off int64) {
 
 // write puts data at off and remembers it as a change. It keeps data.
 func (c *content) write(data []byte, off int64) {
+	c.modified = time.Now()
 	c.put(data, off)
 	c.size = max(c.size, off+int64(len(data)))
 	c.changes = append(c.changes, change{off: off, data: data})
@@ -69,6 +72,7 @@ func (c *content) write(data []byte, off int64) {
 
 // truncate sets the size and remembers it as a change.
 func (c *content) truncate(size int64) {
+	c.modified = time.Now()
 	if size == c.size {
 		return
 	}
@@ -156,7 +160,7 @@ func (c *content) settle() {
 // crash makes what a power cut leaves: the synced content and what d keeps of the changes.
 func (c *content) crash(d *dice) content {
 	left := newContent()
-	left.pages = maps.Clone(c.pages)
+	left.pages, left.modified = maps.Clone(c.pages), c.modified
 	for i, pg := range c.before {
 		if pg == nil {
 			delete(left.pages, i)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -277,6 +278,15 @@ func (f *diskFile) Size() (int64, error) {
 		return 0, f.wrap("vfs.Size", err)
 	}
 	return info.Size(), nil
+}
+
+// ModTime implements File.
+func (f *diskFile) ModTime() (time.Time, error) {
+	info, err := f.f.Stat()
+	if err != nil {
+		return time.Time{}, f.wrap("vfs.ModTime", err)
+	}
+	return info.ModTime(), nil
 }
 
 // Close implements io.Closer.

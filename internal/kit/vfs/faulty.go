@@ -351,6 +351,9 @@ func (f *faultyFile) Size() (size int64, err error) {
 	return size, err
 }
 
+// ModTime implements File.
+func (f *faultyFile) ModTime() (time.Time, error) { return f.f.ModTime() }
+
 // Close implements io.Closer. The file is closed even if the operation is to fail.
 func (f *faultyFile) Close() error {
 	hit := f.fs.begin(OpClose, f.name, 0)

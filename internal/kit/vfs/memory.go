@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 )
@@ -520,6 +521,13 @@ func (f *memoryFile) Size() (int64, error) {
 	f.m.mu.RLock()
 	defer f.m.mu.RUnlock()
 	return f.n.size, f.check("vfs.Size", false)
+}
+
+// ModTime implements File.
+func (f *memoryFile) ModTime() (time.Time, error) {
+	f.m.mu.RLock()
+	defer f.m.mu.RUnlock()
+	return f.n.modified, f.check("vfs.ModTime", false)
 }
 
 // Close implements io.Closer.

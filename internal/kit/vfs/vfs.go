@@ -9,6 +9,7 @@ import (
 	"io"
 	"path"
 	"path/filepath"
+	"time"
 	"unsafe"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -76,6 +77,8 @@ type File interface {
 	Truncate(size int64) error
 	// Size is the length in bytes.
 	Size() (int64, error)
+	// ModTime is when the file was last written, by the clock of the machine.
+	ModTime() (time.Time, error)
 }
 
 // Damage is a part of a file that cannot be read for what was written there.

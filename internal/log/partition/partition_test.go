@@ -97,6 +97,11 @@ func (f *paper) Acquire() bool {
 
 func (f *paper) Release() { f.held-- }
 
+// paperWritten is when all files of paper were written.
+const paperWritten = 1000
+
+func (f *paper) Written() int64 { return paperWritten }
+
 // sized builds a batch of epoch 1 with the offsets first..last that takes exactly size bytes.
 func sized(t testing.TB, first, last record.Offset, size int, at int64) record.Batch {
 	t.Helper()
@@ -265,9 +270,9 @@ func (k *desk) find(verb, rest string) string {
 	var err error
 	switch verb {
 	case "time":
-		o, err = k.p.AtTime(n)
+		o, err = k.p.AtTime(0, n)
 	case "newest":
-		o, err = k.p.Newest()
+		o, err = k.p.Newest(0)
 	case "epoch":
 		epoch, end, err := k.p.EndOfEpoch(int32(n))
 		return told(fmt.Sprintf("epoch %d ends at %d", epoch, end), err)
@@ -409,7 +414,7 @@ func TestReadLooksAgain(t *testing.T) {
 	}
 	k.file("s").onExtents = func() { k.act("seal s r 5") }
 	k.file("s").refuse = 1
-	if o, err := p.AtTime(20); o != 5 || err != nil {
+	if o, err := p.AtTime(0, 20); o != 5 || err != nil {
 		t.Errorf("by time: %d, %v; want 5", o, err)
 	}
 }
@@ -456,8 +461,9 @@ func (f *sheet) Fill(_ []segment.Extent, b []byte) error {
 	return nil
 }
 
-func (f *sheet) Acquire() bool { return true }
-func (f *sheet) Release()      {}
+func (f *sheet) Written() int64 { return 0 }
+func (f *sheet) Acquire() bool  { return true }
+func (f *sheet) Release()       {}
 
 // TestReadersAndKeepers lets readers run beside commits, evictions and trims.
 func TestReadersAndKeepers(t *testing.T) {

@@ -136,11 +136,12 @@ func fromOffset(batches []record.Batch, have int, from record.Offset) []record.B
 	return append(batches[:have], batches[first:]...)
 }
 
-// AtTime names the offset from which to look for the first record not older than the time: the base of the
-// first extent that can hold it. It is the high watermark if none can.
-func (p *Partition) AtTime(unixMillis int64) (record.Offset, error) {
+// AtTime names the offset from which to look for the first record behind from that is not older than the time: the
+// base of the first extent that can hold it. It is the high watermark if none can. An extent of which a part was
+// trimmed or compacted away may have lost the record: who does not find it there asks again from behind.
+func (p *Partition) AtTime(from record.Offset, unixMillis int64) (record.Offset, error) {
 	for range attempts {
-		found, err := p.atTime(unixMillis)
+		found, err := p.atTime(from, unixMillis)
 		if !fault.Is(err, fault.Closed) {
 			return found, err
 		}
@@ -148,42 +149,58 @@ func (p *Partition) AtTime(unixMillis int64) (record.Offset, error) {
 	return -1, p.restless()
 }
 
-func (p *Partition) atTime(unixMillis int64) (record.Offset, error) {
-	p.mu.Lock()
-	gone, start, high := p.mu.deleted, p.mu.start, p.mu.high
-	var looked [2]Span
-	spans := looked[:0]
-	if all := p.mu.spans; len(all) > 0 {
-		rest := all[1:]
-		if all[0].MaxTime >= unixMillis {
-			spans = append(spans, all[0])
+func (p *Partition) atTime(from record.Offset, unixMillis int64) (record.Offset, error) {
+	for {
+		span, first, high, err := p.claims(from, unixMillis)
+		if err != nil || span.File == nil {
+			return high, err
 		}
-		if i := sort.Search(len(rest), func(i int) bool { return rest[i].peak >= unixMillis }); i < len(rest) {
-			spans = append(spans, rest[i])
-		}
-	}
-	p.mu.Unlock()
-	if gone {
-		return -1, deleted(p.ID)
-	}
-	for _, s := range spans {
-		extents, err := p.extents(s)
+		extents, err := p.extents(span)
 		if err != nil {
 			return -1, err
 		}
 		for i := range extents {
-			if e := &extents[i]; e.MaxTime >= unixMillis && e.Last >= start {
-				return max(e.Base, start), nil
+			if e := &extents[i]; e.MaxTime >= unixMillis && e.Last >= first {
+				return max(e.Base, first), nil
 			}
 		}
+		from = span.Last + 1
 	}
-	return high, nil
 }
 
-// Newest names the base of the extent with the largest timestamp, the high watermark when there is none.
-func (p *Partition) Newest() (record.Offset, error) {
+// claims is the first span that ends at or behind from and claims a record not older than the time; without a file
+// if there is none. first is from, or the log start if that is later.
+func (p *Partition) claims(
+	from record.Offset, unixMillis int64,
+) (span Span, first, high record.Offset, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.deleted {
+		return Span{}, -1, -1, deleted(p.ID)
+	}
+	first = max(from, p.mu.start)
+	spans, i := p.mu.spans, search(p.mu.spans, first)
+	if i == 0 && len(spans) > 0 && spans[0].MaxTime < unixMillis {
+		i = 1
+	}
+	if i == 1 { // the peaks count from here on
+		rest := spans[1:]
+		i += sort.Search(len(rest), func(i int) bool { return rest[i].peak >= unixMillis })
+	}
+	for i < len(spans) && spans[i].MaxTime < unixMillis {
+		i++
+	}
+	if i < len(spans) {
+		span = spans[i]
+	}
+	return span, first, p.mu.high, nil
+}
+
+// Newest names the base of the extent with the largest timestamp of those that end at or behind from, the high
+// watermark when there is none.
+func (p *Partition) Newest(from record.Offset) (record.Offset, error) {
 	for range attempts {
-		largest, err := p.newest()
+		largest, err := p.newest(from)
 		if fault.Is(err, fault.Closed) {
 			continue
 		}
@@ -194,40 +211,55 @@ func (p *Partition) Newest() (record.Offset, error) {
 			bounds, err := p.Bounds()
 			return bounds.High, err
 		}
-		return p.AtTime(largest)
+		return p.AtTime(from, largest)
 	}
 	return -1, p.restless()
 }
 
 // newest is the largest timestamp, -1 when there is none.
-func (p *Partition) newest() (int64, error) {
-	p.mu.Lock()
-	gone, start, largest := p.mu.deleted, p.mu.start, int64(-1)
-	var first Span
-	if n := len(p.mu.spans); n > 0 {
-		if first = p.mu.spans[0]; n > 1 {
-			largest = p.mu.spans[n-1].peak
-		}
-	}
-	p.mu.Unlock()
+func (p *Partition) newest(from record.Offset) (int64, error) {
+	first, from, largest, err := p.newestSpans(from)
 	switch {
-	case gone:
-		return -1, deleted(p.ID)
-	case first.MaxTime <= largest || first.Last < start || first.File == nil:
+	case err != nil:
+		return -1, err
+	case first.File == nil || first.MaxTime <= largest:
 		return largest, nil
-	case first.Base >= start:
+	case first.Base >= from:
 		return first.MaxTime, nil
 	}
-	extents, err := p.extents(first) // a part of it was trimmed: that does not count
+	extents, err := p.extents(first) // a part of it is before from: that does not count
 	if err != nil {
 		return -1, err
 	}
 	for i := range extents {
-		if e := &extents[i]; e.Last >= start {
+		if e := &extents[i]; e.Last >= from {
 			largest = max(largest, e.MaxTime)
 		}
 	}
 	return largest, nil
+}
+
+// newestSpans is the span that holds from, or the log start if that is later, and the largest timestamp of all behind
+// it.
+func (p *Partition) newestSpans(from record.Offset) (first Span, at record.Offset, largest int64, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.deleted {
+		return Span{}, -1, -1, deleted(p.ID)
+	}
+	at = max(from, p.mu.start)
+	spans, i := p.mu.spans, search(p.mu.spans, at)
+	largest = -1
+	if i == len(spans) {
+		return Span{}, at, largest, nil
+	}
+	if last := len(spans) - 1; i == 0 && last > 0 {
+		return spans[0], at, spans[last].peak, nil
+	}
+	for _, s := range spans[i+1:] {
+		largest = max(largest, s.MaxTime)
+	}
+	return spans[i], at, largest, nil
 }
 
 func (p *Partition) restless() error {
@@ -249,18 +281,20 @@ func (p *Partition) extents(s Span) ([]segment.Extent, error) {
 // what lies at from cannot be read.
 func (p *Partition) Behind(from record.Offset) record.Offset {
 	p.mu.Lock()
-	high, spans := p.mu.high, p.mu.spans
-	p.mu.Unlock()
-	i := search(spans, from)
-	switch {
-	case i == len(spans):
-		return max(high, from+1)
-	case spans[i].Base > from:
-		return spans[i].Base
+	high, span := p.mu.high, Span{}
+	if i := search(p.mu.spans, from); i < len(p.mu.spans) {
+		span = p.mu.spans[i] // a copy: the last one grows
 	}
-	extents, err := p.extents(spans[i])
+	p.mu.Unlock()
+	switch {
+	case span.File == nil:
+		return max(high, from+1)
+	case span.Base > from:
+		return span.Base
+	}
+	extents, err := p.extents(span)
 	if err != nil {
-		return spans[i].Last + 1
+		return span.Last + 1
 	}
 	for i := range extents {
 		if e := &extents[i]; e.Base > from {
@@ -269,5 +303,5 @@ func (p *Partition) Behind(from record.Offset) record.Offset {
 			return e.Last + 1
 		}
 	}
-	return spans[i].Last + 1
+	return span.Last + 1
 }

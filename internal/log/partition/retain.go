@@ -24,8 +24,9 @@ func (p *Partition) Trim(start record.Offset) record.Offset {
 }
 
 // Expired is the log start offset that the topic's retention asks for at the time: whole spans go while
-// the largest timestamp in them is too old, or while retention.bytes are left without them. A span of
-// more than segment.bytes goes in steps. It changes nothing.
+// the largest timestamp in them is too old, or while retention.bytes are left without them. What has no
+// timestamp is as old as its file, as in Kafka. A span of more than segment.bytes goes in steps. It changes
+// nothing.
 func (p *Partition) Expired(unixMillis int64) record.Offset {
 	settings := p.Settings()
 	p.mu.Lock()
@@ -39,14 +40,17 @@ func (p *Partition) Expired(unixMillis int64) record.Offset {
 	for i := range spans {
 		left += spans[i].Bytes
 	}
-	due := func(maxTime, bytes int64) bool {
-		return settings.RetentionMs >= 0 && maxTime >= 0 && maxTime < unixMillis-settings.RetentionMs ||
+	due := func(s *Span, maxTime, bytes int64) bool {
+		if maxTime < 0 && settings.RetentionMs >= 0 {
+			maxTime = s.File.Written()
+		}
+		return settings.RetentionMs >= 0 && maxTime < unixMillis-settings.RetentionMs ||
 			settings.RetentionBytes >= 0 && left-bytes >= settings.RetentionBytes
 	}
 	for i := range spans {
 		s := &spans[i]
 		if s.Bytes <= settings.SegmentBytes {
-			if !due(s.MaxTime, s.Bytes) {
+			if !due(s, s.MaxTime, s.Bytes) {
 				return start
 			}
 			start, left = s.Last+1, left-s.Bytes
@@ -61,7 +65,7 @@ func (p *Partition) Expired(unixMillis int64) record.Offset {
 				left -= int64(e.Len)
 				continue
 			}
-			if !due(e.MaxTime, int64(e.Len)) {
+			if !due(s, e.MaxTime, int64(e.Len)) {
 				return start
 			}
 			start, left = e.Last+1, left-int64(e.Len)

@@ -45,7 +45,7 @@ func TestTimesAreFoundAsByLookingAtAll(t *testing.T) {
 					largest, newest = e.MaxTime, max(e.Base, start)
 				}
 			}
-			if got, err := p.Newest(); err != nil || got != newest {
+			if got, err := p.Newest(0); err != nil || got != newest {
 				t.Fatalf("seed %d from %d: newest at %d, %v; want %d", seed, start, got, err, newest)
 			}
 			for at := int64(0); at <= 1000; at += 37 {
@@ -56,7 +56,7 @@ func TestTimesAreFoundAsByLookingAtAll(t *testing.T) {
 						break
 					}
 				}
-				if got, err := p.AtTime(at); err != nil || got != want {
+				if got, err := p.AtTime(0, at); err != nil || got != want {
 					t.Fatalf("seed %d from %d, time %d: %d, %v; want %d", seed, start, at, got, err, want)
 				}
 			}
@@ -76,7 +76,7 @@ func BenchmarkAtTime(b *testing.B) {
 			p.Restore(State{High: record.Offset(spans)})
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := p.AtTime(int64(spans / 2)); err != nil {
+				if _, err := p.AtTime(0, int64(spans/2)); err != nil {
 					b.Fatal(err)
 				}
 			}

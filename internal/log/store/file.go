@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"io"
+	"math"
 	"sync/atomic"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -141,6 +142,15 @@ func (f *file) readAt(buf []byte, pos int64) error {
 			f.name, pos+int64(n), len(buf), pos)
 	}
 	return err
+}
+
+// Written implements partition.File.
+func (f *file) Written() int64 {
+	at, err := f.handle().ModTime()
+	if err != nil {
+		return math.MaxInt64 // nobody knows: what is in it stays
+	}
+	return at.UnixMilli()
 }
 
 // path is where the file is now. Only the keeper asks; name is what readers' errors say.

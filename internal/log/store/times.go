@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 )
@@ -20,87 +21,109 @@ func (s *Store) OffsetForTime(
 	if err != nil {
 		return -1, -1, err
 	}
-	from, err := p.AtTime(unixMillis)
-	if err != nil {
-		return -1, -1, err
-	}
-	return s.scanTimes(id, from, func(v *record.View) bool { return v.Timestamp >= unixMillis })
+	return firstAt(p, 0, unixMillis)
 }
 
 // MaxTime is the offset and timestamp of the first of the records with the largest timestamp; (-1, -1) when
 // there is none.
+//
+// What the index says of an extent is true but for two: the first one, which may have been trimmed, is read, and one
+// whose records were compacted away shows when it is.
 func (s *Store) MaxTime(id stream.PartitionID) (record.Offset, int64, error) {
 	p, err := s.partition(id)
 	if err != nil {
 		return -1, -1, err
 	}
-	from, err := p.Newest()
+	bounds, err := p.Bounds()
+	if err != nil || bounds.Start >= bounds.High {
+		return -1, -1, err
+	}
+	whole := p.Behind(bounds.Start)
+	largest, _, err := largestTime(p, bounds.Start, whole)
 	if err != nil {
 		return -1, -1, err
 	}
-	batches, err := s.Read(id, from, 1, nil)
-	if err != nil || len(batches) == 0 {
+	if largest, err = newestFrom(p, whole, largest); err != nil {
 		return -1, -1, err
 	}
-	largest, hollow, err := largestTime(batches, from)
-	if err == nil && hollow {
-		from, largest, err = s.newestLeft(id)
+	if largest < 0 {
+		return -1, -1, nil
 	}
-	if err != nil || largest < 0 && hollow {
-		return -1, -1, err
-	}
-	return s.scanTimes(id, from, func(v *record.View) bool { return v.Timestamp >= largest })
+	return firstAt(p, bounds.Start, largest)
 }
 
-// largestTime is the largest timestamp of the records from an offset on. hollow tells that a batch whose records
-// were all compacted away claims a larger one.
-func largestTime(batches []record.Batch, from record.Offset) (largest int64, hollow bool, err error) {
-	largest = -1
-	_, err = eachRecord(batches, from, func(v *record.View) bool {
-		largest = max(largest, v.Timestamp)
-		return false
-	})
-	for _, b := range batches {
-		hollow = hollow || b.Count() == 0 && b.MaxTimestamp() > largest
+// newestFrom is the largest timestamp of the records from an offset on, or largest if they have no larger one.
+func newestFrom(p *partition.Partition, from record.Offset, largest int64) (int64, error) {
+	bounds, err := p.Bounds()
+	if err != nil || from >= bounds.High {
+		return largest, err
 	}
-	return largest, hollow, err
+	at, err := p.Newest(from)
+	if err != nil || at >= bounds.High {
+		return largest, err
+	}
+	found, claim, err := largestTime(p, at, p.Behind(at))
+	if largest = max(largest, found); err != nil || largest >= claim {
+		return largest, err
+	}
+	return newestLeft(p, from, largest)
 }
 
-// newestLeft reads a compacted partition for the largest timestamp that is left in it: the index still knows that
-// of a batch without records.
-func (s *Store) newestLeft(id stream.PartitionID) (from record.Offset, largest int64, err error) {
-	bounds, err := s.Bounds(id)
-	if err != nil {
-		return -1, -1, err
-	}
-	largest = -1
+// largestTime reads the records of [from, to) for the largest timestamp, -1 if there is none. The headers of their
+// batches claim one that is at least as large.
+func largestTime(p *partition.Partition, from, to record.Offset) (largest, claim int64, err error) {
+	largest, claim = -1, -1
 	var batches []record.Batch
-	for next := bounds.Start; next < bounds.High; next = batches[len(batches)-1].LastOffset() + 1 {
-		if batches, err = s.Read(id, next, searchBytes, batches[:0]); err != nil || len(batches) == 0 {
+	for from < to {
+		if batches, err = p.Read(from, searchBytes, batches[:0]); err != nil || len(batches) == 0 {
+			return largest, claim, err
+		}
+		if _, err = eachRecord(batches, from, func(v *record.View) bool {
+			if v.Offset < to {
+				largest = max(largest, v.Timestamp)
+			}
+			return v.Offset >= to
+		}); err != nil {
+			return -1, -1, err
+		}
+		for _, b := range batches {
+			if from = b.LastOffset() + 1; b.BaseOffset() < to {
+				claim = max(claim, b.MaxTimestamp())
+			}
+		}
+	}
+	return largest, claim, nil
+}
+
+// newestLeft reads all that claims a larger timestamp than largest, of a partition where records were compacted away.
+func newestLeft(p *partition.Partition, from record.Offset, largest int64) (int64, error) {
+	bounds, err := p.Bounds()
+	for err == nil && from < bounds.High {
+		var at record.Offset
+		if at, err = p.AtTime(from, largest+1); err != nil || at >= bounds.High {
 			break
 		}
-		found, _, err := largestTime(batches, next)
+		from = p.Behind(at)
+		var found int64
+		if found, _, err = largestTime(p, at, from); err == nil {
+			largest = max(largest, found)
+		}
+	}
+	return largest, err
+}
+
+// firstAt is the first record from an offset on that is not older than a time.
+func firstAt(p *partition.Partition, from record.Offset, unixMillis int64) (record.Offset, int64, error) {
+	var batches []record.Batch
+	for {
+		at, err := p.AtTime(from, unixMillis)
 		if err != nil {
 			return -1, -1, err
 		}
-		if found > largest {
-			from, largest = next, found
-		}
-	}
-	return from, largest, err
-}
-
-// scanTimes reads on from an offset to the first record that is wanted.
-func (s *Store) scanTimes(
-	id stream.PartitionID, from record.Offset, wanted func(*record.View) bool,
-) (record.Offset, int64, error) {
-	var batches []record.Batch
-	for {
-		var err error
-		if batches, err = s.Read(id, from, searchBytes, batches[:0]); err != nil || len(batches) == 0 {
+		if batches, err = p.Read(at, searchBytes, batches[:0]); err != nil || len(batches) == 0 {
 			return -1, -1, err
 		}
-		v, err := eachRecord(batches, from, wanted)
+		v, err := eachRecord(batches, at, func(v *record.View) bool { return v.Timestamp >= unixMillis })
 		if err != nil {
 			return -1, -1, err
 		}
