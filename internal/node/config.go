@@ -166,7 +166,7 @@ func (l Loader) Load() (*Config, error) {
 	case err == nil:
 		src.File, src.Text = name, text
 	case errors.Is(err, fs.ErrNotExist) && l.File != "":
-		return nil, fault.New(fault.NotFound, "configuration", "there is no file %s", name).
+		return nil, fault.New(fault.NotFound, "configuration", "there is no file %q", name).
 			WithHint("without -c, %s in the current folder is read if it is there, else the defaults hold", DefaultFile)
 	case errors.Is(err, fs.ErrNotExist):
 	default:

@@ -340,3 +340,57 @@ func TestManual(t *testing.T) {
 	golden(t, "../../docs/configuration.md", ConfigurationPage())
 	golden(t, "../../docs/limits.md", LimitsPage())
 }
+
+// TestUnseenCharacters (F44): a value with what nobody sees in it is refused, whatever the key and wherever it comes
+// from, and a problem is one line that shows it.
+func TestUnseenCharacters(t *testing.T) {
+	for _, o := range Options() {
+		if o.parse == nil {
+			continue // mapping, below
+		}
+		value := o.Default
+		if value == "" {
+			value = "app.example.org"
+		}
+		for _, bad := range []string{value + " ", " " + value, value + "\u00a0", "\u00a0" + value, value + "\r", value + "\t",
+			value + "\u3000", "\ufeff" + value, value + "\u200b", value + "\x1b", value + "\u2028"} {
+			quoted := strconv.QuoteToASCII(bad)
+			sections := strings.Split(o.Key, ".")
+			yaml := strings.Join(sections, ": { ") + ": " + quoted + strings.Repeat(" }", len(sections)-1)
+			for name, src := range map[string]Sources{
+				"file": {File: "firth.yaml", Text: []byte(yaml)},
+				"env":  {Env: []string{o.Env() + "=" + bad}},
+				"flag": {Flags: []Assignment{{"--set", o.Key + "=" + bad}}},
+			} {
+				_, err := Load(src)
+				if err == nil || strings.ContainsAny(err.Error(), "\r\n\x1b\u00a0") || !strings.Contains(err.Error(), quoted) {
+					t.Errorf("%s from %s: %q: %v", o.Key, name, bad, err)
+				}
+			}
+		}
+	}
+}
+
+func TestUnseenCharactersElsewhere(t *testing.T) {
+	for name, src := range map[string]Sources{
+		"a word of a list":  {File: "firth.yaml", Text: []byte("ws_origins: [\"a.example\u00a0\", b]")},
+		"a filter":          {File: "firth.yaml", Text: []byte("mapping: [{mqtt: \"a/\u00a0\", topic: b}]")},
+		"a topic":           {File: "firth.yaml", Text: []byte("mapping: [{mqtt: a/b, topic: \"b \"}]")},
+		"a key of the file": {File: "firth.yaml", Text: []byte("\"data\\r\": x")},
+		"a name of a file":  {File: "x\r.yaml", Text: []byte("data: 5x\nunknown: 7")},
+		"a variable":        {Env: []string{"FIRTH_DA\rTA=x"}},
+		"a flag":            {Flags: []Assignment{{"--set", "da\rta=x"}}},
+	} {
+		if _, err := Load(src); err == nil || strings.ContainsAny(err.Error(), "\r\n\u00a0") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := (Loader{File: "no\r.yaml"}).Load(); err == nil || strings.Contains(err.Error(), "\r") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	for _, good := range []string{"/srv/with a blank/data", "/srv/ä\u00a0b"} {
+		if _, err := Load(Sources{Env: []string{"FIRTH_DATA=" + good}}); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+}

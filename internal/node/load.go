@@ -15,6 +15,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	cliformat "github.com/firthmq/firth/internal/cli/format"
 )
 
 // maxConfigBytes is the size of the largest configuration file.
@@ -83,7 +85,7 @@ func (l *loader) at(line, column int) spot {
 }
 
 func (l *loader) report(s spot, format string, args ...any) {
-	l.problems = append(l.problems, found{s, clip(fmt.Sprintf(format, args...))})
+	l.problems = append(l.problems, found{s, clip(cliformat.Printable(fmt.Sprintf(format, args...)))})
 }
 
 // position is the line and the column at the end of "file:line:column".
@@ -358,13 +360,21 @@ func (l *loader) list(o *Option, list *ast.SequenceNode) {
 			l.report(l.inFile(n), "%s: want a list of words without commas, found %s", o.Key, kindOf(n))
 			return
 		}
+		if err := checkSeen(word); err != nil {
+			l.report(l.inFile(n), "%s: %v", o.Key, err)
+			return
+		}
 		words = append(words, word)
 	}
 	l.set(o, strings.Join(words, ","), l.inFile(list), "file")
 }
 
 func (l *loader) set(o *Option, text string, at spot, source string) {
-	if err := o.parse(l.config, text); err != nil {
+	err := checkSeen(text)
+	if err == nil {
+		err = o.parse(l.config, text)
+	}
+	if err != nil {
 		l.report(at, "%s: %v", o.Key, err)
 		return
 	}

@@ -30,6 +30,9 @@ firth.yaml:17:14: log.level: "warning" is not one of debug, info, warn, error
 FIRTH_LISTEN_MQT: unknown variable (did you mean "FIRTH_LISTEN_MQTT"?)
 ` + "```" + `
 
+No value may begin or end with white space, of whatever alphabet, or hold a character that cannot be seen: such
+come along with variables and copied lines.
+
 Anchors, aliases, tags and merge keys of YAML are not supported, and a file holds at most 256 KiB.
 Variables that Kubernetes and Docker set for services called firth (` + "`FIRTH_SERVICE_HOST`, `FIRTH_PORT_...`" + `)
 are not taken for ours.

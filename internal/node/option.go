@@ -212,12 +212,23 @@ func checkAdvertise(s string) error {
 	return checkPort(port, 1)
 }
 
+// checkSeen refuses what nobody sees in a value: white space of any kind at its ends, as a variable or a copied line
+// brings it along, and anywhere in it control characters and those without a width.
+func checkSeen(s string) error {
+	unseen := func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }
+	switch {
+	case strings.TrimFunc(s, unicode.IsSpace) != s:
+		return fmt.Errorf("%+q begins or ends with white space", s)
+	case strings.ContainsFunc(s, unseen):
+		return fmt.Errorf("%+q has a character that cannot be seen", s)
+	}
+	return nil
+}
+
 func checkPath(s string) error {
 	switch {
 	case s == "":
 		return fmt.Errorf("an empty path; the data needs a folder")
-	case strings.ContainsFunc(s, unicode.IsControl):
-		return fmt.Errorf("%q has a control character", s)
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/firthmq/firth/internal/cli/format"
 )
 
 // Problem is one fault of a configuration.
@@ -12,8 +14,8 @@ type Problem struct {
 	Text  string `json:"text"`  // what is wrong, what was found and what is allowed
 }
 
-// String is "place: text".
-func (p Problem) String() string { return p.Place + ": " + p.Text }
+// String is "place: text", in one line.
+func (p Problem) String() string { return format.Printable(p.Place) + ": " + p.Text }
 
 // Problems are all faults of a configuration, in the order of the text. It is an error of one line each.
 type Problems []Problem

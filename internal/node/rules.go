@@ -108,6 +108,10 @@ func (r *ruleReader) text(key string, v ast.Node, into *string) bool {
 		r.report(r.at(v), "%s: %s: want text, found %s", r.name, key, kindOf(v))
 		return false
 	}
+	if err := checkSeen(text); err != nil {
+		r.report(r.at(v), "%s: %s: %v", r.name, key, err)
+		return false
+	}
 	*into = text
 	r.texts[key] = true
 	return true
