@@ -226,9 +226,8 @@ func checkSeen(s string) error {
 }
 
 func checkPath(s string) error {
-	switch {
-	case s == "":
-		return fmt.Errorf("an empty path; the data needs a folder")
+	if s == "" {
+		return errors.New("an empty path; the data needs a folder")
 	}
 	return nil
 }
