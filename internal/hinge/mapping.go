@@ -18,6 +18,7 @@ package hinge
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"strings"
@@ -59,6 +60,7 @@ type Table struct {
 	catchAll    string
 	plain       byte
 	ruleHeaders bool // some rule has headers
+	fingerprint uint64
 }
 
 // rule is a Rule ready for use.
@@ -101,11 +103,31 @@ func New(rules []Rule, opt Options) (*Table, error) {
 		t.rules = append(t.rules, r)
 		t.ruleHeaders = t.ruleHeaders || len(r.headers) > 0
 	}
+	t.fingerprint = fingerprint(rules, opt)
 	if len(faults) > 0 {
 		return nil, fault.New(fault.Invalid, "mapping", "%w", errors.Join(faults...)).
 			WithHint("docs/format/mapping.md explains the rules")
 	}
 	return t, nil
+}
+
+// Fingerprint tells this table from others that give records other names. It is the same after a restart, and
+// not 0.
+func (t *Table) Fingerprint() uint64 { return t.fingerprint }
+
+func fingerprint(rules []Rule, opt Options) uint64 {
+	const way = 1 // raised when the same rules give other names
+	h := fnv.New64a()
+	fmt.Fprintln(h, way)
+	for i := range rules {
+		r := &rules[i]
+		fmt.Fprintf(h, "%q %q %q\n", r.MQTT, r.Topic, r.Key)
+		for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+			fmt.Fprintf(h, "%q %q\n", name, r.Headers[name])
+		}
+	}
+	fmt.Fprintf(h, "%q", opt.CatchAll)
+	return h.Sum64() | 1
 }
 
 // CatchAll is the name of the catch-all topic.

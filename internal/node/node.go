@@ -122,7 +122,7 @@ func (n *Node) openLog(ctx context.Context) error {
 		FS: n.fs, Logger: n.log, Metrics: n.metrics,
 		JournalBytes: n.cfg.Limits.JournalFile, CacheBytes: n.cfg.Limits.CacheBytes, GroupBytes: n.cfg.Limits.CommitBytes,
 		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
-		MaxPartitions: n.cfg.Limits.Partitions, TopicName: n.topicName,
+		MaxPartitions: n.cfg.Limits.Partitions, Naming: n.naming,
 	})
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
@@ -133,15 +133,24 @@ func (n *Node) openLog(ctx context.Context) error {
 	return nil
 }
 
-// topicName tells the log which MQTT topic a record belongs to, for the index of a sealed file. The
-// name is a copy: the log may ask from several goroutines.
-func (n *Node) topicName(logTopic string, v *record.View) ([]byte, bool) {
-	var m hinge.Message
-	if !n.mapping.Load().Message(logTopic, v, &m) {
+// naming gives the log the MQTT topic names of records by one mapping, for the index of a sealed file.
+type naming struct {
+	table   *hinge.Table
+	message hinge.Message
+}
+
+func (n *Node) naming() store.Naming { return &naming{table: n.mapping.Load()} }
+
+// TopicName implements store.Naming.
+func (n *naming) TopicName(logTopic string, v *record.View) ([]byte, bool) {
+	if !n.table.Message(logTopic, v, &n.message) {
 		return nil, false
 	}
-	return m.Topic, true
+	return n.message.Topic, true
 }
+
+// Fingerprint implements store.Naming.
+func (n *naming) Fingerprint() uint64 { return n.table.Fingerprint() }
 
 func (n *Node) openKafka(ctx context.Context) (err error) {
 	n.kafka, err = kafka.Open(ctx, kafka.Options{

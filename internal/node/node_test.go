@@ -491,10 +491,10 @@ func TestTopicNameForTheIndex(t *testing.T) {
 	if !it.Next(&v) {
 		t.Fatal(it.Err())
 	}
-	if name, ok := n.topicName("sensors", &v); !ok || string(name) != "sensors/a" {
+	if name, ok := n.naming().TopicName("sensors", &v); !ok || string(name) != "sensors/a" {
 		t.Errorf("got %q, %v", name, ok)
 	}
-	if _, ok := n.topicName("__firth_topics", &v); ok {
+	if _, ok := n.naming().TopicName("__firth_topics", &v); ok {
 		t.Error("an internal topic has MQTT names")
 	}
 }

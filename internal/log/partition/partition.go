@@ -22,6 +22,9 @@ type File interface {
 	Extents(p stream.PartitionID) ([]segment.Extent, error)
 	// Read appends the batches of extents in order, about maxBytes of them and at least one.
 	Read(p stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch) ([]record.Batch, error)
+	// Names tells what is known of the MQTT topic names of the partition's records; nil: nothing. Only asked
+	// of files whose spans keep no extents.
+	Names(p stream.PartitionID) (*segment.Names, error)
 	// Fill reads the bytes from the first extent to the end of the last into b, which is as long as that, and
 	// checks the batches of the extents. What lies between them is not checked.
 	Fill(extents []segment.Extent, b []byte) error
@@ -75,6 +78,7 @@ type Partition struct {
 		spans   []Span         // all batches, in order
 		epochs  Epochs
 		cold    Span // the span whose extents were loaded last
+		named   named
 		harmed  bool // reading it failed once: nothing is answered before all of it was read
 	}
 }

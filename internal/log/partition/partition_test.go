@@ -520,3 +520,6 @@ func follow(p *Partition, stop chan struct{}) error {
 		}
 	}
 }
+
+func (f *paper) Names(stream.PartitionID) (*segment.Names, error) { return nil, nil }
+func (f *sheet) Names(stream.PartitionID) (*segment.Names, error) { return nil, nil }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -74,7 +75,7 @@ func journal(t testing.TB, fs vfs.FS, name string, data map[uint32][]record.Batc
 				t.Fatal(err)
 			}
 			if runs[p] == nil {
-				runs[p] = &Run{Partition: p, Topics: []string{"a", fmt.Sprint(p)}}
+				runs[p] = &Run{Partition: p, Names: listed("a", fmt.Sprint(p))}
 			}
 			e := Of(b, pos)
 			if i%2 == 0 {
@@ -106,8 +107,8 @@ func TestInPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAll(t, s, data)
-	if names, complete, err := s.Topics(7); err != nil || complete || !slices.Equal(names, []string{"a", "7"}) {
-		t.Fatalf("%q %v %v", names, complete, err)
+	if names, err := s.Names(7); err != nil || !reflect.DeepEqual(names, listed("a", "7")) {
+		t.Fatalf("%+v %v", names, err)
 	}
 	es, err := s.Extents(7)
 	if err != nil || len(es) != len(data[7]) {
@@ -154,9 +155,9 @@ func flipEvery(t *testing.T, inPlace bool, data map[uint32][]record.Batch) {
 		t.Fatal(err)
 	}
 	tables, rows := s.end, int64(len(whole))-trailerBytes-int64(len(s.summaries))*rowBytes
-	topics := map[uint32][]string{}
+	topics := map[uint32]*Names{}
 	for p := range data {
-		if topics[p], _, err = s.Topics(p); err != nil {
+		if topics[p], err = s.Names(p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -214,7 +215,7 @@ func bytesOfBatches(t *testing.T, s *Segment, size int, data map[uint32][]record
 
 // survey reads all that can be read and fails if any of it is wrong. It counts the partitions of which
 // something is missing.
-func survey(t *testing.T, fs vfs.FS, data map[uint32][]record.Batch, topics map[uint32][]string) (bad int, err error) {
+func survey(t *testing.T, fs vfs.FS, data map[uint32][]record.Batch, topics map[uint32]*Names) (bad int, err error) {
 	t.Helper()
 	s, err := Open(fs, "x")
 	if err != nil {
@@ -226,7 +227,7 @@ func survey(t *testing.T, fs vfs.FS, data map[uint32][]record.Batch, topics map[
 	defer s.Close()
 	for p, want := range data {
 		got, err := readAll(s, p)
-		names, _, terr := s.Topics(p)
+		names, terr := s.Names(p)
 		for _, err := range []error{err, terr} {
 			if err != nil && !fault.Is(err, fault.Corrupt) {
 				t.Fatalf("%v, want Corrupt", err)
@@ -235,8 +236,8 @@ func survey(t *testing.T, fs vfs.FS, data map[uint32][]record.Batch, topics map[
 		if len(got) > len(want) || !same(got, want[:len(got)]) {
 			t.Fatalf("partition %d: wrong batches", p)
 		}
-		if terr == nil && !slices.Equal(names, topics[p]) {
-			t.Fatalf("partition %d: wrong topics %q", p, names)
+		if terr == nil && !reflect.DeepEqual(names, topics[p]) {
+			t.Fatalf("partition %d: wrong names %+v", p, names)
 		}
 		if err == nil && len(got) != len(want) {
 			t.Fatalf("partition %d: %d batches of %d and no error", p, len(got), len(want))
@@ -331,8 +332,8 @@ func TestSalvage(t *testing.T) {
 				if err != nil || !same(got, data[p][:n]) {
 					t.Fatalf("partition %d: %d batches %v, want %d", p, len(got), err, n)
 				}
-				if _, complete, err := s.Topics(p); err != nil || complete {
-					t.Fatalf("topics: %v %v", complete, err)
+				if names, err := s.Names(p); err != nil || names != nil {
+					t.Fatalf("names: %v %v", names, err)
 				}
 			}
 		})
@@ -436,7 +437,7 @@ func drain(t *testing.T, s *Segment) {
 				t.Fatal(err)
 			}
 		}
-		if _, _, err := s.Topics(sum.Partition); err != nil && !fault.Is(err, fault.Corrupt) {
+		if _, err := s.Names(sum.Partition); err != nil && !fault.Is(err, fault.Corrupt) {
 			t.Fatal(err)
 		}
 	}

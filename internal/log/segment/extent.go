@@ -10,9 +10,13 @@ const extentTarget = 16 << 10
 func Of(b record.Batch, pos int64) Extent {
 	return Extent{
 		Base: b.BaseOffset(), Last: b.LastOffset(), Pos: pos, Len: int32(len(b)), MaxTime: b.MaxTimestamp(),
-		heads: addHead(0, b),
+		heads: addHead(0, b), built: b.Attributes().Codec() == record.None && b.ProducerID() < 0,
 	}
 }
+
+// Built tells whether the batch of the extent may have been built by this log record by record, and not by a
+// producer that compresses or numbers its batches. Of an extent that was not made by Of that is not known.
+func (e *Extent) Built() bool { return e.built || e.heads == 0 }
 
 // add puts the batch b, whose extent is e, at the end of the run: into the last extent if that is small
 // and ends where b begins.

@@ -59,8 +59,9 @@ func (ix Index) append(dst []byte, t *trailer) []byte {
 		}
 		dst = appendSum(dst, from)
 		from = len(dst)
-		dst = appendTopics(dst, r)
-		p.topics = uint32(len(dst) - from - crcBytes)
+		dst = r.Names.append(dst)
+		p.topics = uint32(len(dst) - from)
+		dst = appendSum(dst, from)
 		sum := r.summary()
 		rows = appendRow(rows, &sum, &p)
 	}
@@ -107,19 +108,8 @@ func (ix Index) check(end int64) error {
 					j, r.Partition)
 			}
 		}
-		if n := topicBytes(r.Topics); n > MaxTopicBytes {
-			return fault.New(fault.Invalid, op, "partition %d has %d bytes of topic names", r.Partition, n)
-		}
 	}
 	return nil
-}
-
-func topicBytes(names []string) int {
-	n := 0
-	for _, name := range names {
-		n += 2 + len(name)
-	}
-	return n
 }
 
 // seal reads the heads of an extent's batches into its checksum, unless it has one.

@@ -71,9 +71,9 @@ const (
 
 	crcBytes = 4
 
-	// topicsPartial begins the names of a run that has others too; topicsWhole those that are all.
-	topicsPartial = 0
-	topicsWhole   = 1
+	// What the names of a run are: not known, a list (version 1 only), chapters.
+	topicsPartial  = 0
+	topicsChapters = 2
 
 	// headLength is what a batch's own checksum does not cover, and that checksum.
 	headLength = 21
@@ -115,35 +115,6 @@ func (e *Extent) decode(b []byte) {
 	e.MaxTime = int64(le.Uint64(b[extentMaxTime:]))
 	e.Len = int32(le.Uint32(b[extentLen:]))
 	e.heads = le.Uint32(b[extentHeads:])
-}
-
-// appendTopics writes the names of a run, each behind its length, and their checksum.
-func appendTopics(dst []byte, r *Run) []byte {
-	from := len(dst)
-	if !r.TopicsComplete {
-		dst = append(dst, topicsPartial)
-	} else {
-		dst = append(dst, topicsWhole)
-	}
-	for _, name := range r.Topics {
-		dst = append(le.AppendUint16(dst, uint16(len(name))), name...)
-	}
-	return appendSum(dst, from)
-}
-
-func decodeTopics(b []byte) (names []string, complete, ok bool) {
-	if len(b) == 0 || b[0] > topicsWhole {
-		return nil, false, false
-	}
-	complete, b = b[0] == topicsWhole, b[1:]
-	for len(b) > 0 {
-		if len(b) < 2 || len(b)-2 < int(le.Uint16(b)) {
-			return nil, false, false
-		}
-		n := 2 + int(le.Uint16(b))
-		names, b = append(names, string(b[2:n])), b[n:]
-	}
-	return names, complete, true
 }
 
 func appendRow(dst []byte, s *Summary, p *place) []byte {

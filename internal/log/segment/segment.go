@@ -29,6 +29,7 @@ type Extent struct {
 	Len     int32         // how many bytes
 	MaxTime int64         // largest timestamp, milliseconds since 1970
 
+	built bool   // by this log, record by record; not in the file
 	heads uint32 // checksum of what the batches' own checksums leave out; 0: not known
 }
 
@@ -38,17 +39,11 @@ type Run struct {
 	Partition   uint32
 	Base, Clean record.Offset
 	Extents     []Extent // in the order of their offsets, at least one
-	// Topics are the distinct MQTT topic names of the records, at most MaxTopicBytes of them.
-	Topics []string
-	// TopicsComplete tells that no name is missing. Where it is false the records must be read.
-	TopicsComplete bool
+	Names       *Names   // the MQTT topic names of the records; nil: they are not known
 }
 
 // Index is the runs of a file by partition, ascending, one run for each.
 type Index []Run
-
-// MaxTopicBytes bounds the topic names kept for one run, counting two bytes more for each name.
-const MaxTopicBytes = 64 << 10
 
 // Summary is what is known of a run without reading its table.
 type Summary struct {
@@ -153,25 +148,25 @@ func (s *Segment) Extents(partition uint32) ([]Extent, error) {
 	return es, nil
 }
 
-// Topics reads the MQTT topic names of one partition's records, sorted. If they are not complete there
-// are others too. Errors: NotFound, Corrupt (this run's table only), IO.
-func (s *Segment) Topics(partition uint32) (names []string, complete bool, err error) {
-	const op = "segment.Topics"
+// Names reads what is known of the MQTT topic names of one partition's records; nil: nothing.
+// Errors: NotFound, Corrupt (this run's table only), IO.
+func (s *Segment) Names(partition uint32) (*Names, error) {
+	const op = "segment.Names"
 	i, ok := s.find(partition)
 	if !ok {
-		return nil, false, fault.New(fault.NotFound, op, "%s has nothing of partition %d", s.name, partition)
+		return nil, fault.New(fault.NotFound, op, "%s has nothing of partition %d", s.name, partition)
 	}
 	at := s.places[i]
 	table, err := s.table(op, partition, at.pos+int64(at.extents)*extentBytes+crcBytes, int(at.topics))
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	names, complete, ok = decodeTopics(table)
+	n, ok := decodeNames(table)
 	if !ok {
-		return nil, false, fault.New(fault.Corrupt, op,
+		return nil, fault.New(fault.Corrupt, op,
 			"%s: topic names of partition %d at byte %d are malformed", s.name, partition, at.pos)
 	}
-	return names, complete, nil
+	return n, nil
 }
 
 // table reads n bytes at pos and the checksum behind them.

@@ -1,10 +1,8 @@
 package segment
 
 import (
-	"maps"
 	"math/rand/v2"
 	"path"
-	"slices"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -26,8 +24,8 @@ type Writer struct {
 	buf   []byte // not written yet
 	pos   int64  // in the file, where buf goes
 	ix    Index
-	names names // of the last run
-	err   error // the first failure: the file is lost
+	names NamesBuilder // of the last run
+	err   error        // the first failure: the file is lost
 }
 
 // Create begins the file name+".tmp", which Finish gives its name. Errors: Full, IO.
@@ -40,6 +38,9 @@ func Create(fs vfs.FS, name string) (*Writer, error) {
 	w.buf = appendHeader(w.buf, w.nonce)
 	return w, nil
 }
+
+// ByMapping says by which mapping the names are given that come from now on.
+func (w *Writer) ByMapping(mapping uint64) { w.names.Mapping = mapping }
 
 func appendHeader(dst []byte, nonce uint64) []byte {
 	var b [HeaderBytes]byte
@@ -83,7 +84,7 @@ func (w *Writer) Append(partition uint32, b record.Batch, topics func(yield func
 		w.beginRun(Run{Partition: partition})
 	}
 	w.ix[len(w.ix)-1].add(Of(b, w.pos+int64(len(w.buf))), b)
-	w.names.add(topics)
+	w.names.Add(b.LastOffset(), len(b), topics)
 	w.buf = append(w.buf, b...)
 	if len(w.buf) >= writeSize {
 		return w.flush()
@@ -134,7 +135,7 @@ func (w *Writer) endRun() {
 		return
 	}
 	run := &w.ix[len(w.ix)-1]
-	run.Topics, run.TopicsComplete = w.names.take()
+	run.Names = w.names.Names()
 }
 
 func (w *Writer) flush() error {
@@ -196,40 +197,4 @@ func (w *Writer) Abort() {
 	_ = w.fs.Remove(w.name + tmpSuffix) // left behind, it is overwritten or swept at the next start
 	w.buf, w.ix = nil, nil
 	w.err = fault.New(fault.Closed, "segment.Append", "the file was given up")
-}
-
-// names gathers the distinct topic names of one run, within MaxTopicBytes.
-type names struct {
-	seen  map[string]struct{}
-	bytes int
-	over  bool // a name was lost: what was gathered is worthless
-}
-
-func (n *names) add(topics func(yield func([]byte) bool)) {
-	if n.over = n.over || topics == nil; n.over {
-		return
-	}
-	for name := range topics {
-		if _, ok := n.seen[string(name)]; ok {
-			continue
-		}
-		if n.bytes += 2 + len(name); n.bytes > MaxTopicBytes {
-			n.over = true
-			return
-		}
-		if n.seen == nil {
-			n.seen = make(map[string]struct{})
-		}
-		n.seen[string(name)] = struct{}{}
-	}
-}
-
-// take returns what was gathered and begins anew.
-func (n *names) take() (sorted []string, complete bool) {
-	if !n.over {
-		sorted, complete = slices.Sorted(maps.Keys(n.seen)), true
-	}
-	clear(n.seen)
-	n.bytes, n.over = 0, false
-	return sorted, complete
 }

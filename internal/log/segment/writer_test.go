@@ -2,7 +2,6 @@ package segment
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -52,8 +51,8 @@ func TestAppendOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAll(t, s, map[uint32][]record.Batch{5: {batch(10, 3, 1), batch(13, 3, 1)}})
-	if _, complete, err := s.Topics(5); err != nil || complete {
-		t.Fatalf("topics nobody gave: complete %v, %v", complete, err)
+	if names, err := s.Names(5); err != nil || names != nil {
+		t.Fatalf("names nobody gave: %+v, %v", names, err)
 	}
 }
 
@@ -96,53 +95,6 @@ func TestExtents(t *testing.T) {
 		if bs, err := s.Read(bad, nil); !fault.Is(err, fault.Corrupt) || len(bs) > 0 {
 			t.Errorf("%+v: %d batches, %v", bad, len(bs), err)
 		}
-	}
-}
-
-func TestTopicsBound(t *testing.T) {
-	many := func(n, size int) func(func([]byte) bool) {
-		return func(yield func([]byte) bool) {
-			for i := range n {
-				if !yield(fmt.Appendf(nil, "%0*d", size, i)) {
-					return
-				}
-			}
-		}
-	}
-	fs := vfs.NewMemory()
-	w, err := Create(fs, "x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fits := MaxTopicBytes / 100
-	for i, topics := range []func(func([]byte) bool){
-		many(fits, 98), many(fits+1, 98), many(1, 65534), many(1, 65535), many(0, 0), many(2, 10), nil, many(1, 5),
-	} {
-		if err := w.Append(uint32(i), batch(0, 1, 1), topics); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Append(uint32(i), batch(1, 1, 1), topics); err != nil { // the same names again cost nothing
-			t.Fatal(err)
-		}
-	}
-	s, err := w.Finish()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, want := range []struct {
-		n        int
-		complete bool
-	}{{fits, true}, {0, false}, {1, true}, {0, false}, {0, true}, {2, true}, {0, false}, {1, true}} {
-		names, complete, err := s.Topics(uint32(i))
-		if err != nil || len(names) != want.n || complete != want.complete || !slices.IsSorted(names) {
-			t.Errorf("run %d: %d names, complete %v, %v, want %+v", i, len(names), complete, err, want)
-		}
-	}
-	if _, _, err := s.Topics(99); !fault.Is(err, fault.NotFound) {
-		t.Errorf("%v, want NotFound", err)
-	}
-	if _, err := s.Extents(99); !fault.Is(err, fault.NotFound) {
-		t.Errorf("%v, want NotFound", err)
 	}
 }
 
@@ -284,7 +236,7 @@ func TestConcurrentReads(t *testing.T) {
 				if err != nil || len(got) != len(want) {
 					t.Errorf("partition %d: %d batches, %v", p, len(got), err)
 				}
-				if _, _, err := s.Topics(p); err != nil {
+				if _, err := s.Names(p); err != nil {
 					t.Error(err)
 				}
 			}
@@ -309,7 +261,6 @@ func TestFooterOrder(t *testing.T) {
 		{"offsets", Index{{Partition: 2, Extents: []Extent{e, e}}}},
 		{"base above last", Index{{Partition: 2, Extents: []Extent{late}}}},
 		{"beyond the end", Index{{Partition: 2, Extents: []Extent{Of(b, 4097)}}}},
-		{"topics", Index{{Partition: 2, Extents: []Extent{e}, Topics: []string{string(make([]byte, MaxTopicBytes))}}}},
 	}
 	fs := vfs.NewMemory()
 	f, err := fs.Create("x")

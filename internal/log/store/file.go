@@ -71,6 +71,14 @@ func (f *file) Extents(p stream.PartitionID) ([]segment.Extent, error) {
 	return f.segment.Extents(uint32(p))
 }
 
+// Names implements partition.File.
+func (f *file) Names(p stream.PartitionID) (*segment.Names, error) {
+	if f.segment == nil {
+		return nil, nil
+	}
+	return f.segment.Names(uint32(p))
+}
+
 // Read implements partition.File.
 func (f *file) Read(
 	_ stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch,

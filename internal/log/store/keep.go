@@ -39,6 +39,7 @@ type keeper struct {
 	frozen  uint64
 	left    []string // files to remove, by name
 	scratch record.Scratch
+	naming  Naming // of the file in hand; nil: none
 }
 
 const repairInterval = 250 * time.Millisecond

@@ -9,7 +9,6 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
-	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -56,9 +55,8 @@ type Options struct {
 	// MaxPartitions is how many partitions all topics together may have. Default 100,000.
 	MaxPartitions int
 
-	// TopicName gives the MQTT topic name of a record of a log topic, to index sealed files by. It may be
-	// nil and must be safe for use from the log's goroutines.
-	TopicName func(logTopic string, v *record.View) (name []byte, ok bool)
+	// Naming gives a naming by the mapping in force, to index sealed files by. nil: they are not indexed.
+	Naming func() Naming
 }
 
 func (o Options) withDefaults() Options {

@@ -10,7 +10,6 @@ import (
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/segment"
-	"github.com/firthmq/firth/internal/log/stream"
 )
 
 func segmentName(number uint64) string { return fmt.Sprintf("%s/%016x.segment", logDir, number) }
@@ -107,6 +106,7 @@ func (k *keeper) again(files ...*file) {
 
 // convert makes a segment of a sealed journal: in place if its batches are large, sorted if they are small.
 func (k *keeper) convert(f *file) error {
+	k.useNaming()
 	parts, bytes, batches, err := k.s.partsIn(f)
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (k *keeper) keepInPlace(f *file, parts []part) error {
 	s := k.s
 	ix := make(segment.Index, 0, len(parts))
 	for _, pt := range parts {
-		run := segment.Run{Partition: uint32(pt.p.ID), Extents: pt.extents}
+		run := segment.Run{Partition: uint32(pt.p.ID), Extents: pt.extents, Names: k.nameRun(f, pt)}
 		ix = append(ix, run)
 	}
 	name := segmentName(f.number)
@@ -196,6 +196,7 @@ func (k *keeper) rollUp(f *file, parts []part) error {
 	if err != nil {
 		return err
 	}
+	w.ByMapping(k.fingerprint())
 	for _, pt := range parts {
 		if err := k.copyPart(w, f, pt); err != nil {
 			w.Abort()
@@ -230,24 +231,6 @@ func (k *keeper) copyPart(w *segment.Writer, f *file, pt part) error {
 		}
 	}
 	return nil
-}
-
-// names yields the MQTT topic names in a batch, for the segment's index.
-func (k *keeper) names(place stream.Place, b record.Batch) func(yield func([]byte) bool) {
-	if k.s.opt.TopicName == nil || place.Topic == nil || place.Topic.Internal() {
-		return nil
-	}
-	return func(yield func([]byte) bool) {
-		var it record.Iter
-		if it.Reset(b, &k.scratch) != nil {
-			return // a batch that cannot be unpacked has no MQTT messages in it
-		}
-		for v := (record.View{}); it.Next(&v); {
-			if name, ok := k.s.opt.TopicName(place.Topic.Name, &v); ok && !yield(name) {
-				return
-			}
-		}
-	}
 }
 
 // retain moves log start offsets as the topics ask, then removes the files in which nothing is left and

@@ -38,6 +38,9 @@ func (s *Store) Scan(
 	if from >= end && from >= bounds.Start && from <= bounds.High {
 		return from, nil
 	}
+	if at := s.skip(p, from, end, o.Names); at > from {
+		return at, nil
+	}
 	maxBytes := o.MaxBytes
 	if maxBytes <= 0 {
 		maxBytes = stream.ScanBytes

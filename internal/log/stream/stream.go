@@ -138,6 +138,8 @@ const ScanBytes = 256 << 10
 
 // Names is a hint for what a reader wants.
 type Names struct {
+	// Mapping is the fingerprint of the mapping by which records have these names.
+	Mapping uint64
 	// Match tells whether a record of this MQTT topic name may be wanted.
 	Match func(name []byte) bool
 	// Stems are such that each wanted name is one of them or begins with one of them and a slash.

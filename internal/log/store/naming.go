@@ -1,0 +1,105 @@
+package store
+
+import (
+	"github.com/firthmq/firth/internal/log/partition"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/segment"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// Naming gives records their MQTT topic names, by one mapping. It belongs to one goroutine.
+type Naming interface {
+	// TopicName is the name of a record of a log topic, until the next call; ok is false for a record that
+	// is no MQTT message.
+	TopicName(logTopic string, v *record.View) (name []byte, ok bool)
+	// Fingerprint tells mappings apart. It is not 0.
+	Fingerprint() uint64
+}
+
+// useNaming has the names of the next files given by the mapping in force.
+func (k *keeper) useNaming() {
+	k.naming = nil
+	if k.s.opt.Naming != nil {
+		k.naming = k.s.opt.Naming()
+	}
+}
+
+// fingerprint is that of the naming in use; 0 without one.
+func (k *keeper) fingerprint() uint64 {
+	if k.naming == nil {
+		return 0
+	}
+	return k.naming.Fingerprint()
+}
+
+// names yields the MQTT topic names in a batch, for the index of its file. nil: they are not known.
+func (k *keeper) names(place stream.Place, b record.Batch) func(yield func([]byte) bool) {
+	if k.naming == nil || place.Topic == nil || place.Topic.Internal() {
+		return nil
+	}
+	return func(yield func([]byte) bool) {
+		var it record.Iter
+		if it.Reset(b, &k.scratch) != nil {
+			return // a batch that cannot be unpacked has no MQTT messages in it
+		}
+		for v := (record.View{}); it.Next(&v); {
+			if name, ok := k.naming.TopicName(place.Topic.Name, &v); ok && !yield(name) {
+				return
+			}
+		}
+	}
+}
+
+// nameRun reads what a journal that is kept in place has of a partition, for its names. Only batches that were
+// built here are read: what Kafka's producers send compressed or numbered is bulk, is seldom looked through by
+// name, and reading it again would take of the disk what they need. While files wait, none is read.
+func (k *keeper) nameRun(f *file, pt part) *segment.Names {
+	place := k.s.Topics().Place(pt.p.ID)
+	if k.naming == nil || place.Topic == nil || place.Topic.Internal() {
+		return nil
+	}
+	nb := segment.NamesBuilder{Mapping: k.fingerprint()}
+	var batches []record.Batch
+	for extents := pt.extents; len(extents) > 0; {
+		n, size := together(extents)
+		batches = batches[:0]
+		if extents[0].Built() && !k.behind() {
+			var err error
+			if batches, err = f.Read(pt.p.ID, extents[:n], size, batches); err != nil {
+				batches = batches[:0] // who reads them is told what is wrong
+			}
+		}
+		for _, b := range batches {
+			nb.Add(b.LastOffset(), len(b), k.names(place, b))
+		}
+		if len(batches) == 0 {
+			nb.Add(extents[n-1].Last, size, nil)
+		}
+		extents = extents[n:]
+	}
+	return nb.Names()
+}
+
+// together counts the extents from the first on that are of its kind and read at once, and their bytes.
+func together(extents []segment.Extent) (n, bytes int) {
+	for n < len(extents) && extents[n].Built() == extents[0].Built() && (n == 0 || bytes < rollBytes) {
+		bytes += int(extents[n].Len)
+		n++
+	}
+	return n, bytes
+}
+
+// behind tells whether other files wait for the keeper.
+func (k *keeper) behind() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.mu.sealed) > 0
+}
+
+// skip passes over what has no record of a wanted name.
+func (s *Store) skip(p *partition.Partition, from, end record.Offset, names *stream.Names) record.Offset {
+	if names == nil || names.Mapping == 0 {
+		return from
+	}
+	return p.Skip(from, end, names.Mapping, &segment.Wanted{Match: names.Match, Stems: names.Stems})
+}
