@@ -302,10 +302,10 @@ func folds(t *testing.T, log stream.Keeper) {
 	odd := errors.New("odd")
 	f, err := stream.Fold(context.Background(), log, p, 0, func(v *record.View) error {
 		got[string(v.Key)] = string(v.Value)
-		switch {
-		case v.Offset == 50:
+		switch v.Offset {
+		case 50:
 			panic("poison")
-		case v.Offset == 60:
+		case 60:
 			return odd
 		}
 		return nil
