@@ -187,7 +187,7 @@ func TestCreateTopics(t *testing.T) {
 			}
 		}
 	}
-	if s := h.store.Topics().ByName("c").Settings; s.RetentionMs != 5000 || s.CleanupPolicy != "compact" {
+	if s := h.store.Topics().ByName("c").Settings; s.RetentionMs != 5000 || !s.Compact {
 		t.Fatalf("%+v", s)
 	}
 	twice := kmsg.NewPtrCreateTopicsRequest()

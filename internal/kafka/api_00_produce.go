@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -335,7 +334,7 @@ func rulesOf(t *stream.Topic, now time.Time) record.Rules {
 }
 
 // needsKeys tells whether each record of a topic must have a key: compaction goes by it.
-func needsKeys(t *stream.Topic) bool { return strings.Contains(t.Settings.CleanupPolicy, "compact") }
+func needsKeys(t *stream.Topic) bool { return t.Settings.Compact }
 
 // stamp fills in the time that the log gave to records, which is in the batches of the frame by now.
 func (p *call) stamp() {

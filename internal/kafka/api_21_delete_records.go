@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"strings"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/log/record"
@@ -33,7 +32,7 @@ func (d *Door) deleteRecords(
 		case topicCode != wire.None:
 		case t.Internal():
 			topicCode = wire.InvalidTopic
-		case !strings.Contains(t.Settings.CleanupPolicy, "delete"):
+		case !t.Settings.Delete:
 			topicCode = wire.PolicyViolation
 		}
 		answer := kmsg.NewDeleteRecordsResponseTopic()

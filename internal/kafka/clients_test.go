@@ -112,7 +112,7 @@ func TestKadm(t *testing.T) {
 	if _, err := adm.AlterTopicConfigs(ctx, compact, "a"); err != nil {
 		t.Fatal(err)
 	}
-	if got := h.store.Topics().ByName("a").Settings; got.CleanupPolicy != "compact" || got.RetentionMs != 60000 {
+	if got := h.store.Topics().ByName("a").Settings; !got.Compact || got.RetentionMs != 60000 {
 		t.Fatalf("%+v", got)
 	}
 	if resp, err := adm.CreatePartitions(ctx, 2, "b"); err != nil || resp.Error() != nil {

@@ -38,8 +38,8 @@ type File interface {
 // Span is a run of offsets of the partition within one file.
 type Span struct {
 	Base, Last record.Offset
-	Clean      record.Offset // below it offsets may be missing: the span was compacted
-	MaxTime    int64         // largest timestamp, unix milliseconds
+	Compacted  *segment.Compacted // nil: it never was
+	MaxTime    int64              // largest timestamp, unix milliseconds
 	Bytes      int64
 	File       File
 	Extents    []segment.Extent // nil: the file knows them
@@ -49,7 +49,10 @@ type Span struct {
 
 // SpanOf is the span that a sealed file has by its own account.
 func SpanOf(sum segment.Summary, file File) Span {
-	return Span{Base: sum.Base, Last: sum.Last, Clean: sum.Clean, MaxTime: sum.MaxTime, Bytes: sum.Bytes, File: file}
+	return Span{
+		Base: sum.Base, Last: sum.Last, Compacted: sum.Compacted,
+		MaxTime: sum.MaxTime, Bytes: sum.Bytes, File: file,
+	}
 }
 
 // Partition is one partition of the log.
@@ -157,13 +160,6 @@ func (p *Partition) addLocked(file File, e segment.Extent) {
 	s.Bytes += int64(e.Len)
 	s.Extents = append(s.Extents, e)
 	p.mu.spans = peaks(p.mu.spans, n-1)
-}
-
-// AddSpan notes a whole span of a sealed file while the log is opened.
-func (p *Partition) AddSpan(s Span) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mu.spans = peaks(append(p.mu.spans, s), len(p.mu.spans))
 }
 
 // State is what a checkpoint keeps of a partition besides its producers.

@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -126,6 +127,7 @@ type desk struct {
 	p     *Partition
 	files map[string]*paper
 	found Stretch
+	clean Cleanable
 }
 
 func (k *desk) file(name string) *paper {
@@ -140,7 +142,9 @@ func (k *desk) file(name string) *paper {
 //	commit FILE FIRST LAST BYTES TIME EPOCH   a durable batch
 //	add FILE FIRST LAST BYTES TIME            one found while the log is opened
 //	seal OLD NEW FROM                         NEW holds what OLD holds from an offset on, and its own index
-//	compact OLD NEW CLEAN BASE...             NEW holds the batches of OLD that begin there, compacted below CLEAN
+//	compact OLD NEW GAPS BASE...              NEW holds the batches of OLD that begin there, compacted below GAPS
+//	span FILE FIRST LAST BYTES TIME CLEAN     one of a sealed file found while the log is opened, compacted below CLEAN
+//	cleanable NOW; cover FILE (by what was compacted of the last cleanable)
 //	gap FROM TO                               may these offsets be missing
 //	drop FILE; gone FILE; back FILE; lose FILE
 //	read FROM BYTES; look FROM BYTES (a Find); load ROOM (what the last look found)
@@ -151,11 +155,20 @@ func TestPartition(t *testing.T) {
 		var k *desk
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			if d.Cmd == "new" {
-				s := stream.Settings{RetentionMs: -1, RetentionBytes: -1, SegmentBytes: 1 << 30, CleanupPolicy: "delete"}
+				s := stream.Settings{RetentionMs: -1, RetentionBytes: -1, SegmentBytes: 1 << 30, Delete: true}
 				d.MaybeScanArgs(t, "ms", &s.RetentionMs)
 				d.MaybeScanArgs(t, "bytes", &s.RetentionBytes)
 				d.MaybeScanArgs(t, "step", &s.SegmentBytes)
-				d.MaybeScanArgs(t, "policy", &s.CleanupPolicy)
+				d.MaybeScanArgs(t, "minlag", &s.MinCompactionLagMs)
+				s.MaxCompactionLagMs = math.MaxInt64
+				d.MaybeScanArgs(t, "maxlag", &s.MaxCompactionLagMs)
+				var policy, ratio string
+				if d.MaybeScanArgs(t, "ratio", &ratio); ratio != "" {
+					s.MinDirtyRatio, _ = strconv.ParseFloat(ratio, 64)
+				}
+				if d.MaybeScanArgs(t, "policy", &policy); policy != "" {
+					s.Delete, s.Compact = strings.Contains(policy, "delete"), strings.Contains(policy, "compact")
+				}
 				k = &desk{t: t, p: New(1, s), files: map[string]*paper{}}
 				return ""
 			}
@@ -179,7 +192,7 @@ func TestPartition(t *testing.T) {
 func (k *desk) act(line string) string {
 	verb, rest, _ := strings.Cut(line, " ")
 	var name, by string
-	var first, last record.Offset
+	var first, last, gaps record.Offset
 	var size int
 	var at int64
 	var epoch int32
@@ -202,6 +215,19 @@ func (k *desk) act(line string) string {
 		k.seal(name, by, first)
 	case "compact":
 		k.compact(strings.Fields(rest))
+	case "span":
+		scan(&name, &first, &last, &size, &at, &gaps)
+		k.p.AddSpan(k.span(name, Span{Base: first, Last: last, MaxTime: at, Bytes: int64(size)}, gaps))
+	case "cleanable":
+		scan(&at)
+		var due bool
+		k.clean, due = k.p.Cleanable(at)
+		return fmt.Sprintf("%d spans, dirty [%d, %d), bytes %d clean %d dirty, due %v", len(k.clean.Spans),
+			k.clean.Dirty, k.clean.End, k.clean.CleanBytes, k.clean.DirtyBytes, due)
+	case "cover":
+		scan(&name)
+		s := k.span(name, Span{Base: k.clean.Spans[0].Base, Last: k.clean.End - 1, MaxTime: 7, Bytes: 10}, k.clean.End)
+		return fmt.Sprint(k.p.Cover(s, k.clean.Spans))
 	case "gap":
 		scan(&first, &last)
 		return fmt.Sprint(k.p.Gap(first, last))
@@ -298,14 +324,26 @@ func (k *desk) seal(name, by string, from record.Offset) {
 	old.gone = true
 }
 
+// span is a span of a sealed file that holds one batch.
+func (k *desk) span(name string, s Span, clean record.Offset) Span {
+	s.File = k.file(name)
+	if clean > s.Base {
+		s.Compacted = &segment.Compacted{Base: s.Base, Gaps: clean, Clean: clean}
+	}
+	e := segment.Extent{Base: s.Base, Last: s.Last, MaxTime: s.MaxTime}
+	k.file(name).extents = append(k.file(name).extents, e)
+	return s
+}
+
 // compact does what the cleaner does: some batches of a file go to another one.
 func (k *desk) compact(args []string) {
 	old, fresh := k.file(args[0]), k.file(args[1])
-	clean, err := strconv.ParseInt(args[2], 10, 64)
+	gaps, err := strconv.ParseInt(args[2], 10, 64)
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	sum := &Summary{Base: old.extents[0].Base, Clean: record.Offset(clean)}
+	sum := &Summary{Base: old.extents[0].Base}
+	sum.Compacted = &segment.Compacted{Base: sum.Base, Gaps: record.Offset(gaps)}
 	for i, b := range old.batches {
 		if slices.Contains(args[3:], fmt.Sprint(b.BaseOffset())) {
 			fresh.add(b)

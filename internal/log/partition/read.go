@@ -91,7 +91,9 @@ func (p *Partition) readSpan(
 }
 
 // gap tells whether all of the offsets [from, to) may be missing because the span was compacted.
-func (s *Span) gap(from, to record.Offset) bool { return s.Base <= from && to <= s.Clean }
+func (s *Span) gap(from, to record.Offset) bool {
+	return s.Compacted != nil && s.Base <= from && to <= s.Compacted.Gaps
+}
 
 // Gap tells whether all of the offsets [from, to) may be missing: they are in files that were compacted.
 func (p *Partition) Gap(from, to record.Offset) bool {

@@ -33,7 +33,7 @@ func (p *Partition) Expired(unixMillis int64) record.Offset {
 	start := p.mu.start
 	spans := append([]Span(nil), p.mu.spans...)
 	p.mu.Unlock()
-	if settings.CleanupPolicy == "compact" || settings.RetentionMs < 0 && settings.RetentionBytes < 0 {
+	if !settings.Delete || settings.RetentionMs < 0 && settings.RetentionBytes < 0 {
 		return start
 	}
 	var left int64

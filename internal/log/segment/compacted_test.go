@@ -24,7 +24,7 @@ func TestVersion1(t *testing.T) {
 		}
 		wantAll(t, s, small())
 		for _, sum := range s.Summaries() {
-			if sum.Compacted() {
+			if sum.Compacted != nil {
 				t.Errorf("%s: partition %d was never compacted: %+v", name, sum.Partition, sum)
 			}
 		}
@@ -66,7 +66,7 @@ func TestCompactedRun(t *testing.T) {
 		}
 	}
 	write(1, batch(0, 3, 10))
-	if err := w.Compact(2, 100, 150); err != nil {
+	if err := w.Compact(2, Compacted{Base: 100, Gaps: 172, Clean: 150}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Append(2, batch(99, 1, 10), nil); !fault.Is(err, fault.Invalid) {
@@ -75,7 +75,7 @@ func TestCompactedRun(t *testing.T) {
 	write(2, batch(120, 1, 10))
 	write(2, batch(170, 5, 10))
 	for _, p := range []uint32{1, 2} {
-		if err := w.Compact(p, 0, 10); !fault.Is(err, fault.Invalid) {
+		if err := w.Compact(p, Compacted{Gaps: 10}); !fault.Is(err, fault.Invalid) {
 			t.Fatalf("partition %d again: %v", p, err)
 		}
 	}
@@ -86,12 +86,15 @@ func TestCompactedRun(t *testing.T) {
 	}
 	check := func(s *Segment) {
 		t.Helper()
-		want := map[uint32][3]record.Offset{1: {0, 2, 0}, 2: {100, 174, 150}, 3: {7, 7, 7}}
+		want := map[uint32][2]record.Offset{1: {0, 2}, 2: {100, 174}, 3: {7, 7}}
 		for p, w := range want {
 			sum, ok := s.Summary(p)
-			if got := [3]record.Offset{sum.Base, sum.Last, sum.Clean}; !ok || got != w || sum.Compacted() != (p == 2) {
-				t.Errorf("partition %d: base, last, clean are %v, want %v", p, got, w)
+			if got := [2]record.Offset{sum.Base, sum.Last}; !ok || got != w || (sum.Compacted != nil) != (p == 2) {
+				t.Errorf("partition %d: base, last are %v, want %v", p, got, w)
 			}
+		}
+		if sum, _ := s.Summary(2); *sum.Compacted != (Compacted{Base: 100, Gaps: 172, Clean: 150}) {
+			t.Errorf("compacted: %+v", *sum.Compacted)
 		}
 		batches, err := readAll(s, 2)
 		if err != nil || len(batches) != 2 || batches[0].BaseOffset() != 120 {
@@ -115,7 +118,7 @@ func TestCompactedRunEmpty(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Compact(2, 100, 150); err != nil {
+	if err := w.Compact(2, Compacted{Base: 100, Gaps: 172, Clean: 150}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Finish(); !fault.Is(err, fault.Invalid) {

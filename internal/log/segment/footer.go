@@ -71,17 +71,18 @@ func (ix Index) append(dst []byte, t *trailer) []byte {
 
 func (r *Run) summary() Summary {
 	s := Summary{Partition: r.Partition, Base: r.Extents[0].Base, MaxTime: math.MinInt64}
-	if r.Clean > r.Base {
-		s.Base = r.Base
-	}
-	s.Clean = max(s.Base, r.Clean)
 	for i := range r.Extents {
 		e := &r.Extents[i]
 		s.Last = e.Last
 		s.MaxTime = max(s.MaxTime, e.MaxTime)
 		s.Bytes += int64(e.Len)
 	}
-	s.Clean = min(s.Clean, s.Last+1)
+	if r.Compacted != nil { // of a salvaged run the end may be missing
+		c := *r.Compacted
+		s.Base, c.Gaps = c.Base, min(c.Gaps, s.Last+1)
+		c.Clean = min(c.Clean, c.Gaps)
+		s.Compacted = &c
+	}
 	return s
 }
 
@@ -96,9 +97,9 @@ func (ix Index) check(end int64) error {
 		if len(r.Extents) == 0 {
 			return fault.New(fault.Invalid, op, "partition %d has no extents", r.Partition)
 		}
-		if r.Clean > r.Base && r.Base > r.Extents[0].Base {
+		if c := r.Compacted; c != nil && c.Base > r.Extents[0].Base {
 			return fault.New(fault.Invalid, op, "partition %d begins at %d, before its base %d",
-				r.Partition, r.Extents[0].Base, r.Base)
+				r.Partition, r.Extents[0].Base, c.Base)
 		}
 		for j := range r.Extents {
 			e := &r.Extents[j]

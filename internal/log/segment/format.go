@@ -25,12 +25,13 @@ const (
 	headerCRC     = 60
 
 	markMagic     = 0x4e555246 // "FRUN"
-	markBytes     = 48
+	markBytes     = 56
 	markPartition = 4
 	markNonce     = 8
 	markPos       = 16
 	markBase      = 24
-	markClean     = 32
+	markGaps      = 32
+	markClean     = 40
 
 	// markBytes1 is the mark of version 1, which knows nothing of compaction.
 	markBytes1 = 32
@@ -42,8 +43,8 @@ const (
 	extentLen     = 32
 	extentHeads   = 36
 
-	rowBytes   = 64
-	rowBytes1  = 56 // version 1: without rowClean
+	rowBytes   = 72
+	rowBytes1  = 56 // version 1: without what follows
 	rowExtents = 4
 	rowBase    = 8
 	rowLast    = 16
@@ -51,7 +52,8 @@ const (
 	rowSize    = 32
 	rowPos     = 40
 	rowTopics  = 48
-	rowClean   = 56
+	rowGaps    = 56
+	rowClean   = 64
 
 	trailerMagic   = "FIRTHFT1"
 	trailerBytes   = 64
@@ -127,7 +129,12 @@ func appendRow(dst []byte, s *Summary, p *place) []byte {
 	dst = le.AppendUint64(dst, uint64(p.pos))
 	dst = le.AppendUint32(dst, p.topics)
 	dst = le.AppendUint32(dst, 0)
-	return le.AppendUint64(dst, uint64(s.Clean))
+	gaps, clean := s.Base, s.Base
+	if c := s.Compacted; c != nil {
+		gaps, clean = c.Gaps, c.Clean
+	}
+	dst = le.AppendUint64(dst, uint64(gaps))
+	return le.AppendUint64(dst, uint64(clean))
 }
 
 // decodeRow decodes a row of rowBytes, or one of version 1.
@@ -139,8 +146,11 @@ func decodeRow(b []byte) (Summary, place) {
 		MaxTime:   int64(le.Uint64(b[rowMaxTime:])),
 		Bytes:     int64(le.Uint64(b[rowSize:])),
 	}
-	if s.Clean = s.Base; len(b) == rowBytes {
-		s.Clean = record.Offset(le.Uint64(b[rowClean:]))
+	if len(b) == rowBytes {
+		gaps, clean := record.Offset(le.Uint64(b[rowGaps:])), record.Offset(le.Uint64(b[rowClean:]))
+		if gaps != s.Base || clean != s.Base {
+			s.Compacted = &Compacted{Base: s.Base, Gaps: gaps, Clean: clean}
+		}
 	}
 	return s, place{
 		pos:     int64(le.Uint64(b[rowPos:])),
@@ -273,7 +283,12 @@ func (s *Segment) sane(i int, limit int64) bool {
 	}
 	need := int64(p.extents)*extentBytes + crcBytes + int64(p.topics) + crcBytes
 	return p.extents > 0 && p.pos >= s.end && p.pos <= limit-need &&
-		sum.Base <= sum.Last && sum.Clean >= sum.Base && sum.Clean <= sum.Last+1
+		sum.Base <= sum.Last && (sum.Compacted == nil || sum.Compacted.sane(sum.Last))
+}
+
+// sane tells whether it can be of a run that ends with the offset last.
+func (c *Compacted) sane(last record.Offset) bool {
+	return c.Base < c.Gaps && c.Base <= c.Clean && c.Clean <= c.Gaps && c.Gaps <= last+1
 }
 
 // headSum is the checksum of the first bytes of a journal file.

@@ -136,7 +136,14 @@ func (sc *scanner) mark(b []byte, pos int64) (r Run, ok bool) {
 	b = b[:n]
 	ok = sumMatches(b) && le.Uint64(b[markNonce:]) == sc.nonce && int64(le.Uint64(b[markPos:])) == pos
 	if r.Partition = le.Uint32(b[markPartition:]); !sc.mark1 {
-		r.Base, r.Clean = record.Offset(le.Uint64(b[markBase:])), record.Offset(le.Uint64(b[markClean:]))
+		c := Compacted{
+			Base:  record.Offset(le.Uint64(b[markBase:])),
+			Gaps:  record.Offset(le.Uint64(b[markGaps:])),
+			Clean: record.Offset(le.Uint64(b[markClean:])),
+		}
+		if c != (Compacted{}) {
+			r.Compacted = &c
+		}
 	}
 	return r, ok
 }
@@ -203,7 +210,10 @@ func (sc *scanner) seek(from int64) (int64, error) {
 // run reads the batches of the last run of the index, from pos to the first bytes that are none.
 func (sc *scanner) run(pos int64) (int64, error) {
 	run := &sc.ix[len(sc.ix)-1]
-	next := run.Base
+	next := record.Offset(0)
+	if run.Compacted != nil {
+		next = run.Compacted.Base
+	}
 	for {
 		b, err := sc.batch(pos)
 		if err != nil {

@@ -33,13 +33,19 @@ type Extent struct {
 	heads uint32 // checksum of what the batches' own checksums leave out; 0: not known
 }
 
-// Run is all that a file has of one partition. One that was compacted stands for the offsets from Base on, and
-// below Clean some of them may be missing; one that was not has neither.
+// Run is all that a file has of one partition.
 type Run struct {
-	Partition   uint32
-	Base, Clean record.Offset
-	Extents     []Extent // in the order of their offsets, at least one
-	Names       *Names   // the MQTT topic names of the records; nil: they are not known
+	Partition uint32
+	Compacted *Compacted // nil: it never was
+	Extents   []Extent   // in the order of their offsets, at least one
+	Names     *Names     // the MQTT topic names of the records; nil: they are not known
+}
+
+// Compacted says what compaction made of a run.
+type Compacted struct {
+	Base  record.Offset // the first offset that the run stands for: it may be missing
+	Gaps  record.Offset // below it offsets may be missing
+	Clean record.Offset // below it no record is left that a newer one below it supersedes, in whatever file; at most Gaps
 }
 
 // Index is the runs of a file by partition, ascending, one run for each.
@@ -50,13 +56,10 @@ type Summary struct {
 	Partition uint32
 	Base      record.Offset // of the first record; of a compacted run the first offset it stands for
 	Last      record.Offset // of the last record
-	Clean     record.Offset // below it the run was compacted and offsets may be missing; Base: nowhere
 	MaxTime   int64         // largest timestamp, milliseconds since 1970
 	Bytes     int64         // of all batches
+	Compacted *Compacted    // nil: it never was
 }
-
-// Compacted tells whether offsets may be missing.
-func (s *Summary) Compacted() bool { return s.Clean > s.Base }
 
 // place is where the table of a run lies.
 type place struct {

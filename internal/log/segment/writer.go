@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"math"
 	"math/rand/v2"
 	"path"
 
@@ -58,8 +59,11 @@ func appendMark(dst []byte, nonce uint64, pos int64, r *Run) []byte {
 	le.PutUint32(b[markPartition:], r.Partition)
 	le.PutUint64(b[markNonce:], nonce)
 	le.PutUint64(b[markPos:], uint64(pos))
-	le.PutUint64(b[markBase:], uint64(r.Base))
-	le.PutUint64(b[markClean:], uint64(r.Clean))
+	if c := r.Compacted; c != nil {
+		le.PutUint64(b[markBase:], uint64(c.Base))
+		le.PutUint64(b[markGaps:], uint64(c.Gaps))
+		le.PutUint64(b[markClean:], uint64(c.Clean))
+	}
 	const body = markBytes - crcBytes
 	le.PutUint32(b[body:], sum(b[:body]))
 	return append(dst, b[:]...)
@@ -92,13 +96,13 @@ func (w *Writer) Append(partition uint32, b record.Batch, topics func(yield func
 	return nil
 }
 
-// Compact begins the run of a partition that was compacted: it stands for the offsets from base on, and below
-// clean some of them may be missing. At least one batch has to follow. Errors: Invalid (out of order).
-func (w *Writer) Compact(partition uint32, base, clean record.Offset) error {
-	if n := len(w.ix); n > 0 && w.ix[n-1].Partition >= partition || base >= clean {
-		return fault.New(fault.Invalid, "segment.Compact", "partition %d from %d to %d", partition, base, clean)
+// Compact begins the run of a partition that was compacted. At least one batch has to follow.
+// Errors: Invalid (out of order, or not compacted).
+func (w *Writer) Compact(partition uint32, c Compacted) error {
+	if n := len(w.ix); n > 0 && w.ix[n-1].Partition >= partition || !c.sane(math.MaxInt64-1) {
+		return fault.New(fault.Invalid, "segment.Compact", "partition %d: %+v", partition, c)
 	}
-	w.beginRun(Run{Partition: partition, Base: base, Clean: clean})
+	w.beginRun(Run{Partition: partition, Compacted: &c})
 	return nil
 }
 
@@ -118,7 +122,10 @@ func (w *Writer) order(partition uint32, b record.Batch) error {
 		return nil
 	}
 	run := &w.ix[len(w.ix)-1]
-	last := run.Base - 1
+	last := record.Offset(-1)
+	if run.Compacted != nil {
+		last = run.Compacted.Base - 1
+	}
 	if n := len(run.Extents); n > 0 {
 		last = run.Extents[n-1].Last
 	}

@@ -11,13 +11,20 @@ import (
 
 // Settings are the settings of a topic in force, decoded.
 type Settings struct {
-	RetentionMs     int64  // age in milliseconds at which records go; -1: never
-	RetentionBytes  int64  // bytes of one partition above which the oldest records go; -1: no limit
-	SegmentBytes    int64  // retention trims in steps of at most this many bytes
-	MaxMessageBytes int    // largest batch, compressed, in bytes
-	CleanupPolicy   string // "delete", "compact" or "compact,delete"
-	LogAppendTime   bool   // the log's clock stamps records instead of the sender's
-	Memory          bool   // durability=memory: acknowledged before the disk has it
+	RetentionMs     int64 // age in milliseconds at which records go; -1: never
+	RetentionBytes  int64 // bytes of one partition above which the oldest records go; -1: no limit
+	SegmentBytes    int64 // retention trims in steps of at most this many bytes
+	MaxMessageBytes int   // largest batch, compressed, in bytes
+	Delete, Compact bool  // cleanup.policy: retention, or compaction, or both
+	LogAppendTime   bool  // the log's clock stamps records instead of the sender's
+	Memory          bool  // durability=memory: acknowledged before the disk has it
+
+	// When a compacted topic is compacted.
+	DeleteRetentionMs  int64   // how long a tombstone stays, in milliseconds (KIP-534)
+	MinCompactionLagMs int64   // age in milliseconds that a record has before it is compacted
+	MaxCompactionLagMs int64   // age in milliseconds at which it is, whatever the share of MinDirtyRatio
+	MinDirtyRatio      float64 // share of the bytes that are not compacted above which they are, 0 to 1
+	SegmentMs          int64   // age in milliseconds at which records are no longer in the active file
 
 	// How far the clock of a Kafka producer may be before and behind the log's, in milliseconds (KIP-937).
 	TimestampAfterMaxMs  int64
@@ -90,12 +97,22 @@ func TopicSettings() []Setting { return topicSettings }
 var topicSettings = []Setting{
 	{Name: "cleanup.policy", Type: TypeList, Default: "delete",
 		Doc:   "what happens to old records: delete, compact, or both",
-		check: oneOf("delete", "compact", "compact,delete", "delete,compact"),
-		apply: func(s *Settings, v string) { s.CleanupPolicy = v }},
+		check: policies,
+		apply: func(s *Settings, v string) {
+			s.Delete, s.Compact = strings.Contains(v, "delete"), strings.Contains(v, "compact")
+		}},
+	{Name: "delete.retention.ms", Type: TypeLong, Default: "86400000",
+		Doc:   "how long a tombstone of a compacted topic stays, in milliseconds from when it was compacted first",
+		check: number(0, maxLong),
+		apply: func(s *Settings, v string) { s.DeleteRetentionMs = toInt(v) }},
 	{Name: "firth.durability", Type: TypeString, Default: "disk",
 		Doc:   "disk: acknowledged when on stable storage; memory: acknowledged before",
 		check: oneOf("disk", "memory"),
 		apply: func(s *Settings, v string) { s.Memory = v == "memory" }},
+	{Name: "max.compaction.lag.ms", Type: TypeLong, Default: "9223372036854775807",
+		Doc:   "age in milliseconds at which a record of a compacted topic is compacted at the latest",
+		check: number(1, maxLong),
+		apply: func(s *Settings, v string) { s.MaxCompactionLagMs = toInt(v) }},
 	{Name: "max.message.bytes", Type: TypeInt, Default: "16777216",
 		Doc:   "largest record batch in bytes, after compression",
 		check: number(0, 1<<30),
@@ -112,6 +129,14 @@ var topicSettings = []Setting{
 		Doc:   "whose clock stamps a record: the sender's (CreateTime) or the log's (LogAppendTime)",
 		check: oneOf("CreateTime", "LogAppendTime"),
 		apply: func(s *Settings, v string) { s.LogAppendTime = v == "LogAppendTime" }},
+	{Name: "min.cleanable.dirty.ratio", Type: TypeDouble, Default: "0.5",
+		Doc:   "share of a compacted topic's bytes that are new above which it is compacted",
+		check: ratio,
+		apply: func(s *Settings, v string) { s.MinDirtyRatio = toFloat(v) }},
+	{Name: "min.compaction.lag.ms", Type: TypeLong, Default: "0",
+		Doc:   "age in milliseconds below which a record of a compacted topic is not compacted",
+		check: number(0, maxLong),
+		apply: func(s *Settings, v string) { s.MinCompactionLagMs = toInt(v) }},
 	{Name: "retention.bytes", Type: TypeLong, Default: "-1",
 		Doc:   "bytes of one partition above which its oldest records go; -1: no limit",
 		check: number(-1, maxLong),
@@ -124,12 +149,14 @@ var topicSettings = []Setting{
 		Doc:   "retention removes records in steps of at most this many bytes",
 		check: number(1<<14, maxInt),
 		apply: func(s *Settings, v string) { s.SegmentBytes = toInt(v) }},
+	{Name: "segment.ms", Type: TypeLong, Default: "604800000",
+		Doc:   "age in milliseconds at which new records of a compacted topic may be compacted, however few they are",
+		check: number(1, maxLong),
+		apply: func(s *Settings, v string) { s.SegmentMs = toInt(v) }},
 
 	{Name: "compression.type", Type: TypeString, Default: "producer",
 		Doc:   "kept for tools: batches are stored as they came",
 		check: oneOf("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")},
-	{Name: "delete.retention.ms", Type: TypeLong, Default: "86400000",
-		Doc: "how long a tombstone of a compacted topic stays", check: number(0, maxLong)},
 	{Name: "file.delete.delay.ms", Type: TypeLong, Default: "60000",
 		Doc: "kept for tools", check: number(0, maxLong)},
 	{Name: "flush.messages", Type: TypeLong, Default: "1",
@@ -138,12 +165,6 @@ var topicSettings = []Setting{
 		Doc: "kept for tools: see firth.durability", check: number(0, maxLong)},
 	{Name: "index.interval.bytes", Type: TypeInt, Default: "4096",
 		Doc: "kept for tools", check: number(0, maxInt)},
-	{Name: "max.compaction.lag.ms", Type: TypeLong, Default: "9223372036854775807",
-		Doc: "kept for tools", check: number(1, maxLong)},
-	{Name: "min.cleanable.dirty.ratio", Type: TypeDouble, Default: "0.5",
-		Doc: "kept for tools", check: ratio},
-	{Name: "min.compaction.lag.ms", Type: TypeLong, Default: "0",
-		Doc: "kept for tools", check: number(0, maxLong)},
 	{Name: "min.insync.replicas", Type: TypeInt, Default: "1",
 		Doc: "kept for tools: one node, one replica", check: number(1, maxInt)},
 	{Name: "preallocate", Type: TypeBoolean, Default: "true",
@@ -152,10 +173,26 @@ var topicSettings = []Setting{
 		Doc: "kept for tools", check: number(4, maxInt)},
 	{Name: "segment.jitter.ms", Type: TypeLong, Default: "0",
 		Doc: "kept for tools", check: number(0, maxLong)},
-	{Name: "segment.ms", Type: TypeLong, Default: "604800000",
-		Doc: "kept for tools", check: number(1, maxLong)},
 	{Name: "unclean.leader.election.enable", Type: TypeBoolean, Default: "false",
 		Doc: "kept for tools", check: oneOf("true", "false")},
+}
+
+// policies is a list of delete and compact. Kafka takes spaces, too.
+func policies(v string) error {
+	for policy := range strings.SplitSeq(v, ",") {
+		if err := oneOf("delete", "compact")(strings.TrimSpace(policy)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func toFloat(v string) float64 {
+	f, err := strconv.ParseFloat(v, 64)
+	if err != nil {
+		return 0 // check has refused it
+	}
+	return f
 }
 
 func ratio(v string) error {

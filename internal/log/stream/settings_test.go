@@ -13,7 +13,8 @@ func TestDefaultsAreValid(t *testing.T) {
 	}
 	want := Settings{
 		RetentionMs: 7 * 24 * 3600 * 1000, RetentionBytes: -1, SegmentBytes: 1 << 30, MaxMessageBytes: 16 << 20,
-		CleanupPolicy: "delete", TimestampAfterMaxMs: 3600 * 1000, TimestampBeforeMaxMs: 1<<63 - 1,
+		Delete: true, DeleteRetentionMs: 24 * 3600 * 1000, MaxCompactionLagMs: 1<<63 - 1, MinDirtyRatio: 0.5,
+		SegmentMs: 7 * 24 * 3600 * 1000, TimestampAfterMaxMs: 3600 * 1000, TimestampBeforeMaxMs: 1<<63 - 1,
 	}
 	if s != want {
 		t.Errorf("got %+v, want %+v", s, want)
@@ -29,6 +30,7 @@ func TestSettings(t *testing.T) {
 		{"retention.bytes", "0", true}, {"segment.bytes", "16384", true}, {"segment.bytes", "1", false},
 		{"max.message.bytes", "1048588", true}, {"max.message.bytes", "-1", false},
 		{"cleanup.policy", "compact", true}, {"cleanup.policy", "compact,delete", true}, {"cleanup.policy", "keep", false},
+		{"cleanup.policy", "delete, compact", true}, {"cleanup.policy", "", false}, {"cleanup.policy", "compact,", false},
 		{"firth.durability", "memory", true}, {"firth.durability", "", false},
 		{"message.timestamp.type", "LogAppendTime", true}, {"min.cleanable.dirty.ratio", "1.1", false},
 		{"min.cleanable.dirty.ratio", "0.9", true}, {"preallocate", "yes", false}, {"no.such", "1", false},
@@ -42,6 +44,14 @@ func TestSettings(t *testing.T) {
 		map[string]string{"retention.ms": "6"})
 	if err != nil || s.RetentionMs != 6 || !s.Memory {
 		t.Errorf("overlaid: %+v %v", s, err)
+	}
+	s, err = DecodeSettings(nil, map[string]string{
+		"cleanup.policy": "compact", "delete.retention.ms": "1", "max.compaction.lag.ms": "2", "min.compaction.lag.ms": "3",
+		"min.cleanable.dirty.ratio": "0.25", "segment.ms": "4",
+	})
+	if err != nil || s.Delete || !s.Compact || s.DeleteRetentionMs != 1 || s.MaxCompactionLagMs != 2 ||
+		s.MinCompactionLagMs != 3 || s.MinDirtyRatio != 0.25 || s.SegmentMs != 4 {
+		t.Errorf("compacted: %+v %v", s, err)
 	}
 }
 
