@@ -86,7 +86,7 @@ func TestMetadataTopics(t *testing.T) {
 func TestMetadataCreates(t *testing.T) {
 	h := openHouse(t, Options{})
 	c := h.dial()
-	req := metadataFor("new", "bad/name", "__mine", strings.Repeat("x", 250), ".")
+	req := metadataFor("new", "bad/name", "__firth_mine", strings.Repeat("x", 250), ".")
 	req.AllowAutoTopicCreation = false
 	for _, topic := range askFor[*kmsg.MetadataResponse](c, 9, req).Topics {
 		if topic.ErrorCode == wire.None || h.store.Topics().ByName(*topic.Topic) != nil {
@@ -160,7 +160,7 @@ func TestCreateTopics(t *testing.T) {
 		{newTopic("a/b", 1, 1), wire.InvalidTopic, 0, ""},
 		{newTopic("", 1, 1), wire.InvalidTopic, 0, ""},
 		{newTopic(strings.Repeat("x", 250), 1, 1), wire.InvalidTopic, 0, ""},
-		{newTopic("__consumer_offsets2", 1, 1), wire.InvalidTopic, 0, "log itself"},
+		{newTopic("__transaction_state", 1, 1), wire.InvalidTopic, 0, "log itself"},
 		{newTopic("cfg", 1, 1, "retention.ms", "x", "nonsense", "1"), wire.InvalidConfig, 0, "nonsense"},
 		{null, wire.InvalidConfig, 0, "null"},
 		{both, wire.InvalidRequest, 0, ""},

@@ -24,7 +24,7 @@ import (
 //     Any other value is INVALID_REQUIRED_ACKS.
 //   - Several requests of a connection are under way at once and share commits; answers keep the order.
 //   - One batch for each partition: a second one is INVALID_RECORD. Nothing of a partition in error is
-//     stored. Topics whose name begins with "__" belong to the log: INVALID_TOPIC_EXCEPTION.
+//     stored. The log's own topics are INVALID_TOPIC_EXCEPTION.
 //   - A request above StreamBytes (1 MiB) is appended batch by batch as it arrives. If its connection breaks
 //     before it is whole, what was appended stays, as it does when only the answer is lost.
 //   - An idempotent batch that was stored already is answered with its first offset.
@@ -270,7 +270,7 @@ func (d *Door) appendOne(p *call, t *stream.Topic, w *wire.ProducePartition, f f
 	if f.to != nil {
 		p.left.Add(1)
 	}
-	if err := d.log.AppendBatch(id, batch, f.to, f.ticket); err != nil {
+	if err := d.produce.AppendBatch(id, batch, f.to, f.ticket); err != nil {
 		refuse(res, err)
 		if f.to != nil {
 			p.left.Add(-1)

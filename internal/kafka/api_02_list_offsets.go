@@ -17,6 +17,7 @@ import (
 //     earliest, -3 the record with the largest stamp (v7+, KIP-734), -4 earliest on local disk (v8+),
 //     which is the earliest, -5 latest tiered (v9+) and -6 earliest to be tiered (v11+), which are -1:
 //     nothing is tiered. Another negative time is UNSUPPORTED_VERSION.
+//   - The answer has the leader epoch of the record that it names, or, where none is there yet, the current one.
 //   - The leader epoch of the client is checked (KIP-320). A partition named twice is INVALID_REQUEST.
 //
 // Versions: 2 isolation, 4 leader epochs, 6 flexible, 10 timeout (not used: nothing is far away).
@@ -91,6 +92,7 @@ func (d *Door) listOffset(
 		off, p.LeaderEpoch = bounds.High, d.log.Epoch()
 	case ts == timeEarliest, ts == timeLocal && version >= 8:
 		off = bounds.Start
+		p.LeaderEpoch = d.epochAt(id, off)
 	case ts == timeMax && version >= 7:
 		off, p.Timestamp, err = d.log.MaxTime(id)
 	case ts == timeTiered && version >= 9, ts == timeEarliestTier && version >= 11:
@@ -105,16 +107,15 @@ func (d *Door) listOffset(
 		return
 	}
 	p.Offset = int64(off)
-	if p.Timestamp >= 0 {
-		p.LeaderEpoch = d.epochOf(id, off)
+	if off >= 0 && p.LeaderEpoch < 0 {
+		p.LeaderEpoch = d.epochAt(id, off)
 	}
 }
 
-// epochOf is the leader epoch that a record was appended in, or -1.
-func (d *Door) epochOf(id stream.PartitionID, off record.Offset) int32 {
-	batches, err := d.log.Read(id, off, 1, nil)
-	if err != nil || len(batches) == 0 {
-		return -1
+// epochAt is the leader epoch of the record at an offset; where there is none yet, that in which it will be written.
+func (d *Door) epochAt(id stream.PartitionID, off record.Offset) int32 {
+	if epoch, err := d.log.EpochAt(id, off); err == nil && epoch >= 0 {
+		return epoch
 	}
-	return batches[0].LeaderEpoch()
+	return d.log.Epoch()
 }

@@ -15,7 +15,7 @@ import (
 //   - One broker, which is the controller and leads every partition, at the address that this client
 //     reached, or at Options.Advertise.
 //   - Null topics (an empty list in v0) asks for all that the client may describe; internal ones are
-//     marked. By id from v10 on.
+//     marked. By id from v10 on: one that is not zero decides, whatever the name is (clients send "" beside it).
 //   - A named topic that does not exist is created if the client allows it and the door is not told
 //     otherwise; the new topic is in the answer. At most 1,000 at once: the client asks again for more.
 //
@@ -65,7 +65,7 @@ func (d *Door) metadataTopics(ctx context.Context, c *conn, req *wire.MetadataRe
 	created := 0
 	req.Each(func(n wire.MetadataName) {
 		switch {
-		case n.Name == nil:
+		case n.Name == nil || n.ID != wire.UUID{}:
 			named = append(named, d.metadataByID(c, n.ID))
 		case d.log.Topics().ByName(string(n.Name)) == nil && req.AutoCreate && !d.opt.DisableAutoCreate:
 			created++
@@ -119,7 +119,7 @@ func (d *Door) metadataCreate(ctx context.Context, c *conn, name string, n int) 
 		if fault.Is(err, fault.Exists) { // another client was faster
 			return d.metadataByName(c, name)
 		}
-		if answer.Code = code(err); err == nil {
+		if answer.Code = createCode(newTopicError(err)); err == nil {
 			answer = d.metadataTopic(t)
 		}
 	}

@@ -15,8 +15,9 @@ import (
 //
 // Answered when the offsets are on stable storage: what a client was told survives a power cut. All
 // offsets of a request are one atomic write. A member commits in its generation; anybody may commit to
-// a group without members (generation -1, no member id), which makes the group. An offset may be beyond
-// the end of the log, as in Kafka, and -1 says that there is none.
+// a group without members (generation -1, no member id), which makes the group. Any number may be
+// committed, as in Kafka: an offset beyond the end of the log, and -1 and -2, by which clients say latest and
+// earliest.
 //
 // Versions: 2 to 4 may ask for a retention of their own; 6 leader epoch; 7 instance id (KIP-345);
 // 8 flexible; 10 topics by id.
@@ -130,8 +131,6 @@ func (co *coordinator) judgeCommit(t *stream.Topic, p *kmsg.OffsetCommitRequestT
 		return wire.UnknownTopicOrPartition
 	case len(wire.Plain(p.Metadata)) > co.limits.MaxOffsetMetadata:
 		return wire.OffsetMetadataTooLarge
-	case p.Offset < -1:
-		return wire.OffsetOutOfRange
 	}
 	return wire.None
 }

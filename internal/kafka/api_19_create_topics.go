@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -22,8 +21,8 @@ import (
 //     manual assignment must name the partitions from 0 on and this node for each.
 //   - All faults of the settings are told at once, in one INVALID_CONFIG.
 //   - A topic named twice is answered once, INVALID_REQUEST: clients refuse an answer that names it
-//     twice. Names that begin with "__" are the log's:
-//     INVALID_TOPIC_EXCEPTION.
+//     twice. The names of the log's own topics, and those that differ from that of another topic in points and
+//     underscores only, are INVALID_TOPIC_EXCEPTION.
 //
 // Versions: 4 default counts (KIP-464), 5 flexible, and the settings come back (KIP-525), 7 topic ids.
 
@@ -85,8 +84,12 @@ func (d *Door) createTopic(
 	if err := checkNewName(rt.Topic); err != nil {
 		return coded{err, wire.InvalidTopic}
 	}
-	if d.log.Topics().ByName(rt.Topic) != nil {
+	topics := d.log.Topics()
+	if topics.ByName(rt.Topic) != nil {
 		return refusal(wire.TopicAlreadyExists, "topic %q already exists", rt.Topic)
+	}
+	if other := topics.Colliding(rt.Topic); other != nil {
+		return refusal(wire.InvalidTopic, "topics %q and %q differ in . and _ only", rt.Topic, other.Name)
 	}
 	spec := stream.TopicSpec{Name: rt.Topic, Config: map[string]string{}}
 	var err error
@@ -121,6 +124,9 @@ func (d *Door) createTopic(
 // newTopicError gives an error of the log about a new topic its code: name and settings are checked, so
 // what is invalid is the number of partitions.
 func newTopicError(err error) error {
+	if errors.Is(err, stream.ErrName) { // another client was faster
+		return coded{err, wire.InvalidTopic}
+	}
 	if fault.Is(err, fault.Invalid) {
 		return coded{err, wire.InvalidPartitions}
 	}
@@ -187,10 +193,8 @@ func checkNewName(name string) error {
 	if err := stream.CheckTopicName(name); err != nil {
 		return err
 	}
-	if strings.HasPrefix(name, stream.InternalPrefix) {
-		return fault.New(
-			fault.Denied, "topic name", "names that begin with %s are for the log itself", stream.InternalPrefix,
-		)
+	if stream.Reserved(name) {
+		return fault.New(fault.Denied, "topic name", "%s is for the log itself", name)
 	}
 	return nil
 }

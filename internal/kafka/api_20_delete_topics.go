@@ -41,6 +41,8 @@ func (d *Door) deleteTopics(
 		switch named := rt.Topic != nil; {
 		case named && rt.TopicID != [16]byte{}:
 			answer.ErrorCode, answer.ErrorMessage = wire.InvalidRequest, new("a topic is named by its name or its id")
+		case !named && rt.TopicID == [16]byte{}:
+			answer.ErrorCode, answer.ErrorMessage = wire.InvalidRequest, new("neither a name nor an id")
 		case named && seen[*rt.Topic] > 1, !named && seen[string(rt.TopicID[:])] > 1:
 			answer.ErrorCode, answer.ErrorMessage = wire.InvalidRequest, new("the topic is named twice")
 		default:

@@ -51,5 +51,8 @@ func (d *Door) endOfEpoch(id stream.PartitionID, epoch int32, p *kmsg.OffsetForL
 		p.ErrorCode = code(err)
 		return
 	}
+	if epoch == d.log.Epoch() { // it goes on, also where nothing was written in it yet
+		found = epoch
+	}
 	p.LeaderEpoch, p.EndOffset = found, int64(end)
 }

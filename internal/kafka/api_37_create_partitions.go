@@ -55,7 +55,7 @@ func (d *Door) growTopic(ctx context.Context, c *conn, rt *kmsg.CreatePartitions
 		return refusal(wire.InvalidTopic, "topic %q belongs to the log itself", rt.Topic)
 	case int(rt.Count) <= len(t.Partitions):
 		return refusal(wire.InvalidPartitions, "topic has %d partitions, %d are not more", len(t.Partitions), rt.Count)
-	case len(rt.Assignment) > 0 && len(rt.Assignment) != int(rt.Count)-len(t.Partitions):
+	case rt.Assignment != nil && len(rt.Assignment) != int(rt.Count)-len(t.Partitions):
 		return refusal(
 			wire.InvalidReplicaAssignment, "%d partitions are new, %d are assigned", int(rt.Count)-len(t.Partitions),
 			len(rt.Assignment),

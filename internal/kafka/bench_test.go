@@ -17,7 +17,7 @@ type at7 struct{}
 func (at7) Offset(int) record.Offset { return 7 }
 
 // instant is a log that takes batches and answers at once, to see what the door costs.
-type instant struct{ Store }
+type instant struct{}
 
 func (instant) AppendBatch(_ stream.PartitionID, _ record.Batch, to stream.Receipt, ticket uint64) error {
 	to.Appended(ticket, at7{}, nil)
@@ -29,7 +29,7 @@ func producePath(t testing.TB) func() {
 	h := openHouse(t, Options{})
 	topic := h.topic("t", 1)
 	<-h.door.running // it has taken what it needs of the log
-	h.door.log = instant{h.door.log}
+	h.door.produce = instant{}
 	c := newConn(h.door, discard{})
 	req := produceTo(topic, 0, -1, batchOf(10, 100))
 	req.Version = 9

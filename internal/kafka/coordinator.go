@@ -13,6 +13,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/alarm"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/log/store"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -77,7 +78,7 @@ const maxGroupName = 1024
 type coordinator struct {
 	opt    Options
 	limits GroupOptions
-	log    Store
+	log    *store.Store
 	now    func() int64 // milliseconds since 1970, without steps: sessions, rebalances and ages of offsets go by it
 	wall   func() int64 // the time of day, milliseconds since 1970
 	drift  drift        // the clock's
@@ -117,7 +118,7 @@ type ownedGroup struct {
 
 // openCoordinator reads the groups from the log. Where __consumer_offsets is damaged the coordinator says that
 // it is not available. Errors: IO.
-func openCoordinator(ctx context.Context, opt Options, log Store) (*coordinator, error) {
+func openCoordinator(ctx context.Context, opt Options, log *store.Store) (*coordinator, error) {
 	co := &coordinator{
 		opt: opt, limits: opt.Groups.withDefaults(), log: log,
 		now: steady(), wall: wallMillis, panics: panicsOf(opt.Metrics),

@@ -20,13 +20,14 @@ import (
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
 // Options of the door. The zero value of each field is its default.
 type Options struct {
 	// Store is the log that is served. It must be set.
-	Store Store
+	Store *store.Store
 	// Advertise is the "host:port" that clients are told to connect to. Empty or "auto": the local
 	// address of the socket that the client reached.
 	Advertise string
@@ -85,10 +86,16 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// appender takes the batches of producers: the log.
+type appender interface {
+	AppendBatch(p stream.PartitionID, b record.Batch, to stream.Receipt, ticket uint64) error
+}
+
 // Door serves Kafka clients. Make one with Open.
 type Door struct {
 	opt      Options
-	log      Store
+	log      *store.Store
+	produce  appender // the log, or what stands for it where the cost of the door is measured
 	groups   *coordinator
 	apis     table
 	versions []wire.API // what ApiVersions announces
@@ -127,7 +134,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		return nil, err
 	}
 	d := &Door{
-		opt: opt, log: opt.Store, groups: groups, apis: table{}, told: told,
+		opt: opt, log: opt.Store, produce: opt.Store, groups: groups, apis: table{}, told: told,
 		large: make(chan struct{}, 4), chunks: newChunks(), running: make(chan struct{}),
 	}
 	d.scratches.New = func() any { return new(record.Scratch) }

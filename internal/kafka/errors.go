@@ -41,8 +41,6 @@ func codeOf(kind fault.Kind) wire.Code {
 		return wire.UnsupportedVersion
 	case fault.OutOfSequence:
 		return wire.OutOfOrderSequenceNumber
-	case fault.DuplicateSequence:
-		return wire.DuplicateSequenceNumber
 	case fault.Fenced:
 		return wire.InvalidProducerEpoch
 	case fault.Timeout:

@@ -6,6 +6,7 @@ import (
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -162,7 +163,7 @@ func (s *lagSeries) set(pair lags, now int64) {
 
 // stamp is the time of the batch in which a position lies, unix milliseconds; 0 if it is not known. It is read once
 // for each position.
-func (l *lagGauge) stamp(log Store, key stampKey, id stream.PartitionID, at int64, reads *int) int64 {
+func (l *lagGauge) stamp(log *store.Store, key stampKey, id stream.PartitionID, at int64, reads *int) int64 {
 	s, known := l.stamps[key]
 	if !known || s.at != at {
 		if *reads >= maxStamps {
@@ -192,7 +193,7 @@ func (og *ownedGroup) positions() map[partitionKey]int64 {
 
 // lag is how many records lie between a committed offset, or the log start if that is later, and the
 // high watermark, and where the first of them is.
-func lag(log Store, topics *stream.Topics, key partitionKey, at int64) (
+func lag(log *store.Store, topics *stream.Topics, key partitionKey, at int64) (
 	id stream.PartitionID, first, records int64, known bool,
 ) {
 	t := topics.ByName(key.topic)

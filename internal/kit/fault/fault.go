@@ -48,8 +48,6 @@ const (
 	Unsupported
 	// OutOfSequence is an idempotent batch whose sequence leaves a gap.
 	OutOfSequence
-	// DuplicateSequence is an idempotent batch older than the window that could answer for it.
-	DuplicateSequence
 	// Fenced is a producer epoch older than the newest seen.
 	Fenced
 	// Timeout is a bound on time that passed.
@@ -60,7 +58,7 @@ const (
 
 var names = [kinds]string{
 	"internal", "invalid", "not found", "exists", "out of range", "too large", "corrupt", "disk full", "i/o",
-	"read-only", "closed", "limited", "denied", "unsupported", "out of sequence", "duplicate sequence", "fenced",
+	"read-only", "closed", "limited", "denied", "unsupported", "out of sequence", "fenced",
 	"timeout",
 }
 

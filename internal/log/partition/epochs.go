@@ -21,10 +21,14 @@ func (es Epochs) Add(epoch int32, base record.Offset) Epochs {
 
 // End is the largest epoch not above the asked one and the offset at which it ended, high being where the
 // newest ends (KIP-101). One from before the oldest that is known ended, as far as anybody can still tell,
-// where that one began. It is (-1, -1) when there is none.
+// where that one began, and where nothing was ever written any epoch ends at the beginning. It is (-1, -1) when there
+// is none.
 func (es Epochs) End(asked int32, high record.Offset) (epoch int32, end record.Offset) {
 	epoch, end = -1, -1
-	if len(es) > 0 && asked >= 0 && asked < es[0].Epoch {
+	switch {
+	case asked >= 0 && len(es) == 0:
+		return asked, high
+	case asked >= 0 && asked < es[0].Epoch:
 		return asked, es[0].Start
 	}
 	for i := range es {
@@ -37,6 +41,18 @@ func (es Epochs) End(asked int32, high record.Offset) (epoch int32, end record.O
 		}
 	}
 	return epoch, end
+}
+
+// At is the epoch under which the record at an offset was written, -1 if nobody knows.
+func (es Epochs) At(off record.Offset) int32 {
+	epoch := int32(-1)
+	for i := range es {
+		if es[i].Start > off {
+			break
+		}
+		epoch = es[i].Epoch
+	}
+	return epoch
 }
 
 // Trim forgets epochs that ended at or below start.

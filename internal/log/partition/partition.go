@@ -203,6 +203,19 @@ func (p *Partition) EndOfEpoch(asked int32) (int32, record.Offset, error) {
 	return epoch, end, nil
 }
 
+// EpochAt is the leader epoch of the record at an offset; -1 behind the high watermark.
+func (p *Partition) EpochAt(off record.Offset) (int32, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.deleted {
+		return -1, deleted(p.ID)
+	}
+	if off >= p.mu.high {
+		return -1, nil
+	}
+	return p.mu.epochs.At(off), nil
+}
+
 // Evict drops the oldest batch of the tail from memory; it stays readable from its file.
 func (p *Partition) Evict() {
 	p.mu.Lock()

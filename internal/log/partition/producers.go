@@ -32,7 +32,11 @@ type Producers struct {
 type producer struct{ sent []Sent }
 
 // Check judges the next batch of a producer: whether it repeats a remembered one. Errors: Fenced,
-// OutOfSequence, DuplicateSequence.
+// OutOfSequence.
+//
+// Only a batch that was stored as a whole, and is remembered, is a duplicate. Part of one, more than one, or one that
+// is older than the window is out of sequence, as in Kafka: to clients DUPLICATE_SEQUENCE_NUMBER means that all of it
+// is stored.
 //
 // A producer that the partition does not know may begin anywhere: its older batches may have gone with
 // retention (KIP-360). A new epoch begins at sequence 0.
@@ -63,11 +67,7 @@ func (ps *Producers) Check(b record.Batch) (duplicate bool, err error) {
 	if first == next(last.Last) {
 		return false, nil
 	}
-	kind := fault.OutOfSequence
-	if behind := (next(last.Last) - first) & math.MaxInt32; behind <= math.MaxInt32/2 { // modulo 2^31
-		kind = fault.DuplicateSequence
-	}
-	return false, fault.New(kind, op, "producer %d epoch %d: sequence %d, expected %d",
+	return false, fault.New(fault.OutOfSequence, op, "producer %d epoch %d: sequence %d, expected %d",
 		b.ProducerID(), last.Epoch, first, next(last.Last))
 }
 

@@ -78,7 +78,7 @@ func (s *Store) AppendBatch(id stream.PartitionID, b record.Batch, to stream.Rec
 //
 // Batches of idempotent producers are judged by the partition's window: a duplicate is not appended again,
 // its place is the one that it has. One that is refused takes the whole unit with it. Errors: those of
-// Log.Append, OutOfSequence, DuplicateSequence, Fenced.
+// Log.Append, OutOfSequence, Fenced.
 func (s *Store) Commit(u *Unit, to stream.Receipt, ticket uint64) error {
 	parts := s.parts.Load()
 	bytes, err := checkWrites(parts, u.Writes)

@@ -271,6 +271,15 @@ func (s *Store) PartitionBytes(id stream.PartitionID) (int64, error) {
 	return p.Bytes(), nil
 }
 
+// EpochAt is the leader epoch in which the record at an offset was written; -1 if there is none, or nobody knows.
+func (s *Store) EpochAt(id stream.PartitionID, off record.Offset) (int32, error) {
+	p, err := s.partition(id)
+	if err != nil {
+		return -1, err
+	}
+	return p.EpochAt(off)
+}
+
 // EndOfEpoch is the largest leader epoch of the partition that is not above asked, and the offset at which
 // it ended (KIP-320); (-1, -1) if there is none. An epoch from before the oldest that is known ended where
 // that one began.

@@ -217,6 +217,10 @@ func (s *Store) CreateTopic(ctx context.Context, spec stream.TopicSpec) (*stream
 	if s.Topics().ByName(spec.Name) != nil {
 		return nil, fault.New(fault.Exists, op, "topic %q exists", spec.Name)
 	}
+	if other := s.Topics().Colliding(spec.Name); other != nil {
+		return nil, fault.New(fault.Invalid, op, "%w: %q and %q are one in the metrics of Kafka, which refuses the second",
+			stream.ErrName, spec.Name, other.Name)
+	}
 	ids, err := s.takeIDs(spec.Partitions)
 	if err != nil {
 		return nil, err

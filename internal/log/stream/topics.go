@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -9,8 +10,22 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 )
 
-// InternalPrefix begins the names of topics that hold Firth's own state.
+// InternalPrefix begins names that MQTT has nothing to do with: those of topics that hold the state of Firth, of
+// Kafka, and of what runs beside them. Which of them belong to the log is Reserved's to say.
 const InternalPrefix = "__"
+
+// ownPrefix begins the names of topics that hold Firth's own state.
+const ownPrefix = "__firth_"
+
+// Reserved tells whether a topic name has a meaning of its own: Firth's state, or what Kafka keeps under it.
+func Reserved(name string) bool {
+	switch name {
+	case "__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata",
+		"__remote_log_metadata":
+		return true
+	}
+	return strings.HasPrefix(name, ownPrefix)
+}
 
 // MaxTopicName is the longest topic name, as in Kafka.
 const MaxTopicName = 249
@@ -24,8 +39,9 @@ type Topic struct {
 	Settings   Settings          // the settings in force: defaults overlaid with Config
 }
 
-// Internal tells whether the topic holds Firth's own state. MQTT never sees such a topic.
-func (t *Topic) Internal() bool { return strings.HasPrefix(t.Name, InternalPrefix) }
+// Internal tells whether the topic holds the log's own state: clients may read it and no more. MQTT never sees such a
+// topic.
+func (t *Topic) Internal() bool { return Reserved(t.Name) }
 
 // TopicSpec asks for a topic.
 type TopicSpec struct {
@@ -60,7 +76,16 @@ type Topics struct {
 type topicIndex struct {
 	byName map[string]*Topic
 	byID   map[record.UUID]*Topic
+	folded map[string]*Topic // by their name in metrics, those that have another there
 	places map[PartitionID]Place
+}
+
+// metricName is a topic name as Kafka's metrics show it: a point is an underscore there. same: it is as it was.
+func metricName(name string) (folded string, same bool) {
+	if !strings.ContainsAny(name, "._") {
+		return name, true
+	}
+	return strings.ReplaceAll(name, ".", "_"), false
 }
 
 // NewTopics makes a snapshot. The topics must not be changed afterwards.
@@ -68,6 +93,7 @@ func NewTopics(all []*Topic) *Topics {
 	base := &topicIndex{
 		byName: make(map[string]*Topic, len(all)),
 		byID:   make(map[record.UUID]*Topic, len(all)),
+		folded: make(map[string]*Topic),
 		places: make(map[PartitionID]Place, len(all)),
 	}
 	for _, t := range all {
@@ -79,6 +105,9 @@ func NewTopics(all []*Topic) *Topics {
 func (x *topicIndex) put(t *Topic) {
 	x.byName[t.Name] = t
 	x.byID[t.ID] = t
+	if name, same := metricName(t.Name); !same {
+		x.folded[name] = t
+	}
 	for i, p := range t.Partitions {
 		x.places[p] = Place{Topic: t, Index: int32(i)}
 	}
@@ -87,15 +116,21 @@ func (x *topicIndex) put(t *Topic) {
 func (x *topicIndex) cover(t *Topic) {
 	x.byName[t.Name] = nil
 	x.byID[t.ID] = nil
+	if name, same := metricName(t.Name); !same {
+		x.folded[name] = nil
+	}
 	for _, p := range t.Partitions {
 		x.places[p] = Place{}
 	}
 }
 
 func (x *topicIndex) clone() *topicIndex {
-	c := &topicIndex{byName: maps.Clone(x.byName), byID: maps.Clone(x.byID), places: maps.Clone(x.places)}
+	c := &topicIndex{
+		byName: maps.Clone(x.byName), byID: maps.Clone(x.byID), folded: maps.Clone(x.folded), places: maps.Clone(x.places),
+	}
 	if c.byName == nil {
 		c.byName, c.byID, c.places = map[string]*Topic{}, map[record.UUID]*Topic{}, map[PartitionID]Place{}
+		c.folded = map[string]*Topic{}
 	}
 	return c
 }
@@ -128,6 +163,23 @@ func (ts *Topics) ByName(name string) *Topic {
 		return t
 	}
 	return ts.base.byName[name]
+}
+
+// Colliding finds a topic whose name differs from another only in points and underscores, or nil: Kafka's metrics
+// cannot tell the two apart, and so it takes only one of them.
+func (ts *Topics) Colliding(name string) *Topic {
+	folded, same := metricName(name)
+	if same {
+		return nil
+	}
+	t, ok := ts.over.folded[folded]
+	if !ok {
+		t = ts.base.folded[folded]
+	}
+	if t != nil && t.Name == name {
+		return nil
+	}
+	return t
 }
 
 // ByID finds a topic by its stable id, or nil.
@@ -170,6 +222,9 @@ func (ts *Topics) collect() []*Topic {
 	}
 	return all
 }
+
+// ErrName is in the error of a topic that could not be made for its name.
+var ErrName = errors.New("topic name")
 
 // CheckTopicName applies Kafka's rules: 1 to 249 characters of [a-zA-Z0-9._-], not "." or "..".
 func CheckTopicName(name string) error {
