@@ -85,6 +85,9 @@ func (w *Writer) Room() int64 { return w.limit - w.end }
 // Empty tells whether no frame was written yet.
 func (w *Writer) Empty() bool { return w.end == HeaderBytes }
 
+// Header is the head of the file.
+func (w *Writer) Header() Header { return w.header }
+
 // Number is the number of the file.
 func (w *Writer) Number() uint64 { return w.header.Number }
 

@@ -82,9 +82,12 @@ type Partition struct {
 		epochs  Epochs
 		cold    Span // the span whose extents were loaded last
 		named   named
-		harmed  bool // reading it failed once: nothing is answered before all of it was read
+		harmed  harm // where reading it failed: there nothing is promised before it was read
 	}
 }
+
+// harm is a run of offsets that could not be read.
+type harm struct{ from, to record.Offset } // [from, to)
 
 // Slot is a place in an open commit group.
 type Slot struct {

@@ -167,18 +167,29 @@ func (ps *Producers) Expire(before int64) {
 // Len is the number of producers known.
 func (ps *Producers) Len() int { return len(ps.byID) }
 
-// Each visits the durable batches of every producer, oldest first, for a checkpoint.
-func (ps *Producers) Each(visit func(id int64, s Sent)) {
-	for id, p := range ps.byID {
-		for _, s := range p.sent {
-			if s.Base != Pending {
-				visit(id, s)
-			}
+// IDs names the producers known, for a checkpoint.
+func (ps *Producers) IDs() []int64 {
+	ids := make([]int64, 0, len(ps.byID))
+	for id := range ps.byID {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// Of visits the durable batches of a producer, oldest first; none if it is not known any more.
+func (ps *Producers) Of(id int64, visit func(Sent)) {
+	p := ps.byID[id]
+	if p == nil {
+		return
+	}
+	for _, s := range p.sent {
+		if s.Base != Pending {
+			visit(s)
 		}
 	}
 }
 
-// Restore puts back a batch that Each gave.
+// Restore puts back a batch that Of gave.
 func (ps *Producers) Restore(id int64, s Sent) {
 	if ps.byID == nil {
 		ps.byID = make(map[int64]*producer)

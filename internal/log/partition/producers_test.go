@@ -103,7 +103,9 @@ func act(t *testing.T, ps **Producers, line string, now int64) string {
 		(*ps).Expire(until)
 	case "checkpoint":
 		restored := &Producers{}
-		(*ps).Each(restored.Restore)
+		for _, id := range (*ps).IDs() {
+			(*ps).Of(id, func(s Sent) { restored.Restore(id, s) })
+		}
 		*ps = restored
 	case "show":
 		return show(*ps)

@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"sort"
+
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/segment"
 )
@@ -72,6 +74,38 @@ func (p *Partition) Expired(unixMillis int64) record.Offset {
 		}
 	}
 	return start
+}
+
+// CutOff forgets the batches that lie in a file from the byte end on: they were readable before they were synced, and
+// the sync failed. Their offsets stay taken: the caller puts something else there. It returns the first of them, or
+// the high watermark if there is none.
+func (p *Partition) CutOff(file File, end int64) record.Offset {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.mu.spans)
+	if p.mu.deleted || n == 0 || p.mu.spans[n-1].File != file {
+		return p.mu.high
+	}
+	s := p.mu.spans[n-1]
+	left := sort.Search(len(s.Extents), func(i int) bool { return s.Extents[i].Pos >= end })
+	if left == len(s.Extents) {
+		return p.mu.high
+	}
+	first := s.Extents[left].Base
+	rest := p.mu.spans[: n-1 : n-1]
+	if left > 0 {
+		short := Span{Base: s.Base, File: file, MaxTime: s.Extents[0].MaxTime, Extents: s.Extents[:left:left]}
+		for i := range short.Extents {
+			e := &short.Extents[i]
+			short.Last, short.Bytes, short.MaxTime = e.Last, short.Bytes+int64(e.Len), max(short.MaxTime, e.MaxTime)
+		}
+		rest = append(rest, short)
+	}
+	p.mu.spans, p.mu.cold = peaks(rest, max(0, n-1)), Span{}
+	tail := p.mu.tail[p.mu.dead:]
+	keep := sort.Search(len(tail), func(i int) bool { return tail[i].BaseOffset() >= first })
+	p.mu.tail, p.mu.dead = append([]record.Batch(nil), tail[:keep]...), 0
+	return first
 }
 
 // Live visits the spans that hold readable records.

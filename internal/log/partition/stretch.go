@@ -46,14 +46,12 @@ func (p *Partition) Find(
 func (p *Partition) findSpan(
 	span Span, from record.Offset, maxBytes int, into []record.Batch,
 ) ([]record.Batch, Stretch, error) {
-	p.mu.Lock()
-	harmed := p.mu.harmed
-	p.mu.Unlock()
-	if harmed {
+	extents, err := p.from(span, from)
+	if err == nil && p.harmed(extents, maxBytes) {
 		out, err := p.readSpan(span, from, maxBytes, into)
+		p.heal(out[len(into):], from)
 		return out, Stretch{}, err
 	}
-	extents, err := p.from(span, from)
 	if err == nil && extents[0].Base < from {
 		out, err := p.readSpan(span, from, 1, into)
 		return out, Stretch{}, err
@@ -68,6 +66,38 @@ func (p *Partition) findSpan(
 	return into, Stretch{
 		p: p, file: span.File, extents: extents[:n:n], ahead: extents[n : n+ahead], size: size, next: extents[n-1].Last + 1,
 	}, nil
+}
+
+// harmed tells whether some of the extents that maxBytes reach could not be read before.
+func (p *Partition) harmed(extents []segment.Extent, maxBytes int) bool {
+	n, _ := within(extents, maxBytes)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.mu.harmed
+	return h.from < h.to && extents[0].Base < h.to && h.from <= extents[n-1].Last
+}
+
+// harm notes that extents could not be read.
+func (p *Partition) harm(extents []segment.Extent) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := harm{from: extents[0].Base, to: extents[len(extents)-1].Last + 1}
+	if old := p.mu.harmed; old.from < old.to {
+		h.from, h.to = min(h.from, old.from), max(h.to, old.to)
+	}
+	p.mu.harmed = h
+}
+
+// heal forgets what could not be read as far as it was read now, from an offset on: a disk may fail once.
+func (p *Partition) heal(batches []record.Batch, from record.Offset) {
+	if len(batches) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h := &p.mu.harmed; min(from, batches[0].BaseOffset()) <= h.from {
+		h.from = max(h.from, batches[len(batches)-1].LastOffset()+1)
+	}
 }
 
 // within counts the extents that have at most so many bytes together, but one if there is any.
@@ -156,9 +186,7 @@ func (s *Stretch) fill(extents []segment.Extent, b []byte) error {
 	err := s.file.Fill(extents, b)
 	s.file.Release()
 	if err != nil {
-		s.p.mu.Lock()
-		s.p.mu.harmed = true
-		s.p.mu.Unlock()
+		s.p.harm(extents)
 	}
 	return err
 }

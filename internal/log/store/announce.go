@@ -19,7 +19,7 @@ func (s *Store) announceLoop() {
 
 func (s *Store) announce(g *group) {
 	if g.sealed != nil {
-		s.keeper.seal(g.sealed)
+		s.endFile(g.sealed, g.lost)
 	}
 	if g.err == nil {
 		s.settle(g)
@@ -28,11 +28,8 @@ func (s *Store) announce(g *group) {
 	}
 	s.settleReceipts(g)
 	s.metrics.append.Observe(time.Since(g.began).Seconds())
-	if g.snapshot != nil {
-		if g.err == nil {
-			g.snapshot <- s.snapshot()
-		}
-		close(g.snapshot)
+	if g.barrier != nil {
+		g.barrier <- g.err
 	}
 	s.giveBack(g)
 }
@@ -113,7 +110,7 @@ func (s *Store) publish(g *group) {
 		t.p.Trim(t.start)
 	}
 	if g.file != nil {
-		s.announced = place{File: g.file.number, Pos: g.end}
+		s.announced.set(place{File: g.file.number, Pos: g.end})
 	}
 	s.cache.shrink(s.opt.CacheBytes)
 }
@@ -156,28 +153,6 @@ func (c *cache) shrink(limit int64) {
 		c.head = (c.head + 1) % len(c.ring)
 		c.count--
 	}
-}
-
-// snapshot is the durable state for a checkpoint. Only the announcer calls it, behind a group that was synced
-// with all before it.
-func (s *Store) snapshot() checkpoint {
-	cp := checkpoint{Place: s.announced, Epoch: s.epoch, NextPart: s.registry.nextID, Topics: s.registry.records()}
-	s.mu.Lock()
-	cp.NextPID = s.mu.maxPID
-	s.mu.Unlock()
-	for _, p := range *s.parts.Load() {
-		if p == nil {
-			continue
-		}
-		state := partitionState{ID: uint32(p.ID), State: p.State()}
-		s.mu.Lock()
-		p.Producers.Each(func(id int64, sent partition.Sent) {
-			state.Producers = append(state.Producers, producerState{ID: id, Sent: sent})
-		})
-		s.mu.Unlock()
-		cp.Partitions = append(cp.Partitions, state)
-	}
-	return cp
 }
 
 func journalName(number uint64) string { return logDir + "/" + journal.Name(number) }

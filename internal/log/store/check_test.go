@@ -159,12 +159,12 @@ func TestDamagedHeadersLoseNothing(t *testing.T) {
 			if _, findings := check(t, broken); len(findings) == 0 {
 				t.Errorf("%s, bit %d: nothing was found", newest, bit)
 			}
-			s := open(t, small(broken))
+			s := open(t, with(t, small(broken), ofDamage...))
 			verify(t, s, m)
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = open(t, small(broken)) // and it stays told, and there
+			s = open(t, with(t, small(broken), ofDamage...)) // and it stays told, and there
 			verify(t, s, m)
 			if err := s.Close(); err != nil {
 				t.Fatal(err)

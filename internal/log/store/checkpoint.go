@@ -17,7 +17,7 @@ import (
 const (
 	checkpointPrefix  = "checkpoint."
 	checkpointMagic   = "FIRTHCP1"
-	checkpointVersion = 1
+	checkpointVersion = 2 // reads 1 to 2; 1 has no time
 	checkpointsKept   = 2
 )
 
@@ -31,6 +31,7 @@ type place struct {
 // opened; what was applied already is known by its offsets.
 type checkpoint struct {
 	Place      place
+	Taken      int64 // unix milliseconds of the node's clock, 0: not known
 	Epoch      int32
 	NextPID    int64
 	NextPart   uint32
@@ -49,11 +50,20 @@ type producerState struct {
 	Sent partition.Sent
 }
 
+// idle is how long ago, in milliseconds, something was when the checkpoint was taken.
+func (c *checkpoint) idle(unixMillis int64) int64 {
+	if c.Taken == 0 {
+		return 0
+	}
+	return max(0, c.Taken-unixMillis)
+}
+
 func (c *checkpoint) encode() []byte {
 	b := []byte(checkpointMagic)
 	b = binary.LittleEndian.AppendUint32(b, checkpointVersion)
 	b = binary.AppendUvarint(b, c.Place.File)
 	b = binary.AppendVarint(b, c.Place.Pos)
+	b = binary.AppendVarint(b, c.Taken)
 	b = binary.AppendVarint(b, int64(c.Epoch))
 	b = binary.AppendVarint(b, c.NextPID)
 	b = binary.AppendUvarint(b, uint64(c.NextPart))
@@ -139,14 +149,18 @@ func decodeCheckpoint(name string, b []byte) (*checkpoint, error) {
 		binary.LittleEndian.Uint32(b[n:]) != record.Checksum(0, b[:n]) {
 		return nil, fault.New(fault.Corrupt, op, "%s fails its checksum", name)
 	}
-	if v := binary.LittleEndian.Uint32(b[len(checkpointMagic):]); v != checkpointVersion {
-		return nil, fault.New(fault.Unsupported, op, "%s: format version %d, this firth knows %d",
-			name, v, checkpointVersion).
+	version := binary.LittleEndian.Uint32(b[len(checkpointMagic):])
+	if version < 1 || version > checkpointVersion {
+		return nil, fault.New(fault.Unsupported, op, "%s: format version %d, this firth reads 1 to %d",
+			name, version, checkpointVersion).
 			WithHint("open it with the firth that wrote it, or a newer one")
 	}
 	d := &decoder{b: b[len(checkpointMagic)+4 : n]}
-	c := &checkpoint{Place: place{File: d.uvarint(), Pos: d.varint()}, Epoch: int32(d.varint()), NextPID: d.varint()}
-	c.NextPart = uint32(d.uvarint())
+	c := &checkpoint{Place: place{File: d.uvarint(), Pos: d.varint()}}
+	if version > 1 {
+		c.Taken = d.varint()
+	}
+	c.Epoch, c.NextPID, c.NextPart = int32(d.varint()), d.varint(), uint32(d.uvarint())
 	for range d.count() {
 		c.Topics = append(c.Topics, slices.Clone(d.bytes()))
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/journal"
+	"github.com/firthmq/firth/internal/log/partition"
+	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -20,6 +22,8 @@ type writer struct {
 	*journal.Writer
 	file   *file
 	broken bool // the file must take no more frames
+	// loose has the first offset of each partition that was acknowledged and is not on stable storage: of memory topics.
+	loose map[*partition.Partition]record.Offset
 }
 
 // spare is a prepared file that waits to become the next journal.
@@ -55,7 +59,7 @@ func (s *Store) commitLoop() {
 func (s *Store) take(turns []*stream.Turn) (*group, []*stream.Turn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.mu.open.empty() || len(s.mu.free) == 0 {
+	for s.mu.open.empty() || len(s.mu.free) == 0 || s.heldLocked() {
 		if s.mu.open.empty() && s.mu.closing {
 			return nil, turns
 		}
@@ -74,6 +78,22 @@ func (s *Store) take(turns []*stream.Turn) (*group, []*stream.Turn) {
 	}
 	g := s.swapLocked()
 	return g, s.mu.line.Next(s.opt.GroupBytes, turns)
+}
+
+// heldLocked tells whether the open group waits for the keeper. What the keeper itself waits for does not, nor what
+// makes room, nor what comes before the end.
+func (s *Store) heldLocked() bool {
+	return s.mu.held && s.mu.open.barrier == nil && !s.mu.open.urgent && !s.mu.closing
+}
+
+// hold makes the committer wait, or lets it go on.
+func (s *Store) hold(held bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.held = held
+	if s.mu.waiting {
+		s.work.Signal()
+	}
 }
 
 // callTurns tells those who waited that there is room. It must not be called with the group lock held.
@@ -129,6 +149,8 @@ func (s *Store) commit(g *group) error {
 		if err := s.sync(); err != nil {
 			return err
 		}
+	} else {
+		s.writer.loosen(g)
 	}
 	g.end = s.writer.End()
 	g.advance()
@@ -156,6 +178,7 @@ func (s *Store) sync() error {
 		s.writer.broken = true
 		return err
 	}
+	clear(s.writer.loose)
 	s.metrics.sync.Observe(time.Since(began).Seconds())
 	return nil
 }
@@ -168,25 +191,25 @@ func (s *Store) roll(g *group) error {
 			return err
 		}
 	}
-	next, err := s.keeper.takeSpare(need, g.urgent)
+	old := s.writer
+	lost := old.fillers(s.epoch, s.opt.Clock().UnixMilli())
+	filling := frameOf(lost)
+	next, err := s.keeper.takeSpare(need+filling.Size(), g.urgent)
 	if err != nil {
 		return err
 	}
-	old := s.writer
-	end := old.End()
-	if old.broken {
-		end = old.Synced()
-	}
-	h := journal.Header{Number: old.Number() + 1, Previous: old.Number(), PrevEnd: end}
+	h := old.after()
+	old.file.replaced = h.Number == old.Number()
 	w, err := s.startJournal(next, h, old.Seq())
 	if err != nil {
+		s.keeper.discard(next)
 		old.broken = true // the header may be on the disk, and it says where the old file ended
 		return err
 	}
-	old.file.end = end
-	g.sealed = old.file
-	s.writer = w
-	return nil
+	old.file.end, old.file.broken = old.Synced(), old.broken
+	g.sealed, g.lost = old.file, lost
+	s.writer, w.loose = w, old.loose
+	return w.fill(lost, filling)
 }
 
 // startJournal makes a spare the journal that h describes. Its name is on stable storage before anything

@@ -63,9 +63,10 @@ func failsOnce(t *testing.T, fa vfs.Fault) {
 	disk, m := vfs.NewMemory(), newModel()
 	faulty := vfs.NewFaulty(disk)
 	faulty.Inject(fa)
-	s, err := store.Open(context.Background(), small(faulty))
+	opt := with(t, small(faulty), ofFailure...)
+	s, err := store.Open(context.Background(), opt)
 	for tries := 0; err != nil && tries < 4; tries++ { // a fault at start is told, and the next start is fine
-		s, err = store.Open(context.Background(), small(faulty))
+		s, err = store.Open(context.Background(), opt)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +100,7 @@ func TestFullDisk(t *testing.T) {
 	disk.SetCapacity(1 << 20)
 	opt := small(disk)
 	opt.ReserveBytes = 128 << 10
-	s := open(t, opt)
+	s := open(t, with(t, opt, ofFailure...))
 	defer s.Close()
 	l := &load{t: t, s: s, m: m, round: 1}
 	topic := l.create("t", 1, map[string]string{"max.message.bytes": "100000"})
@@ -136,7 +137,7 @@ func cram(t *testing.T) *crammed {
 	t.Helper()
 	c := &crammed{disk: vfs.NewMemory()}
 	c.disk.SetCapacity(2 << 20)
-	c.opt = small(c.disk)
+	c.opt = with(t, small(c.disk), ofFailure...)
 	c.opt.JournalBytes, c.opt.ReserveBytes, c.opt.RetentionInterval = 128<<10, 256<<10, 10*time.Millisecond
 	c.load = &load{t: t, s: open(t, c.opt), m: newModel(), round: 1}
 	c.kept = c.create("kept", 1, nil).Partitions[0]
@@ -235,7 +236,7 @@ func TestFullDiskIsMadeRoomOn(t *testing.T) {
 func TestFailedSyncIsNotTriedAgain(t *testing.T) {
 	disk, m := vfs.NewMemory(), newModel()
 	faulty := vfs.NewFaulty(disk)
-	s := open(t, small(faulty))
+	s := open(t, with(t, small(faulty), ofFailure...))
 	l := &load{t: t, s: s, m: m, round: 1}
 	topic := l.create("t", 2, nil)
 	p := topic.Partitions[0]

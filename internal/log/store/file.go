@@ -23,10 +23,14 @@ type file struct {
 	journal vfs.File         // nil for a segment
 	segment *segment.Segment // nil for a journal
 	end     int64            // journal: behind the last frame, once sealed
+	broken  bool             // journal: a sync failed, there is none any more; set before it is sealed
 	size    int64            // segment: bytes of the file
 	renamed bool             // journal: kept in place and named a segment by now; the keeper's
 	remove  bool             // once nobody reads it; set before the last Release
-	refs    atomic.Int32     // 1 for being in use, 1 for each reader
+	gone    bool             // let go of; the keeper's
+	// replaced: a journal in which nothing was ever synced, whose name the next one got.
+	replaced bool
+	refs     atomic.Int32 // 1 for being in use, 1 for each reader
 }
 
 var _ partition.File = (*file)(nil)
@@ -58,8 +62,11 @@ func (f *file) Acquire() bool {
 
 // Release implements partition.File.
 func (f *file) Release() {
-	if f.refs.Add(-1) == 0 {
+	switch n := f.refs.Add(-1); {
+	case n == 0:
 		f.store.keeper.idle(f)
+	case n < 0:
+		f.store.opt.Logger.Error("a file was let go of once too often", "file", f.name)
 	}
 }
 

@@ -19,8 +19,8 @@ type group struct {
 	spots    []spot // of all receipts
 	repeats  []original
 	trims    []trim
-	reserve  int64             // bound of producer ids to reserve, 0: none
-	snapshot chan<- checkpoint // gets the state as of this group
+	reserve  int64        // bound of producer ids to reserve, 0: none
+	barrier  chan<- error // is told when all before it is on stable storage; has room for one
 	bytes    int64
 	disk     bool // somebody waits for stable storage
 	urgent   bool // it may take of the space that is kept free: what is in it makes room
@@ -28,9 +28,10 @@ type group struct {
 
 	began  time.Time // of its first append
 	frame  journal.Frame
-	file   *file // where the frame is
-	end    int64 // and where it ends
-	sealed *file // a file that was sealed before this group was written
+	file   *file    // where the frame is
+	end    int64    // and where it ends
+	sealed *file    // a file that was sealed before this group was written
+	lost   []filler // for what that file lost
 	err    error
 }
 
@@ -83,7 +84,7 @@ const (
 )
 
 func (g *group) empty() bool {
-	return len(g.receipts) == 0 && g.used == 0 && len(g.trims) == 0 && g.reserve == 0 && g.snapshot == nil
+	return len(g.receipts) == 0 && g.used == 0 && len(g.trims) == 0 && g.reserve == 0 && g.barrier == nil
 }
 
 // reset makes the group ready to be opened again under a number. What it held lives on in the cache.

@@ -22,12 +22,13 @@ type keeper struct {
 
 	mu struct {
 		sync.Mutex
-		spare  *spare
-		spares uint64   // to name spares
-		sealed []*file  // journals to turn into segments, oldest first
-		idle   []*file  // files nobody reads any more
-		excess []*spare // spares that came when there was one
-		broken bool     // appends are refused until a spare can be prepared
+		spare   *spare
+		spares  uint64   // to name spares
+		sealed  []*file  // journals to turn into segments, oldest first
+		waiting int      // how many of them, those in hand included
+		idle    []*file  // files nobody reads any more
+		excess  []*spare // spares that came when there was one
+		broken  bool     // appends are refused until a spare can be prepared
 	}
 
 	// The keeper's own.
@@ -38,6 +39,8 @@ type keeper struct {
 	// nobody may be all that is left of it. 0: none.
 	frozen  uint64
 	left    []string // files to remove, by name
+	started time.Time
+	clock   stepWatch
 	scratch record.Scratch
 	naming  Naming // of the file in hand; nil: none
 }
@@ -50,6 +53,15 @@ func (k *keeper) init(s *Store) {
 	k.nudge()
 }
 
+// look watches the wall clock for steps.
+func (k *keeper) look() {
+	wait := k.s.opt.StepWait
+	if step := k.clock.look(k.s.opt.Clock(), time.Since(k.started), wait); step != 0 {
+		k.s.opt.Logger.Warn("the clock was set; records and producers that seem old now are not removed at once",
+			"step", step, "wait", wait, "hint", "look at the clock if this was not wanted")
+	}
+}
+
 func (k *keeper) nudge() {
 	select {
 	case k.wake <- struct{}{}:
@@ -57,12 +69,40 @@ func (k *keeper) nudge() {
 	}
 }
 
-// seal takes over a journal file that is full.
+// seal takes over a journal file that takes no more frames.
 func (k *keeper) seal(f *file) {
+	if f.replaced {
+		f.Release() // nothing is in it, and its name is another's
+		return
+	}
 	k.mu.Lock()
 	k.mu.sealed = append(k.mu.sealed, f)
+	k.mu.waiting++
+	behind := k.mu.waiting >= k.s.opt.SealedFiles
 	k.mu.Unlock()
+	if behind {
+		k.s.hold(true)
+	}
 	k.nudge()
+}
+
+// sealedFiles is how many full journals wait to be made segments.
+func (k *keeper) sealedFiles() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.mu.waiting
+}
+
+// caughtUp is told that n full journals wait no longer, and whether the others go on waiting: then commits do not wait
+// for them, lest a disk that fails holds everything up.
+func (k *keeper) caughtUp(n int, stuck bool) {
+	k.mu.Lock()
+	k.mu.waiting -= n
+	behind := k.mu.waiting >= k.s.opt.SealedFiles
+	k.mu.Unlock()
+	if !behind || stuck {
+		k.s.hold(false)
+	}
 }
 
 // idle takes a file that nobody reads any more.
@@ -87,6 +127,8 @@ func (k *keeper) loop() {
 	defer retention.Stop()
 	repair := time.NewTicker(repairInterval)
 	defer repair.Stop()
+	k.started = time.Now()
+	k.look()
 	for !k.s.closing() {
 		select {
 		case <-k.wake:
@@ -95,7 +137,10 @@ func (k *keeper) loop() {
 		case <-repair.C:
 			k.retry()
 		case <-retention.C:
-			k.s.expireProducers()
+			k.look()
+			if !k.clock.waits() {
+				k.s.expireProducers()
+			}
 			if err := k.retain(); err != nil {
 				k.s.opt.Logger.Error("retention failed; it is tried again", "error", err)
 			}
@@ -218,6 +263,14 @@ func (k *keeper) takeSpare(size int64, urgent bool) (spare, error) {
 	return *sp, nil
 }
 
+// discard takes a file that was to become a journal and did not.
+func (k *keeper) discard(sp spare) {
+	k.mu.Lock()
+	k.mu.excess = append(k.mu.excess, &sp)
+	k.mu.Unlock()
+	k.nudge()
+}
+
 // putBack makes a file the spare, if there is none.
 func (k *keeper) putBack(sp *spare) {
 	k.mu.Lock()
@@ -264,7 +317,7 @@ func (k *keeper) dispose(f *file) error {
 	if !f.remove {
 		return f.close()
 	}
-	if f.journal != nil {
+	if f.journal != nil && !f.broken {
 		size, err := f.journal.Size()
 		if err == nil && size == k.s.opt.JournalBytes && !f.renamed && k.reuse(f, size) {
 			return nil
@@ -294,24 +347,30 @@ func (k *keeper) reuse(f *file, size int64) bool {
 	return true
 }
 
-// takeCheckpoint writes the state as of a commit group of its own. What it holds is on stable storage: that
-// of memory topics too.
+// takeCheckpoint writes the state of the log. What it holds is on stable storage by then: that of memory topics too.
+// Errors: Closed (closing takes one of its own), and those of a commit.
 func (k *keeper) takeCheckpoint() error {
-	reply := make(chan checkpoint, 1)
-	g, err := k.s.openGroup(nil, stream.Owner{}, 0, true)
-	if fault.Is(err, fault.Closed) {
-		return nil // closing takes one of its own
+	_, before := k.s.announced.get()
+	cp := k.s.snapshot()
+	if err := k.syncAll(); err != nil {
+		return err
 	}
+	if _, breaks := k.s.announced.get(); breaks != before {
+		return fault.New(fault.IO, "store.Checkpoint", "a journal broke meanwhile")
+	}
+	return k.save(&cp)
+}
+
+// syncAll waits until all that was announced before is on stable storage, by a commit group of its own.
+func (k *keeper) syncAll() error {
+	done := make(chan error, 1)
+	g, err := k.s.openGroup(nil, stream.Owner{}, 0, true)
 	if err != nil {
 		return err
 	}
-	g.snapshot, g.disk = reply, true
+	g.barrier, g.disk = done, true
 	k.s.mu.Unlock()
-	cp, ok := <-reply
-	if !ok {
-		return fault.New(fault.IO, "store.Checkpoint", "the journal could not be synced")
-	}
-	return k.save(&cp)
+	return <-done
 }
 
 func (k *keeper) save(cp *checkpoint) error {
@@ -333,7 +392,10 @@ func (k *keeper) sortedFiles() []*file {
 // closing ends the files when all goroutines have ended: the state is final.
 func (k *keeper) closing() error {
 	s := k.s
-	err := s.writer.Sync() // frames of memory topics
+	var err error
+	if !s.writer.broken {
+		err = s.writer.Sync() // frames of memory topics
+	}
 	if err == nil && !s.writer.broken {
 		cp := s.snapshot()
 		cp.Place = place{File: s.writer.Number(), Pos: s.writer.End()}

@@ -28,6 +28,9 @@ func (m *metrics) register(s *Store, set *telemetry.Set) {
 		}
 		return 1
 	})
+	set.GaugeFunc("firth_log_sealed_files", "Full journal files that wait to be made segments.", func() float64 {
+		return float64(s.keeper.sealedFiles())
+	})
 	set.GaugeFunc("firth_log_topics", "Topics, internal ones included.", func() float64 {
 		if t := s.Topics(); t != nil {
 			return float64(t.Len())

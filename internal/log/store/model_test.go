@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
@@ -27,8 +28,24 @@ func small(fs vfs.FS) store.Options {
 	}
 }
 
+// What a log may log as an error in a test that damages it, and in one that lets its disk fail.
+var (
+	ofDamage  = []string{"the log is damaged", "damaged records cannot be read"}
+	ofFailure = []string{"commit failed", "housekeeping of the log failed", "retention failed"}
+)
+
+// with has errors logged that are expected.
+func with(t testing.TB, opt store.Options, expected ...string) store.Options {
+	opt.Logger = logtest.New(t, expected...)
+	return opt
+}
+
+// open opens a log that must not log an error, unless the options have a Logger of their own.
 func open(t testing.TB, opt store.Options) *store.Store {
 	t.Helper()
+	if opt.Logger == nil {
+		opt.Logger = logtest.New(t)
+	}
 	s, err := store.Open(context.Background(), opt)
 	if err != nil {
 		t.Fatalf("open: %v", err)

@@ -44,6 +44,10 @@ type Options struct {
 	RetentionInterval time.Duration
 	// ProducerExpiry is how long an idle idempotent producer is remembered. Default 24 h.
 	ProducerExpiry time.Duration
+	// StepWait is how long removal by age waits after the wall clock was set by more than ten minutes. Default 1 h.
+	StepWait time.Duration
+	// SealedFiles is how many full journal files may wait to be rolled up; commits wait above it. Default 16.
+	SealedFiles int
 	// BulkBatchBytes is the mean batch size from which a full journal file is kept in place instead of
 	// being sorted by partition. Default 16 KiB.
 	BulkBatchBytes int64
@@ -75,6 +79,8 @@ func (o Options) withDefaults() Options {
 	o.ReserveBytes = cmp.Or(o.ReserveBytes, 2*o.JournalBytes)
 	o.RetentionInterval = cmp.Or(o.RetentionInterval, 10*time.Second)
 	o.ProducerExpiry = cmp.Or(o.ProducerExpiry, 24*time.Hour)
+	o.StepWait = cmp.Or(o.StepWait, time.Hour)
+	o.SealedFiles = cmp.Or(o.SealedFiles, 16)
 	o.BulkBatchBytes = cmp.Or(o.BulkBatchBytes, 16<<10)
 	o.DefaultPartitions = cmp.Or(o.DefaultPartitions, 1)
 	o.MaxPartitions = cmp.Or(o.MaxPartitions, 100_000)

@@ -58,6 +58,8 @@ type recovery struct {
 	epoch    int32
 	maxPID   int64
 	nextSeq  uint64
+	opened   int64   // unix milliseconds of the node's clock: a producer is idle only while the node runs
+	newest   uint64  // the largest number that a file has
 	unsynced []*file // journals whose end may not be on stable storage
 }
 
@@ -70,7 +72,7 @@ func (s *Store) recover(ctx context.Context) error {
 	if err := s.identify(); err != nil {
 		return err
 	}
-	r := &recovery{fs: s.fs, store: s}
+	r := &recovery{fs: s.fs, store: s, opened: s.opt.Clock().UnixMilli()}
 	if err := r.load(ctx); err != nil {
 		r.close()
 		return err
@@ -177,6 +179,7 @@ func (r *recovery) restore(cp *checkpoint) {
 		p := r.part(state.ID)
 		p.Restore(state.State)
 		for _, s := range state.Producers {
+			s.Sent.Time = r.opened - cp.idle(s.Sent.Time)
 			p.Producers.Restore(s.ID, s.Sent)
 		}
 	}
@@ -234,6 +237,7 @@ func (r *recovery) sort(name string, names map[uint64]string) {
 	path := logDir + "/" + name
 	segment, isSegment := parseSegmentName(name)
 	number, isJournal := journal.ParseName(name)
+	r.newest = max(r.newest, segment, number)
 	switch {
 	case isSegment:
 		if old := names[segment]; old != "" {
@@ -463,7 +467,7 @@ func (r *recovery) apply(p *partition.Partition, b record.Batch, base, last reco
 	}
 	p.Replay(last, epoch, base)
 	if b != nil && b.ProducerID() >= 0 {
-		p.Producers.Add(b, base, 0, b.MaxTimestamp())
+		p.Producers.Add(b, base, 0, r.opened)
 	}
 }
 
@@ -547,6 +551,7 @@ func (s *Store) adopt(r *recovery) error {
 		if f.journal != nil {
 			header.Previous, header.PrevEnd = f.number, f.end
 			s.keeper.mu.sealed = append(s.keeper.mu.sealed, f)
+			s.keeper.mu.waiting++
 		} else {
 			s.keeper.files[f.number] = f
 		}
@@ -554,7 +559,7 @@ func (s *Store) adopt(r *recovery) error {
 	if r.damaged {
 		s.keeper.frozen = header.Number
 	}
-	header.Number = max(header.Number, r.cp.Place.File) + 1
+	header.Number = max(header.Number, r.newest, r.cp.Place.File) + 1
 	return s.begin(header, r.nextSeq)
 }
 
@@ -590,7 +595,7 @@ func (s *Store) begin(h journal.Header, seq uint64) error {
 	if err := w.Sync(); err != nil {
 		return err
 	}
-	s.announced = place{File: w.Number(), Pos: w.End()}
+	s.announced.set(place{File: w.Number(), Pos: w.End()})
 	cp := s.snapshot()
 	s.keeper.checkpoint++
 	return saveCheckpoint(s.fs, &cp, s.keeper.checkpoint)

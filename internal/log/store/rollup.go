@@ -77,24 +77,36 @@ func (k *keeper) sealed() error {
 		return nil
 	}
 	for _, f := range files {
-		k.files[f.number] = f
+		if !f.gone {
+			k.files[f.number] = f
+		}
 	}
 	if err := k.takeCheckpoint(); err != nil {
 		k.again(files...)
+		k.caughtUp(0, true)
+		if fault.Is(err, fault.Closed) {
+			return nil
+		}
 		return err
 	}
-	var errs []error
-	for _, f := range files {
-		if f.number <= k.frozen {
+	for i, f := range files {
+		if f.number <= k.frozen || f.gone {
+			k.caughtUp(1, false)
 			continue
 		}
 		err := k.convert(f)
-		if err != nil && !fault.Is(err, fault.Corrupt) { // a damaged journal stays as it is
-			k.again(f)
+		switch {
+		case fault.Is(err, fault.Corrupt):
+			k.s.opt.Logger.Error("the log is damaged; a full journal stays as it is", "file", f.name, "error", err,
+				"hint", fault.HintOf(err))
+		case err != nil:
+			k.again(files[i:]...) // in their order: the header of each tells where the one before it ended
+			k.caughtUp(0, true)
+			return err
 		}
-		errs = append(errs, err)
+		k.caughtUp(1, false)
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // again puts journals back to be converted at the next turn.
@@ -115,7 +127,7 @@ func (k *keeper) convert(f *file) error {
 		k.drop(f)
 		return nil
 	}
-	if f.journal != nil && bytes/int64(batches) >= k.s.opt.BulkBatchBytes {
+	if f.journal != nil && !f.broken && bytes/int64(batches) >= k.s.opt.BulkBatchBytes {
 		return k.keepInPlace(f, parts)
 	}
 	return k.rollUp(f, parts)
@@ -131,7 +143,12 @@ func (k *keeper) drop(f *file) {
 	k.retire(f, true)
 }
 
+// retire lets go of a file, once.
 func (k *keeper) retire(f *file, remove bool) {
+	if f.gone {
+		return
+	}
+	f.gone = true
 	if k.files[f.number] == f {
 		delete(k.files, f.number)
 	}
@@ -237,6 +254,9 @@ func (k *keeper) copyPart(w *segment.Writer, f *file, pt part) error {
 // rewrites those of which less than half is.
 func (k *keeper) retain() error {
 	now := k.s.opt.Clock().UnixMilli()
+	if k.clock.waits() {
+		now = 0 // nothing is old
+	}
 	for _, p := range *k.s.parts.Load() {
 		if p == nil {
 			continue
@@ -251,7 +271,11 @@ func (k *keeper) retain() error {
 		}
 	}
 	if k.dirty {
-		if err := k.takeCheckpoint(); err != nil {
+		err := k.takeCheckpoint()
+		if fault.Is(err, fault.Closed) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}

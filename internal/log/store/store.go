@@ -41,7 +41,9 @@ type Store struct {
 	topics atomic.Pointer[stream.Topics]
 
 	topicsMu sync.Mutex // serializes changes of the set of topics
-	registry registry   // the fold of the topics topic; the announcer's
+	// registry is the fold of the topics topic. The announcer changes it, and only he reads it without the lock.
+	registryMu sync.Mutex
+	registry   registry
 
 	// mu is the group lock.
 	mu struct {
@@ -49,6 +51,7 @@ type Store struct {
 		open    *group
 		free    []*group // groups to use again
 		waiting bool     // the committer waits for work
+		held    bool     // the committer waits until the keeper has caught up
 		groups  uint64   // number of the newest group
 		refuse  error    // why appends are refused; nil: they are not
 		closing bool
@@ -72,7 +75,7 @@ type Store struct {
 	crowded   atomic.Bool    // the open group is full
 	keeper    keeper
 	cache     cache // the announcer's
-	announced place // behind the last announced frame; the announcer's
+	announced announced
 
 	corrupt sync.Map // stream.PartitionID to record.Offset: the damage reported last
 

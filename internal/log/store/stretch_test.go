@@ -190,7 +190,7 @@ func TestLoadStopsAtDamage(t *testing.T) {
 	if err := disk.Flip(name, int64(at)*8); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, small(disk))
+	s = open(t, with(t, small(disk), ofDamage...))
 	defer s.Close()
 	_, st, err := s.Find(p, 0, 1<<20, nil)
 	if err != nil || st.Next() != 5 {

@@ -80,7 +80,9 @@ func (t *topicRecord) encode() []byte {
 // foldTopics applies a batch of the topics topic to the set of topics and the table of partitions. The
 // announcer calls it, just before the batch becomes readable.
 func (s *Store) foldTopics(b record.Batch) {
+	s.registryMu.Lock()
 	changed, err := s.registry.fold(b)
+	s.registryMu.Unlock()
 	if err != nil {
 		s.opt.Logger.Error("a record of the topics topic is not understood and passed over", "error", err)
 	}
