@@ -1,0 +1,257 @@
+package cases
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pierrec/lz4/v4"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Error codes of Kafka.
+const (
+	corruptMessage   = 2
+	invalidTimestamp = 32
+	invalidRecord    = 87
+)
+
+func zip(b []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	w.Write(b)
+	w.Close()
+	return out.Bytes()
+}
+
+// TestK4: the times of a batch are those of its records, whatever its header says.
+func TestK4(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	c := n.client("k4")
+	now := time.Now().UnixMilli()
+	for topic, tc := range map[string]struct {
+		base, header, stored int64
+	}{"without": {-1, 0, -1}, "now": {now, 0, now}, "minus1": {now, -1, now}, "far": {now, now + 1e12, now}} {
+		c.create(topic, "retention.ms", "3600000")
+		c.produce(topic, batch(entries(10, tc.base, []byte("v")), func(rb *kmsg.RecordBatch) { rb.MaxTimestamp = tc.header }))
+		if got := maxTimestamp(c, topic); got != tc.stored {
+			t.Errorf("%s: the stored header says %d, want %d", topic, got, tc.stored)
+		}
+	}
+	c.create("past", "retention.ms", "3600000", "segment.bytes", "16384")
+	for range 20 {
+		c.produce("past", batch(entries(10, 1, make([]byte, 1000)), func(rb *kmsg.RecordBatch) { rb.MaxTimestamp = now }))
+	}
+	removed := func() bool { return c.offset("past", earliest).Offset > 0 }
+	until(t, "records of 1970 under a header that says now are removed", removed)
+	for _, topic := range []string{"without", "now", "minus1", "far"} {
+		if at := c.offset(topic, earliest).Offset; at != 0 {
+			t.Errorf("%s begins at %d after a pass of retention", topic, at)
+		}
+	}
+}
+
+// maxTimestamp fetches the first batch of a topic and gives the largest time in its header.
+func maxTimestamp(c *client, topic string) int64 {
+	c.t.Helper()
+	var rb kmsg.RecordBatch
+	if err := rb.ReadFrom(c.fetch(topic, 0).RecordBatches); err != nil {
+		c.t.Fatal(err)
+	}
+	return rb.MaxTimestamp
+}
+
+// fetch reads partition 0 of a topic from an offset.
+func (c *client) fetch(topic string, from int64) kmsg.FetchResponseTopicPartition {
+	c.t.Helper()
+	rp := kmsg.NewFetchRequestTopicPartition()
+	rp.FetchOffset, rp.PartitionMaxBytes = from, 1<<20
+	rt := kmsg.NewFetchRequestTopic()
+	rt.Topic, rt.Partitions = topic, append(rt.Partitions, rp)
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MaxBytes, req.Topics = 100, 50<<20, append(req.Topics, rt)
+	return ask[*kmsg.FetchResponse](c, 12, req).Topics[0].Partitions[0]
+}
+
+// TestF01: lookups by time and the bounds on times go by the records, not by the header above them.
+func TestF01(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	c := n.client("f01")
+	now := time.Now().UnixMilli()
+	all := make([]entry, 100)
+	for i := range all {
+		all[i] = entry{now - 100_000 + int64(i)*1000, []byte("k"), fmt.Append(nil, i)}
+	}
+	for name, pack := range map[string]func([]byte) []byte{"plain": nil, "gzip": zip} {
+		codec := int16(0)
+		if pack != nil {
+			codec = 1
+		}
+		for lie, header := range map[string]int64{"minus1": -1, "small": all[10].at} {
+			topic := name + lie
+			c.create(topic)
+			c.produce(topic, packed(all, codec, pack, func(rb *kmsg.RecordBatch) { rb.MaxTimestamp = header }))
+			if p := c.offset(topic, all[50].at); p.Offset != 50 {
+				t.Errorf("%s: record 50 is found at %d", topic, p.Offset)
+			}
+			if p := c.offset(topic, newest); p.Offset != 99 {
+				t.Errorf("%s: the newest record is at %d", topic, p.Offset)
+			}
+		}
+		far := entries(10, now, []byte("v"))
+		far[5].at += 315_360_000_000
+		c.create(name + "far")
+		lying := packed(far, codec, pack, func(rb *kmsg.RecordBatch) { rb.MaxTimestamp = now })
+		if p := c.produced(9, name+"far", lying); p.ErrorCode != invalidTimestamp {
+			t.Errorf("%s: a record ten years ahead under a header that says now: %d", name, p.ErrorCode)
+		}
+	}
+}
+
+// blamed are the indexes of the records that an answer names.
+func blamed(p kmsg.ProduceResponseTopicPartition) (all []int32) {
+	for _, r := range p.ErrorRecords {
+		all = append(all, r.RelativeOffset)
+	}
+	return all
+}
+
+// TestK5: INVALID_RECORD names the records without a key in a compacted topic, not the whole batch (KIP-467).
+func TestK5(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	c := n.client("k5")
+	c.create("c", "cleanup.policy", "compact")
+	all := entries(10, time.Now().UnixMilli(), []byte("v"))
+	all[3].key, all[8].key = nil, nil
+	if p := c.produced(9, "c", batch(all, nil)); p.ErrorCode != invalidRecord || !slices.Equal(blamed(p), []int32{3, 8}) {
+		t.Errorf("code %d, records %v", p.ErrorCode, blamed(p))
+	}
+}
+
+// TestF11: INVALID_TIMESTAMP names the records.
+func TestF11(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	c := n.client("f11")
+	c.create("d")
+	all := entries(3, time.Now().UnixMilli(), []byte("v"))
+	all[1].at *= 1_000_000
+	if p := c.produced(8, "d", batch(all, nil)); p.ErrorCode != invalidTimestamp || !slices.Equal(blamed(p), []int32{1}) {
+		t.Errorf("code %d, records %v", p.ErrorCode, blamed(p))
+	}
+}
+
+// TestF10: the newest record is the newest of what is left, before and after a restart.
+func TestF10(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	c := n.client("f10")
+	c.create("a")
+	at := func(times ...int64) []byte {
+		all := make([]entry, len(times))
+		for i, ms := range times {
+			all[i] = entry{ms, []byte("k"), []byte("v")}
+		}
+		return batch(all, nil)
+	}
+	c.produce("a", at(1, 30, 3))
+	c.produce("a", at(2, 30))
+	rp := kmsg.NewDeleteRecordsRequestTopicPartition()
+	rp.Offset = 2
+	rt := kmsg.NewDeleteRecordsRequestTopic()
+	rt.Topic, rt.Partitions = "a", append(rt.Partitions, rp)
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	req.Topics, req.TimeoutMillis = append(req.Topics, rt), 10_000
+	if p := ask[*kmsg.DeleteRecordsResponse](c, 2, req).Topics[0].Partitions[0]; p.ErrorCode != 0 {
+		t.Fatalf("DeleteRecords: %d", p.ErrorCode)
+	}
+	for _, when := range []string{"before", "after"} {
+		if p := c.offset("a", newest); p.Timestamp != 30 || p.Offset != 4 {
+			t.Errorf("%s a restart: time %d at %d, want 30 at 4", when, p.Timestamp, p.Offset)
+		}
+		if when == "before" {
+			n.kill()
+			n.launch()
+			c = n.client("f10")
+		}
+	}
+}
+
+// TestF23: LZ4 that the Java client cannot read is refused.
+func TestF23(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	c := n.client("f23")
+	c.create("fleet")
+	all := make([]entry, 1000)
+	for i := range all {
+		value := fmt.Appendf(nil, "msg-%d-%0*d", i, i%500+1, 0)
+		all[i] = entry{1_700_000_000_000 + int64(i), []byte("fleet/dev1"), value}
+	}
+	frame := func(b []byte) []byte {
+		var out bytes.Buffer
+		w := lz4.NewWriter(&out)
+		if err := w.Apply(lz4.ChecksumOption(false)); err != nil {
+			t.Fatal(err)
+		}
+		w.Write(b)
+		w.Close()
+		return out.Bytes()
+	}
+	for name, tc := range map[string]struct {
+		pack func([]byte) []byte
+		good bool
+	}{
+		"independent blocks": {frame, true},
+		"linked blocks":      {func(b []byte) []byte { return linked(frame(b)) }, false},
+		"two frames":         {func(b []byte) []byte { return append(frame(b[:len(b)/2]), frame(b[len(b)/2:])...) }, false},
+		"a skippable frame in front": {func(b []byte) []byte {
+			return append([]byte("\x50\x2a\x4d\x18\x04\x00\x00\x00skip"), frame(b)...)
+		}, false},
+	} {
+		p := c.produced(9, "fleet", packed(all, 3, tc.pack, nil))
+		refused := p.ErrorCode == invalidRecord || p.ErrorCode == corruptMessage
+		if tc.good && p.ErrorCode != 0 || !tc.good && !refused {
+			t.Errorf("%s: %d", name, p.ErrorCode)
+		}
+	}
+}
+
+// linked says in the header of an LZ4 frame that its blocks depend on each other, and makes its checksum right.
+func linked(frame []byte) []byte {
+	const flags, descriptor, check = 4, 5, 6
+	frame[flags] &^= 1 << 5
+	frame[check] = byte(xxh32(frame[flags:check]) >> 8)
+	return frame
+}
+
+// xxh32 is XXH32 with seed 0 of less than four bytes.
+func xxh32(b []byte) uint32 {
+	const p1, p2, p3, p5 = 2654435761, 2246822519, 3266489917, 374761393
+	h := uint32(p5) + uint32(len(b))
+	for _, c := range b {
+		h = bits.RotateLeft32(h+uint32(c)*p5, 11) * p1
+	}
+	h = (h ^ h>>15) * p2
+	h = (h ^ h>>13) * p3
+	return h ^ h>>16
+}
+
+// TestXXH32 holds the checksum to the header of a frame that a library wrote.
+func TestXXH32(t *testing.T) {
+	var out bytes.Buffer
+	w := lz4.NewWriter(&out)
+	w.Write([]byte("x"))
+	w.Close()
+	if b := out.Bytes(); binary.LittleEndian.Uint32(b) != 0x184d2204 || b[6] != byte(xxh32(b[4:6])>>8) {
+		t.Errorf("% x: %x", b[:7], xxh32(b[4:6]))
+	}
+}
