@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,8 +24,9 @@ import (
 //   - Several requests of a connection are under way at once and share commits; answers keep the order.
 //   - One batch for each partition: a second one is INVALID_RECORD. Nothing of a partition in error is
 //     stored. The log's own topics are INVALID_TOPIC_EXCEPTION.
-//   - A request above StreamBytes (1 MiB) is appended batch by batch as it arrives. If its connection breaks
-//     before it is whole, what was appended stays, as it does when only the answer is lost.
+//   - Each batch is appended as soon as it is here, in memory of its own, so that a request is never in memory as a
+//     whole, and no batch keeps that of a hundred others. If the connection breaks before the request is whole, what
+//     was appended stays, as it does when only the answer is lost.
 //   - An idempotent batch that was stored already is answered with its first offset.
 //   - The largest timestamp of a batch is that of its records, as in Kafka: where the header says another it is
 //     corrected, because retention and lookups by time go by it.
@@ -45,32 +45,84 @@ import (
 type call struct {
 	c             *conn
 	next          *call
-	frame         []byte // keeps names and indexes until the answer is written
+	kept          []byte // the request without its records: names and indexes, until the answer is written
 	req           wire.ProduceRequest
 	correlationID int32
-	results       []wire.ProduceResult
-	pages         []*page      // of a streamed request, instead of results until it is answered
-	left          atomic.Int32 // receipts to come, and one while batches are being appended
-	done          bool         // all results are in; under conn.mu
-	stamped       bool         // a topic has the log's clock stamp its records
+	first         page // most requests need no other
+	few           [fewResults]outcome
+	last          *page
+	results       []wire.ProduceResult // gathered from the pages, for the answer
+	left          atomic.Int32         // receipts to come, and one while batches are being appended
+	done          bool                 // all results are in; under conn.mu
 	start         time.Time
 }
 
-var _ stream.Receipt = (*call)(nil)
+const (
+	fewResults  = 2
+	pageResults = 64
+)
 
-// Appended implements stream.Receipt: ticket is the place of the partition in the request.
-func (p *call) Appended(ticket uint64, at stream.Placed, err error) {
-	tell(&p.results[ticket], at, err)
-	p.settle()
+// page holds the results of some partitions of a request, where the receipts of the log find them: how many there
+// will be is not known before the last has arrived.
+type page struct {
+	call     *call
+	next     *page
+	used     int
+	outcomes []outcome
 }
 
-// tell makes res the answer for what became of a batch.
-func tell(res *wire.ProduceResult, at stream.Placed, err error) {
+// outcome is what became of one batch.
+type outcome struct {
+	result  wire.ProduceResult
+	stamped record.Batch // the log's clock stamps it
+}
+
+var _ stream.Receipt = (*page)(nil)
+
+// Appended implements stream.Receipt: ticket is the place in the page. It comes from the log's own goroutine: a panic
+// in it must cost no more than this connection.
+func (g *page) Appended(ticket uint64, at stream.Placed, err error) {
+	defer g.call.c.survive()
+	o := &g.outcomes[ticket]
 	if err != nil {
-		refuse(res, err)
-	} else {
-		res.BaseOffset = int64(at.Offset(0))
+		refuse(&o.result, err)
+	} else if o.result.BaseOffset = int64(at.Offset(0)); o.stamped != nil {
+		o.result.LogAppendTime = o.stamped.MaxTimestamp()
 	}
+	o.stamped = nil
+	g.call.settle()
+}
+
+// outcome makes room for another result.
+func (p *call) outcome() (g *page, at int) {
+	if p.last == nil {
+		p.first = page{call: p, outcomes: p.few[:]}
+		p.last = &p.first
+	}
+	if g = p.last; g.used == len(g.outcomes) {
+		g.next = &page{call: p, outcomes: make([]outcome, pageResults)}
+		p.last, g = g.next, g.next
+	}
+	at = g.used
+	g.used++
+	g.outcomes[at] = outcome{result: noResult}
+	return g, at
+}
+
+var noResult = wire.ProduceResult{BaseOffset: -1, LogAppendTime: -1, LogStart: -1}
+
+// gather puts the results of all pages together.
+func (p *call) gather() []wire.ProduceResult {
+	p.results = p.results[:0]
+	if p.last == nil {
+		return nil
+	}
+	for g := &p.first; g != nil; g = g.next {
+		for i := range g.outcomes[:g.used] {
+			p.results = append(p.results, g.outcomes[i].result)
+		}
+	}
+	return p.results
 }
 
 // settle notes that one thing the call waits for is there.
@@ -120,49 +172,40 @@ func untimely(err error) bool {
 	return ok && refused.Untimely
 }
 
-// produce appends what a Produce request holds and has its answer under way.
-func (c *conn) produce(ctx context.Context, api *served, frame []byte, start time.Time) error {
-	head, body, err := wire.ParseHeader(api.API, frame)
-	if err != nil {
+// produce appends what a Produce request holds while it arrives, and has its answer under way.
+func (c *conn) produce(ctx context.Context, api *served, size int, start time.Time) error {
+	in := &c.body
+	in.begin(c, size)
+	defer in.end()
+	p, s := c.newCall(), &c.producing
+	if err := s.Begin(api.API, in, p.kept[:0]); err != nil {
 		return err
 	}
-	c.setClientID(head.ClientID)
-	p := c.newCall()
-	p.frame, p.correlationID, p.start = frame, head.CorrelationID, start
-	if err := p.req.Parse(head.Version, body); err != nil {
+	c.setClientID(s.Header.ClientID)
+	p.correlationID, p.start, p.req = s.Header.CorrelationID, start, s.Request
+	p.left.Store(1)
+	if err := c.appendAll(p, s, in); err != nil {
 		return err
 	}
-	p.prepare()
+	if err := in.skip(in.left); err != nil { // what nobody asked for
+		return err
+	}
+	c.watch.set(working)
+	p.req, p.kept = s.Request, s.Kept()
 	if p.req.Acks == 0 {
-		c.door.appendAll(p, nil)
 		return c.unanswered(p)
 	}
-	p.left.Store(1)
 	c.enqueue(p)
-	c.door.appendAll(p, p)
 	p.settle()
 	return ctx.Err()
 }
 
-// prepare makes room for the results.
-func (p *call) prepare() {
-	n := p.req.Partitions
-	if cap(p.results) < n {
-		p.results = make([]wire.ProduceResult, n)
-	}
-	p.results = p.results[:n]
-	for i := range p.results {
-		p.results[i] = noResult
-	}
-}
-
-var noResult = wire.ProduceResult{BaseOffset: -1, LogAppendTime: -1, LogStart: -1}
-
 // unanswered ends a call with acks=0.
 func (c *conn) unanswered(p *call) error {
 	defer c.recycle(p)
-	for i := range p.results {
-		if res := &p.results[i]; res.Code != wire.None {
+	results := p.gather()
+	for i := range results {
+		if res := &results[i]; res.Code != wire.None {
 			return fault.New(fault.Closed, "kafka.Produce", "an unacknowledged produce failed with error %d %s",
 				res.Code, res.Message)
 		}
@@ -170,30 +213,64 @@ func (c *conn) unanswered(p *call) error {
 	return nil
 }
 
-// appendAll appends the batches of a request in order. With a receipt, each adds to what p waits for.
-func (d *Door) appendAll(p *call, to stream.Receipt) {
-	topics := d.log.Topics()
-	if err := checkRequest(&p.req); err != nil {
-		for i := range p.results {
-			refuse(&p.results[i], err)
-			p.results[i].Code = requestCode(&p.req)
-		}
-		return
+// appendAll appends the batches of a request in order, each when it is here.
+func (c *conn) appendAll(p *call, s *wire.ProduceStream, in *body) error {
+	refused := checkRequest(&p.req)
+	if p.req.Old() {
+		_ = 0
 	}
+	topics := c.door.log.Topics()
 	var t *stream.Topic
 	var topicCode wire.Code
-	w := p.req.Walk()
-	for i := 0; w.Next(); i++ {
-		if w.NewTopic {
-			t, topicCode = d.produceTopic(p.c, topics, &w.ProducePartition, p.req.Version)
+	for {
+		if more, err := s.Next(); err != nil {
+			return err
+		} else if !more {
+			return s.Finish()
 		}
-		res := &p.results[i]
-		if topicCode != wire.None {
+		if s.NewTopic && refused == nil {
+			t, topicCode = c.door.produceTopic(c, topics, &s.ProducePartition, p.req.Version)
+		}
+		g, at := p.outcome()
+		res, taken := &g.outcomes[at].result, 0
+		switch {
+		case refused != nil:
+			refuse(res, refused)
+			res.Code = requestCode(&p.req)
+		case topicCode != wire.None:
 			res.Code = topicCode
-			continue
+		case s.Size > t.Settings.MaxMessageBytes:
+			refuse(res, fault.New(fault.TooLarge, "kafka.Produce", "batch of %d bytes, max.message.bytes is %d",
+				s.Size, t.Settings.MaxMessageBytes))
+		default:
+			taken = max(s.Size, 0)
+			if err := c.take(g, at, t, s, in); err != nil {
+				return err
+			}
 		}
-		d.appendOne(p, t, &w.ProducePartition, fate{result: res, to: to, ticket: uint64(i)})
+		if err := in.skip(max(s.Size, 0) - taken); err != nil {
+			return err
+		}
+		if err := s.Rest(); err != nil {
+			return err
+		}
 	}
+}
+
+// take receives the batch of a partition into memory of its own and gives it to the log.
+func (c *conn) take(g *page, at int, t *stream.Topic, s *wire.ProduceStream, in *body) error {
+	s.Records = nil
+	if s.Size >= 0 {
+		records, err := in.records(s.Size)
+		if err != nil {
+			return err
+		}
+		s.Records = records
+	}
+	c.watch.set(working)
+	c.door.appendOne(g, at, t, &s.ProducePartition)
+	s.Records = nil
+	return nil
 }
 
 // checkRequest refuses what is wrong with a request as a whole.
@@ -242,16 +319,9 @@ func (d *Door) produceTopic(
 	return t, wire.None
 }
 
-// fate is where to tell what becomes of a batch. With no receipt only a refusal is told.
-type fate struct {
-	result *wire.ProduceResult
-	to     stream.Receipt
-	ticket uint64
-}
-
 // appendOne judges one batch and gives it to the log.
-func (d *Door) appendOne(p *call, t *stream.Topic, w *wire.ProducePartition, f fate) {
-	res := f.result
+func (d *Door) appendOne(g *page, at int, t *stream.Topic, w *wire.ProducePartition) {
+	p, res := g.call, &g.outcomes[at].result
 	if w.Index < 0 || int(w.Index) >= len(t.Partitions) {
 		res.Code = wire.UnknownTopicOrPartition
 		return
@@ -262,17 +332,21 @@ func (d *Door) appendOne(p *call, t *stream.Topic, w *wire.ProducePartition, f f
 		refuse(res, err)
 		return
 	}
-	p.stamped = p.stamped || t.Settings.LogAppendTime
+	if t.Settings.LogAppendTime {
+		g.outcomes[at].stamped = batch
+	}
 	if bounds, err := d.log.Bounds(id); err == nil {
 		res.LogStart = int64(bounds.Start)
 	}
 	d.metrics.batches.Inc()
-	if f.to != nil {
+	var to stream.Receipt
+	if p.req.Acks != 0 {
+		to = g
 		p.left.Add(1)
 	}
-	if err := d.produce.AppendBatch(id, batch, f.to, f.ticket); err != nil {
+	if err := d.produce.AppendBatch(id, batch, to, uint64(at)); err != nil {
 		refuse(res, err)
-		if f.to != nil {
+		if to != nil {
 			p.left.Add(-1)
 		}
 	}
@@ -291,8 +365,6 @@ func (d *Door) judge(t *stream.Topic, records []byte, version int16, now time.Ti
 	if len(rest) > 0 {
 		return nil, fault.New(fault.Invalid, op, "more than one record batch for a partition")
 	}
-	// The capacity ends with the batch: the frame goes on behind it.
-	batch = slices.Clip(batch)
 	if batch.Magic() != 2 {
 		return nil, fault.New(fault.Unsupported, op, "record batches of version %d are not served, 2 is", batch.Magic())
 	}
@@ -336,16 +408,6 @@ func rulesOf(t *stream.Topic, now time.Time) record.Rules {
 // needsKeys tells whether each record of a topic must have a key: compaction goes by it.
 func needsKeys(t *stream.Topic) bool { return t.Settings.Compact }
 
-// stamp fills in the time that the log gave to records, which is in the batches of the frame by now.
-func (p *call) stamp() {
-	w := p.req.Walk()
-	for i := 0; w.Next(); i++ {
-		if b := record.Batch(w.Records); p.results[i].Code == wire.None && b.Attributes().LogAppendTime() {
-			p.results[i].LogAppendTime = b.MaxTimestamp()
-		}
-	}
-}
-
 // newCall takes a call from the connection's own list, or makes one.
 func (c *conn) newCall() *call {
 	c.mu.Lock()
@@ -355,19 +417,26 @@ func (c *conn) newCall() *call {
 		return &call{c: c}
 	}
 	c.mu.free, p.next = p.next, nil
+	c.mu.spare--
 	return p
 }
 
 // recycle puts a call back. Nothing may refer to it any more.
 func (c *conn) recycle(p *call) {
-	p.frame, p.pages, p.req, p.done, p.stamped = nil, nil, wire.ProduceRequest{}, false, false
+	p.few, p.first, p.last = [fewResults]outcome{}, page{}, nil
+	p.req, p.done = wire.ProduceRequest{}, false
 	clear(p.results)
-	p.results = p.results[:0]
-	if cap(p.results) > 1024 {
+	if p.results = p.results[:0]; cap(p.results) > pageResults {
 		p.results = nil
 	}
+	if cap(p.kept) > keepRequest {
+		p.kept = nil
+	}
 	c.mu.Lock()
-	p.next, c.mu.free = c.mu.free, p
+	if c.mu.spare < keepCalls {
+		c.mu.spare++
+		p.next, c.mu.free = c.mu.free, p
+	}
 	c.mu.Unlock()
 }
 
@@ -419,12 +488,7 @@ func (c *conn) flush() {
 		for p := first; p != nil; {
 			next := p.next
 			p.next = nil
-			if p.pages != nil {
-				p.gather()
-			} else if p.stamped {
-				p.stamp()
-			}
-			c.sent = wire.AppendProduceResponse(c.sent, &p.req, p.correlationID, p.results)
+			c.sent = wire.AppendProduceResponse(c.sent, &p.req, p.correlationID, p.gather())
 			c.door.produceSeconds.observe(p.start)
 			c.recycle(p)
 			p = next

@@ -37,17 +37,24 @@ func (h *house) readBack(id stream.PartitionID) (batches []record.Batch, records
 	return batches, records
 }
 
-// A batch lies in the log as it came, but for its base offset and leader epoch.
-// eachWay has requests taken whole, and batch by batch.
-func eachWay(t *testing.T, play func(t *testing.T, o Options)) {
-	t.Run("whole", func(t *testing.T) { play(t, Options{}) })
-	t.Run("streamed", func(t *testing.T) { play(t, Options{StreamBytes: 1}) })
+// eachWay has requests arrive whole, and piece by piece.
+func eachWay(t *testing.T, play func(t *testing.T, piece int)) {
+	t.Run("whole", func(t *testing.T) { play(t, 0) })
+	t.Run("in pieces", func(t *testing.T) { play(t, 61) })
 }
 
+// openPieces opens a house whose clients write so many bytes at a time; 0: all at once.
+func openPieces(t *testing.T, piece int) *house {
+	h := openHouse(t, Options{})
+	h.piece = piece
+	return h
+}
+
+// A batch lies in the log as it came, but for its base offset and leader epoch.
 func TestProduceKeepsBytes(t *testing.T) { eachWay(t, playProduceKeepsBytes) }
 
-func playProduceKeepsBytes(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceKeepsBytes(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	topic := h.topic("t", 1)
 	c := h.dial()
 	first, second := batchOf(3, 20), batchOf(2, 30)
@@ -69,8 +76,8 @@ func playProduceKeepsBytes(t *testing.T, o Options) {
 
 func TestProduceLogAppendTime(t *testing.T) { eachWay(t, playProduceLogAppendTime) }
 
-func playProduceLogAppendTime(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceLogAppendTime(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	topic := h.topic("t", 1, "message.timestamp.type", "LogAppendTime")
 	before := time.Now().UnixMilli()
 	p := produced(askFor[*kmsg.ProduceResponse](h.dial(), 9, produceTo(topic, 0, 1, batchOf(2, 5))))
@@ -87,8 +94,8 @@ func playProduceLogAppendTime(t *testing.T, o Options) {
 // A time too far from the log's is refused, where the producer's clock counts (KIP-937).
 func TestProduceTimestamps(t *testing.T) { eachWay(t, playProduceTimestamps) }
 
-func playProduceTimestamps(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceTimestamps(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	plain := h.topic("plain", 1)
 	hour := h.topic("hour", 1, "message.timestamp.before.max.ms", "3600000", "message.timestamp.after.max.ms", "60000")
 	stamped := h.topic("stamped", 1, "message.timestamp.type", "LogAppendTime")
@@ -150,8 +157,8 @@ func lying(header int64, times ...int64) record.Batch {
 // times, and what is stored says the truth.
 func TestProduceMaxTimestampIsThatOfTheRecords(t *testing.T) { eachWay(t, playProduceMaxTimestamp) }
 
-func playProduceMaxTimestamp(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceMaxTimestamp(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	c := h.dial()
 	now := time.Now().UnixMilli()
 	for i, header := range []int64{-1, 0, now - 90_000, now + 315_360_000_000, now} {
@@ -188,8 +195,8 @@ func (h *house) offsetAt(
 // K5, F11: the records that are refused are named (KIP-467), from version 8 on.
 func TestProduceNamesRefusedRecords(t *testing.T) { eachWay(t, playProduceNamesRefusedRecords) }
 
-func playProduceNamesRefusedRecords(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceNamesRefusedRecords(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	c := h.dial()
 	now := time.Now().UnixMilli()
 	plain := h.topic("plain", 1)
@@ -254,8 +261,8 @@ func tamper(change func(b record.Batch), sum bool) record.Batch {
 // What no producer may send is refused with its code, and nothing of it is stored.
 func TestProduceBadBatches(t *testing.T) { eachWay(t, playProduceBadBatches) }
 
-func playProduceBadBatches(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceBadBatches(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	topic := h.topic("t", 1, "max.message.bytes", "2000")
 	compacted := h.topic("compacted", 1, "cleanup.policy", "compact")
 	var keyless record.Builder
@@ -322,8 +329,8 @@ func playProduceBadBatches(t *testing.T, o Options) {
 // A bomb costs its bound and not its promise.
 func TestProduceBomb(t *testing.T) { eachWay(t, playProduceBomb) }
 
-func playProduceBomb(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceBomb(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	topic := h.topic("t", 1)
 	for _, codec := range []record.Codec{record.LZ4, record.Zstd} {
 		var b record.Builder
@@ -344,8 +351,8 @@ func playProduceBomb(t *testing.T, o Options) {
 
 func TestProduceRefusals(t *testing.T) { eachWay(t, playProduceRefusals) }
 
-func playProduceRefusals(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceRefusals(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	topic := h.topic("t", 1)
 	c := h.dial()
 	ask := func(what string, version int16, req *kmsg.ProduceRequest, want wire.Code) {
@@ -394,8 +401,8 @@ func sequenced(id int64, epoch int16, sequence int32, n int) record.Batch {
 // KIP-98: a gap is refused, a repeat is answered as before, an old epoch is fenced.
 func TestProduceIdempotent(t *testing.T) { eachWay(t, playProduceIdempotent) }
 
-func playProduceIdempotent(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceIdempotent(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	topic := h.topic("t", 1)
 	c := h.dial()
 	init := askFor[*kmsg.InitProducerIDResponse](c, 4, kmsg.NewPtrInitProducerIDRequest())
@@ -435,8 +442,8 @@ func playProduceIdempotent(t *testing.T, o Options) {
 // Many requests are sent before one answer is read: the answers come in order, and so do the records.
 func TestProducePipelined(t *testing.T) { eachWay(t, playProducePipelined) }
 
-func playProducePipelined(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProducePipelined(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	topic := h.topic("t", 3)
 	c := h.dial()
 	const n = 3000
@@ -487,8 +494,8 @@ func playProducePipelined(t *testing.T, o Options) {
 // acks=0 is not answered; when it fails the connection goes.
 func TestProduceUnacknowledged(t *testing.T) { eachWay(t, playProduceUnacknowledged) }
 
-func playProduceUnacknowledged(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceUnacknowledged(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	topic := h.topic("t", 1)
 	c := h.dial()
 	for range 10 {
@@ -509,8 +516,8 @@ func playProduceUnacknowledged(t *testing.T, o Options) {
 // A client that never reads its answers is held back and harms nobody.
 func TestProduceUnread(t *testing.T) { eachWay(t, playProduceUnread) }
 
-func playProduceUnread(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceUnread(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	topic := h.topic("t", 1)
 	greedy := h.dial()
 	sent := make(chan error, 1)
@@ -559,8 +566,8 @@ func TestProduceDiskFull(t *testing.T) {
 // An answer in flight when the client leaves harms nobody.
 func TestProduceAndLeave(t *testing.T) { eachWay(t, playProduceAndLeave) }
 
-func playProduceAndLeave(t *testing.T, o Options) {
-	h := openHouse(t, o)
+func playProduceAndLeave(t *testing.T, piece int) {
+	h := openPieces(t, piece)
 	topic := h.topic("t", 1)
 	for range 200 {
 		c := h.dial()

@@ -18,6 +18,8 @@ import (
 const (
 	readAhead   = 1 << 10 // bytes read before it is known what comes; all an idle connection keeps
 	keepBuffer  = 64 << 10
+	keepRequest = 1 << 10 // of a Produce request without its records
+	keepCalls   = 32
 	maxUnsent   = 256 // Produce requests of one connection that may be unanswered
 	writeChunk  = 4 << 20
 	largeDecode = 64 << 10 // requests above it are decoded a few at a time
@@ -47,11 +49,15 @@ type conn struct {
 	vec   net.Buffers // what is being written, by whoever holds the mode
 	fetch fetch
 
+	body      body // of the Produce request that is arriving
+	producing wire.ProduceStream
+
 	mu struct {
 		sync.Mutex
 		calls    *call // under way, oldest first
 		last     *call
 		free     *call
+		spare    int  // calls in free
 		unsent   int  // calls and those being written
 		flushing bool // a flusher is at work
 		fetching bool // a fetch is under way
@@ -161,14 +167,7 @@ func (c *conn) next(ctx context.Context) error {
 	c.door.bytesIn.Add(uint64(size + wire.SizeLen))
 	if head.Key == wire.Produce {
 		c.await(func() bool { return c.mu.fetching || c.mu.unsent >= maxUnsent })
-		if size > c.door.opt.StreamBytes {
-			return c.produceStream(ctx, api, size, start)
-		}
-		frame, err := c.readFrame(size, nil)
-		if err != nil {
-			return err
-		}
-		return c.produce(ctx, api, frame, start)
+		return c.produce(ctx, api, size, start)
 	}
 	c.await(func() bool { return c.mu.fetching || c.mu.unsent > 0 })
 	return c.answer(ctx, api, head, size, start)

@@ -40,9 +40,6 @@ type Options struct {
 	// MaxRequestBytes is the largest Produce request. Default 100 MiB; other requests have smaller
 	// bounds of their own.
 	MaxRequestBytes int
-	// StreamBytes is the size of a Produce request above which its batches are appended as they arrive,
-	// so that it is never in memory as a whole. Default 1 MiB.
-	StreamBytes int
 	// MaxConnections is how many connections may be open at once. Default 10,000.
 	MaxConnections int
 	// Guard decides who may do what. Nil allows everything.
@@ -67,9 +64,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxRequestBytes <= 0 {
 		o.MaxRequestBytes = 100 << 20
-	}
-	if o.StreamBytes <= 0 {
-		o.StreamBytes = 1 << 20
 	}
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = 10_000
@@ -103,6 +97,7 @@ type Door struct {
 
 	purgatory purgatory
 	scratches sync.Pool     // of *record.Scratch, to look into compressed batches
+	windows   sync.Pool     // of *[windowBytes]byte, to read requests through
 	chunks    chunks        // of stored records on their way to a socket
 	large     chan struct{} // a place for each large request that is being served by kmsg
 	clock     atomic.Uint32 // ticks of the watchdog
@@ -138,6 +133,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		large: make(chan struct{}, 4), chunks: newChunks(), running: make(chan struct{}),
 	}
 	d.scratches.New = func() any { return new(record.Scratch) }
+	d.windows.New = func() any { return new([windowBytes]byte) }
 	d.left = sync.NewCond(&d.mu)
 	d.mu.conns, d.mu.listeners = map[*conn]struct{}{}, map[net.Listener]struct{}{}
 	d.register(d.apis)

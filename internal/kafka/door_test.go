@@ -27,6 +27,7 @@ type house struct {
 	door  *Door
 	addr  string
 	stop  func()
+	piece int // how many bytes clients write at once; 0: all
 }
 
 func openHouse(t testing.TB, opt Options) *house {
@@ -97,6 +98,8 @@ type client struct {
 	t    testing.TB
 	nc   net.Conn
 	next int32
+
+	piece int // how many bytes it writes at once; 0: all
 }
 
 func (h *house) dial() *client {
@@ -109,7 +112,7 @@ func (h *house) dial() *client {
 	if err := nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		h.t.Fatal(err)
 	}
-	return &client{t: h.t, nc: nc}
+	return &client{t: h.t, nc: nc, piece: h.piece}
 }
 
 // send writes a request and returns its correlation id.
@@ -117,8 +120,15 @@ func (c *client) send(req kmsg.Request) int32 {
 	c.t.Helper()
 	c.next++
 	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("raw")).AppendRequest(nil, req, c.next)
-	if _, err := c.nc.Write(frame); err != nil {
-		c.t.Fatal(err)
+	for len(frame) > 0 {
+		n := len(frame)
+		if c.piece > 0 {
+			n = min(n, c.piece)
+		}
+		if _, err := c.nc.Write(frame[:n]); err != nil {
+			c.t.Fatal(err)
+		}
+		frame = frame[n:]
 	}
 	return c.next
 }

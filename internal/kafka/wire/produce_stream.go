@@ -10,8 +10,8 @@ type Source interface {
 	AppendTo(dst []byte, n int) ([]byte, error)
 }
 
-// ProduceStream reads a Produce request whose records are too large to wait for all of them. The reader takes
-// the records of each partition from the source itself, behind Next.
+// ProduceStream reads a Produce request while it arrives. The reader takes the records of each partition from the
+// source itself, behind Next.
 type ProduceStream struct {
 	ProducePartition      // its Records are empty; valid until the next Next
 	NewTopic         bool // this partition is the first of its topic
@@ -29,10 +29,10 @@ type ProduceStream struct {
 	flexible      bool
 }
 
-// StreamProduce reads a request, whose size was taken, up to its count of topics.
+// Begin reads a request, whose size was taken, up to its count of topics. kept is memory for what is kept of it.
 // Errors: Invalid, those of the source.
-func StreamProduce(api *API, in Source) (*ProduceStream, error) {
-	s := &ProduceStream{in: in, kept: make([]byte, 0, 512)}
+func (s *ProduceStream) Begin(api *API, in Source, kept []byte) error {
+	*s = ProduceStream{in: in, kept: kept}
 	s.Header, _ = Head(s.take(HeadLen))
 	version := s.Header.Version
 	s.flexible, s.byID = api.IsFlexible(version), version >= 13
@@ -48,8 +48,11 @@ func StreamProduce(api *API, in Source) (*ProduceStream, error) {
 		s.Request.TimeoutMillis = int32(binary.BigEndian.Uint32(b[2:]))
 	}
 	s.topics = s.count(2)
-	return s, s.err
+	return s.err
 }
+
+// Kept is the memory that Request lies in after Finish.
+func (s *ProduceStream) Kept() []byte { return s.kept }
 
 // Next reads up to the records of the next partition; false: there is none.
 func (s *ProduceStream) Next() (bool, error) {

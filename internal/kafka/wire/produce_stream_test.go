@@ -29,7 +29,8 @@ func sameStreamed(t *testing.T, version int16, body []byte, whole *ProduceReques
 	frame = appendNoTags(frame, api.IsFlexible(version))
 	in := &held{append(frame, body...)}
 	walk := whole.Walk()
-	s, err := StreamProduce(api, in)
+	s := new(ProduceStream)
+	err := s.Begin(api, in, nil)
 	if err == nil && (s.Request.Acks != whole.Acks || !bytes.Equal(s.Request.TransactionalID, whole.TransactionalID)) {
 		t.Fatalf("v%d: %+v, not %+v", version, s.Request, whole)
 	}

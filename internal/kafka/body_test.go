@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"time"
 
@@ -83,7 +84,7 @@ func TestProduceStream(t *testing.T) {
 // first two are stored.
 func cutShort(t *testing.T) (h *house, c *client, req *kmsg.ProduceRequest) {
 	t.Helper()
-	h = openHouse(t, Options{StreamBytes: 1})
+	h = openHouse(t, Options{})
 	topic := h.topic("t", 3)
 	req = manyParts(topic, 3, func(int) []byte { return batchOf(1, 5000) })
 	req.Version = 9
@@ -121,4 +122,32 @@ func TestProduceStreamDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.closed("after Drain")
+}
+
+// E5: a batch that is stored pins no more memory than it has, whatever came with it in its request.
+func TestSmallBatchesPinNoFrames(t *testing.T) {
+	const requests = 300
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	c := h.dial()
+	small := batchOf(1, 10)
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	garbage := kmsg.NewProduceRequestTopicPartition()
+	garbage.Partition, garbage.Records = 7, make([]byte, 1<<20-2048) // of no partition that there is
+	before := heap()
+	for range requests {
+		req := produceTo(topic, 0, -1, small)
+		req.Topics[0].Partitions = append(req.Topics[0].Partitions, garbage)
+		resp := askFor[*kmsg.ProduceResponse](c, 9, req)
+		wantCode(t, "the good partition", produced(resp).ErrorCode, wire.None)
+		wantCode(t, "the other", resp.Topics[0].Partitions[1].ErrorCode, wire.UnknownTopicOrPartition)
+	}
+	if grown := heap() - before; grown > 20<<20 {
+		t.Errorf("%d requests of 1 MiB with a batch of %d bytes each hold %d MiB", requests, len(small), grown>>20)
+	}
 }
