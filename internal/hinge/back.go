@@ -280,24 +280,31 @@ func (r *rule) rebuild(buf *[]byte, logTopic []byte, v *values) ([]byte, bool) {
 	return name, true
 }
 
-// MayMatch tells whether any record of a log topic may be a message that a filter matches. It may be
-// true in vain, never false in vain. The filter is a valid one, without $share.
-func (t *Table) MayMatch(filter, logTopic string) bool {
-	if strings.HasPrefix(logTopic, stream.InternalPrefix) || strings.HasPrefix(filter, "$") {
-		return false
+// Stems tells how the MQTT names of the records of a log topic begin: each is one of the stems or goes on behind
+// one with a slash. All says that nothing is known of them but that none begins with $. There may be no record
+// below a stem.
+func (t *Table) Stems(logTopic string) (stems []string, all bool) {
+	if strings.HasPrefix(logTopic, stream.InternalPrefix) {
+		return nil, false
 	}
-	if logTopic == t.catchAll || names.Intersects(filter, logTopic+"/#") {
-		return true
+	if logTopic == t.catchAll {
+		return nil, true
 	}
+	stems = []string{logTopic}
 	for _, r := range t.rules {
 		var v values
 		known, ok := uint32(0), true
 		if r.topic.unique() {
 			known, ok = r.topic.extract([]byte(logTopic), &v, 0)
 		}
-		if ok && names.Intersects(filter, r.pattern.bind(&v, known)) {
-			return true
+		if !ok {
+			continue
 		}
+		stem := names.Stem(r.pattern.bind(&v, known))
+		if stem == "" {
+			return nil, true
+		}
+		stems = append(stems, stem)
 	}
-	return false
+	return stems, false
 }

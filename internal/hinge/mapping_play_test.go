@@ -2,6 +2,7 @@ package hinge
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ import (
 //	publish                               topic names (or name and fields, a message a line) as records, and back
 //	catch-all                             the same, when the log topic may not be made
 //	produce topic=NAME                    records of plain Kafka clients, a record a line, as messages
-//	may-match topic=NAME                  filters, a filter a line
+//	stems                                 log topics, one a line, and how the names of their records begin
 func TestPlays(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		p := &play{t: t, table: mustNew(t, Options{})}
@@ -39,9 +40,12 @@ func (p *play) run(t *testing.T, d *datadriven.TestData) string {
 		return p.each(d, func(line string) string { return p.publish(line, d.Cmd == "catch-all") })
 	case "produce":
 		return p.each(d, func(line string) string { return p.produce(d.CmdArgs[0].Vals[0], line) })
-	case "may-match":
+	case "stems":
 		return p.each(d, func(line string) string {
-			return fmt.Sprintf("%s: %v", line, p.table.MayMatch(line, d.CmdArgs[0].Vals[0]))
+			if stems, all := p.table.Stems(line); !all {
+				return fmt.Sprintf("%s: %q", line, stems)
+			}
+			return line + ": any"
 		})
 	}
 	d.Fatalf(t, "unknown command %q", d.Cmd)
@@ -215,8 +219,8 @@ func (p *play) produce(logTopic, line string) string {
 	if !p.table.Message(logTopic, asView(p.t, &rec), &m) {
 		return "not for MQTT"
 	}
-	if !p.table.MayMatch(string(m.Topic), logTopic) {
-		return "MayMatch is wrong about " + string(m.Topic)
+	if !stemmed(p.table, string(m.Topic), logTopic) {
+		return "Stems is wrong about " + string(m.Topic)
 	}
 	return describe(&m)
 }
@@ -239,4 +243,12 @@ func describe(m *Message) string {
 		say(true, " user.%s=%q", name, value)
 	}
 	return out
+}
+
+// stemmed tells whether a table says of a log topic that its records may have a name.
+func stemmed(t *Table, name, logTopic string) bool {
+	stems, all := t.Stems(logTopic)
+	return all || slices.ContainsFunc(stems, func(stem string) bool {
+		return name == stem || strings.HasPrefix(name, stem+"/")
+	})
 }

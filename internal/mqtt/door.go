@@ -25,6 +25,7 @@ import (
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt/catchup"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
@@ -38,6 +39,7 @@ type Door struct {
 	metrics  metrics
 	mapping  atomic.Pointer[hinge.Table]
 	fanout   *fanout.Fanout
+	catchUp  *catchup.CatchUp
 	retained *retain.Store
 	clients  clients
 	opened   time.Time
@@ -88,13 +90,11 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.fanout, err = fanout.New(fanout.Options{
+	d.fanout = fanout.New(fanout.Options{
 		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, Clock: opt.Clock,
 		Workers: opt.FanoutWorkers,
 	})
-	if err != nil {
-		return nil, err
-	}
+	d.catchUp = catchup.New(d.fanout, catchup.Options{Metrics: opt.Metrics})
 	return d, nil
 }
 
@@ -104,11 +104,12 @@ const maxPollers = 16
 // Run drives connections and delivers messages until ctx ends. It returns when all workers have ended.
 func (d *Door) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	errs := make([]error, 2+len(d.pollers))
+	errs := make([]error, 3+len(d.pollers))
 	wg.Go(func() { errs[0] = d.fanout.Run(ctx) })
-	wg.Go(func() { errs[1] = d.retained.Run(ctx) })
+	wg.Go(func() { errs[1] = d.catchUp.Run(ctx) })
+	wg.Go(func() { errs[2] = d.retained.Run(ctx) })
 	for i, p := range d.pollers {
-		wg.Go(func() { errs[2+i] = p.run(ctx) })
+		wg.Go(func() { errs[3+i] = p.run(ctx) })
 	}
 	for _, p := range d.pushers {
 		wg.Go(func() { p.run(ctx) })
@@ -121,7 +122,10 @@ func (d *Door) Run(ctx context.Context) error {
 func (d *Door) uptime() time.Duration { return time.Since(d.opened) }
 
 // SetMapping swaps the mapping. Messages under way go by the old one or the new one.
-func (d *Door) SetMapping(t *hinge.Table) { d.mapping.Store(t) }
+func (d *Door) SetMapping(t *hinge.Table) {
+	d.fanout.Remap(t)
+	d.mapping.Store(t)
+}
 
 // Serve accepts connections from l until l is closed or ctx ends, which closes it. Connections live on:
 // Drain ends them. Errors: those of l, but not that it was closed.

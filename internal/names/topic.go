@@ -219,32 +219,15 @@ func levelEnd[S bytes](s S, from int) int {
 
 func isLevel[S bytes](s S, from, to int, c byte) bool { return to-from == 1 && s[from] == c }
 
-// Intersects tells whether any name matches both of two valid filters.
-func Intersects[A, B bytes](a A, b B) bool {
-	if len(a) > 0 && len(b) > 0 && (isDollar(a) && isWild(b) || isDollar(b) && isWild(a)) {
-		return false
-	}
-	i, j := 0, 0
-	for {
-		iEnd, jEnd := levelEnd(a, i), levelEnd(b, j)
-		switch {
-		case isLevel(a, i, iEnd, '#') || isLevel(b, j, jEnd, '#'):
-			return true
-		case isLevel(a, i, iEnd, '+') || isLevel(b, j, jEnd, '+'):
-		case string(a[i:iEnd]) != string(b[j:jEnd]):
-			return false
+// Stem is what every name that a valid filter matches begins with: the levels in front of the first wildcard. Such a
+// name is the stem or goes on behind it with a slash. It is empty for a filter that begins with a wildcard.
+func Stem(filter string) string {
+	for i := 0; i < len(filter); {
+		end := levelEnd(filter, i)
+		if isLevel(filter, i, end, '+') || isLevel(filter, i, end, '#') {
+			return filter[:max(i-1, 0)]
 		}
-		switch aLast, bLast := iEnd == len(a), jEnd == len(b); {
-		case aLast && bLast:
-			return true
-		case aLast:
-			return isLevel(b, jEnd+1, len(b), '#')
-		case bLast:
-			return isLevel(a, iEnd+1, len(a), '#')
-		}
-		i, j = iEnd+1, jEnd+1
+		i = end + 1
 	}
+	return filter
 }
-
-func isDollar[S bytes](s S) bool { return s[0] == '$' }
-func isWild[S bytes](s S) bool   { return s[0] == '+' || s[0] == '#' }

@@ -76,11 +76,23 @@ func (s *Store) tell(g *group) {
 		if n == 0 {
 			continue
 		}
+		if slot.p.ID == topicsPartition {
+			s.tellTopics()
+		}
 		stable := slot.batches[n-1].bytes.LastOffset() + 1
 		for _, w := range s.watchers {
 			if w.wants(slot.p.ID) {
 				w.to.Advanced(slot.p.ID, stable)
 			}
+		}
+	}
+}
+
+// tellTopics tells the watchers who want to know that the topics changed.
+func (s *Store) tellTopics() {
+	for _, w := range s.watchers {
+		if to, ok := w.to.(stream.TopicWatcher); ok {
+			to.TopicsChanged()
 		}
 	}
 }

@@ -174,3 +174,11 @@ type Watcher interface {
 	// their receipts on this node. It must not block, and may ask the log for Topics and Bounds only.
 	Advanced(p PartitionID, stable record.Offset)
 }
+
+// TopicWatcher is a Watcher that wants to know when topics are made, changed or deleted.
+type TopicWatcher interface {
+	Watcher
+	// TopicsChanged says that Log.Topics gives another set. It comes as Advanced does, and before the
+	// first news of a topic that was made.
+	TopicsChanged()
+}

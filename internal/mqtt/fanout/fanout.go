@@ -1,14 +1,14 @@
 // Package fanout delivers what is new in the log to the sessions that subscribed to it.
 //
 // Live delivery is a read of the log's tail: one reader for a partition, never one for a client. The
-// log tells that a high watermark moved (Advanced), a worker reads the new batches, turns each record
-// back into a message, finds the subscriptions that match, and offers the message to their sessions.
-// Partitions belong to workers, so that the order of a partition is kept without a lock.
+// log tells that there is something new (Advanced), a worker reads it, turns each record back into a
+// message, finds the subscriptions that match, and offers the message to their sessions. Partitions
+// belong to workers, so that the order of a partition is kept without a lock; those that nobody listens
+// to are not followed.
 //
-// A session that cannot take a QoS 1 message now falls behind: it gets a cursor in that partition and
-// reads the log from there by itself, through its own filters, as it can; when the cursor has reached
-// the head of the partition it is live again. Cursor and head are moved by the same worker, so that
-// there is no gap, no duplicate and no other order at the hand-over.
+// A session that cannot take a QoS 1 message now falls behind: it gets a Cursor in that partition and
+// reads the log from there by itself, through its own filters, as it can. Package catchup reads for all
+// such cursors and hands the member back to the worker when its cursor has reached the head.
 //
 //	m := f.Join(sink)
 //	f.Subscribe(m, sub, nil)   // before the SUBACK
@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -77,6 +78,8 @@ type Options struct {
 	Clock func() time.Time
 	// Workers is how many goroutines read the log. Default: the number of CPUs, at most 16.
 	Workers int
+	// Readers is how many goroutines read for members that fell behind. Default 2.
+	Readers int
 	// TurnBytes is how much of a partition, or of a cursor, is read before others have their turn.
 	// Default 256 KiB.
 	TurnBytes int
@@ -92,6 +95,9 @@ func (o Options) withDefaults() Options {
 	if o.Workers <= 0 {
 		o.Workers = min(runtime.GOMAXPROCS(0), 16)
 	}
+	if o.Readers <= 0 {
+		o.Readers = 2
+	}
 	if o.TurnBytes <= 0 {
 		o.TurnBytes = 256 << 10
 	}
@@ -100,21 +106,21 @@ func (o Options) withDefaults() Options {
 
 // Fanout is the delivery of one node. New makes it, Run works.
 type Fanout struct {
-	opt     Options
-	metrics metrics
-	workers []*worker
-	watch   stream.Watching
+	opt       Options
+	metrics   metrics
+	lines     *limit.Lines
+	workers   []*worker
+	listening *listening
+	behind    Behind
 
 	// epoch counts subscriptions. News carries the epoch in which it came, a subscription the epoch in
 	// which it was made: it gets what came in its epoch or later, and nothing before.
 	epoch atomic.Uint64
-	// count is the number of subscriptions; it is raised before a subscription is visible.
-	count atomic.Int64
+	count atomic.Int64 // subscriptions
 
 	subs struct {
 		sync.RWMutex
-		trie     names.Trie[*subscription]
-		interest interest
+		trie names.Trie[*subscription]
 	}
 	version atomic.Uint64 // raised by every change of the trie, under the lock of subs
 }
@@ -131,87 +137,77 @@ type metrics struct {
 	expired   telemetry.Counter
 	retention telemetry.Counter
 	corrupt   telemetry.Counter
+	poisoned  telemetry.Counter
 	catchUps  telemetry.Counter
 }
 
-// New makes a fanout that begins at the end of every partition there is.
-// Errors: those of Log.Bounds.
-func New(opt Options) (*Fanout, error) {
-	f := &Fanout{opt: opt.withDefaults()}
+// New makes a fanout. It delivers what becomes news after that. CatchUpWith must follow, before Run.
+func New(opt Options) *Fanout {
+	f := &Fanout{opt: opt.withDefaults(), lines: limit.NewLines(time.Minute, 16)}
 	dropped := f.opt.Metrics.Counter("firth_mqtt_fanout_dropped_total",
 		"Messages that no session got, by reason.", "reason")
 	f.metrics = metrics{
 		expired: dropped.With("expired"), retention: dropped.With("retention"), corrupt: dropped.With("corrupt"),
+		poisoned: dropped.With("panic"),
 		catchUps: f.opt.Metrics.Counter("firth_mqtt_catch_ups_total",
 			"Times that a session fell behind the tail of a partition.").With(),
 	}
-	f.subs.interest.filters = make(map[string]int)
 	for i := range f.opt.Workers {
 		f.workers = append(f.workers, newWorker(f, i))
 	}
-	return f, f.begin()
+	f.listening = newListening(f)
+	return f
 }
 
-// begin puts the cursor of every partition at its end and starts to watch. What is appended between
-// the look at a partition and the watch is told by the second look; a partition made in between is
-// read from its start.
-func (f *Fanout) begin() error {
-	log := f.opt.Log
-	for _, t := range log.Topics().All() {
-		for _, p := range t.Partitions {
-			bounds, err := log.Bounds(p)
-			if err != nil {
-				return err
-			}
-			w := f.worker(p)
-			w.mu.parts[p] = &part{id: p, high: bounds.Stable, cursor: bounds.Stable}
-		}
-	}
-	f.watch = log.Watch(f, stream.AllPartitions)
-	for _, t := range log.Topics().All() {
-		for _, p := range t.Partitions {
-			bounds, err := log.Bounds(p)
-			if err != nil {
-				f.watch.Stop()
-				return err
-			}
-			if bounds.Stable > 0 {
-				f.Advanced(p, bounds.Stable)
-			}
-		}
-	}
-	return nil
-}
+// CatchUpWith names who serves the members that fall behind.
+func (f *Fanout) CatchUpWith(b Behind) { f.behind = b }
 
 func (f *Fanout) worker(p stream.PartitionID) *worker { return f.workers[int(p)%len(f.workers)] }
 
-// Run delivers until ctx ends or the log is closed. It returns when all workers have ended.
+// Run delivers until ctx ends. It returns when all workers have ended.
 func (f *Fanout) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, w := range f.workers {
 		wg.Go(func() { w.run(ctx) })
 	}
+	wg.Go(func() { f.listening.run(ctx) })
 	wg.Wait()
-	f.watch.Stop()
+	f.listening.watch.Stop()
 	return nil
 }
 
 // Advanced implements stream.Watcher: it marks the partition and wakes its worker.
-func (f *Fanout) Advanced(p stream.PartitionID, high record.Offset) {
-	f.worker(p).advanced(p, high)
+func (f *Fanout) Advanced(p stream.PartitionID, stable record.Offset) {
+	f.worker(p).advanced(p, stable)
 }
+
+// TopicsChanged implements stream.TopicWatcher: topics that somebody waits for are followed.
+func (f *Fanout) TopicsChanged() { f.listening.rouse() }
+
+// Remap prepares for another mapping: when it returns, what that asks for is followed. It is to be called before
+// Options.Mapping gives the new table.
+func (f *Fanout) Remap(table *hinge.Table) { f.listening.remap(table) }
 
 // Subscriptions is the number of subscriptions of all members.
 func (f *Fanout) Subscriptions() int { return int(f.count.Load()) }
 
-// Subscribe puts a subscription in force: the member gets everything whose watermark moves after this
+// Subscribe puts a subscription in force: the member gets everything that becomes news after this
 // call, and nothing older. old is the subscription of the same filter that it replaces, or nil: then
 // nothing is lost or doubled in between [MQTT-3.8.4-4].
 func (f *Fanout) Subscribe(m *Member, s, old *session.Subscription) {
+	f.listening.add(s.Filter)
 	f.count.Add(1)
 	sub := &subscription{Subscription: s, member: m}
 	f.subs.Lock()
-	defer f.subs.Unlock()
+	removed := f.subscribe(m, sub, old)
+	f.subs.Unlock()
+	if removed {
+		f.listening.remove(s.Filter)
+	}
+}
+
+// subscribe needs the lock of subs. It tells whether a subscription was replaced.
+func (f *Fanout) subscribe(m *Member, sub *subscription, old *session.Subscription) bool {
 	replaced := m.find(old)
 	if replaced != nil {
 		f.remove(replaced)
@@ -219,24 +215,54 @@ func (f *Fanout) Subscribe(m *Member, s, old *session.Subscription) {
 	sub.at = len(m.subs)
 	m.subs = append(m.subs, sub)
 	if m.index != nil {
-		m.index[s] = sub
+		m.index[sub.Subscription] = sub
 	}
-	f.subs.trie.Add(s.Filter, sub)
-	f.subs.interest.add(s.Filter)
-	f.version.Add(1)
 	if replaced != nil {
 		sub.epoch = replaced.epoch
-		return
+	} else {
+		sub.epoch = f.epoch.Add(1)
 	}
-	sub.epoch = f.epoch.Add(1)
+	f.subs.trie.Add(sub.Filter, sub)
+	f.version.Add(1)
+	return replaced != nil
+}
+
+// Since is the first offset in a partition that a subscription in force gets. ok is false for one that is not, and
+// for a partition that nobody listens to.
+func (f *Fanout) Since(m *Member, s *session.Subscription, p stream.PartitionID) (since record.Offset, ok bool) {
+	f.subs.Lock()
+	sub := m.find(s)
+	f.subs.Unlock()
+	if sub == nil {
+		return 0, false
+	}
+	w := f.worker(p)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	part := w.mu.parts[p]
+	if part == nil || !part.started {
+		return 0, false
+	}
+	return part.epochs.since(sub.epoch, part.stable), true
+}
+
+// match calls visit with every subscription that matches a name.
+func (f *Fanout) match(name []byte, visit func(*subscription)) {
+	f.subs.RLock()
+	defer f.subs.RUnlock()
+	f.subs.trie.Match(name, visit)
 }
 
 // Unsubscribe ends a subscription: no message whose delivery has not begun comes by it any more.
 func (f *Fanout) Unsubscribe(m *Member, s *session.Subscription) {
 	f.subs.Lock()
-	defer f.subs.Unlock()
-	if sub := m.find(s); sub != nil {
+	sub := m.find(s)
+	if sub != nil {
 		f.remove(sub)
+	}
+	f.subs.Unlock()
+	if sub != nil {
+		f.listening.remove(s.Filter)
 	}
 }
 
@@ -252,7 +278,6 @@ func (f *Fanout) remove(sub *subscription) {
 		m.index = nil
 	}
 	f.subs.trie.Remove(sub.Filter, sub)
-	f.subs.interest.remove(sub.Filter)
 	f.version.Add(1)
 	f.count.Add(-1)
 }
@@ -260,11 +285,17 @@ func (f *Fanout) remove(sub *subscription) {
 // Leave ends all subscriptions of a member and forgets it. Its sink may be offered what a worker has
 // in hand, and nothing after that.
 func (f *Fanout) Leave(m *Member) {
+	var filters []string
 	f.subs.Lock()
 	for len(m.subs) > 0 {
-		f.remove(m.subs[len(m.subs)-1])
+		last := m.subs[len(m.subs)-1]
+		filters = append(filters, last.Filter)
+		f.remove(last)
 	}
 	f.subs.Unlock()
+	for _, filter := range filters {
+		f.listening.remove(filter)
+	}
 	m.gone.Store(true)
-	m.Wake() // the workers drop its cursors
+	m.Wake() // its cursors are dropped
 }

@@ -1,78 +1,96 @@
 package fanout
 
 import (
-	"time"
+	"slices"
+	"strings"
 
 	"github.com/firthmq/firth/internal/hinge"
 )
 
-// interest answers whether any subscription may match records of a log topic, so that partitions that
-// nobody listens to are skipped without a look inside. A wrong yes costs time, a wrong no would lose
-// messages: filters that come are looked at at once, filters that go only after a while.
+// interest counts filters by how they begin, their first level and their first two, to answer whether any of them may
+// match records of a log topic. A wrong yes costs time, a wrong no would lose messages. The cost of an answer depends
+// on the mapping only, not on how many filters there are. The zero value is empty.
 type interest struct {
-	filters map[string]int // how many subscriptions have the filter
-	added   []string       // filters that were new, oldest first
-	base    uint64         // how many were before added[0]
-	removed uint64         // how many filters went
+	begins map[string]int // "a", and "a/b" for those of two levels and more
+	all    int
 }
 
-const (
-	// keptAdded is how many new filters are remembered one by one.
-	keptAdded = 4096
-	// lookAgain is how long a partition is read in vain after the last filter for it went.
-	lookAgain = time.Second
-)
-
-func (in *interest) add(filter string) {
-	in.filters[filter]++
-	if in.filters[filter] > 1 {
-		return
+// beginning is the first level of a filter or stem, and the first two; both is empty if there is one only.
+func beginning(of string) (first, both string) {
+	first, rest, more := strings.Cut(of, "/")
+	if !more {
+		return first, ""
 	}
-	if len(in.added) == keptAdded {
-		in.base += keptAdded
-		in.added = in.added[:0]
+	second, _, _ := strings.Cut(rest, "/")
+	return first, of[:len(first)+1+len(second)]
+}
+
+// add counts a filter in, and tells whether it begins as none did before.
+func (in *interest) add(filter string) (fresh bool) {
+	if strings.HasPrefix(filter, "$") {
+		return false // such names do not come from the log
 	}
-	in.added = append(in.added, filter)
-}
-
-func (in *interest) remove(filter string) {
-	if in.filters[filter]--; in.filters[filter] > 0 {
-		return
+	if in.begins == nil {
+		in.begins = make(map[string]int)
 	}
-	delete(in.filters, filter)
-	in.removed++
+	in.all++
+	first, both := beginning(filter)
+	in.begins[first]++
+	fresh = in.begins[first] == 1
+	if both != "" {
+		in.begins[both]++
+		fresh = fresh || in.begins[both] == 1
+	}
+	return fresh
 }
 
-// opinion is the answer for one partition. It belongs to the partition's worker.
-type opinion struct {
-	table   *hinge.Table // by which it was formed
-	added   uint64       // filters that were looked at
-	removed uint64
-	at      time.Time
-	yes     bool
+// remove counts a filter out, and tells whether none begins like it any more.
+func (in *interest) remove(filter string) (last bool) {
+	if strings.HasPrefix(filter, "$") {
+		return false
+	}
+	in.all--
+	first, both := beginning(filter)
+	last = in.drop(first)
+	if both != "" {
+		last = in.drop(both) || last
+	}
+	return last
 }
 
-// update forms the opinion anew as far as it must. It needs a read lock.
-func (o *opinion) update(in *interest, table *hinge.Table, logTopic string, now time.Time) bool {
-	newest := in.base + uint64(len(in.added))
-	switch {
-	case o.table != table || !o.yes && o.added < in.base || o.yes && o.removed != in.removed && now.Sub(o.at) > lookAgain:
-		o.yes = false
-		for filter := range in.filters {
-			if table.MayMatch(filter, logTopic) {
-				o.yes = true
-				break
-			}
+func (in *interest) drop(begin string) (last bool) {
+	in.begins[begin]--
+	if in.begins[begin] > 0 {
+		return false
+	}
+	delete(in.begins, begin)
+	return true
+}
+
+// in tells whether a filter may match a record of a log topic.
+func (in *interest) in(table *hinge.Table, logTopic string) bool {
+	if in.all == 0 {
+		return false
+	}
+	stems, all := table.Stems(logTopic)
+	return all || slices.ContainsFunc(stems, in.below)
+}
+
+// below tells whether a filter may match a name that is a stem or goes on behind it.
+func (in *interest) below(stem string) bool {
+	if in.begins["#"] > 0 {
+		return true
+	}
+	first, both := beginning(stem)
+	if both == "" {
+		return in.begins[first] > 0 || in.begins["+"] > 0
+	}
+	second := both[len(first):] // with the slash
+	for _, begin := range [2]string{first, "+"} {
+		if in.begins[begin] > 0 &&
+			(in.begins[begin+second] > 0 || in.begins[begin+"/+"] > 0 || in.begins[begin+"/#"] > 0) {
+			return true
 		}
-		o.removed, o.at = in.removed, now
-	case !o.yes:
-		for _, filter := range in.added[o.added-in.base:] {
-			if table.MayMatch(filter, logTopic) {
-				o.yes, o.removed, o.at = true, in.removed, now
-				break
-			}
-		}
 	}
-	o.table, o.added = table, newest
-	return o.yes
+	return false
 }

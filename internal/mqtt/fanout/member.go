@@ -13,8 +13,11 @@ type Member struct {
 	f    *Fanout
 	gone atomic.Bool
 	subs []*subscription // guarded by f.subs, as index
-	at   []standing      // by worker
+	at   []standing      // by worker, then by reader
 	own  own
+	// roomy says that the sink can take messages again, to who serves its cursors.
+	roomy   atomic.Bool
+	cursors atomic.Int32 // partitions that it reads by itself
 	// index finds a subscription of a member that has many, once one was looked for; nil otherwise.
 	index map[*session.Subscription]*subscription
 }
@@ -22,26 +25,34 @@ type Member struct {
 // many is the number of subscriptions of a member from which a search is not worth while.
 const many = 32
 
-// standing is what one worker knows of a member. Only that worker touches it.
+// standing is what one worker, or one reader of cursors, knows of a member. Only that one touches it.
 type standing struct {
-	seen    uint64 // the match in which the member was last found
-	hit     int32  // and its place in the list of hits
-	lags    int32  // partitions in which it has a cursor of its own
-	touched bool   // it is in the list to flush
+	seen    uint64  // the record for which the member was last found
+	hit     int32   // and its place in the list of hits
+	behind  int32   // partitions of the worker that it reads by itself
+	touched bool    // it is in the list to flush
+	cursor  *Cursor // of the pass that the reader is in
 }
 
 // Join makes a member without subscriptions.
 func (f *Fanout) Join(sink Sink) *Member {
-	return &Member{sink: sink, f: f, at: make([]standing, len(f.workers))}
+	return &Member{sink: sink, f: f, at: make([]standing, len(f.workers)+f.opt.Readers)}
 }
 
 // Wake says that the sink, which had answered Later, can take messages again. It may be called from
 // any goroutine and does not block; the caller holds no lock that Deliver needs.
 func (m *Member) Wake() {
-	for _, w := range m.f.workers {
-		w.ready(m)
+	m.roomy.Store(true)
+	if m.cursors.Load() > 0 {
+		m.f.behind.Wake(m)
 	}
 }
+
+// TakeRoomy tells whether Wake was called since the last TakeRoomy.
+func (m *Member) TakeRoomy() bool { return m.roomy.Swap(false) }
+
+// Gone tells whether the member left.
+func (m *Member) Gone() bool { return m.gone.Load() }
 
 // find needs the lock of f.subs.
 func (m *Member) find(s *session.Subscription) *subscription {

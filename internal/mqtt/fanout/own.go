@@ -33,7 +33,7 @@ type origin uint8
 const (
 	foreign origin = iota
 	mine
-	unsure
+	undecided
 )
 
 // Publishing says that the session is about to append a record to p that one of its No Local
@@ -91,7 +91,7 @@ func (o *own) origin(p stream.PartitionID, offset record.Offset) origin {
 	case len(part.offsets) > 0 && part.offsets[0] == offset:
 		return mine
 	case offset >= part.known && part.out > 0:
-		return unsure
+		return undecided
 	case part.out == 0 && len(part.offsets) == 0:
 		delete(o.mu.parts, p)
 	}

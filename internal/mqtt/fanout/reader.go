@@ -1,24 +1,234 @@
 package fanout
 
 import (
+	"slices"
+	"time"
+
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/session"
+	"github.com/firthmq/firth/internal/names"
 )
 
-// reader walks records of the log. It belongs to one worker.
-type reader struct {
-	mapped hinge.Message
-	msg    Message
+// Reader reads the log for members that fell behind. It belongs to one goroutine.
+type Reader struct {
+	f        *Fanout
+	index    int // its place in Member.at
+	hits     hits
+	mapped   hinge.Message
+	msg      Message
+	delivery Delivery
+	pass     pass
+	touched  []*Member // to flush
+
+	offer func(*record.View) bool // r.guarded
+	visit func(*subscription)     // r.found
 }
 
-// read walks the committed records of [from, end), about TurnBytes of them, and returns where it stopped:
-// behind the last record that each took, or at the first for which each was false.
-func (r *reader) read(
-	w *worker, p stream.PartitionID, from, end record.Offset, each func(*record.View) bool,
-) (next record.Offset, err error) {
-	if from >= end {
-		return from, nil
+// pass is one reading for cursors of one partition.
+type pass struct {
+	now     time.Time
+	id      stream.PartitionID
+	topic   string // of the log
+	table   *hinge.Table
+	epochs  epochs
+	cursors []*Cursor // by At
+	reached int       // so many of them
+	open    int       // of those, which take more
+}
+
+// NewReader makes a reader, one of Options.Readers: its number is below that.
+func (f *Fanout) NewReader(number int) *Reader {
+	r := &Reader{f: f, index: len(f.workers) + number}
+	r.offer, r.visit = r.guarded, r.found
+	return r
+}
+
+// fewCursors are served by trying their members' filters one by one; for more the trie is asked.
+const fewCursors = 4
+
+// narrowFrom is how many records away the head has to be for the keeper to be told which names are wanted.
+const narrowFrom = 1000
+
+// Pass reads on for cursors of one partition, sorted by At, from the first of them up to the head, about TurnBytes of
+// it, and offers each record to all that have come there. It leaves each cursor where it is then, with what its member
+// said. The pass ended at next; later says that the log could not be read there and should be asked again later.
+func (r *Reader) Pass(cursors []*Cursor) (next record.Offset, later bool) {
+	first := cursors[0]
+	place := r.f.opt.Log.Topics().Place(first.Partition)
+	if place.Topic == nil {
+		for _, c := range cursors {
+			c.Verdict = Gone
+		}
+		return first.At, false
 	}
-	return w.f.opt.Log.Scan(p, from, stream.ScanOptions{End: end, MaxBytes: w.f.opt.TurnBytes}, each)
+	head := r.begin(cursors, place.Topic.Name)
+	if first.At >= head {
+		return first.At, false
+	}
+	o := stream.ScanOptions{End: head, MaxBytes: r.f.opt.TurnBytes}
+	if head-first.At >= narrowFrom {
+		o.Names = r.wanted()
+	}
+	next, err := r.f.opt.Log.Scan(first.Partition, first.At, o, r.offer)
+	if err != nil {
+		next, later = r.f.AfterError(first.Partition, next, head, err)
+	}
+	r.end(next)
+	return next, later
+}
+
+// begin prepares a pass and says how far it may go.
+func (r *Reader) begin(cursors []*Cursor, topic string) (head record.Offset) {
+	first := cursors[0]
+	r.pass = pass{
+		now: r.f.opt.Clock(), id: first.Partition, topic: topic, table: r.f.opt.Mapping(), cursors: cursors,
+		epochs: r.pass.epochs[:0],
+	}
+	for _, c := range cursors {
+		c.Verdict = Taken
+	}
+	w := first.worker
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.pass.epochs = first.part.epochs.from(first.At, r.pass.epochs)
+	return first.part.claimed
+}
+
+// end takes the cursors that take more to where the pass has come.
+func (r *Reader) end(next record.Offset) {
+	r.reach(next - 1)
+	for _, c := range r.pass.cursors[:r.pass.reached] {
+		c.Member.at[r.index].cursor = nil
+		if c.Verdict == Taken {
+			c.At = max(c.At, next)
+		}
+	}
+	r.pass.cursors = nil
+	for i, m := range r.touched {
+		m.at[r.index].touched = false
+		m.sink.Flush()
+		r.touched[i] = nil
+	}
+	r.touched = r.touched[:0]
+}
+
+// reach takes in the cursors at or below an offset.
+func (r *Reader) reach(offset record.Offset) {
+	p := &r.pass
+	for p.reached < len(p.cursors) && p.cursors[p.reached].At <= offset {
+		c := p.cursors[p.reached]
+		p.reached++
+		if c.Member.Gone() {
+			c.Verdict = Gone
+			continue
+		}
+		c.Member.at[r.index].cursor = c
+		p.open++
+	}
+}
+
+// guarded offers a record. A fault of ours over one record costs that record only.
+func (r *Reader) guarded(v *record.View) (more bool) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			r.f.poisoned(r.pass.id, v.Offset, cause)
+			more = true
+		}
+	}()
+	return r.record(v)
+}
+
+// record offers a record to all cursors that have come to it. It is false when nobody takes it.
+func (r *Reader) record(v *record.View) (more bool) {
+	p := &r.pass
+	r.reach(v.Offset)
+	if p.open == 0 {
+		return false
+	}
+	if !p.table.Message(p.topic, v, &r.mapped) || !r.msg.Set(&r.mapped, p.now) {
+		return true
+	}
+	r.hits.begin(p.id, v.Offset, p.epochs.at(v.Offset))
+	r.match(r.msg.Topic())
+	for i := range r.hits.used {
+		h := &r.hits.list[i]
+		verdict := Later // if it may be its own, the receipt wakes it
+		if !h.unsure {
+			verdict = r.deliver(h, v.Offset)
+		}
+		if verdict != Taken {
+			c := h.member.at[r.index].cursor
+			c.Verdict, c.At = verdict, v.Offset
+			p.open--
+		}
+	}
+	return true
+}
+
+func (r *Reader) match(name []byte) {
+	if r.pass.open > fewCursors {
+		r.f.match(name, r.visit)
+		return
+	}
+	r.f.subs.RLock()
+	defer r.f.subs.RUnlock()
+	for _, c := range r.pass.cursors[:r.pass.reached] {
+		if c.Verdict == Taken {
+			c.Member.matching(name, r.visit)
+		}
+	}
+}
+
+// found takes a subscription that matches the record.
+func (r *Reader) found(sub *subscription) {
+	st := &sub.member.at[r.index]
+	if c := st.cursor; c != nil && c.Verdict == Taken && sub.epoch <= r.hits.epoch {
+		r.hits.add(sub, st)
+	}
+}
+
+func (r *Reader) deliver(h *hit, at record.Offset) Verdict {
+	d := &r.delivery
+	*d = Delivery{
+		QoS: min(r.msg.QoS(), h.qos), Retain: h.asPublished && r.msg.Retain(), CatchUp: true, IDs: h.ids,
+		From: session.Place{Partition: uint32(r.pass.id), Offset: int64(at)},
+	}
+	verdict := h.member.sink.Deliver(&r.msg, d)
+	if st := &h.member.at[r.index]; verdict != Gone && !st.touched {
+		st.touched = true
+		r.touched = append(r.touched, h.member)
+	}
+	return verdict
+}
+
+// narrow bounds the filters of all cursors of a pass for which the keeper is told what they want.
+const narrow = 64
+
+// wanted is the hint for the keeper: what the members of the pass have subscribed to; nil: too much to say.
+func (r *Reader) wanted() *stream.Names {
+	r.f.subs.RLock()
+	defer r.f.subs.RUnlock()
+	var filters []string
+	n := &stream.Names{Mapping: r.pass.table.Fingerprint()}
+	all := false
+	for _, c := range r.pass.cursors {
+		if len(filters)+len(c.Member.subs) > narrow {
+			return nil
+		}
+		for _, sub := range c.Member.subs {
+			filters = append(filters, sub.Filter)
+			stem := names.Stem(sub.Filter)
+			all = all || stem == ""
+			n.Stems = append(n.Stems, []byte(stem))
+		}
+	}
+	if all {
+		n.Stems = nil
+	}
+	n.Match = func(name []byte) bool {
+		return slices.ContainsFunc(filters, func(filter string) bool { return names.Match(filter, name) })
+	}
+	return n
 }

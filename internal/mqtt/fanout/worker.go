@@ -2,19 +2,30 @@ package fanout
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
-	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
-// worker owns some of the partitions: it alone moves their cursors, and the cursors that members have
-// in them.
+// worker reads the tail of some of the partitions and offers what is new to all that subscribed to it.
+//
+// Invariants:
+//
+//  1. A partition belongs to one worker; its goroutine alone moves part.cursor and changes part.behind.
+//  2. cursor <= claimed <= stable. Records below cursor are dealt with; those of [cursor, claimed) are in hand: the
+//     worker deals with them in this turn or the next. Between two turns cursor equals claimed.
+//  3. A member with a cursor of its own in a partition (part.behind) gets every record below Cursor.live by that, and
+//     every record from there on by the worker: nothing twice, nothing not at all, and in order, since live is set
+//     once the cursor is there, under worker.mu, and is never below claimed.
+//  4. A subscription gets a record if, and only if, its epoch is not newer than the one in which the record became
+//     news. The epoch is raised after the partitions it needs are followed.
+//  5. The worker claims first and asks who listens after that: whoever subscribes in between gets what becomes news
+//     later, which is behind the claim.
+//  6. A read that fails moves the cursor over what is lost and nothing else.
 type worker struct {
 	f     *Fanout
 	index int
@@ -22,93 +33,132 @@ type worker struct {
 
 	mu struct {
 		sync.Mutex
-		parts   map[stream.PartitionID]*part
-		dirty   []*part   // with news
-		members []*Member // that can take messages again, or are gone
+		parts    map[stream.PartitionID]*part
+		dirty    []*part   // with something to do
+		returned []*Cursor // that were handed over
 	}
 
 	// What follows belongs to the worker's goroutine.
-	lags    map[*Member][]*lag
-	touched []*Member // to flush
-	reader  reader
-	match   match
-	known   known
 	now     time.Time // of the turn
-	topics  int       // number of topics when partitions were last looked over
+	turning turning
+	epochs  epochs    // of the records in hand
+	waiting []*Cursor // handed over at a place that the worker has not reached
+	touched []*Member // to flush
+	hits    hits
+	mapped  hinge.Message
+	msg     Message
+	known   known
+
+	deliver func(*record.View) bool // w.guarded
+	visit   func(*subscription)     // w.found
 }
 
-// part is one partition.
+// turning is what a turn is about.
+type turning struct {
+	part  *part
+	topic string // of the log
+	table *hinge.Table
+
+	delivery Delivery // under way: here, so that it is not made anew for each
+}
+
+// part is a partition that the fanout follows.
 type part struct {
 	id stream.PartitionID
 
 	// Guarded by worker.mu.
-	high  record.Offset
-	news  []mark // epochs of the news since the last turn
-	skip  record.Offset
-	dirty bool
+	stable  record.Offset // as far as it was heard of
+	claimed record.Offset
+	epochs  epochs
+	started bool // cursor, stable and claimed are set
+	dirty   bool // it is in worker.mu.dirty
 
 	// Belongs to the worker's goroutine.
 	cursor  record.Offset // the next record to deliver
-	pending []mark        // epochs of the records from cursor on
-	history []mark        // epochs of the records from the oldest cursor of a member on, by their first offset
-	lags    map[*Member]*lag
+	behind  map[*Member]*Cursor
+	pause   time.Duration // after the last read, which failed
 	opinion opinion
 }
 
-// mark says that the records before an offset (in history: from an offset on) are of an epoch.
-type mark struct {
-	offset record.Offset
-	epoch  uint64
+// opinion is whether anybody may want the records of a partition, as it was when it was formed.
+type opinion struct {
+	table   *hinge.Table
+	version uint64 // of the listening
+	yes     bool
+	since   time.Time // of a no
 }
 
 func newWorker(f *Fanout, index int) *worker {
-	w := &worker{f: f, index: index, wake: make(chan struct{}, 1), lags: make(map[*Member][]*lag)}
+	w := &worker{f: f, index: index, wake: make(chan struct{}, 1)}
 	w.mu.parts = make(map[stream.PartitionID]*part)
-	w.match.worker = w
-	w.match.visit = w.match.add
+	w.deliver, w.visit = w.guarded, w.found
 	return w
 }
 
-// advanced takes the news. Without any subscription only the number is kept.
-func (w *worker) advanced(id stream.PartitionID, high record.Offset) {
+// prepare makes a partition, so that no news of it is missed, and tells whether it is new.
+func (w *worker) prepare(id stream.PartitionID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.parts[id] != nil {
+		return false
+	}
+	w.mu.parts[id] = &part{id: id, stable: -1}
+	return true
+}
+
+// start begins to deliver a partition: at from, if that is not negative, or else at its end.
+func (w *worker) start(id stream.PartitionID, from, stable record.Offset) {
 	w.mu.Lock()
 	p := w.mu.parts[id]
-	if p == nil {
-		p = &part{id: id} // made after begin: read it from its start
-		w.mu.parts[id] = p
+	stable = max(stable, p.stable)
+	if from < 0 {
+		from = stable
 	}
-	if high <= p.high {
+	p.cursor, p.claimed, p.stable, p.started = from, from, stable, true
+	if from < stable {
+		p.epochs = p.epochs.add(from, w.f.epoch.Load())
+		w.again(p)
+	}
+	w.mu.Unlock()
+	w.rouse()
+}
+
+// forget drops a partition whose records nobody gets any more.
+func (w *worker) forget(id stream.PartitionID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.mu.parts, id)
+}
+
+// advanced takes the news of a partition.
+func (w *worker) advanced(id stream.PartitionID, stable record.Offset) {
+	w.mu.Lock()
+	p := w.mu.parts[id]
+	if p == nil || stable <= p.stable {
 		w.mu.Unlock()
 		return
 	}
-	p.high = high
-	if w.f.count.Load() == 0 && !p.dirty {
-		p.skip, p.news = high, p.news[:0]
+	before := p.stable
+	p.stable = stable
+	if !p.started {
 		w.mu.Unlock()
 		return
 	}
-	epoch := w.f.epoch.Load()
-	if n := len(p.news); n > 0 && p.news[n-1].epoch == epoch {
-		p.news[n-1].offset = high
-	} else {
-		p.news = append(p.news, mark{high, epoch})
-	}
-	fresh := !p.dirty
-	if fresh {
-		p.dirty = true
-		w.mu.dirty = append(w.mu.dirty, p)
-	}
+	p.epochs = p.epochs.add(before, w.f.epoch.Load())
+	fresh := w.again(p)
 	w.mu.Unlock()
 	if fresh {
 		w.rouse()
 	}
 }
 
-func (w *worker) ready(m *Member) {
-	w.mu.Lock()
-	w.mu.members = append(w.mu.members, m)
-	w.mu.Unlock()
-	w.rouse()
+// again puts a partition behind the others that have something to do. It needs the lock.
+func (w *worker) again(p *part) (fresh bool) {
+	if fresh = !p.dirty; fresh {
+		p.dirty = true
+		w.mu.dirty = append(w.mu.dirty, p)
+	}
+	return fresh
 }
 
 func (w *worker) rouse() {
@@ -118,17 +168,17 @@ func (w *worker) rouse() {
 	}
 }
 
-// run works until ctx ends: a turn for every partition with news and for every member that can take
-// messages again, then it looks anew.
+// run works until ctx ends: a turn for every partition with something to do, then it looks anew.
 func (w *worker) run(ctx context.Context) {
 	var dirty []*part
-	var members []*Member
+	var returned []*Cursor
 	for ctx.Err() == nil {
 		w.mu.Lock()
 		dirty, w.mu.dirty = w.mu.dirty, dirty[:0]
-		members, w.mu.members = w.mu.members, members[:0]
+		returned, w.mu.returned = w.mu.returned, returned[:0]
 		w.mu.Unlock()
-		if len(dirty) == 0 && len(members) == 0 {
+		w.reclaim(returned)
+		if len(dirty) == 0 {
 			select {
 			case <-w.wake:
 			case <-ctx.Done():
@@ -140,18 +190,18 @@ func (w *worker) run(ctx context.Context) {
 		for _, p := range dirty {
 			w.turn(p)
 		}
-		for _, m := range members {
-			w.serve(m)
-		}
 		w.flush()
 		clear(dirty)
-		clear(members)
-		w.forgetDeleted()
+		clear(returned)
 	}
 }
 
-// flushEvery bounds how many members gather before their messages go out.
-const flushEvery = 512
+const (
+	// flushEvery bounds how many members gather before their messages go out.
+	flushEvery = 512
+	// flushBytes is a payload that goes out at once: what comes behind it should find room.
+	flushBytes = 64 << 10
+)
 
 func (w *worker) touch(m *Member) {
 	if st := &m.at[w.index]; !st.touched {
@@ -169,193 +219,171 @@ func (w *worker) flush() {
 	w.touched = w.touched[:0]
 }
 
-// turn delivers what is new in a partition, at most TurnBytes of it, or moves past it if nobody can
-// want it. The order matters: first the high watermark, then the question who listens. Whoever
-// subscribes in between gets what is acknowledged after that, and all of it lies behind this mark.
+// turn delivers what is new in a partition, about TurnBytes of it, or moves past it if nobody can want it.
 func (w *worker) turn(p *part) {
-	w.mu.Lock()
-	high := p.high
-	p.cursor = max(p.cursor, p.skip)
-	p.pending = append(p.pending, p.news...)
-	p.news, p.dirty = p.news[:0], false
-	w.mu.Unlock()
-
+	end, followed := w.claim(p)
+	if !followed {
+		return
+	}
 	place := w.f.opt.Log.Topics().Place(p.id)
-	if place.Topic == nil || place.Topic.Internal() {
-		w.skipTo(p, high)
+	if place.Topic == nil {
+		w.dealtWith(p, end)
 		return
 	}
-	table := w.f.opt.Mapping()
-	w.f.subs.RLock()
-	wanted := p.opinion.update(&w.f.subs.interest, table, place.Topic.Name, w.now)
-	w.f.subs.RUnlock()
-	if !wanted {
-		w.skipTo(p, high)
+	w.turning = turning{part: p, topic: place.Topic.Name, table: w.f.opt.Mapping()}
+	if !w.wanted(p) {
+		w.dealtWith(p, end)
+		w.f.listening.leave(w, p)
 		return
 	}
-	next, err := w.reader.read(w, p.id, p.cursor, high, func(v *record.View) bool {
-		w.live(p, place.Topic.Name, table, v)
-		return true
-	})
+	next, err := p.cursor, error(nil)
+	if next < end {
+		next, err = w.f.opt.Log.Scan(p.id, next, stream.ScanOptions{End: end, MaxBytes: w.f.opt.TurnBytes}, w.deliver)
+	}
+	failed := false
 	if err != nil {
-		next = w.stumble(p, next, high, err)
+		next, failed = w.f.AfterError(p.id, next, end, err)
 	}
-	w.skipTo(p, next)
-	if next < high {
+	w.dealtWith(p, next)
+	switch {
+	case failed:
+		w.tryLater(p)
+	case next < end:
+		p.pause = 0
+		w.mu.Lock()
 		w.again(p)
+		w.mu.Unlock()
+	default:
+		p.pause = 0
 	}
 	if len(w.touched) > flushEvery {
 		w.flush()
 	}
 }
 
-// again puts a partition back behind the others.
-func (w *worker) again(p *part) {
+// claim takes all that is new into hand. It is false for a partition that is not followed any more.
+func (w *worker) claim(p *part) (end record.Offset, followed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !p.dirty {
-		p.dirty = true
-		w.mu.dirty = append(w.mu.dirty, p)
+	if w.mu.parts[p.id] != p {
+		return 0, false
+	}
+	p.dirty = false
+	p.claimed = p.stable
+	w.epochs = p.epochs.from(p.cursor, w.epochs[:0])
+	return p.claimed, true
+}
+
+// dealtWith moves the cursor. What was claimed behind it is given back.
+func (w *worker) dealtWith(p *part, next record.Offset) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.cursor, p.claimed = next, next
+	if p.behind == nil {
+		p.epochs = p.epochs.forget(next)
 	}
 }
 
-// skipTo moves the cursor and what is known of epochs with it.
-func (w *worker) skipTo(p *part, next record.Offset) {
-	passed := 0
-	for passed < len(p.pending) && p.pending[passed].offset <= next {
-		passed++
-	}
-	if len(p.lags) > 0 {
-		from := p.cursor
-		for _, m := range p.pending[:passed] {
-			p.remember(from, m.epoch)
-			from = m.offset
-		}
-		if passed < len(p.pending) && from < next {
-			p.remember(from, p.pending[passed].epoch)
-		}
-	}
-	p.pending = p.pending[:copy(p.pending, p.pending[passed:])]
-	p.cursor = next
+// tryLater has a partition that could not be read wait: the others go on meanwhile.
+func (w *worker) tryLater(p *part) {
+	p.pause = NextPause(p.pause)
+	time.AfterFunc(p.pause, func() {
+		w.mu.Lock()
+		w.again(p)
+		w.mu.Unlock()
+		w.rouse()
+	})
 }
 
-// keptHistory bounds the epochs that are remembered for cursors. Beyond it the older half takes the
-// epoch of the newer: then a new subscription may get a little of what is older than it.
-const keptHistory = 1024
-
-func (p *part) remember(from record.Offset, epoch uint64) {
-	if n := len(p.history); n > 0 && p.history[n-1].epoch >= epoch {
-		return // epochs rise: it is known already, or older than all cursors
-	}
-	if len(p.history) >= keptHistory {
-		half := len(p.history) / 2
-		p.history[half].offset = p.history[0].offset
-		p.history = p.history[:copy(p.history, p.history[half:])]
-	}
-	p.history = append(p.history, mark{from, epoch})
-}
-
-// epochAt is the epoch of a record at or behind the cursor.
-func (p *part) epochAt(offset record.Offset) uint64 {
-	for _, m := range p.pending {
-		if offset < m.offset {
-			return m.epoch
+// wanted tells whether any subscription may match records of the partition.
+func (w *worker) wanted(p *part) bool {
+	o, t := &p.opinion, &w.turning
+	if version := w.f.listening.version.Load(); o.table != t.table || o.version != version {
+		o.table, o.version, o.yes = t.table, version, w.f.listening.to(t.table, t.topic)
+		if !o.yes {
+			o.since = w.now
 		}
 	}
-	return ^uint64(0) // older than the watch: whoever sees it may have it
+	return o.yes
 }
 
-// epochBefore is the epoch of a record before the cursor.
-func (p *part) epochBefore(offset record.Offset) uint64 {
-	for _, m := range slices.Backward(p.history) {
-		if m.offset <= offset {
-			return m.epoch
+// guarded delivers a record. A fault of ours over one record costs that record only.
+func (w *worker) guarded(v *record.View) bool {
+	defer func() {
+		if r := recover(); r != nil {
+			w.f.poisoned(w.turning.part.id, v.Offset, r)
 		}
-	}
-	return ^uint64(0)
-}
-
-// stumble decides what to do about a read that failed and where to go on.
-func (w *worker) stumble(p *part, from, high record.Offset, err error) (next record.Offset) {
-	switch fault.KindOf(err) {
-	case fault.OutOfRange: // retention was faster
-		bounds, e := w.f.opt.Log.Bounds(p.id)
-		if e != nil || bounds.Start <= from {
-			return high
-		}
-		start := min(bounds.Start, high)
-		w.f.metrics.retention.Add(float64(start - from))
-		return start
-	case fault.NotFound, fault.Closed:
-		return high
-	default:
-		w.f.metrics.corrupt.Add(float64(high - from))
-		w.f.opt.Logger.Error("cannot read for delivery, skipping", "partition", p.id, "from", from, "to", high, "err", err)
-		return high
-	}
+	}()
+	w.live(v)
+	return true
 }
 
 // live offers one record to all that subscribed to it.
-func (w *worker) live(p *part, logTopic string, table *hinge.Table, v *record.View) {
-	e, learn, ok := w.message(p, logTopic, table, v)
-	m := &w.reader.msg
-	switch {
-	case !ok:
+func (w *worker) live(v *record.View) {
+	p := w.turning.part
+	e, learn, ok := w.message(v)
+	if !ok {
 		return
-	case e != nil:
-		w.match.among(e.subs, p, v.Offset)
-	case learn:
-		w.match.among(w.known.learn(w.f, p.id, v.Key, m.Topic()), p, v.Offset)
-	default:
-		w.match.find(m.Topic(), p, v.Offset)
 	}
-	for i := range w.match.used {
-		h := &w.match.hits[i]
-		if h.hold || w.offer(h, m, session.Place{Partition: uint32(p.id), Offset: int64(v.Offset)}, false) == Later {
+	w.hits.begin(p.id, v.Offset, w.epochs.at(v.Offset))
+	switch m := &w.msg; {
+	case e != nil:
+		w.among(e.subs)
+	case learn:
+		w.among(w.known.learn(w.f, p.id, v.Key, m.Topic()))
+	default:
+		w.f.match(m.Topic(), w.visit)
+	}
+	for i := range w.hits.used {
+		h := &w.hits.list[i]
+		if h.unsure || w.offer(h, session.Place{Partition: uint32(p.id), Offset: int64(v.Offset)}) == Later {
 			w.fallBehind(h.member, p, v.Offset)
 		}
+	}
+	if len(w.msg.pub.Payload) >= flushBytes {
+		w.flush()
 	}
 }
 
 // message makes the message of a record: e is what is known of its key, if that tells its name; otherwise learn
 // tells whether it should be known the next time. ok is false for a record that is none, or has expired.
-func (w *worker) message(p *part, logTopic string, table *hinge.Table, v *record.View) (
-	e *knownName, learn, ok bool,
-) {
-	mapped := &w.reader.mapped
-	w.known.begin(table, w.f.version.Load())
-	e, learn = w.known.find(p.id, v.Key)
-	if e != nil && table.Known(logTopic, e.name, v, mapped) {
-		return e, false, w.reader.msg.Set(mapped, w.now)
+func (w *worker) message(v *record.View) (e *knownName, learn, ok bool) {
+	t, mapped := &w.turning, &w.mapped
+	w.known.begin(t.table, w.f.version.Load())
+	e, learn = w.known.find(t.part.id, v.Key)
+	if e != nil && t.table.Known(t.topic, e.name, v, mapped) {
+		return e, false, w.msg.Set(mapped, w.now)
 	}
-	ok = table.Message(logTopic, v, mapped) && w.reader.msg.Set(mapped, w.now)
+	ok = t.table.Message(t.topic, v, mapped) && w.msg.Set(mapped, w.now)
 	return nil, learn && mapped.ToldByKey(), ok
 }
 
-// offer hands a message to one member.
-func (w *worker) offer(h *hit, m *Message, from session.Place, catchUp bool) Verdict {
-	d := &w.match.delivery
-	*d = Delivery{QoS: min(m.QoS(), h.qos), Retain: h.asPublished && m.Retain(), CatchUp: catchUp, IDs: h.ids, From: from}
+func (w *worker) among(subs []*subscription) {
+	for _, sub := range subs {
+		w.found(sub)
+	}
+}
+
+// found takes a subscription that matches the record.
+func (w *worker) found(sub *subscription) {
+	if sub.epoch > w.hits.epoch {
+		return // made after the record became news
+	}
+	st := &sub.member.at[w.index]
+	if st.behind > 0 && w.readsItself(sub.member, w.turning.part, w.hits.offset) {
+		return // before it is asked what is its own: those records are still needed there
+	}
+	w.hits.add(sub, st)
+}
+
+// offer hands the message to one member.
+func (w *worker) offer(h *hit, from session.Place) Verdict {
+	m := &w.msg
+	d := &w.turning.delivery
+	*d = Delivery{QoS: min(m.QoS(), h.qos), Retain: h.asPublished && m.Retain(), IDs: h.ids, From: from}
 	verdict := h.member.sink.Deliver(m, d)
 	if verdict != Gone {
 		w.touch(h.member)
 	}
 	return verdict
-}
-
-// forgetDeleted drops partitions whose topic is gone, when topics became fewer.
-func (w *worker) forgetDeleted() {
-	topics := w.f.opt.Log.Topics()
-	fewer := topics.Len() < w.topics
-	w.topics = topics.Len()
-	if !fewer {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for id, p := range w.mu.parts {
-		if topics.Place(id).Topic == nil && !p.dirty && len(p.lags) == 0 {
-			delete(w.mu.parts, id)
-		}
-	}
 }

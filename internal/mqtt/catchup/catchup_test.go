@@ -1,4 +1,4 @@
-package fanout_test
+package catchup_test
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/log/streamtest"
+	"github.com/firthmq/firth/internal/mqtt/catchup"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
@@ -23,15 +24,18 @@ import (
 const patience = time.Minute
 
 type house struct {
-	t   *testing.T
-	log *store.Store
-	f   *fanout.Fanout
+	t      *testing.T
+	log    *store.Store
+	f      *fanout.Fanout
+	behind *catchup.CatchUp
 }
 
 func open(t *testing.T, opt store.Options, change func(*fanout.Options)) *house {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	opt.FS = vfs.NewMemory()
+	if opt.FS == nil {
+		opt.FS = vfs.NewMemory()
+	}
 	log, err := store.Open(ctx, opt)
 	if err != nil {
 		t.Fatal(err)
@@ -44,22 +48,23 @@ func open(t *testing.T, opt store.Options, change func(*fanout.Options)) *house 
 	if change != nil {
 		change(&fo)
 	}
-	f, err := fanout.New(fo)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
+	f := fanout.New(fo)
+	behind := catchup.New(f, catchup.Options{})
+	ended := make(chan error, 2)
 	go func() { ended <- f.Run(ctx) }()
+	go func() { ended <- behind.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
+		for range 2 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
 		}
 		if err := log.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return &house{t: t, log: log, f: f}
+	return &house{t: t, log: log, f: f, behind: behind}
 }
 
 func (h *house) topic(name string, partitions int, config map[string]string) *stream.Topic {

@@ -1,0 +1,67 @@
+package fanout
+
+import (
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// hits gathers who gets one record: one hit for each member, whatever the number of its subscriptions that match, at
+// the highest QoS of them and with all their identifiers [MQTT-3.3.4-2] [MQTT-3.3.4-3].
+type hits struct {
+	list []hit // its first used ones
+	used int
+
+	// What the record is that they are for.
+	part   stream.PartitionID
+	offset record.Offset
+	epoch  uint64 // in which it became news
+	seq    uint64 // a number of its own
+}
+
+// hit is one member that gets the record.
+type hit struct {
+	member      *Member
+	ids         []uint32
+	qos         byte
+	asPublished bool
+	unsure      bool // it may be the member's own: its receipt will tell
+}
+
+func (h *hits) begin(part stream.PartitionID, offset record.Offset, epoch uint64) {
+	h.seq++
+	h.used, h.part, h.offset, h.epoch = 0, part, offset, epoch
+}
+
+// add notes a subscription that matches and is old enough. st is its member's standing with whoever gathers.
+func (h *hits) add(sub *subscription, st *standing) {
+	unsure := false
+	if sub.NoLocal {
+		switch sub.member.own.origin(h.part, h.offset) {
+		case mine:
+			return
+		case undecided:
+			unsure = true
+		case foreign:
+		}
+	}
+	if st.seen != h.seq {
+		st.seen, st.hit = h.seq, int32(h.used)
+		h.grow(sub.member)
+	}
+	one := &h.list[st.hit]
+	one.qos = max(one.qos, sub.QoS)
+	one.asPublished = one.asPublished || sub.RetainAsPublished
+	one.unsure = one.unsure || unsure
+	if sub.ID > 0 {
+		one.ids = append(one.ids, sub.ID)
+	}
+}
+
+func (h *hits) grow(member *Member) {
+	if h.used == len(h.list) {
+		h.list = append(h.list, hit{})
+	}
+	one := &h.list[h.used]
+	*one = hit{member: member, ids: one.ids[:0]}
+	h.used++
+}
