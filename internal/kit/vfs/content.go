@@ -24,7 +24,9 @@ type content struct {
 
 	stableSize int64
 	changes    []change // since the last sync, in order
+	settled    int64    // how many there were before these
 	lost       bool     // a sync failed: changes holds some that no sync will store
+	losses     int      // how many syncs failed
 }
 
 // change is one write, or a change of size if data is nil. Its data is never changed.
@@ -41,7 +43,7 @@ type fate uint8
 const (
 	open   fate = iota // a sync will store it; until then a crash may keep it
 	lost               // a sync failed: no sync will store it; a crash may keep it
-	stored             // a sync stored it, but an earlier change is lost
+	stored             // a sync stored it, but not all other changes
 )
 
 func newContent() content {
@@ -129,13 +131,16 @@ func (c *content) keepOld(i int64) bool {
 	return false
 }
 
-// sync makes the content stable, except what an earlier sync has lost.
-func (c *content) sync() {
-	if !c.lost {
+// mark is the place behind all changes so far.
+func (c *content) mark() int64 { return c.settled + int64(len(c.changes)) }
+
+// sync makes the changes before a mark stable, except what an earlier sync has lost.
+func (c *content) sync(mark int64) {
+	if !c.lost && mark == c.mark() {
 		c.settle()
 		return
 	}
-	for i := range c.changes {
+	for i := range max(0, mark-c.settled) {
 		if c.changes[i].fate == open {
 			c.changes[i].fate = stored
 		}
@@ -144,6 +149,7 @@ func (c *content) sync() {
 
 // lose is a sync that failed.
 func (c *content) lose() {
+	c.losses++
 	for i := range c.changes {
 		if c.changes[i].fate == open {
 			c.changes[i].fate, c.lost = lost, true
@@ -154,6 +160,7 @@ func (c *content) lose() {
 // settle declares what is there now to be what is stored.
 func (c *content) settle() {
 	clear(c.before)
+	c.settled += int64(len(c.changes))
 	c.stableSize, c.changes, c.lost = c.size, nil, false
 }
 

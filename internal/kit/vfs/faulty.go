@@ -318,10 +318,18 @@ func (f *faultyFile) failWrite(hit *Fault, p []byte, off int64) (n int, err erro
 	return n, hit.err(f.name)
 }
 
-// Sync implements File.
+// Sync implements File. A sync that is delayed stores, around a Memory, what was written before it began.
 func (f *faultyFile) Sync() error {
+	memory, _ := f.f.(*memoryFile)
+	var mark int64
+	if memory != nil {
+		mark = memory.mark()
+	}
 	hit := f.fs.begin(OpSync, f.name, 0)
-	if hit == nil {
+	switch {
+	case hit == nil && memory != nil:
+		return memory.syncTo(mark)
+	case hit == nil:
 		return f.f.Sync()
 	}
 	if loser, ok := f.f.(interface{ failSync() error }); ok {

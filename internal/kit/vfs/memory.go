@@ -167,7 +167,7 @@ func (m *Memory) make(op, name string) (*node, error) {
 
 func (m *Memory) open(n *node, name string, writable bool) *memoryFile {
 	n.opens++
-	return &memoryFile{m: m, n: n, name: name, writable: writable}
+	return &memoryFile{m: m, n: n, name: name, writable: writable, losses: n.losses}
 }
 
 // Open implements FS.
@@ -373,6 +373,7 @@ type memoryFile struct {
 	name     string
 	writable bool
 	closed   bool // under m.mu
+	losses   int  // failed syncs of the file that this open file knows of; under m.mu
 }
 
 func (f *memoryFile) check(op string, write bool) error {
@@ -467,19 +468,42 @@ func (f *memoryFile) full(op string) error {
 }
 
 // Sync implements File.
-func (f *memoryFile) Sync() error { return f.with("vfs.Sync", (*content).sync) }
+func (f *memoryFile) Sync() error { return f.syncTo(f.mark()) }
 
-// failSync is a sync that failed: what was written since the last one may be stored or not, and no
-// later sync will store it, because the system believes it has.
-func (f *memoryFile) failSync() error { return f.with("vfs.Sync", (*content).lose) }
+// mark is the place behind all that was written so far.
+func (f *memoryFile) mark() int64 {
+	f.m.mu.RLock()
+	defer f.m.mu.RUnlock()
+	return f.n.content.mark()
+}
 
-func (f *memoryFile) with(op string, act func(*content)) error {
+// syncTo is the end of a sync that began at a mark: what was written since need not be stored. That another sync has
+// failed is told once to each open file, as Linux does.
+func (f *memoryFile) syncTo(mark int64) error {
+	const op = "vfs.Sync"
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	if err := f.check(op, false); err != nil {
 		return err
 	}
-	act(&f.n.content)
+	if f.losses < f.n.losses {
+		f.losses = f.n.losses
+		return fault.New(fault.IO, op, "%s: another sync has failed", f.name)
+	}
+	f.n.sync(mark)
+	return nil
+}
+
+// failSync is a sync that failed: what was written since the last one may be stored or not, and no
+// later sync will store it, because the system believes it has.
+func (f *memoryFile) failSync() error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if err := f.check("vfs.Sync", false); err != nil {
+		return err
+	}
+	f.n.lose()
+	f.losses = f.n.losses
 	return nil
 }
 

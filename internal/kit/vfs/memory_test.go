@@ -516,3 +516,53 @@ func BenchmarkMemoryAppendSync(b *testing.B) {
 		off += 500
 	}
 }
+
+// TestSyncStoresWhatWasThereWhenItBegan writes while a sync is under way: a crash right after it may take that.
+func TestSyncStoresWhatWasThereWhenItBegan(t *testing.T) {
+	disk := NewMemory()
+	fs := NewFaulty(disk)
+	f, err := fs.Create("f")
+	must(t, err)
+	must(t, fs.SyncDir("."))
+	_, err = f.WriteAt([]byte("one"), 0)
+	must(t, err)
+	below, err := disk.OpenWrite("f")
+	must(t, err)
+	fs.OnOp(func(op Op) {
+		if op.Kind == OpSync {
+			_, err := below.WriteAt([]byte("two"), 3)
+			must(t, err)
+		}
+	})
+	must(t, f.Sync())
+	fs.OnOp(nil)
+	if got := read(t, disk.CrashClone(nil), "f"); got != "one" {
+		t.Errorf("after a crash: %q", got)
+	}
+	must(t, f.Sync())
+	if got := read(t, disk.CrashClone(nil), "f"); got != "onetwo" {
+		t.Errorf("after the next sync: %q", got)
+	}
+}
+
+// TestFailedSyncIsToldToEachOpenFile holds a Memory to Linux's rule: each open file is told once.
+func TestFailedSyncIsToldToEachOpenFile(t *testing.T) {
+	fs := NewFaulty(NewMemory())
+	f, err := fs.Create("f")
+	must(t, err)
+	other, err := fs.Open("f")
+	must(t, err)
+	_, err = f.WriteAt([]byte("one"), 0)
+	must(t, err)
+	fs.Inject(Fault{On: OpSync, Kind: fault.IO})
+	for i, want := range []bool{false, true} {
+		if err := f.Sync(); (err == nil) != want {
+			t.Errorf("sync %d of the first: %v", i, err)
+		}
+	}
+	for i, want := range []bool{false, true} {
+		if err := other.Sync(); (err == nil) != want {
+			t.Errorf("sync %d of the other: %v", i, err)
+		}
+	}
+}
