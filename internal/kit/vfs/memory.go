@@ -474,7 +474,7 @@ func (f *memoryFile) Sync() error { return f.syncTo(f.mark()) }
 func (f *memoryFile) mark() int64 {
 	f.m.mu.RLock()
 	defer f.m.mu.RUnlock()
-	return f.n.content.mark()
+	return f.n.mark()
 }
 
 // syncTo is the end of a sync that began at a mark: what was written since need not be stored. That another sync has

@@ -160,3 +160,7 @@ func (w *Writer) Sync() error {
 	w.synced = w.end
 	return nil
 }
+
+// Stable tells that everything below a place is on stable storage: another open file of the journal was synced. It
+// never goes back.
+func (w *Writer) Stable(end int64) { w.synced = max(w.synced, end) }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -21,7 +22,9 @@ const logDir = "log"
 type writer struct {
 	*journal.Writer
 	file   *file
-	broken bool // the file must take no more frames
+	broken bool  // the file must take no more frames
+	begun  int64 // a sync of all below has begun
+	lanes  lanes
 	// loose has the first offset of each partition that was acknowledged and is not on stable storage: of memory topics.
 	loose map[*partition.Partition]record.Offset
 }
@@ -34,50 +37,56 @@ type spare struct {
 }
 
 // commitLoop is the committer: it takes what has gathered, writes it as one frame, syncs, and hands it to
-// the announcer.
+// the announcer. Where syncs take long it does not wait for one before it writes the next (underway.go).
 func (s *Store) commitLoop() {
 	defer close(s.announceq)
 	var turns []*stream.Turn
 	for {
-		var g *group
-		if g, turns = s.take(turns[:0]); g == nil {
+		g, called, more := s.take(turns[:0])
+		if !more {
 			return
 		}
-		callTurns(turns)
-		clear(turns)
-		g.err = s.commit(g)
-		if g.err != nil {
-			s.failed(g)
-			continue
+		callTurns(called)
+		clear(called)
+		turns = called
+		if g != nil {
+			s.commit(g)
 		}
-		s.announceq <- g
+		if err := s.handOver(); err != nil {
+			_ = s.drain() // what is behind it is lost too, whatever became of it
+			s.failed(nil, err)
+		}
 	}
 }
 
 // take waits for the open group to hold something, and for a group to put in its place, and gives the turns
-// of those who have room then. The group is nil when the log closes and all is written.
-func (s *Store) take(turns []*stream.Turn) (*group, []*stream.Turn) {
+// of those who have room then. The group is nil when a sync has ended. There is no more when the log closes and all
+// is written.
+func (s *Store) take(turns []*stream.Turn) (g *group, called []*stream.Turn, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.mu.open.empty() || len(s.mu.free) == 0 || s.heldLocked() {
-		if s.mu.open.empty() && s.mu.closing {
-			return nil, turns
-		}
-		if s.mu.open.empty() && s.mu.line.Len() > 0 { // those who were called did not come
+	for {
+		empty, free := s.mu.open.empty(), s.mayBeginLocked()
+		switch {
+		case s.oldestEnded():
+			return nil, turns, true
+		case empty && s.mu.closing && len(s.underWay) == 0:
+			return nil, turns, false
+		case !empty && free && !s.heldLocked():
+			return s.swapLocked(), s.mu.line.Next(s.opt.GroupBytes, turns), true
+		case empty && s.mu.line.Len() > 0: // those who were called did not come
 			turns = s.mu.line.Next(s.opt.GroupBytes, turns)
 			s.mu.Unlock()
 			callTurns(turns)
 			s.mu.Lock()
 			clear(turns)
 			turns = turns[:0]
-			continue
+		default:
+			s.mu.waiting, s.mu.hungry = true, free
+			s.work.Wait()
+			s.mu.waiting, s.mu.hungry = false, false
 		}
-		s.mu.waiting = true
-		s.work.Wait()
-		s.mu.waiting = false
 	}
-	g := s.swapLocked()
-	return g, s.mu.line.Next(s.opt.GroupBytes, turns)
 }
 
 // heldLocked tells whether the open group waits for the keeper. What the keeper itself waits for does not, nor what
@@ -121,7 +130,7 @@ func (s *Store) swapLocked() *group {
 func (s *Store) giveBack(g *group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.mu.free) < 2 {
+	if len(s.mu.free) < groupsKept {
 		s.mu.free = append(s.mu.free, g)
 	}
 	if s.mu.waiting {
@@ -129,45 +138,38 @@ func (s *Store) giveBack(g *group) {
 	}
 }
 
-// commit makes a group as durable as it asks.
-func (s *Store) commit(g *group) error {
+// commit writes a group and makes it as durable as it asks, or begins to. It is handed over when it is.
+func (s *Store) commit(g *group) {
 	g.seal(s.epoch, s.opt.Clock().UnixMilli())
+	err := s.write(g)
+	if err == nil {
+		g.advance()
+		err = s.store(g)
+	}
+	if err != nil {
+		_ = s.drain() // one before it may have failed as well: both are lost
+		s.failed(g, err)
+	}
+}
+
+// write puts the frame of a group into the journal. A group that writes nothing, because it only answers duplicates
+// or takes a checkpoint, asks for what was written before it.
+func (s *Store) write(g *group) error {
 	if g.frame.Empty() {
-		return s.settled(g) // only duplicates to answer, or a checkpoint to take
+		if g.disk = true; s.writer.broken {
+			return fault.New(fault.ReadOnly, "store.Commit", "the journal is broken")
+		}
+		return nil
 	}
 	if s.writer.broken || g.frame.Size() > s.writer.Room() {
 		if err := s.roll(g); err != nil {
 			return err
 		}
 	}
-	g.file = s.writer.file
 	if err := s.writer.Write(&g.frame); err != nil {
 		s.writer.broken = true
 		return err
 	}
-	if g.disk {
-		if err := s.sync(); err != nil {
-			return err
-		}
-	} else {
-		s.writer.loosen(g)
-	}
-	g.end = s.writer.End()
-	g.advance()
-	return nil
-}
-
-// settled makes what was written before durable, for a group that writes nothing itself.
-func (s *Store) settled(g *group) error {
-	if s.writer.broken {
-		return fault.New(fault.ReadOnly, "store.Commit", "the journal is broken")
-	}
-	if s.writer.Synced() < s.writer.End() {
-		if err := s.sync(); err != nil {
-			return err
-		}
-	}
-	g.file, g.end = s.writer.file, s.writer.End()
 	return nil
 }
 
@@ -179,12 +181,18 @@ func (s *Store) sync() error {
 		return err
 	}
 	clear(s.writer.loose)
-	s.metrics.sync.Observe(time.Since(began).Seconds())
+	s.writer.begun = s.writer.End()
+	took := time.Since(began)
+	s.pace.alone(took)
+	s.metrics.sync.Observe(took.Seconds())
 	return nil
 }
 
 // roll ends the journal file and begins the next, large enough for the group.
 func (s *Store) roll(g *group) error {
+	if err := s.drain(); err != nil {
+		return err
+	}
 	need := journal.HeaderBytes + g.frame.Size()
 	if !s.writer.broken && s.writer.Synced() < s.writer.End() {
 		if err := s.sync(); err != nil { // frames of memory topics: the next file vouches for them
@@ -206,6 +214,7 @@ func (s *Store) roll(g *group) error {
 		old.broken = true // the header may be on the disk, and it says where the old file ended
 		return err
 	}
+	old.lanes.close()
 	old.file.end, old.file.broken = old.Synced(), old.broken
 	g.sealed, g.lost = old.file, lost
 	s.writer, w.loose = w, old.loose
@@ -234,32 +243,42 @@ func (s *Store) startJournal(next spare, h journal.Header, seq uint64) (*writer,
 	return &writer{Writer: w, file: newJournalFile(s, h.Number, next.handle)}, nil
 }
 
-// failed gives the error to everybody in a group that could not be made durable and to everybody who came
-// behind it: idempotent batches there were judged as if this one stood. Appends are refused from now on,
-// until the keeper has found a place to write again.
-func (s *Store) failed(g *group) {
+// failed gives the error to everybody in the groups that could not be made durable: those that are still under way,
+// none of whose syncs runs any more, and one that was to follow them, if any. It gives it to everybody who came behind
+// them as well: idempotent batches there were judged as if these stood. Appends are refused from now on, until the
+// keeper has found a place to write again.
+func (s *Store) failed(g *group, cause error) {
 	s.opt.Logger.Error("commit failed: appends are refused until the journal can be written again",
-		"error", g.err, "hint", fault.HintOf(g.err))
-	refused := refusal(g.err)
-	if fault.Is(g.err, fault.Full) {
-		g.err = refused // who waited is told what to do, as who comes now
+		"error", cause, "hint", fault.HintOf(cause))
+	refused := refusal(cause)
+	if fault.Is(cause, fault.Full) {
+		cause = refused // who waited is told what to do, as who comes now
+	}
+	lost := s.underWay
+	if g != nil {
+		lost = append(lost, g)
+	}
+	for _, g := range slices.Backward(lost) {
+		g.retreat()
 	}
 	s.mu.Lock()
 	behind := s.swapLocked()
-	behind.err = g.err
 	if s.mu.refuse == nil {
 		s.mu.refuse = refused
 	}
 	for _, p := range *s.parts.Load() {
 		if p != nil {
-			p.Producers.Rollback(g.number)
+			p.Producers.Rollback(lost[0].number)
 		}
 	}
 	turns := s.mu.line.Next(math.MaxInt64, nil)
 	s.mu.Unlock()
 	callTurns(turns)
-	s.announceq <- g
-	s.announceq <- behind
+	for _, g := range append(lost, behind) {
+		g.err = cause
+		s.announceq <- g
+	}
+	s.underWay = s.underWay[:0]
 	s.keeper.repair()
 }
 

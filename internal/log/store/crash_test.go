@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -26,6 +27,7 @@ type crash struct {
 	op   vfs.Op
 	disk *vfs.Memory
 	m    *model
+	opt  func(vfs.FS) store.Options
 }
 
 // script is a load that meets every kind of file operation: small and large batches, several topics, rolls,
@@ -104,7 +106,7 @@ func (l *load) comeAndGo() {
 
 // play runs the script and collects a crash at every operation that changes it, thinned to about
 // one in every.
-func play(t *testing.T, m *model, every int, rng *rand.Rand) []crash {
+func play(t *testing.T, m *model, every int, rng *rand.Rand, opt func(vfs.FS) store.Options) []crash {
 	var crashes []crash
 	disk := vfs.NewMemory()
 	faulty := vfs.NewFaulty(disk)
@@ -123,9 +125,12 @@ func play(t *testing.T, m *model, every int, rng *rand.Rand) []crash {
 		}
 		left := disk.CrashClone(from)
 		before.asked(m)
-		crashes = append(crashes, crash{op: op, disk: left, m: before})
+		crashes = append(crashes, crash{op: op, disk: left, m: before, opt: opt})
 	})
-	s := open(t, small(faulty))
+	if opt(nil).SlowSync > 0 {
+		faulty.Inject(vfs.Fault{On: vfs.OpSync, Name: ".journal", Delay: 300 * time.Microsecond, Times: -1})
+	}
+	s := open(t, opt(faulty))
 	script(&load{t: t, s: s, m: m, round: 1})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -137,10 +142,15 @@ func play(t *testing.T, m *model, every int, rng *rand.Rand) []crash {
 // TestCrashAtEveryOperation cuts the power at every file operation of the script, opens what is left, holds
 // it to the model, goes on writing, and opens it once more.
 func TestCrashAtEveryOperation(t *testing.T) {
+	t.Run("one by one", func(t *testing.T) { crashAtEveryOperation(t, small) })
+	t.Run("side by side", func(t *testing.T) { crashAtEveryOperation(t, sideBySide) })
+}
+
+func crashAtEveryOperation(t *testing.T, opt func(vfs.FS) store.Options) {
 	every := *crashEvery
 	rng := rand.New(rand.NewPCG(*crashSeed, 2))
 	m := newModel()
-	crashes := play(t, m, every, rng)
+	crashes := play(t, m, every, rng, opt)
 	t.Logf("%d crashes, seed %d (repeat with -crash.seed=%d)", len(crashes), *crashSeed, *crashSeed)
 	if len(crashes) < 100/every {
 		t.Fatalf("only %d crashes", len(crashes))
@@ -155,7 +165,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 // survives opens a crashed disk and checks it; then writes, closes, opens and checks again.
 func survives(t *testing.T, c crash) bool {
 	return t.Run("", func(t *testing.T) {
-		s := open(t, small(c.disk))
+		s := open(t, c.opt(c.disk))
 		verify(t, s, c.m)
 		l := &load{t: t, s: s, m: c.m, round: 2}
 		for name := range c.m.topics {
@@ -170,7 +180,7 @@ func survives(t *testing.T, c crash) bool {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s = open(t, small(c.disk.CrashClone(nil)))
+		s = open(t, c.opt(c.disk.CrashClone(nil)))
 		defer s.Close()
 		verify(t, s, c.m)
 		for p, high := range highs {

@@ -36,14 +36,21 @@ func resumes(t *testing.T, l *load, p stream.PartitionID) {
 // acknowledged record is lost, reading goes on, writing resumes by itself, and a crash right after leaves
 // what was acknowledged.
 func TestEveryOperationFails(t *testing.T) {
+	t.Run("one by one", func(t *testing.T) { everyOperationFails(t, small, vfs.OpKinds()) })
+	t.Run("side by side", func(t *testing.T) {
+		everyOperationFails(t, sideBySide, []vfs.OpKind{vfs.OpOpenWrite, vfs.OpWrite, vfs.OpSync})
+	})
+}
+
+func everyOperationFails(t *testing.T, options func(vfs.FS) store.Options, kinds []vfs.OpKind) {
 	counter := vfs.NewFaulty(vfs.NewMemory())
-	s := open(t, small(counter))
+	s := open(t, options(counter))
 	script(&load{t: t, s: s, m: newModel(), round: 1})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	points := *crashPoints
-	for _, kind := range vfs.OpKinds() {
+	for _, kind := range kinds {
 		count := counter.Count(kind)
 		for i := range min(points, count) {
 			for _, fa := range []vfs.Fault{
@@ -53,17 +60,17 @@ func TestEveryOperationFails(t *testing.T) {
 				if kind == vfs.OpLock || kind == vfs.OpClose {
 					continue // nothing is stored by them
 				}
-				t.Run(fmt.Sprintf("%s %d %s", kind, fa.Skip, fa.Kind), func(t *testing.T) { failsOnce(t, fa) })
+				t.Run(fmt.Sprintf("%s %d %s", kind, fa.Skip, fa.Kind), func(t *testing.T) { failsOnce(t, fa, options) })
 			}
 		}
 	}
 }
 
-func failsOnce(t *testing.T, fa vfs.Fault) {
+func failsOnce(t *testing.T, fa vfs.Fault, options func(vfs.FS) store.Options) {
 	disk, m := vfs.NewMemory(), newModel()
 	faulty := vfs.NewFaulty(disk)
 	faulty.Inject(fa)
-	opt := with(t, small(faulty), ofFailure...)
+	opt := with(t, options(faulty), ofFailure...)
 	s, err := store.Open(context.Background(), opt)
 	for tries := 0; err != nil && tries < 4; tries++ { // a fault at start is told, and the next start is fine
 		s, err = store.Open(context.Background(), opt)
@@ -85,7 +92,7 @@ func failsOnce(t *testing.T, fa vfs.Fault) {
 		t.Fatal(err)
 	}
 	for _, disk := range []*vfs.Memory{crashed, disk} {
-		s := open(t, small(disk))
+		s := open(t, options(disk))
 		verify(t, s, before)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/journal"
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
@@ -28,10 +30,12 @@ type group struct {
 
 	began  time.Time // of its first append
 	frame  journal.Frame
-	file   *file    // where the frame is
-	end    int64    // and where it ends
-	sealed *file    // a file that was sealed before this group was written
-	lost   []filler // for what that file lost
+	file   *file       // where the frame is
+	end    int64       // and where it ends
+	sealed *file       // a file that was sealed before this group was written
+	lost   []filler    // for what that file lost
+	lane   vfs.File    // whose sync it waits for
+	ended  atomic.Bool // it is as durable as it asks, or err says why not
 	err    error
 }
 
@@ -215,6 +219,16 @@ func (g *group) advance() {
 		s := &g.slots[i]
 		if n := len(s.batches); n > 0 {
 			s.p.Next = s.batches[n-1].bytes.LastOffset() + 1
+		}
+	}
+}
+
+// retreat moves the next offsets back before a group that is lost: nobody has seen those it gave.
+func (g *group) retreat() {
+	for i := range g.slots[:g.used] {
+		s := &g.slots[i]
+		if len(s.batches) > 0 {
+			s.p.Next = s.batches[0].bytes.BaseOffset()
 		}
 	}
 }

@@ -35,6 +35,8 @@ type Options struct {
 	GroupBytes int64
 	// DirectBytes is the size from which on a commit is written past the system's cache. Default 256 KiB.
 	DirectBytes int64
+	// SlowSync is what a sync takes on a disk for which commits do not wait for each other. Default 300 µs.
+	SlowSync time.Duration
 	// ReadaheadBytes is the length from which on a run of a file is read ahead of who reads it back. Default 512 KiB.
 	ReadaheadBytes int64
 	// ReserveBytes is the space that must stay free on the disk for the log to take a new journal file:
@@ -75,6 +77,7 @@ func (o Options) withDefaults() Options {
 	o.CacheBytes = cmp.Or(o.CacheBytes, 64<<20)
 	o.GroupBytes = cmp.Or(o.GroupBytes, 8<<20)
 	o.DirectBytes = cmp.Or(o.DirectBytes, 256<<10)
+	o.SlowSync = cmp.Or(o.SlowSync, 300*time.Microsecond)
 	o.ReadaheadBytes = cmp.Or(o.ReadaheadBytes, 512<<10)
 	o.ReserveBytes = cmp.Or(o.ReserveBytes, 2*o.JournalBytes)
 	o.RetentionInterval = cmp.Or(o.RetentionInterval, 10*time.Second)

@@ -50,8 +50,9 @@ type Store struct {
 		sync.Mutex
 		open    *group
 		free    []*group // groups to use again
-		waiting bool     // the committer waits for work
+		waiting bool     // the committer waits
 		held    bool     // the committer waits until the keeper has caught up
+		hungry  bool     // it waits for work
 		groups  uint64   // number of the newest group
 		refuse  error    // why appends are refused; nil: they are not
 		closing bool
@@ -71,6 +72,8 @@ type Store struct {
 
 	writer    *writer        // the committer's
 	stage     *journal.Stage // the committer's
+	pace      pace           // the committer's
+	underWay  []*group       // written and not handed over, oldest first; the committer's
 	announceq chan *group    // committer to announcer
 	crowded   atomic.Bool    // the open group is full
 	keeper    keeper
@@ -108,7 +111,8 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		opt: opt, fs: opt.FS, lock: lock,
-		stage: journal.NewStage(opt.DirectBytes), announceq: make(chan *group, 1), closes: make(chan struct{}),
+		stage: journal.NewStage(opt.DirectBytes), pace: pace{slow: opt.SlowSync},
+		announceq: make(chan *group, 1), closes: make(chan struct{}),
 	}
 	s.work = sync.NewCond(&s.mu)
 	s.metrics.register(s, opt.Metrics)
@@ -123,7 +127,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 func (s *Store) run() {
 	s.mu.groups = 1
 	s.mu.open = &group{number: 1}
-	for range 2 {
+	for range groupsKept {
 		s.mu.free = append(s.mu.free, &group{})
 	}
 	s.keeper.init(s)
