@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/firthmq/firth/internal/log/journal"
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/segment"
@@ -154,5 +153,3 @@ func (c *cache) shrink(limit int64) {
 		c.count--
 	}
 }
-
-func journalName(number uint64) string { return logDir + "/" + journal.Name(number) }

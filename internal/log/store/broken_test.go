@@ -340,12 +340,13 @@ func TestFileIsLetGoOnce(t *testing.T) {
 		}
 		l.m.gone[l.m.topics["gone"]] = true
 		delete(l.m.topics, "gone")
-		eventually(t, "journals of the topic are gone", func() bool { return files(t, disk, ".journal") < 4 })
+		eventually(t, "journals of the topic are gone", func() bool { return files(t, disk, ".journal") < 5 })
 		faulty.Heal()
 		for range 300 {
 			l.publish(500, keep)
 			l.wg.Wait()
 		}
+		eventually(t, "journals are segments", func() bool { return files(t, disk, ".journal") < 3 })
 		if verify(t, s, l.m); t.Failed() {
 			t.Fatalf("round %d", round)
 		}

@@ -17,7 +17,7 @@ import (
 const (
 	checkpointPrefix  = "checkpoint."
 	checkpointMagic   = "FIRTHCP1"
-	checkpointVersion = 2 // reads 1 to 2; 1 has no time
+	checkpointVersion = 2 // writes 2, reads 1 to 2
 	checkpointsKept   = 2
 )
 
@@ -31,7 +31,8 @@ type place struct {
 // opened; what was applied already is known by its offsets.
 type checkpoint struct {
 	Place      place
-	Taken      int64 // unix milliseconds of the node's clock, 0: not known
+	Taken      int64   // unix milliseconds of the node's clock, 0: not known
+	Ends       []place // where journals ended that are sealed
 	Epoch      int32
 	NextPID    int64
 	NextPart   uint32
@@ -64,6 +65,10 @@ func (c *checkpoint) encode() []byte {
 	b = binary.AppendUvarint(b, c.Place.File)
 	b = binary.AppendVarint(b, c.Place.Pos)
 	b = binary.AppendVarint(b, c.Taken)
+	b = binary.AppendUvarint(b, uint64(len(c.Ends)))
+	for _, at := range c.Ends {
+		b = binary.AppendVarint(binary.AppendUvarint(b, at.File), at.Pos)
+	}
 	b = binary.AppendVarint(b, int64(c.Epoch))
 	b = binary.AppendVarint(b, c.NextPID)
 	b = binary.AppendUvarint(b, uint64(c.NextPart))
@@ -159,6 +164,9 @@ func decodeCheckpoint(name string, b []byte) (*checkpoint, error) {
 	c := &checkpoint{Place: place{File: d.uvarint(), Pos: d.varint()}}
 	if version > 1 {
 		c.Taken = d.varint()
+		for range d.count() {
+			c.Ends = append(c.Ends, place{File: d.uvarint(), Pos: d.varint()})
+		}
 	}
 	c.Epoch, c.NextPID, c.NextPart = int32(d.varint()), d.varint(), uint32(d.uvarint())
 	for range d.count() {

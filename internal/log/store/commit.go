@@ -15,9 +15,6 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-// logDir is the folder of journals and segments.
-const logDir = "log"
-
 // writer is the journal as the committer sees it.
 type writer struct {
 	*journal.Writer

@@ -17,8 +17,8 @@ import (
 // file is one file of the log folder: a journal, or a segment. It is counted: it is closed, and given to
 // the keeper to remove or use again, when the last reader is through with it.
 type file struct {
-	store   *Store
-	number  uint64
+	store *Store
+	fileID
 	name    string
 	journal vfs.File         // nil for a segment
 	segment *segment.Segment // nil for a journal
@@ -36,13 +36,13 @@ type file struct {
 var _ partition.File = (*file)(nil)
 
 func newJournalFile(s *Store, number uint64, handle vfs.File) *file {
-	f := &file{store: s, number: number, name: journalName(number), journal: handle}
+	f := &file{store: s, fileID: fileID{number: number}, name: journalName(number), journal: handle}
 	f.refs.Store(1)
 	return f
 }
 
-func newSegmentFile(s *Store, number uint64, seg *segment.Segment) *file {
-	f := &file{store: s, number: number, name: seg.Name(), segment: seg, size: seg.Size()}
+func newSegmentFile(s *Store, id fileID, seg *segment.Segment) *file {
+	f := &file{store: s, fileID: id, name: seg.Name(), segment: seg, size: seg.Size()}
 	f.refs.Store(1)
 	return f
 }
@@ -171,7 +171,7 @@ func (f *file) Written() int64 {
 // path is where the file is now. Only the keeper asks; name is what readers' errors say.
 func (f *file) path() string {
 	if f.renamed {
-		return segmentName(f.number)
+		return segmentName(f.fileID)
 	}
 	return f.name
 }

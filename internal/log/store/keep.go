@@ -32,9 +32,10 @@ type keeper struct {
 	}
 
 	// The keeper's own.
-	files      map[uint64]*file // sealed journals and segments by number
-	checkpoint uint64           // number of the newest checkpoint
-	dirty      bool             // the state changed since the newest checkpoint
+	files      map[fileID]*file  // sealed journals and segments
+	newest     map[uint64]uint32 // the largest generation that a file of a number had
+	checkpoint uint64            // number of the newest checkpoint
+	dirty      bool              // the state changed since the newest checkpoint
 	// frozen is the number up to which files stay as they are: something is damaged, and what seems to belong to
 	// nobody may be all that is left of it. 0: none.
 	frozen  uint64
@@ -375,6 +376,7 @@ func (k *keeper) syncAll() error {
 
 func (k *keeper) save(cp *checkpoint) error {
 	k.checkpoint++
+	cp.Ends = k.ends()
 	if err := saveCheckpoint(k.s.fs, cp, k.checkpoint); err != nil {
 		return err
 	}
@@ -382,10 +384,23 @@ func (k *keeper) save(cp *checkpoint) error {
 	return nil
 }
 
+// ends tells where the journals end that are sealed: the header behind may be damaged, or gone before them.
+func (k *keeper) ends() (ends []place) {
+	k.mu.Lock()
+	sealed := slices.Clone(k.mu.sealed)
+	k.mu.Unlock()
+	for _, f := range append(sealed, k.sortedFiles()...) {
+		if at := (place{File: f.number, Pos: f.end}); f.journal != nil && !slices.Contains(ends, at) {
+			ends = append(ends, at)
+		}
+	}
+	return ends
+}
+
 // sortedFiles lists the sealed files by number.
 func (k *keeper) sortedFiles() []*file {
 	files := slices.Collect(maps.Values(k.files))
-	slices.SortFunc(files, byNumber)
+	slices.SortFunc(files, byID)
 	return files
 }
 
@@ -411,7 +426,7 @@ func (k *keeper) closing() error {
 	k.mu.sealed, k.mu.idle, k.mu.excess, k.mu.spare = nil, nil, nil, nil
 	k.mu.Unlock()
 	for _, f := range sealed {
-		k.files[f.number] = f
+		k.files[f.fileID] = f
 	}
 	for _, f := range k.files {
 		errs = append(errs, f.close())

@@ -11,7 +11,7 @@ import (
 const mib = 1 << 20
 
 func TestJoinRuns(t *testing.T) {
-	a, b := &file{number: 1}, &file{number: 2}
+	a, b := &file{fileID: fileID{number: 1}}, &file{fileID: fileID{number: 2}}
 	for name, c := range map[string]struct{ parts, want []run }{
 		"one":           {[]run{{a, 5, 9}}, []run{{a, 5, 9}}},
 		"in file order": {[]run{{b, 0, 10}, {a, 10, 20}, {a, 0, 10}}, []run{{a, 0, 20}, {b, 0, 10}}},
@@ -32,7 +32,7 @@ func TestJoinRuns(t *testing.T) {
 // TestReadaheadOrder brings runs step by step: what is there already is not brought again, and a load waits exactly
 // for what is on its way.
 func TestReadaheadOrder(t *testing.T) {
-	a, b := &file{number: 1}, &file{number: 2}
+	a, b := &file{fileID: fileID{number: 1}}, &file{fileID: fileID{number: 2}}
 	r := &Readahead{store: new(Store), cold: true}
 	if !r.take([]run{{a, 0, 4 * mib}, {b, 0, mib}}) {
 		t.Fatal("no goroutine is wanted")
@@ -71,7 +71,7 @@ func TestReadaheadOrder(t *testing.T) {
 
 // TestReadaheadForgets keeps a bound on what is known to be there.
 func TestReadaheadForgets(t *testing.T) {
-	f := &file{number: 1}
+	f := &file{fileID: fileID{number: 1}}
 	r := &Readahead{store: new(Store)}
 	for i := range int64(3 * mostRuns) {
 		r.take([]run{{f, i * mib, (i + 1) * mib}})

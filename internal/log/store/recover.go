@@ -1,15 +1,11 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
-	"slices"
-	"strings"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -20,51 +16,41 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-const (
-	lockName     = "LOCK"
-	identityName = "FIRTH"
-
-	// FormatVersion is the version of the data directory as a whole.
-	FormatVersion = 1
-)
-
-// identity is the content of the file FIRTH.
-type identity struct {
-	Format  int    `json:"format"`
-	Cluster string `json:"cluster"`
-}
-
 // Finding is something that is not as it should be in the files of a log.
 type Finding struct {
 	File string // its name below the data directory
 	What string
 }
 
-// recovery opens what a log left on the disk: read-only until it is given to a Store.
+// recovery opens what a log left on the disk: read-only until it is given to a Store. It looks, makes a plan (plan.go),
+// and does what the plan says.
 type recovery struct {
 	fs       vfs.FS
 	store    *Store // owner of the files found
 	readOnly bool
+	plan     plan
 	cp       *checkpoint
 	number   uint64 // of the newest checkpoint file
 	parts    map[uint32]*partition.Partition
 	registry registry
-	files    []*file // by number
-	headers  map[uint64]journal.Header
-	blank    map[uint64]bool // journals whose own header was never on the disk, as far as one can see
-	extras   []string        // files that hold nothing: spares, unfinished writes, rolled-up journals
+	files    []*file // in order
 	findings []Finding
 	damaged  bool // something that was durable cannot be read
 	epoch    int32
 	maxPID   int64
 	nextSeq  uint64
 	opened   int64   // unix milliseconds of the node's clock: a producer is idle only while the node runs
-	newest   uint64  // the largest number that a file has
 	unsynced []*file // journals whose end may not be on stable storage
 }
 
 func (r *recovery) find(name, what string) {
 	r.findings = append(r.findings, Finding{File: name, What: what})
+}
+
+// lose notes a finding that costs records.
+func (r *recovery) lose(name, what string) {
+	r.damaged = true
+	r.find(name, what)
 }
 
 // recover opens the files, applies what lies behind the checkpoint, and begins a new journal file.
@@ -88,57 +74,6 @@ func (s *Store) recover(ctx context.Context) error {
 	return nil
 }
 
-// identify reads the identity of the data directory, or makes one in an empty directory.
-func (s *Store) identify() error {
-	id, err := readIdentity(s.fs)
-	if err == nil {
-		s.identity = id
-		return nil
-	}
-	if !fault.Is(err, fault.NotFound) {
-		return err
-	}
-	names, err := s.fs.List(".")
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if name != lockName && name != identityName+".tmp" && name != logDir {
-			return fault.New(fault.Invalid, "store.Open", "the data directory holds %q and no file %s", name, identityName).
-				WithHint("give an empty directory, or the one of a Firth log")
-		}
-	}
-	s.identity = identity{Format: FormatVersion, Cluster: newUUID().String()}
-	if err := s.fs.MkdirAll(logDir); err != nil {
-		return err
-	}
-	if err := s.fs.SyncDir("."); err != nil { // the identity says that the folder is there
-		return err
-	}
-	b, err := json.Marshal(s.identity)
-	if err != nil {
-		return fault.Wrap(fault.Internal, "store.Open", err)
-	}
-	return writeFile(s.fs, identityName, append(b, '\n'))
-}
-
-func readIdentity(fs vfs.FS) (identity, error) {
-	var id identity
-	b, err := readFile(fs, identityName)
-	if err != nil {
-		return id, err
-	}
-	if err := json.Unmarshal(b, &id); err != nil {
-		return id, fault.New(fault.Corrupt, "store.Open", "%s cannot be read: %w", identityName, err).
-			WithHint("it holds {\"format\":%d,\"cluster\":\"<any UUID>\"} and may be written again by hand", FormatVersion)
-	}
-	if id.Format != FormatVersion {
-		return id, fault.New(fault.Unsupported, "store.Open", "data directory of format %d, this firth knows %d",
-			id.Format, FormatVersion).WithHint("open it with the firth that wrote it, or a newer one")
-	}
-	return id, nil
-}
-
 // load reads everything. It changes nothing on the disk.
 func (r *recovery) load(ctx context.Context) error {
 	cp, number, bad, err := loadCheckpoint(r.fs)
@@ -153,16 +88,14 @@ func (r *recovery) load(ctx context.Context) error {
 		cp = &checkpoint{}
 	}
 	r.restore(cp)
-	names, err := r.list()
-	if err != nil {
+	if err := r.look(); err != nil {
 		return err
 	}
-	numbers := slices.Sorted(maps.Keys(names))
-	for i, number := range numbers {
+	for i := range r.plan.steps {
 		if err := ctx.Err(); err != nil {
 			return fault.Wrap(fault.Timeout, "store.Open", err)
 		}
-		if err := r.open(number, names[number], i == len(numbers)-1); err != nil {
+		if err := r.do(&r.plan.steps[i]); err != nil {
 			return err
 		}
 	}
@@ -206,97 +139,66 @@ func (r *recovery) part(id uint32) *partition.Partition {
 	return p
 }
 
-// list names the log files by number and reads the headers of the journals.
-func (r *recovery) list() (map[uint64]string, error) {
-	all, err := r.fs.List(logDir)
-	if fault.Is(err, fault.NotFound) {
-		return nil, nil
+// look reads the names of the log folder and the headers of the journals, and makes the plan.
+func (r *recovery) look() error {
+	names, err := r.fs.List(logDir)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
 	}
-	if err != nil {
-		return nil, err
-	}
-	names := make(map[uint64]string)
-	r.headers, r.blank = make(map[uint64]journal.Header), make(map[uint64]bool)
-	for _, name := range all {
-		r.sort(name, names)
-	}
-	for n, name := range names {
-		if name != journalName(n) {
-			continue
-		}
-		if err := r.readHeader(n, name); err != nil {
-			return nil, err
+	f := found{names: names, heads: make(map[uint64]head), place: r.cp.Place, ends: r.cp.Ends}
+	for _, name := range names {
+		if number, ok := journal.ParseName(name); ok {
+			if f.heads[number], err = r.head(logDir+"/"+name, number); err != nil {
+				return err
+			}
 		}
 	}
-	return names, nil
+	r.plan = planOf(&f)
+	r.findings = append(r.findings, r.plan.findings...)
+	return nil
 }
 
-// sort puts a name of the log folder where it belongs. A segment stands for its number before a journal does:
-// where there are both, the roll-up was finished.
-func (r *recovery) sort(name string, names map[uint64]string) {
-	path := logDir + "/" + name
-	segment, isSegment := parseSegmentName(name)
-	number, isJournal := journal.ParseName(name)
-	r.newest = max(r.newest, segment, number)
-	switch {
-	case isSegment:
-		if old := names[segment]; old != "" {
-			r.extras = append(r.extras, old)
-		}
-		names[segment] = path
-	case isJournal && names[number] == "":
-		names[number] = path
-	case isJournal, strings.HasPrefix(name, "spare."), strings.HasSuffix(name, ".tmp"):
-		r.extras = append(r.extras, path)
-	default:
-		r.find(path, "is no file of the log")
-	}
-}
-
-func (r *recovery) readHeader(n uint64, name string) error {
+// head reads the header of a journal.
+func (r *recovery) head(name string, number uint64) (head, error) {
 	f, err := r.fs.Open(name)
 	if err != nil {
-		return err
+		return head{}, err
 	}
 	defer f.Close()
 	h, err := journal.ReadHeader(f, name)
 	switch {
-	case err == nil && h.Number == n:
-		r.headers[n] = h
+	case err == nil && h.Number == number:
+		return head{Header: h}, nil
 	case err == nil, fault.Is(err, fault.NotFound):
-		r.blank[n] = true
-	case !fault.Is(err, fault.Corrupt):
-		return err
+		return head{state: headBlank}, nil
+	case fault.Is(err, fault.Corrupt):
+		return head{state: headDamaged}, nil
 	}
-	return nil
+	return head{}, err
 }
 
-// open takes over one file.
-func (r *recovery) open(number uint64, name string, newest bool) error {
-	if name == segmentName(number) {
-		return r.openSegment(number, name)
+// do takes over one file.
+func (r *recovery) do(s *step) error {
+	switch s.how {
+	case asSegment:
+		return r.openSegment(s)
+	case asHeadless:
+		return r.openHeadless(s)
+	default:
+		return r.openJournal(s)
 	}
-	if _, ok := r.headers[number]; !ok {
-		if newest && r.blank[number] && number > r.cp.Place.File {
-			r.extras = append(r.extras, name) // it was named, and nothing in it was ever synced
-			return nil
-		}
-		return r.openHeadless(number, name)
-	}
-	return r.openJournal(number, name)
 }
 
 // openHeadless takes over a journal whose header is damaged. What the header says is in every frame too, but for the
 // end of the journal before it, which that journal tells. The first frame has to follow the last one of the files
 // before: it might be what an earlier life of this file left.
-func (r *recovery) openHeadless(number uint64, name string) error {
-	r.damaged = true
-	f, err := r.fs.Open(name)
+func (r *recovery) openHeadless(s *step) error {
+	f, err := r.fs.Open(s.name)
 	if err != nil {
 		return err
 	}
 	nonce, seq, err := journal.FirstFrame(f)
-	lost := fault.Is(err, fault.Corrupt) || r.blank[number] || seq < r.nextSeq
+	lost := fault.Is(err, fault.Corrupt) || s.blank || seq < r.nextSeq
 	if err != nil && !lost {
 		return errors.Join(err, f.Close())
 	}
@@ -304,48 +206,50 @@ func (r *recovery) openHeadless(number uint64, name string) error {
 		return err
 	}
 	if lost {
-		r.find(name, "has no valid header: its records are lost")
+		r.lose(s.name, "has no valid header: its records are lost")
 		return nil
 	}
-	r.find(name, "its header is damaged; its records are there")
-	r.headers[number] = journal.Header{Number: number, Nonce: nonce}
-	return r.openJournal(number, name)
+	r.lose(s.name, "its header is damaged; its records are there")
+	s.limits.Nonce = nonce
+	return r.openJournal(s)
 }
 
-func (r *recovery) openSegment(number uint64, name string) error {
-	seg, err := segment.Open(r.fs, name)
+func (r *recovery) openSegment(s *step) error {
+	seg, err := segment.Open(r.fs, s.name)
 	if fault.Is(err, fault.Corrupt) {
-		return r.salvage(number, name)
+		return r.salvage(s)
 	}
 	if err != nil {
 		return err
 	}
-	return r.addSegment(newSegmentFile(r.store, number, seg))
+	return r.addSegment(newSegmentFile(r.store, s.fileID, seg))
 }
 
 // salvage opens a segment whose footer is lost: a sorted one from the marks in it, one that was kept in place
 // as the journal that it is.
-func (r *recovery) salvage(number uint64, name string) error {
-	r.damaged = true
-	seg, damage, err := segment.Salvage(r.fs, name)
+func (r *recovery) salvage(s *step) error {
+	seg, damage, err := segment.Salvage(r.fs, s.name)
 	switch {
 	case err == nil:
+		r.damaged = true
 		for _, d := range damage {
-			r.find(name, fmt.Sprintf("bytes %d to %d: %s", d.From, d.To, d.What))
+			r.find(s.name, fmt.Sprintf("bytes %d to %d: %s", d.From, d.To, d.What))
 		}
-		return r.addSegment(newSegmentFile(r.store, number, seg))
+		return r.addSegment(newSegmentFile(r.store, s.fileID, seg))
 	case !fault.Is(err, fault.Corrupt):
 		return err
 	}
-	if err := r.readHeader(number, name); err != nil {
+	h, err := r.head(s.name, s.number)
+	if err != nil {
 		return err
 	}
-	if _, ok := r.headers[number]; !ok {
-		r.find(name, "is neither a segment nor a journal any more: its records are lost")
+	if h.state != headWhole {
+		r.lose(s.name, "is neither a segment nor a journal any more: its records are lost")
 		return nil
 	}
-	r.find(name, "has lost its index and is read as a journal")
-	return r.openJournal(number, name)
+	r.lose(s.name, "has lost its index and is read as a journal")
+	s.limits.Nonce = h.Nonce
+	return r.openJournal(s)
 }
 
 func (r *recovery) addSegment(f *file) error {
@@ -377,40 +281,29 @@ func (r *recovery) replaySegment(f *file, p *partition.Partition, sum segment.Su
 		}
 	}
 	if fault.Is(err, fault.Corrupt) {
-		r.damaged = true
-		r.find(f.name, err.Error())
+		r.lose(f.name, err.Error())
 		r.apply(p, nil, sum.Base, sum.Last, r.epoch)
 		return nil
 	}
 	return err
 }
 
-func (r *recovery) openJournal(number uint64, name string) error {
+func (r *recovery) openJournal(s *step) error {
 	openFile := r.fs.OpenWrite
 	if r.readOnly {
 		openFile = r.fs.Open
 	}
-	handle, err := openFile(name)
+	handle, err := openFile(s.name)
 	if err != nil {
 		return err
 	}
-	f := newJournalFile(r.store, number, handle)
-	f.name = name
+	f := newJournalFile(r.store, s.number, handle)
+	f.fileID, f.name = s.fileID, s.name
 	r.files = append(r.files, f)
-	lim := journal.Limits{Nonce: r.headers[number].Nonce}
-	if next, ok := r.headers[number+1]; ok && next.Previous == number {
-		lim.End = next.PrevEnd
-	}
-	switch {
-	case number < r.cp.Place.File:
-		lim.Trust = math.MaxInt64
-	case number == r.cp.Place.File:
-		lim.Trust = r.cp.Place.Pos
-		r.unsynced = append(r.unsynced, f)
-	default:
+	if s.fresh {
 		r.unsynced = append(r.unsynced, f)
 	}
-	found, err := journal.Scan(handle, lim, func(entries []journal.Entry, batches []record.Batch) error {
+	found, err := journal.Scan(handle, s.limits, func(entries []journal.Entry, batches []record.Batch) error {
 		for i := range entries {
 			r.replay(f, &entries[i], batches[i])
 		}
@@ -420,12 +313,10 @@ func (r *recovery) openJournal(number uint64, name string) error {
 		return err
 	}
 	for _, d := range found.Damage {
-		r.damaged = true
-		r.find(name, journalDamage(d))
+		r.lose(s.name, journalDamage(d))
 	}
-	if lost := max(lim.End, trusted(lim)); found.End < lost {
-		r.damaged = true
-		r.find(name, journalDamage(vfs.Damage{From: found.End, To: lost, What: "frames that were synced are gone"}))
+	if lost := max(s.limits.End, trusted(s.limits)); found.End < lost {
+		r.lose(s.name, journalDamage(vfs.Damage{From: found.End, To: lost, What: "frames that were synced are gone"}))
 	}
 	f.end = found.End
 	r.nextSeq = max(r.nextSeq, found.NextSeq)
@@ -526,84 +417,6 @@ func (r *recovery) close() {
 	}
 }
 
-// adopt makes what was found the state of the store, and begins a new journal file: what the last one may
-// hold behind its end is void from now on.
-func (s *Store) adopt(r *recovery) error {
-	for _, f := range r.unsynced {
-		if err := f.journal.Sync(); err != nil { // what is served must not go with the next power cut
-			return err
-		}
-	}
-	s.epoch = r.epoch + 1
-	s.registry = r.registry
-	s.mu.nextPID, s.mu.maxPID = r.maxPID, r.maxPID
-	s.adoptPartitions(r)
-	for _, name := range r.extras {
-		if err := s.fs.Remove(name); err != nil && !fault.Is(err, fault.NotFound) {
-			return err
-		}
-	}
-	s.keeper.files = make(map[uint64]*file)
-	s.keeper.checkpoint = r.number
-	var header journal.Header
-	for _, f := range r.files {
-		header.Number = f.number
-		if f.journal != nil {
-			header.Previous, header.PrevEnd = f.number, f.end
-			s.keeper.mu.sealed = append(s.keeper.mu.sealed, f)
-			s.keeper.mu.waiting++
-		} else {
-			s.keeper.files[f.number] = f
-		}
-	}
-	if r.damaged {
-		s.keeper.frozen = header.Number
-	}
-	header.Number = max(header.Number, r.newest, r.cp.Place.File) + 1
-	return s.begin(header, r.nextSeq)
-}
-
-// adoptPartitions gives the table the partitions that belong to topics, and to the topics topic. Others are
-// what deleted topics left; while something is damaged they are kept, for their topic may be what is lost.
-func (s *Store) adoptPartitions(r *recovery) {
-	parts := make(table, max(int(r.registry.nextID), 1))
-	for id, p := range r.parts {
-		parts[id] = p
-	}
-	if parts[topicsPartition] == nil {
-		parts[topicsPartition] = partition.New(topicsPartition, stream.Settings{})
-	}
-	s.parts.Store(&parts)
-	s.install()
-	parts[topicsPartition].SetSettings(s.Topics().ByName(TopicsTopic).Settings)
-}
-
-// begin starts the journal file of this life of the log, and takes a checkpoint.
-func (s *Store) begin(h journal.Header, seq uint64) error {
-	sp, err := s.newSpare(0, s.opt.JournalBytes, false)
-	if fault.Is(err, fault.Full) { // a full log has to open: to be read, and to be made smaller
-		sp, err = s.newSpare(0, leastJournal, true)
-	}
-	if err != nil {
-		return err
-	}
-	w, err := s.startJournal(sp, h, seq)
-	if err != nil {
-		return errors.Join(err, sp.handle.Close())
-	}
-	s.writer = w
-	if err := w.Sync(); err != nil {
-		return err
-	}
-	s.announced.set(place{File: w.Number(), Pos: w.End()})
-	cp := s.snapshot()
-	s.keeper.checkpoint++
-	return saveCheckpoint(s.fs, &cp, s.keeper.checkpoint)
-}
-
 func journalDamage(d vfs.Damage) string {
 	return fault.New(fault.Corrupt, "journal", "bytes %d to %d: %s", d.From, d.To, d.What).Error()
 }
-
-// byNumber orders files.
-func byNumber(a, b *file) int { return cmp.Compare(a.number, b.number) }

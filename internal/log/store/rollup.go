@@ -2,28 +2,12 @@ package store
 
 import (
 	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/segment"
 )
-
-func segmentName(number uint64) string { return fmt.Sprintf("%s/%016x.segment", logDir, number) }
-
-func parseSegmentName(name string) (number uint64, ok bool) {
-	digits, found := strings.CutSuffix(name, ".segment")
-	if !found || len(digits) != 16 {
-		return 0, false
-	}
-	number, err := strconv.ParseUint(digits, 16, 64)
-	return number, err == nil
-}
-
-func spareName(n uint64) string { return fmt.Sprintf("spare.%d", n) }
 
 // part is what one partition has in a file.
 type part struct {
@@ -78,7 +62,7 @@ func (k *keeper) sealed() error {
 	}
 	for _, f := range files {
 		if !f.gone {
-			k.files[f.number] = f
+			k.files[f.fileID] = f
 		}
 	}
 	if err := k.takeCheckpoint(); err != nil {
@@ -143,14 +127,20 @@ func (k *keeper) drop(f *file) {
 	k.retire(f, true)
 }
 
+// nextID is a name of a number that no file had: that of the next generation.
+func (k *keeper) nextID(number uint64) fileID {
+	k.newest[number]++
+	return fileID{number: number, generation: k.newest[number]}
+}
+
 // retire lets go of a file, once.
 func (k *keeper) retire(f *file, remove bool) {
 	if f.gone {
 		return
 	}
 	f.gone = true
-	if k.files[f.number] == f {
-		delete(k.files, f.number)
+	if k.files[f.fileID] == f {
+		delete(k.files, f.fileID)
 	}
 	f.remove = remove
 	f.Release()
@@ -164,7 +154,7 @@ func (k *keeper) keepInPlace(f *file, parts []part) error {
 		run := segment.Run{Partition: uint32(pt.p.ID), Extents: pt.extents, Names: k.nameRun(f, pt)}
 		ix = append(ix, run)
 	}
-	name := segmentName(f.number)
+	name := segmentName(f.fileID)
 	if !f.renamed {
 		if _, err := segment.WriteFooter(f.journal, f.end, ix); err != nil {
 			return err
@@ -184,13 +174,13 @@ func (k *keeper) keepInPlace(f *file, parts []part) error {
 	if err != nil {
 		return err
 	}
-	k.replace(f, newSegmentFile(s, f.number, seg), false)
+	k.replace(f, newSegmentFile(s, f.fileID, seg), false)
 	return nil
 }
 
 // replace puts a new file in the place of an old one, for all partitions.
 func (k *keeper) replace(old, by *file, remove bool) {
-	k.files[by.number] = by
+	k.files[by.fileID] = by
 	for _, p := range *k.s.parts.Load() {
 		if p == nil {
 			continue
@@ -207,9 +197,14 @@ func (k *keeper) replace(old, by *file, remove bool) {
 // rollBytes is how much of a partition is read at once for a roll-up.
 const rollBytes = 1 << 20
 
-// rollUp writes the batches of a file into a segment sorted by partition.
+// rollUp writes the batches of a file into a segment sorted by partition: that of a journal, or the next generation of
+// a segment.
 func (k *keeper) rollUp(f *file, parts []part) error {
-	w, err := segment.Create(k.s.fs, segmentName(f.number))
+	id := f.fileID
+	if f.segment != nil {
+		id = k.nextID(f.number)
+	}
+	w, err := segment.Create(k.s.fs, segmentName(id))
 	if err != nil {
 		return err
 	}
@@ -224,8 +219,7 @@ func (k *keeper) rollUp(f *file, parts []part) error {
 	if err != nil {
 		return err
 	}
-	remove := f.name != segmentName(f.number) // a rewritten segment took the old one's name
-	k.replace(f, newSegmentFile(k.s, f.number, seg), remove)
+	k.replace(f, newSegmentFile(k.s, id, seg), true)
 	return nil
 }
 

@@ -115,6 +115,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		announceq: make(chan *group, 1), closes: make(chan struct{}),
 	}
 	s.work = sync.NewCond(&s.mu)
+	s.keeper.init(s)
 	s.metrics.register(s, opt.Metrics)
 	if err := s.recover(ctx); err != nil {
 		return nil, errors.Join(err, lock.Close())
@@ -130,7 +131,6 @@ func (s *Store) run() {
 	for range groupsKept {
 		s.mu.free = append(s.mu.free, &group{})
 	}
-	s.keeper.init(s)
 	s.done.Go(s.commitLoop)
 	s.done.Go(s.announceLoop)
 	s.done.Go(s.keeper.loop)
