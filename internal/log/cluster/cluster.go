@@ -1,0 +1,224 @@
+// Package cluster keeps the contract of the log on an outside Kafka cluster, by franz-go.
+//
+// The path of an append: a caller puts its unit into the queue (append.go), the appender takes what has gathered and
+// sends it as one idempotent batch a partition or, where a unit spans partitions or has an owner, as one transaction
+// for all (produce.go); then it tells watchers and receipts. Scans fetch batches as they lie in the cluster (scan.go),
+// and one long poll a broker hears of what is followed (tail.go). docs/design/0005-two-keepers.md says what maps to
+// what, and what a cluster cannot promise.
+//
+// Goroutines: appender, refresher, follower, one listener for each broker that leads what is followed, and those of
+// the clients. Locks, never two at once except that topicsMu may be held over any: topicsMu over a change of the set
+// of topics; the queue's; a partition's own; followMu over who follows what; watchMu while watchers are told.
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// Cluster is the log on a Kafka cluster.
+type Cluster struct {
+	opt Options
+	log *slog.Logger
+
+	client   *kgo.Client // metadata, topics, offsets and scans: nothing that waits at a broker
+	listener *kgo.Client // what waits at a broker for news
+	lanes    lanes       // the appender's
+
+	topics atomic.Pointer[stream.Topics]
+	parts  atomic.Pointer[table]
+
+	topicsMu sync.Mutex // serializes changes of the set of topics
+	registry registry
+	refresh  chan struct{} // somebody has seen that metadata are old
+
+	queue queue
+	work  chan struct{} // the appender may have work
+
+	followMu  sync.Mutex
+	followed  map[stream.PartitionID]int // how many watches follow a partition
+	allOf     int                        // how many watches want all
+	refollow  chan struct{}              // who follows what, or who leads it, has changed
+	listeners map[int32]*tail            // the follower's, by broker
+
+	watchMu  sync.Mutex
+	watchers []*watch
+
+	ctx     context.Context //nolint:containedctx // of everything that the cluster does without a caller
+	cancel  context.CancelFunc
+	closing chan struct{}
+	done    sync.WaitGroup
+}
+
+// Open connects to a cluster. Errors: Invalid, IO, Denied, Timeout.
+func Open(ctx context.Context, opt Options) (*Cluster, error) {
+	opt = opt.withDefaults()
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	c := &Cluster{
+		opt: opt, log: opt.Logger,
+		refresh: make(chan struct{}, 1), work: make(chan struct{}, 1), refollow: make(chan struct{}, 1),
+		followed: make(map[stream.PartitionID]int), listeners: make(map[int32]*tail), closing: make(chan struct{}),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.topics.Store(stream.NewTopics(nil))
+	c.parts.Store(new(table))
+	var err error
+	if c.client, err = opt.client(); err == nil {
+		c.listener, err = opt.client()
+	}
+	if err == nil {
+		err = c.loadAll(ctx)
+	}
+	if err != nil {
+		c.closeClients()
+		return nil, convert("cluster.Open", err)
+	}
+	c.lanes = newLanes(&c.opt)
+	c.done.Go(c.appendLoop)
+	c.done.Go(c.refreshLoop)
+	c.done.Go(c.followLoop)
+	return c, nil
+}
+
+// Close sends what was appended, for as long as Options.Patience, and ends. Errors: Timeout, when units were lost;
+// their receipts have told who.
+func (c *Cluster) Close() error {
+	c.queue.Lock()
+	again := c.queue.closing
+	c.queue.closing = true
+	turns := c.queue.line.Next(1<<62, nil)
+	c.queue.Unlock()
+	if again {
+		return nil
+	}
+	callTurns(turns)
+	close(c.closing)
+	late := time.AfterFunc(c.opt.Patience, c.cancel)
+	poke(c.work)
+	c.done.Wait()
+	inTime := late.Stop()
+	c.cancel()
+	c.closeClients()
+	if !inTime {
+		return fault.New(fault.Timeout, "cluster.Close", "units were not taken by the cluster in %v", c.opt.Patience)
+	}
+	return nil
+}
+
+func (c *Cluster) closeClients() {
+	c.cancel()
+	for _, cl := range []*kgo.Client{c.client, c.listener} {
+		if cl != nil {
+			cl.Close()
+		}
+	}
+}
+
+// poke leaves a word for a loop that looks at it when it has time.
+func poke(word chan struct{}) {
+	select {
+	case word <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits, or until the context ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lasting is how long to wait before something is tried again: from 5 ms, twice as long each time, to 200 ms.
+func lasting(try int) time.Duration {
+	const first, last, doubles = 5 * time.Millisecond, 200 * time.Millisecond, 10
+	return min(first<<min(try, doubles), last)
+}
+
+// nonce is part of a name that nobody else has.
+func nonce() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// table is the partitions by number.
+type table []*part
+
+func (t *table) find(id stream.PartitionID) *part {
+	if int64(id) >= int64(len(*t)) {
+		return nil
+	}
+	return (*t)[id]
+}
+
+// part is what this node knows of a partition.
+type part struct {
+	id      stream.PartitionID
+	topic   string
+	topicID record.UUID
+	index   int32
+	limit   atomic.Int64 // max.message.bytes
+	leader  atomic.Int32 // -1: none
+
+	told record.Offset // the last stable offset that watchers heard of; under Cluster.watchMu
+
+	mu     sync.Mutex
+	bounds stream.Bounds // as far as heard of
+	fresh  bool          // a listener keeps bounds up to date
+}
+
+// see takes in what a broker said of where the partition ends; -1 is what it did not say.
+func (p *part) see(start, stable, high record.Offset) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := &p.bounds
+	b.Stable = max(b.Stable, stable)
+	b.High = max(b.High, high, b.Stable)
+	b.Start = min(max(b.Start, start), b.Stable)
+}
+
+func (p *part) now() (b stream.Bounds, fresh bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bounds, p.fresh
+}
+
+// listen says whether a listener keeps the bounds up to date.
+func (p *part) listen(fresh bool) {
+	p.mu.Lock()
+	p.fresh = fresh
+	p.mu.Unlock()
+}
+
+// restart forgets what was heard: the partition has lost its end (an unclean election).
+func (p *part) restart(b stream.Bounds) {
+	p.mu.Lock()
+	p.bounds = b
+	p.mu.Unlock()
+}
+
+func noPartition(op string, id stream.PartitionID) error {
+	return fault.New(fault.NotFound, op, "no partition %d", id)
+}
+
+// Topics implements stream.Log.
+func (c *Cluster) Topics() *stream.Topics { return c.topics.Load() }

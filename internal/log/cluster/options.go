@@ -1,0 +1,101 @@
+package cluster
+
+import (
+	"cmp"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// Options of a keeper on a cluster. The zero value of a field is its default; only Seeds is needed.
+type Options struct {
+	// Seeds are brokers to begin with, as host:port.
+	Seeds []string
+	// Client is how to reach them: TLS, SASL, a dialer. It is not for anything else.
+	Client []kgo.Opt
+	// ClientID is what the cluster's logs and quotas call this node. Default "firth".
+	ClientID string
+	// Logger gets what an operator should know. Default: nothing is logged.
+	Logger *slog.Logger
+
+	// QueueBytes is how many bytes of units may wait or be under way: above it Append gives ErrCrowded. Default 32 MiB.
+	QueueBytes int64
+	// GroupBytes is about how many bytes go to the cluster at once. Default 8 MiB.
+	GroupBytes int64
+	// ReplicationFactor of topics that are created here. Default -1: the cluster's own default.
+	ReplicationFactor int16
+	// TransactionTimeout is when the cluster aborts what a node that died has left open, and until then nobody reads
+	// past it. Default 10 s.
+	TransactionTimeout time.Duration
+	// RefreshInterval is how often topics made or changed elsewhere are looked for. Default 10 s.
+	RefreshInterval time.Duration
+	// Patience is how long a request is tried while the cluster has no answer to it. Default 15 s.
+	Patience time.Duration
+	// FollowWait is how long a request for news waits at a broker, and so at most how long it takes until a partition
+	// that is followed anew is listened to. Default 250 ms.
+	FollowWait time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.ClientID = cmp.Or(o.ClientID, "firth")
+	o.QueueBytes = cmp.Or(o.QueueBytes, 32<<20)
+	o.GroupBytes = cmp.Or(o.GroupBytes, 8<<20)
+	o.ReplicationFactor = cmp.Or(o.ReplicationFactor, -1)
+	o.TransactionTimeout = cmp.Or(o.TransactionTimeout, 10*time.Second)
+	o.RefreshInterval = cmp.Or(o.RefreshInterval, 10*time.Second)
+	o.Patience = cmp.Or(o.Patience, 15*time.Second)
+	o.FollowWait = cmp.Or(o.FollowWait, 250*time.Millisecond)
+	return o
+}
+
+func (o Options) validate() error {
+	if len(o.Seeds) == 0 {
+		return fault.New(fault.Invalid, "cluster.Open", "no broker given")
+	}
+	return nil
+}
+
+// maxBatchBytes bounds a batch by what a request can carry. What a topic takes is less and is seen to before.
+const maxBatchBytes = 64 << 20
+
+// client makes a client of the cluster.
+func (o *Options) client(more ...kgo.Opt) (*kgo.Client, error) {
+	const (
+		newsOfLeaders = 100 * time.Millisecond
+		connect       = 5 * time.Second
+	)
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(o.Seeds...),
+		kgo.ClientID(o.ClientID),
+		kgo.MetadataMinAge(newsOfLeaders),
+		kgo.DialTimeout(connect),
+		kgo.RetryTimeout(o.Patience),
+		kgo.DisableClientMetrics(),
+	}
+	opts = append(append(opts, o.Client...), more...)
+	return kgo.NewClient(opts...)
+}
+
+// producer makes a client that appends: in transactions if it has an id.
+func (o *Options) producer(transactionalID string) (*kgo.Client, error) {
+	opts := []kgo.Opt{
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		// A partition gets one batch a flush, so that a unit for one partition stands or falls with its batch.
+		kgo.ManualFlushing(),
+		kgo.ProducerBatchMaxBytes(maxBatchBytes),
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		// The queue has the bound; here is nothing but what it has let through.
+		kgo.MaxBufferedRecords(1 << 30),
+	}
+	if transactionalID != "" {
+		opts = append(opts, kgo.TransactionalID(transactionalID), kgo.TransactionTimeout(o.TransactionTimeout))
+	}
+	return o.client(opts...)
+}

@@ -1,0 +1,330 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// lane is a producer. Lanes belong to the appender.
+type lane struct {
+	opt    *Options
+	id     string      // transactional id; none: it appends without transactions
+	client *kgo.Client // nil: it is not open
+	shard  bool        // it is that of an owner, and opened once: to open it again would fence the next owner
+	opened bool
+}
+
+// lanes are those of units that have no owner.
+type lanes struct {
+	plain  lane // for units that are one batch
+	shared lane // for those that are more
+}
+
+func newLanes(opt *Options) lanes {
+	return lanes{plain: lane{opt: opt}, shared: lane{opt: opt, id: "firth-units-" + nonce()}}
+}
+
+func (l *lane) open() (err error) {
+	switch {
+	case l.client != nil:
+		return nil
+	case l.shard && l.opened:
+		return fault.New(fault.Fenced, "log.Append", "the producer of %s has ended: take its shard over again", l.id)
+	}
+	l.opened = true
+	l.client, err = l.opt.producer(l.id)
+	return err
+}
+
+func (l *lane) close() {
+	if l.client != nil {
+		l.client.Close()
+		l.client = nil
+	}
+}
+
+// group is what the appender sends at once: units of one owner, or of none.
+type group struct {
+	units       []*unit
+	owner       stream.Owner
+	transaction bool
+	bytes       int64
+	filled      map[*part]int64 // bytes of the batch of each partition
+}
+
+// take moves the first units of the queue into the group, as many as go together. It needs the queue's lock.
+func (g *group) take(q *queue, most int64) bool {
+	*g = group{units: g.units[:0], filled: g.filled}
+	if g.filled == nil {
+		g.filled = make(map[*part]int64)
+	}
+	clear(g.filled)
+	for _, u := range q.units {
+		if len(g.units) > 0 && (u.owner != g.owner || g.bytes+u.bytes > most || !g.fits(u)) {
+			break
+		}
+		for _, at := range u.places {
+			g.filled[at.p] += at.bytes
+		}
+		g.owner, g.transaction = u.owner, g.transaction || u.spans || u.owner.Epoch != 0
+		g.bytes += u.bytes
+		g.units = append(g.units, u)
+	}
+	rest := copy(q.units, q.units[len(g.units):])
+	clear(q.units[rest:])
+	q.units = q.units[:rest]
+	return len(g.units) > 0
+}
+
+// fits tells whether a unit goes into the batches of the group. In a transaction there may be several a partition.
+func (g *group) fits(u *unit) bool {
+	if g.transaction || u.spans {
+		return true
+	}
+	for _, at := range u.places { // all of one partition
+		if g.filled[at.p]+u.bytes+record.BatchOverhead > at.p.limit.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// appendLoop is the appender: it takes what has gathered, sends it, and tells what became of it.
+func (c *Cluster) appendLoop() {
+	defer c.closeLanes()
+	var g group
+	for {
+		q := &c.queue
+		q.Lock()
+		turns := q.line.Next(c.opt.QueueBytes-q.bytes, nil)
+		retired := q.retired
+		q.retired = nil
+		found := g.take(q, c.opt.GroupBytes)
+		ends := q.closing && !found
+		q.Unlock()
+		callTurns(turns)
+		for _, l := range retired {
+			l.close()
+		}
+		switch {
+		case found:
+			c.send(&g)
+			c.release(&g)
+		case ends:
+			return
+		default:
+			<-c.work
+		}
+	}
+}
+
+func (c *Cluster) release(g *group) {
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	c.queue.bytes -= g.bytes
+	c.queue.crowded.Store(c.queue.bytes >= c.opt.QueueBytes)
+	clear(g.units)
+}
+
+func (c *Cluster) closeLanes() {
+	c.lanes.plain.close()
+	c.lanes.shared.close()
+	c.queue.Lock()
+	retired := c.queue.retired
+	for _, o := range c.queue.owners {
+		retired = append(retired, o.lane)
+	}
+	c.queue.owners, c.queue.retired = nil, nil
+	c.queue.Unlock()
+	for _, l := range retired {
+		l.close()
+	}
+}
+
+// send appends a group to the cluster and tells watchers, then receipts.
+func (c *Cluster) send(g *group) {
+	l, err := c.laneOf(g)
+	if err == nil {
+		err = l.open()
+	}
+	switch {
+	case err != nil:
+		g.lose(err)
+	case g.transaction:
+		c.transact(l, g.units)
+	default:
+		l.produce(c.ctx, g.units)
+	}
+	c.findFence(g)
+	if l != nil && l.client != nil {
+		c.tell(c.reached(l, g))
+	}
+	for _, u := range g.units {
+		switch {
+		case u.to == nil:
+		case u.err != nil:
+			u.to.Appended(u.ticket, nil, c.lost(u))
+		default:
+			u.to.Appended(u.ticket, u, nil)
+		}
+	}
+}
+
+func (g *group) lose(err error) { loseAll(g.units, err) }
+
+func loseAll(units []*unit, err error) {
+	for _, u := range units {
+		u.err = err
+	}
+}
+
+// lost is the error for the receipt of a unit.
+func (c *Cluster) lost(u *unit) error {
+	err := convert("log.Append", u.err)
+	switch {
+	case c.ctx.Err() != nil:
+		return fault.Wrap(fault.Closed, "log.Append", u.err)
+	case fault.Is(err, fault.Fenced) && u.owner.Epoch == 0:
+		return fault.Wrap(fault.IO, "log.Append", u.err) // our own transaction took too long
+	}
+	return err
+}
+
+func (c *Cluster) laneOf(g *group) (*lane, error) {
+	switch {
+	case g.owner.Epoch == 0 && g.transaction:
+		return &c.lanes.shared, nil
+	case g.owner.Epoch == 0:
+		return &c.lanes.plain, nil
+	}
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	if err := c.queue.holds(g.owner); err != nil {
+		return nil, err
+	}
+	return c.queue.owners[g.owner.Shard].lane, nil
+}
+
+// findFence notes that the cluster has fenced the owner of a group, or no longer knows how its last transaction ended:
+// the next one who takes the shard over finds out.
+func (c *Cluster) findFence(g *group) {
+	if g.owner.Epoch == 0 {
+		return
+	}
+	for _, u := range g.units {
+		if u.err == nil || ownFault(u.err) {
+			continue
+		}
+		c.queue.Lock()
+		if c.queue.holds(g.owner) == nil {
+			c.queue.owners[g.owner.Shard].fenced = true
+		}
+		c.queue.Unlock()
+		return
+	}
+}
+
+// ownFault tells whether an error is about the records that it came for, and not about the producer.
+func ownFault(err error) bool {
+	switch kindOf(err) {
+	case fault.NotFound, fault.TooLarge, fault.Invalid, fault.Denied, fault.Corrupt:
+		return true
+	}
+	return false
+}
+
+// produce sends the records of units and waits for what becomes of them. A partition gets one batch at a time.
+func (l *lane) produce(ctx context.Context, units []*unit) {
+	records, cancel := context.WithTimeout(ctx, l.opt.Patience) // what was sent and has no answer waits for it longer
+	defer cancel()
+	var pending sync.WaitGroup
+	filled := make(map[*part]int64)
+	for _, u := range units {
+		u.err = nil
+		promise := func(_ *kgo.Record, err error) { // from one goroutine for all
+			if err != nil && u.err == nil {
+				u.err = err
+			}
+			pending.Done()
+		}
+		for i := range u.records {
+			at := &u.places[i]
+			if n := filled[at.p]; n > 0 && n+at.bytes+record.BatchOverhead > at.p.limit.Load() {
+				l.flush(ctx)
+				clear(filled)
+			}
+			filled[at.p] += at.bytes
+			pending.Add(1)
+			l.client.Produce(records, &u.records[i], promise)
+		}
+	}
+	l.flush(ctx)
+	pending.Wait()
+}
+
+// flush sends what was produced. What it cannot send before the context ends gets that error.
+func (l *lane) flush(ctx context.Context) {
+	if l.client.Flush(ctx) != nil {
+		l.client.UnsafeAbortBufferedRecords()
+	}
+}
+
+// transact sends units as one transaction. If one of them cannot be taken, the others are sent without it.
+func (c *Cluster) transact(l *lane, units []*unit) {
+	err := l.once(c.ctx, units)
+	if err == nil {
+		return
+	}
+	if half := len(units) / 2; half > 0 && ownFault(err) {
+		c.transact(l, units[:half])
+		if l.open() == nil {
+			c.transact(l, units[half:])
+			return
+		}
+		units = units[half:]
+	}
+	loseAll(units, err)
+}
+
+// once is one transaction. After an error nothing of it can be read, unless the error is a time-out.
+func (l *lane) once(ctx context.Context, units []*unit) error {
+	if l.client == nil {
+		return fault.New(fault.IO, "log.Append", "the producer of %s has ended", l.id)
+	}
+	if err := l.client.BeginTransaction(); err != nil {
+		l.close()
+		return err
+	}
+	l.produce(ctx, units)
+	for _, u := range units {
+		if u.err != nil {
+			err := u.err
+			l.abort(ctx)
+			return err
+		}
+	}
+	err := l.client.EndTransaction(ctx, kgo.TryCommit)
+	if err == nil {
+		return nil
+	}
+	l.abort(ctx)
+	if ke, ok := errors.AsType[*kerr.Error](err); ok && !ke.Retriable && ke.Code != kerr.UnknownServerError.Code {
+		return err // the cluster has refused
+	}
+	return fault.New(fault.Timeout, "log.Append", "nobody knows whether the unit was committed: %w", err)
+}
+
+// abort ends a transaction without its records. A producer that cannot is of no use any more.
+func (l *lane) abort(ctx context.Context) {
+	if l.client.EndTransaction(ctx, kgo.TryAbort) != nil {
+		l.close()
+	}
+}
