@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -36,7 +37,7 @@ func fetch(ctx context.Context, cl *kgo.Client, broker int32, at []position, o f
 	req.IsolationLevel = readCommitted
 	req.MaxWaitMillis = int32(o.wait.Milliseconds())
 	req.MinBytes = 1
-	req.MaxBytes = int32(o.maxBytes)
+	req.MaxBytes = math.MaxInt32 // the bound of each partition is the one that counts
 	topics, byName := make(map[record.UUID]int), make(map[string]record.UUID)
 	asked := make(map[spot]position, len(at))
 	for _, one := range at {

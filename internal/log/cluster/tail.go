@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -239,19 +240,21 @@ func (c *Cluster) look(
 	if err != nil {
 		return at, err
 	}
+	settled := make(map[*part]bool, len(at))
 	for one, found := range got {
 		switch code := found.ErrorCode; {
 		case code == 0:
 			one.p.see(record.Offset(found.LogStartOffset), record.Offset(found.LastStableOffset),
 				record.Offset(found.HighWatermark))
-			if o.wait > 0 && record.Offset(found.LastStableOffset) == one.from {
-				left = append(left, one)
-			}
-		case passing(code) && c.parts.Load().find(one.p.id) != nil:
-			left, err = append(left, one), kerr.ErrorForCode(code)
+			settled[one.p] = o.wait == 0 || record.Offset(found.LastStableOffset) != one.from
+		case passing(code):
+			settled[one.p] = c.parts.Load().find(one.p.id) == nil
+			err = kerr.ErrorForCode(code)
+		default:
+			settled[one.p] = true
 		}
 	}
-	return left, err
+	return slices.DeleteFunc(at, func(one position) bool { return settled[one.p] }), err
 }
 
 var _ stream.Keeper = (*Cluster)(nil)

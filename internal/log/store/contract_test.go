@@ -1,10 +1,13 @@
 package store_test
 
 import (
+	"bytes"
+	"context"
 	"testing"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/log/streamtest"
@@ -32,18 +35,97 @@ func TestContract(t *testing.T) {
 				size = "small files"
 			}
 			t.Run(name+", "+size, func(t *testing.T) {
-				streamtest.Run(t, func(t *testing.T) stream.Keeper {
+				streamtest.Run(t, func(t *testing.T) *streamtest.Kept {
 					opt := opt
 					opt.FS = fs(t)
-					s := open(t, opt)
-					t.Cleanup(func() {
-						if err := s.Close(); err != nil {
-							t.Error(err)
-						}
-					})
-					return s
+					return kept(t, opt)
 				})
 			})
 		}
 	}
+}
+
+// kept is a log, and what can be done to it without the contract.
+func kept(t *testing.T, opt store.Options) *streamtest.Kept {
+	s := open(t, opt)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	k := &streamtest.Kept{
+		Keeper: s,
+		Hide:   func(p stream.PartitionID) { hide(t, s, p) },
+		Trim: func(p stream.PartitionID, start record.Offset) {
+			if _, err := s.TrimTo(context.Background(), p, start); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Cannot: map[string]string{"Rival": "a data directory belongs to one node"},
+	}
+	const cached = "the newest records are read from memory; small files have it"
+	if k.Cannot["Damage"], k.Cannot["Stumble"] = cached, cached; opt.CacheBytes > 0 {
+		k.Damage = func(_ stream.PartitionID, content []byte) { flip(t, opt.FS, content) }
+		k.Cannot["Stumble"] = "only a faulty file system does that"
+		if faulty, ok := opt.FS.(*vfs.Faulty); ok {
+			k.Stumble = func() { faulty.Inject(vfs.Fault{On: vfs.OpRead, Times: 1}) }
+		}
+	}
+	return k
+}
+
+// hide appends markers: they have offsets and are no records.
+func hide(t *testing.T, s *store.Store, p stream.PartitionID) {
+	t.Helper()
+	u := &store.Unit{Markers: []store.Marker{{Partition: p, ProducerID: 7, Commit: true}, {Partition: p, ProducerID: 8}}}
+	told := make(told, 1)
+	if err := s.Commit(u, told, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-told; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// told is a receipt that gives the error.
+type told chan error
+
+// Appended implements stream.Receipt.
+func (c told) Appended(_ uint64, _ stream.Placed, err error) { c <- err }
+
+// flip inverts a bit in the file that holds these bytes.
+func flip(t *testing.T, fs vfs.FS, content []byte) {
+	t.Helper()
+	names, err := fs.List("log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		f, err := fs.OpenWrite("log/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, err := f.Size()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, size)
+		if _, err := f.ReadAt(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		at := bytes.Index(b, content)
+		if at >= 0 {
+			_, err = f.WriteAt([]byte{b[at] ^ 1}, int64(at))
+		}
+		if e := f.Close(); err == nil {
+			err = e
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at >= 0 {
+			return
+		}
+	}
+	t.Fatalf("%q is in no file", content)
 }

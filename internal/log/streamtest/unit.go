@@ -82,31 +82,49 @@ func beside(t *testing.T, log stream.Keeper) {
 			}
 		}
 	})
-	next := make([]record.Offset, len(topic.Partitions))
-	for i := 0; next[i] < units; i = (i + 1) % len(next) {
-		p := topic.Partitions[i]
-		h.await(t, p, next[i]+1)
-		each(t, log, p, next[i], func(v *record.View) {
-			if want := fmt.Append(nil, int(next[i])); v.Offset != next[i] || string(v.Value) != string(want) {
-				t.Fatalf("partition %d: %q at %d, unit %d is due", i, v.Value, v.Offset, next[i])
-			}
-			next[i]++
-		})
+	readers := make([]reader, len(topic.Partitions))
+	for i := range readers {
+		readers[i] = reader{log: log, h: h, p: topic.Partitions[i]}
 	}
-	for i, p := range topic.Partitions {
-		h.await(t, p, units)
-		each(t, log, p, next[i], func(*record.View) { next[i]++ })
+	for busy := true; busy; {
+		busy = false
+		for i := range readers {
+			if readers[i].seen < units {
+				busy = true
+				readers[i].goOn(t)
+			}
+		}
 	}
 	writer.Wait()
 	r.wait(t, units)
 	if r.early != "" {
 		t.Error(r.early)
 	}
-	for i := range next {
-		if next[i] != units {
-			t.Errorf("partition %d ends at %d", i, next[i])
+	for i := range readers {
+		if readers[i].seen != units {
+			t.Errorf("partition %d has %d of %d units", i, readers[i].seen, units)
 		}
 	}
+}
+
+// reader reads a partition whose record n is of unit n, as far as it has heard that there is something to read.
+type reader struct {
+	log  stream.Keeper
+	h    *heard
+	p    stream.PartitionID
+	next record.Offset
+	seen int
+}
+
+func (r *reader) goOn(t *testing.T) {
+	t.Helper()
+	r.h.await(t, r.p, r.next+1)
+	r.next = each(t, r.log, r.p, r.next, func(v *record.View) {
+		if want := fmt.Append(nil, r.seen); string(v.Value) != string(want) {
+			t.Fatalf("partition %d: %q at %d, unit %d is due", r.p, v.Value, v.Offset, r.seen)
+		}
+		r.seen++
+	})
 }
 
 // readable is a receipt that looks whether what it tells can be read.
