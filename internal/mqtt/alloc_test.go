@@ -25,8 +25,8 @@ func (s sinkhole) Close() error                    { return nil }
 func (s sinkhole) SetReadDeadline(time.Time) error { return nil }
 func (s sinkhole) RemoteAddr() net.Addr            { return nil }
 
-// bench is a connection without a socket on a door with a real log.
-func bench(tb testing.TB) (c *conn, wrote chan int) {
+// benchDoor is a door with a real log.
+func benchDoor(tb testing.TB) *Door {
 	tb.Helper()
 	ctx := context.Background()
 	disk, err := vfs.NewDisk(tb.TempDir()) // files in memory would allocate what is written to them
@@ -50,6 +50,14 @@ func bench(tb testing.TB) (c *conn, wrote chan int) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return d
+}
+
+// bench is a connection without a socket on such a door.
+func bench(tb testing.TB) (c *conn, wrote chan int) {
+	tb.Helper()
+	ctx := context.Background()
+	d := benchDoor(tb)
 	wrote = make(chan int, 1024)
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)

@@ -2,8 +2,8 @@ package mqtt
 
 import (
 	"errors"
-	"io"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,55 +12,46 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
-	"github.com/firthmq/firth/internal/mqtt/retain"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
-// conn is one connection. Its driver (see hold) reads, decodes and appends to the log; receipts come from
-// the log's goroutine, deliveries from the workers of fanout and retain. What they share is in mu;
-// everything else belongs to the driver once the connection is served.
+// conn is one connection: a wire (the socket and what waits to be written), a reader (what has come and waits) and,
+// from its CONNECT on, a link to the session. Its driver (see hold) reads, decodes and appends to the log; receipts
+// come from the log's goroutine, deliveries from the workers of fanout and retain.
 type conn struct {
 	door   *Door
-	sock   *socket // a plain socket that a poller watches; nil:
-	net    net.Conn
-	poller *poller // of sock
+	wire   wire
+	reader reader
+	link   link
+	poller *poller // of a plain socket
 	pusher *pusher
 
-	hold     hold         // who drives
-	sends    hold         // who writes to the socket
-	stalled  atomic.Bool  // a write is under way, or the socket did not take it whole
-	ending   atomic.Bool  // somebody else ends the connection
-	lingers  atomic.Bool  // all is said: what the client still sends is thrown away
-	patience atomic.Int64 // nanoseconds of silence after which the client is taken for dead; 0: any
-	heard    atomic.Int64 // when a packet last came whole, nanoseconds since the door was opened
-	timer    *time.Timer  // calls lapse
+	hold    hold         // who drives
+	ending  atomic.Bool  // somebody has asked for the end
+	lingers atomic.Bool  // all is said: what the client still sends is thrown away
+	waits   atomic.Int32 // what the driver waits for: waitLog, waitClient
+	timeout atomic.Int64 // nanoseconds of silence after which the client is taken for dead; 0: any
+	heard   atomic.Int64 // when a packet last came whole, nanoseconds since the door was opened
+	timer   *time.Timer  // calls checkAlive
 
-	in        input
-	version   packet.Version // 0 before CONNECT
-	maxPacket int            // bytes that the client takes, once it has sent its CONNECT
-	principal Principal
-	member    *fanout.Member
-	noLocal   bool // some subscription has No Local
-	routes    routes
-	leaving   sync.Once
-	discarded int    // bytes since it lingers
-	writer    func() // c.write: made once, so that starting it allocates nothing
+	taken  atomic.Int64 // bytes that the client had taken when isDeaf looked last
+	tookAt atomic.Int64 // and when they were more than before, nanoseconds since the door was opened
+
+	discarded int // bytes since it lingers
 
 	mu struct {
 		sync.Mutex
-		session  *session.Session // nil before CONNECT
-		out      outbox
-		reason   packet.ReasonCode // why the connection was ended, when ending is set
-		left     bool              // the session is over: another may have the client identifier
-		detached chan struct{}     // closed when left is set
-		closed   bool              // nothing is sent any more but the last words
-		starved  bool              // a delivery was told Later
-		sent     [2]int            // messages since the last Flush, by QoS, for the metrics
-		own      []stream.PartitionID
-		requests []*retain.Request // retained messages that were told Later
-		settled  chan struct{}     // closed when no PUBLISH waits for the log
+		reason packet.ReasonCode // why the end was asked for, when ending is set
 	}
 }
+
+// What a driver waits for while it takes no messages.
+const (
+	waitLog    = 1 << iota // room in the log
+	waitClient             // that the client reads our answers
+	// notListening: so much waits that nothing is read. What the client says now is not heard, and that is our doing.
+	notListening
+)
 
 // The ways a connection ends besides a *packet.Error and an error of the socket.
 var (
@@ -72,93 +63,114 @@ var (
 
 func (d *Door) newConn(n net.Conn) *conn {
 	c := &conn{door: d}
-	if c.sock = takeSocket(n); c.sock == nil {
-		c.net = n
-		c.writer = c.write
-	}
+	c.wire.init(d, n, c)
+	c.link.init(d, &c.wire, c)
 	i := int(d.accepted.Add(1))
 	c.poller, c.pusher = d.pollers[i%len(d.pollers)], d.pushers[i%len(d.pushers)]
 	c.hold.claim()
-	c.timer = time.AfterFunc(time.Hour, c.lapse)
-	c.bear(d.opt.ConnectTimeout) // for its CONNECT
+	c.timer = time.AfterFunc(time.Hour, c.checkAlive)
+	c.setTimeout(d.opt.ConnectTimeout) // for its CONNECT
 	return c
 }
 
 // start begins to serve the connection.
 func (c *conn) start() {
-	if c.sock == nil {
+	if c.wire.sock == nil {
 		go c.serve()
 		return
 	}
 	if err := c.poller.add(c); err != nil {
-		c.door.opt.Logger.Error("cannot watch a connection", "remote", c.remote(), "err", err)
-		c.sock.close()
+		c.door.opt.Logger.Error("cannot watch a connection", "remote", c.wire.remote(), "err", err)
+		c.close()
 	} else if c.hold.release() {
 		return
 	}
 	go c.drive(nil)
 }
 
-// lastWords puts a DISCONNECT last into the outbox, unless the outbox is closed already.
-func (c *conn) lastWords(reason packet.ReasonCode) {
-	c.mu.Lock()
-	if !c.mu.closed && reason.Failed() && c.mu.session != nil && c.mu.session.Version() == packet.V5 { // [MQTT-4.13.1-1]
-		c.put((&packet.Disconnect{Reason: reason}).AppendTo(c.pending(), packet.V5))
+// disconnect asks for the end of the connection from any goroutine; the driver does it. It does not block.
+func (c *conn) disconnect(reason packet.ReasonCode) {
+	if !c.setReason(reason) {
+		return
 	}
-	c.mu.closed = true // from here on no delivery and no acknowledgement
-	c.mu.Unlock()
-	c.push()
+	switch {
+	case c.wire.sock != nil:
+		c.wakeDriver()
+	case c.wire.interruptible():
+		c.wire.interrupt()
+		c.wire.wakeAwaitRoom()
+	default:
+		go c.closeWebSocket(reason)
+	}
 }
 
-// finish ends the connection for a cause: the session first, then last words, then the socket. False: it
-// lingers, and the driver goes on until it is called again.
-func (c *conn) finish(cause error) (ended bool) {
-	if !c.lingers.Load() && c.part(cause) && c.farewell() {
+// setReason notes why the connection is to end, if nobody did before.
+func (c *conn) setReason(reason packet.ReasonCode) (first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending.Load() {
 		return false
 	}
-	c.timer.Stop()
-	c.hangUp()
-	c.door.exit(c)
+	c.mu.reason = reason
+	c.ending.Store(true)
 	return true
 }
 
-// part ends the session and tells whether the client is there to hear last words.
-func (c *conn) part(cause error) (hears bool) {
-	if errors.Is(cause, errEnded) && c.silent() {
-		cause = &packet.Error{Reason: packet.KeepAliveTimeout, Detail: "no packet within one and a half keep alive"}
-	}
-	reason, speak := c.lastReason(cause)
-	if speak && reason == packet.ServerShuttingDown {
-		c.awaitSettled(c.door.opt.CloseTimeout)
-	}
-	if !speak {
-		reason = packet.Success
-	}
-	c.lastWords(reason)
-	c.logEnd(cause, reason)
-	c.leave()
-	return speak || errors.Is(cause, errRefused)
-}
-
-// silent tells whether the connection was ended because its client said nothing.
-func (c *conn) silent() bool {
+func (c *conn) endReason() packet.ReasonCode {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.mu.reason == packet.KeepAliveTimeout && c.mu.session != nil
+	return c.mu.reason
+}
+
+// closeWebSocket ends a connection that cannot be interrupted without being broken: a DISCONNECT first, then the
+// close, which wakes the reader.
+func (c *conn) closeWebSocket(reason packet.ReasonCode) {
+	defer c.rescue()
+	c.wire.wakeAwaitRoom()
+	if reason == packet.ServerShuttingDown {
+		c.link.awaitSettled(c.door.opt.CloseTimeout)
+	}
+	c.link.close(reason)
+	c.wire.awaitIdle(c.door.opt.CloseTimeout)
+	c.wire.close()
+}
+
+// finish ends the connection for a cause: the session first, then the DISCONNECT, then the socket. False: it lingers,
+// and the driver goes on until it is called again.
+func (c *conn) finish(cause error) (ended bool) {
+	if !c.lingers.Load() && c.endSession(cause) && c.linger() {
+		return false
+	}
+	c.timer.Stop()
+	c.close()
+	c.door.remove(c)
+	return true
+}
+
+// endSession ends the session and tells whether the client is there to hear why.
+func (c *conn) endSession(cause error) (hears bool) {
+	reason, hears := c.lastReason(cause)
+	if hears && reason == packet.ServerShuttingDown {
+		c.link.awaitSettled(c.door.opt.CloseTimeout)
+	}
+	if hears {
+		c.link.close(reason)
+	} else {
+		c.link.close(packet.Success)
+	}
+	c.logEnd(cause, reason)
+	c.link.end()
+	return hears || errors.Is(cause, errRefused)
 }
 
 // lastReason is the reason code to end with, and whether the client is there to hear it.
-func (c *conn) lastReason(cause error) (reason packet.ReasonCode, speak bool) {
-	var fault *packet.Error
+func (c *conn) lastReason(cause error) (reason packet.ReasonCode, hears bool) {
+	var wrong *packet.Error
 	switch {
-	case errors.As(cause, &fault):
-		return fault.Reason, true
+	case errors.As(cause, &wrong):
+		return wrong.Reason, true
 	case errors.Is(cause, errEnded):
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.mu.reason, true
-	case errors.Is(cause, errDeaf):
-		return packet.KeepAliveTimeout, false
+		return c.endReason(), true
 	}
 	return packet.Success, false
 }
@@ -166,132 +178,200 @@ func (c *conn) lastReason(cause error) (reason packet.ReasonCode, speak bool) {
 func (c *conn) logEnd(cause error, reason packet.ReasonCode) {
 	log := c.door.opt.Logger
 	var wrong *packet.Error
-	switch {
-	case errors.As(cause, &wrong):
-		c.door.metrics.refused(wrong.Reason)
-		what := "connection ended for an error of the client"
-		if wrong.Reason == packet.ServerUnavailable || wrong.Reason == packet.ServerShuttingDown {
-			what = "connection ended: a message could not be stored"
-		}
-		log.Info(what,
-			"client", fault.Text(c.principal.ClientID), "remote", c.remote(), "reason", reason.String(), "err", cause)
-	default:
-		log.Debug("connection ended", "client", fault.Text(c.principal.ClientID), "remote", c.remote(), "cause", cause)
+	if errors.Is(cause, errEnded) && reason == packet.KeepAliveTimeout && c.link.version != 0 {
+		cause = &packet.Error{Reason: reason, Detail: "no packet within one and a half keep alive"}
 	}
-}
-
-func (c *conn) remote() string {
-	var a net.Addr
-	if c.sock != nil {
-		a = c.sock.remote
-	} else {
-		a = c.net.RemoteAddr()
-	}
-	if a == nil {
-		return ""
-	}
-	return a.String()
-}
-
-// leave ends the session: subscriptions go, the will is published, the client identifier is free.
-func (c *conn) leave() { c.leaving.Do(c.leaveOnce) }
-
-func (c *conn) leaveOnce() {
-	defer c.detach()
-	c.mu.Lock()
-	c.mu.closed = true
-	s := c.mu.session
-	c.mu.requests = nil
-	c.mu.Unlock()
-	if c.member != nil {
-		c.door.fanout.Leave(c.member)
-	}
-	if s != nil {
-		if will := s.TakeWill(); will != nil { // [MQTT-3.1.2-8]
-			c.publishWill(will)
-		}
-		c.door.clients.remove(c)
-	}
-}
-
-func (c *conn) detach() {
-	c.mu.Lock()
-	c.mu.left = true
-	signal(&c.mu.detached)
-	c.mu.Unlock()
-}
-
-// awaitLeft waits until the session is over.
-func (c *conn) awaitLeft() {
-	c.mu.Lock()
-	if c.mu.left {
-		c.mu.Unlock()
+	if !errors.As(cause, &wrong) {
+		log.Debug("connection ended",
+			"client", fault.Text(c.link.principal.ClientID), "remote", c.wire.remote(), "cause", cause)
 		return
 	}
-	if c.mu.detached == nil {
-		c.mu.detached = make(chan struct{})
+	c.door.metrics.refused(wrong.Reason)
+	what := "connection ended for an error of the client"
+	if wrong.Reason == packet.ServerUnavailable || wrong.Reason == packet.ServerShuttingDown {
+		what = "connection ended: a message could not be stored"
 	}
-	detached := c.mu.detached
-	c.mu.Unlock()
-	<-detached
+	c.door.tell(what, c.link.principal.ClientID, wrong.Reason, "remote", c.wire.remote(), "err", cause)
 }
 
-// farewell lets the client hear our last words: everything is written, our side is closed, and what the
-// client still sends is read and thrown away. A close with unread bytes would be a reset, and the
-// client would never see why. True: the connection lingers until its driver has seen the end.
-func (c *conn) farewell() (lingers bool) {
+// linger lets the client read why the connection ends: everything is written, our side is closed, and what the client
+// still sends is read and thrown away. A close with unread bytes would be a reset, and the client would never see the
+// reason. True: the connection lingers until its driver has seen the end.
+func (c *conn) linger() bool {
 	most := c.door.opt.CloseTimeout
-	if c.sock != nil {
-		c.awaitIdle(most)
-		if c.sock.closeWrite() != nil {
-			return false
-		}
+	if !c.wire.closeWrite(most) {
+		return false
+	}
+	if c.wire.sock != nil {
 		c.lingers.Store(true)
 		c.timer.Reset(most)
 		return true
 	}
-	until := time.Now().Add(most)
-	if err := c.net.SetWriteDeadline(until); err != nil {
-		return false
-	}
-	c.awaitIdle(most)
-	half, ok := c.net.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return false
-	}
-	if err := c.net.SetReadDeadline(until); err != nil {
-		return false
-	}
-	if _, err := io.CopyN(io.Discard, c.net, maxLinger); err != nil && !errors.Is(err, io.EOF) {
-		c.door.opt.Logger.Debug("the client did not close", "client", fault.Text(c.principal.ClientID), "err", err)
+	if err := c.wire.discard(most); err != nil {
+		c.door.opt.Logger.Debug("the client did not close", "client", fault.Text(c.link.principal.ClientID), "err", err)
 	}
 	return false
 }
 
-// maxLinger is how many bytes of a connection that lingers are thrown away.
-const maxLinger = 64 << 20
-
-// discard throws away what a client sends after its connection ended.
-func (c *conn) discard(lent []byte) (more bool, err error) {
-	n, err := c.sock.read(lent)
-	if errors.Is(err, errAgain) {
-		return false, nil
+// close closes the socket; a plain one has its driver look at it.
+func (c *conn) close() {
+	c.wire.close()
+	if c.wire.sock != nil {
+		c.wakeDriver()
 	}
-	if c.discarded += n; c.discarded > maxLinger && err == nil {
-		err = io.ErrShortBuffer
-	}
-	return n == len(lent), err
 }
 
-// awaitSettled waits until every PUBLISH of the client has its PUBACK in the outbox.
-func (c *conn) awaitSettled(most time.Duration) {
-	c.mu.Lock()
-	if c.mu.session == nil || c.mu.session.Waiting() == 0 {
-		c.mu.Unlock()
-		return
+// rescue ends a connection in whose name a goroutine panicked. That costs this connection only.
+func (c *conn) rescue() {
+	if p := recover(); p != nil {
+		c.panicked(p)
 	}
-	settled := make(chan struct{})
-	c.mu.settled = settled
-	c.mu.Unlock()
-	await(settled, most)
+}
+
+func (c *conn) panicked(p any) {
+	c.door.metrics.panics.Inc()
+	c.door.opt.Logger.Error("a connection panicked",
+		"client", fault.Text(c.link.principal.ClientID), "panic", p, "stack", string(debug.Stack()))
+	c.wire.close()
+	c.door.remove(c)
+	go c.endAfterPanic()
+}
+
+// endAfterPanic ends the session in a goroutine of its own, for the one that panicked may be one that must not wait.
+func (c *conn) endAfterPanic() {
+	defer func() {
+		if p := recover(); p != nil {
+			c.door.opt.Logger.Error("ending a session after a panic panicked", "panic", p)
+		}
+	}()
+	c.link.end()
+}
+
+// setTimeout sets how long the client may be silent; 0: for ever.
+func (c *conn) setTimeout(silence time.Duration) {
+	c.heard.Store(int64(c.door.uptime()))
+	c.timeout.Store(int64(silence))
+	if silence == 0 {
+		c.timer.Stop()
+	} else {
+		c.timer.Reset(silence)
+	}
+}
+
+// checkAlive is called when the client may have been silent for too long. The time is set once for many packets, so it
+// may be too early: then it is set again.
+func (c *conn) checkAlive() {
+	defer c.rescue()
+	waits := c.waits.Load()
+	next := time.Duration(c.timeout.Load())
+	if next > 0 && waits&notListening == 0 {
+		idle := c.door.uptime() - time.Duration(c.heard.Load())
+		if next -= idle; next <= 0 && !c.lingers.Load() {
+			c.disconnect(packet.KeepAliveTimeout) // [MQTT-3.1.2-22]
+			return
+		}
+	}
+	switch {
+	case c.lingers.Load():
+		c.close()
+		return
+	case waits&waitClient != 0:
+		if c.isDeaf() {
+			c.disconnect(packet.KeepAliveTimeout)
+			return
+		}
+		if next == 0 {
+			next = minDeaf
+		}
+	}
+	if next > 0 {
+		c.timer.Reset(next)
+	}
+}
+
+// isDeaf tells whether the client has taken none of our answers for a long time, although it goes on sending.
+func (c *conn) isDeaf() bool {
+	now := int64(c.door.uptime())
+	if taken := c.wire.progress(); taken != c.taken.Swap(taken) {
+		c.tookAt.Store(now)
+	}
+	return time.Duration(now-c.tookAt.Load()) >= c.deafAfter()
+}
+
+// roomy implements wireUser.
+func (c *conn) roomy(deliveries, driver bool) {
+	if deliveries {
+		c.link.wakeDeliveries()
+	}
+	if driver && c.wire.sock != nil {
+		c.wakeDriver()
+	}
+}
+
+// wakeDriver makes the driver of a plain socket look at what changed; when there is none, it becomes one.
+func (c *conn) wakeDriver() {
+	if c.hold.claim() {
+		go c.drive(nil)
+	}
+}
+
+// resume goes on with a write that the socket did not take whole. The poller calls it.
+func (c *conn) resume() {
+	defer c.rescue()
+	c.wire.push()
+}
+
+// The rest is what a link asks of its driver.
+
+// Settled implements roster.Holder.
+func (c *conn) Settled(ticket uint32, at stream.Placed, err error) {
+	defer c.rescue()
+	c.link.settled(ticket, at, err)
+}
+
+// Displaced implements roster.Holder.
+func (c *conn) Displaced(state *session.State) {
+	defer c.rescue()
+	c.link.displaced(state)
+}
+
+// Deliver implements fanout.Sink.
+func (c *conn) Deliver(m *fanout.Message, d *fanout.Delivery) (v fanout.Verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.panicked(p)
+			v = fanout.Gone
+		}
+	}()
+	return c.link.deliver(m, d)
+}
+
+// Flush implements fanout.Sink.
+func (c *conn) Flush() {
+	defer c.rescue()
+	c.link.flushDeliveries()
+}
+
+// pushLater implements linkDriver.
+func (c *conn) pushLater() { c.pusher.add(c) }
+
+// pushQueued writes what waits, for the pusher that has the connection on its list.
+func (c *conn) pushQueued() {
+	defer c.rescue()
+	c.wire.mu.Lock()
+	c.wire.mu.queued = false
+	c.wire.mu.Unlock()
+	c.wire.push()
+}
+
+// mayWait implements linkDriver: only who has a goroutine of its own may.
+func (c *conn) mayWait() bool { return c.wire.sock == nil }
+
+// expectRoom implements linkDriver.
+func (c *conn) expectRoom(yes bool) {
+	if yes {
+		c.waits.Or(waitLog)
+	} else {
+		c.waits.And(^waitLog)
+	}
 }

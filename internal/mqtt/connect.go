@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
-	"sync"
+	"fmt"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -15,39 +15,35 @@ import (
 // connect takes the first packet. Its bytes are copied: client identifier and will stay.
 func (c *conn) connect(t *turn, frame []byte) error {
 	p, err := t.dec.Decode(bytes.Clone(frame))
-	c.maxPacket = packet.MaxSize
+	takes := packet.MaxSize // the largest packet that the client takes
 	if most := t.dec.ClientMaximum; most > 0 {
-		c.maxPacket = int(min(most, packet.MaxSize))
+		takes = int(min(most, packet.MaxSize))
 	}
 	if err != nil {
-		return c.refuseConnect(t.dec.Version, err)
+		return c.refuseConnect(t.dec.Version, takes, err)
 	}
 	t.dec = packet.Decoder{Version: t.dec.Version} // it may hold memory of the copy
 	hello, ok := p.(*packet.Connect)
 	if !ok {
 		return errRefused
 	}
-	c.version = hello.Version
-	c.principal = Principal{ClientID: string(hello.ClientID), UserName: string(hello.UserName)}
+	principal := Principal{ClientID: string(hello.ClientID), UserName: string(hello.UserName)}
+	c.link.principal = principal
 	if err := c.admitConnect(hello); err != nil {
-		return c.refuseConnect(hello.Version, err)
+		return c.refuseConnect(hello.Version, takes, err)
 	}
 	assigned := ""
 	if len(hello.ClientID) == 0 {
 		assigned = newClientID()
 	}
-	s, connack := session.Open(hello, &c.door.limits, assigned)
-	if err := tooLarge(connack, c.version, s.MaxPacket()); err != nil { // [MQTT-3.1.2-24]
-		return c.refuseConnect(c.version, err)
+	state, agreed, connack := session.Open(hello, &c.door.limits, assigned)
+	if err := tooLarge(connack, hello.Version, takes); err != nil { // [MQTT-3.1.2-24]
+		return c.refuseConnect(hello.Version, takes, err)
 	}
-	c.principal.ClientID = s.ClientID()
-	c.takeOver()
-	c.bear(time.Duration(s.KeepAlive()) * time.Second * 3 / 2) // [MQTT-3.1.2-22]
-	c.mu.Lock()
-	c.mu.session = s
-	c.put(connack.AppendTo(c.pending(), c.version)) // [MQTT-3.2.0-1]
-	c.mu.Unlock()
-	c.push()
+	principal.ClientID = state.ClientID()
+	c.link.begin(principal, state, agreed)
+	c.setTimeout(time.Duration(agreed.KeepAlive()) * time.Second * 3 / 2)           // [MQTT-3.1.2-22]
+	c.wire.put(func(b []byte) []byte { return connack.AppendTo(b, hello.Version) }) // [MQTT-3.2.0-1]
 	return nil
 }
 
@@ -60,41 +56,37 @@ func (c *conn) admitConnect(p *packet.Connect) error {
 	if w == nil {
 		return nil
 	}
+	dollar := isDollar(w.Topic)
 	switch {
-	case w.QoS > 1 && p.Version == packet.V5: // [MQTT-3.2.2-12]
-		return &packet.Error{Reason: packet.QoSNotSupported, Detail: "will with QoS 2"}
-	case !isDollar(w.Topic) && !c.door.may(&c.principal, Publish, w.Topic):
+	case w.QoS > session.MaxQoS && p.Version == packet.V5: // [MQTT-3.2.2-12]
+		return &packet.Error{Reason: packet.QoSNotSupported, Detail: fmt.Sprintf("will with QoS %d", w.QoS)}
+	case !dollar && !c.door.may(&c.link.principal, Publish, w.Topic):
 		return &packet.Error{Reason: packet.NotAuthorized, Detail: "will topic"}
 	}
-	w.QoS = min(w.QoS, 1) // MQTT 3 cannot be told; it is delivered with QoS 1 at most anyway
-	if isDollar(w.Topic) {
+	w.QoS = min(w.QoS, session.MaxQoS) // MQTT 3 cannot be told; it is delivered with no more anyway
+	if dollar {
 		// Bridges of Mosquitto announce themselves there. Their client would never get in.
-		c.door.opt.Logger.Info("a will to a topic that begins with $ will not be published",
-			"client", fault.Text(p.ClientID), "topic", fault.Text(w.Topic))
+		c.door.tell("a will to a topic that begins with $ will not be published", c.link.principal.ClientID,
+			packet.TopicNameInvalid, "topic", fault.Text(w.Topic))
 		p.Will = nil
 	}
 	return nil
 }
 
-// refuseConnect answers a CONNECT that is refused. What MQTT 3 has no return code for, and what is no
-// CONNECT of any version, gets no answer.
-func (c *conn) refuseConnect(v packet.Version, cause error) error {
+// refuseConnect answers a CONNECT that is refused, if the client takes so large an answer [MQTT-3.1.2-24]. What MQTT 3
+// has no return code for, and what is no CONNECT of any version, gets no answer.
+func (c *conn) refuseConnect(v packet.Version, takes int, cause error) error {
 	reason := packet.ReasonOf(cause)
 	c.door.metrics.refused(reason)
-	c.door.opt.Logger.Info("connection refused",
-		"client", fault.Text(c.principal.ClientID), "remote", c.remote(), "err", cause)
+	c.door.tell("connection refused", c.link.principal.ClientID, reason, "remote", c.wire.remote(), "err", cause)
 	answer := v == packet.V5
 	switch reason {
 	case packet.UnsupportedVersion, // [MQTT-3.1.2-2]
 		packet.ClientIDNotValid, packet.NotAuthorized, packet.BadUserNameOrPassword, packet.BadAuthenticationMethod:
 		answer = v != 0
 	}
-	connack := packet.Connack{Reason: reason}
-	if answer && connack.Size(v) <= c.maxPacket { // [MQTT-3.1.2-24]
-		c.mu.Lock()
-		c.put(connack.AppendTo(c.pending(), v))
-		c.mu.Unlock()
-		c.push()
+	if connack := (packet.Connack{Reason: reason}); answer && connack.Size(v) <= takes {
+		c.wire.put(func(b []byte) []byte { return connack.AppendTo(b, v) })
 	}
 	return errRefused
 }
@@ -105,50 +97,10 @@ func newClientID() string {
 	return "auto-" + hex.EncodeToString(b[:])
 }
 
-// takeOver makes the connection the one of its client identifier. A connection that had it before is
-// ended, and its session is over before this one begins [MQTT-3.1.4-3].
-func (c *conn) takeOver() {
-	old := c.door.clients.put(c)
-	if old == nil {
-		return
+func tooLarge(p packet.Packet, v packet.Version, most int) error {
+	if size := p.Size(v); size > most {
+		return &packet.Error{Reason: packet.PacketTooLarge,
+			Detail: fmt.Sprintf("%s of %d bytes, the client takes %d", p.Type(), size, most)}
 	}
-	c.door.metrics.takeovers.Inc()
-	old.end(packet.SessionTakenOver)
-	old.awaitLeft()
-}
-
-// clients are the connections by client identifier.
-type clients struct {
-	mu struct {
-		sync.Mutex
-		byID map[string]*conn
-	}
-}
-
-// put makes c the connection of its client identifier and returns the one before, or nil.
-func (cs *clients) put(c *conn) (old *conn) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if cs.mu.byID == nil {
-		cs.mu.byID = make(map[string]*conn)
-	}
-	old = cs.mu.byID[c.principal.ClientID]
-	cs.mu.byID[c.principal.ClientID] = c
-	return old
-}
-
-// remove forgets c, unless another took its place.
-func (cs *clients) remove(c *conn) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if cs.mu.byID[c.principal.ClientID] == c {
-		delete(cs.mu.byID, c.principal.ClientID)
-	}
-}
-
-// len is the number of clients.
-func (cs *clients) len() int {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	return len(cs.mu.byID)
+	return nil
 }

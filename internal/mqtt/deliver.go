@@ -4,87 +4,146 @@ import (
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
+	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
-// Deliver implements fanout.Sink: one PUBLISH into the outbox. QoS 0 is dropped when the outbox is
-// full, QoS 1 never: then the session reads the log later.
-func (c *conn) Deliver(m *fanout.Message, d *fanout.Delivery) fanout.Verdict {
-	door := c.door
-	if !door.may(&c.principal, Receive, m.Topic()) {
+// deliver puts one PUBLISH into the outbox. QoS 0 is dropped when the outbox is full, what is above it never: then the
+// session reads the log later.
+func (l *link) deliver(m *fanout.Message, d *fanout.Delivery) fanout.Verdict {
+	door := l.door
+	if !door.may(&l.principal, Receive, m.Topic()) {
 		door.metrics.dropped(dropDenied).Inc()
 		return fanout.Taken
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.mu.closed || c.mu.out.broken {
-		return fanout.Gone
-	}
-	s := c.mu.session
-	switch full := c.mu.out.size() >= door.opt.OutboxBytes; {
-	case full && d.QoS == 0 && !d.CatchUp:
-		door.metrics.dropped(dropOutbox).Inc()
-		return fanout.Taken
-	case full || d.QoS > 0 && s.Out.Full():
-		c.mu.starved = true
-		return fanout.Later
-	}
-	frame, at := m.Frame(s.Version(), d)
-	if len(frame) > s.MaxPacket() { // dropped as if it were acknowledged [MQTT-3.1.2-25]
+	frame, at := m.Frame(l.version, d)
+	if len(frame) > l.agreed.MaxPacket() { // dropped as if it were acknowledged [MQTT-3.1.2-25]
 		door.metrics.dropped(dropTooLarge).Inc()
 		return fanout.Taken
 	}
-	b := c.pending()
-	from := len(b)
-	b = append(b, frame...)
-	if at > 0 {
-		id, _ := s.Out.Send(d.From)
-		b[from+at], b[from+at+1] = byte(id>>8), byte(id)
+	if d.QoS > 0 {
+		return l.deliverTracked(frame, at, d)
 	}
-	c.put(b)
-	c.mu.sent[d.QoS&1]++
+	verdict := l.enqueue(frame, d)
+	if verdict == fanout.Later && !d.CatchUp {
+		// Much may have come in one run that the client would take at once.
+		if !l.wire.stalled.Load() {
+			l.wire.push()
+			verdict = l.enqueue(frame, d)
+		}
+		if verdict == fanout.Later {
+			door.metrics.dropped(dropOutbox).Inc()
+			return fanout.Taken
+		}
+	}
+	return verdict
+}
+
+// enqueue puts a PUBLISH of QoS 0 into the outbox; Later: it is full.
+func (l *link) enqueue(frame []byte, d *fanout.Delivery) fanout.Verdict {
+	w := l.wire
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.mu.closed || w.mu.broken:
+		return fanout.Gone
+	case w.fullLocked(len(frame)):
+		if d.CatchUp {
+			w.starved.Store(true)
+		}
+		return fanout.Later
+	}
+	w.appendLocked(frame)
+	l.out.sent[d.QoS]++
 	return fanout.Taken
 }
 
-// Flush implements fanout.Sink.
-func (c *conn) Flush() {
-	c.mu.Lock()
-	sent := c.mu.sent
-	c.mu.sent = [2]int{}
-	c.mu.Unlock()
-	c.push()
+// deliverTracked does the same for one that the client acknowledges: it takes its packet id from the session. The seat
+// is locked before the wire.
+func (l *link) deliverTracked(frame []byte, at int, d *fanout.Delivery) fanout.Verdict {
+	state := l.term.Lock()
+	if state == nil {
+		return fanout.Gone
+	}
+	defer l.term.Unlock()
+	w := l.wire
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.mu.closed || w.mu.broken:
+		return fanout.Gone
+	case w.fullLocked(len(frame)) || state.Out.Full():
+		w.starved.Store(true)
+		return fanout.Later
+	}
+	b := w.appendLocked(frame)
+	id, _ := state.Out.Send(d.From)
+	b[at], b[at+1] = byte(id>>8), byte(id)
+	l.out.sent[d.QoS]++
+	return fanout.Taken
+}
+
+// flushDeliveries has what was delivered written.
+func (l *link) flushDeliveries() {
+	sent := l.takeSent()
+	l.wire.push()
 	for qos, n := range sent {
 		if n > 0 {
-			c.door.metrics.sent[qos].Add(float64(n))
+			l.door.metrics.sent[qos].Add(float64(n))
 		}
 	}
 }
 
-// wake tells everybody who was told Later that there is room.
-func (c *conn) wake() {
-	if c.member != nil {
-		c.member.Wake()
+func (l *link) takeSent() (sent [session.QoSLevels]int) {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	sent, l.out.sent = l.out.sent, sent
+	return sent
+}
+
+// wakeDeliveries tells those who were told Later that there is room, if there is in the window too.
+func (l *link) wakeDeliveries() {
+	state := l.term.Lock()
+	if state == nil {
+		return
 	}
-	c.mu.Lock()
-	requests := c.mu.requests
-	c.mu.requests = nil
-	c.mu.Unlock()
-	for _, r := range requests {
-		c.door.retained.Resume(r)
+	roomy := state.Out.Roomy()
+	l.term.Unlock()
+	if roomy && l.wire.unstarve() {
+		l.wakeStarved()
 	}
+}
+
+// wakeStarved tells everybody who was told Later that there is room.
+func (l *link) wakeStarved() {
+	if m := l.member.Load(); m != nil {
+		m.Wake()
+	}
+	for _, r := range l.takeRequests() {
+		l.door.retained.Resume(r)
+	}
+}
+
+func (l *link) takeRequests() (requests []*retain.Request) {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	requests, l.out.requests = l.out.requests, nil
+	return requests
 }
 
 // retainedReceiver sends the retained messages of one subscription.
 type retainedReceiver struct {
-	conn    *conn
+	link    *link
 	sub     *session.Subscription
 	message fanout.Message
 }
 
+var _ retain.Receiver = (*retainedReceiver)(nil)
+
 // Retained implements retain.Receiver. The RETAIN flag is always set [MQTT-3.3.1-8].
 func (r *retainedReceiver) Retained(q *retain.Request, m *hinge.Message, at record.Offset) retain.Outcome {
-	door := r.conn.door
+	door := r.link.door
 	if !r.message.Set(m, door.opt.Clock()) {
 		return retain.Sent // expired
 	}
@@ -95,9 +154,9 @@ func (r *retainedReceiver) Retained(q *retain.Request, m *hinge.Message, at reco
 	if r.sub.ID > 0 {
 		d.IDs = []uint32{r.sub.ID}
 	}
-	switch r.conn.Deliver(&r.message, &d) {
+	switch r.link.driver.Deliver(&r.message, &d) {
 	case fanout.Later:
-		r.conn.resumeLater(q)
+		r.link.resumeLater(q)
 		return retain.Later
 	case fanout.Gone:
 		return retain.Stop
@@ -107,17 +166,87 @@ func (r *retainedReceiver) Retained(q *retain.Request, m *hinge.Message, at reco
 }
 
 // resumeLater has a request go on when there is room. That may be by now: then it goes on at once.
-func (c *conn) resumeLater(q *retain.Request) {
-	c.mu.Lock()
-	starved := c.mu.starved
-	if starved {
-		c.mu.requests = append(c.mu.requests, q)
-	}
-	c.mu.Unlock()
-	if !starved {
-		c.door.retained.Resume(q)
+func (l *link) resumeLater(q *retain.Request) {
+	if !l.remember(q) {
+		l.door.retained.Resume(q)
 	}
 }
 
+func (l *link) remember(q *retain.Request) (starved bool) {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	if starved = l.wire.starved.Load(); starved {
+		l.out.requests = append(l.out.requests, q)
+	}
+	return starved
+}
+
 // RetainedFlush implements retain.Receiver.
-func (r *retainedReceiver) RetainedFlush() { r.conn.Flush() }
+func (r *retainedReceiver) RetainedFlush() { r.link.driver.Flush() }
+
+// subscribe puts subscriptions in force, then answers, then sends what is retained: everything that is acknowledged
+// after the SUBACK comes, live or retained.
+func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
+	for i := range p.Subscriptions {
+		one := &p.Subscriptions[i]
+		if !one.Reason.Failed() && !l.door.may(&l.principal, Subscribe, one.Filter) {
+			one.Reason = packet.NotAuthorized
+		}
+	}
+	member := l.member.Load()
+	if member == nil {
+		member = l.door.fanout.Join(l.driver)
+		l.member.Store(member)
+	}
+	state := l.term.Lock()
+	if state == nil {
+		return errEnded
+	}
+	t.grants = state.Subscribe(p, t.grants[:0])
+	l.term.Unlock()
+	defer clear(t.grants)
+	suback := packet.Suback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, 0, len(t.grants))}
+	for i := range t.grants {
+		g := &t.grants[i]
+		suback.Reasons = append(suback.Reasons, g.Reason)
+		if g.Sub != nil {
+			l.noLocal = l.noLocal || g.Sub.NoLocal
+			l.door.fanout.Subscribe(member, g.Sub, g.Old)
+		}
+	}
+	if err := l.answerWith(&suback); err != nil {
+		return err
+	}
+	for i := range t.grants {
+		if g := &t.grants[i]; g.Sub != nil && g.Retained {
+			l.sendRetained(g.Sub)
+		}
+	}
+	return nil
+}
+
+// unsubscribe ends subscriptions. Nothing comes by them after the UNSUBACK but what was on its way.
+func (l *link) unsubscribe(p *packet.Unsubscribe) error {
+	unsuback := packet.Unsuback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, 0, len(p.Filters))}
+	for _, filter := range p.Filters {
+		state := l.term.Lock()
+		if state == nil {
+			return errEnded
+		}
+		sub := state.Unsubscribe(filter)
+		l.term.Unlock()
+		reason := packet.NoSubscriptionExisted
+		if sub != nil {
+			l.door.fanout.Unsubscribe(l.member.Load(), sub)
+			reason = packet.Success
+		}
+		unsuback.Reasons = append(unsuback.Reasons, reason)
+	}
+	return l.answerWith(&unsuback)
+}
+
+// sendRetained asks for the retained messages of a subscription. They flow beside everything else and wait, however
+// many they are, for room in the outbox and in the window.
+func (l *link) sendRetained(sub *session.Subscription) {
+	l.door.retained.Send(sub.Filter, &retainedReceiver{link: l, sub: sub})
+}

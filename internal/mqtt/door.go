@@ -25,10 +25,12 @@ import (
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/mqtt/catchup"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
+	"github.com/firthmq/firth/internal/mqtt/roster"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
@@ -41,7 +43,7 @@ type Door struct {
 	fanout   *fanout.Fanout
 	catchUp  *catchup.CatchUp
 	retained *retain.Store
-	clients  clients
+	seats    roster.Roster
 	opened   time.Time
 	count    atomic.Int64  // connections
 	accepted atomic.Uint64 // connections ever
@@ -49,8 +51,9 @@ type Door struct {
 	pushers  []*pusher
 	creating chan struct{} // holds a token while a topic is made
 
-	turns   sync.Pool // *turn
-	buffers sync.Pool // *buffer
+	lines   *limit.Lines // about clients
+	turns   sync.Pool    // *turn
+	buffers sync.Pool    // *buffer
 
 	mu struct {
 		sync.Mutex
@@ -67,7 +70,8 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	if err := opt.validate(); err != nil {
 		return nil, err
 	}
-	d := &Door{opt: opt, opened: time.Now(), creating: make(chan struct{}, 1)}
+	d := &Door{opt: opt, opened: time.Now(), creating: make(chan struct{}, 1),
+		lines: limit.NewLines(time.Minute, maxLines)}
 	d.limits = session.Limits{
 		ReceiveMaximum: opt.ReceiveMaximum, MaxInflight: uint16(opt.MaxInflight), TopicAliasMaximum: opt.TopicAliasMaximum,
 		MaxPacketBytes: opt.MaxPacketBytes, MaxKeepAlive: uint16(opt.MaxKeepAlive / time.Second),
@@ -98,21 +102,32 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	return d, nil
 }
 
+// maxLines is for how many clients and reasons lines are counted apart.
+const maxLines = 10_000
+
 // maxPollers bounds the goroutines that drive plain connections, and those that write acknowledgements.
 const maxPollers = 16
 
-// Run drives connections and delivers messages until ctx ends. It returns when all workers have ended.
+// Run drives connections and delivers messages until ctx ends, or until one of the workers fails: then it ends all of
+// them, for a door without one of its pollers would be deaf to a part of its clients. It returns when all have ended.
 func (d *Door) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	errs := make([]error, 3+len(d.pollers))
-	wg.Go(func() { errs[0] = d.fanout.Run(ctx) })
-	wg.Go(func() { errs[1] = d.catchUp.Run(ctx) })
-	wg.Go(func() { errs[2] = d.retained.Run(ctx) })
-	for i, p := range d.pollers {
-		wg.Go(func() { errs[3+i] = p.run(ctx) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	work := []func(context.Context) error{d.fanout.Run, d.catchUp.Run, d.retained.Run}
+	for _, p := range d.pollers {
+		work = append(work, p.run)
 	}
 	for _, p := range d.pushers {
-		wg.Go(func() { p.run(ctx) })
+		work = append(work, p.run)
+	}
+	errs := make([]error, len(work))
+	var wg sync.WaitGroup
+	for i, run := range work {
+		wg.Go(func() {
+			if errs[i] = run(ctx); errs[i] != nil {
+				cancel()
+			}
+		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
@@ -168,15 +183,16 @@ func isTemporary(err error) bool {
 // start begins to serve a connection.
 func (d *Door) start(n net.Conn) {
 	c := d.newConn(n)
-	if !d.enter(c) {
-		c.drop()
+	if !d.add(c) {
+		c.timer.Stop()
+		c.wire.close()
 		return
 	}
 	c.start()
 }
 
-// enter counts a connection in, unless there are too many or the door closes.
-func (d *Door) enter(c *conn) bool {
+// add counts a connection in, unless there are too many or the door closes.
+func (d *Door) add(c *conn) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.mu.draining || len(d.mu.conns) >= d.opt.MaxConnections {
@@ -188,14 +204,15 @@ func (d *Door) enter(c *conn) bool {
 	return true
 }
 
-func (d *Door) exit(c *conn) {
+// remove counts a connection out. The second time it does nothing.
+func (d *Door) remove(c *conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, is := d.mu.conns[c]; !is {
 		return
 	}
 	delete(d.mu.conns, c)
-	if c.sock != nil {
+	if c.wire.sock != nil {
 		c.poller.remove(c)
 	}
 	d.count.Add(-1)
@@ -222,7 +239,7 @@ func (d *Door) Drain(ctx context.Context) error {
 	}
 	d.mu.Unlock()
 	for _, c := range conns {
-		c.end(packet.ServerShuttingDown)
+		c.disconnect(packet.ServerShuttingDown)
 	}
 	select {
 	case <-empty:
@@ -230,7 +247,7 @@ func (d *Door) Drain(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	for _, c := range conns {
-		c.hangUp()
+		c.close()
 	}
 	return fault.New(fault.Timeout, "mqtt.Drain", "connections were cut: %w", ctx.Err())
 }
@@ -246,7 +263,7 @@ type Stats struct {
 // Stats is the state of the door now.
 func (d *Door) Stats() Stats {
 	return Stats{
-		Connections: int(d.count.Load()), Clients: d.clients.len(),
+		Connections: int(d.count.Load()), Clients: d.seats.Len(),
 		Subscriptions: d.fanout.Subscriptions(), Retained: d.retained.Len(),
 	}
 }

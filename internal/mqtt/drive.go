@@ -2,25 +2,23 @@ package mqtt
 
 import (
 	"errors"
-	"net"
-	"os"
-	"runtime/debug"
-	"syscall"
+	"io"
 	"time"
-
-	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
-// Who drives a connection: reads from it, consumes what came and ends it. A plain socket on Linux is driven
-// by its poller. For what may block a goroutine takes over, until there is nothing left to do. Every other
-// connection has a goroutine for as long as it lives.
+// Who drives a connection: reads from it, consumes what came and ends it. A plain socket on Linux is driven by its
+// poller. For what may block a goroutine takes over, until there is nothing left to do. Every other connection has a
+// goroutine for as long as it lives.
 
-// errDefer is something that may block, and that the poller leaves to a goroutine.
-var errDefer = errors.New("left to a goroutine")
+var (
+	// errBlocks is something that may block, and that the poller leaves to a goroutine.
+	errBlocks = errors.New("left to a goroutine")
+	// errCrowded is messages that wait until the log has room. The driver is woken then.
+	errCrowded = errors.New("the log has no room now")
+)
 
-// poll drives for the poller, which has claimed the connection. Ended tells that the client sends no more,
-// so that a short read is not the last.
+// poll drives for the poller, which has claimed the connection. Ended tells that the client sends no more, so that a
+// short read is not the last.
 func (c *conn) poll(lent []byte, ended bool) {
 	defer c.rescue()
 	for {
@@ -45,7 +43,7 @@ func (c *conn) drive(cause error) {
 	lent := c.door.takeBuffer()
 	defer c.door.giveBuffer(lent)
 	for {
-		for cause == nil || errors.Is(cause, errDefer) {
+		for cause == nil || errors.Is(cause, errBlocks) {
 			var more bool
 			more, cause = c.step(lent.b[:cap(lent.b)], false)
 			if cause == nil && !more && c.letGo() {
@@ -61,12 +59,12 @@ func (c *conn) drive(cause error) {
 
 // letGo lets the poller drive again. False: there is news.
 func (c *conn) letGo() bool {
-	c.in.rest()
+	c.reader.rest()
 	return c.hold.release()
 }
 
-// serve drives a connection that has no poller, in a goroutine, for as long as it lives. It waits with a
-// small buffer and borrows a large one when more comes.
+// serve drives a connection that has no poller, in a goroutine, for as long as it lives. It waits with a small buffer
+// and borrows a large one when more comes.
 func (c *conn) serve() {
 	defer c.rescue()
 	const small = 1024
@@ -92,173 +90,125 @@ func (c *conn) serve() {
 	}
 }
 
-// step reads once and consumes what has come. More tells that the socket may have more. A polite step does
-// nothing that may block: it gives errDefer instead. Any other error ends the connection.
-func (c *conn) step(lent []byte, polite bool) (more bool, err error) {
+// step reads once and consumes what has come. More tells that the socket may have more. In a poller it does nothing
+// that may block: it gives errBlocks instead. Any other error ends the connection.
+func (c *conn) step(lent []byte, inPoller bool) (more bool, err error) {
+	r := &c.reader
 	switch {
 	case c.lingers.Load():
 		return c.discard(lent)
 	case c.ending.Load():
 		return false, errEnded
-	case polite && (!c.hasRoom() || c.door.opt.Log.Crowded()):
-		return false, errDefer
-	case !polite && !c.awaitRoom():
+	case !c.mayTakeMessages():
+		return c.stepAhead(lent)
+	}
+	if c.wire.sock == nil && !c.wire.awaitRoom(c.deafAfter()) {
 		return false, errDeaf
 	}
-	b, more := c.in.kept, true
-	if !c.in.deferred {
-		if b, err = c.receiveBytes(lent); err != nil || b == nil {
+	b, more := r.kept, true
+	if !r.whole {
+		if r.failed != nil {
+			return false, r.failed
+		}
+		if c.door.opt.Log.Crowded() && len(lent) > aheadBytes { // so that little waits
+			lent = lent[:aheadBytes]
+		}
+		if b, err = r.fill(&c.wire, lent, c.packetLimit()); err != nil || b == nil {
 			return false, err
 		}
 		more = len(b) == cap(b)
 	}
-	used, err := c.consume(b, polite)
-	c.in.deferred = errors.Is(err, errDefer)
-	c.in.keep(b[used:])
-	// Only whole packets count for the keep alive [MQTT-3.1.2-22], and for the time that a CONNECT has.
-	if used > 0 {
-		c.heard.Store(int64(c.door.uptime()))
+	if c.waits.Load() != 0 {
+		c.listenAgain()
+	}
+	used, err := c.consume(b, inPoller)
+	r.keep(b[used:])
+	r.whole = errors.Is(err, errBlocks) || errors.Is(err, errCrowded)
+	c.note(used > 0)
+	if errors.Is(err, errCrowded) {
+		return c.stepAhead(lent)
 	}
 	return more, err
 }
 
-// receiveBytes reads behind what is kept; nil: nothing has come. What it gives is full when there may be more.
-func (c *conn) receiveBytes(lent []byte) ([]byte, error) {
-	b, kept := c.in.memory(lent, c.packetLimit())
-	var n int
-	var err error
-	if c.sock != nil {
-		n, err = c.sock.read(b[kept:])
-	} else if n, err = c.net.Read(b[kept:]); n > 0 {
-		err = nil // an error comes again
+// mayTakeMessages tells whether the driver of a plain socket need not wait before it takes messages: for room in the
+// log, and for the client to read our answers.
+func (c *conn) mayTakeMessages() bool {
+	if c.wire.sock == nil {
+		return true
 	}
-	switch {
-	case errors.Is(err, errAgain), errors.Is(err, os.ErrDeadlineExceeded): // see interrupt
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	c.door.metrics.bytesReceived.Add(float64(n))
-	return b[: kept+n : len(b)], nil
-}
-
-// rescue ends a connection whose driver panicked. That costs this connection only.
-func (c *conn) rescue() {
-	if p := recover(); p != nil {
-		c.door.metrics.panics.Inc()
-		c.door.opt.Logger.Error("a connection panicked",
-			"client", fault.Text(c.principal.ClientID), "panic", p, "stack", string(debug.Stack()))
-		c.abandon()
-		c.door.exit(c)
-	}
-}
-
-// abandon ends a connection whose driver panicked: locks may be held, so nothing is said.
-func (c *conn) abandon() {
-	c.hangUp()
-	go func() { // if the panic left c.mu locked, only this goroutine hangs
-		defer func() {
-			if p := recover(); p != nil {
-				c.door.opt.Logger.Error("ending a session after a panic panicked", "panic", p)
+	waits := c.waits.Load()
+	if !c.wire.takesMore() {
+		if waits&waitClient == 0 {
+			c.tookAt.Store(int64(c.door.uptime()))
+			c.waits.Or(waitClient)
+			if c.timeout.Load() == 0 {
+				c.timer.Reset(minDeaf)
 			}
-		}()
-		c.leave()
-	}()
+		}
+		return false
+	}
+	if waits&waitClient != 0 {
+		c.waits.And(^waitClient)
+	}
+	return waits&waitLog == 0
 }
 
-// lapse is called when the client may have been silent for too long. The time is set once for many packets,
-// so it may be too early: then it is set again.
-func (c *conn) lapse() {
-	patience := time.Duration(c.patience.Load())
-	if c.lingers.Load() {
-		c.hangUp()
-		return
-	}
-	if patience == 0 {
-		return
-	}
-	if idle := c.door.uptime() - time.Duration(c.heard.Load()); idle < patience {
-		c.timer.Reset(patience - idle)
-		return
-	}
-	c.end(packet.KeepAliveTimeout) // [MQTT-3.1.2-22]
-}
-
-// bear sets how long the client may be silent; 0: for ever.
-func (c *conn) bear(silence time.Duration) {
-	c.heard.Store(int64(c.door.uptime()))
-	c.patience.Store(int64(silence))
-	if silence == 0 {
-		c.timer.Stop()
-	} else {
-		c.timer.Reset(silence)
+// listenAgain is for messages that need not wait any more: the client has had no chance to be heard since they did.
+func (c *conn) listenAgain() {
+	if c.waits.Load()&notListening != 0 {
+		c.note(true)
+		c.waits.And(^notListening)
 	}
 }
 
-// end ends the connection from another goroutine; its driver does it. It does not block.
-func (c *conn) end(reason packet.ReasonCode) {
-	c.mu.Lock()
-	first := !c.ending.Load()
-	if first {
-		c.mu.reason = reason
-		c.ending.Store(true)
-		signal(&c.mu.out.room)
+// deafAfter is how long the client may take none of our answers while it goes on sending.
+func (c *conn) deafAfter() time.Duration { return max(time.Duration(c.timeout.Load()), minDeaf) }
+
+// minDeaf is for clients with a short keep alive, or none: who is slow to read but sends PINGREQ is not dead.
+const minDeaf = 2 * time.Minute
+
+// stepAhead is a step while messages wait: it handles the packets that need not, and reads little.
+func (c *conn) stepAhead(lent []byte) (more bool, err error) {
+	r := &c.reader
+	took, err := c.lookAhead()
+	if err != nil || r.failed != nil || r.barred || len(r.kept) >= aheadBytes {
+		c.note(took)
+		c.waits.Or(notListening)
+		return false, err
 	}
-	c.mu.Unlock()
-	switch _, plain := c.net.(syscall.Conn); {
-	case !first:
-	case c.sock != nil:
-		c.nudge()
-	case plain:
-		c.interrupt()
-	default:
-		go c.dismiss(reason)
+	b, err := r.fill(&c.wire, lent[:min(len(lent), len(r.kept)+aheadBytes)], c.packetLimit())
+	if b == nil {
+		r.failed = err // after what waits
+		return false, nil
+	}
+	scanned := r.scanned
+	r.keep(b)
+	r.scanned, r.whole = scanned, true
+	more, err = c.lookAhead()
+	c.note(took || more)
+	return len(b) == cap(b) && len(r.kept) < aheadBytes, err
+}
+
+// note notes that whole packets came: only they count for the keep alive [MQTT-3.1.2-22], and for the time that a
+// CONNECT has.
+func (c *conn) note(whole bool) {
+	if whole {
+		c.heard.Store(int64(c.door.uptime()))
 	}
 }
 
-// nudge makes the driver of a plain socket look at what changed; when there is none, it becomes one.
-func (c *conn) nudge() {
-	if c.hold.claim() {
-		go c.drive(nil)
-	}
+// logRoomy implements linkDriver: the log calls it when messages that waited may be appended.
+func (c *conn) logRoomy() {
+	c.waits.And(^waitLog)
+	c.wakeDriver()
 }
 
-// interrupt wakes the goroutine that reads. An error means that the socket is closed, and so it is awake.
-func (c *conn) interrupt() {
-	if err := c.net.SetReadDeadline(time.Unix(1, 0)); err != nil {
-		c.door.opt.Logger.Debug("interrupting a closed connection", "err", err)
+// discard throws away what a client sends after its connection ended.
+func (c *conn) discard(lent []byte) (more bool, err error) {
+	n, err := c.wire.read(lent)
+	if c.discarded += n; c.discarded > maxLinger && err == nil {
+		err = io.ErrShortBuffer
 	}
-}
-
-// dismiss ends a connection that cannot be interrupted without being closed, a WebSocket: last words
-// first, then the close, which wakes the reader.
-func (c *conn) dismiss(reason packet.ReasonCode) {
-	if reason == packet.ServerShuttingDown {
-		c.awaitSettled(c.door.opt.CloseTimeout)
-	}
-	c.lastWords(reason)
-	c.awaitIdle(c.door.opt.CloseTimeout)
-	c.hangUp()
-}
-
-// drop closes the socket of a connection that is not served.
-func (c *conn) drop() {
-	c.timer.Stop()
-	if c.sock != nil {
-		c.sock.close()
-		return
-	}
-	c.hangUp()
-}
-
-// hangUp closes the socket. An error means that it is closed already.
-func (c *conn) hangUp() {
-	if c.sock != nil {
-		c.sock.close()
-		c.nudge()
-		return
-	}
-	if err := c.net.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		c.door.opt.Logger.Debug("closing a connection", "client", fault.Text(c.principal.ClientID), "err", err)
-	}
+	return n == len(lent), err
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
 // drop is why a message was dropped.
@@ -28,8 +29,8 @@ type metrics struct {
 	panics        telemetry.Counter
 	bytesReceived telemetry.Counter
 	bytesSent     telemetry.Counter
-	received      [2]telemetry.Counter // by QoS
-	sent          [2]telemetry.Counter
+	received      [session.QoSLevels]telemetry.Counter // by QoS
+	sent          [session.QoSLevels]telemetry.Counter
 	drops         [drops]telemetry.Counter
 	errors        telemetry.Counters
 }
@@ -57,7 +58,7 @@ func newMetrics(d *Door, set *telemetry.Set) metrics {
 	}
 	set.GaugeFunc("firth_mqtt_connections", "Connections now.", func() float64 { return float64(d.count.Load()) })
 	set.GaugeFunc("firth_mqtt_sessions", "Sessions now, by state.",
-		func() float64 { return float64(d.clients.len()) }, "state", "connected")
+		func() float64 { return float64(d.seats.Len()) }, "state", "connected")
 	set.GaugeFunc("firth_mqtt_subscriptions", "Subscriptions now.",
 		func() float64 { return float64(d.fanout.Subscriptions()) })
 	return m

@@ -5,156 +5,182 @@ import (
 	"time"
 )
 
-// outbox is the write side of a connection: bytes that wait to be written. This file is the only place that
-// decides when and how bytes go to the socket. All fields but flight are guarded by conn.mu.
-type outbox struct {
-	buf    *buffer // waits to be written; nil when empty
-	left   int     // bytes of flight that are not written
-	broken bool    // the socket is gone: nothing is taken any more
-	queued bool    // a pusher has the connection on its list
-	idle   chan struct{}
-	room   chan struct{}
+// The outbox of a wire: what waits to be written.
 
-	flight *buffer // is being written; it belongs to who holds conn.sends
-}
-
-// size is how many bytes wait or are being written.
-func (o *outbox) size() int {
-	if o.buf == nil {
-		return o.left
+// size is how many bytes wait or are being written. It needs w.mu, as all whose names end in Locked.
+func (w *wire) sizeLocked() int {
+	if w.mu.buf == nil {
+		return w.mu.left
 	}
-	return len(o.buf.b) + o.left
+	return len(w.mu.buf.b) + w.mu.left
 }
 
-// pending is the slice to append to. put takes it back.
-func (c *conn) pending() []byte {
-	o := &c.mu.out
-	if o.buf == nil {
-		o.buf = c.door.takeBuffer()
+// pendingLocked is the slice to append to. putLocked takes it back.
+func (w *wire) pendingLocked() []byte {
+	if w.mu.buf == nil {
+		w.mu.buf = w.door.takeBuffer()
 	}
-	return o.buf.b
+	return w.mu.buf.b
 }
 
-// put takes what pending gave, longer by what was appended. It needs c.mu.
-func (c *conn) put(b []byte) {
-	if o := &c.mu.out; o.broken {
-		o.buf.b = b[:0]
-	} else {
-		o.buf.b = b
+// putLocked takes what pendingLocked gave, longer by what was appended.
+func (w *wire) putLocked(b []byte) {
+	if w.mu.broken {
+		b = b[:0]
+	}
+	w.mu.buf.b = b
+}
+
+// fullLocked tells whether a message of n bytes has to wait. One that is larger than the bound by itself is legal: one
+// at a time may be in the outbox, and does not count for what comes behind it.
+func (w *wire) fullLocked(n int) bool {
+	bound := w.door.opt.OutboxBytes
+	return w.sizeLocked()-w.mu.large >= bound || n > bound && w.mu.large > 0
+}
+
+// appendLocked appends a message that fullLocked let pass, and returns the outbox from its first byte on.
+func (w *wire) appendLocked(message []byte) []byte {
+	b := w.pendingLocked()
+	from := len(b)
+	w.putLocked(append(b, message...))
+	if len(message) > w.door.opt.OutboxBytes {
+		w.mu.large, w.mu.behind = len(message), w.mu.written+int64(w.sizeLocked())
+	}
+	return w.mu.buf.b[from:]
+}
+
+// put puts bytes that appendTo appends into the outbox, unless it is closed, and has them written.
+func (w *wire) put(appendTo func([]byte) []byte) {
+	w.append(appendTo)
+	w.push()
+}
+
+func (w *wire) append(appendTo func([]byte) []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.mu.closed {
+		w.putLocked(appendTo(w.pendingLocked()))
 	}
 }
 
-// push writes what waits, unless somebody does so already, who then goes on with it. It does not wait for
-// the client: what a plain socket does not take now goes out when its poller says that it does; any other
-// connection is written by a goroutine that lives as long as something waits.
-func (c *conn) push() {
+// shut puts the last bytes into the outbox, if any, which takes nothing after them.
+func (w *wire) shut(last []byte) {
+	w.shutWith(last)
+	w.push()
+}
+
+func (w *wire) shutWith(last []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.mu.closed && len(last) > 0 {
+		w.putLocked(append(w.pendingLocked(), last...))
+	}
+	w.mu.closed = true
+}
+
+// push writes what waits, unless somebody does so already, who then goes on with it. It does not wait for the client:
+// what a plain socket does not take now goes out when its poller says that it does; any other connection is written by
+// a goroutine that lives as long as something waits.
+func (w *wire) push() {
 	switch {
-	case !c.sends.claim():
-	case c.sock != nil:
-		c.write()
+	case !w.sends.claim():
+	case w.sock != nil:
+		w.write()
 	default:
-		go c.writer()
+		go w.writer()
 	}
 }
 
-// resume goes on with a write that the socket did not take whole. The poller calls it.
-func (c *conn) resume() { c.push() }
-
-// write writes until nothing waits or the socket takes no more. The caller has claimed c.sends.
-func (c *conn) write() {
+// write writes until nothing waits or the socket takes no more. The caller has claimed sends.
+func (w *wire) write() {
 	for {
-		b := c.nextWrite()
+		b := w.nextWrite()
 		if b == nil {
-			if c.sends.release() {
+			if w.sends.release() {
 				return
 			}
 			continue
 		}
-		c.stalled.Store(true) // before the write, so that the poller's news about it is not lost
-		n, err := c.transmit(b.b[len(b.b)-c.mu.out.left:])
+		w.stalled.Store(true) // before the write, so that the poller's news about it is not lost
+		n, err := w.transmit(b)
 		again := errors.Is(err, errAgain)
 		if !again {
-			c.stalled.Store(false)
+			w.stalled.Store(false)
 		}
-		c.wrote(n, err)
-		if again && c.sends.release() {
+		w.wrote(n, err)
+		if again && w.sends.release() {
 			return
 		}
 	}
 }
 
 // transmit gives bytes to the socket. With errAgain it took only a part.
-func (c *conn) transmit(b []byte) (int, error) {
-	if c.sock != nil {
-		return c.sock.write(b)
+func (w *wire) transmit(b []byte) (int, error) {
+	if w.sock != nil {
+		return w.sock.write(b)
 	}
-	return c.net.Write(b)
+	return w.net.Write(b)
 }
 
-// nextWrite is the buffer to write from next; nil: nothing waits.
-func (c *conn) nextWrite() *buffer {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	o := &c.mu.out
-	if o.left > 0 {
-		return o.flight
+// nextWrite is what to write next; nil: nothing waits.
+func (w *wire) nextWrite() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if left := w.mu.left; left > 0 {
+		return w.flight.b[len(w.flight.b)-left:]
 	}
-	spent := o.flight
-	o.flight, o.buf = o.buf, nil
-	c.door.giveBuffer(spent)
-	if o.flight == nil || len(o.flight.b) == 0 {
-		c.door.giveBuffer(o.flight)
-		o.flight = nil
-		signal(&o.idle)
+	spent := w.flight
+	w.flight, w.mu.buf = w.mu.buf, nil
+	w.door.giveBuffer(spent)
+	if w.flight == nil || len(w.flight.b) == 0 {
+		w.door.giveBuffer(w.flight)
+		w.flight = nil
+		signal(&w.mu.idle)
 		return nil
 	}
-	o.left = len(o.flight.b)
-	return o.flight
+	w.mu.left = len(w.flight.b)
+	return w.flight.b
 }
 
 // wrote takes note of what the socket took.
-func (c *conn) wrote(n int, err error) {
-	c.door.metrics.bytesSent.Add(float64(n))
+func (w *wire) wrote(n int, err error) {
+	w.door.metrics.bytesSent.Add(float64(n))
 	failed := err != nil && !errors.Is(err, errAgain)
-	c.mu.Lock()
-	c.mu.out.left -= n
+	deliveries, driver := w.note(n, failed)
 	if failed {
-		c.breakLocked()
+		w.close()
 	}
-	wake := c.roomLocked()
-	c.mu.Unlock()
-	if failed {
-		c.hangUp()
-	}
-	if wake {
-		c.wake()
+	if deliveries || driver || failed {
+		w.user.roomy(deliveries, driver || failed)
 	}
 }
 
-// breakLocked gives up the write side: what waits is lost with the connection.
-func (c *conn) breakLocked() {
-	o := &c.mu.out
-	o.broken, o.left = true, 0
-	if o.buf != nil {
-		o.buf.b = o.buf.b[:0]
+// note takes what was written off the outbox. A socket that failed is given up with all that waits. It tells who
+// waited for room that there is now: at half of the bound, so that it is worth while.
+func (w *wire) note(n int, failed bool) (deliveries, driver bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.left -= n
+	w.mu.written += int64(n)
+	if w.mu.written >= w.mu.behind || failed {
+		w.mu.large = 0
 	}
-	signal(&o.room)
+	if failed {
+		w.mu.broken, w.mu.left = true, 0
+		if w.mu.buf != nil {
+			w.mu.buf.b = w.mu.buf.b[:0]
+		}
+	}
+	if !w.roomyLocked() {
+		return false, false
+	}
+	signal(&w.mu.room)
+	driver = w.mu.held
+	w.mu.held = false
+	return w.starved.Load(), driver
 }
 
-// roomLocked is asked whenever something left: whether to wake what waits for room. The driver waits for
-// room at half of the bound, deliveries also for half of the window.
-func (c *conn) roomLocked() (wake bool) {
-	o := &c.mu.out
-	if o.size() > c.door.opt.OutboxBytes/2 {
-		return false
-	}
-	signal(&o.room)
-	if !c.mu.starved || !c.mu.session.Out.Roomy() {
-		return false
-	}
-	c.mu.starved = false
-	return true
-}
+func (w *wire) roomyLocked() bool { return w.sizeLocked()-w.mu.large <= w.door.opt.OutboxBytes/2 }
 
 func signal(c *chan struct{}) {
 	if *c != nil {
@@ -163,58 +189,76 @@ func signal(c *chan struct{}) {
 	}
 }
 
-// hasRoom tells whether our answers are read: if not, the client's packets wait. Back-pressure.
-func (c *conn) hasRoom() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.roomyLocked()
+// unstarve tells whether a delivery found no room and there is some now: then the user wakes those who wait.
+func (w *wire) unstarve() bool {
+	if !w.starved.Load() {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.roomyLocked() && w.starved.Swap(false)
 }
 
-func (c *conn) roomyLocked() bool {
-	o := &c.mu.out
-	return o.size() <= c.door.opt.OutboxBytes || o.broken || c.ending.Load()
+// takesMore tells whether our answers are read. If not, the client's packets wait, and the user is told when there is
+// room again. Back-pressure.
+func (w *wire) takesMore() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.held = w.sizeLocked()-w.mu.large > w.door.opt.OutboxBytes && !w.mu.broken && !w.mu.closed && !w.mu.waking
+	return !w.mu.held
 }
 
-// awaitRoom holds the driver back while the client does not read our answers. It gives up, false, when the
-// client took nothing for as long as its keep alive allows.
-func (c *conn) awaitRoom() bool {
-	c.mu.Lock()
-	if c.roomyLocked() {
-		c.mu.Unlock()
-		return true
-	}
-	o := &c.mu.out
-	if o.room == nil {
-		o.room = make(chan struct{})
-	}
-	room := o.room
-	c.mu.Unlock()
-
-	patience := time.Duration(c.patience.Load())
-	if patience == 0 {
-		patience = maxPatience
-	}
-	return await(room, patience)
+// wakeAwaitRoom has a driver go on that waits in awaitRoom.
+func (w *wire) wakeAwaitRoom() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.waking = true
+	signal(&w.mu.room)
 }
 
-// maxPatience is how long a client without keep alive may leave our answers unread while it goes on
-// sending.
-const maxPatience = 2 * time.Minute
+// awaitRoom holds a driver back that has a goroutine, while the client does not read our answers. It gives up, false,
+// when the client took nothing for so long.
+func (w *wire) awaitRoom(most time.Duration) bool {
+	for !w.takesMore() {
+		w.mu.Lock()
+		if w.mu.room == nil {
+			w.mu.room = make(chan struct{})
+		}
+		room, before := w.mu.room, w.mu.written
+		roomy := w.roomyLocked()
+		w.mu.Unlock()
+		if !roomy && !await(room, most) && w.progress() == before {
+			return false
+		}
+	}
+	return true
+}
+
+// progress is how many bytes the socket took, ever.
+func (w *wire) progress() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.written
+}
 
 // awaitIdle waits until everything is written, at most for the time given.
-func (c *conn) awaitIdle(most time.Duration) {
-	c.mu.Lock()
-	o := &c.mu.out
-	if o.size() == 0 {
-		c.mu.Unlock()
-		return
+func (w *wire) awaitIdle(most time.Duration) {
+	if idle := w.untilIdle(); idle != nil {
+		await(idle, most)
 	}
-	if o.idle == nil {
-		o.idle = make(chan struct{})
+}
+
+// untilIdle is closed when everything is written; nil: it is.
+func (w *wire) untilIdle() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sizeLocked() == 0 {
+		return nil
 	}
-	idle := o.idle
-	c.mu.Unlock()
-	await(idle, most)
+	if w.mu.idle == nil {
+		w.mu.idle = make(chan struct{})
+	}
+	return w.mu.idle
 }
 
 // await waits for a channel to be closed, at most for the time given.

@@ -69,17 +69,19 @@ func (p *poller) add(c *conn) error {
 		p.mu.conns = append(p.mu.conns, nil)
 	}
 	p.mu.conns[slot] = c
-	c.sock.slot = slot
+	c.wire.sock.slot = slot
 	event := syscall.EpollEvent{Events: pollAll, Fd: int32(slot)}
-	return p.control(func(epoll int) error { return syscall.EpollCtl(epoll, syscall.EPOLL_CTL_ADD, c.sock.fd, &event) })
+	return p.control(func(epoll int) error {
+		return syscall.EpollCtl(epoll, syscall.EPOLL_CTL_ADD, c.wire.sock.fd, &event)
+	})
 }
 
 // remove forgets a connection whose socket is closed, which took it out of the epoll.
 func (p *poller) remove(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.conns[c.sock.slot] = nil
-	p.mu.free = append(p.mu.free, c.sock.slot)
+	p.mu.conns[c.wire.sock.slot] = nil
+	p.mu.free = append(p.mu.free, c.wire.sock.slot)
 }
 
 func (p *poller) control(call func(epoll int) error) error {
@@ -100,7 +102,7 @@ func (p *poller) run(ctx context.Context) error {
 	batch := make([]*conn, pollEvents)
 	for {
 		if err := p.raw.Read(wait); err != nil {
-			if ctx.Err() != nil || errors.Is(err, os.ErrClosed) {
+			if ctx.Err() != nil {
 				return nil
 			}
 			return fault.Wrap(fault.IO, "mqtt.Poll", err)
@@ -140,7 +142,7 @@ func (p *poller) find(batch []*conn, n int) {
 
 // serve takes the news of one connection.
 func (p *poller) serve(c *conn, events uint32) {
-	if events&pollOut != 0 && c.stalled.Load() {
+	if events&pollOut != 0 && c.wire.stalled.Load() {
 		c.resume()
 	}
 	if events&(pollIn|pollEnd) != 0 && c.hold.claim() {

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -12,47 +13,39 @@ import (
 )
 
 // publish gathers one PUBLISH for the next Append.
-//
-// The session's aliases belong to the reader, so that Publish needs no lock.
-func (c *conn) publish(t *turn, p *packet.Publish) error {
-	name, err := c.mu.session.Publish(p)
-	if err != nil {
-		return err
-	}
-	r, err := c.route(t, name)
-	if errors.Is(err, errDefer) {
-		return err
-	}
-	t.received[p.QoS]++
-	if err == nil {
-		err = c.admit(p, name)
-	}
-	if err != nil {
-		return c.refuse(t, p, name, err)
-	}
-	own := c.noLocal && c.member.NoLocal(name)
-	if own { // its offset must be known by itself: see fanout.Member.Publishing
-		if err := c.flush(t); err != nil {
+func (l *link) publish(t *turn, p *packet.Publish, routes *routes) error {
+	if l.agreed.Redefines(p) { // what waits for room is decoded again, by the aliases as they were
+		if err := l.flush(t); err != nil {
 			return err
 		}
 	}
-	c.gather(t, p, name, r)
-	switch {
-	case own:
-		return c.flushOwn(t, r.partition)
-	case t.used == turnSlots || t.size >= turnBytes:
-		return c.flush(t)
+	name, err := l.agreed.Publish(p)
+	if err != nil {
+		return err
+	}
+	r, err := l.route(t, name, routes)
+	if errors.Is(err, errBlocks) || errors.Is(err, errCrowded) {
+		return err
+	}
+	if err == nil {
+		err = l.admit(p, name)
+	}
+	if err != nil {
+		return l.refuse(t, p, name, err)
+	}
+	l.gather(t, p, name, r, l.noLocal && l.member.Load().NoLocal(name))
+	if t.used == turnSlots || t.size >= turnBytes {
+		return l.flush(t)
 	}
 	return nil
 }
 
 // admit asks who may publish, and whether another retained message fits.
-func (c *conn) admit(p *packet.Publish, name []byte) error {
+func (l *link) admit(p *packet.Publish, name []byte) error {
 	const op = "mqtt.Publish"
-	d := c.door
-	if !d.may(&c.principal, Publish, name) {
-		return fault.New(fault.Denied, op, "%s may not publish to %s",
-			fault.Text(c.principal.ClientID), fault.Text(name))
+	d := l.door
+	if !d.may(&l.principal, Publish, name) {
+		return fault.New(fault.Denied, op, "%s may not publish to %s", fault.Text(l.principal.ClientID), fault.Text(name))
 	}
 	if p.Retain && len(p.Payload) > 0 && d.retained.Full(name) {
 		return fault.New(fault.Limited, op, "%d topics have a retained message", d.retained.Len())
@@ -60,14 +53,15 @@ func (c *conn) admit(p *packet.Publish, name []byte) error {
 	return nil
 }
 
-// gather puts a PUBLISH into a slot. The record points into the packet and the route, which stay as
-// they are until the flush.
-func (c *conn) gather(t *turn, p *packet.Publish, name []byte, r *route) {
+// gather puts a PUBLISH into a slot. The record points into the packet and the route, which stay as they are until the
+// flush. Own tells that the session must not get it itself.
+func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, own bool) {
 	s := t.next()
 	fill(&s.message, p, name)
 	r.target.Record(&s.message, &s.record)
 	s.record.Timestamp = t.unixMs
-	s.writes, s.id = 1, p.PacketID
+	s.writes, s.id, s.qos, s.partition, s.own = 1, p.PacketID, p.QoS, r.partition, own
+	t.own = t.own || own
 	t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: r.partition, Record: &s.record})
 	if p.Retain {
 		r.retainedTarget(name).Record(&s.message, &s.retained)
@@ -76,10 +70,10 @@ func (c *conn) gather(t *turn, p *packet.Publish, name []byte, r *route) {
 			s.retained.Value = nil
 		}
 		s.writes = 2
-		t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: c.door.retained.Partition(), Record: &s.retained})
+		t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: l.door.retained.Partition(), Record: &s.retained})
 	}
 	if p.QoS > 0 {
-		t.ids = append(t.ids, p.PacketID)
+		t.acks++
 	}
 	t.size += len(p.Payload)
 }
@@ -94,126 +88,195 @@ func fill(m *hinge.Message, p *packet.Publish, name []byte) {
 	m.Correlation, m.UserProperties = props.CorrelationData, props.User
 }
 
-// ticket of an Append: how many PUBACKs it is for, and whether it is a single own message.
-const (
-	ticketCount = 1<<32 - 1
-	ticketOwn   = 1 << 32
-)
-
-// flush appends what was gathered, as one unit.
-func (c *conn) flush(t *turn) error {
+// flush appends what was gathered, as one unit. Errors: errCrowded, errEnded, those that end the connection.
+func (l *link) flush(t *turn) error {
 	if t.used == 0 {
 		return nil
 	}
 	defer t.reset()
-	n := len(t.ids)
-	var to stream.Receipt
-	if n > 0 {
-		to = c
-		if err := c.receive(t.ids); err != nil {
-			return err
-		}
-	}
-	err := c.append(&t.unit, to, uint64(n))
-	if err == nil {
+	slots := t.slots[:t.used]
+	err := l.appendSlots(t, slots, &t.unit)
+	switch {
+	case err == nil:
 		return nil
-	}
-	if n > 0 {
-		c.mu.Lock()
-		c.mu.session.Withdraw(n)
-		c.mu.Unlock()
-	}
-	return c.flushEach(t)
-}
-
-// append gives a unit to the log, and waits in turn while there is no room.
-func (c *conn) append(u *stream.Unit, to stream.Receipt, ticket uint64) error {
-	return stream.AppendWait(context.Background(), c.door.opt.Log, u, to, ticket)
-}
-
-// receive notes packet ids as waiting for the log.
-func (c *conn) receive(ids []uint16) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, id := range ids {
-		if err := c.mu.session.Receive(id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// flushEach appends what was gathered message by message, because the log refused it as a whole: one
-// message that is too large must not take the others with it.
-func (c *conn) flushEach(t *turn) error {
-	writes := t.unit.Writes
-	for _, s := range t.slots[:t.used] {
-		w := writes[:s.writes]
-		writes = writes[s.writes:]
-		var to stream.Receipt
-		ticket := uint64(0)
-		if s.id != 0 {
-			to, ticket = c, 1
-			if err := c.receive([]uint16{s.id}); err != nil {
-				return err
-			}
-		}
-		if err := c.append(&stream.Unit{Writes: w}, to, ticket); err != nil {
-			if err := c.notStored(s.id, err); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// flushOwn appends one message that the session itself must not get: its receipt tells which it is.
-func (c *conn) flushOwn(t *turn, p stream.PartitionID) error {
-	defer t.reset()
-	if err := c.receive(t.ids); err != nil {
+	case errors.Is(err, errCrowded):
+		t.crowdedAt = slots[0].at
+		return err
+	case isFinal(err):
 		return err
 	}
-	c.mu.Lock()
-	c.mu.own = append(c.mu.own, p)
-	c.mu.Unlock()
-	c.member.Publishing(p)
-	err := c.append(&t.unit, c, ticketOwn|uint64(len(t.ids)))
-	if err == nil {
-		return nil
-	}
-	c.mu.Lock()
-	c.mu.own = c.mu.own[:len(c.mu.own)-1]
-	c.mu.Unlock()
-	c.member.Published(p, -1)
-	return c.notStored(t.slots[0].id, err)
+	return l.flushEach(t)
 }
 
-// notStored answers a message whose Append failed; its id was received last.
-func (c *conn) notStored(id uint16, cause error) error {
-	d := c.door
+// flushEach appends what was gathered message by message, because the log refused it as a whole: one message that is
+// too large must not take the others with it.
+func (l *link) flushEach(t *turn) error {
+	writes := t.unit.Writes
+	for i := range t.used {
+		slots := t.slots[i : i+1]
+		one := stream.Unit{Writes: writes[:slots[0].writes]}
+		writes = writes[slots[0].writes:]
+		err := l.appendSlots(t, slots, &one)
+		switch {
+		case errors.Is(err, errCrowded):
+			t.crowdedAt = slots[0].at
+			return err
+		case isFinal(err):
+			return err
+		case err == nil:
+			continue
+		}
+		if err := l.notStored(slots[0].id, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isFinal tells whether an error of an Append ends the connection.
+func isFinal(err error) bool {
+	var wrong *packet.Error
+	return errors.As(err, &wrong) || errors.Is(err, errEnded)
+}
+
+// appendSlots appends messages as one unit. Errors: *packet.Error when the client exceeds its receive maximum, errEnded
+// when another has the session, those of append.
+func (l *link) appendSlots(t *turn, slots []*slot, u *stream.Unit) error {
+	acks := 0
+	var ticket uint32
+	if t.acks > 0 || t.own {
+		var err error
+		if acks, err = l.expect(slots); err != nil {
+			return err
+		}
+		ticket = uint32(acks)
+	}
+	if t.own && l.publishing(slots) {
+		ticket |= ticketOwn
+	}
+	err := l.append(u, ticket)
+	if err == nil {
+		for _, s := range slots {
+			t.received[s.qos]++
+		}
+		return nil
+	}
+	if acks > 0 {
+		l.withdraw(acks)
+	}
+	if ticket&ticketOwn != 0 {
+		l.unpublished(slots)
+	}
+	if fault.Is(err, fault.Fenced) {
+		return errEnded
+	}
+	return err
+}
+
+// ticketOwn in a ticket tells that the unit holds messages that their own session must not get. The rest of it is how
+// many acknowledgements it is for.
+const ticketOwn = 1 << 31
+
+// expect notes the messages that will have an acknowledgement, and counts them.
+func (l *link) expect(slots []*slot) (n int, err error) {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	for _, s := range slots {
+		if s.id == 0 {
+			continue
+		}
+		if err := l.agreed.Acks.Expect(packet.PUBACK, s.id); err != nil {
+			l.agreed.Acks.Withdraw(n)
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func (l *link) withdraw(acks int) {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	l.agreed.Acks.Withdraw(acks)
+}
+
+// ownWrite is a message that its own session must not get [MQTT-3.8.3-3]: the receipt tells which record it is.
+type ownWrite struct {
+	partition stream.PartitionID
+	write     int  // of its unit
+	last      bool // of its unit
+}
+
+// publishing announces the messages among slots that the session must not get itself.
+func (l *link) publishing(slots []*slot) (some bool) {
+	return l.eachOwn(slots, func(o ownWrite) {
+		l.member.Load().Publishing(o.partition)
+		l.wire.mu.Lock()
+		defer l.wire.mu.Unlock()
+		l.out.own = append(l.out.own, o)
+	})
+}
+
+// unpublished takes back what publishing announced.
+func (l *link) unpublished(slots []*slot) {
+	n := 0
+	l.eachOwn(slots, func(o ownWrite) {
+		n++
+		l.member.Load().Published(o.partition, -1)
+	})
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	l.out.own = l.out.own[:len(l.out.own)-n]
+}
+
+func (l *link) eachOwn(slots []*slot, visit func(ownWrite)) (some bool) {
+	write := 0
+	last := -1
+	for i, s := range slots {
+		if s.own {
+			last = i
+		}
+	}
+	for i, s := range slots {
+		if s.own {
+			visit(ownWrite{partition: s.partition, write: write, last: i == last})
+		}
+		write += s.writes
+	}
+	return last >= 0
+}
+
+// notStored answers a message whose Append failed. MQTT 3 cannot say no: the connection ends, and the client sends it
+// again when it is back.
+func (l *link) notStored(id uint16, cause error) error {
+	d := l.door
 	d.metrics.dropped(dropNotStored).Inc()
-	d.opt.Logger.Debug("message not stored", "client", fault.Text(c.principal.ClientID), "err", cause)
+	d.opt.Logger.Debug("message not stored", "client", fault.Text(l.principal.ClientID), "err", cause)
 	switch {
 	case fault.Is(cause, fault.Closed):
 		return &packet.Error{Reason: packet.ServerShuttingDown, Detail: cause.Error()}
 	case id == 0:
 		return nil
-	case c.version != packet.V5: // it cannot say no; the client sends it again when it is back
+	case l.version != packet.V5:
 		return &packet.Error{Reason: packet.ServerUnavailable, Detail: cause.Error()}
 	}
-	c.mu.Lock()
-	c.put(c.mu.session.Refuse(1, reasonOf(cause), c.pending()))
-	c.mu.Unlock()
-	c.push()
-	return nil
+	err := l.answerInTurn(packet.PUBACK, id, reasonOf(cause))
+	l.wire.push()
+	return err
 }
 
 // refuse answers a PUBLISH that never got to the log: PUBACK with the reason in its turn. MQTT 3 cannot say a reason.
 // There what the client may not do, which includes topic names that begin with $, is acknowledged and dropped, as it is
 // with QoS 0 [MQTT-3.3.5-2 of 3.1.1]; whatever else is wrong is our concern, and ends the connection as in notStored.
-func (c *conn) refuse(t *turn, p *packet.Publish, name []byte, cause error) error {
-	c.door.metrics.dropped(dropRefused).Inc()
-	c.door.opt.Logger.Debug("message refused", "client", fault.Text(c.principal.ClientID), "err", cause)
+func (l *link) refuse(t *turn, p *packet.Publish, name []byte, cause error) error {
+	if p.QoS > 0 {
+		if err := l.flush(t); err != nil {
+			return err
+		}
+	}
+	t.received[p.QoS]++
+	l.door.metrics.dropped(dropRefused).Inc()
+	l.door.opt.Logger.Debug("message refused", "client", fault.Text(l.principal.ClientID), "err", cause)
 	if p.QoS == 0 {
 		return nil
 	}
@@ -224,85 +287,98 @@ func (c *conn) refuse(t *turn, p *packet.Publish, name []byte, cause error) erro
 	case fault.Is(cause, fault.Invalid) || isDollar(name):
 		reason = packet.TopicNameInvalid
 	}
-	if c.version != packet.V5 && !fault.Is(cause, fault.Denied) {
-		return &packet.Error{Reason: packet.ServerUnavailable, Detail: cause.Error()}
+	if l.version != packet.V5 {
+		if !fault.Is(cause, fault.Denied) {
+			return &packet.Error{Reason: packet.ServerUnavailable, Detail: cause.Error()}
+		}
+		reason = packet.Success
 	}
-	if err := c.flush(t); err != nil {
-		return err
-	}
-	if err := c.receive([]uint16{p.PacketID}); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.put(c.mu.session.Refuse(1, reason, c.pending()))
-	c.mu.Unlock()
-	c.push()
-	return nil
+	err := l.answerInTurn(packet.PUBACK, p.PacketID, reason)
+	l.wire.push()
+	return err
 }
 
 func isDollar(name []byte) bool { return len(name) > 0 && name[0] == '$' }
 
-// Appended implements stream.Receipt: PUBACK, in the order of the PUBLISH packets. It is called from the
-// log's goroutine and does not block.
-func (c *conn) Appended(ticket uint64, at stream.Placed, err error) {
+// settled takes the receipt of a unit: acknowledgements, in the order of the PUBLISH packets. It comes from the log's
+// goroutine and does not block.
+func (l *link) settled(ticket uint32, at stream.Placed, err error) {
 	if ticket&ticketOwn != 0 {
-		c.ownAppended(at)
+		l.ownPlaced(at)
 	}
-	n := int(ticket & ticketCount)
+	n := int(ticket &^ ticketOwn)
 	reason := packet.Success
 	if err != nil {
 		reason = reasonOf(err)
-		c.door.metrics.dropped(dropNotStored).Add(float64(max(n, 1)))
-		if n > 0 && c.version != packet.V5 {
-			c.end(packet.ServerUnavailable)
-			return
-		}
+		l.door.metrics.dropped(dropNotStored).Add(float64(max(n, 1)))
 	}
-	c.mu.Lock()
-	queue := false
-	if c.mu.closed {
-		c.mu.session.Settle(n, reason, nil)
-	} else {
-		c.put(c.mu.session.Settle(n, reason, c.pending()))
-		queue = !c.mu.out.queued
-		c.mu.out.queued = true
+	queue, lost := l.settle(n, reason)
+	if lost {
+		l.driver.disconnect(packet.ServerUnavailable)
 	}
-	if c.mu.session.Waiting() == 0 {
-		signal(&c.mu.settled)
-	}
-	c.mu.Unlock()
 	if queue {
-		c.pusher.add(c)
+		l.driver.pushLater()
 	}
 }
 
-func (c *conn) ownAppended(at stream.Placed) {
-	c.mu.Lock()
-	p := c.mu.own[0]
-	c.mu.own = c.mu.own[:copy(c.mu.own, c.mu.own[1:])]
-	c.mu.Unlock()
-	base := record.Offset(-1)
-	if at != nil {
-		base = at.Offset(0)
+// settle decides the n oldest acknowledgements, and puts those that are due into the outbox. Queue tells that a pusher
+// has to be told; lost that a message was not stored and its client cannot be told so.
+func (l *link) settle(n int, reason packet.ReasonCode) (queue, lost bool) {
+	w := l.wire
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	acks := &l.agreed.Acks
+	if w.mu.closed {
+		acks.Settle(n, reason, nil)
+	} else {
+		w.putLocked(acks.Settle(n, reason, w.pendingLocked()))
+		queue = !w.mu.queued
+		w.mu.queued = true
 	}
-	c.member.Published(p, base)
+	if acks.Waiting() == 0 {
+		signal(&l.out.settled)
+	}
+	return queue, acks.Lost()
+}
+
+// ownPlaced tells the member which records of a unit are its own; none, when at is nil.
+func (l *link) ownPlaced(at stream.Placed) {
+	for _, o := range l.takeOwn() {
+		offset := record.Offset(-1)
+		if at != nil {
+			offset = at.Offset(o.write)
+		}
+		l.member.Load().Published(o.partition, offset)
+	}
+}
+
+// takeOwn takes the own messages of the oldest unit.
+func (l *link) takeOwn() []ownWrite {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	n := 1 + slices.IndexFunc(l.out.own, func(o ownWrite) bool { return o.last })
+	unit := slices.Clone(l.out.own[:n])
+	l.out.own = slices.Delete(l.out.own, 0, n)
+	return unit
 }
 
 // publishWill publishes the will of a session that ended without a DISCONNECT.
-func (c *conn) publishWill(will *packet.Publish) {
-	t := c.door.takeTurn()
-	defer c.door.giveTurn(t)
-	r, err := c.route(t, will.Topic)
+func (l *link) publishWill(will *packet.Publish) {
+	t := l.door.takeTurn()
+	defer l.door.giveTurn(t)
+	ctx, cancel := context.WithTimeout(context.Background(), l.door.opt.ConnectTimeout)
+	defer cancel()
+	r, err := l.route(t, will.Topic, &routes{})
 	if err == nil {
-		err = c.admit(will, will.Topic)
+		err = l.admit(will, will.Topic)
 	}
 	if err == nil {
-		c.gather(t, will, will.Topic, r)
-		err = c.append(&t.unit, nil, 0)
+		l.gather(t, will, will.Topic, r, false)
+		err = stream.AppendWait(ctx, l.door.opt.Log, &t.unit, nil, 0)
 	}
 	if err != nil {
-		c.door.metrics.dropped(dropRefused).Inc()
-		c.door.opt.Logger.Warn("will not published",
-			"client", fault.Text(c.principal.ClientID), "topic", fault.Text(will.Topic), "err", err)
+		l.door.metrics.dropped(dropRefused).Inc()
+		l.door.opt.Logger.Warn("will not published",
+			"client", fault.Text(l.principal.ClientID), "topic", fault.Text(will.Topic), "err", err)
 	}
 }

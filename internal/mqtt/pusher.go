@@ -35,22 +35,19 @@ func (p *pusher) add(c *conn) {
 }
 
 // run pushes until ctx ends.
-func (p *pusher) run(ctx context.Context) {
+func (p *pusher) run(ctx context.Context) error {
 	var batch []*conn
 	for {
 		select {
 		case <-p.wake:
 		case <-ctx.Done():
-			return
+			return nil
 		}
 		p.mu.Lock()
 		batch, p.mu.conns = p.mu.conns, batch[:0]
 		p.mu.Unlock()
 		for _, c := range batch {
-			c.mu.Lock()
-			c.mu.out.queued = false
-			c.mu.Unlock()
-			c.push()
+			c.pushQueued()
 		}
 		clear(batch)
 	}

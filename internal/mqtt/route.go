@@ -56,39 +56,39 @@ func (rs *routes) add(name []byte) *route {
 
 // route finds where a topic name leads and makes the log topic if need be. Errors: Denied for a name
 // that begins with $, Invalid for a bad name, those of CreateTopic.
-func (c *conn) route(t *turn, name []byte) (*route, error) {
-	d := c.door
+func (l *link) route(t *turn, name []byte, routes *routes) (*route, error) {
+	d := l.door
 	table, topics := d.mapping.Load(), d.opt.Log.Topics()
-	r := c.routes.find(name)
+	r := routes.find(name)
 	if r != nil && r.table == table && r.topics == topics {
 		return r, nil
 	}
-	if err := c.flush(t); err != nil { // gathered records may point into the route
+	if err := l.flush(t); err != nil { // gathered records may point into the route
 		return nil, err
 	}
 	if r == nil {
 		if isDollar(name) {
 			return nil, fault.New(fault.Denied, "mqtt.Publish", "clients do not publish to topics that begin with $")
 		}
-		r = c.routes.add(name)
+		r = routes.add(name)
 	}
 	r.topics, r.kept = nil, nil
-	if err := d.resolve(table, name, r, t.polite); err != nil {
+	if err := d.resolve(table, name, r, t.inPoller); err != nil {
 		return nil, err
 	}
 	r.table, r.topics = table, d.opt.Log.Topics()
 	return r, nil
 }
 
-// resolve fills in where a name goes. When polite it makes no log topic: errDefer.
-func (d *Door) resolve(table *hinge.Table, name []byte, r *route, polite bool) error {
+// resolve fills in where a name goes. In a poller it makes no log topic: errBlocks.
+func (d *Door) resolve(table *hinge.Table, name []byte, r *route, inPoller bool) error {
 	if err := table.Target(name, &r.target); err != nil {
 		return err
 	}
 	topic := d.opt.Log.Topics().ByName(r.target.Topic)
 	if topic == nil {
-		if polite {
-			return errDefer
+		if inPoller {
+			return errBlocks
 		}
 		var err error
 		topic, err = d.createTopic(r.target.Topic, r.target.Partitions, table.CatchAll())

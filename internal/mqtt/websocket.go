@@ -30,8 +30,9 @@ func (d *Door) WebSocket() http.Handler {
 		ws.SetReadLimit(int64(d.opt.MaxPacketBytes) + maxConnect)
 		// The connection outlives the request: it ends by itself, or by Drain.
 		c := d.newConn(websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary))
-		if !d.enter(c) {
-			c.drop()
+		if !d.add(c) {
+			c.timer.Stop()
+			c.wire.close()
 			return
 		}
 		c.serve()

@@ -193,7 +193,7 @@ func (f *Fanout) Subscriptions() int { return int(f.count.Load()) }
 
 // Subscribe puts a subscription in force: the member gets everything that becomes news after this
 // call, and nothing older. old is the subscription of the same filter that it replaces, or nil: then
-// nothing is lost or doubled in between [MQTT-3.8.4-4].
+// nothing is lost or doubled in between [MQTT-3.8.4-4]. For a member that has left it does nothing.
 func (f *Fanout) Subscribe(m *Member, s, old *session.Subscription) {
 	f.listening.add(s.Filter)
 	f.count.Add(1)
@@ -206,8 +206,12 @@ func (f *Fanout) Subscribe(m *Member, s, old *session.Subscription) {
 	}
 }
 
-// subscribe needs the lock of subs. It tells whether a subscription was replaced.
+// subscribe needs the lock of subs. It tells whether a filter less is listened to: one was replaced, or it left.
 func (f *Fanout) subscribe(m *Member, sub *subscription, old *session.Subscription) bool {
+	if m.gone.Load() {
+		f.count.Add(-1)
+		return true
+	}
 	replaced := m.find(old)
 	if replaced != nil {
 		f.remove(replaced)
@@ -292,10 +296,10 @@ func (f *Fanout) Leave(m *Member) {
 		filters = append(filters, last.Filter)
 		f.remove(last)
 	}
+	m.gone.Store(true)
 	f.subs.Unlock()
 	for _, filter := range filters {
 		f.listening.remove(filter)
 	}
-	m.gone.Store(true)
 	m.Wake() // its cursors are dropped
 }

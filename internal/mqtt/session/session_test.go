@@ -26,7 +26,8 @@ func TestPlays(t *testing.T) {
 
 type play struct {
 	t      *testing.T
-	s      *session.Session
+	s      *session.State
+	link   *session.Link
 	limits session.Limits
 	offset int64
 }
@@ -40,12 +41,12 @@ func (p *play) event(d *datadriven.TestData) string {
 	case "receive":
 		return p.receive(d)
 	case "settle":
-		return p.acks(p.s.Settle(p.number(d, "n"), p.reason(d), nil))
-	case "refuse":
-		return p.acks(p.s.Refuse(p.number(d, "n"), p.reason(d), nil))
+		return p.acks(p.link.Acks.Settle(p.number(d, "n"), p.reason(d), nil))
+	case "answer":
+		return p.acks(p.link.Acks.Answer(p.number(d, "n"), p.reason(d), nil))
 	case "withdraw":
-		p.s.Withdraw(p.number(d, "n"))
-		return fmt.Sprintf("waiting %d\n", p.s.Waiting())
+		p.link.Acks.Withdraw(p.number(d, "n"))
+		return fmt.Sprintf("waiting %d\n", p.link.Acks.Waiting())
 	case "send":
 		return p.send(p.number(d, "n"))
 	case "puback":
@@ -108,10 +109,10 @@ func (p *play) connect(d *datadriven.TestData) string {
 		c.Will = &packet.Will{Topic: []byte(will), Payload: []byte("bye"), QoS: 1, Retain: true}
 	}
 	p.limits.MaxKeepAlive = uint16(p.number(d, "max-keep-alive"))
-	s, ack := session.Open(c, &p.limits, "assigned-1")
-	p.s = s
+	s, link, ack := session.Open(c, &p.limits, "assigned-1")
+	p.s, p.link = s, link
 	return fmt.Sprintf("%x\nclient %s, keep alive %d, window %d\n",
-		ack.AppendTo(nil, c.Version), s.ClientID(), s.KeepAlive(), s.Out.Window())
+		ack.AppendTo(nil, c.Version), s.ClientID(), link.KeepAlive(), s.Out.Window())
 }
 
 func (p *play) publish(d *datadriven.TestData) string {
@@ -119,7 +120,7 @@ func (p *play) publish(d *datadriven.TestData) string {
 	if d.HasArg("alias") {
 		m.Props.SetTopicAlias(uint16(p.number(d, "alias")))
 	}
-	topic, err := p.s.Publish(m)
+	topic, err := p.link.Publish(m)
 	if err != nil {
 		return failure(err)
 	}
@@ -129,22 +130,31 @@ func (p *play) publish(d *datadriven.TestData) string {
 func failure(err error) string { return fmt.Sprintf("0x%02x %v\n", uint8(packet.ReasonOf(err)), err) }
 
 func (p *play) receive(d *datadriven.TestData) string {
+	kind := packet.PUBACK
 	for _, arg := range d.CmdArgs {
+		switch arg.Key {
+		case "pubrec":
+			kind = packet.PUBREC
+			continue
+		case "pubcomp":
+			kind = packet.PUBCOMP
+			continue
+		}
 		id, err := strconv.ParseUint(arg.Key, 10, 16)
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		if err := p.s.Receive(uint16(id)); err != nil {
+		if err := p.link.Acks.Expect(kind, uint16(id)); err != nil {
 			return failure(err)
 		}
 	}
-	return fmt.Sprintf("waiting %d\n", p.s.Waiting())
+	return fmt.Sprintf("waiting %d\n", p.link.Acks.Waiting())
 }
 
 // acks decodes acknowledgements.
 func (p *play) acks(b []byte) string {
 	var out strings.Builder
-	dec := packet.Decoder{Version: p.s.Version(), Client: true}
+	dec := packet.Decoder{Version: p.link.Version(), Client: true}
 	for len(b) > 0 {
 		n, err := packet.Frame(b, packet.MaxSize)
 		if err != nil || n == 0 {
@@ -154,14 +164,22 @@ func (p *play) acks(b []byte) string {
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		ack, ok := decoded.(*packet.Puback)
-		if !ok {
+		switch ack := decoded.(type) {
+		case *packet.Puback:
+			fmt.Fprintf(&out, "PUBACK %d 0x%02x\n", ack.PacketID, uint8(ack.Reason))
+		case *packet.Pubrec:
+			fmt.Fprintf(&out, "PUBREC %d 0x%02x\n", ack.PacketID, uint8(ack.Reason))
+		case *packet.Pubcomp:
+			fmt.Fprintf(&out, "PUBCOMP %d 0x%02x\n", ack.PacketID, uint8(ack.Reason))
+		default:
 			p.t.Fatalf("%T", decoded)
 		}
-		fmt.Fprintf(&out, "PUBACK %d 0x%02x\n", ack.PacketID, uint8(ack.Reason))
 		b = b[n:]
 	}
-	fmt.Fprintf(&out, "waiting %d\n", p.s.Waiting())
+	if p.link.Acks.Lost() {
+		out.WriteString("lost, ")
+	}
+	fmt.Fprintf(&out, "waiting %d\n", p.link.Acks.Waiting())
 	return out.String()
 }
 
@@ -248,7 +266,7 @@ func (p *play) disconnect(d *datadriven.TestData) string {
 func TestOutboundAgainstModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	limits := session.Limits{MaxInflight: 50, ReceiveMaximum: 1}
-	s, _ := session.Open(&packet.Connect{Version: packet.V5, ClientID: []byte("x")}, &limits, "")
+	s, _, _ := session.Open(&packet.Connect{Version: packet.V5, ClientID: []byte("x")}, &limits, "")
 	o := &s.Out
 	model := map[uint16]int64{}
 	var order []uint16
@@ -294,18 +312,18 @@ func TestOutboundAgainstModel(t *testing.T) {
 
 func TestSettleAllocatesNothing(t *testing.T) {
 	limits := session.Limits{MaxInflight: 100, ReceiveMaximum: 1000}
-	s, _ := session.Open(&packet.Connect{Version: packet.V5, ClientID: []byte("x")}, &limits, "")
+	s, link, _ := session.Open(&packet.Connect{Version: packet.V5, ClientID: []byte("x")}, &limits, "")
 	out := make([]byte, 0, 1024)
 	allocs := testing.AllocsPerRun(100, func() {
 		for id := range uint16(64) {
-			if err := s.Receive(id + 1); err != nil {
+			if err := link.Acks.Expect(packet.PUBACK, id+1); err != nil {
 				t.Fatal(err)
 			}
 			if sent, ok := s.Out.Send(session.Place{}); ok {
 				s.Out.Ack(sent)
 			}
 		}
-		s.Settle(64, packet.Success, out)
+		link.Acks.Settle(64, packet.Success, out)
 	})
 	if allocs > 0 {
 		t.Errorf("%.1f allocations", allocs)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/names"
@@ -11,7 +12,7 @@ import (
 type Subscription struct {
 	Filter            string
 	ID                uint32 // subscription identifier; 0: none
-	QoS               byte   // granted: 0 or 1
+	QoS               byte   // granted: 0 to MaxQoS
 	NoLocal           bool
 	RetainAsPublished bool
 }
@@ -26,14 +27,14 @@ type Grant struct {
 
 // Subscribe answers every filter of a SUBSCRIBE in order [MQTT-3.8.4-6], appended to grants. A filter
 // whose Reason is a failure already (refused by the guard) is refused with it, one of too many levels as invalid.
-func (s *Session) Subscribe(p *packet.Subscribe, grants []Grant) []Grant {
+func (s *State) Subscribe(p *packet.Subscribe, grants []Grant) []Grant {
 	for i := range p.Subscriptions {
 		grants = append(grants, s.subscribe(&p.Subscriptions[i], p.Props.SubscriptionID()))
 	}
 	return grants
 }
 
-func (s *Session) subscribe(one *packet.Subscription, id uint32) Grant {
+func (s *State) subscribe(one *packet.Subscription, id uint32) Grant {
 	switch {
 	case one.Reason.Failed():
 		return Grant{Reason: one.Reason}
@@ -47,13 +48,16 @@ func (s *Session) subscribe(one *packet.Subscription, id uint32) Grant {
 		return Grant{Reason: packet.QuotaExceeded}
 	}
 	sub := &Subscription{
-		Filter: string(one.Filter), ID: id, QoS: min(one.QoS, 1),
+		Filter: string(one.Filter), ID: id, QoS: min(one.QoS, MaxQoS),
 		NoLocal: one.NoLocal, RetainAsPublished: one.RetainAsPublished,
 	}
 	if s.subs == nil {
 		s.subs = make(map[string]*Subscription)
 	}
 	s.subs[sub.Filter] = sub // [MQTT-3.8.4-3]
+	if old == nil {
+		s.held += sub.held()
+	}
 	return Grant{
 		Reason: packet.ReasonCode(sub.QoS), Sub: sub, Old: old,
 		Retained: one.RetainHandling == 0 || one.RetainHandling == 1 && old == nil, // [MQTT-3.3.1-9] and on
@@ -61,11 +65,21 @@ func (s *Session) subscribe(one *packet.Subscription, id uint32) Grant {
 }
 
 // Unsubscribe ends the subscription of a filter and returns it, or nil if there is none.
-func (s *Session) Unsubscribe(filter []byte) *Subscription {
+func (s *State) Unsubscribe(filter []byte) *Subscription {
 	sub := s.subs[string(filter)]
-	delete(s.subs, string(filter))
+	if sub != nil {
+		s.held -= sub.held()
+		delete(s.subs, sub.Filter)
+	}
 	return sub
 }
 
+// held is about what a subscription makes us hold, beside its filter: itself, its places in the tables of the session
+// and of the fanout, and a node of the trie for each level.
+func (s *Subscription) held() int {
+	const self, node = 300, 100
+	return self + 2*len(s.Filter) + node*(1+strings.Count(s.Filter, "/"))
+}
+
 // Subscriptions is the number of filters.
-func (s *Session) Subscriptions() int { return len(s.subs) }
+func (s *State) Subscriptions() int { return len(s.subs) }

@@ -1,0 +1,253 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/fanout"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/retain"
+	"github.com/firthmq/firth/internal/mqtt/roster"
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// link is a connection's side of its session: what is asked of the session by packets, and what the session has to say
+// in packets. The session itself is on its seat; term is our time on it.
+//
+// What CONNECT brought is set once, before anybody else knows the link. agreed's aliases, noLocal and turn belong to
+// the driver. What goes out through the wire, and so is under its lock: agreed.Acks and all of out.
+type link struct {
+	door   *Door
+	wire   *wire
+	driver linkDriver
+
+	version   packet.Version // 0 before CONNECT
+	principal Principal
+	agreed    *session.Link
+	term      roster.Term
+	member    atomic.Pointer[fanout.Member] // nil before the first SUBSCRIBE
+	noLocal   bool                          // some subscription has No Local
+	turn      *stream.Turn                  // our place in the line for the log, once it was crowded
+	ended     sync.Once
+
+	out struct {
+		sent     [session.QoSLevels]int // messages since the last Flush, for the metrics
+		own      []ownWrite             // appended, without a receipt
+		requests []*retain.Request      // retained messages that were told Later
+		settled  chan struct{}          // closed when no PUBLISH waits for the log
+	}
+}
+
+// linkDriver is who drives the connection of a link.
+type linkDriver interface {
+	roster.Holder
+	fanout.Sink
+	// mayWait tells whether the goroutine of the driver may wait for the log.
+	mayWait() bool
+	// expectRoom says whether messages wait for room in the log, which logRoomy is told of.
+	expectRoom(yes bool)
+	logRoomy()
+	// pushLater has the outbox written by another goroutine.
+	pushLater()
+	disconnect(reason packet.ReasonCode)
+}
+
+func (l *link) init(d *Door, w *wire, by linkDriver) { l.door, l.wire, l.driver = d, w, by }
+
+// begin takes the seat of the client. Another connection that has it loses it here: its session is over before this
+// one begins [MQTT-3.1.4-3], and nobody waits for it.
+func (l *link) begin(who Principal, state *session.State, agreed *session.Link) {
+	l.principal, l.agreed, l.version = who, agreed, agreed.Version()
+	term, before := l.door.seats.Take(who.ClientID, state, l.driver)
+	l.term = term
+	if before != nil {
+		l.door.metrics.takeovers.Inc()
+		before.Holder.Displaced(before.State)
+	}
+}
+
+// close puts a DISCONNECT last into the outbox, if the reason is a failure and the client knows it [MQTT-4.13.1-1].
+// From here on no delivery and no acknowledgement goes out.
+func (l *link) close(reason packet.ReasonCode) {
+	var last []byte
+	if reason.Failed() && l.version == packet.V5 {
+		last = (&packet.Disconnect{Reason: reason}).AppendTo(nil, packet.V5)
+	}
+	l.wire.shut(last)
+}
+
+// end ends the session: subscriptions go, the will is published, the client identifier is free.
+func (l *link) end() {
+	l.endWith(l.term.End())
+}
+
+// endWith ends what the connection has to do with its session. State is nil when another has the seat.
+func (l *link) endWith(state *session.State) {
+	l.ended.Do(func() {
+		l.wire.shutWith(nil)
+		l.takeRequests()
+		if m := l.member.Load(); m != nil {
+			l.door.fanout.Leave(m)
+		}
+	})
+	if state == nil {
+		return
+	}
+	if will := state.TakeWill(); will != nil { // [MQTT-3.1.2-8]
+		l.publishWill(will)
+	}
+}
+
+// displaced ends the session for another connection that took the seat over.
+func (l *link) displaced(state *session.State) {
+	l.close(packet.SessionTakenOver)
+	l.endWith(state)
+	l.driver.disconnect(packet.SessionTakenOver)
+}
+
+// disconnect takes a DISCONNECT: the connection ends without a word.
+func (l *link) disconnect(p *packet.Disconnect) error {
+	state := l.term.Lock()
+	if state == nil {
+		return errEnded
+	}
+	defer l.term.Unlock()
+	if err := state.Disconnect(p); err != nil {
+		return err
+	}
+	return errDisconnect
+}
+
+// answerWith puts a packet of any size into the outbox. One that is larger than the client takes ends the connection
+// instead [MQTT-3.1.2-24].
+func (l *link) answerWith(p packet.Packet) error {
+	if err := tooLarge(p, l.version, l.agreed.MaxPacket()); err != nil {
+		return err
+	}
+	l.wire.put(func(b []byte) []byte { return p.AppendTo(b, l.version) })
+	return nil
+}
+
+// acknowledged takes a PUBACK. One for an id that is not in flight means nothing. Starved tells that deliveries go on
+// with more of them only.
+func (l *link) acknowledged(id uint16) (starved bool) {
+	state := l.term.Lock()
+	if state == nil {
+		return false
+	}
+	state.Out.Ack(id)
+	roomy := state.Out.Roomy()
+	l.term.Unlock()
+	if roomy && l.wire.unstarve() {
+		l.wakeStarved()
+	}
+	return l.wire.starved.Load()
+}
+
+// inFlight tells whether a message that we sent waits for its acknowledgement.
+func (l *link) inFlight(id uint16) bool {
+	state := l.term.Lock()
+	if state == nil {
+		return false
+	}
+	defer l.term.Unlock()
+	return state.Out.Has(id)
+}
+
+// pubrec answers a PUBREC, which belongs to QoS 2 only: nothing was sent with it.
+func (l *link) pubrec(p *packet.Pubrec) error {
+	if l.inFlight(p.PacketID) {
+		return &packet.Error{Reason: packet.ProtocolError, Detail: "PUBREC for a message of QoS 1"}
+	}
+	if !p.Reason.Failed() {
+		l.wire.put(func(b []byte) []byte { return packet.AppendPubrel(b, l.version, p.PacketID, packet.PacketIDNotFound) })
+	}
+	return nil
+}
+
+// pubcomp takes a PUBCOMP, which belongs to QoS 2 only. It asks for no answer.
+func (l *link) pubcomp(p *packet.Pubcomp) error {
+	if l.inFlight(p.PacketID) {
+		return &packet.Error{Reason: packet.ProtocolError, Detail: "PUBCOMP for a message of QoS 1"}
+	}
+	return nil
+}
+
+// pubrel answers a PUBREL, which belongs to QoS 2 only: no message is open with it [MQTT-3.7.2-1].
+func (l *link) pubrel(p *packet.Pubrel) error {
+	err := l.answerInTurn(packet.PUBCOMP, p.PacketID, packet.PacketIDNotFound)
+	l.wire.push()
+	return err
+}
+
+// answerInTurn acknowledges a packet that does not go to the log, behind the acknowledgements that come before it.
+func (l *link) answerInTurn(kind packet.Type, id uint16, reason packet.ReasonCode) error {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	acks := &l.agreed.Acks
+	if kind == packet.PUBCOMP && acks.Has(id) {
+		return &packet.Error{Reason: packet.ProtocolError, Detail: "PUBREL for a message of QoS 1"}
+	}
+	if err := acks.Expect(kind, id); err != nil {
+		return err
+	}
+	if !l.wire.mu.closed {
+		l.wire.putLocked(acks.Answer(1, reason, l.wire.pendingLocked()))
+	}
+	if acks.Lost() {
+		return &packet.Error{Reason: packet.ServerUnavailable, Detail: "a message was not stored"}
+	}
+	return nil
+}
+
+// awaitSettled waits until every PUBLISH of the client has its acknowledgement in the outbox.
+func (l *link) awaitSettled(most time.Duration) {
+	if settled := l.untilSettled(); settled != nil {
+		await(settled, most)
+	}
+}
+
+// untilSettled is closed when no PUBLISH waits for the log; nil: none does.
+func (l *link) untilSettled() <-chan struct{} {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	if l.agreed == nil || l.agreed.Acks.Waiting() == 0 {
+		return nil
+	}
+	if l.out.settled == nil {
+		l.out.settled = make(chan struct{})
+	}
+	return l.out.settled
+}
+
+// append gives a unit to the log. Errors: errCrowded when it has no room and the driver must not wait, those of
+// Term.Append.
+func (l *link) append(u *stream.Unit, ticket uint32) error {
+	log := l.door.opt.Log
+	try := func() error { return l.term.Append(log, u, ticket) }
+	if l.driver.mayWait() {
+		return stream.WaitForRoom(context.Background(), &u.Turn, try)
+	}
+	u.Turn = l.turn
+	if l.turn != nil {
+		l.driver.expectRoom(true)
+	}
+	err := try()
+	if errors.Is(err, stream.ErrCrowded) && l.turn == nil {
+		l.turn = &stream.Turn{Roomy: l.driver.logRoomy}
+		u.Turn = l.turn
+		l.driver.expectRoom(true)
+		err = try()
+	}
+	if errors.Is(err, stream.ErrCrowded) {
+		return errCrowded
+	}
+	if l.turn != nil {
+		l.driver.expectRoom(false)
+	}
+	return err
+}

@@ -1,0 +1,116 @@
+package mqtt
+
+import (
+	"errors"
+
+	"github.com/firthmq/firth/internal/mqtt/packet"
+)
+
+// reader is what a connection keeps between reads: nothing, or the beginning of a packet, or packets that wait; and
+// where the topic names that it publishes to lead. It belongs to the driver. What it reads goes into memory that is
+// lent for the time of a read.
+type reader struct {
+	kept    []byte // has come and is not consumed
+	large   bool   // kept is where the last fill read to
+	whole   bool   // kept may hold whole packets: they are consumed before more is read
+	scanned int    // bytes of kept that were looked through for packets that need not wait
+	barred  bool   // behind them is a packet that nothing may overtake
+	failed  error  // how reading ended, while what came before it waits
+	routes  routes
+}
+
+// maxIdleKept is the memory for the beginnings of packets that a connection keeps while it needs none.
+const maxIdleKept = 512
+
+// memory is where to read next, behind n bytes that are kept: the memory lent, or memory of our own for a packet that
+// does not fit.
+func (r *reader) memory(lent []byte, limit int) (b []byte, n int) {
+	n = len(r.kept)
+	if r.large = n > len(lent)/2; !r.large {
+		copy(lent, r.kept)
+		return lent, n
+	}
+	r.grow(limit)
+	return r.kept[:cap(r.kept)], n
+}
+
+// grow makes room behind what is kept, step by step: memory is never more than twice of what came.
+func (r *reader) grow(limit int) {
+	have := len(r.kept)
+	if have < cap(r.kept) {
+		return
+	}
+	size := 2 * have
+	if need, err := packet.Length(r.kept, limit); err == nil && need > have {
+		size = min(size, need)
+	}
+	bigger := make([]byte, have, size)
+	copy(bigger, r.kept)
+	r.kept = bigger
+}
+
+// keep keeps what was not consumed.
+func (r *reader) keep(rest []byte) {
+	switch {
+	case len(rest) == 0 && cap(r.kept) > maxIdleKept:
+		r.kept = nil
+	case r.large && cap(r.kept) >= len(rest): // rest is in it
+		r.kept = r.kept[:copy(r.kept[:cap(r.kept)], rest)]
+	default:
+		r.kept = append(r.kept[:0], rest...)
+	}
+	r.large, r.scanned, r.barred = false, 0, false
+}
+
+// rest gives back memory before the connection waits.
+func (r *reader) rest() {
+	if len(r.kept) == 0 {
+		r.kept = nil
+	}
+}
+
+// fill reads behind what is kept. b is all that is there, nil when nothing has come, and full when there may be more.
+func (r *reader) fill(w *wire, lent []byte, limit int) (b []byte, err error) {
+	b, kept := r.memory(lent, limit)
+	n, err := w.read(b[kept:])
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	w.door.metrics.bytesReceived.Add(float64(n))
+	return b[: kept+n : len(b)], nil
+}
+
+// aheadBytes is how much is read while messages wait for room, to find what need not wait behind them.
+const aheadBytes = bufferBytes
+
+// ahead takes packets out of what waits that need not wait (PINGREQ and PUBACK) and has them handled, up to a packet
+// that nothing may overtake: all but PUBLISH. Back-pressure on messages shall not stop the rest.
+func (r *reader) ahead(frame func([]byte) (int, error), handle func(frame []byte) error) (took bool, err error) {
+	to := r.scanned
+	from := to
+	for !r.barred {
+		n, bad := frame(r.kept[from:])
+		if n == 0 || bad != nil { // what is bad is found again in its turn
+			break
+		}
+		switch kind := packet.Type(r.kept[from] >> 4); {
+		case kind == packet.PUBLISH:
+			to += copy(r.kept[to:], r.kept[from:from+n])
+		case !overtakes(kind):
+			r.barred = true
+			n = 0
+		default:
+			took = true
+			if err = errors.Join(err, handle(r.kept[from:from+n])); err != nil {
+				r.barred = true
+			}
+		}
+		from += n
+	}
+	r.scanned = to
+	r.kept = append(r.kept[:to], r.kept[from:]...)
+	return took, err
+}
+
+// overtakes tells whether a packet may be handled before PUBLISH packets that came before it and wait.
+func overtakes(kind packet.Type) bool { return kind == packet.PINGREQ || kind == packet.PUBACK }

@@ -1,0 +1,131 @@
+package session
+
+import (
+	"fmt"
+
+	"github.com/firthmq/firth/internal/mqtt/packet"
+)
+
+// Acks are the acknowledgements that a client is owed, oldest first: they leave in the order of the packets that they
+// answer [MQTT-4.6.0-2], whenever it is decided what each says. It is a ring.
+//
+// Positions only grow; the ring index is their low bits. head <= open <= tail: [head, open) holds only decided ones,
+// and the one at open, if there is one, is undecided.
+type Acks struct {
+	ring             []ack // its length is a power of two
+	head, open, tail uint32
+	version          packet.Version
+	most             int  // that may be owed: the receive maximum
+	lost             bool // see Lost
+}
+
+type ack struct {
+	id      uint16
+	kind    packet.Type // PUBACK, PUBREC, PUBCOMP
+	reason  packet.ReasonCode
+	decided bool
+}
+
+const (
+	firstRing = 8
+	// keptRing is the largest ring that stays when nothing is in flight.
+	keptRing = 256
+)
+
+// Expect notes that a packet of the client will have an acknowledgement of a kind. More of them than the receive
+// maximum end the connection with reason 0x93 [MQTT-3.3.4-9].
+func (q *Acks) Expect(kind packet.Type, id uint16) error {
+	if q.len() >= q.most {
+		return &packet.Error{Reason: packet.ReceiveMaximumExceeded,
+			Detail: fmt.Sprintf("more than %d unacknowledged PUBLISH packets", q.most)}
+	}
+	if q.len() == len(q.ring) {
+		q.grow()
+	}
+	*q.at(q.tail) = ack{id: id, kind: kind}
+	q.tail++
+	return nil
+}
+
+// Waiting is the number of acknowledgements that are owed; none once one was lost.
+func (q *Acks) Waiting() int {
+	if q.lost {
+		return 0
+	}
+	return q.len()
+}
+
+// Lost tells that a message was not stored whose client cannot be told so (MQTT 3): nothing that came after it may be
+// acknowledged, and the connection has to end, for then the client sends again.
+func (q *Acks) Lost() bool { return q.lost }
+
+// Has tells whether a packet id waits for an acknowledgement.
+func (q *Acks) Has(id uint16) bool {
+	for pos := q.head; pos != q.tail; pos++ {
+		if q.at(pos).id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Settle decides the n oldest that are undecided and appends every acknowledgement that is now due to dst.
+func (q *Acks) Settle(n int, reason packet.ReasonCode, dst []byte) []byte {
+	for ; n > 0 && q.open != q.tail; q.open++ {
+		if a := q.at(q.open); !a.decided {
+			a.reason, a.decided = reason, true
+			n--
+		}
+	}
+	return q.appendDue(dst)
+}
+
+// Answer decides the n newest, of packets that were just received and did not get to the log, and appends what is due
+// to dst. The result of older ones still comes by Settle.
+func (q *Acks) Answer(n int, reason packet.ReasonCode, dst []byte) []byte {
+	for i := range uint32(min(n, q.len())) {
+		a := q.at(q.tail - 1 - i)
+		a.reason, a.decided = reason, true
+	}
+	return q.appendDue(dst)
+}
+
+// Withdraw takes the n newest out again, which are undecided, as if their packets had not been received.
+func (q *Acks) Withdraw(n int) { q.tail -= uint32(min(n, int(q.tail-q.open))) }
+
+func (q *Acks) len() int { return int(q.tail - q.head) }
+
+func (q *Acks) at(pos uint32) *ack { return &q.ring[pos&uint32(len(q.ring)-1)] }
+
+func (q *Acks) grow() {
+	bigger := make([]ack, max(firstRing, 2*len(q.ring)))
+	for pos := q.head; pos != q.tail; pos++ {
+		bigger[pos&uint32(len(bigger)-1)] = *q.at(pos)
+	}
+	q.ring = bigger
+}
+
+// appendDue takes the decided ones off the front and appends them, up to one that cannot be told.
+func (q *Acks) appendDue(dst []byte) []byte {
+	for q.open != q.tail && q.at(q.open).decided {
+		q.open++
+	}
+	for ; q.head != q.open && !q.lost; q.head++ {
+		a := q.at(q.head)
+		switch {
+		case a.reason.Failed() && q.version != packet.V5 && a.kind != packet.PUBCOMP:
+			q.lost = true
+			return dst
+		case a.kind == packet.PUBREC:
+			dst = packet.AppendPubrec(dst, q.version, a.id, a.reason)
+		case a.kind == packet.PUBCOMP:
+			dst = packet.AppendPubcomp(dst, q.version, a.id, a.reason)
+		default:
+			dst = packet.AppendPuback(dst, q.version, a.id, a.reason)
+		}
+	}
+	if q.head == q.tail && len(q.ring) > keptRing {
+		q.ring = nil
+	}
+	return dst
+}

@@ -1,0 +1,85 @@
+package mqtt
+
+import (
+	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// turn is the scratch memory of one consume. Turns are lent, so that idle connections hold none.
+type turn struct {
+	dec packet.Decoder
+	at  int // where the packet in hand begins in what is consumed
+	// where the first message begins that waits for room in the log, once something gave errCrowded
+	crowdedAt int
+	slots     []*slot // memory of the messages gathered
+	used      int
+	unit      stream.Unit // what goes to the log together
+	acks      int         // messages gathered that will be acknowledged
+	own       bool        // one of them matches a No Local subscription of its publisher
+	size      int         // bytes of payload gathered
+	inPoller  bool        // nothing may block: errBlocks instead
+	starved   bool        // deliveries wait for more acknowledgements
+	unixMs    int64
+	grants    []session.Grant
+	received  [session.QoSLevels]int // messages by QoS
+}
+
+// slot is one PUBLISH on its way into the log.
+type slot struct {
+	message  hinge.Message
+	record   record.Record // for the log topic
+	retained record.Record // for the retained messages, when writes is 2
+	writes   int
+	// partition is where the record goes.
+	partition stream.PartitionID
+	at        int // where its packet begins
+	qos       byte
+	id        uint16 // 0: QoS 0
+	own       bool   // it matches a No Local subscription of its publisher
+}
+
+const (
+	// turnSlots and turnBytes bound what one Append takes.
+	turnSlots = 128
+	turnBytes = 256 << 10
+)
+
+func (d *Door) takeTurn() *turn {
+	t, ok := d.turns.Get().(*turn)
+	if !ok {
+		t = &turn{}
+	}
+	t.unixMs, t.inPoller, t.starved, t.at = d.opt.Clock().UnixMilli(), false, false, 0
+	return t
+}
+
+// giveTurn takes a turn back. Nothing that was read through it may be used any more.
+func (d *Door) giveTurn(t *turn) {
+	for qos, n := range t.received {
+		if n > 0 {
+			d.metrics.received[qos].Add(float64(n))
+			t.received[qos] = 0
+		}
+	}
+	t.reset()
+	d.turns.Put(t)
+}
+
+func (t *turn) reset() {
+	t.used, t.acks, t.own, t.size = 0, 0, false, 0
+	t.unit.Writes, t.unit.Turn = t.unit.Writes[:0], nil
+}
+
+// next is the slot for another message.
+func (t *turn) next() *slot {
+	if t.used == len(t.slots) {
+		t.slots = append(t.slots, &slot{})
+	}
+	s := t.slots[t.used]
+	t.used++
+	s.writes, s.id, s.own, s.at = 0, 0, false, t.at
+	return s
+}
