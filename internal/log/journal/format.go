@@ -13,7 +13,7 @@ import (
 // The format, byte for byte, is docs/format/journal.md. All numbers are little-endian. Writer and
 // scanner share this one table of places.
 const (
-	// Version is the format version of journal files. A newer one is refused.
+	// Version is the format version of journal files: it writes 1, reads 1 to 1. A newer one is refused.
 	Version = 1
 
 	// HeaderBytes is what a file's header takes; frames begin behind it.
@@ -105,9 +105,9 @@ func decodeHeader(name string, b []byte) (Header, error) {
 		binary.LittleEndian.Uint32(b[headerCRC:]) != record.Checksum(0, b[:headerCRC]) {
 		return Header{}, fault.New(fault.Corrupt, op, "%s: no valid header", name)
 	}
-	if v := binary.LittleEndian.Uint32(b[headerVersion:]); v != Version {
-		return Header{}, fault.New(fault.Unsupported, op, "%s: format version %d, this firth knows %d", name, v, Version).
-			WithHint("open it with the firth that wrote it, or a newer one")
+	if v := binary.LittleEndian.Uint32(b[headerVersion:]); v < 1 || v > Version {
+		return Header{}, fault.New(fault.Unsupported, op, "%s: format version %d, this firth reads 1 to %d",
+			name, v, Version).WithHint("open it with the firth that wrote it, or a newer one")
 	}
 	return Header{
 		Number:   binary.LittleEndian.Uint64(b[headerNumber:]),
