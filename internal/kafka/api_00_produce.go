@@ -184,7 +184,7 @@ func (c *conn) produce(ctx context.Context, api *served, size int, start time.Ti
 	c.setClientID(s.Header.ClientID)
 	p.correlationID, p.start, p.req = s.Header.CorrelationID, start, s.Request
 	p.left.Store(1)
-	if err := c.appendAll(p, s, in); err != nil {
+	if err := c.appendAll(ctx, p, s, in); err != nil {
 		return err
 	}
 	if err := in.skip(in.left); err != nil { // what nobody asked for
@@ -214,7 +214,7 @@ func (c *conn) unanswered(p *call) error {
 }
 
 // appendAll appends the batches of a request in order, each when it is here.
-func (c *conn) appendAll(p *call, s *wire.ProduceStream, in *body) error {
+func (c *conn) appendAll(ctx context.Context, p *call, s *wire.ProduceStream, in *body) error {
 	refused := checkRequest(&p.req)
 	if p.req.Old() {
 		_ = 0
@@ -243,8 +243,8 @@ func (c *conn) appendAll(p *call, s *wire.ProduceStream, in *body) error {
 			refuse(res, fault.New(fault.TooLarge, "kafka.Produce", "batch of %d bytes, max.message.bytes is %d",
 				s.Size, t.Settings.MaxMessageBytes))
 		default:
-			taken = max(s.Size, 0)
-			if err := c.take(g, at, t, s, in); err != nil {
+			var err error
+			if taken, err = c.take(ctx, g, at, t, in); err != nil {
 				return err
 			}
 		}
@@ -257,20 +257,29 @@ func (c *conn) appendAll(p *call, s *wire.ProduceStream, in *body) error {
 	}
 }
 
-// take receives the batch of a partition into memory of its own and gives it to the log.
-func (c *conn) take(g *page, at int, t *stream.Topic, s *wire.ProduceStream, in *body) error {
+// take receives the batch of a partition into memory of its own and gives it to the log, which counts it from there
+// on. It tells how much it took.
+func (c *conn) take(ctx context.Context, g *page, at int, t *stream.Topic, in *body) (taken int, err error) {
+	s := &c.producing
 	s.Records = nil
 	if s.Size >= 0 {
-		records, err := in.records(s.Size)
-		if err != nil {
-			return err
+		if err := c.holding.take(ctx, s.Size); fault.Is(err, fault.Limited) {
+			res := &g.outcomes[at].result
+			refuse(res, err)
+			res.Code = wire.KafkaStorageError // clients try again after it
+			return 0, nil
+		} else if err != nil {
+			return 0, err
 		}
-		s.Records = records
+		defer c.holding.give(s.Size)
+		if s.Records, err = in.records(s.Size); err != nil {
+			return 0, err
+		}
 	}
 	c.watch.set(working)
 	c.door.appendOne(g, at, t, &s.ProducePartition)
 	s.Records = nil
-	return nil
+	return max(s.Size, 0), nil
 }
 
 // checkRequest refuses what is wrong with a request as a whole.

@@ -1,8 +1,12 @@
 package kafka
 
 import (
+	"context"
+	"encoding/binary"
+	"hash/fnv"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -22,8 +26,12 @@ import (
 //   - The order of the partitions in the request counts. Partition and total bounds hold, but the first
 //     batch of a response is there however large it is (KIP-74). The total is at most 55 MiB.
 //   - With less than min bytes there, the fetch parks until enough was appended to its partitions or max
-//     wait is over (at most 5 minutes). The connection answers nothing else meanwhile. An error in a
-//     partition ends the wait at once.
+//     wait is over (at most 5 minutes). The connection answers nothing else meanwhile. A parked fetch keeps
+//     no records, only how many bytes there are and where.
+//   - An error in a partition ends the wait at once; asked for the same again within max wait, the fetch waits as
+//     one without errors does, so that a client that goes on asking does not spin.
+//   - What an answer holds in memory while it is written is bounded: beyond 4 MiB, or 256 KiB when the budget
+//     of the door is half used, records are looked up again when it is their turn.
 //   - By name up to v12, by topic id from v13 (KIP-516). The leader epoch of the client is checked
 //     (KIP-320): FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
 //   - Fetch sessions (KIP-227) are not kept: a new session is answered with session 0, which every client
@@ -39,6 +47,11 @@ const (
 	maxFetchBytes = 55 << 20        // fetch.max.bytes of a Kafka broker
 	maxFetchWait  = 5 * time.Minute // of a parked fetch
 	keepFetched   = 256             // partitions that a connection keeps memory for
+
+	pinnedBytes = 4 << 20   // of records in memory that an answer holds
+	tightBytes  = 256 << 10 // the same when memory is short
+
+	errorBrake = 50 * time.Millisecond // between two answers with an error, whatever max wait says
 )
 
 // The states of a fetch. Who moves it to running owns it until it parks or ends.
@@ -52,58 +65,122 @@ const (
 // fetch is the Fetch of a connection: at most one is under way, and its memory is used again.
 type fetch struct {
 	c             *conn
+	ctx           context.Context // of the connection, for what wakes it
 	state         atomic.Int32
-	deadline      atomic.Int64 // unix nanoseconds at which it answers what it has; 0: none is under way
+	deadline      atomic.Int64 // when it answers what it has, as Door.now tells it; 0: none is under way
 	timer         *time.Timer
 	req           wire.FetchRequest
 	resp          wire.FetchResponse
 	correlationID int32
 	start         time.Time
 	parts         []fetchPart
-	pending       [][]byte // pieces of the response that are to be written next
-	parked        int      // parts that are in the purgatory
-	bytes         int      // gathered
-	failed        bool     // a partition has an error
-	begun         bool     // something of the response went out
+	pending       [][]byte      // pieces of the response that are to be written next
+	parked        int           // parts that are in the purgatory
+	bytes         int           // found
+	pinned        int           // of them in memory, and held
+	most          int           // that may be pinned
+	counted       int           // in the budget of the door
+	failed        bool          // a partition has an error
+	braked        bool          // which is not answered before the wait is over
+	erred         time.Duration // when errors were answered last, as Door.now tells it; 0: never
+	errors        uint64        // which ones: their errorSum
+	begun         bool          // something of the response went out
 	ahead         store.Readahead
+	scratch       []record.Batch
+	unsent        int // bytes of records in memory that are pending
 }
 
-// fetchPart is one partition of a fetch and what was gathered for it.
+// fetchPart is one partition of a fetch and what was found for it: bytes of whole batches, from one offset up to
+// another. Where it is thin, they are looked up again when they are written; else they are here.
 type fetchPart struct {
-	id       stream.PartitionID
-	result   wire.FetchResult
-	next     record.Offset // to read on from
-	maxBytes int
-	bytes    int
-	stored   store.Stretch  // in a file, before the batches
-	batches  []record.Batch // in memory
-	waiter   waiter
+	id         stream.PartitionID
+	result     wire.FetchResult
+	from, next record.Offset // next: to read on from
+	maxBytes   int
+	bytes      int
+	thin       bool
+	stored     store.Stretch  // in a file, before the batches
+	batches    []record.Batch // in memory
+	waiter     waiter
 }
 
 // startFetch answers a Fetch at once, if there is enough to say, or parks it.
-func (c *conn) startFetch(head wire.Header, body []byte, start time.Time) error {
+func (c *conn) startFetch(ctx context.Context, head wire.Header, body []byte, start time.Time) error {
 	f := &c.fetch
 	if err := f.req.Decode(head.Version, body); err != nil {
 		return err
 	}
-	f.correlationID, f.start = head.CorrelationID, start
-	if code := f.refusal(); code != wire.None {
+	f.ctx, f.correlationID, f.start = ctx, head.CorrelationID, start
+	code := f.refusal()
+	if code == wire.None {
+		code = f.begin(ctx)
+	}
+	if code != wire.None {
+		if f.erred > 0 && c.door.now()-f.erred < errorBrake {
+			pause(ctx, errorBrake)
+		}
+		f.erred = c.door.now()
 		return c.writeAll(f.resp.Refuse(&f.req, f.correlationID, code))
 	}
 	f.resolve()
 	wait := min(time.Duration(f.req.MaxWaitMillis)*time.Millisecond, maxFetchWait)
-	if f.gather(true) || wait <= 0 || len(f.parts) == 0 {
-		return f.respond()
+	if f.failed {
+		wait = f.brake(wait)
 	}
-	f.forget()
+	if f.gather() || wait <= 0 || len(f.parts) == 0 {
+		return f.respond(ctx)
+	}
+	f.thin()
 	c.mu.Lock()
 	c.mu.fetching = true
 	c.mu.Unlock()
 	f.state.Store(fetchRunning)
-	f.deadline.Store(start.Add(wait).UnixNano())
+	f.deadline.Store(int64(c.door.now() + wait))
 	f.park(wait)
-	f.run()
+	f.run(ctx)
 	return nil
+}
+
+// brake has a fetch wait if the connection was told of the same errors less than max wait ago, and gives how long it
+// waits.
+func (f *fetch) brake(wait time.Duration) time.Duration {
+	quiet := f.erred + max(wait, errorBrake) - f.c.door.now()
+	if f.braked = quiet > 0 && f.errors == f.errorSum(); f.braked {
+		wait = max(wait, min(quiet, errorBrake))
+	}
+	return wait
+}
+
+// errorSum is the same for the same errors of the same partitions at the same offsets.
+func (f *fetch) errorSum() uint64 {
+	h := fnv.New64a()
+	for i := range f.req.Topics {
+		rt := &f.req.Topics[i]
+		for j := rt.First; j < rt.Last; j++ {
+			if p := &f.parts[j]; p.result.Code != wire.None {
+				_, _ = h.Write(rt.Name) // never fails, nor do those that follow
+				_, _ = h.Write(rt.ID[:])
+				var b [16]byte
+				binary.BigEndian.PutUint32(b[:], uint32(p.result.Index))
+				binary.BigEndian.PutUint16(b[4:], uint16(p.result.Code))
+				binary.BigEndian.PutUint64(b[8:], uint64(p.from))
+				_, _ = h.Write(b[:])
+			}
+		}
+	}
+	return h.Sum64()
+}
+
+// begin counts what the partitions of the request take in memory. KafkaStorageError: there is no room for it.
+func (f *fetch) begin(ctx context.Context) wire.Code {
+	n := len(f.req.Partitions) * int(unsafe.Sizeof(fetchPart{}))
+	if f.c.holding.take(ctx, n) != nil {
+		return wire.KafkaStorageError
+	}
+	if n > smallBytes {
+		f.counted = n
+	}
+	return wire.None
 }
 
 // refusal is the error of the request as a whole.
@@ -123,7 +200,10 @@ func (f *fetch) refusal() wire.Code {
 func (f *fetch) resolve() {
 	d := f.c.door
 	topics := d.log.Topics()
-	f.bytes, f.failed = 0, false
+	f.bytes, f.pinned, f.failed, f.braked = 0, 0, false, false
+	if f.most = pinnedBytes; d.budget.tight() {
+		f.most = tightBytes
+	}
 	f.parts = f.parts[:min(cap(f.parts), len(f.req.Partitions))]
 	for len(f.parts) < len(f.req.Partitions) {
 		f.parts = append(f.parts, fetchPart{})
@@ -160,8 +240,9 @@ func (d *Door) fetchTopic(
 // resolve begins the answer for one partition.
 func (p *fetchPart) resolve(req *wire.FetchPartition, t *stream.Topic, missing wire.Code, epoch int32) {
 	p.result = wire.FetchResult{Index: req.Index, High: -1, Stable: -1, LogStart: -1}
-	p.bytes, p.stored, p.batches = 0, store.Stretch{}, p.batches[:0]
-	p.next, p.maxBytes = record.Offset(req.Offset), int(req.MaxBytes)
+	p.drop()
+	p.from, p.maxBytes = record.Offset(req.Offset), int(req.MaxBytes)
+	p.next = p.from
 	switch {
 	case t == nil, req.Index < 0, int(req.Index) >= len(t.Partitions):
 		p.result.Code = missing
@@ -174,81 +255,99 @@ func (p *fetchPart) resolve(req *wire.FetchPartition, t *stream.Topic, missing w
 	}
 }
 
-// gather looks for what is new for each partition, within the bounds, and tells whether the fetch has what
-// it wants. Each call goes on from where the last one ended. Records that lie in a file are left there for
-// now if stored, which only the first call may say; otherwise they are read.
-func (f *fetch) gather(stored bool) bool {
+// gather looks for what is new for each partition, within the bounds, and tells whether the fetch has what it wants.
+// Each call goes on from where the last one ended; as long as it is not enough, it looks into the next file, too.
+func (f *fetch) gather() bool {
 	total := max(min(int(f.req.MaxBytes), maxFetchBytes), 0)
-	for i := range f.parts {
-		p := &f.parts[i]
-		if p.result.Code == wire.None && (f.bytes == 0 || f.bytes < total) {
-			f.read(p, total-f.bytes, stored)
+	least := min(int(f.req.MinBytes), total)
+	for before := -1; f.bytes > before; {
+		before = f.bytes
+		for i := range f.parts {
+			p := &f.parts[i]
+			if p.result.Code == wire.None && (f.bytes == 0 || f.bytes < total) {
+				f.find(p, total-f.bytes)
+			}
+		}
+		if f.bytes >= least {
+			break
 		}
 	}
-	return f.failed || f.bytes >= min(int(f.req.MinBytes), total)
+	if f.braked {
+		return f.bytes > 0 && f.bytes >= least
+	}
+	return f.failed || f.bytes >= least
 }
 
-// read reads one partition. The log gives one batch whatever its size, which only the first batch of a
-// response may use (KIP-74).
-func (f *fetch) read(p *fetchPart, left int, stored bool) {
+// find looks what there is of one partition. The log gives one batch whatever its size, which only the first batch of
+// a response may use (KIP-74).
+func (f *fetch) find(p *fetchPart, left int) {
 	limit := min(p.maxBytes-p.bytes, left)
 	if f.bytes > 0 && limit < record.BatchOverhead {
 		return
 	}
 	from := len(p.batches)
-	batches, st, err := f.look(p, max(limit, 1), stored)
+	batches, st, err := f.c.door.log.Find(p.id, p.next, max(limit, 1), p.batches)
 	if err != nil {
-		f.failed = true
-		p.result.Code = f.readCode(err)
-		f.bytes -= p.bytes
-		p.drop()
+		f.fail(p, err)
 		return
 	}
+	p.batches = batches[:from]
 	if size := st.Size(); size > 0 && (f.bytes == 0 || size <= limit) {
-		p.stored, p.next = st, st.Next()
+		if p.thin = p.thin || p.bytes > 0; !p.thin {
+			p.stored = st
+		}
+		p.next = st.Next()
 		p.bytes += size
 		f.bytes += size
 	}
-	for i, b := range batches[from:] {
+	for _, b := range batches[from:] {
 		if f.bytes > 0 && len(b) > limit {
-			clear(batches[from+i:])
-			batches = batches[:from+i]
 			break
 		}
 		limit -= len(b)
 		p.bytes += len(b)
 		f.bytes += len(b)
 		p.next = b.LastOffset() + 1
-	}
-	p.batches = batches
-}
-
-// look reads the batches from p.next on or, if stored, may only find out where they are.
-func (f *fetch) look(p *fetchPart, limit int, stored bool) ([]record.Batch, store.Stretch, error) {
-	if stored {
-		return f.c.door.log.Find(p.id, p.next, limit, p.batches)
-	}
-	batches, err := f.c.door.log.Read(p.id, p.next, limit, p.batches)
-	return batches, store.Stretch{}, err
-}
-
-// drop lets go of what was gathered for a partition.
-func (p *fetchPart) drop() {
-	clear(p.batches)
-	p.bytes, p.stored, p.batches = 0, store.Stretch{}, p.batches[:0]
-}
-
-// forget has a fetch begin anew where it found stored records, to read them: one that will wait, because
-// they may be trimmed before it answers, or one that found them damaged.
-func (f *fetch) forget() {
-	for i := range f.parts {
-		p := &f.parts[i]
-		if p.stored.Size() > 0 || p.result.Stored > 0 {
-			f.bytes -= p.bytes
-			p.drop()
-			p.next = record.Offset(f.req.Partitions[i].Offset)
+		if p.thin = p.thin || f.pinned > 0 && f.pinned+len(b) > f.most; !p.thin {
+			p.batches = append(p.batches, b) // in its place: it lies there already
+			f.pinned += len(b)
 		}
 	}
+	clear(batches[len(p.batches):])
+}
+
+// fail makes an error the answer for a partition.
+func (f *fetch) fail(p *fetchPart, err error) {
+	f.failed = true
+	p.result.Code = f.readCode(err)
+	f.bytes -= p.bytes
+	p.drop()
+}
+
+// drop lets go of what was found for a partition.
+func (p *fetchPart) drop() {
+	clear(p.batches)
+	p.bytes, p.thin, p.stored, p.batches = 0, false, store.Stretch{}, p.batches[:0]
+}
+
+// thin lets go of the records that were found and keeps only where they are: the fetch will wait.
+func (f *fetch) thin() {
+	for i := range f.parts {
+		if p := &f.parts[i]; p.bytes > 0 {
+			clear(p.batches)
+			p.thin, p.stored, p.batches = true, store.Stretch{}, p.batches[:0]
+		}
+	}
+	f.pinned = 0
+}
+
+// renew has a fetch find a part anew from its beginning.
+func (f *fetch) renew(p *fetchPart) {
+	f.bytes -= p.bytes
+	limit := p.bytes
+	p.drop()
+	p.next = p.from
+	f.find(p, limit)
 }
 
 // readCode is code, but a partition that is gone is one whose topic id is not known any more.
@@ -286,7 +385,7 @@ func (f *fetch) expire() {
 
 func (f *fetch) expired() bool {
 	deadline := f.deadline.Load()
-	return deadline != 0 && time.Now().UnixNano() >= deadline
+	return deadline != 0 && int64(f.c.door.now()) >= deadline
 }
 
 // end makes a fetch that is under way answer now. It may be called from any goroutine.
@@ -309,7 +408,7 @@ func (f *fetch) wake() {
 		switch f.state.Load() {
 		case fetchParked:
 			if f.state.CompareAndSwap(fetchParked, fetchRunning) {
-				go f.run()
+				go f.run(f.ctx)
 				return
 			}
 		case fetchRunning:
@@ -323,7 +422,7 @@ func (f *fetch) wake() {
 }
 
 // run looks at a fetch that is running until it has been answered or is parked again.
-func (f *fetch) run() {
+func (f *fetch) run(ctx context.Context) {
 	ended := false
 	defer func() {
 		if !ended {
@@ -332,9 +431,9 @@ func (f *fetch) run() {
 	}()
 	defer f.c.survive()
 	for {
-		if f.gather(false) || f.expired() {
+		if f.gather() || f.expired() {
 			f.unpark()
-			err := f.respond()
+			err := f.respond(ctx)
 			ended = true
 			f.over(err != nil)
 			return
@@ -371,24 +470,87 @@ func (f *fetch) over(failed bool) {
 	f.c.mu.Unlock()
 }
 
-// respond writes the answer with what was gathered. Where stored records turn out to be damaged before
+// respond writes the answer with what was found. Where records that are not in memory turn out to be damaged before
 // anything went out, it is another answer: what is in front of the damage, or the error.
-func (f *fetch) respond() error {
+func (f *fetch) respond(ctx context.Context) error {
 	f.begun = false
-	pieces, stored := f.encode()
-	if stored {
-		f.readAhead()
+	err := f.room(ctx)
+	if fault.Is(err, fault.Limited) { // it was slowed, and there is still no room
+		f.refuseAll()
+		err = nil
 	}
-	err := f.send(pieces, stored)
-	if err != nil && !f.begun {
-		f.forget()
-		f.gather(false)
-		pieces, stored = f.encode()
-		err = f.send(pieces, stored)
+	if err == nil {
+		pieces, stored := f.encode()
+		if stored {
+			f.readAhead()
+		}
+		if err = f.send(pieces, stored); err != nil && !f.begun {
+			f.reread()
+			pieces, stored = f.encode()
+			err = f.send(pieces, stored)
+		}
+	}
+	if f.failed {
+		f.erred, f.errors = f.c.door.now(), f.errorSum()
 	}
 	f.release()
 	f.c.door.fetchSeconds.observe(f.start)
 	return err
+}
+
+// room counts what the answer holds while it is written, once there is room for it in the budget of the door.
+func (f *fetch) room(ctx context.Context) error {
+	n := f.pinned
+	for i := range f.parts {
+		if p := &f.parts[i]; p.thin || p.stored.Size() > 0 {
+			n += min(f.most, f.bytes-f.pinned, largeChunk)
+			break
+		}
+	}
+	if err := f.c.holding.take(ctx, n); err != nil {
+		return err
+	}
+	if n > smallBytes {
+		f.counted += n
+	}
+	return nil
+}
+
+// refuseAll makes the answer one without records, which has clients ask again.
+func (f *fetch) refuseAll() {
+	f.failed = true
+	for i := range f.parts {
+		p := &f.parts[i]
+		p.drop()
+		if p.result.Code == wire.None {
+			p.result.Code = wire.KafkaStorageError
+		}
+	}
+	f.bytes, f.pinned = 0, 0
+}
+
+// reread reads what was not in memory into it: a part of it is damaged, and what lies before that is good.
+func (f *fetch) reread() {
+	for i := range f.parts {
+		p := &f.parts[i]
+		if p.result.Code != wire.None || !p.thin && p.stored.Size() == 0 && p.result.Stored == 0 {
+			continue
+		}
+		f.bytes -= p.bytes
+		limit := p.bytes
+		p.drop()
+		p.next = p.from
+		batches, err := f.c.door.log.Read(p.id, p.from, limit, p.batches)
+		if err != nil {
+			f.fail(p, err)
+			continue
+		}
+		for _, b := range batches {
+			p.bytes += len(b)
+		}
+		p.batches, p.next = batches, p.from
+		f.bytes += p.bytes
+	}
 }
 
 // readAhead has what will be sent from files brought into memory.
@@ -401,7 +563,7 @@ func (f *fetch) readAhead() {
 	f.ahead.Start()
 }
 
-// encode makes the response of what was gathered, and tells whether there are stored records in it.
+// encode makes the response of what was found, and tells whether there are records in it that are not in memory.
 func (f *fetch) encode() (pieces [][]byte, stored bool) {
 	f.resp.Begin(&f.req, f.correlationID, len(f.req.Topics))
 	for i := range f.req.Topics {
@@ -410,7 +572,10 @@ func (f *fetch) encode() (pieces [][]byte, stored bool) {
 		for j := rt.First; j < rt.Last; j++ {
 			p := &f.parts[j]
 			f.bound(p)
-			p.result.Stored = p.stored.Size()
+			if p.result.Stored = p.stored.Size(); p.thin {
+				clear(p.batches)
+				p.batches, p.result.Stored = p.batches[:0], p.bytes
+			}
 			stored = stored || p.result.Stored > 0
 			wire.Partition(&f.resp, &p.result, p.batches)
 		}
@@ -425,9 +590,11 @@ func (f *fetch) bound(p *fetchPart) {
 	}
 	bounds, err := f.c.door.log.Bounds(p.id)
 	if err != nil {
-		p.result.Code = f.readCode(err)
-		p.drop()
+		f.fail(p, err)
 		return
+	}
+	if p.thin && bounds.Start > p.from {
+		f.renew(p) // what it waited for was removed
 	}
 	p.result.High, p.result.Stable = int64(bounds.High), int64(bounds.High)
 	p.result.LogStart = int64(bounds.Start)
@@ -435,6 +602,12 @@ func (f *fetch) bound(p *fetchPart) {
 
 // release lets go of the batches, so that the log's memory is not held by idle connections.
 func (f *fetch) release() {
+	f.c.holding.give(f.counted)
+	f.counted = 0
+	clear(f.scratch[:cap(f.scratch)])
+	if f.scratch = f.scratch[:0]; cap(f.scratch) > keepFetched {
+		f.scratch = nil
+	}
 	f.resp.Release(keepBuffer)
 	clear(f.pending[:cap(f.pending)])
 	if f.pending = f.pending[:0]; cap(f.pending) > keepFetched {

@@ -1,5 +1,7 @@
 package kafka
 
+import "github.com/firthmq/firth/internal/kit/fault"
+
 // A chunk is how much of the stored records of a response is in memory at once, unless a single batch is larger. It
 // fits the second-level cache of a processor: the bytes come from the page cache, go through the checksum and on to
 // the socket without a way to main memory and back.
@@ -67,29 +69,66 @@ func (f *fetch) send(pieces [][]byte, stored bool) error {
 	chunk := f.c.door.chunks.take()
 	defer f.c.door.chunks.giveBack(chunk)
 	buf, parts := chunk, f.parts
-	f.pending = f.pending[:0]
+	var err error
+	f.pending, f.unsent = f.pending[:0], 0
 	for _, piece := range pieces {
 		if piece != nil {
 			f.pending = append(f.pending, piece)
 			continue
 		}
-		for parts[0].stored.Size() == 0 {
+		for parts[0].result.Stored == 0 {
 			parts = parts[1:]
 		}
-		for st := &parts[0].stored; st.Size() > 0; {
+		if buf, err = f.load(&parts[0], chunk, buf); err != nil {
+			return err
+		}
+		parts = parts[1:]
+	}
+	return f.flush()
+}
+
+// load puts the records of a part that are not in memory behind what is pending, and flushes when there is enough.
+// What they were when they were found, they still are, or the connection ends: their length was promised.
+func (f *fetch) load(p *fetchPart, chunk, buf []byte) ([]byte, error) {
+	at, left, st := p.from, p.result.Stored, &p.stored
+	for left > 0 {
+		if st.Size() == 0 {
 			var err error
-			if buf, f.pending, err = st.Load(buf, f.pending); err != nil {
-				return err
+			if f.scratch, *st, err = f.c.door.log.Find(p.id, at, min(left, f.most), f.scratch[:0]); err != nil {
+				return buf, err
 			}
-			if st.Size() > 0 { // buf is full
+			for _, b := range f.scratch {
+				left, at, f.unsent = left-len(b), b.LastOffset()+1, f.unsent+len(b)
+				f.pending = append(f.pending, b)
+			}
+			if st.Size() > left || left < 0 || len(f.scratch) == 0 && st.Size() == 0 {
+				return buf, fault.New(fault.Corrupt, "kafka.Fetch", "partition %d: the records at offset %d are not what they were",
+					p.id, p.from)
+			}
+			if f.unsent >= f.most {
 				if err := f.flush(); err != nil {
-					return err
+					return buf, err
 				}
 				buf = chunk
 			}
+			continue
 		}
+		before := st.Size()
+		var err error
+		if buf, f.pending, err = st.Load(buf, f.pending); err != nil {
+			return buf, err
+		}
+		left -= before - st.Size()
+		if st.Size() > 0 { // buf is full
+			if err := f.flush(); err != nil {
+				return buf, err
+			}
+			buf = chunk
+			continue
+		}
+		at = st.Next()
 	}
-	return f.flush()
+	return buf, nil
 }
 
 // flush writes what is pending.
@@ -97,6 +136,6 @@ func (f *fetch) flush() error {
 	f.begun = true
 	err := f.c.writeAll(f.pending)
 	clear(f.pending)
-	f.pending = f.pending[:0]
+	f.pending, f.unsent = f.pending[:0], 0
 	return err
 }

@@ -239,8 +239,9 @@ func storedPath(t testing.TB, partitions int, batches ...record.Batch) (fetch fu
 	req.Version, req.MaxBytes = 12, 32<<20
 	body := req.AppendTo(nil)
 	head := wire.Header{Key: wire.Fetch, Version: 12, CorrelationID: 1}
+	ctx := t.Context()
 	return func() {
-		if err := c.startFetch(head, body, time.Now()); err != nil {
+		if err := c.startFetch(ctx, head, body, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}, partitions * len(run(batches...))

@@ -317,7 +317,7 @@ func TestFetchDoesNotCopy(t *testing.T) {
 	body := req.AppendTo(nil)
 	head := wire.Header{Key: wire.Fetch, Version: 12, CorrelationID: 1}
 	fetch := func() {
-		if err := c.startFetch(head, body, time.Now()); err != nil {
+		if err := c.startFetch(t.Context(), head, body, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}

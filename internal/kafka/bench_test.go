@@ -77,7 +77,7 @@ func BenchmarkFetchPath(b *testing.B) {
 	head := wire.Header{Key: wire.Fetch, Version: 12, CorrelationID: 1}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := c.startFetch(head, body, time.Now()); err != nil {
+		if err := c.startFetch(b.Context(), head, body, time.Now()); err != nil {
 			b.Fatal(err)
 		}
 	}

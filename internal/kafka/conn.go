@@ -49,7 +49,8 @@ type conn struct {
 	vec   net.Buffers // what is being written, by whoever holds the mode
 	fetch fetch
 
-	body      body // of the Produce request that is arriving
+	holding   holding // in the budget of the door
+	body      body    // of the Produce request that is arriving
 	producing wire.ProduceStream
 
 	mu struct {
@@ -81,6 +82,7 @@ func newConn(d *Door, nc net.Conn) *conn {
 	}
 	c.log = d.opt.Logger.With("client", c.host)
 	c.calm = sync.NewCond(&c.mu)
+	c.holding.b = &d.budget
 	c.fetch.c = c
 	return c
 }
@@ -221,6 +223,10 @@ func (c *conn) answer(ctx context.Context, api *served, head wire.Header, size i
 	if cap(c.frame) > keepBuffer {
 		c.frame = nil
 	}
+	if err := c.holding.take(ctx, size); err != nil { // an answer would need the request
+		return err
+	}
+	defer c.holding.give(size)
 	var frame []byte
 	var err error
 	if api.handle != nil {
@@ -242,7 +248,7 @@ func (c *conn) answer(ctx context.Context, api *served, head wire.Header, size i
 	}
 	c.setClientID(head.ClientID)
 	if api.Key == wire.Fetch {
-		return c.startFetch(head, body, start)
+		return c.startFetch(ctx, head, body, start)
 	}
 	defer api.seconds.observe(start)
 	if api.raw != nil {

@@ -16,6 +16,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/telemetry"
@@ -42,6 +43,9 @@ type Options struct {
 	MaxRequestBytes int
 	// MaxConnections is how many connections may be open at once. Default 10,000.
 	MaxConnections int
+	// HeldBytes is how much requests and answers of all connections together may take in memory. Near it the largest
+	// are slowed, and refused at last. Default 512 MiB.
+	HeldBytes int64
 	// Guard decides who may do what. Nil allows everything.
 	Guard Guard
 	// TopicDefaults and DefaultPartitions are what the log was opened with, to show them. Default: none,
@@ -67,6 +71,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = 10_000
+	}
+	if o.HeldBytes <= 0 {
+		o.HeldBytes = 512 << 20
 	}
 	if o.DefaultPartitions <= 0 {
 		o.DefaultPartitions = 1
@@ -96,9 +103,11 @@ type Door struct {
 	told     address    // from Options.Advertise; no host: each connection's own
 
 	purgatory purgatory
-	scratches sync.Pool     // of *record.Scratch, to look into compressed batches
-	windows   sync.Pool     // of *[windowBytes]byte, to read requests through
-	chunks    chunks        // of stored records on their way to a socket
+	scratches sync.Pool // of *record.Scratch, to look into compressed batches
+	windows   sync.Pool // of *[windowBytes]byte, to read requests through
+	chunks    chunks    // of stored records on their way to a socket
+	budget    budget
+	opened    time.Time
 	large     chan struct{} // a place for each large request that is being served by kmsg
 	clock     atomic.Uint32 // ticks of the watchdog
 	running   chan struct{} // closed when Run is under way
@@ -130,8 +139,9 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	}
 	d := &Door{
 		opt: opt, log: opt.Store, produce: opt.Store, groups: groups, apis: table{}, told: told,
-		large: make(chan struct{}, 4), chunks: newChunks(), running: make(chan struct{}),
+		large: make(chan struct{}, 4), chunks: newChunks(), running: make(chan struct{}), opened: time.Now(),
 	}
+	d.budget.limit, d.budget.patience, d.budget.told = opt.HeldBytes, budgetPatience, d.slowed
 	d.scratches.New = func() any { return new(record.Scratch) }
 	d.windows.New = func() any { return new([windowBytes]byte) }
 	d.left = sync.NewCond(&d.mu)
@@ -142,6 +152,9 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	d.measure()
 	return d, nil
 }
+
+// now is how long the door is open: a clock that does not step.
+func (d *Door) now() time.Duration { return time.Since(d.opened) }
 
 // Run keeps what the door needs alive until ctx ends: the groups, the news of the log, the limits of
 // time. It must run while Serve does, once.

@@ -10,6 +10,16 @@ type metrics struct {
 	accepted, refused, late telemetry.Counter
 	bad, panics             telemetry.Counter
 	batches                 telemetry.Counter
+	slow, overBudget        telemetry.Counter
+}
+
+// slowed counts a connection that waits for room in the budget, or was refused for want of it.
+func (d *Door) slowed(waits bool) {
+	if waits {
+		d.metrics.slow.Inc()
+	} else {
+		d.metrics.overBudget.Inc()
+	}
 }
 
 // measure makes the metrics of the door and hands each API its own.
@@ -22,6 +32,12 @@ func (d *Door) measure() {
 		panics:  d.groups.panics,
 		batches: set.Counter("firth_kafka_batches_produced_total", "Record batches taken from producers.").With(),
 	}
+	short := set.Counter("firth_kafka_short_of_memory_total",
+		"Times that a connection waited for room in limits.kafka_bytes, or was refused for want of it.", "fate")
+	d.metrics.slow, d.metrics.overBudget = short.With("waited"), short.With("refused")
+	set.GaugeFunc("firth_kafka_held_bytes", "Bytes that requests and answers take in memory.", func() float64 {
+		return float64(d.budget.held())
+	})
 	set.GaugeFunc("firth_kafka_connections", "Kafka connections open.", func() float64 {
 		d.mu.Lock()
 		defer d.mu.Unlock()

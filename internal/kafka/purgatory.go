@@ -36,10 +36,16 @@ func (q *purgatory) Advanced(p stream.PartitionID, _ record.Offset) {
 	}
 	s := &q.shards[int(p)%len(q.shards)]
 	s.Lock()
+	defer s.Unlock()
 	for w := s.heads[p]; w != nil; w = w.next {
-		w.f.wake()
+		w.wake()
 	}
-	s.Unlock()
+}
+
+// wake has the fetch looked at. This is the log's goroutine: a panic costs the connection.
+func (w *waiter) wake() {
+	defer w.f.c.survive()
+	w.f.wake()
 }
 
 // add puts a node on the list of its partition.

@@ -105,6 +105,7 @@ func (d *Door) serve(ctx context.Context, c *conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.serve(ctx)
+	c.holding.release()
 	d.mu.Lock()
 	delete(d.mu.conns, c)
 	if len(d.mu.conns) == 0 {

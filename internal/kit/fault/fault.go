@@ -122,6 +122,9 @@ func KindOf(err error) Kind {
 
 // Is tells whether err has the kind.
 func Is(err error, kind Kind) bool {
+	if err == nil { // before e, which escapes
+		return false
+	}
 	var e *Error
 	return errors.As(err, &e) && e.Kind == kind
 }

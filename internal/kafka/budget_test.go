@@ -1,0 +1,67 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+func newTestBudget(limit int64, patience time.Duration) *budget {
+	return &budget{limit: limit, patience: patience, told: func(bool) {}}
+}
+
+// Near the limit the largest holder waits while small ones go on; at last it is refused, and when others give back it
+// goes on.
+func TestBudget(t *testing.T) {
+	const mib = 1 << 20
+	b := newTestBudget(64*mib, 50*time.Millisecond)
+	large, small, other := &holding{b: b}, &holding{b: b}, &holding{b: b}
+	ctx := context.Background()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(large.take(ctx, 100*mib)) // alone it may have what one request may have
+	large.give(100 * mib)
+	must(other.take(ctx, 10*mib))
+	must(large.take(ctx, 10*mib))
+	if err := large.take(ctx, 20*mib); !fault.Is(err, fault.Limited) {
+		t.Fatalf("the largest holder near the limit: %v", err)
+	}
+	must(small.take(ctx, 5*mib)) // with as much used, the small one goes on
+	small.give(5 * mib)
+
+	b.patience = time.Minute
+	got := make(chan error, 1)
+	go func() { got <- large.take(ctx, 20*mib) }()
+	until(t, "it waits", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.waiting) == 1
+	})
+	must(small.take(ctx, mib)) // passes by who waits for more
+	small.give(mib)
+	other.give(10 * mib)
+	must(<-got)
+	if n := b.held(); n != 30*mib {
+		t.Fatalf("%d bytes are held", n)
+	}
+
+	must(other.take(ctx, 5*mib))
+	ending, cancel := context.WithCancel(ctx)
+	go func() { got <- large.take(ending, 30*mib) }()
+	cancel()
+	if err := <-got; !fault.Is(err, fault.Closed) || !errors.Is(err, context.Canceled) {
+		t.Fatalf("at the end of a connection: %v", err)
+	}
+	large.release()
+	other.release()
+	if n := b.held(); n != 0 || len(b.waiting) != 0 {
+		t.Fatalf("%d bytes are held at the end, %d wait", n, len(b.waiting))
+	}
+}
