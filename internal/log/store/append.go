@@ -268,7 +268,7 @@ func (s *Store) enterLocked(turn *stream.Turn, owner stream.Owner, bytes int64, 
 	if g.began.IsZero() {
 		g.began = time.Now()
 	}
-	if s.mu.hungry {
+	if len(g.receipts)+1 >= s.mu.least {
 		s.work.Signal()
 	}
 	return g, nil

@@ -62,16 +62,18 @@ func (s *Store) commitLoop() {
 func (s *Store) take(turns []*stream.Turn) (g *group, called []*stream.Turn, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	late := false
 	for {
-		empty, free := s.mu.open.empty(), s.mayBeginLocked()
+		empty, least := s.mu.open.empty(), s.leastLocked()
 		switch {
 		case s.oldestEnded():
 			return nil, turns, true
 		case empty && s.mu.closing && len(s.underWay) == 0:
 			return nil, turns, false
-		case !empty && free && !s.heldLocked():
+		case !empty && (least == 1 || len(s.mu.open.receipts) >= least) && !s.heldLocked():
 			return s.swapLocked(), s.mu.line.Next(s.opt.GroupBytes, turns), true
-		case empty && s.mu.line.Len() > 0: // those who were called did not come
+		case empty && s.mu.line.Len() > 0 && (late || !s.mu.line.Called()):
+			s.mu.line.Forget() // those who were called did not come
 			turns = s.mu.line.Next(s.opt.GroupBytes, turns)
 			s.mu.Unlock()
 			callTurns(turns)
@@ -79,12 +81,31 @@ func (s *Store) take(turns []*stream.Turn) (g *group, called []*stream.Turn, mor
 			clear(turns)
 			turns = turns[:0]
 		default:
-			s.mu.waiting, s.mu.hungry = true, free
-			s.work.Wait()
-			s.mu.waiting, s.mu.hungry = false, false
+			late = s.waitLocked(least, empty && s.mu.line.Len() > 0)
 		}
 	}
 }
+
+// waitLocked waits until there may be something to do: so many units in the open group, or a sync or the announcer are
+// through. If it waits for those who were called, it waits no longer than comeTime, and tells that they are late.
+func (s *Store) waitLocked(least int, called bool) (late bool) {
+	if called {
+		timer := time.AfterFunc(comeTime, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			late = true
+			s.work.Signal()
+		})
+		defer timer.Stop()
+	}
+	s.mu.waiting, s.mu.least = true, least
+	s.work.Wait()
+	s.mu.waiting, s.mu.least = false, never
+	return late
+}
+
+// comeTime is how long room is kept for those who waited for it and were called, while nobody else comes.
+const comeTime = 10 * time.Millisecond
 
 // heldLocked tells whether the open group waits for the keeper. What the keeper itself waits for does not, nor what
 // makes room, nor what comes before the end.

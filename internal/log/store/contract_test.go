@@ -47,7 +47,7 @@ func TestContract(t *testing.T) {
 
 // kept is a log, and what can be done to it without the contract.
 func kept(t *testing.T, opt store.Options) *streamtest.Kept {
-	s := open(t, opt)
+	s := open(t, with(t, opt, ofDamage...))
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)

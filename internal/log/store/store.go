@@ -52,7 +52,7 @@ type Store struct {
 		free    []*group // groups to use again
 		waiting bool     // the committer waits
 		held    bool     // the committer waits until the keeper has caught up
-		hungry  bool     // it waits for work
+		least   int      // at so many units in the open group it wants to be woken
 		groups  uint64   // number of the newest group
 		refuse  error    // why appends are refused; nil: they are not
 		closing bool
@@ -126,7 +126,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 
 // run starts the three goroutines.
 func (s *Store) run() {
-	s.mu.groups = 1
+	s.mu.groups, s.mu.least = 1, never
 	s.mu.open = &group{number: 1}
 	for range groupsKept {
 		s.mu.free = append(s.mu.free, &group{})

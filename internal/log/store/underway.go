@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -13,6 +14,8 @@ import (
 const (
 	mostUnderWay = 4                // commits side by side
 	groupsKept   = mostUnderWay + 1 // besides the open one; one is being announced
+
+	never = math.MaxInt // units
 
 	// A disk is slow when so many syncs in a row took Options.SlowSync or longer, each alone. Every so many commits one
 	// goes alone again, to see.
@@ -72,17 +75,22 @@ func (l *lanes) close() {
 	l.all, l.free = nil, nil
 }
 
-// mayBeginLocked tells whether a commit may begin now. It needs the group lock.
-func (s *Store) mayBeginLocked() bool {
-	n := len(s.underWay)
-	if n == 0 || len(s.mu.free) == 0 {
-		return len(s.mu.free) > 0
-	}
-	bytes := s.mu.open.bytes
+// leastLocked is how many units have to wait in the open group for a commit to begin now: one, or beside others a
+// fraction of theirs, for a sync costs the processor as much for one as for a thousand. It needs the group lock.
+func (s *Store) leastLocked() int {
+	units, bytes := 0, s.mu.open.bytes
 	for _, g := range s.underWay {
-		bytes += g.bytes
+		units, bytes = units+len(g.receipts), bytes+g.bytes
 	}
-	return n < mostUnderWay && s.pace.beside() && bytes <= s.opt.GroupBytes
+	switch n := len(s.underWay); {
+	case len(s.mu.free) == 0:
+		return never
+	case n == 0:
+		return 1
+	case n == mostUnderWay, !s.pace.beside(), bytes > s.opt.GroupBytes:
+		return never
+	}
+	return max(1, units/mostUnderWay)
 }
 
 func (s *Store) oldestEnded() bool { return len(s.underWay) > 0 && s.underWay[0].ended.Load() }

@@ -22,13 +22,17 @@ type Turn struct {
 	place  uint64 // in the order of arrival; 0: it does not wait
 	bytes  int64
 	inLine bool
+	called uint64 // the round in which it was called, from 1
 }
 
 // Line is the line of those who wait for room: who came first goes first. A keeper has one, under its
-// own lock.
+// own lock. Room is kept for who was called: else those who are called behind him might take it.
 type Line struct {
 	turns []*Turn // by place
 	last  uint64
+
+	called int64  // bytes of those who were called and have not come
+	round  uint64 // of calls
 }
 
 // Ahead tells whether somebody who waits comes before a turn; nil is one that has just come.
@@ -38,6 +42,7 @@ func (l *Line) Ahead(t *Turn) bool {
 
 // Wait puts a turn into the line with what its unit takes, at the place that it has or behind all others.
 func (l *Line) Wait(t *Turn, bytes int64) {
+	l.come(t)
 	if t.bytes = bytes; t.inLine {
 		return
 	}
@@ -52,25 +57,42 @@ func (l *Line) Wait(t *Turn, bytes int64) {
 
 // Pass takes a turn out of the waiting: its unit was appended, or will not be.
 func (l *Line) Pass(t *Turn) {
+	l.come(t)
 	if t.inLine {
 		l.turns = slices.DeleteFunc(l.turns, func(other *Turn) bool { return other == t })
 	}
 	t.place, t.inLine = 0, false
 }
 
-// Next takes the first turns out of the line, as many as have room in so many bytes but at least one,
-// and appends them to into. They keep their place until their unit is appended.
+// come notes that one came who was called.
+func (l *Line) come(t *Turn) {
+	if t.called == l.round+1 {
+		l.called -= t.bytes
+	}
+	t.called = 0
+}
+
+// Next takes the first turns out of the line, as many as have room in so many bytes beside those who were called and
+// have not come, but at least one if there are none of these, and appends them to into. They keep their place until
+// their unit is appended.
 func (l *Line) Next(room int64, into []*Turn) []*Turn {
 	n := 0
-	for n < len(l.turns) && room > 0 {
-		room -= max(l.turns[n].bytes, 1)
-		l.turns[n].inLine = false
+	for n < len(l.turns) && l.called < room {
+		t := l.turns[n]
+		t.inLine, t.bytes, t.called = false, max(t.bytes, 1), l.round+1
+		l.called += t.bytes
 		n++
 	}
 	into = append(into, l.turns[:n]...)
 	l.turns = slices.Delete(l.turns, 0, n)
 	return into
 }
+
+// Called tells whether somebody was called and has not come. He may have given up.
+func (l *Line) Called() bool { return l.called > 0 }
+
+// Forget gives the room away that is kept for those who were called. Their places in the line stay theirs.
+func (l *Line) Forget() { l.called, l.round = 0, l.round+1 }
 
 // Len is how many wait.
 func (l *Line) Len() int { return len(l.turns) }
