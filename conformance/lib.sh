@@ -63,7 +63,7 @@ start_firth() {
 	export mqtt kafka http mqtt_host mqtt_port
 }
 
-# stop_firth wants a clean end within a minute and no trace of a panic.
+# stop_firth wants a clean end within a minute, no trace of a panic, no line at level error and a log without findings.
 stop_firth() {
 	local pid=$firth_pid
 	kill -TERM "$pid"
@@ -71,4 +71,6 @@ stop_firth() {
 	wait "$pid" || fail "firth ended with status $?"
 	firth_pid=
 	if grep -qE '^panic:|goroutine [0-9]+ \[' "$work/firth.log"; then fail "firth panicked"; fi
+	if grep 'level=ERROR' "$work/firth.log" >&2; then fail "firth logged errors"; fi
+	"$firth" log check "$work/data" >"$work/check.log" 2>&1 || { cat "$work/check.log" >&2; fail "firth log check"; }
 }

@@ -92,6 +92,12 @@ var systemFiles = []string{
 // systemNumbers are the system calls that may be made by number, in a file that may make such calls at all.
 var systemNumbers = []string{"SYS_FCNTL", "SYS_RECVFROM", "SYS_SENDTO"}
 
+// loggers are the functions that open what logs, by room.
+var loggers = map[string][]string{
+	"log/store": {"Open"}, "log/cluster": {"Open"}, "kafka": {"Open"}, "mqtt": {"Open"}, "mqtt/fanout": {"New"},
+	"mqtt/retain": {"Open"}, "node": {"Start"},
+}
+
 // source is one Go file.
 type source struct {
 	path string // below the root of the repository, with slashes
@@ -258,6 +264,7 @@ func judge(rooms map[string]*plot, all []*source) (wrong []string) {
 			checkPure(report, s)
 		}
 	}
+	checkLoggers(report, all)
 	slices.Sort(wrong)
 	return wrong
 }
@@ -422,6 +429,37 @@ func checkPure(report reporter, s *source) {
 			report("%s: pure room uses sync.%s", s.at(n), name)
 		}
 	})
+}
+
+// checkLoggers wants the tests of a folder that open what logs to know logtest: an error that is only logged is one.
+func checkLoggers(report reporter, all []*source) {
+	opens, knows := map[string]string{}, map[string]bool{}
+	for _, s := range all {
+		if !s.isTest() || !s.inside() {
+			continue
+		}
+		dir := path.Dir(s.path)
+		selectors(s, func(n ast.Node, pkg, name string) {
+			room, inside := strings.CutPrefix(pkg, modulePath+"/internal/")
+			if inside && slices.Contains(loggers[room], name) {
+				opens[dir] = s.at(n)
+			}
+			knows[dir] = knows[dir] || room == "kit/logtest"
+		})
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if call, ok := n.(*ast.CallExpr); ok {
+				if f, ok := call.Fun.(*ast.Ident); ok && slices.Contains(loggers[s.room()], f.Name) {
+					opens[dir] = s.at(n)
+				}
+			}
+			return true
+		})
+	}
+	for dir, at := range opens {
+		if !knows[dir] {
+			report("%s: opens what logs: give it a logtest.New", at)
+		}
+	}
 }
 
 // below tells whether a package or room is another one or lies in its tree.

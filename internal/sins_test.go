@@ -73,6 +73,12 @@ func TestTheMapSeesSins(t *testing.T) {
 		{"internal/mqtt/a_test.go", in + `kafka/wire"`, "the doors meet in the log only"},
 		{"internal/kafka/a.go", in + `mqtt/topic"`, "the doors meet in the log only"},
 		{"internal/node/a.go", `import "github.com/firthmq/firth/cmd/firth"`, "above the house"},
+		{"internal/node/a_test.go", in + "log/store\"\nvar _, _ = store.Open(nil)", "opens what logs"},
+		{"internal/node/a_test.go", in + "log/store\"\n" + in + "kit/logtest\"\nvar _, _ = store.Open(logtest.New(nil))", ""},
+		{"internal/kafka/a_test.go", "var _, _ = Open(nil)", "opens what logs"},
+		{"internal/kafka/a.go", "var _, _ = Open(nil)", ""},
+		{"cmd/firth/a_test.go", in + "node\"\nvar _, _ = node.Start(nil, nil)", "opens what logs"},
+		{"internal/log/stream/a_test.go", "var _, _ = Open(nil)", ""},
 		{"internal/attic/a.go", "", "not in internal/MAP"},
 		{"internal/attic/a_test.go", "", ""},
 

@@ -57,6 +57,7 @@ type server struct {
 	data, mqtt, kafka string
 	set               []string // more settings, key=value
 
+	t      *testing.T
 	binary string
 	cmd    *exec.Cmd
 	log    *bytes.Buffer // standard error of the current process
@@ -69,7 +70,7 @@ func newServer(t *testing.T, set ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{binary: name, data: t.TempDir(), set: set}
+	s := &server{t: t, binary: name, data: t.TempDir(), set: set}
 	s.mqtt, s.kafka = quietAddresses(t)
 	t.Cleanup(func() {
 		s.kill()
@@ -160,7 +161,9 @@ func (s *server) stillborn(after time.Duration) error {
 	}
 	time.AfterFunc(after, func() { s.cmd.Process.Kill() })
 	var exit *exec.ExitError
-	if err := s.cmd.Wait(); errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled() {
+	err := s.cmd.Wait()
+	s.wantQuiet()
+	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled() {
 		return nil
 	}
 	return fmt.Errorf("it ended by itself: %s\n%s", s.cmd.ProcessState, s.log)
@@ -174,7 +177,17 @@ func (s *server) kill() bool {
 	s.cmd.Process.Kill()
 	<-s.ended
 	s.ended = nil
+	s.wantQuiet()
 	return s.cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
+}
+
+// wantQuiet fails the test for what a process logged as an error: no kill is a reason for one.
+func (s *server) wantQuiet() {
+	for line := range strings.Lines(s.log.String()) {
+		if strings.Contains(line, "level=ERROR") || strings.HasPrefix(line, "panic:") {
+			s.t.Errorf("logged: %s", line)
+		}
+	}
 }
 
 // stop ends the process with SIGTERM; it must close within a time and without complaint.
@@ -185,6 +198,7 @@ func (s *server) stop() error {
 	select {
 	case err := <-s.ended:
 		s.ended = nil
+		s.wantQuiet()
 		return err
 	case <-time.After(startLimit):
 		return errors.New("it does not end")

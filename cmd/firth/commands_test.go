@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/cli/output"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/node"
 )
 
@@ -29,7 +30,7 @@ type broker struct {
 func startBroker(t *testing.T) *broker {
 	t.Helper()
 	c := node.Default()
-	c.Data = t.TempDir()
+	c.Data, c.Logger = t.TempDir(), logtest.New(t)
 	c.Listen.MQTT, c.Listen.Kafka, c.Listen.WS, c.Listen.HTTP = "127.0.0.1:0", "127.0.0.1:0", "", ""
 	n, err := node.Start(t.Context(), c)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -152,7 +153,7 @@ func TestFetchStoredDamage(t *testing.T) {
 			}
 			behind := from + len(batches[tc.broken])
 			damage(t, disk, want[from:behind])
-			h = openHouseOn(t, disk, Options{})
+			h = openHouseOn(t, disk, Options{Logger: logtest.New(t, "damaged records cannot be read")})
 			topic := h.store.Topics().ByName("t")
 			ask := func(c *client, offset int) kmsg.FetchResponseTopicPartition {
 				return fetched(askFor[*kmsg.FetchResponse](c, 12, fetchFrom(topic, 0, int64(offset), 0, 1)))

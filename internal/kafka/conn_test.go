@@ -14,6 +14,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -183,7 +184,7 @@ func TestApiVersionsOfTheFuture(t *testing.T) {
 
 // A handler that breaks costs its connection; the others go on.
 func TestPanicCostsOneConnection(t *testing.T) {
-	h := openHouse(t, Options{Guard: breaking{}})
+	h := openHouse(t, Options{Guard: breaking{}, Logger: logtest.New(t, "kafka: a request broke its handler")})
 	h.topic("good", 1)
 	c := h.dial()
 	req := kmsg.NewPtrMetadataRequest()

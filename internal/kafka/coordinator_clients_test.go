@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
@@ -33,11 +34,12 @@ type groupDoor struct {
 func openGroupDoor(t *testing.T, fs *vfs.Memory) *groupDoor {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 1 << 20})
+	s, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 1 << 20, Logger: logtest.New(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := Open(ctx, Options{Store: s, Groups: GroupOptions{MinSession: 100 * time.Millisecond}})
+	d, err := Open(ctx, Options{Store: s, Logger: logtest.New(t),
+		Groups: GroupOptions{MinSession: 100 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}

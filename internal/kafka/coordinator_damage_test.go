@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -21,7 +22,8 @@ func TestDamagedOffsetsTakeOnlyTheGroupsAway(t *testing.T) {
 	r.close()
 	flipIn(t, fs, "a-group-to-find")
 
-	m.r = openRoom(t, fs, Options{}, nil)
+	m.r = openRoom(t, fs, Options{Logger: logtest.New(t, "damaged records cannot be read", "the log is damaged",
+		"consumer groups are not served")}, nil)
 	defer m.r.close()
 	must(t, "find coordinator", findCode(m, groupCoordinator), wire.CoordinatorNotAvailable)
 	_, err := tryAsk[*kmsg.OffsetFetchResponse](context.Background(), m.r, 5, kmsg.NewPtrOffsetFetchRequest())

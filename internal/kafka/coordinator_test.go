@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -47,7 +48,10 @@ func openRoom(t *testing.T, fs vfs.FS, opt Options, tune func(*coordinator)) *gr
 func openHeldRoom(t *testing.T, fs vfs.FS, opt Options, tune func(*coordinator)) *groupRoom {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 256 << 10})
+	if opt.Logger == nil {
+		opt.Logger = logtest.New(t)
+	}
+	s, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 256 << 10, Logger: opt.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
@@ -38,7 +39,10 @@ func openHouse(t testing.TB, opt Options) *house {
 func openHouseOn(t testing.TB, fs vfs.FS, opt Options) *house {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 4 << 20})
+	if opt.Logger == nil {
+		opt.Logger = logtest.New(t)
+	}
+	s, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 4 << 20, Logger: opt.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +81,8 @@ func openHouseOn(t testing.TB, fs vfs.FS, opt Options) *house {
 // openSmallHouse opens a house whose log keeps little in reserve, and gives its disk.
 func openSmallHouse(t testing.TB) (*house, *vfs.Memory) {
 	disk := vfs.NewMemory()
-	return openHouseOn(t, disk, Options{}), disk
+	expected := logtest.New(t, "commit failed", "housekeeping of the log failed") // it is small to become full
+	return openHouseOn(t, disk, Options{Logger: expected}), disk
 }
 
 func (h *house) topic(name string, partitions int, config ...string) *stream.Topic {

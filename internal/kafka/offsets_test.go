@@ -14,6 +14,7 @@ import (
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -245,7 +246,7 @@ func TestOffsetDelete(t *testing.T) {
 func TestCommitIsRefusedWhenTheDiskFails(t *testing.T) {
 	fs := vfs.NewMemory()
 	faulty := vfs.NewFaulty(fs)
-	r := openRoom(t, faulty, Options{}, nil)
+	r := openRoom(t, faulty, Options{Logger: logtest.New(t, "commit failed", "housekeeping of the log failed")}, nil)
 	r.topic("t", 1)
 	m := &member{r: r, group: "g", level: 9, generation: -1}
 	must(t, "commit", m.commit(1, ""), wire.None)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
@@ -33,7 +34,7 @@ func benchDoor(tb testing.TB) *Door {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	log, err := store.Open(ctx, store.Options{FS: disk})
+	log, err := store.Open(ctx, store.Options{FS: disk, Logger: logtest.New(tb)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func benchDoor(tb testing.TB) *Door {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	d, err := Open(ctx, Options{Log: log, Mapping: table})
+	d, err := Open(ctx, Options{Log: log, Mapping: table, Logger: logtest.New(tb)})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -39,18 +39,19 @@ type house struct {
 	stop func()
 }
 
-func open(t testing.TB, change func(*mqtt.Options)) *house {
+func open(t testing.TB, change func(*mqtt.Options), expected ...string) *house {
 	t.Helper()
-	h := openOn(t, vfs.NewMemory(), change)
+	h := openOn(t, vfs.NewMemory(), change, expected...)
 	t.Cleanup(func() { h.stop() })
 	return h
 }
 
-// openOn opens a house on files; its stop closes all of it.
-func openOn(t testing.TB, fs vfs.FS, change func(*mqtt.Options)) *house {
+// openOn opens a house on files; its stop closes all of it. No error is logged but the expected ones.
+func openOn(t testing.TB, fs vfs.FS, change func(*mqtt.Options), expected ...string) *house {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	log, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 16 << 20})
+	logger := logtest.New(t, expected...)
+	log, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 16 << 20, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,10 +59,7 @@ func openOn(t testing.TB, fs vfs.FS, change func(*mqtt.Options)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt := mqtt.Options{Log: log, Mapping: table, CloseTimeout: 200 * time.Millisecond}
-	if testing.Verbose() {
-		opt.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	}
+	opt := mqtt.Options{Log: log, Mapping: table, CloseTimeout: 200 * time.Millisecond, Logger: logger}
 	if change != nil {
 		change(&opt)
 	}
@@ -97,10 +95,6 @@ func openOn(t testing.TB, fs vfs.FS, change func(*mqtt.Options)) *house {
 	}
 	return h
 }
-
-type testWriter struct{ t testing.TB }
-
-func (w testWriter) Write(p []byte) (int, error) { w.t.Logf("%s", p); return len(p), nil }
 
 // produce appends a record as a Kafka producer would, and waits for its receipt.
 func (h *house) produce(topic string, r *record.Record) {

@@ -71,7 +71,7 @@ func TestGuard(t *testing.T) {
 func TestPanicCostsOneConnection(t *testing.T) {
 	set := telemetry.New()
 	g := &guard{}
-	h := open(t, func(o *mqtt.Options) { o.Guard = g; o.Metrics = set })
+	h := open(t, func(o *mqtt.Options) { o.Guard = g; o.Metrics = set }, "a connection panicked")
 	other := h.connect(t, packet.V5, "other", nil)
 	other.subscribe(0, "t/#")
 	victim := h.connect(t, packet.V5, "victim", nil)
@@ -117,7 +117,8 @@ func TestTooLargeRecordIsSaid(t *testing.T) {
 // too many names are retained, is no more acknowledged than one that the log refused. MQTT 3 cannot be told why.
 func TestRefusedIsNotAcknowledged(t *testing.T) {
 	disk := vfs.NewFaulty(vfs.NewMemory())
-	h := openOn(t, disk, func(o *mqtt.Options) { o.RetainedTopics = 1 })
+	h := openOn(t, disk, func(o *mqtt.Options) { o.RetainedTopics = 1 },
+		"commit failed", "housekeeping of the log failed")
 	defer h.stop()
 	h.connect(t, packet.V5, "", nil).published("kept/1", "the one that fits", true)
 	refused := func(name string, p *packet.Publish, reason packet.ReasonCode) {

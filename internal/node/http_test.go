@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/stream"
 )
@@ -192,7 +193,7 @@ func TestNotReadyWhenClosing(t *testing.T) {
 func TestHealthyOnAFullDisk(t *testing.T) {
 	disk := vfs.NewFaulty(vfs.NewMemory())
 	c := local(t)
-	c.FS = disk
+	c.FS, c.Logger = disk, logtest.New(t, "commit failed", "housekeeping of the log failed")
 	n := start(t, c)
 	address := n.Addresses().HTTP
 	for _, kind := range []fault.Kind{fault.Full, fault.IO} {

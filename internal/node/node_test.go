@@ -22,6 +22,7 @@ import (
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/log/streamtest"
@@ -45,7 +46,7 @@ func (p patient) Run() int {
 func local(t *testing.T) *Config {
 	t.Helper()
 	c := Default()
-	c.Data = filepath.Join(t.TempDir(), "data")
+	c.Data, c.Logger = filepath.Join(t.TempDir(), "data"), logtest.New(t)
 	c.Listen = Listen{MQTT: "127.0.0.1:0", WS: "127.0.0.1:0", Kafka: "127.0.0.1:0", HTTP: "127.0.0.1:0"}
 	c.Limits.JournalFile = 1 << 20
 	return c

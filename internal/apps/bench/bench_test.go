@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/node"
 )
@@ -265,7 +266,7 @@ func TestWindowBeyondTheSocket(t *testing.T) {
 func startNode(t *testing.T) node.Addresses {
 	t.Helper()
 	c := node.Default()
-	c.Data = t.TempDir()
+	c.Data, c.Logger = t.TempDir(), logtest.New(t)
 	c.Listen.MQTT, c.Listen.Kafka, c.Listen.WS, c.Listen.HTTP = "127.0.0.1:0", "127.0.0.1:0", "", ""
 	n, err := node.Start(t.Context(), c)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/node"
 )
 
@@ -46,7 +47,7 @@ func (t *text) String() string {
 func startNode(t *testing.T) *node.Node {
 	t.Helper()
 	c := node.Default()
-	c.Data = t.TempDir()
+	c.Data, c.Logger = t.TempDir(), logtest.New(t)
 	c.Listen.MQTT, c.Listen.Kafka, c.Listen.WS, c.Listen.HTTP = "127.0.0.1:0", "127.0.0.1:0", "", ""
 	n, err := node.Start(t.Context(), c)
 	if err != nil {

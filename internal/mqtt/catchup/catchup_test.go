@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
@@ -36,6 +37,9 @@ func open(t *testing.T, opt store.Options, change func(*fanout.Options)) *house 
 	if opt.FS == nil {
 		opt.FS = vfs.NewMemory()
 	}
+	if opt.Logger == nil {
+		opt.Logger = logtest.New(t)
+	}
 	log, err := store.Open(ctx, opt)
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +48,8 @@ func open(t *testing.T, opt store.Options, change func(*fanout.Options)) *house 
 	if err != nil {
 		t.Fatal(err)
 	}
-	fo := fanout.Options{Log: log, Mapping: func() *hinge.Table { return table }, Workers: 2, TurnBytes: 2048}
+	fo := fanout.Options{Log: log, Mapping: func() *hinge.Table { return table }, Workers: 2, TurnBytes: 2048,
+		Logger: opt.Logger}
 	if change != nil {
 		change(&fo)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
@@ -30,7 +31,7 @@ type still struct {
 
 func hold(t testing.TB, rules ...hinge.Rule) *still {
 	t.Helper()
-	log, err := store.Open(context.Background(), store.Options{FS: vfs.NewMemory()})
+	log, err := store.Open(context.Background(), store.Options{FS: vfs.NewMemory(), Logger: logtest.New(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

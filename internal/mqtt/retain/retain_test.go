@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
@@ -30,7 +31,7 @@ type house struct {
 func open(t *testing.T, fs vfs.FS, maxTopics int) *house {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	log, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 1 << 20})
+	log, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 1 << 20, Logger: logtest.New(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func open(t *testing.T, fs vfs.FS, maxTopics int) *house {
 		t.Fatal(err)
 	}
 	current := func() *hinge.Table { return table }
-	s, err := retain.Open(ctx, retain.Options{Log: log, Mapping: current, MaxTopics: maxTopics})
+	s, err := retain.Open(ctx, retain.Options{Log: log, Mapping: current, MaxTopics: maxTopics, Logger: logtest.New(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
