@@ -17,9 +17,14 @@ import (
 // Error codes of Kafka.
 const (
 	corruptMessage   = 2
+	invalidTopic     = 17
 	invalidTimestamp = 32
+	outOfOrder       = 45
 	invalidRecord    = 87
 )
+
+// year2019 is a time that no clock of a node has today.
+const year2019 = 1_546_300_800_000
 
 func zip(b []byte) []byte {
 	var out bytes.Buffer
@@ -253,5 +258,190 @@ func TestXXH32(t *testing.T) {
 	w.Close()
 	if b := out.Bytes(); binary.LittleEndian.Uint32(b) != 0x184d2204 || b[6] != byte(xxh32(b[4:6])>>8) {
 		t.Errorf("% x: %x", b[:7], xxh32(b[4:6]))
+	}
+}
+
+// TestK1: a topic id that is not zero decides, whatever the name beside it; the Java client sends "".
+func TestK1(t *testing.T) {
+	n := start(t)
+	c := n.client("k1")
+	c.create("k1")
+	id := c.topicID("k1")
+	for _, version := range []int16{12, 13} {
+		for _, name := range []*string{nil, new(string)} {
+			rt := kmsg.NewMetadataRequestTopic()
+			rt.TopicID, rt.Topic = id, name
+			req := kmsg.NewPtrMetadataRequest()
+			req.Topics = append(req.Topics, rt)
+			r := ask[*kmsg.MetadataResponse](c, version, req).Topics[0]
+			if r.ErrorCode != 0 || r.TopicID != id || r.Topic == nil || *r.Topic != "k1" {
+				t.Errorf("v%d, name %v: %+v", version, name, r)
+			}
+		}
+	}
+}
+
+// TestK2: any offset is kept: kafkajs commits -2 and -1 to start over.
+func TestK2(t *testing.T) {
+	n := start(t)
+	c := n.client("k2")
+	c.create("t")
+	for _, offset := range []int64{-2, -1, 7} {
+		code, err := c.commit(7, "g", "t", offset)
+		if got := c.committed("g", "t"); code != 0 || err != nil || got != offset {
+			t.Errorf("commit of %d: %d, %v, then %d", offset, code, err, got)
+		}
+	}
+}
+
+// TestK3: a batch that repeats a part of an earlier one is out of order, not a duplicate: nothing of it was stored.
+func TestK3(t *testing.T) {
+	n := start(t)
+	c := n.client("k3")
+	send := func(topic string, id *kmsg.InitProducerIDResponse, first int32, count int) int16 {
+		return c.produced(9, topic, batch(entries(count, time.Now().UnixMilli(), []byte("v")), func(rb *kmsg.RecordBatch) {
+			rb.ProducerID, rb.ProducerEpoch, rb.FirstSequence = id.ProducerID, id.ProducerEpoch, first
+		})).ErrorCode
+	}
+	for name, tc := range map[string]struct {
+		first int32
+		count int
+		want  int16
+	}{
+		"overlap": {3, 7, outOfOrder}, "part": {1, 2, outOfOrder}, "gap": {6, 1, outOfOrder},
+		"whole": {0, 5, 0}, "next": {5, 2, 0},
+	} {
+		c.create(name)
+		id := ask[*kmsg.InitProducerIDResponse](c, 1, kmsg.NewPtrInitProducerIDRequest())
+		if code := send(name, id, 0, 5); code != 0 {
+			t.Fatal(code)
+		}
+		if code := send(name, id, tc.first, tc.count); code != tc.want {
+			t.Errorf("%s: %d, want %d", name, code, tc.want)
+		}
+	}
+	c.create("old")
+	id := ask[*kmsg.InitProducerIDResponse](c, 1, kmsg.NewPtrInitProducerIDRequest())
+	for i := range int32(10) {
+		if code := send("old", id, i, 1); code != 0 {
+			t.Fatal(code)
+		}
+	}
+	if code := send("old", id, 0, 1); code != outOfOrder {
+		t.Errorf("a repeat older than the window: %d", code)
+	}
+}
+
+// TestK6: only names that have a meaning are closed.
+func TestK6(t *testing.T) {
+	n := start(t)
+	c := n.client("k6")
+	for _, name := range []string{"__debezium-heartbeat.x", "__CruiseControlMetrics", "__strimzi_canary"} {
+		if code := c.create(name); code != 0 {
+			t.Errorf("CreateTopics %s: %d", name, code)
+		}
+		name += ".auto"
+		rt := kmsg.NewMetadataRequestTopic()
+		rt.Topic = &name
+		req := kmsg.NewPtrMetadataRequest()
+		req.AllowAutoTopicCreation, req.Topics = true, append(req.Topics, rt)
+		until(t, "auto-creation of "+name, func() bool {
+			r := ask[*kmsg.MetadataResponse](c, 9, req).Topics[0]
+			if r.ErrorCode == invalidTopic {
+				t.Fatalf("auto-creation of %s: %d", name, r.ErrorCode)
+			}
+			return r.ErrorCode == 0
+		})
+	}
+	for _, name := range []string{"__firth_x", "__consumer_offsets", "__transaction_state", "__share_group_state",
+		"__cluster_metadata", "__remote_log_metadata"} {
+		if code := c.create(name); code == 0 {
+			t.Errorf("CreateTopics %s was let through", name)
+		}
+	}
+	d := n.connect(v5, "k6")
+	d.send(d.subscribe("#", 0))
+	d.read()
+	c.produce("__strimzi_canary", batch(entries(1, time.Now().UnixMilli(), []byte("v")), nil))
+	d.send(d.publish(2, "seen", 1, nil))
+	for {
+		p := d.read()
+		if p[0]>>4 != 3 {
+			continue
+		}
+		if topicOf(p) != "seen" {
+			t.Errorf("MQTT sees a record of an internal topic: %s", topicOf(p))
+		}
+		return
+	}
+}
+
+// TestK7: names that collide in the metrics of Kafka cannot both be made.
+func TestK7(t *testing.T) {
+	n := start(t)
+	c := n.client("k7")
+	for i, name := range []string{"co.l", "co_l"} {
+		if code := c.create(name); code != []int16{0, invalidTopic}[i] {
+			t.Errorf("%s: %d", name, code)
+		}
+	}
+}
+
+// TestK8: the earliest offset has a leader epoch, in an empty log too.
+func TestK8(t *testing.T) {
+	n := start(t)
+	c := n.client("k8")
+	c.create("t")
+	for _, what := range []string{"empty", "with a record"} {
+		for _, at := range []int64{earliest, latest} {
+			if p := c.offset("t", at); p.LeaderEpoch < 0 {
+				t.Errorf("%s, %d: leader epoch %d", what, at, p.LeaderEpoch)
+			}
+		}
+		c.produce("t", batch(entries(1, time.Now().UnixMilli(), []byte("v")), nil))
+	}
+}
+
+// retainPassed waits until the node has looked once for what is too old: a topic that keeps nothing has lost some.
+func retainPassed(t *testing.T, c *client) {
+	t.Helper()
+	topic := fmt.Sprint("honest-", time.Now().UnixNano())
+	c.create(topic, "retention.ms", "1", "segment.bytes", "16384")
+	for range 20 {
+		c.produce(topic, batch(entries(10, time.Now().UnixMilli()-60_000, make([]byte, 1000)), nil))
+	}
+	until(t, "a pass of retention", func() bool { return c.offset(topic, earliest).Offset > 0 })
+}
+
+// TestF13: an idempotent producer that tries again after kill -9 has one copy, whatever the times of its records.
+func TestF13(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	c := n.client("f13")
+	times := map[string]int64{"now": time.Now().UnixMilli(), "y2019": year2019, "none": -1}
+	batches := map[string][]byte{}
+	for topic, at := range times {
+		c.create(topic)
+		id := ask[*kmsg.InitProducerIDResponse](c, 1, kmsg.NewPtrInitProducerIDRequest())
+		for i := range int32(2) {
+			batches[topic] = batch(entries(1, at, []byte("v")), func(rb *kmsg.RecordBatch) {
+				rb.ProducerID, rb.ProducerEpoch, rb.FirstSequence = id.ProducerID, id.ProducerEpoch, i
+			})
+			c.produce(topic, batches[topic])
+		}
+	}
+	n.kill()
+	n.launch()
+	c = n.client("f13")
+	for _, when := range []string{"at once", "after a pass of the keeper"} {
+		if when != "at once" {
+			retainPassed(t, c)
+		}
+		for topic, again := range batches {
+			p := c.produced(9, topic, again)
+			if end := c.offset(topic, latest).Offset; p.ErrorCode != 0 || end != 2 {
+				t.Errorf("%s, %s: code %d, the log ends at %d, want 2", topic, when, p.ErrorCode, end)
+			}
+		}
 	}
 }

@@ -166,3 +166,42 @@ func entries(n int, at int64, value []byte) []entry {
 	}
 	return all
 }
+
+// commit commits an offset of partition 0 for a group without members and gives the error code.
+func (c *client) commit(version int16, group, topic string, offset int64) (int16, error) {
+	rp := kmsg.NewOffsetCommitRequestTopicPartition()
+	rp.Offset = offset
+	rt := kmsg.NewOffsetCommitRequestTopic()
+	rt.Topic, rt.Partitions = topic, append(rt.Partitions, rp)
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group, req.Generation, req.Topics = group, -1, append(req.Topics, rt)
+	resp, err := c.try(version, req)
+	if err != nil {
+		return 0, err
+	}
+	return resp.(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode, nil
+}
+
+// committed is the offset that a group has in partition 0.
+func (c *client) committed(group, topic string) int64 {
+	c.t.Helper()
+	rt := kmsg.NewOffsetFetchRequestTopic()
+	rt.Topic, rt.Partitions = topic, []int32{0}
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.Group, req.Topics = group, append(req.Topics, rt)
+	p := ask[*kmsg.OffsetFetchResponse](c, 5, req).Topics[0].Partitions[0]
+	if p.ErrorCode != 0 {
+		c.t.Fatalf("OffsetFetch: %d", p.ErrorCode)
+	}
+	return p.Offset
+}
+
+// topicID is the id of a topic by its name.
+func (c *client) topicID(topic string) [16]byte {
+	c.t.Helper()
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = &topic
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = append(req.Topics, rt)
+	return ask[*kmsg.MetadataResponse](c, 12, req).Topics[0].TopicID
+}

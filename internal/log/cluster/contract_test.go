@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/log/cluster"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 // open is a keeper on the cluster of a broker, closed with the test.
 func open(t *testing.T, opt cluster.Options) *cluster.Cluster {
 	t.Helper()
+	opt.Logger = logtest.New(t)
 	c, err := cluster.Open(context.Background(), opt)
 	if err != nil {
 		t.Fatal(err)
