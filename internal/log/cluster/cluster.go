@@ -3,7 +3,7 @@
 // The path of an append: a caller puts its unit into the queue (append.go), the appender takes what has gathered and
 // sends it as one idempotent batch a partition or, where a unit spans partitions or has an owner, as one transaction
 // for all (produce.go); then it tells watchers and receipts. Scans fetch batches as they lie in the cluster (scan.go),
-// and one long poll a broker hears of what is followed (tail.go). docs/design/0005-two-keepers.md says what maps to
+// and one long poll a broker hears of what is followed (tail.go). docs/design/0006-two-keepers.md says what maps to
 // what, and what a cluster cannot promise.
 //
 // Goroutines: appender, refresher, follower, one listener for each broker that leads what is followed, and those of

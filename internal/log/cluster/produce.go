@@ -279,7 +279,7 @@ func (l *lane) flush(ctx context.Context) {
 
 // transact sends units as one transaction. If one of them cannot be taken, the others are sent without it.
 func (c *Cluster) transact(l *lane, units []*unit) {
-	err := l.once(c.ctx, units)
+	err := c.once(l, units)
 	if err == nil {
 		return
 	}
@@ -295,7 +295,7 @@ func (c *Cluster) transact(l *lane, units []*unit) {
 }
 
 // once is one transaction. After an error nothing of it can be read, unless the error is a time-out.
-func (l *lane) once(ctx context.Context, units []*unit) error {
+func (c *Cluster) once(l *lane, units []*unit) error {
 	if l.client == nil {
 		return fault.New(fault.IO, "log.Append", "the producer of %s has ended", l.id)
 	}
@@ -303,28 +303,54 @@ func (l *lane) once(ctx context.Context, units []*unit) error {
 		l.close()
 		return err
 	}
-	l.produce(ctx, units)
+	l.produce(c.ctx, units)
 	for _, u := range units {
 		if u.err != nil {
 			err := u.err
-			l.abort(ctx)
+			l.abort(c.ctx)
 			return err
 		}
 	}
-	err := l.client.EndTransaction(ctx, kgo.TryCommit)
+	err := l.client.EndTransaction(c.ctx, kgo.TryCommit)
 	if err == nil {
 		return nil
 	}
-	l.abort(ctx)
+	decided := l.abort(c.ctx)
 	if ke, ok := errors.AsType[*kerr.Error](err); ok && !ke.Retriable && ke.Code != kerr.UnknownServerError.Code {
 		return err // the cluster has refused
+	}
+	if decided {
+		if committed, known := c.committed(units); known && committed {
+			return nil
+		} else if known {
+			return fault.Wrap(fault.IO, "log.Append", err)
+		}
 	}
 	return fault.New(fault.Timeout, "log.Append", "nobody knows whether the unit was committed: %w", err)
 }
 
-// abort ends a transaction without its records. A producer that cannot is of no use any more.
-func (l *lane) abort(ctx context.Context) {
+// abort ends a transaction without its records, if it has not ended with them before; then it is decided, and true.
+// A producer that cannot do so is of no use any more.
+func (l *lane) abort(ctx context.Context) bool {
 	if l.client.EndTransaction(ctx, kgo.TryAbort) != nil {
 		l.close()
+		return false
 	}
+	return true
+}
+
+// committed looks whether the records of a transaction can be read that was decided when nobody listened.
+func (c *Cluster) committed(units []*unit) (yes, known bool) {
+	for _, u := range units {
+		if len(u.records) == 0 {
+			continue
+		}
+		at := record.Offset(u.records[0].Offset)
+		next, err := c.Scan(u.places[0].p.id, at, stream.ScanOptions{End: at + 1}, func(*record.View) bool {
+			yes = true
+			return true
+		})
+		return yes, err == nil && next > at // else an open transaction of another is before it
+	}
+	return true, true
 }

@@ -249,6 +249,7 @@ func (c *Cluster) install(changed map[string]*stream.Topic) {
 	}
 	c.topics.Store(now.With(changed))
 	c.parts.Store(&parts)
+	c.tellTopics()
 }
 
 // refreshLoop is the refresher: it looks for what was changed elsewhere, now and then and when somebody has met it.
@@ -342,9 +343,16 @@ func (c *Cluster) CreateTopic(ctx context.Context, spec stream.TopicSpec) (*stre
 	req.TimeoutMillis = int32(c.opt.Patience.Milliseconds())
 	c.topicsMu.Lock()
 	defer c.topicsMu.Unlock()
+	if other := c.Topics().Colliding(spec.Name); other != nil {
+		return nil, fault.New(fault.Invalid, op, "%w: %q and %q are one in the metrics of Kafka, which refuses the second",
+			stream.ErrName, spec.Name, other.Name)
+	}
 	resp, err := req.RequestWith(ctx, c.client)
 	if err == nil && len(resp.Topics) == 1 {
 		err = refused(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
+	}
+	if errors.Is(err, kerr.InvalidTopicException) { // it collides with one that is not known here yet
+		return nil, fault.New(fault.Invalid, op, "%w: %w", stream.ErrName, err)
 	}
 	if err != nil {
 		return nil, convert(op, err)
@@ -377,7 +385,7 @@ func (a *answer) Unwrap() error { return a.kind }
 // DeleteTopic implements stream.Admin.
 func (c *Cluster) DeleteTopic(ctx context.Context, name string) error {
 	const op = "delete topic"
-	if strings.HasPrefix(name, stream.InternalPrefix) {
+	if stream.Reserved(name) {
 		return fault.New(fault.Denied, op, "topic %q holds the state of Firth or of the cluster", name)
 	}
 	c.topicsMu.Lock()

@@ -149,3 +149,14 @@ func (c *Cluster) tell(parts []*part) {
 		}
 	}
 }
+
+// tellTopics tells the watchers who want to know that the topics changed.
+func (c *Cluster) tellTopics() {
+	c.watchMu.Lock()
+	defer c.watchMu.Unlock()
+	for _, w := range c.watchers {
+		if to, ok := w.to.(stream.TopicWatcher); ok {
+			to.TopicsChanged()
+		}
+	}
+}

@@ -23,14 +23,17 @@ type Log interface {
 	// Topics is the current set of topics: an immutable snapshot, swapped whole at each change.
 	Topics() *Topics
 
-	// Bounds is where the partition begins and ends now. Errors: NotFound.
+	// Bounds is where the partition begins and ends now. A keeper on a cluster asks the cluster, unless the
+	// partition is followed. Errors: NotFound; of a cluster also IO, Timeout, Denied, Closed.
 	Bounds(p PartitionID) (Bounds, error)
 
 	// Append adds a unit: after a crash all of it is there or none. Its records can be read partition by
-	// partition, and all of them before its receipt. Keys, values and headers are copied before it
-	// returns; nothing of u is kept but its Turn. It never blocks: without room it gives ErrCrowded, and u.Turn,
-	// if there is one, is told when to come again. With a nil receipt nobody is told. An error means
-	// that nothing was appended and no receipt will come.
+	// partition, and all of them before its receipt, except where an open transaction of somebody else
+	// holds the last stable offset of a partition back: such a receipt does not wait for it. In a partition
+	// its records are in the order of Writes, at offsets that rise; there may be gaps between them. Keys,
+	// values and headers are copied before it returns; nothing of u is kept but its Turn. It never blocks:
+	// without room it gives ErrCrowded, and u.Turn, if there is one, is told when to come again. With a nil
+	// receipt nobody is told. An error means that nothing was appended and no receipt will come.
 	// Errors: ErrCrowded, NotFound, TooLarge, Fenced, Full, ReadOnly, Closed.
 	Append(u *Unit, to Receipt, ticket uint64) error
 
@@ -42,7 +45,8 @@ type Log interface {
 	// compacted, aborted, or of no interest by o.Names. It equals from only at the end. When visit
 	// gives false, next is the record that it was shown last. A view is valid during the visit.
 	// Errors: NotFound, OutOfRange (before Start or past High), *Damage (Corrupt; what comes before it
-	// was visited), IO, Closed. With an error next is the first offset that was not visited.
+	// was visited), IO, Closed; of a cluster also Timeout, Denied. With an error next is the first offset
+	// that was not visited.
 	Scan(p PartitionID, from record.Offset, o ScanOptions, visit func(*record.View) bool) (
 		next record.Offset, err error)
 
@@ -50,27 +54,29 @@ type Log interface {
 	Watch(w Watcher, of Interest) Watching
 
 	// Own takes a shard over: every unit of an older owner is refused as Fenced from now on, on
-	// whatever node it is. Errors: NotFound, Closed, IO.
+	// whatever node it is, and what it has not committed is aborted. Errors: NotFound, Closed, IO, Timeout, Denied.
 	Own(ctx context.Context, shard PartitionID) (Owner, error)
 }
 
 // Admin makes and changes topics.
 type Admin interface {
-	// CreateTopic makes a topic and returns it once that is on stable storage.
-	// Errors: Exists, Invalid (name, counts, settings), Limited.
+	// CreateTopic makes a topic and returns it once that is on stable storage. A cluster does not keep
+	// settings that begin with "firth.".
+	// Errors: Exists, Invalid (name, counts, settings), Limited; of a cluster also IO, Timeout, Denied.
 	CreateTopic(ctx context.Context, spec TopicSpec) (*Topic, error)
 
 	// DeleteTopic removes a topic and its records. Errors: NotFound, Denied (internal topics).
 	DeleteTopic(ctx context.Context, name string) error
 
-	// AlterTopic changes settings or adds partitions. Errors: NotFound, Invalid.
+	// AlterTopic changes settings or adds partitions. After an error of a cluster one of the two may have
+	// been done. Errors: NotFound, Invalid.
 	AlterTopic(ctx context.Context, name string, change TopicChange) (*Topic, error)
 }
 
 // History looks things up in what was stored. It may wait for a disk: never ask from where others wait.
 type History interface {
-	// OffsetForTime finds the first record stamped unixMillis or later, and its stamp; (-1, -1): none.
-	// Errors: NotFound, Corrupt, IO.
+	// OffsetForTime finds the first committed record stamped unixMillis or later, and its stamp; (-1, -1): none.
+	// Errors: NotFound, Corrupt, IO, Timeout.
 	OffsetForTime(ctx context.Context, p PartitionID, unixMillis int64) (record.Offset, int64, error)
 }
 
@@ -116,9 +122,13 @@ type Placed interface {
 // Receipt is told the fate of a unit.
 type Receipt interface {
 	// Appended is called exactly once for each Append that returned nil: with the places of the
-	// writes once all of them are as durable as their topics ask, or with the error that lost them,
-	// and then at is nil. It is called from the keeper's own goroutine, for one caller in the order of
-	// its Appends. It must not block, and may ask the log for Topics and Bounds only.
+	// writes once all of them are as durable as their topics ask (on a cluster: as acks=all has it), or
+	// with the error that lost them, and then at is nil. It is called from the keeper's own goroutine,
+	// for one caller in the order of its Appends. It must not block, and may ask the log for Topics and
+	// Bounds only.
+	//
+	// After Timeout or Closed from a cluster that went away in the middle nobody knows: the unit is there or
+	// will be, whole, or it never will. Who must know owns a shard: the next Own decides it, for all to read.
 	Appended(ticket uint64, at Placed, err error)
 }
 
@@ -152,14 +162,14 @@ type Interest uint8
 
 // The interests.
 const (
-	AllPartitions Interest = iota // every partition there is and will be
+	AllPartitions Interest = iota // every partition of Topics, now and later
 	Followed                      // those named by Watching.Follow
 )
 
 // Watching is a watch that is on.
 type Watching interface {
 	// Follow adds partitions to a watch of Followed ones. Every advance after it returns is told; what
-	// was there before, Bounds tells.
+	// was there before, Bounds tells, and the first news may tell it once more.
 	Follow(ps ...PartitionID)
 	// Unfollow takes partitions out again. A last advance may still be on its way.
 	Unfollow(ps ...PartitionID)

@@ -6,7 +6,10 @@ package streamtest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -54,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) *Kept) {
 	for name, test := range map[string]func(*testing.T, stream.Keeper){
 		"topics come, change and go":           topics,
 		"bad topics are refused":               badTopics,
+		"who asks hears that topics changed":   topicNews,
 		"records come back as they went in":    roundTrip,
 		"a scan says where to go on":           scans,
 		"a scan stops where it is told":        scanEnds,
@@ -165,6 +169,64 @@ func badTopics(t *testing.T, log stream.Keeper) {
 	} {
 		_, err := log.CreateTopic(context.Background(), spec)
 		wantKind(t, fmt.Sprintf("create %+v", spec), err, fault.Invalid)
+	}
+	create(t, log, "dots.and_lines", 1)
+	_, err := log.CreateTopic(context.Background(), stream.TopicSpec{Name: "dots_and.lines"})
+	wantKind(t, "a name that differs in dots only", err, fault.Invalid)
+	if !errors.Is(err, stream.ErrName) {
+		t.Errorf("a name that differs in dots only: %v", err)
+	}
+}
+
+// ledger is a watcher that checks that it hears of a topic before it hears of its records.
+type ledger struct {
+	*heard
+	log     stream.Keeper
+	known   *stream.Topics
+	strange []stream.PartitionID
+	changes int
+}
+
+// TopicsChanged implements stream.TopicWatcher.
+func (l *ledger) TopicsChanged() {
+	l.mu.Lock()
+	l.known = l.log.Topics()
+	l.changes++
+	l.mu.Unlock()
+}
+
+// Advanced implements stream.Watcher.
+func (l *ledger) Advanced(p stream.PartitionID, stable record.Offset) {
+	l.mu.Lock()
+	if l.known == nil || l.known.Place(p).Topic == nil {
+		l.strange = append(l.strange, p)
+	}
+	l.mu.Unlock()
+	l.heard.Advanced(p, stable)
+}
+
+func topicNews(t *testing.T, log stream.Keeper) {
+	l := &ledger{heard: newHeard(), log: log}
+	watch := log.Watch(l, stream.AllPartitions)
+	defer watch.Stop()
+	for i := range 5 {
+		topic := create(t, log, fmt.Sprintf("topic-%d", i), 2)
+		for _, p := range topic.Partitions {
+			put(t, log, p, record.Record{Value: []byte("x")})
+			l.await(t, p, 1)
+		}
+	}
+	if err := log.DeleteTopic(context.Background(), "topic-3"); err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ours := slices.DeleteFunc(l.strange, func(p stream.PartitionID) bool {
+		at := log.Topics().Place(p)
+		return at.Topic == nil || !strings.HasPrefix(at.Topic.Name, "topic-")
+	})
+	if len(ours) > 0 || l.changes < 6 || l.known.ByName("topic-3") != nil || l.known.ByName("topic-4") == nil {
+		t.Errorf("heard of partitions %v before their topic; %d changes", ours, l.changes)
 	}
 }
 
