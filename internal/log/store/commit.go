@@ -37,6 +37,7 @@ type spare struct {
 // the announcer. Where syncs take long it does not wait for one before it writes the next (underway.go).
 func (s *Store) commitLoop() {
 	defer close(s.announceq)
+	defer func() { s.writer.lanes.close() }()
 	var turns []*stream.Turn
 	for {
 		g, called, more := s.take(turns[:0])
@@ -62,7 +63,6 @@ func (s *Store) commitLoop() {
 func (s *Store) take(turns []*stream.Turn) (g *group, called []*stream.Turn, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	late := false
 	for {
 		empty, least := s.mu.open.empty(), s.leastLocked()
 		switch {
@@ -72,7 +72,7 @@ func (s *Store) take(turns []*stream.Turn) (g *group, called []*stream.Turn, mor
 			return nil, turns, false
 		case !empty && (least == 1 || len(s.mu.open.receipts) >= least) && !s.heldLocked():
 			return s.swapLocked(), s.mu.line.Next(s.opt.GroupBytes, turns), true
-		case empty && s.mu.line.Len() > 0 && (late || !s.mu.line.Called()):
+		case empty && s.mu.line.Len() > 0 && (s.mu.late || !s.mu.line.Called()):
 			s.mu.line.Forget() // those who were called did not come
 			turns = s.mu.line.Next(s.opt.GroupBytes, turns)
 			s.mu.Unlock()
@@ -81,31 +81,33 @@ func (s *Store) take(turns []*stream.Turn) (g *group, called []*stream.Turn, mor
 			clear(turns)
 			turns = turns[:0]
 		default:
-			late = s.waitLocked(least, empty && s.mu.line.Len() > 0)
+			s.waitLocked(least, empty && s.mu.line.Len() > 0)
 		}
 	}
 }
 
 // waitLocked waits until there may be something to do: so many units in the open group, or a sync or the announcer are
-// through. If it waits for those who were called, it waits no longer than comeTime, and tells that they are late.
-func (s *Store) waitLocked(least int, called bool) (late bool) {
+// through. If it waits for those who were called, it waits no longer than comeTime.
+func (s *Store) waitLocked(least int, called bool) {
+	s.mu.late = false
 	if called {
-		timer := time.AfterFunc(comeTime, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			late = true
-			s.work.Signal()
-		})
-		defer timer.Stop()
+		defer time.AfterFunc(comeTime, s.giveUp).Stop()
 	}
 	s.mu.waiting, s.mu.least = true, least
 	s.work.Wait()
 	s.mu.waiting, s.mu.least = false, never
-	return late
+}
+
+// giveUp ends the waiting for those who were called.
+func (s *Store) giveUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.late = true
+	s.work.Signal()
 }
 
 // comeTime is how long room is kept for those who waited for it and were called, while nobody else comes.
-const comeTime = 10 * time.Millisecond
+const comeTime = 100 * time.Millisecond
 
 // heldLocked tells whether the open group waits for the keeper. What the keeper itself waits for does not, nor what
 // makes room, nor what comes before the end.

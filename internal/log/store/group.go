@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/journal"
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
@@ -34,7 +33,7 @@ type group struct {
 	end    int64       // and where it ends
 	sealed *file       // a file that was sealed before this group was written
 	lost   []filler    // for what that file lost
-	lane   vfs.File    // whose sync it waits for
+	lane   *lane       // whose sync it waits for
 	ended  atomic.Bool // it is as durable as it asks, or err says why not
 	err    error
 }

@@ -407,7 +407,6 @@ func (k *keeper) sortedFiles() []*file {
 // closing ends the files when all goroutines have ended: the state is final.
 func (k *keeper) closing() error {
 	s := k.s
-	s.writer.lanes.close()
 	var err error
 	if !s.writer.broken {
 		err = s.writer.Sync() // frames of memory topics

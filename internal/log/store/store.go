@@ -6,7 +6,8 @@
 // (announce.go), the keeper turns full journal files into segments, takes checkpoints and obeys retention
 // (keep.go). docs/design/0001-the-log.md has the whole of it.
 //
-// Goroutines: committer, announcer, keeper, and up to four that read ahead for a while (readahead.go). Locks, never
+// Goroutines: committer, announcer, keeper, up to four that sync side by side where the disk is slow (underway.go),
+// and up to four that read ahead for a while (readahead.go). Locks, never
 // two at once: the group lock (Store.mu) over the open group and the producer windows; a partition's own; watchMu
 // while watchers are told; topicsMu over a change of the set of topics; that of a Readahead.
 package store
@@ -53,6 +54,7 @@ type Store struct {
 		waiting bool     // the committer waits
 		held    bool     // the committer waits until the keeper has caught up
 		least   int      // at so many units in the open group it wants to be woken
+		late    bool     // those who were called to the line's room did not come
 		groups  uint64   // number of the newest group
 		refuse  error    // why appends are refused; nil: they are not
 		closing bool

@@ -41,38 +41,60 @@ func (p *pace) alone(took time.Duration) {
 // beside tells whether the next commit may go beside others.
 func (p *pace) beside() bool { return p.row >= slowSyncs && p.since < aloneEvery }
 
-// lanes are open files of one journal, one for each sync that goes beside others. The system tells each open file once
-// that something could not be stored: with one for all, a sync might hear nothing of what another was told.
+// lane is an open file of a journal with a goroutine that syncs it, one group after the other.
+type lane struct {
+	file   vfs.File
+	groups chan *group
+}
+
+// lanes are as many as there were syncs side by side. The system tells each open file once that something could not be
+// stored: with one for all, a sync might hear nothing of what another was told.
 type lanes struct {
-	all  []vfs.File
-	free []vfs.File
+	all  []*lane
+	free []*lane
 }
 
-// take gives a lane that is free.
-func (l *lanes) take(fs vfs.FS, name string) (vfs.File, error) {
-	if n := len(l.free); n > 0 {
-		f := l.free[n-1]
-		l.free = l.free[:n-1]
-		return f, nil
+// lane gives a lane of the journal that is free, or opens one. Errors: those of FS.OpenWrite.
+func (s *Store) lane() (*lane, error) {
+	ls := &s.writer.lanes
+	if n := len(ls.free); n > 0 {
+		l := ls.free[n-1]
+		ls.free = ls.free[:n-1]
+		return l, nil
 	}
-	f, err := fs.OpenWrite(name)
-	if err == nil {
-		l.all = append(l.all, f)
+	f, err := s.fs.OpenWrite(s.writer.file.name)
+	if err != nil {
+		return nil, err
 	}
-	return f, err
+	l := &lane{file: f, groups: make(chan *group, 1)}
+	ls.all = append(ls.all, l)
+	s.done.Go(func() { s.syncLoop(l) })
+	return l, nil
 }
 
-func (l *lanes) giveBack(f vfs.File) {
-	if f != nil {
-		l.free = append(l.free, f)
+// syncLoop is the goroutine of a lane.
+func (s *Store) syncLoop(l *lane) {
+	for g := range l.groups {
+		began := time.Now()
+		if g.err = l.file.Sync(); g.err == nil {
+			s.metrics.sync.Observe(time.Since(began).Seconds())
+		}
+		s.mu.Lock()
+		g.ended.Store(true)
+		if s.mu.waiting {
+			s.work.Signal()
+		}
+		s.mu.Unlock()
 	}
+	_ = l.file.Close() // nothing was written by it
 }
 
-func (l *lanes) close() {
-	for _, f := range l.all {
-		_ = f.Close() // nothing was written by it
+// close ends the lanes. None has a sync under way.
+func (ls *lanes) close() {
+	for _, l := range ls.all {
+		close(l.groups)
 	}
-	l.all, l.free = nil, nil
+	ls.all, ls.free = nil, nil
 }
 
 // leastLocked is how many units have to wait in the open group for a commit to begin now: one, or beside others a
@@ -121,24 +143,13 @@ func (s *Store) syncBeside(g *group) bool {
 	if !s.pace.beside() {
 		return false
 	}
-	lane, err := s.writer.lanes.take(s.fs, s.writer.file.name)
+	l, err := s.lane()
 	if err != nil {
 		return false // no descriptor is left; it goes alone
 	}
 	s.pace.since++
-	s.writer.begun, g.lane = g.end, lane
-	s.done.Go(func() {
-		began := time.Now()
-		if g.err = lane.Sync(); g.err == nil {
-			s.metrics.sync.Observe(time.Since(began).Seconds())
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		g.ended.Store(true)
-		if s.mu.waiting {
-			s.work.Signal()
-		}
-	})
+	s.writer.begun, g.lane = g.end, l
+	l.groups <- g
 	return true
 }
 
@@ -147,8 +158,10 @@ func (s *Store) syncBeside(g *group) bool {
 func (s *Store) handOver() error {
 	for s.oldestEnded() {
 		g := s.underWay[0]
-		s.writer.lanes.giveBack(g.lane)
-		g.lane = nil
+		if g.lane != nil {
+			s.writer.lanes.free = append(s.writer.lanes.free, g.lane)
+			g.lane = nil
+		}
 		if g.err != nil {
 			s.writer.broken = true
 			return g.err
