@@ -3,6 +3,7 @@ package mqtt
 import (
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
@@ -144,6 +145,9 @@ var _ retain.Receiver = (*retainedReceiver)(nil)
 // Retained implements retain.Receiver. The RETAIN flag is always set [MQTT-3.3.1-8].
 func (r *retainedReceiver) Retained(q *retain.Request, m *hinge.Message, at record.Offset) retain.Outcome {
 	door := r.link.door
+	if !r.link.subscribed(r.sub.Filter) { // [MQTT-3.10.4-2]
+		return retain.Stop
+	}
 	if !r.message.Set(m, door.opt.Clock()) {
 		return retain.Sent // expired
 	}
@@ -185,7 +189,8 @@ func (l *link) remember(q *retain.Request) (starved bool) {
 func (r *retainedReceiver) RetainedFlush() { r.link.driver.Flush() }
 
 // subscribe puts subscriptions in force, then answers, then sends what is retained: everything that is acknowledged
-// after the SUBACK comes, live or retained.
+// after the SUBACK comes, live or retained. What came before the SUBSCRIBE, on this connection or with RETAIN on any,
+// is older than the subscriptions.
 func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	for i := range p.Subscriptions {
 		one := &p.Subscriptions[i]
@@ -198,6 +203,7 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 		member = l.door.fanout.Join(l.driver)
 		l.member.Store(member)
 	}
+	l.awaitStored()
 	state := l.term.Lock()
 	if state == nil {
 		return errEnded
@@ -205,6 +211,8 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	t.grants = state.Subscribe(p, t.grants[:0])
 	l.term.Unlock()
 	defer clear(t.grants)
+	ask := l.door.retained.Begin()
+	defer ask.End()
 	suback := packet.Suback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, 0, len(t.grants))}
 	for i := range t.grants {
 		g := &t.grants[i]
@@ -219,7 +227,7 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	}
 	for i := range t.grants {
 		if g := &t.grants[i]; g.Sub != nil && g.Retained {
-			l.sendRetained(g.Sub)
+			l.sendRetained(ask, member, g.Sub)
 		}
 	}
 	return nil
@@ -247,6 +255,17 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 
 // sendRetained asks for the retained messages of a subscription. They flow beside everything else and wait, however
 // many they are, for room in the outbox and in the window.
-func (l *link) sendRetained(sub *session.Subscription) {
-	l.door.retained.Send(sub.Filter, &retainedReceiver{link: l, sub: sub})
+func (l *link) sendRetained(ask *retain.Ask, member *fanout.Member, sub *session.Subscription) {
+	since := func(p stream.PartitionID) (record.Offset, bool) { return l.door.fanout.Since(member, sub, p) }
+	ask.Send(sub.Filter, &retainedReceiver{link: l, sub: sub}, since)
+}
+
+// subscribed tells whether the client has a subscription to a filter.
+func (l *link) subscribed(filter string) bool {
+	state := l.term.Lock()
+	if state == nil {
+		return false
+	}
+	defer l.term.Unlock()
+	return state.Subscribed(filter)
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/limit"
+	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/catchup"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -40,6 +41,7 @@ type Door struct {
 	limits   session.Limits
 	metrics  metrics
 	mapping  atomic.Pointer[hinge.Table]
+	log      stream.Log // to append to: opt.Log, as the retained messages want it
 	fanout   *fanout.Fanout
 	catchUp  *catchup.CatchUp
 	retained *retain.Store
@@ -90,10 +92,12 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	var err error
 	d.retained, err = retain.Open(ctx, retain.Options{
 		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, MaxTopics: opt.RetainedTopics,
+		MaxBytes: opt.RetainedBytes,
 	})
 	if err != nil {
 		return nil, err
 	}
+	d.log = d.retained.Log()
 	d.fanout = fanout.New(fanout.Options{
 		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, Clock: opt.Clock,
 		Workers: opt.FanoutWorkers,

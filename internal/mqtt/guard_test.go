@@ -121,6 +121,7 @@ func TestRefusedIsNotAcknowledged(t *testing.T) {
 		"commit failed", "housekeeping of the log failed")
 	defer h.stop()
 	h.connect(t, packet.V5, "", nil).published("kept/1", "the one that fits", true)
+	eventually(t, "it is counted", func() bool { return h.door.Stats().Retained == 1 })
 	refused := func(name string, p *packet.Publish, reason packet.ReasonCode) {
 		t.Run(name, func(t *testing.T) {
 			p.QoS, p.PacketID = 1, 1

@@ -38,7 +38,9 @@ type link struct {
 		sent     [session.QoSLevels]int // messages since the last Flush, for the metrics
 		own      []ownWrite             // appended, without a receipt
 		requests []*retain.Request      // retained messages that were told Later
-		settled  chan struct{}          // closed when no PUBLISH waits for the log
+		settled  chan struct{}          // closed when no PUBLISH waits for its acknowledgement
+		bare     int                    // units without acknowledgements that wait for the log
+		stored   chan struct{}          // closed when bare is 0
 	}
 }
 
@@ -224,10 +226,43 @@ func (l *link) untilSettled() <-chan struct{} {
 	return l.out.settled
 }
 
+// awaitStored waits until what the client published before, and what is retained of others, is stored or refused: then
+// whatever it subscribes to is younger. A log that takes too long is not waited for.
+func (l *link) awaitStored() {
+	most := l.door.opt.CloseTimeout
+	for _, stored := range [...]<-chan struct{}{l.untilSettled(), l.untilBareStored(), l.door.retained.Settled()} {
+		if stored != nil {
+			await(stored, most)
+		}
+	}
+}
+
+// untilBareStored is closed when no unit without acknowledgements waits for the log; nil: none does.
+func (l *link) untilBareStored() <-chan struct{} {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	if l.out.bare == 0 {
+		return nil
+	}
+	if l.out.stored == nil {
+		l.out.stored = make(chan struct{})
+	}
+	return l.out.stored
+}
+
+// bareUnits counts units without acknowledgements that wait for the log.
+func (l *link) bareUnits(more int) {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	if l.out.bare += more; l.out.bare == 0 {
+		signal(&l.out.stored)
+	}
+}
+
 // append gives a unit to the log. Errors: errCrowded when it has no room and the driver must not wait, those of
 // Term.Append.
 func (l *link) append(u *stream.Unit, ticket uint32) error {
-	log := l.door.opt.Log
+	log := l.door.log
 	try := func() error { return l.term.Append(log, u, ticket) }
 	if l.driver.mayWait() {
 		return stream.WaitForRoom(context.Background(), &u.Turn, try)

@@ -58,6 +58,8 @@ type Options struct {
 	CloseTimeout time.Duration
 	// RetainedTopics is the most topic names with a retained message. Default 1,000,000.
 	RetainedTopics int
+	// RetainedBytes is about how much memory retained messages may take. Default 256 MiB.
+	RetainedBytes int64
 	// WebSocketOrigins are the origins that browsers may connect from, as patterns of path.Match on
 	// host[:port]. Default: only the host that the page itself came from.
 	WebSocketOrigins []string
@@ -90,6 +92,7 @@ func (o Options) withDefaults() Options {
 	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 10*time.Second)
 	o.CloseTimeout = cmp.Or(o.CloseTimeout, 2*time.Second)
 	o.RetainedTopics = cmp.Or(o.RetainedTopics, 1_000_000)
+	o.RetainedBytes = cmp.Or(o.RetainedBytes, 256<<20)
 	return o
 }
 
@@ -109,7 +112,8 @@ func (o *Options) validate() error {
 		return fault.New(fault.Invalid, op, "OutboxBytes %d is less than %d", o.OutboxBytes, minOutbox)
 	case o.MaxKeepAlive < 0 || o.MaxKeepAlive > 0xffff*time.Second:
 		return fault.New(fault.Invalid, op, "MaxKeepAlive %s is not between 0 and 65535 s", o.MaxKeepAlive)
-	case o.MaxConnections < 1 || o.MaxDeviceTopics < 1 || o.MaxSubscriptions < 1 || o.RetainedTopics < 1:
+	case o.MaxConnections < 1 || o.MaxDeviceTopics < 1 || o.MaxSubscriptions < 1 || o.RetainedTopics < 1 ||
+		o.RetainedBytes < 1:
 		return fault.New(fault.Invalid, op, "a bound on connections, topics or subscriptions is less than 1")
 	case o.ConnectTimeout < 0 || o.CloseTimeout < 0:
 		return fault.New(fault.Invalid, op, "a timeout is negative")

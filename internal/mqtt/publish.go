@@ -154,6 +154,10 @@ func (l *link) appendSlots(t *turn, slots []*slot, u *stream.Unit) error {
 	if t.own && l.publishing(slots) {
 		ticket |= ticketOwn
 	}
+	if ticket == 0 {
+		ticket = ticketBare
+		l.bareUnits(1)
+	}
 	err := l.append(u, ticket)
 	if err == nil {
 		for _, s := range slots {
@@ -167,15 +171,22 @@ func (l *link) appendSlots(t *turn, slots []*slot, u *stream.Unit) error {
 	if ticket&ticketOwn != 0 {
 		l.unpublished(slots)
 	}
+	if ticket == ticketBare {
+		l.bareUnits(-1)
+	}
 	if fault.Is(err, fault.Fenced) {
 		return errEnded
 	}
 	return err
 }
 
-// ticketOwn in a ticket tells that the unit holds messages that their own session must not get. The rest of it is how
-// many acknowledgements it is for.
-const ticketOwn = 1 << 31
+const (
+	// ticketOwn in a ticket tells that the unit holds messages that their own session must not get. The rest of it is
+	// how many acknowledgements it is for.
+	ticketOwn = 1 << 31
+	// ticketBare is the ticket of a unit with nothing to acknowledge.
+	ticketBare = 1 << 30
+)
 
 // expect notes the messages that will have an acknowledgement, and counts them.
 func (l *link) expect(slots []*slot) (n int, err error) {
@@ -303,6 +314,13 @@ func isDollar(name []byte) bool { return len(name) > 0 && name[0] == '$' }
 // settled takes the receipt of a unit: acknowledgements, in the order of the PUBLISH packets. It comes from the log's
 // goroutine and does not block.
 func (l *link) settled(ticket uint32, at stream.Placed, err error) {
+	if ticket == ticketBare {
+		if err != nil {
+			l.door.metrics.dropped(dropNotStored).Inc()
+		}
+		l.bareUnits(-1)
+		return
+	}
 	if ticket&ticketOwn != 0 {
 		l.ownPlaced(at)
 	}
@@ -374,7 +392,7 @@ func (l *link) publishWill(will *packet.Publish) {
 	}
 	if err == nil {
 		l.gather(t, will, will.Topic, r, false)
-		err = stream.AppendWait(ctx, l.door.opt.Log, &t.unit, nil, 0)
+		err = stream.AppendWait(ctx, l.door.log, &t.unit, nil, 0)
 	}
 	if err != nil {
 		l.door.metrics.dropped(dropRefused).Inc()

@@ -66,6 +66,7 @@ type Limits struct {
 	ReceiveMaximum   int   // unacknowledged messages from one device
 	Subscriptions    int   // topic filters of one device
 	Retained         int   // topic names with a retained message
+	RetainedBytes    int64 // memory of retained messages
 	OutboxBytes      int64 // waiting to be written to one device
 	ConnectTimeout   time.Duration
 	Request          int64 // bytes of a Kafka request

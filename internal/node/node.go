@@ -174,6 +174,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 		MaxPacketBytes: int(l.Packet), MaxConnections: l.Connections, MaxDeviceTopics: n.cfg.Topics.MaxFromDevices,
 		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,
 		OutboxBytes: int(l.OutboxBytes), ConnectTimeout: l.ConnectTimeout, RetainedTopics: l.Retained,
+		RetainedBytes:    l.RetainedBytes,
 		WebSocketOrigins: splitList(n.cfg.WSOrigins),
 	})
 	if err != nil {

@@ -128,6 +128,11 @@ func mqttLimits() []Option {
 			Doc:   "How many topic names may have a retained message.",
 			Shows: "PUBACK with reason code 0x97, Quota exceeded",
 		}.count(func(c *Config) *int { return &c.Limits.Retained }, 1, 1_000_000_000),
+		Option{Key: "limits.retained_bytes", Default: "256MiB",
+			Doc: "About how much memory retained messages may take: their names, and the messages of up to 512 bytes. " +
+				"Larger ones are read from the log when they are asked for, as are small ones that came when there was no room.",
+			Shows: "PUBACK with reason code 0x97, Quota exceeded, for another name",
+		}.size(func(c *Config) *int64 { return &c.Limits.RetainedBytes }, 64*kib, 1*tib, ""),
 		Option{Key: "limits.outbox_bytes", Default: "1MiB",
 			Doc:   "How much may wait to be written to one device that reads slowly.",
 			Shows: "messages of QoS 0 to it are dropped and counted; those of QoS 1 and 2 wait in the log",

@@ -1,8 +1,12 @@
 package retain
 
 import (
+	"time"
+
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
 )
 
 // Outcome is what a receiver says to one retained message.
@@ -27,26 +31,24 @@ type Receiver interface {
 }
 
 // Request sends the retained messages that a filter matches to one receiver, as fast as that takes
-// them. However many they are, all arrive; one that is replaced meanwhile is sent in its newest form.
+// them. However many they are, all arrive; one that is replaced meanwhile by what is not newer than the subscription is
+// sent in its newest form, and what is newer comes live.
 type Request struct {
 	filter string
 	to     Receiver
+	ask    *Ask
+	high   record.Offset // of Partition, when the subscription was in force
+	last   uint64        // number of the newest flight then
+	since  map[stream.PartitionID]record.Offset
 
 	queued bool // guarded by Store.mu
 
 	// Belongs to the goroutine of Run.
 	names   []string
 	started bool
-}
-
-// Send queues a request for all retained messages that the filter matches, as they are when
-// everything is folded that was acknowledged before this call.
-//
-// Whoever subscribes gets a message live or retained, never neither: a message that the fanout has seen
-// as older than the subscription must be in the answer. Its two records are of one unit, so
-// that both can be read by then, and the fold asks the log how far it can be read after it took the request.
-func (s *Store) Send(filter string, to Receiver) {
-	s.Resume(&Request{filter: filter, to: to})
+	older   map[record.Offset]bool // retained records of units that were under way: whether they belong to the answer
+	need    record.Offset          // how far the fold has to be
+	pause   time.Duration
 }
 
 // Resume says that the receiver, which had answered Later, can take messages again.
@@ -75,36 +77,68 @@ func (s *Store) take() []*Request {
 // serve gives every request a turn.
 func (s *Store) serve(queue []*Request) {
 	for _, q := range queue {
+		if !q.started {
+			s.start(q)
+		}
+		if s.cursor < q.need { // the fold could not be read so far
+			s.later(q)
+			continue
+		}
 		if s.turn(q) {
 			s.Resume(q)
 		}
 	}
 }
 
-// turnMessages is how many messages a request may send before others have their turn.
-const turnMessages = 256
+// start judges what was under way when the request was made.
+func (s *Store) start(q *Request) {
+	q.started, q.need = true, q.high
+	s.flights.Lock()
+	defer s.flights.Unlock()
+	q.older = make(map[record.Offset]bool, len(q.ask.landed))
+	for _, l := range q.ask.landed {
+		if l.number > q.last {
+			continue
+		}
+		first, listens := q.since[l.part]
+		q.older[l.retained] = !listens || l.live < first
+		q.need = max(q.need, l.retained+1)
+	}
+}
+
+// answers tells whether the retained message at an offset is older than the subscription.
+func (q *Request) answers(offset record.Offset) bool {
+	if older, underWay := q.older[offset]; underWay {
+		return older
+	}
+	return offset < q.high
+}
+
+const (
+	// turnMessages and turnBytes are what a request may send before others have their turn.
+	turnMessages = 256
+	turnBytes    = 256 << 10
+)
 
 // turn goes on with a request. It is true when there is more and the receiver takes it.
 func (s *Store) turn(q *Request) (more bool) {
-	if !q.started {
-		s.index.RLock()
-		s.index.names.Match(q.filter, func(name string, _ *entry) bool {
-			q.names = append(q.names, name)
-			return true
-		})
-		s.index.RUnlock()
-		q.started = true
+	if q.names == nil {
+		q.names = s.match(q.filter)
 	}
 	defer q.to.RetainedFlush()
-	for range turnMessages {
-		if len(q.names) == 0 {
+	bytes := 0
+	for n := 0; n < turnMessages && bytes < turnBytes && len(q.names) > 0; n++ {
+		outcome, size, err := s.offer(q, q.names[0])
+		if err != nil {
+			s.later(q)
 			return false
 		}
-		switch s.offer(q, q.names[0]) {
+		bytes += size
+		switch outcome {
 		case Later:
 			return false
 		case Stop:
-			q.names = nil
+			q.names = q.names[:0]
 		default:
 			q.names = q.names[1:]
 		}
@@ -112,14 +146,80 @@ func (s *Store) turn(q *Request) (more bool) {
 	return len(q.names) > 0
 }
 
-func (s *Store) offer(q *Request, name string) Outcome {
+func (s *Store) match(filter string) []string {
+	names := []string{}
+	s.index.RLock()
+	defer s.index.RUnlock()
+	s.index.names.Match(filter, func(name string, _ entry) bool {
+		names = append(names, name)
+		return true
+	})
+	return names
+}
+
+// later has a request wait, because the log could not be read.
+func (s *Store) later(q *Request) {
+	q.pause = min(max(2*q.pause, firstPause), lastPause)
+	time.AfterFunc(q.pause, func() { s.Resume(q) })
+}
+
+const (
+	firstPause = 50 * time.Millisecond
+	lastPause  = 2 * time.Second
+)
+
+// offer offers the message of a name, of which it says the size. An error says that the log may yet give it. A fault of
+// ours over one message costs that message only.
+func (s *Store) offer(q *Request, name string) (outcome Outcome, size int, err error) {
 	key := []byte(name)
 	s.index.RLock()
 	e, ok := s.index.names.Get(key)
 	s.index.RUnlock()
-	if !ok {
-		return Sent // cleared meanwhile
+	if !ok || !q.answers(e.offset) {
+		return Sent, 0, nil // cleared meanwhile, or it comes live
 	}
-	e.fill(key, &s.message)
-	return q.to.Retained(q, &s.message, e.offset)
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.metrics.poisoned.Inc()
+			s.complain("panic", "a retained message cannot be sent: please report this", "offset", e.offset, "panic", cause)
+			outcome, err = Sent, nil
+		}
+	}()
+	if e.small != nil {
+		e.small.fill(key, &s.message)
+		return q.to.Retained(q, &s.message, e.offset), len(s.message.Payload), nil
+	}
+	return s.offerStored(q, e.offset)
+}
+
+// offerStored offers a message that lies in the log only.
+func (s *Store) offerStored(q *Request, at record.Offset) (outcome Outcome, size int, err error) {
+	table := s.opt.Mapping()
+	_, err = s.opt.Log.Scan(s.partition, at, stream.ScanOptions{End: at + 1, MaxBytes: 1}, func(v *record.View) bool {
+		if table.Message(table.CatchAll(), v, &s.message) {
+			s.message.Topic, s.message.Retain = v.Key, true
+			outcome, size = q.to.Retained(q, &s.message, at), len(s.message.Payload)
+		}
+		return true
+	})
+	switch {
+	case err == nil:
+		q.pause = 0
+		return outcome, size, nil
+	case fault.Is(err, fault.Corrupt):
+		s.metrics.corrupt.Inc()
+		s.complain("damage", "a retained message cannot be read: it is not sent", "offset", at, "err", err)
+		return Sent, 0, nil
+	case fault.Is(err, fault.OutOfRange), fault.Is(err, fault.NotFound), fault.Is(err, fault.Closed):
+		return Sent, 0, nil
+	}
+	s.complain("read", "cannot read a retained message, trying again", "offset", at, "err", err)
+	return Later, 0, err
+}
+
+// complain logs a line, unless one about the same was just logged.
+func (s *Store) complain(about, line string, args ...any) {
+	if held, ok := s.lines.Pass(about); ok {
+		s.opt.Logger.Error(line, append(args, "held", held)...)
+	}
 }

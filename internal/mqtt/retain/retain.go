@@ -3,11 +3,18 @@
 //
 // They are a fold of the internal topic __firth_retained: the key is the topic name, the value the
 // payload, headers as mapping writes them, no value when the message was cleared. The door appends the
-// record there in one Append with the record of the message itself. The store is read from the log at
-// the start and follows its tail from then on; it stores nothing itself.
+// record there in one unit with the record of the message itself. The store is read from the log at
+// the start and follows its tail from then on; it stores nothing itself. Small messages are kept in
+// memory, of the others only their place in the log.
 //
-// One goroutine, Run, folds and serves requests in turn, so that a request sees everything whose
-// acknowledgement left before it: the news of a record comes before its receipt.
+// One goroutine, Run, folds and serves requests in turn. What a subscription gets live and what it gets
+// as retained meet at a position: see Ask.
+//
+//	<-store.Settled()                  // what was published before is older
+//	ask := store.Begin()
+//	fanout.Subscribe(m, sub, nil)
+//	ask.Send(sub.Filter, receiver, since)
+//	ask.End()
 package retain
 
 import (
@@ -15,9 +22,11 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -38,6 +47,8 @@ type Options struct {
 	Logger *slog.Logger
 	// MaxTopics is the most topic names with a retained message. Default 1,000,000.
 	MaxTopics int
+	// MaxBytes is about how much memory they may take. Default 256 MiB.
+	MaxBytes int64
 }
 
 // Store is the retained messages of the node. Open makes it, Run keeps it up to date.
@@ -45,11 +56,15 @@ type Store struct {
 	opt       Options
 	partition stream.PartitionID
 	count     atomic.Int64
+	bytes     atomic.Int64  // of memory
 	wake      chan struct{} // holds one token
+	metrics   metrics
+	lines     *limit.Lines
+	flights   flights
 
 	index struct {
 		sync.RWMutex
-		names names.Names[*entry]
+		names names.Names[entry]
 	}
 	mu struct {
 		sync.Mutex
@@ -61,14 +76,33 @@ type Store struct {
 	message hinge.Message
 }
 
-// entry is one retained message. It is immutable.
+type metrics struct {
+	corrupt  telemetry.Counter
+	poisoned telemetry.Counter
+}
+
+// entry is one retained message.
 type entry struct {
+	offset record.Offset
+	small  *small // nil: it lies in the log only
+}
+
+// small is a message that is kept in memory. It is immutable.
+type small struct {
 	payload   []byte
 	rest      *rest // nil for a message without properties
-	offset    record.Offset
 	timestamp int64
 	qos       byte
 }
+
+const (
+	// smallBytes is the largest message that is kept in memory.
+	smallBytes = 512
+	// nameBytes is about what a name takes besides its text, smallOverhead what a small message does.
+	nameBytes     = 160
+	smallOverhead = 64
+	restOverhead  = 112
+)
 
 // rest is what few messages have.
 type rest struct {
@@ -86,7 +120,11 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if opt.MaxTopics == 0 {
 		opt.MaxTopics = 1_000_000
 	}
-	s := &Store{opt: opt, wake: make(chan struct{}, 1)}
+	if opt.MaxBytes == 0 {
+		opt.MaxBytes = 256 << 20
+	}
+	s := &Store{opt: opt, wake: make(chan struct{}, 1), lines: limit.NewLines(time.Minute, 16)}
+	s.flights.open = make(map[*Flight]struct{})
 	t := opt.Log.Topics().ByName(TopicName)
 	if t == nil {
 		var err error
@@ -97,6 +135,11 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	s.partition = t.Partitions[0]
 	opt.Metrics.GaugeFunc("firth_mqtt_retained_messages", "Topic names with a retained message.",
 		func() float64 { return float64(s.count.Load()) })
+	opt.Metrics.GaugeFunc("firth_mqtt_retained_bytes", "Memory that retained messages take, about.",
+		func() float64 { return float64(s.bytes.Load()) })
+	dropped := opt.Metrics.Counter("firth_mqtt_retained_dropped_total",
+		"Retained messages that were left out, by reason.", "reason")
+	s.metrics = metrics{corrupt: dropped.With("corrupt"), poisoned: dropped.With("panic")}
 	bounds, err := opt.Log.Bounds(s.partition)
 	if err != nil {
 		return nil, err
@@ -125,7 +168,7 @@ func (s *Store) Len() int { return int(s.count.Load()) }
 
 // Full tells whether there are so many names that a new one must be refused.
 func (s *Store) Full(name []byte) bool {
-	if s.Len() < s.opt.MaxTopics {
+	if s.Len() < s.opt.MaxTopics && s.bytes.Load()+int64(len(name))+nameBytes <= s.opt.MaxBytes {
 		return false
 	}
 	s.index.RLock()
@@ -150,9 +193,10 @@ func (s *Store) Run(ctx context.Context) error {
 	defer watch.Stop()
 	watch.Follow(s.partition)
 	for ctx.Err() == nil {
-		queue := s.take() // before the fold: what is acknowledged before a request is in its answer
+		queue := s.take() // before the fold, so that it comes to where they need it
 		if err := s.fold(ctx); err != nil {
-			s.opt.Logger.Error("cannot read the retained messages; trying again with the next one", "err", err)
+			s.complain("fold", "cannot read the retained messages, trying again", "err", err)
+			time.AfterFunc(lastPause, s.rouse)
 		}
 		s.serve(queue)
 		if len(queue) == 0 {
@@ -176,13 +220,15 @@ func (s *Store) fold(ctx context.Context) error {
 	})
 	s.cursor = folded.Next
 	if !folded.Complete() {
-		s.opt.Logger.Error("some retained messages could not be read and are left out",
+		s.metrics.corrupt.Add(float64(folded.Lost))
+		s.metrics.poisoned.Add(float64(folded.Strange))
+		s.complain("damage", "some retained messages could not be read and are left out",
 			"lost", folded.Lost, "strange", folded.Strange, "err", folded.First)
 	}
-	if fault.Is(err, fault.Closed) || ctx.Err() != nil {
-		return nil
+	if ended := fault.Is(err, fault.Closed) || ctx.Err() != nil; !ended {
+		return err
 	}
-	return err
+	return nil
 }
 
 // apply sets or clears one name. It needs the lock of index.
@@ -190,32 +236,61 @@ func (s *Store) apply(table *hinge.Table, v *record.View) {
 	if names.CheckName(v.Key) != nil {
 		return // not written by the door
 	}
+	old, known := s.index.names.Get(v.Key)
 	if len(v.Value) == 0 { // [MQTT-3.3.1-6]
-		if s.index.names.Delete(v.Key) {
+		if known {
+			s.index.names.Delete(v.Key)
 			s.count.Add(-1)
+			s.bytes.Add(-nameBytes - int64(len(v.Key)) - old.small.bytes())
 		}
 		return
 	}
-	if !table.Message(table.CatchAll(), v, &s.message) {
-		return
+	e := entry{offset: v.Offset}
+	if table.Message(table.CatchAll(), v, &s.message) && sizeOf(&s.message) <= smallBytes {
+		e.small = newSmall(&s.message)
 	}
-	if s.index.names.Set(v.Key, newEntry(&s.message, v.Offset)) {
+	grows := e.small.bytes() - old.small.bytes()
+	if !known {
+		grows += nameBytes + int64(len(v.Key))
 		s.count.Add(1)
 	}
+	if e.small != nil && s.bytes.Load()+grows > s.opt.MaxBytes {
+		grows -= e.small.bytes()
+		e.small = nil
+	}
+	s.index.names.Set(v.Key, e)
+	s.bytes.Add(grows)
 }
 
-// newEntry copies a message out of its batch, which would else stay in memory with it.
-func newEntry(m *hinge.Message, offset record.Offset) *entry {
-	e := &entry{payload: clone(m.Payload), offset: offset, timestamp: m.Timestamp, qos: m.QoS}
+// sizeOf is how much of a message would be kept.
+func sizeOf(m *hinge.Message) int {
+	return len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.Correlation) + len(m.UserProperties)
+}
+
+// bytes is about how much memory a small message takes.
+func (sm *small) bytes() int64 {
+	if sm == nil {
+		return 0
+	}
+	n := smallOverhead + len(sm.payload)
+	if r := sm.rest; r != nil {
+		n += restOverhead + len(r.contentType) + len(r.responseTopic) + len(r.correlation) + len(r.user)
+	}
+	return int64(n)
+}
+
+// newSmall copies a message out of its batch, which would else stay in memory with it.
+func newSmall(m *hinge.Message) *small {
+	sm := &small{payload: clone(m.Payload), timestamp: m.Timestamp, qos: m.QoS}
 	if m.HasExpiry || m.HasPayloadFormat || m.ContentType != nil || m.ResponseTopic != nil ||
 		m.Correlation != nil || len(m.UserProperties) > 0 {
-		e.rest = &rest{
+		sm.rest = &rest{
 			contentType: clone(m.ContentType), responseTopic: clone(m.ResponseTopic),
 			correlation: clone(m.Correlation), user: clone(m.UserProperties),
 			expiry: m.Expiry, hasExpiry: m.HasExpiry, hasFormat: m.HasPayloadFormat, format: m.PayloadFormat,
 		}
 	}
-	return e
+	return sm
 }
 
 // clone is a copy without spare room; nil stays nil.
@@ -228,10 +303,10 @@ func clone(b []byte) []byte {
 	return c
 }
 
-// fill makes m the message of an entry. m points into the entry and name.
-func (e *entry) fill(name []byte, m *hinge.Message) {
-	m.Topic, m.Payload, m.QoS, m.Retain, m.Timestamp = name, e.payload, e.qos, true, e.timestamp
-	r := e.rest
+// fill makes m the message of a name. m points into the small message and name.
+func (sm *small) fill(name []byte, m *hinge.Message) {
+	m.Topic, m.Payload, m.QoS, m.Retain, m.Timestamp = name, sm.payload, sm.qos, true, sm.timestamp
+	r := sm.rest
 	if r == nil {
 		r = &rest{}
 	}

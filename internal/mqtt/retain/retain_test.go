@@ -139,9 +139,16 @@ func (r *receiver) turn(t *testing.T) {
 func (h *house) find(filter string) map[string]string {
 	h.t.Helper()
 	r := newReceiver(-1)
-	h.store.Send(filter, r)
+	h.send(filter, r)
 	r.turn(h.t)
 	return r.got
+}
+
+// send asks for what a subscription with a filter gets, which hears nothing live.
+func (h *house) send(filter string, r *receiver) {
+	ask := h.store.Begin()
+	ask.Send(filter, r, func(stream.PartitionID) (record.Offset, bool) { return 0, false })
+	ask.End()
 }
 
 func same(t *testing.T, got map[string]string, want ...string) {
@@ -194,7 +201,7 @@ func TestProperties(t *testing.T) {
 	for range 2 {
 		r := newReceiver(-1)
 		r.check = check
-		h.store.Send("p", r)
+		h.send("p", r)
 		r.turn(t)
 		if len(r.got) != 1 {
 			t.Errorf("got %v", r.got)
@@ -204,7 +211,7 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-// TestSlowReceiver takes a few at a time; what changes in between comes in its newest form.
+// TestSlowReceiver takes a few at a time; what is set in between is newer than its subscription, and comes live.
 func TestSlowReceiver(t *testing.T) {
 	h := open(t, vfs.NewMemory(), 0)
 	const count = 1000
@@ -212,7 +219,7 @@ func TestSlowReceiver(t *testing.T) {
 		h.text(fmt.Sprintf("s/%d", i), "old")
 	}
 	r := newReceiver(10)
-	h.store.Send("s/#", r)
+	h.send("s/#", r)
 	r.turn(t)
 	early := maps.Clone(r.got)
 	if len(early) != 10 {
@@ -228,17 +235,85 @@ func TestSlowReceiver(t *testing.T) {
 		h.store.Resume(r.request)
 		r.turn(t)
 	}
-	if len(r.got) != count {
-		t.Fatalf("%d messages, want %d", len(r.got), count)
-	}
 	for i := range count {
-		name, want := fmt.Sprintf("s/%d", i), "old"
-		if _, first := early[name]; !first && i%2 == 0 {
-			want = "new"
+		name := fmt.Sprintf("s/%d", i)
+		_, got := r.got[name]
+		if _, first := early[name]; got != (first || i%2 == 1) || got && r.got[name] != "old" {
+			t.Errorf("%s is %q", name, r.got[name])
 		}
-		if r.got[name] != want {
-			t.Errorf("%s is %s, want %s", name, r.got[name], want)
+	}
+}
+
+// atOne is where the writes of a unit are.
+type atOne []record.Offset
+
+func (a atOne) Offset(write int) record.Offset { return a[write] }
+
+// TestUnderWay lets a unit with a retained message be under way while somebody subscribes, on a log that tells its two
+// partitions one by one: the live record decides, and one of the two comes.
+func TestUnderWay(t *testing.T) {
+	const data stream.PartitionID = 900
+	for _, tt := range []struct {
+		what  string
+		since record.Offset // of the subscription, in data; the live record is at 7
+		want  []string
+	}{
+		{"news of the live record came before the subscription", 8, []string{"u", "new"}},
+		{"it came after it", 7, nil},
+		{"it came long after it", 5, nil},
+	} {
+		for _, heard := range []string{"before", "after"} {
+			h := open(t, vfs.NewMemory(), 0)
+			h.text("u", "old")
+			h.find("#")
+			unit := &stream.Unit{Writes: []stream.Write{{Partition: data}, {Partition: h.store.Partition()}}}
+			flight := h.store.Track(unit, nil)
+			if heard == "before" { // the retained record can be read before the subscription is in force
+				h.text("u", "new")
+			}
+			r := newReceiver(-1)
+			ask := h.store.Begin()
+			ask.Send("#", r, func(p stream.PartitionID) (record.Offset, bool) { return tt.since, p == data })
+			ask.End()
+			if heard == "after" {
+				h.text("u", "new")
+			}
+			later := h.store.Track(unit, nil) // begun after the subscription: no matter
+			select {
+			case <-r.turns:
+				t.Errorf("%s, retained heard %s: answered while the unit was under way", tt.what, heard)
+			case <-time.After(20 * time.Millisecond):
+			}
+			flight.Appended(0, atOne{7, 1}, nil)
+			r.turn(t)
+			same(t, r.got, tt.want...)
+			later.Drop()
+			h.stop()
 		}
+	}
+}
+
+// TestSettled waits for what is under way, and for nothing else.
+func TestSettled(t *testing.T) {
+	h := open(t, vfs.NewMemory(), 0)
+	unit := &stream.Unit{Writes: []stream.Write{{Partition: 900}, {Partition: h.store.Partition()}}}
+	if h.store.Settled() != nil || h.store.Track(&stream.Unit{Writes: unit.Writes[:1]}, nil) != nil {
+		t.Error("there is something under way")
+	}
+	first, second := h.store.Track(unit, nil), h.store.Track(unit, nil)
+	settled := h.store.Settled()
+	third := h.store.Track(unit, nil)
+	first.Appended(0, atOne{0, 0}, nil)
+	select {
+	case <-settled:
+		t.Error("settled with one under way")
+	default:
+	}
+	second.Drop()
+	<-settled
+	third.Drop()
+	if h.store.Settled() != nil {
+		t.Error("there is something under way")
 	}
 }
 

@@ -81,5 +81,8 @@ func (s *Subscription) held() int {
 	return self + 2*len(s.Filter) + node*(1+strings.Count(s.Filter, "/"))
 }
 
+// Subscribed tells whether there is a subscription to a filter.
+func (s *State) Subscribed(filter string) bool { return s.subs[filter] != nil }
+
 // Subscriptions is the number of filters.
 func (s *State) Subscriptions() int { return len(s.subs) }

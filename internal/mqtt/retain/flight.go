@@ -1,0 +1,253 @@
+package retain
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// flights are the units of this node that hold retained messages and have no receipt yet.
+//
+// A retained message is two records, one for who listens and one for who comes later, and the log tells of partitions
+// one by one: whoever subscribes while such a unit is under way could get both of them, or neither. So a request knows
+// all units that were under way between before and after its subscription came into force; their receipts say where
+// both records are, and the offset of the live one decides: from the subscription's first offset on it comes live,
+// below that it is in the answer.
+type flights struct {
+	sync.Mutex
+	last uint64 // number of the newest
+	open map[*Flight]struct{}
+	asks []*Ask // that are being put together
+	free []*Flight
+}
+
+// Flight is a unit under way. It is the unit's receipt in place of the one that it was made with.
+type Flight struct {
+	s      *Store
+	to     stream.Receipt
+	number uint64
+	pairs  []pair
+	asks   []*Ask // that wait for it
+}
+
+// pair is a retained message in a unit: the write of the live record, and its partition. The write behind it is that
+// for the retained messages.
+type pair struct {
+	write int
+	live  stream.PartitionID
+}
+
+// landing is where a pair is.
+type landing struct {
+	number   uint64 // of the flight
+	part     stream.PartitionID
+	live     record.Offset
+	retained record.Offset
+}
+
+// Track notes that a unit is about to be appended. If it holds retained messages, each behind the write of its live
+// record, the Flight has to be its receipt, and Drop has to follow if the log does not take it; otherwise it is nil.
+func (s *Store) Track(u *stream.Unit, to stream.Receipt) *Flight {
+	first := 1
+	for first < len(u.Writes) && u.Writes[first].Partition != s.partition {
+		first++
+	}
+	if first >= len(u.Writes) {
+		return nil
+	}
+	f := s.takeFlight(to)
+	for i := first; i < len(u.Writes); i++ {
+		if u.Writes[i].Partition == s.partition {
+			f.pairs = append(f.pairs, pair{i - 1, u.Writes[i-1].Partition})
+		}
+	}
+	s.flights.Lock()
+	defer s.flights.Unlock()
+	s.flights.last++
+	f.number = s.flights.last
+	s.flights.open[f] = struct{}{}
+	for _, a := range s.flights.asks {
+		a.awaits(f)
+	}
+	return f
+}
+
+// Log is the log for who appends retained messages: it tracks the units that hold some.
+func (s *Store) Log() stream.Log { return tracked{Log: s.opt.Log, s: s} }
+
+type tracked struct {
+	stream.Log
+	s *Store
+}
+
+// Append implements stream.Log.
+func (t tracked) Append(u *stream.Unit, to stream.Receipt, ticket uint64) error {
+	f := t.s.Track(u, to)
+	if f == nil {
+		return t.Log.Append(u, to, ticket)
+	}
+	err := t.Log.Append(u, f, ticket)
+	if err != nil {
+		f.Drop()
+	}
+	return err
+}
+
+func (s *Store) takeFlight(to stream.Receipt) *Flight {
+	s.flights.Lock()
+	defer s.flights.Unlock()
+	n := len(s.flights.free)
+	if n == 0 {
+		return &Flight{s: s, to: to}
+	}
+	f := s.flights.free[n-1]
+	s.flights.free = s.flights.free[:n-1]
+	f.to = to
+	return f
+}
+
+// Appended implements stream.Receipt.
+func (f *Flight) Appended(ticket uint64, at stream.Placed, err error) {
+	to := f.to
+	f.land(at)
+	if to != nil {
+		to.Appended(ticket, at, err)
+	}
+}
+
+// Drop says that the log did not take the unit.
+func (f *Flight) Drop() { f.land(nil) }
+
+// land ends a flight, and lets those go on who waited for it.
+func (f *Flight) land(at stream.Placed) {
+	s := f.s
+	for _, q := range s.landed(f, at) {
+		s.Resume(q)
+	}
+}
+
+// landed gives the requests that can be answered now.
+func (s *Store) landed(f *Flight, at stream.Placed) (due []*Request) {
+	s.flights.Lock()
+	defer s.flights.Unlock()
+	delete(s.flights.open, f)
+	for _, a := range f.asks {
+		for _, p := range f.pairs {
+			if at != nil {
+				a.landed = append(a.landed, landing{f.number, p.live, at.Offset(p.write), at.Offset(p.write + 1)})
+			}
+		}
+		due = append(due, a.release()...)
+	}
+	clear(f.asks)
+	f.to, f.pairs, f.asks = nil, f.pairs[:0], f.asks[:0]
+	if len(s.flights.free) < keptFlights {
+		s.flights.free = append(s.flights.free, f)
+	}
+	return due
+}
+
+// keptFlights bounds the memory that is kept for flights.
+const keptFlights = 256
+
+// Ask is what one SUBSCRIBE asks for. Begin it before the subscriptions are in force, Send what each of them asks for,
+// and then End it.
+type Ask struct {
+	s        *Store
+	requests []*Request
+	landed   []landing
+	open     int           // flights that it waits for, and 1 until End
+	settled  chan struct{} // closed when there are none
+}
+
+// Begin begins an Ask.
+func (s *Store) Begin() *Ask {
+	a := &Ask{s: s, open: 1}
+	s.flights.Lock()
+	defer s.flights.Unlock()
+	for f := range s.flights.open {
+		a.awaits(f)
+	}
+	s.flights.asks = append(s.flights.asks, a)
+	return a
+}
+
+// Settled gives a channel that is closed when the units with retained messages that are under way now have their
+// receipts; nil: there are none. Who waits for it before he subscribes finds all of them older than the subscription.
+func (s *Store) Settled() <-chan struct{} {
+	s.flights.Lock()
+	defer s.flights.Unlock()
+	if len(s.flights.open) == 0 {
+		return nil
+	}
+	a := &Ask{s: s, settled: make(chan struct{})}
+	for f := range s.flights.open {
+		a.awaits(f)
+	}
+	return a.settled
+}
+
+// awaits needs the lock of flights, as does release.
+func (a *Ask) awaits(f *Flight) {
+	f.asks = append(f.asks, a)
+	a.open++
+}
+
+func (a *Ask) release() (due []*Request) {
+	if a.open--; a.open > 0 {
+		return nil
+	}
+	if a.settled != nil {
+		close(a.settled)
+	}
+	return a.requests
+}
+
+// Send asks for all retained messages that the filter of a subscription matches and that are older than it. since
+// tells the first offset of a partition that the subscription gets live; ok is false if it gets none of it.
+func (a *Ask) Send(filter string, to Receiver, since func(stream.PartitionID) (first record.Offset, ok bool)) {
+	s := a.s
+	q := &Request{filter: filter, to: to, ask: a}
+	if bounds, err := s.opt.Log.Bounds(s.partition); err == nil {
+		q.high = bounds.Stable
+	}
+	s.flights.Lock()
+	q.last = s.flights.last
+	parts := a.parts()
+	a.requests = append(a.requests, q)
+	s.flights.Unlock()
+	q.since = make(map[stream.PartitionID]record.Offset, len(parts))
+	for p := range parts {
+		if first, ok := since(p); ok {
+			q.since[p] = first
+		}
+	}
+}
+
+// parts are the partitions of all live records that the ask has to do with. It needs the lock of flights.
+func (a *Ask) parts() map[stream.PartitionID]struct{} {
+	parts := make(map[stream.PartitionID]struct{})
+	for _, l := range a.landed {
+		parts[l.part] = struct{}{}
+	}
+	for f := range a.s.flights.open {
+		for _, p := range f.pairs {
+			parts[p.live] = struct{}{}
+		}
+	}
+	return parts
+}
+
+// End ends an Ask: its requests are answered when all that was under way has landed.
+func (a *Ask) End() {
+	f := &a.s.flights
+	f.Lock()
+	f.asks = slices.DeleteFunc(f.asks, func(other *Ask) bool { return other == a })
+	due := a.release()
+	f.Unlock()
+	for _, q := range due {
+		a.s.Resume(q)
+	}
+}
