@@ -184,7 +184,7 @@ func (c *conn) produce(ctx context.Context, api *served, size int, start time.Ti
 	c.setClientID(s.Header.ClientID)
 	p.correlationID, p.start, p.req = s.Header.CorrelationID, start, s.Request
 	p.left.Store(1)
-	if err := c.appendAll(ctx, p, s, in); err != nil {
+	if err := c.appendAll(p, s, in); err != nil {
 		return err
 	}
 	if err := in.skip(in.left); err != nil { // what nobody asked for
@@ -214,10 +214,10 @@ func (c *conn) unanswered(p *call) error {
 }
 
 // appendAll appends the batches of a request in order, each when it is here.
-func (c *conn) appendAll(ctx context.Context, p *call, s *wire.ProduceStream, in *body) error {
+func (c *conn) appendAll(p *call, s *wire.ProduceStream, in *body) error {
 	refused := checkRequest(&p.req)
 	if p.req.Old() {
-		_ = 0
+		c.outdated(wire.Find(wire.Produce), p.req.Version, c.clientID)
 	}
 	topics := c.door.log.Topics()
 	var t *stream.Topic
@@ -244,7 +244,7 @@ func (c *conn) appendAll(ctx context.Context, p *call, s *wire.ProduceStream, in
 				s.Size, t.Settings.MaxMessageBytes))
 		default:
 			var err error
-			if taken, err = c.take(ctx, g, at, t, in); err != nil {
+			if taken, err = c.take(g, at, t, in); err != nil {
 				return err
 			}
 		}
@@ -259,11 +259,11 @@ func (c *conn) appendAll(ctx context.Context, p *call, s *wire.ProduceStream, in
 
 // take receives the batch of a partition into memory of its own and gives it to the log, which counts it from there
 // on. It tells how much it took.
-func (c *conn) take(ctx context.Context, g *page, at int, t *stream.Topic, in *body) (taken int, err error) {
+func (c *conn) take(g *page, at int, t *stream.Topic, in *body) (taken int, err error) {
 	s := &c.producing
 	s.Records = nil
 	if s.Size >= 0 {
-		if err := c.holding.take(ctx, s.Size); fault.Is(err, fault.Limited) {
+		if err := c.holding.take(s.Size); fault.Is(err, fault.Limited) {
 			res := &g.outcomes[at].result
 			refuse(res, err)
 			res.Code = wire.KafkaStorageError // clients try again after it

@@ -65,7 +65,6 @@ const (
 // fetch is the Fetch of a connection: at most one is under way, and its memory is used again.
 type fetch struct {
 	c             *conn
-	ctx           context.Context // of the connection, for what wakes it
 	state         atomic.Int32
 	deadline      atomic.Int64 // when it answers what it has, as Door.now tells it; 0: none is under way
 	timer         *time.Timer
@@ -110,10 +109,10 @@ func (c *conn) startFetch(ctx context.Context, head wire.Header, body []byte, st
 	if err := f.req.Decode(head.Version, body); err != nil {
 		return err
 	}
-	f.ctx, f.correlationID, f.start = ctx, head.CorrelationID, start
+	f.correlationID, f.start = head.CorrelationID, start
 	code := f.refusal()
 	if code == wire.None {
-		code = f.begin(ctx)
+		code = f.begin()
 	}
 	if code != wire.None {
 		if f.erred > 0 && c.door.now()-f.erred < errorBrake {
@@ -128,7 +127,7 @@ func (c *conn) startFetch(ctx context.Context, head wire.Header, body []byte, st
 		wait = f.brake(wait)
 	}
 	if f.gather() || wait <= 0 || len(f.parts) == 0 {
-		return f.respond(ctx)
+		return f.respond()
 	}
 	f.thin()
 	c.mu.Lock()
@@ -137,7 +136,7 @@ func (c *conn) startFetch(ctx context.Context, head wire.Header, body []byte, st
 	f.state.Store(fetchRunning)
 	f.deadline.Store(int64(c.door.now() + wait))
 	f.park(wait)
-	f.run(ctx)
+	f.run()
 	return nil
 }
 
@@ -172,9 +171,9 @@ func (f *fetch) errorSum() uint64 {
 }
 
 // begin counts what the partitions of the request take in memory. KafkaStorageError: there is no room for it.
-func (f *fetch) begin(ctx context.Context) wire.Code {
+func (f *fetch) begin() wire.Code {
 	n := len(f.req.Partitions) * int(unsafe.Sizeof(fetchPart{}))
-	if f.c.holding.take(ctx, n) != nil {
+	if f.c.holding.take(n) != nil {
 		return wire.KafkaStorageError
 	}
 	if n > smallBytes {
@@ -408,7 +407,7 @@ func (f *fetch) wake() {
 		switch f.state.Load() {
 		case fetchParked:
 			if f.state.CompareAndSwap(fetchParked, fetchRunning) {
-				go f.run(f.ctx)
+				go f.run()
 				return
 			}
 		case fetchRunning:
@@ -422,7 +421,7 @@ func (f *fetch) wake() {
 }
 
 // run looks at a fetch that is running until it has been answered or is parked again.
-func (f *fetch) run(ctx context.Context) {
+func (f *fetch) run() {
 	ended := false
 	defer func() {
 		if !ended {
@@ -433,7 +432,7 @@ func (f *fetch) run(ctx context.Context) {
 	for {
 		if f.gather() || f.expired() {
 			f.unpark()
-			err := f.respond(ctx)
+			err := f.respond()
 			ended = true
 			f.over(err != nil)
 			return
@@ -472,9 +471,9 @@ func (f *fetch) over(failed bool) {
 
 // respond writes the answer with what was found. Where records that are not in memory turn out to be damaged before
 // anything went out, it is another answer: what is in front of the damage, or the error.
-func (f *fetch) respond(ctx context.Context) error {
+func (f *fetch) respond() error {
 	f.begun = false
-	err := f.room(ctx)
+	err := f.room()
 	if fault.Is(err, fault.Limited) { // it was slowed, and there is still no room
 		f.refuseAll()
 		err = nil
@@ -499,7 +498,7 @@ func (f *fetch) respond(ctx context.Context) error {
 }
 
 // room counts what the answer holds while it is written, once there is room for it in the budget of the door.
-func (f *fetch) room(ctx context.Context) error {
+func (f *fetch) room() error {
 	n := f.pinned
 	for i := range f.parts {
 		if p := &f.parts[i]; p.thin || p.stored.Size() > 0 {
@@ -507,7 +506,7 @@ func (f *fetch) room(ctx context.Context) error {
 			break
 		}
 	}
-	if err := f.c.holding.take(ctx, n); err != nil {
+	if err := f.c.holding.take(n); err != nil {
 		return err
 	}
 	if n > smallBytes {

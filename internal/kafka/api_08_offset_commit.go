@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// OffsetCommit, versions 2 to 10.
+// OffsetCommit, versions 1 to 10.
 //
 // Answered when the offsets are on stable storage: what a client was told survives a power cut. All
 // offsets of a request are one atomic write. A member commits in its generation; anybody may commit to
@@ -19,8 +19,8 @@ import (
 // committed, as in Kafka: an offset beyond the end of the log, and -1 and -2, by which clients say latest and
 // earliest.
 //
-// Versions: 2 to 4 may ask for a retention of their own; 6 leader epoch; 7 instance id (KIP-345);
-// 8 flexible; 10 topics by id.
+// Versions: 1 has a time of the client's clock, which is not believed; 2 to 4 may ask for a retention of their
+// own; 6 leader epoch; 7 instance id (KIP-345); 8 flexible; 10 topics by id.
 func (co *coordinator) offsetCommit(
 	ctx context.Context, c *conn, req *kmsg.OffsetCommitRequest,
 ) (*kmsg.OffsetCommitResponse, error) {
@@ -115,7 +115,7 @@ func (co *coordinator) offsetOf(
 	if req.Version < 6 {
 		o.LeaderEpoch = -1
 	}
-	if req.Version <= 4 && req.RetentionTimeMillis >= 0 {
+	if req.Version >= 2 && req.Version <= 4 && req.RetentionTimeMillis >= 0 {
 		o.Expires = now + min(req.RetentionTimeMillis, maxRetentionMillis)
 	}
 	return o

@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"context"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +31,7 @@ type slowed struct {
 // holding is what one connection holds. Its count belongs to the budget's lock.
 type holding struct {
 	b     *budget
+	ended <-chan struct{} // closed when the connection is; nil: never
 	bytes int64
 }
 
@@ -52,8 +52,9 @@ func (b *budget) fitsLocked(h *holding, n int64) bool {
 	return b.used+n+min(leave*(h.bytes+n), b.limit/2) <= b.limit
 }
 
-// take counts n bytes, when there is room for them. Errors: Limited, when there was none for too long; Closed.
-func (h *holding) take(ctx context.Context, n int) error {
+// take counts n bytes, when there is room for them. Errors: Limited, when there was none for too long; Closed, when
+// the connection has ended.
+func (h *holding) take(n int) error {
 	if n <= smallBytes {
 		return nil
 	}
@@ -68,7 +69,7 @@ func (h *holding) take(ctx context.Context, n int) error {
 	b.waiting = append(b.waiting, w)
 	b.mu.Unlock()
 	b.told(true)
-	return b.wait(ctx, w)
+	return b.wait(w)
 }
 
 // smallestLocked is the least that anybody waits for.
@@ -81,7 +82,7 @@ func (b *budget) smallestLocked() int64 {
 }
 
 // wait waits for room, as long as the budget has patience.
-func (b *budget) wait(ctx context.Context, w *slowed) error {
+func (b *budget) wait(w *slowed) error {
 	late := time.NewTimer(b.patience)
 	defer late.Stop()
 	var err error
@@ -91,8 +92,8 @@ func (b *budget) wait(ctx context.Context, w *slowed) error {
 	case <-late.C:
 		err = fault.New(fault.Limited, "kafka.budget", "the connections hold %d bytes, %d are allowed", b.held(), b.limit).
 			WithHint("raise limits.kafka_bytes, or send and ask for less at once")
-	case <-ctx.Done():
-		err = fault.Wrap(fault.Closed, "kafka.budget", ctx.Err())
+	case <-w.h.ended:
+		err = fault.New(fault.Closed, "kafka.budget", "the connection has ended")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

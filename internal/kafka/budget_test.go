@@ -1,8 +1,6 @@
 package kafka
 
 import (
-	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -19,32 +17,31 @@ func TestBudget(t *testing.T) {
 	const mib = 1 << 20
 	b := newTestBudget(64*mib, 50*time.Millisecond)
 	large, small, other := &holding{b: b}, &holding{b: b}, &holding{b: b}
-	ctx := context.Background()
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	must(large.take(ctx, 100*mib)) // alone it may have what one request may have
+	must(large.take(100 * mib)) // alone it may have what one request may have
 	large.give(100 * mib)
-	must(other.take(ctx, 10*mib))
-	must(large.take(ctx, 10*mib))
-	if err := large.take(ctx, 20*mib); !fault.Is(err, fault.Limited) {
+	must(other.take(10 * mib))
+	must(large.take(10 * mib))
+	if err := large.take(20 * mib); !fault.Is(err, fault.Limited) {
 		t.Fatalf("the largest holder near the limit: %v", err)
 	}
-	must(small.take(ctx, 5*mib)) // with as much used, the small one goes on
+	must(small.take(5 * mib)) // with as much used, the small one goes on
 	small.give(5 * mib)
 
 	b.patience = time.Minute
 	got := make(chan error, 1)
-	go func() { got <- large.take(ctx, 20*mib) }()
+	go func() { got <- large.take(20 * mib) }()
 	until(t, "it waits", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return len(b.waiting) == 1
 	})
-	must(small.take(ctx, mib)) // passes by who waits for more
+	must(small.take(mib)) // passes by who waits for more
 	small.give(mib)
 	other.give(10 * mib)
 	must(<-got)
@@ -52,11 +49,12 @@ func TestBudget(t *testing.T) {
 		t.Fatalf("%d bytes are held", n)
 	}
 
-	must(other.take(ctx, 5*mib))
-	ending, cancel := context.WithCancel(ctx)
-	go func() { got <- large.take(ending, 30*mib) }()
-	cancel()
-	if err := <-got; !fault.Is(err, fault.Closed) || !errors.Is(err, context.Canceled) {
+	must(other.take(5 * mib))
+	ended := make(chan struct{})
+	large.ended = ended
+	go func() { got <- large.take(30 * mib) }()
+	close(ended)
+	if err := <-got; !fault.Is(err, fault.Closed) {
 		t.Fatalf("at the end of a connection: %v", err)
 	}
 	large.release()

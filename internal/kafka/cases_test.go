@@ -1,10 +1,17 @@
 package kafka
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -242,5 +249,212 @@ func TestListOffsetsEpochs(t *testing.T) {
 	empty := h.topic("empty", 1)
 	if p := h.offsetAt(c, empty, 0, timeEarliest); p.LeaderEpoch != second {
 		t.Errorf("of an empty topic: %+v", p)
+	}
+}
+
+// F17, E12: the offset of a topic that was deleted stays gone when a topic of its name is there at the next start, even
+// if nobody had the time to remove it.
+func TestOffsetsOfATopicMadeAgain(t *testing.T) {
+	fs := vfs.NewMemory()
+	slow := func(co *coordinator) { co.look = time.Hour } // no sweep
+	r := openRoom(t, fs, Options{}, slow)
+	r.topic("t", 1)
+	r.topic("kept", 1)
+	m := &member{r: r, group: "g", level: 8, generation: -1}
+	must(t, "commit", m.commit(7, ""), wire.None)
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group, req.Generation, req.Topics = "g", -1, commitOf("kept", 0, 3)
+	must(t, "commit", ask[*kmsg.OffsetCommitResponse](r, 7, req).Topics[0].Partitions[0].ErrorCode, wire.None)
+	if err := r.store.DeleteTopic(t.Context(), "t"); err != nil {
+		t.Fatal(err)
+	}
+	r.topic("t", 1)
+	for range 2 {
+		if at, _, _, code := m.committed(false); at != -1 || code != wire.None {
+			t.Fatalf("offset %d of a topic that is gone, code %d", at, code)
+		}
+		fetch := kmsg.NewPtrOffsetFetchRequest()
+		fetch.Group, fetch.Topics = "g", []kmsg.OffsetFetchRequestTopic{{Topic: "kept", Partitions: []int32{0}}}
+		if p := ask[*kmsg.OffsetFetchResponse](r, 7, fetch).Topics[0].Partitions[0]; p.Offset != 3 {
+			t.Fatalf("the other topic: %+v", p)
+		}
+		r.close()
+		r = openRoom(t, fs, Options{}, slow)
+		m.r = r
+	}
+}
+
+// F02: OffsetCommit v1, which old Sarama sends, is served; the client's clock in it is not believed.
+func TestOffsetCommitV1(t *testing.T) {
+	h := openHouse(t, Options{})
+	h.topic("t", 1)
+	c := h.dial()
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group, req.Generation, req.Topics = "g", -1, commitOf("t", 0, 7)
+	req.Topics[0].Partitions[0].Timestamp = 5 // long ago
+	resp := askFor[*kmsg.OffsetCommitResponse](c, 1, req)
+	wantCode(t, "v1", resp.Topics[0].Partitions[0].ErrorCode, wire.None)
+	fetch := kmsg.NewPtrOffsetFetchRequest()
+	fetch.Group, fetch.Topics = "g", []kmsg.OffsetFetchRequestTopic{{Topic: "t", Partitions: []int32{0}}}
+	h.door.groups.sweep(h.door.groups.now(), h.store.Topics())
+	if p := askFor[*kmsg.OffsetFetchResponse](c, 5, fetch).Topics[0].Partitions[0]; p.Offset != 7 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// F08: versions that are not served are refused at once, counted by API and version, and told in one line a minute that
+// says who sends them.
+func TestOutdatedVersions(t *testing.T) {
+	var log lockedBuffer
+	set := telemetry.New()
+	h := openHouse(t, Options{Metrics: set, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	topic := h.topic("t", 1)
+	long := strings.Repeat("x", 30_000)
+	for i, id := range []string{"netscaler-9", "netscaler-9", "netscaler-9", "other", long} {
+		fetch := kmsg.NewPtrFetchRequest()
+		frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID(id)).AppendRequest(nil, fetch, 1)
+		c := h.dial()
+		if _, err := c.nc.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		c.closed("Fetch v0")
+		produce := produceTo(topic, 0, -1, batchOf(1, 1))
+		frame = kmsg.NewRequestFormatter(kmsg.FormatterClientID(id)).AppendRequest(nil, produce, int32(i))
+		c = h.dial()
+		if _, err := c.nc.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := c.frame(); err != nil {
+			t.Fatalf("Produce v0: %v", err)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	counts := map[string]int{}
+	for _, line := range lines {
+		if len(line) > 600 {
+			t.Errorf("a line of %d bytes", len(line))
+		}
+		for _, what := range []string{"Produce v0", "Fetch v0", "netscaler-9", "client_id=other", "xxxx"} {
+			if strings.Contains(line, what) {
+				counts[what]++
+			}
+		}
+	}
+	for what, want := range map[string]int{
+		"Produce v0": 3, "Fetch v0": 3, "netscaler-9": 2, "client_id=other": 2, "xxxx": 2,
+	} {
+		if counts[what] != want {
+			t.Errorf("%s is in %d lines, not %d:\n%s", what, counts[what], want, log.String())
+		}
+	}
+	for _, line := range []string{
+		`firth_kafka_unsupported_versions_total{api="Fetch",version="0"} 5`,
+		`firth_kafka_unsupported_versions_total{api="Produce",version="0"} 5`,
+	} {
+		if !strings.Contains(exposition(t, set), line) {
+			t.Errorf("no %s", line)
+		}
+	}
+}
+
+// lockedBuffer is a buffer that several goroutines write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// F19: beyond the limits of a group clients get the code that limits.md says, and the connection stays.
+func TestGroupLimitsAreToldByCode(t *testing.T) {
+	h := openHouse(t, Options{})
+	c := h.dial()
+	join := func(size int, id string) *kmsg.JoinGroupResponse {
+		req := kmsg.NewPtrJoinGroupRequest()
+		req.Group, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = "g", 30_000, 30_000
+		req.ProtocolType, req.MemberID = "consumer", id
+		req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: make([]byte, size)}}
+		return askFor[*kmsg.JoinGroupResponse](c, 3, req)
+	}
+	wantCode(t, "metadata above 1 MiB", join(1<<20+1, "").ErrorCode, wire.InvalidRequest)
+	me := join(1<<20-100, "")
+	wantCode(t, "metadata below 1 MiB", me.ErrorCode, wire.None)
+	sync := func(size int) wire.Code {
+		req := kmsg.NewPtrSyncGroupRequest()
+		req.Group, req.Generation, req.MemberID = "g", me.Generation, me.MemberID
+		req.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{
+			MemberID: me.MemberID, MemberAssignment: make([]byte, size),
+		}}
+		return askFor[*kmsg.SyncGroupResponse](c, 3, req).ErrorCode
+	}
+	wantCode(t, "assignments above 4 MiB", sync(4<<20+1), wire.InvalidRequest)
+	wantCode(t, "assignments below 4 MiB", sync(4<<20-100), wire.None)
+}
+
+// F32: a wall clock that is set ends no session and lets no offset expire.
+func TestGroupsIgnoreStepsOfTheWallClock(t *testing.T) {
+	var wall atomic.Int64
+	r := openRoom(t, vfs.NewMemory(), Options{}, func(co *coordinator) {
+		co.wall = wall.Load
+		co.look = time.Millisecond
+		co.limits.SweepInterval = time.Millisecond
+	})
+	r.topic("t", 1)
+	m := &member{r: r, group: "g", level: 9}
+	enterGroup(t, m)
+	alone := &member{r: r, group: "alone", level: 9, generation: -1}
+	must(t, "commit", alone.commit(5, ""), wire.None)
+	for _, by := range []int64{-10_000, 10_000, 56 * 365 * 24 * 3600 * 1000, -3600_000} {
+		wall.Add(by)
+		before := r.co.turns.Load()
+		eventually(t, "the clock has looked", func() bool { return r.co.turns.Load() > before+2 })
+		must(t, "heartbeat", m.heartbeat(), wire.None)
+		if at, _, _, _ := alone.committed(false); at != 5 {
+			t.Fatalf("after a step of %d ms the offset is %d", by, at)
+		}
+	}
+}
+
+// E13: what breaks beside the connections costs its group a rebalance and no more: the clock goes on, the group is not
+// locked for ever, and its offsets stay.
+func TestAPanicOfTheClockCostsOneGroup(t *testing.T) {
+	set := telemetry.New()
+	r := openRoom(t, vfs.NewMemory(), Options{Metrics: set}, nil)
+	r.topic("t", 1)
+	m, other := &member{r: r, group: "g", level: 9}, &member{r: r, group: "other", level: 9}
+	enterGroup(t, m)
+	enterGroup(t, other)
+	must(t, "commit", m.commit(5, ""), wire.None)
+	r.co.mu.Lock()
+	og := r.co.mu.groups["g"]
+	r.co.mu.Unlock()
+	og.mu.Lock()
+	og.mu.g = nil // whatever is asked of it breaks
+	og.mu.Unlock()
+	r.co.alarms.Set(og, 1)
+	eventually(t, "it broke, and the group began anew", func() bool {
+		og.mu.Lock()
+		defer og.mu.Unlock()
+		return og.mu.g != nil
+	})
+	must(t, "heartbeat of a member of the group that broke", m.heartbeat(), wire.UnknownMemberID)
+	must(t, "heartbeat in another group", other.heartbeat(), wire.None)
+	again := &member{r: r, group: "g", level: 9}
+	enterGroup(t, again)
+	if at, _, _, _ := again.committed(false); at != 5 {
+		t.Errorf("the offset is %d", at)
+	}
+	if !strings.Contains(exposition(t, set), "firth_kafka_panics_total 1") {
+		t.Error("it was not counted")
 	}
 }

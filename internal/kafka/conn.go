@@ -2,11 +2,14 @@ package kafka
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,6 +95,7 @@ func (c *conn) serve(ctx context.Context) {
 	defer c.close()
 	defer c.survive()
 	c.ahead = make([]byte, readAhead)
+	c.holding.ended = ctx.Done()
 	for {
 		err := c.next(ctx)
 		if err == nil {
@@ -104,7 +108,7 @@ func (c *conn) serve(ctx context.Context) {
 		}
 		if !errors.Is(err, net.ErrClosed) && fault.KindOf(err) != fault.Internal {
 			c.door.metrics.bad.Inc()
-			c.log.Warn("kafka: connection closed", "error", err, "hint", fault.HintOf(err))
+			c.complain(err)
 		}
 		return
 	}
@@ -193,9 +197,8 @@ func (c *conn) admit(api *served, head wire.Header, size int) error {
 	case head.Key == wire.ApiVersions && size <= api.MaxBytes:
 		return nil // of any version
 	case !api.Has(head.Version):
-		return fault.New(
-			fault.Unsupported, op, "%s v%d is not served, %d to %d are", api.Name, head.Version, api.Min, api.Max,
-		)
+		c.outdated(api.API, head.Version, c.peekClientID())
+		return errOutdated
 	}
 	limit := api.MaxBytes
 	if limit == 0 || limit > c.door.opt.MaxRequestBytes {
@@ -205,6 +208,59 @@ func (c *conn) admit(api *served, head wire.Header, size int) error {
 		return fault.New(fault.TooLarge, op, "%s of %d bytes, %d are allowed", api.Name, size, limit)
 	}
 	return nil
+}
+
+// errOutdated ends a connection that asked for a version that is not served; who it was is logged already.
+var errOutdated = fault.New(fault.Unsupported, "kafka.read", "a version that is not served")
+
+// outdated counts a request of a version that is not served and tells, once a minute for each client, who sends it.
+func (c *conn) outdated(api *wire.API, version int16, clientID string) {
+	label := "other"
+	if version >= 0 && version <= maxVersionLabel {
+		label = strconv.Itoa(int(version))
+	}
+	c.door.metrics.outdated.With(api.Name, label).Inc()
+	if held, ok := c.door.lines.Pass(fmt.Sprint("version ", api.Key, version, c.host, clientID)); ok {
+		lowest := api.Min
+		if api.Key == wire.Produce {
+			lowest = wire.ProduceFloor
+		}
+		c.log.Warn(fmt.Sprintf("kafka: %s v%d is not served, v%d to v%d are", api.Name, version, lowest, api.Max),
+			"client_id", brief(clientID), "more", held, "hint", "use a client of Kafka 2.1 or newer")
+	}
+}
+
+// maxVersionLabel bounds the values of a label: versions come from clients.
+const maxVersionLabel = 20
+
+// complain logs why a connection was closed, once a minute for each client and kind of error.
+func (c *conn) complain(err error) {
+	if errors.Is(err, errOutdated) {
+		return
+	}
+	if held, ok := c.door.lines.Pass(fmt.Sprint("closed ", fault.KindOf(err), c.host, c.clientID)); ok {
+		c.log.Warn("kafka: connection closed", "client_id", brief(c.clientID), "error", err, "more", held,
+			"hint", fault.HintOf(err))
+	}
+}
+
+// brief cuts what a client says of itself to what a line can bear.
+func brief(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "... (" + strconv.Itoa(len(s)) + " bytes)"
+}
+
+// peekClientID is the client id of the request that peek saw, as far as it was read along with its head.
+func (c *conn) peekClientID() string {
+	b := c.ahead[c.from+wire.SizeLen+wire.HeadLen : c.to]
+	if len(b) < 2 {
+		return ""
+	}
+	n := int(int16(binary.BigEndian.Uint16(b)))
+	return string(b[2 : 2+max(0, min(n, len(b)-2))])
 }
 
 // stranger guesses from the first bytes who came to the wrong door.
@@ -223,7 +279,7 @@ func (c *conn) answer(ctx context.Context, api *served, head wire.Header, size i
 	if cap(c.frame) > keepBuffer {
 		c.frame = nil
 	}
-	if err := c.holding.take(ctx, size); err != nil { // an answer would need the request
+	if err := c.holding.take(size); err != nil { // an answer would need the request
 		return err
 	}
 	defer c.holding.give(size)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/group"
@@ -82,6 +83,7 @@ type coordinator struct {
 	now    func() int64 // milliseconds since 1970, without steps: sessions, rebalances and ages of offsets go by it
 	wall   func() int64 // the time of day, milliseconds since 1970
 	drift  drift        // the clock's
+	turns  atomic.Int64 // looks of the clock
 	opened int64        // when the coordinator was opened, as now tells it
 	panics telemetry.Counter
 	writer *offsetWriter

@@ -34,6 +34,7 @@ func (co *coordinator) clock(ctx context.Context) {
 				co.guarded("sweep of the groups", func() { co.sweep(now, topics) })
 			}
 			co.guarded("lag of the groups", func() { co.lag.measure(co) })
+			co.turns.Add(1)
 		}
 		if next, waits := co.tick(); waits {
 			timer.Reset(time.Duration(next-co.now()) * time.Millisecond)

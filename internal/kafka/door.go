@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
@@ -107,6 +108,7 @@ type Door struct {
 	windows   sync.Pool // of *[windowBytes]byte, to read requests through
 	chunks    chunks    // of stored records on their way to a socket
 	budget    budget
+	lines     *limit.Lines // of the log that clients cause
 	opened    time.Time
 	large     chan struct{} // a place for each large request that is being served by kmsg
 	clock     atomic.Uint32 // ticks of the watchdog
@@ -140,6 +142,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	d := &Door{
 		opt: opt, log: opt.Store, produce: opt.Store, groups: groups, apis: table{}, told: told,
 		large: make(chan struct{}, 4), chunks: newChunks(), running: make(chan struct{}), opened: time.Now(),
+		lines: limit.NewLines(time.Minute, 1000),
 	}
 	d.budget.limit, d.budget.patience, d.budget.told = opt.HeldBytes, budgetPatience, d.slowed
 	d.scratches.New = func() any { return new(record.Scratch) }

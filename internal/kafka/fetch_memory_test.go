@@ -26,7 +26,11 @@ func heapNow() int64 {
 func largeBatches(n int) []record.Batch {
 	all := make([]record.Batch, n)
 	for i := range all {
-		all[i] = batchOf(1, 1<<20-200)
+		var b record.Builder
+		now := time.Now().UnixMilli() // retention takes older ones
+		b.Reset(nil, now)
+		b.Append(&record.Record{Timestamp: now, Value: make([]byte, 1<<20-200)})
+		all[i] = b.Seal(0, 0)
 	}
 	return all
 }
@@ -201,7 +205,7 @@ func TestDoorRefusesBeyondItsBudget(t *testing.T) {
 	topic := h.topic("t", 1)
 	c := h.dial()
 	hog := &holding{b: &h.door.budget}
-	if err := hog.take(t.Context(), 7<<20); err != nil {
+	if err := hog.take(7 << 20); err != nil {
 		t.Fatal(err)
 	}
 	large := largeBatches(1)[0]
@@ -212,7 +216,7 @@ func TestDoorRefusesBeyondItsBudget(t *testing.T) {
 	wantCode(t, "small", send(batchOf(1, 100)), wire.None)
 	hog.give(7 << 20)
 	wantCode(t, "large, with room", send(large), wire.None)
-	if err := hog.take(t.Context(), 6<<20); err != nil {
+	if err := hog.take(6 << 20); err != nil {
 		t.Fatal(err)
 	}
 	fetch := func(from int64) kmsg.FetchResponseTopicPartition {

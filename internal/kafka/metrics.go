@@ -11,6 +11,7 @@ type metrics struct {
 	bad, panics             telemetry.Counter
 	batches                 telemetry.Counter
 	slow, overBudget        telemetry.Counter
+	outdated                telemetry.Counters
 }
 
 // slowed counts a connection that waits for room in the budget, or was refused for want of it.
@@ -32,6 +33,8 @@ func (d *Door) measure() {
 		panics:  d.groups.panics,
 		batches: set.Counter("firth_kafka_batches_produced_total", "Record batches taken from producers.").With(),
 	}
+	d.metrics.outdated = set.Counter("firth_kafka_unsupported_versions_total",
+		"Requests of a version that is not served, by API and version.", "api", "version")
 	short := set.Counter("firth_kafka_short_of_memory_total",
 		"Times that a connection waited for room in limits.kafka_bytes, or was refused for want of it.", "fate")
 	d.metrics.slow, d.metrics.overBudget = short.With("waited"), short.With("refused")

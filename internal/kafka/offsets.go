@@ -14,6 +14,10 @@ import (
 // offsetsTopic holds the groups and their offsets, under the name and in the format of Kafka.
 const offsetsTopic = "__consumer_offsets"
 
+// topicIDHeader is the header of a committed offset that has the 16 bytes of its topic's id: an offset of a topic that
+// was deleted is not one of the topic made later with its name. Key and value stay as Kafka's tools know them.
+const topicIDHeader = "topic-id"
+
 // partitionKey names a partition of a topic in the offsets of a group.
 type partitionKey struct {
 	topic string
@@ -192,6 +196,7 @@ func (gw *groupWrite) records(now int64) ([]record.Record, error) {
 			if r.Value, err = group.OffsetValue(&ch.value.Offset); err != nil {
 				return nil, err
 			}
+			r.Headers = []record.Header{{Key: topicIDHeader, Value: ch.value.topicID[:]}}
 		}
 		all = append(all, r)
 	}

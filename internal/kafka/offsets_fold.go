@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -9,16 +10,12 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-// foldBytes is how much of the topic is read at a time.
-const foldBytes = 1 << 20
-
 // folder gathers the last record of each key of __consumer_offsets.
 type folder struct {
 	co      *coordinator
 	offsets map[string]map[partitionKey]committed
 	groups  map[string][]byte // the value of the group's own record
-	scratch record.Scratch
-	strange int // records that could not be understood
+	strange int64             // records that could not be understood
 }
 
 // fold reads all of __consumer_offsets into memory. Errors: Corrupt, IO: what was committed cannot
@@ -42,56 +39,31 @@ func (co *coordinator) fold(ctx context.Context) error {
 	return nil
 }
 
+// partition folds one partition. A hole in it is an error: what was committed there cannot be told.
 func (f *folder) partition(ctx context.Context, p stream.PartitionID) error {
 	bounds, err := f.co.log.Bounds(p)
 	if err != nil {
 		return err
 	}
-	var batches []record.Batch
-	for at := bounds.Start; at < bounds.High; {
-		if err := ctx.Err(); err != nil {
-			return fault.Wrap(fault.Closed, "kafka.group", err)
-		}
-		batches, err = f.co.log.Read(p, at, foldBytes, batches[:0])
-		if err != nil {
-			return err
-		}
-		if len(batches) == 0 {
-			return fault.New(fault.Corrupt, "kafka.group", "%s ends at offset %d, before its high watermark %d",
-				offsetsTopic, at, bounds.High)
-		}
-		for _, b := range batches {
-			if err := f.batch(b); err != nil {
-				return err
-			}
-			at = b.LastOffset() + 1
-		}
+	folded, err := stream.Fold(ctx, f.co.log, p, bounds.Start, f.record)
+	if err != nil {
+		return err
+	}
+	f.strange += folded.Strange
+	if folded.Lost > 0 {
+		return fault.New(fault.Corrupt, "kafka.group", "%d records are lost: %w", folded.Lost, folded.First)
 	}
 	return nil
 }
 
-func (f *folder) batch(b record.Batch) error {
-	if b.Attributes().Control() {
-		return nil
-	}
-	var it record.Iter
-	var v record.View
-	if err := it.Reset(b, &f.scratch); err != nil {
-		return err
-	}
-	for it.Next(&v) {
-		f.record(&v)
-	}
-	return it.Err()
-}
+// errStrange is of a record that is left alone: it is of another kind of group, or of a version from the future.
+var errStrange = errors.New("a record of another kind or version")
 
-// record folds one record in. One that is not understood is left alone: it is of another kind of
-// group, or of a version from the future.
-func (f *folder) record(v *record.View) {
+// record folds one record in.
+func (f *folder) record(v *record.View) error {
 	key, known, err := group.DecodeKey(v.Key)
 	if err != nil || !known {
-		f.strange++
-		return
+		return errStrange
 	}
 	if key.Topic == "" {
 		if v.Value == nil {
@@ -99,26 +71,30 @@ func (f *folder) record(v *record.View) {
 		} else {
 			f.groups[key.Group] = append([]byte(nil), v.Value...)
 		}
-		return
+		return nil
 	}
 	at := partitionKey{key.Topic, key.Partition}
 	if v.Value == nil {
 		delete(f.offsets[key.Group], at)
-		return
+		return nil
 	}
 	offset, err := group.DecodeOffset(v.Value)
 	if err != nil {
-		f.strange++
-		return
+		return err
 	}
 	if f.offsets[key.Group] == nil {
 		f.offsets[key.Group] = map[partitionKey]committed{}
 	}
-	f.offsets[key.Group][at] = committed{Offset: offset, topicID: f.topicID(key.Topic)}
+	id := f.topicID(key.Topic)
+	if written, is := v.Header(topicIDHeader); is && len(written) == len(id) {
+		copy(id[:], written)
+	}
+	f.offsets[key.Group][at] = committed{Offset: offset, topicID: id}
+	return nil
 }
 
-// topicID is the id of the topic that has the name now. A topic that is gone has the zero id, and the
-// first sweep removes its offsets.
+// topicID is the id of the topic that has the name now, for an offset that was written without one. A topic that is
+// gone has the zero id, and the first sweep removes its offsets.
 func (f *folder) topicID(name string) record.UUID {
 	if t := f.co.log.Topics().ByName(name); t != nil {
 		return t.ID

@@ -45,7 +45,9 @@ func (d *Door) Serve(ctx context.Context, l net.Listener) error {
 		case errors.Is(err, net.ErrClosed), ctx.Err() != nil:
 			return nil
 		default: // out of file descriptors and the like: it passes
-			d.opt.Logger.Warn("kafka: accept", "error", err)
+			if held, ok := d.lines.Pass("accept"); ok {
+				d.opt.Logger.Warn("kafka: accept", "error", err, "more", held)
+			}
 			pause(ctx, 50*time.Millisecond)
 		}
 	}
@@ -87,7 +89,10 @@ func (d *Door) enter(nc net.Conn) *conn {
 		_ = nc.Close() // the client is told nothing else: Kafka has no word for it before a request
 		if full {
 			d.metrics.refused.Inc()
-			d.opt.Logger.Warn("kafka: too many connections", "limit", d.opt.MaxConnections, "client", nc.RemoteAddr())
+			if held, ok := d.lines.Pass("full " + hostOf(nc.RemoteAddr())); ok {
+				d.opt.Logger.Warn("kafka: too many connections", "client", nc.RemoteAddr(), "more", held,
+					"hint", "raise limits.kafka_connections, which is "+strconv.Itoa(d.opt.MaxConnections))
+			}
 		}
 		return nil
 	}

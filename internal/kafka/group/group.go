@@ -46,7 +46,7 @@ type Options struct {
 	NewMemberMillis    int64 // how long a new member may wait in its first join; default 300,000
 	MaxMembers         int   // members of one group; default 10,000
 	MaxMetadata        int   // bytes of metadata of one member, all its protocols together; default 1 MiB
-	MaxAssignment      int   // bytes of one generation's assignments together; default 8 MiB
+	MaxAssignment      int   // bytes of one generation's assignments together; default 4 MiB
 }
 
 func (o Options) withDefaults() Options {
@@ -61,7 +61,7 @@ func (o Options) withDefaults() Options {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&o.MaxMembers, 10_000}, {&o.MaxMetadata, 1 << 20}, {&o.MaxAssignment, 8 << 20}} {
+	}{{&o.MaxMembers, 10_000}, {&o.MaxMetadata, 1 << 20}, {&o.MaxAssignment, 4 << 20}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}

@@ -65,19 +65,20 @@ func Find(key int16) *API {
 
 // apis is the table. InitProducerId ends before version 6, which is two-phase commit (KIP-939). Produce
 // says 0 as its lowest version although 3 is the lowest it serves: older librdkafka turns features off
-// otherwise (KAFKA-18659).
+// otherwise (KAFKA-18659). OffsetCommit begins at 1, below Kafka's 2: Sarama up to 1.38 sends it whatever it is told.
+// JoinGroup and SyncGroup may be larger than what the group takes, so that who sends too much is told so.
 var apis = [keys]API{
 	Produce:                 {Produce, "Produce", 0, 13, 9, 0},
 	Fetch:                   {Fetch, "Fetch", 4, 18, 12, 8 * mib},
 	ListOffsets:             {ListOffsets, "ListOffsets", 1, 11, 6, 2 * mib},
 	Metadata:                {Metadata, "Metadata", 0, 13, 9, 2 * mib},
-	OffsetCommit:            {OffsetCommit, "OffsetCommit", 2, 10, 8, 4 * mib},
+	OffsetCommit:            {OffsetCommit, "OffsetCommit", 1, 10, 8, 4 * mib},
 	OffsetFetch:             {OffsetFetch, "OffsetFetch", 1, 10, 6, 2 * mib},
 	FindCoordinator:         {FindCoordinator, "FindCoordinator", 0, 6, 3, 256 * kib},
-	JoinGroup:               {JoinGroup, "JoinGroup", 0, 9, 6, 1 * mib},
+	JoinGroup:               {JoinGroup, "JoinGroup", 0, 9, 6, 16 * mib},
 	Heartbeat:               {Heartbeat, "Heartbeat", 0, 4, 4, 256 * kib},
 	LeaveGroup:              {LeaveGroup, "LeaveGroup", 0, 5, 4, 256 * kib},
-	SyncGroup:               {SyncGroup, "SyncGroup", 0, 5, 4, 4 * mib},
+	SyncGroup:               {SyncGroup, "SyncGroup", 0, 5, 4, 16 * mib},
 	DescribeGroups:          {DescribeGroups, "DescribeGroups", 0, 6, 5, 1 * mib},
 	ListGroups:              {ListGroups, "ListGroups", 0, 5, 3, 256 * kib},
 	ApiVersions:             {ApiVersions, "ApiVersions", 0, 4, 3, 64 * kib},

@@ -1,7 +1,7 @@
 package wire
 
-// produceFloor is the lowest version of Produce that carries record batches v2.
-const produceFloor = 3
+// ProduceFloor is the lowest version of Produce that carries record batches v2.
+const ProduceFloor = 3
 
 // ProduceRequest is a Produce request, v0-13, in place: it is walked, never built. Versions 0 to 2
 // carry message sets from before record batches, which are walked but not served.
@@ -28,7 +28,7 @@ func (p *ProduceRequest) Parse(version int16, body []byte) error {
 	*p = ProduceRequest{Version: version}
 	r := reader{b: body}
 	flexible := version >= 9
-	if version >= produceFloor {
+	if version >= ProduceFloor {
 		p.TransactionalID = r.nullableString(flexible)
 	}
 	p.Acks = r.i16()
@@ -46,7 +46,7 @@ func (p *ProduceRequest) Parse(version int16, body []byte) error {
 }
 
 // Old tells whether the request carries message sets from before record batches.
-func (p *ProduceRequest) Old() bool { return p.Version < produceFloor }
+func (p *ProduceRequest) Old() bool { return p.Version < ProduceFloor }
 
 // ProduceWalk goes over the partitions of a request, in its order.
 type ProduceWalk struct {

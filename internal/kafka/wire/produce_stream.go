@@ -40,7 +40,7 @@ func (s *ProduceStream) Begin(api *API, in Source, kept []byte) error {
 	s.tags()
 	s.body = len(s.kept)
 	s.Request.Version = version
-	if version >= produceFloor {
+	if version >= ProduceFloor {
 		s.Request.TransactionalID = s.string(s.flexible)
 	}
 	if b := s.take(6); b != nil {

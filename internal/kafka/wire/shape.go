@@ -20,7 +20,7 @@ const maxElements = 200_000
 // primitive, [ ] an array of structures. "@a-b" after an item bounds the versions that have it.
 var shapes = [keys]string{
 	ListOffsets:             "4 1@2- [ s [ 4 4@4- 8 ] ] 4@10-",
-	OffsetCommit:            "s 4 s S@7- 8@2-4 [ s@-9 u@10- [ 4 8 4@6- S ] ]",
+	OffsetCommit:            "s 4 s S@7- 8@2-4 [ s@-9 u@10- [ 4 8 8@1-1 4@6- S ] ]",
 	OffsetFetch:             "s@-7 [ s *4 ]@-7 [ s S@9- 4@9- [ s@-9 u@10- *4 ] ]@8- 1@7-",
 	FindCoordinator:         "s@-3 1@1- *s@4-",
 	JoinGroup:               "s 4 4@1- s S@5- s [ s y ] S@8-",
