@@ -23,7 +23,7 @@ type queue struct {
 	owners  map[stream.PartitionID]*owner
 	retired []*lane // of owners that others have followed: the appender closes them
 	closing bool
-	crowded atomic.Bool
+	crowded atomic.Bool // a unit was turned away, and there has been no more room since
 }
 
 // owner is who holds a shard on this node.
@@ -125,10 +125,10 @@ func (c *Cluster) enterLocked(u *stream.Unit, bytes int64) error {
 		}
 	}
 	if bytes > 0 && (q.bytes > 0 && q.bytes+bytes > c.opt.QueueBytes || q.line.Ahead(u.Turn)) {
+		q.crowded.Store(true)
 		return stream.ErrCrowded
 	}
 	q.bytes += bytes
-	q.crowded.Store(q.bytes >= c.opt.QueueBytes)
 	return nil
 }
 

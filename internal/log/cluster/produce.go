@@ -130,7 +130,7 @@ func (c *Cluster) release(g *group) {
 	c.queue.Lock()
 	defer c.queue.Unlock()
 	c.queue.bytes -= g.bytes
-	c.queue.crowded.Store(c.queue.bytes >= c.opt.QueueBytes)
+	c.queue.crowded.Store(false)
 	clear(g.units)
 }
 
@@ -263,6 +263,7 @@ func (l *lane) produce(ctx context.Context, units []*unit) {
 			}
 			filled[at.p] += at.bytes
 			pending.Add(1)
+			u.records[i].Context = nil // that of an earlier try
 			l.client.Produce(records, &u.records[i], promise)
 		}
 	}

@@ -1,0 +1,501 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/cluster"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
+)
+
+// onCluster are tests of what is special about a cluster. Each gets the addresses of one.
+var onCluster = map[string]func(t *testing.T, seeds []string){
+	"close tells what became of everything": closing,
+	"transactions of others hold nobody up": heldBack,
+	"one bad unit costs itself":             badUnit,
+	"what is deleted elsewhere goes":        deletedElsewhere,
+	"settings are those of the cluster":     settings,
+	"large units are one transaction":       largeUnits,
+}
+
+func TestKeeperOnKfake(t *testing.T) {
+	for name, test := range onCluster {
+		t.Run(name, func(t *testing.T) { test(t, fake(t).ListenAddrs()) })
+	}
+}
+
+func TestKeeperOnKafka(t *testing.T) {
+	b := apache(t)
+	for name, test := range onCluster {
+		t.Run(name, func(t *testing.T) {
+			k := open(t, cluster.Options{Seeds: []string{b.seed}})
+			t.Cleanup(func() { empty(t, k) })
+			test(t, []string{b.seed})
+		})
+	}
+}
+
+// fates is a receipt that keeps, by ticket, where each first write is or why it was lost.
+type fates struct {
+	mu    sync.Mutex
+	at    map[uint64]record.Offset
+	errs  map[uint64]error
+	order []uint64
+	more  chan struct{}
+}
+
+func newFates() *fates {
+	return &fates{at: map[uint64]record.Offset{}, errs: map[uint64]error{}, more: make(chan struct{}, 1<<16)}
+}
+
+// Appended implements stream.Receipt.
+func (f *fates) Appended(ticket uint64, at stream.Placed, err error) {
+	f.mu.Lock()
+	if err == nil {
+		f.at[ticket] = at.Offset(0)
+	} else {
+		f.errs[ticket] = err
+	}
+	f.order = append(f.order, ticket)
+	f.mu.Unlock()
+	f.more <- struct{}{}
+}
+
+func (f *fates) wait(t *testing.T, n int) {
+	t.Helper()
+	limit := time.NewTimer(time.Minute)
+	defer limit.Stop()
+	for i := range n {
+		select {
+		case <-f.more:
+		case <-limit.C:
+			t.Fatalf("%d receipts of %d", i, n)
+		}
+	}
+}
+
+func create(t *testing.T, log stream.Keeper, name string, partitions int, config map[string]string) *stream.Topic {
+	t.Helper()
+	spec := stream.TopicSpec{Name: name, Partitions: partitions, Config: config}
+	topic, err := log.CreateTopic(context.Background(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return topic
+}
+
+// unit has a record of a value for each partition.
+func unit(value string, ps ...stream.PartitionID) *stream.Unit {
+	u := &stream.Unit{}
+	for _, p := range ps {
+		r := &record.Record{Timestamp: time.Now().UnixMilli(), Value: []byte(value)}
+		u.Writes = append(u.Writes, stream.Write{Partition: p, Record: r})
+	}
+	return u
+}
+
+func values(t *testing.T, log stream.Keeper, p stream.PartitionID) (all []string) {
+	t.Helper()
+	b, err := log.Bounds(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for next := b.Start; next < b.Stable; {
+		next, err = log.Scan(p, next, stream.ScanOptions{}, func(v *record.View) bool {
+			all = append(all, string(v.Value))
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+func closing(t *testing.T, seeds []string) {
+	c, err := cluster.Open(context.Background(), cluster.Options{Seeds: seeds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic := create(t, c, "closing", 2, nil)
+	const units = 200
+	f := newFates()
+	for i := range units {
+		u := unit(fmt.Sprint(i), topic.Partitions[0])
+		if i%10 == 0 {
+			u = unit(fmt.Sprint(i), topic.Partitions...)
+		}
+		if err := stream.AppendWait(context.Background(), c, u, f, uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	f.wait(t, units)
+	if len(f.errs) > 0 {
+		t.Errorf("lost: %v", f.errs)
+	}
+	if err := c.Append(unit("late", topic.Partitions[0]), f, 0); !fault.Is(err, fault.Closed) {
+		t.Errorf("append after close: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Errorf("close again: %v", err)
+	}
+	again := open(t, cluster.Options{Seeds: seeds})
+	if all := values(t, again, again.Topics().ByName("closing").Partitions[0]); len(all) != units {
+		t.Errorf("%d units of %d", len(all), units)
+	}
+}
+
+// transactional is a client with a transaction begun.
+func transactional(t *testing.T, seeds []string) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.TransactionalID(fmt.Sprintf("other-%d-%d", os.Getpid(), transactions.Add(1))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	return cl
+}
+
+// heldBack appends where somebody else has a transaction open: the receipt comes, and the news when that has ended.
+func heldBack(t *testing.T, seeds []string) {
+	c := open(t, cluster.Options{Seeds: seeds})
+	topic := create(t, c, "held", 2, nil)
+	p := topic.Partitions[0]
+	news := make(chan record.Offset, 100)
+	watch := c.Watch(advanced(func(at stream.PartitionID, stable record.Offset) {
+		if at == p {
+			news <- stable
+		}
+	}), stream.AllPartitions)
+	defer watch.Stop()
+	other := transactional(t, seeds)
+	ctx := context.Background()
+	if err := other.ProduceSync(ctx, &kgo.Record{Topic: "held", Value: []byte("open")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	f := newFates()
+	for i, u := range []*stream.Unit{unit("one", p), unit("two", topic.Partitions...), unit("three", p)} {
+		if err := c.Append(u, f, uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.wait(t, 3)
+	if len(f.errs) > 0 {
+		t.Fatal(f.errs)
+	}
+	if b, err := c.Bounds(p); err != nil || b.Stable != 0 || b.High < 4 {
+		t.Errorf("bounds %+v, %v", b, err)
+	}
+	if all := values(t, c, p); len(all) != 0 {
+		t.Errorf("read %v past an open transaction", all)
+	}
+	select {
+	case stable := <-news:
+		t.Errorf("news of %d", stable)
+	default:
+	}
+	if err := other.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the end of the transaction", func() bool {
+		b, err := c.Bounds(p)
+		return err == nil && b.Stable == b.High
+	})
+	if all := values(t, c, p); fmt.Sprint(all) != "[open one two three]" {
+		t.Errorf("read %v", all)
+	}
+	b, _ := c.Bounds(p)
+	for stable := record.Offset(0); stable < b.Stable; {
+		select {
+		case stable = <-news:
+		case <-time.After(time.Minute):
+			t.Fatalf("news of %d, it is at %+v", stable, b)
+		}
+	}
+}
+
+// advanced is a watcher.
+type advanced func(p stream.PartitionID, stable record.Offset)
+
+// Advanced implements stream.Watcher.
+func (f advanced) Advanced(p stream.PartitionID, stable record.Offset) { f(p, stable) }
+
+// badUnit lowers what a topic takes behind the keeper's back: units in one transaction with a record that has become
+// too large are none the worse.
+func badUnit(t *testing.T, seeds []string) {
+	c := open(t, cluster.Options{Seeds: seeds, RefreshInterval: time.Hour})
+	small, large := create(t, c, "small", 2, nil), create(t, c, "large", 1, nil)
+	other := open(t, cluster.Options{Seeds: seeds})
+	change := stream.TopicChange{Set: map[string]string{"max.message.bytes": "1000"}}
+	if _, err := other.AlterTopic(context.Background(), "large", change); err != nil {
+		t.Fatal(err)
+	}
+	const units, bad = 40, 17
+	f := newFates()
+	for i := range units {
+		u := unit(fmt.Sprint(i), small.Partitions...)
+		if i == bad {
+			u = unit(string(make([]byte, 5000)), small.Partitions[0], large.Partitions[0])
+		}
+		if err := c.Append(u, f, uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.wait(t, units)
+	if len(f.errs) != 1 || !fault.Is(f.errs[bad], fault.TooLarge) {
+		t.Errorf("lost: %v", f.errs)
+	}
+	for i, ticket := range f.order {
+		if ticket != uint64(i) {
+			t.Fatalf("receipt %d is for %d", i, ticket)
+		}
+	}
+	for _, p := range small.Partitions {
+		all := values(t, c, p)
+		if len(all) != units-1 {
+			t.Errorf("%d units of %d", len(all), units-1)
+		}
+		last := -1
+		for _, v := range all {
+			var n int
+			if _, err := fmt.Sscan(v, &n); err != nil || n <= last {
+				t.Errorf("%q behind %d", v, last)
+			}
+			last = n
+		}
+	}
+	if all := values(t, c, large.Partitions[0]); len(all) != 0 {
+		t.Errorf("%d records that are too large", len(all))
+	}
+}
+
+func deletedElsewhere(t *testing.T, seeds []string) {
+	opt := cluster.Options{Seeds: seeds, RefreshInterval: 20 * time.Millisecond, Patience: 5 * time.Second}
+	c, other := open(t, opt), open(t, opt)
+	topic := create(t, c, "gone", 1, nil)
+	p := topic.Partitions[0]
+	watch := c.Watch(advanced(func(stream.PartitionID, record.Offset) {}), stream.AllPartitions)
+	defer watch.Stop()
+	if err := other.DeleteTopic(context.Background(), "gone"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the news of a deleted topic", func() bool { return c.Topics().ByName("gone") == nil })
+	_, err := c.Bounds(p)
+	_, scan := c.Scan(p, 0, stream.ScanOptions{}, func(*record.View) bool { return true })
+	_, own := c.Own(context.Background(), p)
+	for what, err := range map[string]error{
+		"bounds": err, "scan": scan, "own": own, "append": c.Append(unit("x", p), nil, 0),
+		"delete": c.DeleteTopic(context.Background(), "gone"),
+	} {
+		if !fault.Is(err, fault.NotFound) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if again := create(t, other, "gone", 1, nil); again.ID == topic.ID {
+		t.Error("a topic of an old name got an old id")
+	}
+	until(t, "the new topic", func() bool { return c.Topics().ByName("gone") != nil })
+	if now := c.Topics().ByName("gone"); now.Partitions[0] == p {
+		t.Error("a partition of an old name got an old number")
+	}
+}
+
+func settings(t *testing.T, seeds []string) {
+	c := open(t, cluster.Options{Seeds: seeds})
+	topic := create(t, c, "settings", 1, map[string]string{
+		"cleanup.policy": "compact", "retention.ms": "12345", "firth.durability": "memory",
+	})
+	if _, ours := topic.Config["firth.durability"]; ours || topic.Config["cleanup.policy"] != "compact" ||
+		!topic.Settings.Compact || topic.Settings.Delete || topic.Settings.RetentionMs != 12345 || topic.Settings.Memory {
+		t.Errorf("created %+v", topic)
+	}
+	if most := topic.Settings.MaxMessageBytes; most > 2<<20 { // Kafka's own default, not ours
+		t.Errorf("max.message.bytes is %d", most)
+	}
+	_, err := c.AlterTopic(context.Background(), "settings", stream.TopicChange{Set: map[string]string{"no.such": "1"}})
+	if !fault.Is(err, fault.Invalid) {
+		t.Errorf("an unknown setting: %v", err)
+	}
+	err = c.DeleteTopic(context.Background(), "__consumer_offsets")
+	if !fault.Is(err, fault.Denied) {
+		t.Errorf("deleting a topic of the cluster: %v", err)
+	}
+}
+
+// largeUnits are for one partition and larger than a batch may be: they stand together all the same.
+func largeUnits(t *testing.T, seeds []string) {
+	c := open(t, cluster.Options{Seeds: seeds})
+	p := create(t, c, "large", 1, map[string]string{"max.message.bytes": "20000"}).Partitions[0]
+	f := newFates()
+	const units, records = 5, 12
+	for i := range units {
+		u := &stream.Unit{}
+		for j := range records {
+			r := &record.Record{Value: fmt.Appendf(nil, "%d/%d%5000d", i, j, 0)}
+			u.Writes = append(u.Writes, stream.Write{Partition: p, Record: r})
+		}
+		if err := c.Append(u, f, uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.wait(t, units)
+	if len(f.errs) > 0 {
+		t.Fatal(f.errs)
+	}
+	all := values(t, c, p)
+	if len(all) != units*records {
+		t.Fatalf("%d records", len(all))
+	}
+	for n, v := range all {
+		var i, j int
+		if _, err := fmt.Sscanf(v, "%d/%d ", &i, &j); err != nil || n != i*records+j {
+			t.Errorf("record %d is %d of unit %d", n, j, i)
+		}
+	}
+}
+
+// TestCommitWithoutAnswer breaks the connection under EndTxn, before and after the cluster has taken it in: the
+// receipt tells what became of the unit.
+func TestCommitWithoutAnswer(t *testing.T) {
+	f := fake(t)
+	c := open(t, cluster.Options{Seeds: f.ListenAddrs(), Patience: 3 * time.Second})
+	topic := create(t, c, "a", 2, nil)
+	told := newFates()
+	const rounds = 6
+	for i := range rounds {
+		left := 4 // as often as the client tries
+		f.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+			if left--; left >= 0 {
+				f.KeepControl()
+				return nil, errors.New("the connection breaks"), true
+			}
+			return nil, nil, false
+		})
+		if err := c.Append(unit(fmt.Sprint(i), topic.Partitions...), told, uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+		told.wait(t, 1)
+	}
+	there := map[string]bool{}
+	for _, v := range values(t, c, topic.Partitions[0]) {
+		there[v] = true
+	}
+	for i := range uint64(rounds) {
+		_, ok := told.at[i]
+		if ok != there[fmt.Sprint(i)] && !fault.Is(told.errs[i], fault.Timeout) {
+			t.Errorf("unit %d: told %v, there %v", i, told.errs[i], there[fmt.Sprint(i)])
+		}
+	}
+}
+
+// TestLeadersMove moves partitions from broker to broker under appends, scans and watches.
+func TestLeadersMove(t *testing.T) {
+	f := fake(t)
+	c := open(t, cluster.Options{Seeds: f.ListenAddrs()})
+	topic := create(t, c, "a", 3, nil)
+	ends := make(chan record.Offset, 1000)
+	watch := c.Watch(advanced(func(p stream.PartitionID, stable record.Offset) {
+		if p == topic.Partitions[0] {
+			ends <- stable
+		}
+	}), stream.AllPartitions)
+	defer watch.Stop()
+	told := newFates()
+	const rounds = 30
+	for i := range rounds {
+		for index := range int32(3) {
+			if err := f.MoveTopicPartition("a", index, int32((i+int(index))%3)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		u := unit(fmt.Sprint(i), topic.Partitions[i%3])
+		if i%2 == 0 {
+			u = unit(fmt.Sprint(i), topic.Partitions...)
+		}
+		if err := c.Append(u, told, uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+		told.wait(t, 1)
+	}
+	if len(told.errs) > 0 {
+		t.Fatalf("lost: %v", told.errs)
+	}
+	if all := values(t, c, topic.Partitions[0]); len(all) != rounds/2+rounds/6 {
+		t.Errorf("%d units of %d", len(all), rounds/2+rounds/6)
+	}
+	b, err := c.Bounds(topic.Partitions[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for stable := record.Offset(0); stable < b.Stable; {
+		select {
+		case stable = <-ends:
+		case <-time.After(time.Minute):
+			t.Fatalf("news of %d, it is at %+v", stable, b)
+		}
+	}
+}
+
+// TestClusterAway takes the cluster away: Append does not wait for it, the queue has a bound, and Close ends.
+func TestClusterAway(t *testing.T) {
+	f, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := cluster.Options{Seeds: f.ListenAddrs(), QueueBytes: 100 << 10, Patience: time.Second}
+	c, err := cluster.Open(context.Background(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := create(t, c, "a", 1, nil).Partitions[0]
+	if err := streamtest.Append(c, nil, unit("x", p).Writes...); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	told := newFates()
+	u := unit(string(make([]byte, 1000)), p)
+	u.Turn = &stream.Turn{Roomy: func() {}}
+	n := 0
+	for ; n < 1000; n++ {
+		if err = c.Append(u, told, uint64(n)); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, stream.ErrCrowded) || n < 50 || n > 100 || !c.Crowded() {
+		t.Errorf("%d units of 1,000 bytes fit 100 KiB: %v", n, err)
+	}
+	if err := c.Close(); !fault.Is(err, fault.Timeout) {
+		t.Errorf("close: %v", err)
+	}
+	told.wait(t, n)
+	for ticket, err := range told.errs {
+		if !fault.Is(err, fault.Closed) && !fault.Is(err, fault.Timeout) {
+			t.Errorf("unit %d: %v", ticket, err)
+		}
+	}
+	if len(told.errs) != n {
+		t.Errorf("%d units of %d were lost", len(told.errs), n)
+	}
+	if _, err := c.Bounds(p); !fault.Is(err, fault.Closed) {
+		t.Errorf("bounds after close: %v", err)
+	}
+}
