@@ -124,7 +124,7 @@ func (p *Partition) Cover(s Span, read []Span) bool {
 			return false
 		}
 	}
-	p.mu.cold = Span{}
+	p.mu.cold = [2]Span{}
 	spans := append(append([]Span(nil), p.mu.spans[:i]...), s)
 	p.mu.spans = peaks(append(spans, p.mu.spans[i+len(read):]...), 0)
 	return true

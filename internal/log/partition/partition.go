@@ -80,7 +80,7 @@ type Partition struct {
 		dead    int            // batches of tail that were evicted and not yet cut off
 		spans   []Span         // all batches, in order
 		epochs  Epochs
-		cold    Span // the span whose extents were loaded last
+		cold    [2]Span // the spans whose extents were loaded last: a reader's and the one it will come to
 		named   named
 		harmed  harm // where reading it failed: there nothing is promised before it was read
 	}
@@ -127,7 +127,7 @@ func (p *Partition) Delete() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.deleted = true
-	p.mu.tail, p.mu.spans, p.mu.cold = nil, nil, Span{}
+	p.mu.tail, p.mu.spans, p.mu.cold = nil, nil, [2]Span{}
 }
 
 // Commit makes a durable batch readable: e tells where it lies in file. It returns the new high watermark.

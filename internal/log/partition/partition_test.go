@@ -249,6 +249,12 @@ func (k *desk) act(line string) string {
 	case "look":
 		scan(&first, &size)
 		return k.look(first, size)
+	case "beyond":
+		f, then := k.found.Beyond()
+		if f == nil {
+			return "nothing"
+		}
+		return fmt.Sprintf("%d-%d in %s", then[0].Base, then[len(then)-1].Last, f.(*paper).name)
 	case "load":
 		scan(&size)
 		return k.load(size)

@@ -55,13 +55,21 @@ func (p *Partition) find(
 		return into, Span{}, true, p.missing(from)
 	}
 	span = p.mu.spans[i]
-	if span.File == p.mu.cold.File {
-		span = p.mu.cold
-	}
+	span = p.withExtentsLocked(span)
 	if !span.File.Acquire() {
 		return into, span, false, replaced()
 	}
 	return into, span, false, nil
+}
+
+// withExtentsLocked is a span with its extents, if they are at hand.
+func (p *Partition) withExtentsLocked(span Span) Span {
+	for i := range p.mu.cold {
+		if p.mu.cold[i].File == span.File {
+			return p.mu.cold[i]
+		}
+	}
+	return span
 }
 
 // replaced says that a file went between finding and reading it: the caller looks again.
@@ -119,7 +127,7 @@ func (p *Partition) from(span Span, from record.Offset) ([]segment.Extent, error
 		}
 		span.Extents = extents
 		p.mu.Lock()
-		p.mu.cold = span
+		p.mu.cold[0], p.mu.cold[1] = span, p.mu.cold[0]
 		p.mu.Unlock()
 	}
 	i := sort.Search(len(span.Extents), func(i int) bool { return span.Extents[i].Last >= from })

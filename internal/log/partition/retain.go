@@ -19,7 +19,7 @@ func (p *Partition) Trim(start record.Offset) record.Offset {
 	}
 	if n > 0 {
 		p.mu.spans = peaks(append([]Span(nil), p.mu.spans[n:]...), 0)
-		p.mu.cold = Span{}
+		p.mu.cold = [2]Span{}
 	}
 	p.mu.epochs = p.mu.epochs.Trim(p.mu.start)
 	return p.mu.start
@@ -101,7 +101,7 @@ func (p *Partition) CutOff(file File, end int64) record.Offset {
 		}
 		rest = append(rest, short)
 	}
-	p.mu.spans, p.mu.cold = peaks(rest, max(0, n-1)), Span{}
+	p.mu.spans, p.mu.cold = peaks(rest, max(0, n-1)), [2]Span{}
 	tail := p.mu.tail[p.mu.dead:]
 	keep := sort.Search(len(tail), func(i int) bool { return tail[i].BaseOffset() >= first })
 	p.mu.tail, p.mu.dead = append([]record.Batch(nil), tail[:keep]...), 0
@@ -138,8 +138,8 @@ type Summary segment.Summary
 func (p *Partition) Replace(old, by File, sum *Summary) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mu.cold.File == old {
-		p.mu.cold = Span{}
+	if p.mu.cold[0].File == old || p.mu.cold[1].File == old {
+		p.mu.cold = [2]Span{}
 	}
 	for i := range p.mu.spans {
 		if p.mu.spans[i].File != old {

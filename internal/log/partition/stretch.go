@@ -14,6 +14,8 @@ type Stretch struct {
 	file    File
 	extents []segment.Extent // what is left to load; shared
 	ahead   []segment.Extent // what follows, twice as much; shared
+	beyond  File             // the next file, if that is not as much; nil: none
+	then    []segment.Extent // what follows there; shared
 	size    int              // bytes of them
 	next    record.Offset    // behind the last of them
 }
@@ -61,11 +63,38 @@ func (p *Partition) findSpan(
 		return into, Stretch{}, err
 	}
 	n, size := within(extents, maxBytes)
-	ahead, _ := within(extents[n:], 2*maxBytes)
+	ahead, lead := within(extents[n:], 2*maxBytes)
 	span.File.Release()
-	return into, Stretch{
+	st := Stretch{
 		p: p, file: span.File, extents: extents[:n:n], ahead: extents[n : n+ahead], size: size, next: extents[n-1].Last + 1,
-	}, nil
+	}
+	if n+ahead == len(extents) {
+		st.beyond, st.then = p.beyond(span.Last+1, 2*maxBytes-lead)
+	}
+	return into, st, nil
+}
+
+// beyond gives about so many bytes of extents of the span that begins at an offset, which nobody has asked for yet.
+func (p *Partition) beyond(from record.Offset, maxBytes int) (File, []segment.Extent) {
+	p.mu.Lock()
+	i := search(p.mu.spans, from)
+	if maxBytes <= 0 || i == len(p.mu.spans) {
+		p.mu.Unlock()
+		return nil, nil
+	}
+	span := p.withExtentsLocked(p.mu.spans[i])
+	acquired := span.File.Acquire()
+	p.mu.Unlock()
+	if !acquired {
+		return nil, nil
+	}
+	defer span.File.Release()
+	extents, err := p.from(span, span.Base)
+	if err != nil {
+		return nil, nil // who comes to them will be told
+	}
+	n, _ := within(extents, maxBytes)
+	return span.File, extents[:n]
 }
 
 // harmed tells whether some of the extents that maxBytes reach could not be read before.
@@ -117,6 +146,9 @@ func (s *Stretch) File() File { return s.file }
 
 // Extents is what is left to load, and what follows it in the file, about twice as much. They are shared.
 func (s *Stretch) Extents() (left, next []segment.Extent) { return s.extents, s.ahead }
+
+// Beyond is what follows in the next file, if what follows in this one is less than twice as much; nil: none.
+func (s *Stretch) Beyond() (File, []segment.Extent) { return s.beyond, s.then }
 
 // Reach is the part of the file that Load looks at for so much room.
 func (s *Stretch) Reach(room int) (pos, end int64) {

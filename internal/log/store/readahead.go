@@ -18,6 +18,7 @@ const (
 	mostHole       = 256 << 10 // between two parts of a run
 	mostRuns       = 64        // that are known to be there
 	mostWanted     = 1 << 10   // parts of runs that memory is kept for
+	mostThere      = 16 << 20  // brought in a row although they were in the cache: the system may have asked for some
 	mostReadaheads = 4         // that bring at the same time; other readers do without
 
 	// linger is how long a goroutine waits for more, with its file: a reader that is catching up comes back soon, and
@@ -56,7 +57,7 @@ type Readahead struct {
 	front int64 // of runs[at]: what lies before is there
 	busy  bool  // a goroutine brings them, or waits for more
 	more  chan struct{}
-	quick bool // the last run was there already
+	there int64 // bytes brought last that were in the cache already, in a row
 }
 
 // run is a part of a file.
@@ -79,8 +80,12 @@ func (r *Readahead) Want(st *Stretch) {
 	}
 	extents, next := st.Extents()
 	r.want(st.file(), extents)
-	if r.lead < mostLead {
-		r.lead += r.want(st.file(), next)
+	if r.lead >= mostLead {
+		return
+	}
+	r.lead += r.want(st.file(), next)
+	if f, then := st.Beyond(); f != nil {
+		r.lead += r.want(f.(*file), then) //nolint:errcheck // the files of a store are its own
 	}
 }
 
@@ -128,8 +133,8 @@ func (r *Readahead) short(x run) bool {
 func (r *Readahead) take(runs []run) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.quick {
-		r.quick, r.cold = false, false
+	if r.there > mostThere {
+		r.there, r.cold = 0, false
 		return false
 	}
 	r.forget()
@@ -276,7 +281,9 @@ func (r *Readahead) next() (x run, from int64) {
 func (r *Readahead) brought(to int64, quick bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.quick = quick
+	if r.there += to - r.front; !quick {
+		r.there = 0
+	}
 	if r.front = to; to == r.runs[r.at].end {
 		if r.at++; r.at < len(r.runs) {
 			r.front = r.runs[r.at].pos

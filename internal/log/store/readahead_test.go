@@ -61,10 +61,14 @@ func TestReadaheadOrder(t *testing.T) {
 	r.brought(mib, false)
 	r.brought(6*mib, true)
 	due(false, a, 0, 6*mib)
+	if r.take([]run{{a, 6 * mib, 6*mib + mostThere}}) && !r.cold {
+		t.Error("it ends after a little that was in the cache")
+	}
+	r.brought(6*mib+mostThere, true)
 	if x, from := r.next(); from < x.end {
 		t.Errorf("more to bring: %v", x)
 	}
-	if r.take([]run{{a, 7 * mib, 8 * mib}}) || r.cold {
+	if r.take([]run{{a, 70 * mib, 80 * mib}}) || r.cold {
 		t.Error("it goes on though all was in the cache")
 	}
 }
