@@ -19,6 +19,8 @@ type snapshot map[place][]rec
 // finds is all that is read after a restart.
 type finds struct {
 	log       snapshot
+	starts    map[place]int64 // where each partition begins, of those that do not begin at 0
+	startsAt  map[place]int64 // the same of the read before
 	promised  map[place]int64 // commits that were acknowledged before committed was read
 	committed map[place]int64
 	seen      []sighting        // by the group consumer before log was read
@@ -61,10 +63,11 @@ func check(h *history, before snapshot, now finds) *verdict {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	v := &verdict{}
-	checkOffsets(v, now.log)
+	checkOffsets(v, now)
+	checkStarts(v, h, now)
 	checkPlaces(v, h, before, now)
 	counts := checkValues(v, h, now.log)
-	checkMessages(v, h, now.log, counts)
+	checkMessages(v, h, now, counts)
 	checkOrder(v, h, now.log)
 	checkCommits(v, h, now)
 	checkRetained(v, now)
@@ -76,14 +79,42 @@ func check(h *history, before snapshot, now finds) *verdict {
 	return v
 }
 
-// checkOffsets wants offsets one by one from 0: nothing here leaves holes.
-func checkOffsets(v *verdict, log snapshot) {
-	for at, rs := range log {
+// checkOffsets wants offsets one by one from where a partition begins: nothing here leaves holes.
+func checkOffsets(v *verdict, now finds) {
+	for at, rs := range now.log {
 		for i, r := range rs {
-			if r.offset != int64(i) {
-				v.add("hole", "%s: record %d has offset %d", at, i, r.offset)
+			if r.offset != now.starts[at]+int64(i) {
+				v.add("hole", "%s: record %d has offset %d, it begins at %d", at, i, r.offset, now.starts[at])
 				break
 			}
+		}
+	}
+}
+
+// checkStarts wants a partition to begin where it may: not below what was deleted, nor below where it began; above what
+// anybody asked to delete only where retention left what it has to.
+func checkStarts(v *verdict, h *history, now finds) {
+	for at, deleted := range h.trimmed {
+		if now.starts[at] < deleted {
+			v.add("back", "%s begins at %d, deleted was up to %d", at, now.starts[at], deleted)
+		}
+	}
+	for at, before := range now.startsAt {
+		if now.starts[at] < before {
+			v.add("back", "%s begins at %d, before at %d", at, now.starts[at], before)
+		}
+	}
+	for at, start := range now.starts {
+		if start <= h.trimming[at] {
+			continue
+		}
+		left := 0
+		for _, r := range now.log[at] {
+			left += len(r.value)
+		}
+		// Of a batch's bytes more than half are values here.
+		if at.topic != brief || left < briefBytes/2 {
+			v.add("early", "%s begins at %d, with %d bytes of values left", at, start, left)
 		}
 	}
 }
@@ -101,6 +132,9 @@ func (s snapshot) at(p place, offset int64) *rec {
 // checkPlaces wants every record that anybody has seen where it was.
 func checkPlaces(v *verdict, h *history, before snapshot, now finds) {
 	still := func(who string, p place, offset int64, value string) {
+		if offset < now.starts[p] {
+			return // checkStarts says whether it may be gone
+		}
 		switch r := now.log.at(p, offset); {
 		case r == nil:
 			v.add("gone", "%s at %d: %q, seen by %s", p, offset, value, who)
@@ -143,10 +177,11 @@ func checkValues(v *verdict, h *history, log snapshot) map[*message]int {
 }
 
 // checkMessages wants every acknowledged message to be there, and no more of one than were sent.
-func checkMessages(v *verdict, h *history, log snapshot, counts map[*message]int) {
+func checkMessages(v *verdict, h *history, now finds, counts map[*message]int) {
 	for _, m := range h.messages {
 		n := counts[m]
-		if m.acked.Load() && n == 0 {
+		removed := m.once && m.offset < now.starts[place{m.topic, m.index}]
+		if m.acked.Load() && n == 0 && !removed {
 			v.add("lost", "%s %d to %s was acknowledged: %q", m.actor, m.seq, m.topic, m.value)
 		}
 		if most := int(m.sends.Load()); m.once && n > 1 || n > most {
@@ -164,7 +199,7 @@ func checkOrder(v *verdict, h *history, log snapshot) {
 		found := map[*message]bool{}
 		for _, r := range rs {
 			m := h.byValue[r.value]
-			if m == nil || found[m] {
+			if m == nil || found[m] || m.refused.Load() {
 				continue
 			}
 			found[m] = true
@@ -221,8 +256,13 @@ func lastByKey(log snapshot, topic string) map[string]string {
 
 func checkTopics(v *verdict, h *history, now finds) {
 	for name, id := range h.topics {
-		if got, ok := now.topics[name]; !ok || got != id {
+		if got, ok := now.topics[name]; (!ok || got != id) && !h.dying[name] {
 			v.add("topic", "%s: %v (%v), was created as %v", name, got, ok, id)
+		}
+	}
+	for name, id := range now.topics {
+		if was, ok := h.gone[id]; ok {
+			v.add("undead", "%s: %v, was deleted as %s", name, id, was)
 		}
 	}
 }

@@ -27,10 +27,11 @@ type message struct {
 	ticket uint64 // its number in the history
 	once   bool   // of an idempotent producer: exactly one record, however often it is sent
 
-	sends  atomic.Int32 // how often it may have reached the server
-	acked  atomic.Bool
-	index  int32 // partition and offset that the acknowledgement told; set before acked, only of once
-	offset int64
+	sends   atomic.Int32 // how often it may have reached the server
+	acked   atomic.Bool
+	refused atomic.Bool // at least once: it may stand behind what was sent later
+	index   int32       // partition and offset that the acknowledgement told; set before acked, only of once
+	offset  int64
 }
 
 // sighting is a record that somebody was shown: from then on it must stay where it is.
@@ -49,6 +50,10 @@ type history struct {
 	committed map[place]int64    // largest acknowledged commit
 	attempted map[place]int64    // largest commit that was asked for
 	topics    map[string]topicID // creations that were acknowledged
+	dying     map[string]bool    // topics whose deletion was asked for
+	gone      map[topicID]string // deletions that were acknowledged, and the name
+	trimmed   map[place]int64    // largest acknowledged DeleteRecords
+	trimming  map[place]int64    // largest that was asked for
 	complaint []string           // what clients were told that they should not have been
 }
 
@@ -57,7 +62,8 @@ type topicID = kadm.TopicID
 func newHistory() *history {
 	return &history{
 		byValue: map[string]*message{}, committed: map[place]int64{}, attempted: map[place]int64{},
-		topics: map[string]topicID{},
+		topics: map[string]topicID{}, dying: map[string]bool{}, gone: map[topicID]string{},
+		trimmed: map[place]int64{}, trimming: map[place]int64{},
 	}
 }
 
@@ -110,6 +116,32 @@ func (h *history) created(name string, id topicID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.topics[name] = id
+}
+
+// deleting notes the wish to delete a topic, and deleted that it was granted.
+func (h *history) deleting(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dying[name] = true
+}
+
+func (h *history) deleted(name string, id topicID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gone[id] = name
+	delete(h.topics, name)
+	delete(h.dying, name)
+}
+
+// trim notes the wish to delete records, and acknowledged where the partition begins since.
+func (h *history) trim(at place, to int64, acknowledged bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	into := h.trimming
+	if acknowledged {
+		into = h.trimmed
+	}
+	into[at] = max(into[at], to)
 }
 
 func (h *history) complain(format string, args ...any) {

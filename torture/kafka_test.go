@@ -15,6 +15,11 @@ const (
 	ledgerParts = 6
 	groupName   = "torture"
 	produceRate = 8 // records of a producer in a burst
+
+	// brief is a topic that keeps little: records are deleted from partition 0, the others are left to retention.
+	brief      = "brief"
+	briefParts = 2
+	briefBytes = 16 << 10 // what it keeps of a partition
 )
 
 // dialKafka makes a client that does not wait long between its attempts.
@@ -30,6 +35,8 @@ func dialKafka(address string, opts ...kgo.Opt) (*kgo.Client, error) {
 // producer is an idempotent producer that lives through all kills: it retries for as long as it takes.
 type producer struct {
 	name  string
+	topic string
+	parts int
 	words words
 	h     *history
 	c     *kgo.Client
@@ -39,7 +46,7 @@ type producer struct {
 func newProducer(name string, w words, h *history, address string) (*producer, error) {
 	c, err := dialKafka(address, kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1<<20))
-	return &producer{name: name, words: w, h: h, c: c}, err
+	return &producer{name: name, topic: ledger, parts: ledgerParts, words: w, h: h, c: c}, err
 }
 
 // run produces until ctx is done. Records stay with the client until they are acknowledged.
@@ -58,11 +65,11 @@ func (p *producer) run(ctx context.Context) {
 }
 
 func (p *producer) send() {
-	m := &message{actor: p.name, seq: p.seq, topic: ledger, once: true, value: p.words.next(p.name, p.seq)}
+	m := &message{actor: p.name, seq: p.seq, topic: p.topic, once: true, value: p.words.next(p.name, p.seq)}
 	p.seq++
 	m.sends.Store(1)
 	p.h.add(m)
-	r := &kgo.Record{Topic: ledger, Partition: int32(m.seq % ledgerParts), Value: []byte(m.value)}
+	r := &kgo.Record{Topic: p.topic, Partition: int32(m.seq % p.parts), Value: []byte(m.value)}
 	p.c.Produce(context.Background(), r, func(r *kgo.Record, err error) {
 		if err != nil {
 			p.h.complain("%s gave up record %d: %v", p.name, m.seq, err)
@@ -104,7 +111,8 @@ func follow(ctx context.Context, h *history, address string, topics []string) er
 	return nil
 }
 
-// create makes one topic after the other until ctx is done, or until one fails: the server is gone.
+// create makes one topic after the other until ctx is done, or until one fails: the server is gone. One it deletes
+// again, and makes another of that name.
 func create(ctx context.Context, h *history, address, prefix string) error {
 	c, err := dialKafka(address)
 	if err != nil {
@@ -118,60 +126,120 @@ func create(ctx context.Context, h *history, address, prefix string) error {
 			return nil // it may be there or not
 		}
 		h.created(name, answer.ID)
+		if n != 1 {
+			continue
+		}
+		h.deleting(name)
+		gone, err := kadm.NewClient(c).DeleteTopic(ctx, name)
+		if err != nil || gone.Err != nil {
+			return nil
+		}
+		h.deleted(name, answer.ID)
+		if answer, err = kadm.NewClient(c).CreateTopic(ctx, 1, 1, nil, name); err != nil {
+			return nil
+		}
+		h.created(name, answer.ID)
 	}
 	return nil
 }
 
-// readAll reads every partition of every topic from its start to its end.
-func readAll(ctx context.Context, address string) (snapshot, map[string]topicID, error) {
+// trim deletes records of the brief topic, all but the newest, until ctx is done or the server is gone.
+func trim(ctx context.Context, h *history, address string) error {
+	c, err := dialKafka(address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	admin, at := kadm.NewClient(c), place{brief, 0}
+	tick := time.NewTicker(20 * pace)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		ends, err := admin.ListEndOffsets(ctx, brief)
+		if err != nil {
+			return nil
+		}
+		end, _ := ends.Lookup(brief, at.index)
+		to := end.Offset - 4*produceRate
+		if to <= 0 {
+			continue
+		}
+		h.trim(at, to, false)
+		var offsets kadm.Offsets
+		offsets.AddOffset(brief, at.index, to, -1)
+		answers, err := admin.DeleteRecords(ctx, offsets)
+		if err != nil || answers.Error() != nil {
+			return nil
+		}
+		h.trim(at, to, true)
+	}
+}
+
+// readAll reads every partition of every topic from its start to its end into log, starts and topics.
+func readAll(ctx context.Context, address string, into *finds) error {
 	c, err := dialKafka(address, kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer c.Close()
 	admin := kadm.NewClient(c)
 	details, err := admin.ListTopics(ctx)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	ids := map[string]topicID{}
+	into.topics, into.starts, into.log = map[string]topicID{}, map[place]int64{}, snapshot{}
 	for _, d := range details {
-		ids[d.Topic] = d.ID
+		into.topics[d.Topic] = d.ID
+	}
+	starts, err := admin.ListStartOffsets(ctx, details.Names()...)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return err
 	}
 	ends, err := admin.ListEndOffsets(ctx, details.Names()...)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	log, left := snapshot{}, map[place]int64{}
-	from := map[string]map[int32]kgo.Offset{}
+	left, from := map[place]int64{}, map[string]map[int32]kgo.Offset{}
 	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset == 0 {
+		at := place{o.Topic, o.Partition}
+		start, _ := starts.Lookup(o.Topic, o.Partition)
+		if start.Offset > 0 {
+			into.starts[at] = start.Offset
+		}
+		if o.Offset == start.Offset {
 			return
 		}
-		left[place{o.Topic, o.Partition}] = o.Offset
+		left[at] = o.Offset
 		if from[o.Topic] == nil {
 			from[o.Topic] = map[int32]kgo.Offset{}
 		}
-		from[o.Topic][o.Partition] = kgo.NewOffset().At(0) // not the start: a start that moved is a loss
+		from[o.Topic][o.Partition] = kgo.NewOffset().At(start.Offset)
 	})
 	c.AddConsumePartitions(from)
 	for len(left) > 0 {
 		fetches := c.PollFetches(ctx)
 		if err := errors.Join(fetches.Err0(), fetchError(fetches)); err != nil {
-			return nil, nil, fmt.Errorf("%d partitions left: %w", len(left), err)
+			return fmt.Errorf("%d partitions left: %w", len(left), err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			at := place{r.Topic, r.Partition}
-			log[at] = append(log[at], rec{r.Offset, string(r.Key), string(r.Value)})
+			into.log[at] = append(into.log[at], rec{r.Offset, string(r.Key), string(r.Value)})
 			if end, ok := left[at]; ok && r.Offset+1 >= end {
 				delete(left, at)
 			}
 		})
 	}
-	return log, ids, nil
+	return nil
 }
 
 func fetchError(fetches kgo.Fetches) error {

@@ -26,7 +26,7 @@ const (
 	producers  = 2
 	startBound = 2 * time.Second // from the start of the process to serving, after a kill
 	unlucky    = 10              // one start in so many may take longer by the clock, because the machine is busy
-	seldom     = 10              // rounds between the checks that take long: firth log check, kcat
+	seldom     = 10              // rounds between the checks that take long: firth log check, kcat, retention
 )
 
 // load is everybody who talks to the server while it is killed.
@@ -37,13 +37,15 @@ type load struct {
 	publishers []*publisher
 	producers  []*producer
 	before     snapshot
+	starts     map[place]int64 // where partitions began then
 	slowest    time.Duration
 	late       int // starts beyond startBound by the clock
 }
 
-// TestKill is the promise of the log, asked of the real binary: kill -9 in the middle of 16 publishers of
-// QoS 1, 2 idempotent producers, a consumer group that commits, a device that sets retained messages and
-// somebody who makes topics, as often as -rounds says; all that was acknowledged is there, where it was.
+// TestKill is the promise of the log, asked of the real binary: kill -9 in the middle of 16 publishers of QoS 1, 3
+// idempotent producers, a consumer group that commits, a device that sets retained messages, somebody who makes topics
+// idempotent producers, a consumer group that commits, a device that sets retained messages, somebody who makes and
+// deletes topics and somebody who deletes records, as often as -rounds says; all that was acknowledged is there, where
 func TestKill(t *testing.T) {
 	seed := *seedFlag
 	if seed == 0 {
@@ -56,6 +58,9 @@ func TestKill(t *testing.T) {
 	l.open(dice)
 	for round := 1; round <= *roundsFlag; round++ {
 		began := time.Now()
+		if round%seldom == 2 {
+			l.outgrow()
+		}
 		live, from := l.suffer(round, time.Duration(200+dice.IntN(1300))*time.Millisecond, 0)
 		offline := round%seldom == 1
 		if offline {
@@ -91,8 +96,13 @@ func (l *load) open(dice *rand.Rand) {
 	c, err := dialKafka(l.s.kafka)
 	l.must(err)
 	defer c.Close()
-	for topic, parts := range map[string]int32{"alpha": 4, "beta": 3, ledger: ledgerParts} {
-		answer, err := kadm.NewClient(c).CreateTopic(l.t.Context(), parts, 1, nil, topic)
+	keep, file := fmt.Sprint(briefBytes), "16384"
+	for topic, parts := range map[string]int32{"alpha": 4, "beta": 3, ledger: ledgerParts, brief: briefParts} {
+		var settings map[string]*string
+		if topic == brief {
+			settings = map[string]*string{"retention.bytes": &keep, "segment.bytes": &file}
+		}
+		answer, err := kadm.NewClient(c).CreateTopic(l.t.Context(), parts, 1, settings, topic)
 		l.must(err)
 		l.h.created(topic, answer.ID)
 	}
@@ -107,9 +117,12 @@ func (l *load) open(dice *rand.Rand) {
 		state.topics = append(state.topics, fmt.Sprintf("%s/d%d", retainedTopic, n))
 	}
 	l.publishers = append(l.publishers, state)
-	for n := range producers {
+	for n := range producers + 1 {
 		p, err := newProducer(fmt.Sprintf("producer%d", n), some(), l.h, l.s.kafka)
 		l.must(err)
+		if n == producers {
+			p.topic, p.parts = brief, briefParts
+		}
 		l.producers = append(l.producers, p)
 		l.t.Cleanup(p.c.Close)
 	}
@@ -165,6 +178,29 @@ func (l *load) suffer(round int, after time.Duration, least int) (live map[strin
 	return sub.received(), from
 }
 
+// outgrow has more in the brief topic than it keeps, and waits until retention removes some.
+func (l *load) outgrow() {
+	l.t.Helper()
+	for range 2000 {
+		l.producers[producers].send()
+	}
+	l.flush()
+	c, err := dialKafka(l.s.kafka)
+	l.must(err)
+	defer c.Close()
+	for deadline := time.Now().Add(startLimit); ; <-time.After(10 * pace) {
+		starts, err := kadm.NewClient(c).ListStartOffsets(l.t.Context(), brief)
+		l.must(err)
+		at := place{brief, briefParts - 1}
+		if o, _ := starts.Lookup(at.topic, at.index); o.Offset > l.starts[at] {
+			return
+		}
+		if time.Now().After(deadline) {
+			l.t.Fatalf("retention has removed nothing of %s in %v", at, startLimit)
+		}
+	}
+}
+
 // ends is where the log ends in the partitions that the subscriber hears of. Somebody is publishing already:
 // what is stored by now may have been delivered or not, what comes after must be.
 func (l *load) ends() map[place]int64 {
@@ -204,6 +240,11 @@ func (l *load) work(round int) (sub *subscriber, stop func()) {
 			l.t.Errorf("create: %v", err)
 		}
 	})
+	all.Go(func() {
+		if err := trim(ctx, l.h, l.s.kafka); err != nil {
+			l.t.Errorf("trim: %v", err)
+		}
+	})
 	return sub, func() {
 		cancel()
 		all.Wait()
@@ -238,8 +279,8 @@ func (l *load) look(round int) finds {
 		now.committed, err = commits(ctx, l.s.kafka)
 		l.must(err)
 	}
-	now.log, now.topics, err = readAll(ctx, l.s.kafka)
-	l.must(err)
+	now.startsAt = l.starts
+	l.must(readAll(ctx, l.s.kafka, &now))
 	now.retained, err = readRetained(ctx, l.s.mqtt, len(lastByKey(now.log, retainedTopic)))
 	l.must(err)
 	if round%seldom == 1 {
@@ -259,7 +300,7 @@ func (l *load) judge(now finds, round int) {
 	if v := check(l.h, l.before, now); len(v.lines) > 0 {
 		l.t.Fatalf("round %d:\n%s", round, v)
 	}
-	l.before = now.log
+	l.before, l.starts = now.log, now.starts
 }
 
 // compareKcat reads a topic with another implementation, librdkafka's, if it is installed.
@@ -330,6 +371,14 @@ func (l *load) finish() {
 	l.must(l.s.checkLog(ctx))
 	if len(now.promised) == 0 {
 		l.t.Error("the group has committed nothing")
+	}
+	for index := range int32(briefParts) {
+		if l.starts[place{brief, index}] == 0 {
+			l.t.Errorf("nothing of %s/%d was removed in all the time", brief, index)
+		}
+	}
+	if len(l.h.gone) == 0 {
+		l.t.Error("no topic was deleted in all the time")
 	}
 	all, acked := l.h.counts()
 	l.t.Logf("%d messages, %d acknowledged, every one in its place; slowest start %v", all, acked, l.slowest)

@@ -117,6 +117,33 @@ func TestCheckerSeesPlantedFaults(t *testing.T) {
 		{"a retained value gone", "retained", func(_ *history, _ snapshot, n *finds) { clear(n.retained) }},
 		{"a retained value of nobody", "retained", func(_ *history, _ snapshot, n *finds) { n.retained["state/x"] = "x" }},
 		{"a topic gone", "topic", func(_ *history, _ snapshot, n *finds) { clear(n.topics) }},
+		{"a topic that was to be deleted", "", func(h *history, _ snapshot, n *finds) {
+			h.deleting("t")
+			clear(n.topics)
+		}},
+		{"a deleted topic back", "undead", func(h *history, _ snapshot, _ *finds) { h.deleted("t", topicID{1}) }},
+		{"records removed by nobody", "early", func(_ *history, _ snapshot, n *finds) {
+			n.log[l], n.starts = n.log[l][5:], map[place]int64{l: 5}
+		}},
+		{"records deleted as asked", "", func(h *history, _ snapshot, n *finds) {
+			h.trim(l, 5, false)
+			n.log[l], n.starts = n.log[l][5:], map[place]int64{l: 5}
+		}},
+		{"more deleted than asked", "early", func(h *history, _ snapshot, n *finds) {
+			h.trim(l, 4, false)
+			n.log[l], n.starts = n.log[l][5:], map[place]int64{l: 5}
+		}},
+		{"deleted records back", "back", func(h *history, _ snapshot, n *finds) { h.trim(l, 5, true) }},
+		{"a start gone back", "back", func(_ *history, _ snapshot, n *finds) { n.startsAt = map[place]int64{l: 1} }},
+		{"a hole behind the start", "hole", func(h *history, _ snapshot, n *finds) {
+			h.trim(l, 5, false)
+			n.log[l], n.starts = n.log[l][6:], map[place]int64{l: 5}
+		}},
+		{"order broken by a refused message", "", func(h *history, _ snapshot, n *finds) {
+			h.byValue[n.log[s][2].value].refused.Store(true)
+			n.log[s][2].value, n.log[s][4].value = n.log[s][4].value, n.log[s][2].value
+			h.byValue[n.log[s][2].value].refused.Store(true)
+		}},
 		{"a topic made anew", "topic", func(_ *history, _ snapshot, n *finds) { n.topics["t"] = topicID{2} }},
 		{"a delivery left out", "undelivered", func(_ *history, _ snapshot, n *finds) { delete(n.live, n.log[a][9].value) }},
 		{"the last delivery left out, nothing killed", "undelivered", func(_ *history, _ snapshot, n *finds) {

@@ -32,7 +32,9 @@ type publisher struct {
 	topics []string // MQTT topics it publishes to, in turn
 	retain bool
 	words  words
-	h      *history
+	// refusable says that the disk may fail: a message that was refused is sent again.
+	refusable bool
+	h         *history
 
 	seq  int        // of the next new message
 	sent []*message // new ones of this connection
@@ -99,6 +101,8 @@ func (p *publisher) acked(ticket uint64, reason packet.ReasonCode, err error) {
 		p.h.complain("%s: acknowledgement %d of nothing", p.name, ticket)
 	case err != nil:
 		return // the connection ended first: nobody knows
+	case reason >= 0x80 && p.refusable:
+		m.refused.Store(true)
 	case reason >= 0x80:
 		p.h.complain("%s %d was refused: %v", p.name, ticket, reason)
 	default:

@@ -85,12 +85,12 @@ func measureScale(t *testing.T, topics, parts int) (f figures) {
 	f.afterKill = again(func() error { s.kill(); return nil })
 	f.idle = settled(t, s)
 
-	log, _, err := readAll(ctx, s.kafka)
-	must(err)
-	if len(log) != topics*parts {
-		t.Fatalf("%d partitions have records, want %d", len(log), topics*parts)
+	var now finds
+	must(readAll(ctx, s.kafka, &now))
+	if len(now.log) != topics*parts {
+		t.Fatalf("%d partitions have records, want %d", len(now.log), topics*parts)
 	}
-	for at, rs := range log {
+	for at, rs := range now.log {
 		if len(rs) != 1 || rs[0].value != at.String() {
 			t.Fatalf("%s holds %v", at, rs)
 		}

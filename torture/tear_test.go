@@ -26,16 +26,16 @@ func TestKillIsNotBlind(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
 	defer cancel()
-	log, _, err := readAll(ctx, l.s.kafka)
-	if err != nil {
+	var now finds
+	if err := readAll(ctx, l.s.kafka, &now); err != nil {
 		t.Logf("seen: the log cannot be read: %v", err)
 		return
 	}
-	seen, _ := l.h.consumed()
+	now.seen, _ = l.h.consumed()
 	v := &verdict{}
 	l.h.mu.Lock()
-	checkMessages(v, l.h, log, checkValues(&verdict{}, l.h, log))
-	checkPlaces(v, l.h, nil, finds{log: log, seen: seen})
+	checkMessages(v, l.h, now, checkValues(&verdict{}, l.h, now.log))
+	checkPlaces(v, l.h, nil, now)
 	l.h.mu.Unlock()
 	if v.kinds["lost"] == 0 {
 		t.Errorf("%d KiB of the log were wiped, and nothing was said of a loss:\n%s", tornBytes>>10, v)
