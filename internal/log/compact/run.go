@@ -24,6 +24,8 @@ type Run struct {
 	// Now is the time, and DeleteRetention how long tombstones are kept once all before them is compacted, both in
 	// milliseconds (KIP-534).
 	Now, DeleteRetention int64
+	// Part says that older records are not compacted along: tombstones get no horizon yet.
+	Part bool
 	// Newest is the base offset of the newest batch of an idempotent producer, or -1. That batch stays, if need be
 	// without records: after a crash the sequence numbers of the producer must be known. nil: there are none.
 	Newest func(producer int64) record.Offset
@@ -52,7 +54,7 @@ func (r *Run) Clean(b record.Batch) (record.Batch, error) {
 	}
 	r.Records += count
 	r.Removed += count - left
-	horizon := tombstones && !b.Attributes().DeleteHorizon() && b.LastOffset() < r.End
+	horizon := tombstones && !r.Part && !b.Attributes().DeleteHorizon() && b.LastOffset() < r.End
 	switch {
 	case left == 0 && !r.holds(b):
 		return nil, nil

@@ -187,6 +187,19 @@ func TestHorizon(t *testing.T) {
 	}
 }
 
+// TestPart leaves tombstones without a horizon where what is before them was not compacted along.
+func TestPart(t *testing.T) {
+	offsets := NewOffsets(0, nil)
+	b := batchOf(t, 0, record.None, -1, rec{"b", "1"}, rec{"a", "-"}, rec{"b", "2"})
+	if _, _, err := offsets.Add(1, b); err != nil {
+		t.Fatal(err)
+	}
+	run := Run{Partition: 1, Offsets: offsets, End: 3, Last: 99, Now: 1000, DeleteRetention: 50, Part: true}
+	if b, err := run.Clean(b); err != nil || show(t, b) != "0-2: 1 a=- 2 b=2" {
+		t.Fatalf("%s %v", show(t, b), err)
+	}
+}
+
 // TestFull ends the first half of a pass within a batch when the table is full, and still gets on.
 func TestFull(t *testing.T) {
 	offsets := NewOffsets(1, &record.Scratch{})

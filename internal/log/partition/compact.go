@@ -136,7 +136,7 @@ func (p *Partition) AddSpan(s Span) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := len(p.mu.spans)
-	for at > 0 && p.mu.spans[at-1].Base >= s.Base {
+	for at > 0 && max(p.mu.spans[at-1].Base, p.mu.start) >= s.Base {
 		at--
 	}
 	behind := at

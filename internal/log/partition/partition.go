@@ -33,6 +33,9 @@ type File interface {
 	// Acquire keeps the file readable until Release; it fails once the file is on its way out.
 	Acquire() bool
 	Release()
+	// Promise is told that the bytes of some batches were promised, which may be asked for when others have taken their
+	// place: the file stays a while.
+	Promise()
 }
 
 // Span is a run of offsets of the partition within one file.

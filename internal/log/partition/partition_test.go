@@ -98,6 +98,8 @@ func (f *paper) Acquire() bool {
 
 func (f *paper) Release() { f.held-- }
 
+func (f *paper) Promise() {}
+
 // paperWritten is when all files of paper were written.
 const paperWritten = 1000
 
@@ -508,6 +510,7 @@ func (f *sheet) Fill(_ []segment.Extent, b []byte) error {
 func (f *sheet) Written() int64 { return 0 }
 func (f *sheet) Acquire() bool  { return true }
 func (f *sheet) Release()       {}
+func (f *sheet) Promise()       {}
 
 // TestReadersAndKeepers lets readers run beside commits, evictions and trims.
 func TestReadersAndKeepers(t *testing.T) {

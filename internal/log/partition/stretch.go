@@ -64,6 +64,12 @@ func (p *Partition) findSpan(
 	}
 	n, size := within(extents, maxBytes)
 	ahead, lead := within(extents[n:], 2*maxBytes)
+	if p.Settings().Compact {
+		if span.File.Promise(); !p.has(span) {
+			span.File.Release()
+			return into, Stretch{}, replaced() // it may have been let go of without regard to the promise
+		}
+	}
 	span.File.Release()
 	st := Stretch{
 		p: p, file: span.File, extents: extents[:n:n], ahead: extents[n : n+ahead], size: size, next: extents[n-1].Last + 1,
@@ -127,6 +133,14 @@ func (p *Partition) heal(batches []record.Batch, from record.Offset) {
 	if h := &p.mu.harmed; min(from, batches[0].BaseOffset()) <= h.from {
 		h.from = max(h.from, batches[len(batches)-1].LastOffset()+1)
 	}
+}
+
+// has tells whether a span is still where it was found.
+func (p *Partition) has(span Span) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := search(p.mu.spans, span.Last)
+	return i < len(p.mu.spans) && p.mu.spans[i].File == span.File
 }
 
 // within counts the extents that have at most so many bytes together, but one if there is any.

@@ -27,6 +27,9 @@ type Writer struct {
 	ix    Index
 	names NamesBuilder // of the last run
 	err   error        // the first failure: the file is lost
+
+	every  int64 // bytes after which what was written is synced; 0: at the end
+	synced int64 // bytes that were
 }
 
 // Create begins the file name+".tmp", which Finish gives its name. Errors: Full, IO.
@@ -42,6 +45,13 @@ func Create(fs vfs.FS, name string) (*Writer, error) {
 
 // ByMapping says by which mapping the names are given that come from now on.
 func (w *Writer) ByMapping(mapping uint64) { w.names.Mapping = mapping }
+
+// SyncEvery has what was written synced each time it has grown by so many bytes: one large sync at the end would hold
+// up everybody who writes to the disk.
+func (w *Writer) SyncEvery(bytes int64) { w.every = bytes }
+
+// Size is how long the file is so far in bytes, without the footer.
+func (w *Writer) Size() int64 { return w.pos + int64(len(w.buf)) }
 
 func appendHeader(dst []byte, nonce uint64) []byte {
 	var b [HeaderBytes]byte
@@ -152,6 +162,14 @@ func (w *Writer) flush() error {
 	}
 	w.pos += int64(len(w.buf))
 	w.buf = w.buf[:0]
+	if w.every == 0 || w.pos-w.synced < w.every {
+		return nil
+	}
+	w.synced = w.pos
+	if err := w.file.Sync(); err != nil {
+		w.err = err
+		return err
+	}
 	return nil
 }
 
@@ -172,7 +190,7 @@ func (w *Writer) finish() (*Segment, error) {
 		return nil, w.err
 	}
 	w.endRun()
-	if err := w.ix.check(w.pos + int64(len(w.buf))); err != nil {
+	if err := w.ix.check(w.Size()); err != nil {
 		return nil, err
 	}
 	if err := w.flush(); err != nil {

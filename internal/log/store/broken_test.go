@@ -330,6 +330,7 @@ func TestFileIsLetGoOnce(t *testing.T) {
 	keep := l.create("keep", 1, nil).Partitions[0]
 	for round := range 5 {
 		gone := l.create("gone", 1, nil).Partitions[0]
+		eventually(t, "full journals are rolled up", func() bool { return files(t, disk, ".journal") < 2 })
 		faulty.Inject(vfs.Fault{On: vfs.OpCreate, Name: ".segment", Kind: fault.Full, Times: -1})
 		for range 300 {
 			l.publish(500, gone)

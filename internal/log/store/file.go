@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"sync/atomic"
+	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -31,6 +32,7 @@ type file struct {
 	// replaced: a journal in which nothing was ever synced, whose name the next one got.
 	replaced bool
 	refs     atomic.Int32 // 1 for being in use, 1 for each reader
+	promised atomic.Int64 // when its bytes were promised last, unix nanoseconds of the node's clock; 0: never
 }
 
 var _ partition.File = (*file)(nil)
@@ -69,6 +71,9 @@ func (f *file) Release() {
 		f.store.opt.Logger.Error("a file was let go of once too often", "file", f.name)
 	}
 }
+
+// Promise implements partition.File.
+func (f *file) Promise() { f.promised.Store(time.Now().UnixNano()) }
 
 // Extents implements partition.File.
 func (f *file) Extents(p stream.PartitionID) ([]segment.Extent, error) {

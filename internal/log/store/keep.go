@@ -9,6 +9,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/compact"
 	"github.com/firthmq/firth/internal/log/journal"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -29,6 +30,7 @@ type keeper struct {
 		idle    []*file  // files nobody reads any more
 		excess  []*spare // spares that came when there was one
 		broken  bool     // appends are refused until a spare can be prepared
+		cleaned *pass    // that the cleaner is through with
 	}
 
 	// The keeper's own.
@@ -44,6 +46,13 @@ type keeper struct {
 	clock   stepWatch
 	scratch record.Scratch
 	naming  Naming // of the file in hand; nil: none
+
+	offsets    *compact.Offsets // for roll-ups
+	cleaner    cleaner
+	cleaning   *pass     // that the cleaner has; nil: none
+	cleanAfter time.Time // when the next may begin
+	lingering  []lingering
+	spoilt     map[stream.PartitionID]bool // what cannot be compacted, because it is damaged
 }
 
 const repairInterval = 250 * time.Millisecond
@@ -51,6 +60,9 @@ const repairInterval = 250 * time.Millisecond
 func (k *keeper) init(s *Store) {
 	k.s = s
 	k.wake = make(chan struct{}, 1)
+	k.offsets = compact.NewOffsets(s.opt.DedupeBytes, &k.scratch)
+	k.cleaner = cleaner{s: s, passes: make(chan *pass, 1)}
+	k.spoilt = make(map[stream.PartitionID]bool)
 	k.nudge()
 }
 
@@ -124,6 +136,7 @@ func (k *keeper) repair() {
 
 // loop is the keeper's goroutine. It ends when the announcer has ended and all is tidy.
 func (k *keeper) loop() {
+	defer close(k.cleaner.passes)
 	retention := time.NewTicker(k.s.opt.RetentionInterval)
 	defer retention.Stop()
 	repair := time.NewTicker(repairInterval)
@@ -158,7 +171,8 @@ func (s *Store) closing() bool {
 
 // tidy does what is due. What fails is logged and tried again at the next turn.
 func (k *keeper) tidy() {
-	if err := errors.Join(k.clear(), k.prepare(), k.sealed(), k.clear()); err != nil {
+	k.letGo(time.Now())
+	if err := errors.Join(k.clear(), k.prepare(), k.sealed(), k.compact(), k.clear()); err != nil {
 		k.s.opt.Logger.Error("housekeeping of the log failed; it is tried again", "error", err, "hint", fault.HintOf(err))
 	}
 }
@@ -416,7 +430,7 @@ func (k *keeper) closing() error {
 		cp.Place = place{File: s.writer.Number(), Pos: s.writer.End()}
 		err = k.save(&cp)
 	}
-	errs := []error{err, s.writer.file.close()}
+	errs := append(k.leave(), err, s.writer.file.close())
 	k.mu.Lock()
 	sealed, idle, spares := k.mu.sealed, k.mu.idle, k.mu.excess
 	if k.mu.spare != nil {

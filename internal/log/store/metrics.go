@@ -12,6 +12,9 @@ type metrics struct {
 	batches telemetry.Counter
 	bytes   telemetry.Counter
 	corrupt telemetry.Counter
+
+	compaction telemetry.Histogram
+	compacted  telemetry.Counter
 }
 
 func (m *metrics) register(s *Store, set *telemetry.Set) {
@@ -22,6 +25,10 @@ func (m *metrics) register(s *Store, set *telemetry.Set) {
 	m.batches = set.Counter("firth_log_batches_total", "Record batches appended.").With()
 	m.bytes = set.Counter("firth_log_append_bytes_total", "Bytes of record batches appended.").With()
 	m.corrupt = set.Counter("firth_log_corrupt_reads_total", "Reads that met damaged records.").With()
+	m.compaction = set.Histogram("firth_log_compaction_duration_seconds",
+		"Time a pass of compaction took.", telemetry.Seconds()).With()
+	m.compacted = set.Counter("firth_log_compacted_records_total",
+		"Records that compaction removed, superseded or tombstones.").With()
 	set.GaugeFunc("firth_log_writable", "1 while appends are accepted.", func() float64 {
 		if s.Refused() != nil {
 			return 0

@@ -34,16 +34,20 @@ func (k *keeper) fingerprint() uint64 {
 
 // names yields the MQTT topic names in a batch, for the index of its file. nil: they are not known.
 func (k *keeper) names(place stream.Place, b record.Batch) func(yield func([]byte) bool) {
-	if k.naming == nil || place.Topic == nil || place.Topic.Internal() {
+	return topicNames(k.naming, place, b, &k.scratch)
+}
+
+func topicNames(naming Naming, place stream.Place, b record.Batch, s *record.Scratch) func(yield func([]byte) bool) {
+	if naming == nil || place.Topic == nil || place.Topic.Internal() {
 		return nil
 	}
 	return func(yield func([]byte) bool) {
 		var it record.Iter
-		if it.Reset(b, &k.scratch) != nil {
+		if b.Count() == 0 || it.Reset(b, s) != nil {
 			return // a batch that cannot be unpacked has no MQTT messages in it
 		}
 		for v := (record.View{}); it.Next(&v); {
-			if name, ok := k.naming.TopicName(place.Topic.Name, &v); ok && !yield(name) {
+			if name, ok := naming.TopicName(place.Topic.Name, &v); ok && !yield(name) {
 				return
 			}
 		}

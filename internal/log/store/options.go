@@ -50,6 +50,11 @@ type Options struct {
 	StepWait time.Duration
 	// SealedFiles is how many full journal files may wait to be rolled up; commits wait above it. Default 16.
 	SealedFiles int
+	// SegmentBytes is how large a file gets by compaction, unless one that went in was larger. Default 1 GiB.
+	SegmentBytes int64
+	// DedupeBytes is how much memory the last offsets of keys may take while a topic is compacted: about 32 bytes a
+	// key, and as much again for a journal that is rolled up. With less, compaction takes more passes. Default 32 MiB.
+	DedupeBytes int64
 	// BulkBatchBytes is the mean batch size from which a full journal file is kept in place instead of
 	// being sorted by partition. Default 16 KiB.
 	BulkBatchBytes int64
@@ -84,6 +89,8 @@ func (o Options) withDefaults() Options {
 	o.ProducerExpiry = cmp.Or(o.ProducerExpiry, 24*time.Hour)
 	o.StepWait = cmp.Or(o.StepWait, time.Hour)
 	o.SealedFiles = cmp.Or(o.SealedFiles, 16)
+	o.SegmentBytes = cmp.Or(o.SegmentBytes, 1<<30)
+	o.DedupeBytes = cmp.Or(o.DedupeBytes, 32<<20)
 	o.BulkBatchBytes = cmp.Or(o.BulkBatchBytes, 16<<10)
 	o.DefaultPartitions = cmp.Or(o.DefaultPartitions, 1)
 	o.MaxPartitions = cmp.Or(o.MaxPartitions, 100_000)

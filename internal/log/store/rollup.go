@@ -2,8 +2,10 @@ package store
 
 import (
 	"errors"
+	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/compact"
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/segment"
@@ -11,8 +13,9 @@ import (
 
 // part is what one partition has in a file.
 type part struct {
-	p       *partition.Partition
-	extents []segment.Extent // those that still hold readable records
+	p         *partition.Partition
+	extents   []segment.Extent   // those that still hold readable records
+	compacted *segment.Compacted // nil: it never was
 }
 
 // partsIn lists what all partitions have in a file, by id, and how many bytes and batches that is. With
@@ -44,7 +47,7 @@ func (s *Store) partsIn(f *file) (parts []part, bytes int64, batches int, err er
 		}
 		batches += len(extents)
 		if len(extents) > 0 {
-			parts = append(parts, part{p: p, extents: extents})
+			parts = append(parts, part{p: p, extents: extents, compacted: span.Compacted})
 		}
 	}
 	return parts, bytes, batches, nil
@@ -100,31 +103,75 @@ func (k *keeper) again(files ...*file) {
 	k.mu.sealed = append(files, k.mu.sealed...)
 }
 
-// convert makes a segment of a sealed journal: in place if its batches are large, sorted if they are small.
+// convert makes segments of a sealed journal: what has to be compacted gets a file of its own, what is left one that
+// is sorted if its batches are small, or stays in place if they are large.
 func (k *keeper) convert(f *file) error {
 	k.useNaming()
-	parts, bytes, batches, err := k.s.partsIn(f)
+	parts, _, _, err := k.s.partsIn(f)
 	if err != nil {
 		return err
 	}
-	if batches == 0 {
+	compacted, parts := split(parts)
+	if len(compacted) > 0 {
+		id := f.fileID // the last file of a journal gets this name: with it, the journal is done
+		if len(parts) > 0 {
+			id = k.nextID(f.number)
+		}
+		if err := k.rollUp(f, compacted, id); err != nil {
+			return err
+		}
+	}
+	bytes, batches := weight(parts)
+	switch {
+	case batches == 0:
 		k.drop(f)
 		return nil
-	}
-	if f.journal != nil && !f.broken && bytes/int64(batches) >= k.s.opt.BulkBatchBytes {
+	case f.journal != nil && !f.broken && bytes/int64(batches) >= k.s.opt.BulkBatchBytes:
 		return k.keepInPlace(f, parts)
 	}
-	return k.rollUp(f, parts)
+	if err := k.rollUp(f, parts, f.fileID); err != nil {
+		return err
+	}
+	k.drop(f)
+	return nil
+}
+
+// split takes apart what has to be compacted.
+func split(parts []part) (compacted, others []part) {
+	for _, pt := range parts {
+		if pt.p.Settings().Compact {
+			compacted = append(compacted, pt)
+		} else {
+			others = append(others, pt)
+		}
+	}
+	return compacted, others
+}
+
+// weight is how many bytes parts have in how many batches.
+func weight(parts []part) (bytes int64, batches int) {
+	for _, pt := range parts {
+		batches += len(pt.extents)
+		for i := range pt.extents {
+			bytes += int64(pt.extents[i].Len)
+		}
+	}
+	return bytes, batches
 }
 
 // drop lets go of a file in which nothing is left.
 func (k *keeper) drop(f *file) {
+	k.leaveOut(f)
+	k.retire(f, true)
+}
+
+// leaveOut has all partitions forget a file of which they need nothing more.
+func (k *keeper) leaveOut(f *file) {
 	for _, p := range *k.s.parts.Load() {
 		if p != nil {
 			p.Replace(f, nil, nil)
 		}
 	}
-	k.retire(f, true)
 }
 
 // nextID is a name of a number that no file had: that of the next generation.
@@ -143,6 +190,10 @@ func (k *keeper) retire(f *file, remove bool) {
 		delete(k.files, f.fileID)
 	}
 	f.remove = remove
+	if until := time.Unix(0, f.promised.Load()).Add(promiseKept); time.Now().Before(until) {
+		k.lingering = append(k.lingering, lingering{file: f, until: until})
+		return
+	}
 	f.Release()
 }
 
@@ -174,36 +225,27 @@ func (k *keeper) keepInPlace(f *file, parts []part) error {
 	if err != nil {
 		return err
 	}
-	k.replace(f, newSegmentFile(s, f.fileID, seg), false)
+	k.replace(f, newSegmentFile(s, f.fileID, seg), parts)
+	k.leaveOut(f)
+	k.retire(f, false)
 	return nil
 }
 
-// replace puts a new file in the place of an old one, for all partitions.
-func (k *keeper) replace(old, by *file, remove bool) {
+// replace puts a new file in the place of an old one, for some partitions.
+func (k *keeper) replace(old, by *file, parts []part) {
 	k.files[by.fileID] = by
-	for _, p := range *k.s.parts.Load() {
-		if p == nil {
-			continue
-		}
-		if sum, ok := by.segment.Summary(uint32(p.ID)); ok {
-			p.Replace(old, by, (*partition.Summary)(&sum))
-		} else {
-			p.Replace(old, by, nil)
+	for _, pt := range parts {
+		if sum, ok := by.segment.Summary(uint32(pt.p.ID)); ok {
+			pt.p.Replace(old, by, (*partition.Summary)(&sum))
 		}
 	}
-	k.retire(old, remove)
 }
 
 // rollBytes is how much of a partition is read at once for a roll-up.
 const rollBytes = 1 << 20
 
-// rollUp writes the batches of a file into a segment sorted by partition: that of a journal, or the next generation of
-// a segment.
-func (k *keeper) rollUp(f *file, parts []part) error {
-	id := f.fileID
-	if f.segment != nil {
-		id = k.nextID(f.number)
-	}
+// rollUp writes the batches that some partitions have in a file into a segment, sorted by partition.
+func (k *keeper) rollUp(f *file, parts []part, id fileID) error {
 	w, err := segment.Create(k.s.fs, segmentName(id))
 	if err != nil {
 		return err
@@ -219,12 +261,70 @@ func (k *keeper) rollUp(f *file, parts []part) error {
 	if err != nil {
 		return err
 	}
-	k.replace(f, newSegmentFile(k.s, id, seg), true)
+	k.replace(f, newSegmentFile(k.s, id, seg), parts)
 	return nil
 }
 
+// rewrite writes what is left of a segment into one of the next generation.
+func (k *keeper) rewrite(f *file) error {
+	k.useNaming()
+	parts, _, _, err := k.s.partsIn(f)
+	if err != nil {
+		return err
+	}
+	if err := k.rollUp(f, parts, k.nextID(f.number)); err != nil {
+		return err
+	}
+	k.drop(f)
+	return nil
+}
+
+// copyPart copies what a partition has in a file; from a journal, what has to be compacted is compacted for itself.
 func (k *keeper) copyPart(w *segment.Writer, f *file, pt part) error {
 	place := k.s.Topics().Place(pt.p.ID)
+	run, err := k.begin(w, f, pt)
+	if err != nil {
+		return err
+	}
+	return eachBatch(f, pt, func(b record.Batch) error {
+		if run != nil {
+			if b, err = run.Clean(b); err != nil || b == nil {
+				return err
+			}
+		}
+		return w.Append(uint32(pt.p.ID), b, k.names(place, b))
+	})
+}
+
+// begin begins the run of a partition in a new file. It returns how it is compacted, nil for not at all.
+func (k *keeper) begin(w *segment.Writer, f *file, pt part) (*compact.Run, error) {
+	id, settings := uint32(pt.p.ID), pt.p.Settings()
+	if pt.compacted != nil {
+		return nil, w.Compact(id, *pt.compacted)
+	}
+	if f.journal == nil || !settings.Compact || settings.MinCompactionLagMs > 0 {
+		return nil, nil
+	}
+	k.offsets.Reset()
+	end, full := pt.extents[0].Base, false
+	err := eachBatch(f, pt, func(b record.Batch) (err error) {
+		if !full {
+			end, full, err = k.offsets.Add(id, b)
+		}
+		return err
+	})
+	if err != nil || end == pt.extents[0].Base {
+		return nil, err
+	}
+	run := &compact.Run{
+		Partition: id, Offsets: k.offsets, End: end, Last: pt.extents[len(pt.extents)-1].Last, Part: true,
+		Newest: k.s.newestOf(pt.p).of, Scratch: &k.scratch,
+	}
+	return run, w.Compact(id, segment.Compacted{Base: pt.extents[0].Base, Gaps: end, Clean: pt.extents[0].Base})
+}
+
+// eachBatch visits the batches that a partition has in a file.
+func eachBatch(f *file, pt part, visit func(b record.Batch) error) error {
 	var batches []record.Batch
 	for extents := pt.extents; len(extents) > 0; {
 		var err error
@@ -232,7 +332,7 @@ func (k *keeper) copyPart(w *segment.Writer, f *file, pt part) error {
 			return err
 		}
 		for _, b := range batches {
-			if err := w.Append(uint32(pt.p.ID), b, k.names(place, b)); err != nil {
+			if err := visit(b); err != nil {
 				return err
 			}
 		}
@@ -276,6 +376,9 @@ func (k *keeper) retain() error {
 	return k.reclaim()
 }
 
+// leastGain is how many bytes the rewriting of a file gives back at least: an index alone is not worth it.
+const leastGain = 16 << 10
+
 // reclaim gives back the space of what nobody can read any more.
 func (k *keeper) reclaim() error {
 	live := make(map[partition.File]int64)
@@ -290,12 +393,8 @@ func (k *keeper) reclaim() error {
 		case f.number <= k.frozen:
 		case left == 0:
 			k.drop(f)
-		case f.segment != nil && left < f.size/2:
-			parts, _, _, err := k.s.partsIn(f)
-			if err == nil {
-				err = k.rollUp(f, parts)
-			}
-			errs = append(errs, err)
+		case f.segment != nil && left < f.size/2 && f.size-left > leastGain && !k.cleaning.reads(f):
+			errs = append(errs, k.rewrite(f))
 		}
 	}
 	return errors.Join(errs...)

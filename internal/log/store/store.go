@@ -4,11 +4,11 @@
 // The path of an append: a caller puts its writes into the open group (group.go), the committer writes
 // groups as frames and syncs (commit.go), the announcer makes them readable and tells watchers and receipts
 // (announce.go), the keeper turns full journal files into segments, takes checkpoints and obeys retention
-// (keep.go). docs/design/0001-the-log.md has the whole of it.
+// (keep.go), the cleaner compacts (compact.go). docs/design/0001-the-log.md has the whole of it.
 //
-// Goroutines: committer, announcer, keeper, up to four that sync side by side where the disk is slow (underway.go),
-// and up to four that read ahead for a while (readahead.go). Locks, never
-// two at once: the group lock (Store.mu) over the open group and the producer windows; a partition's own; watchMu
+// Goroutines: committer, announcer, keeper, cleaner, up to four that sync side by side where the disk is slow
+// (underway.go), and up to four that read ahead for a while (readahead.go). Locks, never two at once: the group lock
+// (Store.mu) over the open group and the producer windows; a partition's own; watchMu
 // while watchers are told; topicsMu over a change of the set of topics; that of a Readahead.
 package store
 
@@ -136,6 +136,7 @@ func (s *Store) run() {
 	s.done.Go(s.commitLoop)
 	s.done.Go(s.announceLoop)
 	s.done.Go(s.keeper.loop)
+	s.done.Go(s.keeper.cleaner.cleanLoop)
 }
 
 // Close refuses new appends, brings those under way to the disk, takes a checkpoint and lets go of the
