@@ -43,9 +43,9 @@ type load struct {
 }
 
 // TestKill is the promise of the log, asked of the real binary: kill -9 in the middle of 16 publishers of QoS 1, 3
-// idempotent producers, a consumer group that commits, a device that sets retained messages, somebody who makes topics
 // idempotent producers, a consumer group that commits, a device that sets retained messages, somebody who makes and
 // deletes topics and somebody who deletes records, as often as -rounds says; all that was acknowledged is there, where
+// it was.
 func TestKill(t *testing.T) {
 	seed := *seedFlag
 	if seed == 0 {
