@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -444,4 +447,150 @@ func TestF13(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestF02: OffsetCommit v1 of an old sarama is served.
+func TestF02(t *testing.T) {
+	n := start(t)
+	c := n.client("f02")
+	c.create("t")
+	c.produce("t", batch(entries(8, year2019, []byte("v")), nil))
+	for range 30 {
+		code, err := n.client("old-sarama-77").commit(1, "g", "t", 7)
+		if err != nil || code != 0 {
+			t.Fatalf("OffsetCommit v1: %d, %v", code, err)
+		}
+	}
+	if got := c.committed("g", "t"); got != 7 {
+		t.Errorf("committed %d", got)
+	}
+}
+
+// TestF08: what is too old for this server is refused with one line that says who asks for what, and counted.
+func TestF08(t *testing.T) {
+	n := start(t)
+	n.client("f08").create("t")
+	rp := kmsg.NewProduceRequestTopicPartition()
+	rp.Records = []byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x13\x52\xc3\xe6\x10\x00\x00" + // a message set
+		"\xff\xff\xff\xff\x00\x00\x00\x05hello")
+	rt := kmsg.NewProduceRequestTopic()
+	rt.Topic, rt.Partitions = "t", append(rt.Partitions, rp)
+	produce := kmsg.NewPtrProduceRequest()
+	produce.Acks, produce.TimeoutMillis, produce.Topics = 1, 5000, append(produce.Topics, rt)
+	fp := kmsg.NewFetchRequestTopicPartition()
+	fp.PartitionMaxBytes = 1 << 20
+	ft := kmsg.NewFetchRequestTopic()
+	ft.Topic, ft.Partitions = "t", append(ft.Partitions, fp)
+	fetch := kmsg.NewPtrFetchRequest()
+	fetch.MaxWaitMillis, fetch.MinBytes, fetch.Topics = 100, 1, append(fetch.Topics, ft)
+	for api, req := range map[string]kmsg.Request{"Produce": produce, "Fetch": fetch} {
+		for range 100 {
+			if _, err := n.client("netscaler-9").try(0, req); err != nil && !errors.Is(err, io.EOF) {
+				t.Fatalf("%s v0: %v", api, err)
+			}
+		}
+		until(t, "a line about "+api, func() bool { return len(n.lines("netscaler-9", api, "v0")) > 0 })
+		counted := 0.0
+		for name, value := range n.metrics() {
+			if strings.Contains(name, `"`+api+`"`) && strings.Contains(name, "version") {
+				counted += value
+			}
+		}
+		if lines := n.lines("netscaler-9", api); len(lines) != 1 || counted < 100 {
+			t.Errorf("%s v0, 100 times: counted %v, lines:\n%s", api, counted, strings.Join(lines, ""))
+		}
+	}
+}
+
+// TestF17: a topic made again has no committed offsets, after a restart neither; and a fetch by the old id has a brake.
+func TestF17(t *testing.T) {
+	for _, how := range []string{"kill", "stop"} {
+		t.Run(how, func(t *testing.T) {
+			n := start(t)
+			c := n.client("f17")
+			c.create("t")
+			c.create("other")
+			for range 7 {
+				c.produce("t", batch(entries(1, 1, []byte("old")), nil))
+			}
+			if code, err := c.commit(7, "g", "t", 7); code != 0 || err != nil {
+				t.Fatal(code, err)
+			}
+			old := c.topicID("t")
+			c.delete("t")
+			c.create("t")
+			for range 20 {
+				c.produce("t", batch(entries(1, 1, []byte("new")), nil))
+			}
+			before := c.committed("g", "t")
+			if how == "kill" {
+				n.kill()
+			} else {
+				n.stop()
+			}
+			n.launch()
+			c = n.client("f17")
+			if after := c.committed("g", "t"); before != -1 || after != -1 {
+				t.Errorf("the group has the offset %d, after the restart %d, want none", before, after)
+			}
+			begin := time.Now()
+			for range 4 {
+				ask[*kmsg.FetchResponse](c, 13, fetchIDs(500, old, c.topicID("other")))
+			}
+			if took := time.Since(begin); took < 1500*time.Millisecond {
+				t.Errorf("four fetches with a dead topic id beside an idle topic took %v: max.wait is 500 ms", took)
+			}
+		})
+	}
+}
+
+// fetchIDs is a fetch of partition 0 of topics by their ids.
+func fetchIDs(waitMs int32, ids ...[16]byte) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = waitMs, 1, 1<<20
+	for _, id := range ids {
+		rp := kmsg.NewFetchRequestTopicPartition()
+		rp.PartitionMaxBytes = 1 << 20
+		rt := kmsg.NewFetchRequestTopic()
+		rt.TopicID, rt.Partitions = id, append(rt.Partitions, rp)
+		req.Topics = append(req.Topics, rt)
+	}
+	return req
+}
+
+// TestF19: what is too large for a group is answered with a code, and the connection stays.
+func TestF19(t *testing.T) {
+	n := start(t)
+	join := func(c *client, group, member string, metadata int) (*kmsg.JoinGroupResponse, error) {
+		p := kmsg.NewJoinGroupRequestProtocol()
+		p.Name, p.Metadata = "range", make([]byte, metadata)
+		req := kmsg.NewPtrJoinGroupRequest()
+		req.Group, req.MemberID, req.ProtocolType, req.Protocols = group, member, "consumer", append(req.Protocols, p)
+		req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = 30_000, 10_000
+		resp, err := c.try(5, req)
+		if err != nil {
+			return nil, err
+		}
+		return resp.(*kmsg.JoinGroupResponse), nil
+	}
+	c := n.client("f19")
+	if r, err := join(c, "j", "", 1<<20+1<<14); err != nil || r.ErrorCode == 0 {
+		t.Errorf("JoinGroup with 1.01 MiB of metadata: %v, %v", r, err)
+	}
+	if r, err := join(c, "s", "", 10); err != nil {
+		t.Fatalf("the connection does not stay: %v", err)
+	} else if r, err = join(c, "s", r.MemberID, 10); err != nil || r.ErrorCode != 0 {
+		t.Fatalf("JoinGroup: %+v, %v", r, err)
+	} else {
+		a := kmsg.NewSyncGroupRequestGroupAssignment()
+		a.MemberID, a.MemberAssignment = r.MemberID, make([]byte, 4<<20+1<<17)
+		req := kmsg.NewPtrSyncGroupRequest()
+		req.Group, req.Generation, req.MemberID = "s", r.Generation, r.MemberID
+		req.GroupAssignment = append(req.GroupAssignment, a)
+		resp, err := c.try(3, req)
+		if err != nil || resp.(*kmsg.SyncGroupResponse).ErrorCode == 0 {
+			t.Errorf("SyncGroup with 4.1 MiB: %s, %v", fmt.Sprintf("%.100v", resp), err)
+		}
+	}
+	c.create("still here")
 }

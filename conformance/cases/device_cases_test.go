@@ -2,9 +2,12 @@ package cases
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestD1: a filter of more than 200 levels is refused.
@@ -177,6 +180,132 @@ func TestF38(t *testing.T) {
 			}
 		default:
 			t.Errorf("got % x", p)
+		}
+	}
+}
+
+// TestD2: a message published before a subscription on the same connection is older than it: it comes once, with RETAIN
+// 1, and with Retain Handling 2 not at all.
+func TestD2(t *testing.T) {
+	n := start(t)
+	for _, tc := range []struct {
+		level, options byte
+		want           string
+	}{{v311, 0, "retain 1"}, {v5, 0, "retain 1"}, {v5, 0x20, ""}, {v5, 0x10, "retain 1"}, {v5, 0x28, ""}} {
+		for i := range 40 {
+			d := n.connect(tc.level, "d2")
+			topic := fmt.Sprintf("d2/%d/%d/%d", tc.level, tc.options, i)
+			d.send(append(d.publish(1, topic, 0, []byte("x")), d.subscribe(topic, tc.options)...))
+			// Behind a later message of the topic nothing of the first one is on its way any more.
+			d.send(d.publish(0, topic, 0, []byte("end")))
+			got := ""
+			for {
+				p := d.read()
+				if p[0]>>4 != 3 {
+					continue
+				}
+				if b := body(p); string(b[len(b)-3:]) == "end" {
+					break
+				}
+				if got != "" {
+					got += ", "
+				}
+				got += fmt.Sprint("retain ", p[0]&1)
+			}
+			if got != tc.want {
+				t.Errorf("level %d, options %#x: %q, want %q", tc.level, tc.options, got, tc.want)
+				break
+			}
+			d.conn.Close()
+		}
+	}
+}
+
+// TestF26: a large message drops none of the small ones around it.
+func TestF26(t *testing.T) {
+	n := start(t)
+	c := n.client("f26")
+	c.create("d", "max.message.bytes", "16777216")
+	d := n.connect(v311, "fast")
+	d.send(d.subscribe("d/#", 0))
+	d.read()
+	for range 5 {
+		for _, r := range []struct {
+			key  string
+			size int
+		}{{"d/1", 10}, {"d/2", 9 << 20}, {"d/3", 10}} {
+			c.produce("d", batch([]entry{{time.Now().UnixMilli(), []byte(r.key), make([]byte, r.size)}}, nil))
+		}
+		for _, want := range []string{"d/1", "d/2", "d/3"} {
+			p, err := d.next(10 * time.Second)
+			if err != nil || topicOf(p) != want {
+				t.Fatalf("no %s: %.20x, %v", want, p, err)
+			}
+		}
+	}
+}
+
+// TestF34: behind the UNSUBACK comes nothing but what was in flight [MQTT-3.10.4-2].
+func TestF34(t *testing.T) {
+	n := start(t)
+	const total, window = 20_000, 20
+	fill := n.connect(v311, "fill")
+	for i := range total {
+		fill.send(fill.publish(3, fmt.Sprint("h/", i), uint16(i%500+1), make([]byte, 1000)))
+		if i%500 == 499 {
+			for range 500 {
+				fill.read()
+			}
+		}
+	}
+	for qos := range byte(2) {
+		d := n.dial(v5)
+		d.send(connect{level: v5, flags: 2, props: []byte{0x21, 0, window}, clientID: fmt.Sprint("f34 ", qos)}.packet())
+		d.read()
+		d.send(d.subscribe("h/#", qos))
+		for seen := 0; seen < 2000; {
+			p := d.read()
+			if p[0]>>4 != 3 {
+				continue
+			}
+			if seen++; qos > 0 {
+				d.send(packet(0x40, idOf(p)))
+			}
+		}
+		d.send(d.unsubscribe("h/#"))
+		for {
+			p := d.read()
+			if p[0] == 0xb0 {
+				break
+			}
+			if p[0]>>4 == 3 && qos > 0 {
+				d.send(packet(0x40, idOf(p)))
+			}
+		}
+		if after := d.publishes(2 * time.Second); len(after) > window {
+			t.Errorf("QoS %d: %d messages behind the UNSUBACK, at most %d were in flight", qos, len(after), window)
+		}
+	}
+}
+
+var errQuiet = os.ErrDeadlineExceeded
+
+// publishes reads PUBLISH packets until nothing came for a while, and acknowledges those of QoS 1.
+func (d *device) publishes(quiet time.Duration) (all [][]byte) {
+	d.t.Helper()
+	for {
+		p, err := d.next(quiet)
+		if errors.Is(err, errQuiet) {
+			return all
+		}
+		if err != nil {
+			d.t.Fatalf("after %d messages: %v", len(all), err)
+		}
+		if p[0]>>4 == 3 {
+			all = append(all, p)
+			if p[0]&6 != 0 {
+				d.send(packet(0x40, idOf(p)))
+			}
 		}
 	}
 }

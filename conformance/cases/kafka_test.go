@@ -205,3 +205,12 @@ func (c *client) topicID(topic string) [16]byte {
 	req.Topics = append(req.Topics, rt)
 	return ask[*kmsg.MetadataResponse](c, 12, req).Topics[0].TopicID
 }
+
+func (c *client) delete(topic string) {
+	c.t.Helper()
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	req.TopicNames, req.TimeoutMillis = []string{topic}, 10_000
+	if r := ask[*kmsg.DeleteTopicsResponse](c, 4, req).Topics[0]; r.ErrorCode != 0 {
+		c.t.Fatalf("DeleteTopics: %d", r.ErrorCode)
+	}
+}

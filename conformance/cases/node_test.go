@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -195,4 +197,25 @@ func until(t *testing.T, what string, done func() bool) {
 			t.Fatalf("not in time: %s", what)
 		}
 	}
+}
+
+// metrics are the values of /metrics by name and labels.
+func (n *node) metrics() map[string]float64 {
+	n.t.Helper()
+	r, err := http.Get("http://" + n.http + "/metrics")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "} "); ok && line[0] != '#' {
+			values[name+"}"], _ = strconv.ParseFloat(value, 64)
+		}
+	}
+	return values
 }
