@@ -191,6 +191,7 @@ func (d *Door) describeBrokerConfig(
 		)
 		return
 	}
+	d.describeDynamic(rr, answer)
 	for _, b := range d.brokerSettings(c) {
 		if !wants(rr, b.name) {
 			continue

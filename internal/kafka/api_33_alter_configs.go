@@ -16,7 +16,8 @@ import (
 // Behaviour
 //   - The settings of a topic become those of the request: one that is not named goes back to its
 //     default. All faults are told at once, in one INVALID_CONFIG, and then nothing changes.
-//   - The broker is set in the configuration of the node: INVALID_REQUEST.
+//   - Of the broker the settings of groups can be set (DescribeConfigs says which are not read-only); they stay
+//     after a restart. The others are set in the configuration of the node: INVALID_CONFIG.
 //
 // Versions: 2 flexible.
 
@@ -29,15 +30,15 @@ func (d *Door) alterConfigs(
 		rr := &req.Resources[i]
 		answer := kmsg.NewAlterConfigsResponseResource()
 		answer.ResourceType, answer.ResourceName = rr.ResourceType, rr.ResourceName
-		err := d.alterResource(
-			ctx,
-			c,
-			resource{rr.ResourceType, rr.ResourceName},
-			req.ValidateOnly,
-			func(t *stream.Topic) (stream.TopicChange, []error) {
-				return replaceConfig(t, rr.Configs)
-			},
-		)
+		var err error
+		if rr.ResourceType == kmsg.ConfigResourceTypeBroker {
+			err = d.alterBroker(ctx, c, rr.ResourceName, req.ValidateOnly, func(set map[string]string) []error {
+				return replaceBroker(set, rr.Configs)
+			})
+		} else {
+			err = d.alterResource(ctx, c, resource{rr.ResourceType, rr.ResourceName}, req.ValidateOnly,
+				func(t *stream.Topic) (stream.TopicChange, []error) { return replaceConfig(t, rr.Configs) })
+		}
 		answer.ErrorCode, answer.ErrorMessage = createCode(err), words(err)
 		resp.Resources = append(resp.Resources, answer)
 	}
@@ -63,6 +64,19 @@ func replaceConfig(t *stream.Topic, configs []kmsg.AlterConfigsRequestResourceCo
 	return change, append(faults, checkConfig(change.Set)...)
 }
 
+// replaceBroker makes the settings of the broker those of the request.
+func replaceBroker(set map[string]string, configs []kmsg.AlterConfigsRequestResourceConfig) (faults []error) {
+	clear(set)
+	for _, cfg := range configs {
+		if cfg.Value == nil {
+			faults = append(faults, fmt.Errorf("broker setting %s: null is no value", cfg.Name))
+			continue
+		}
+		set[cfg.Name] = *cfg.Value
+	}
+	return faults
+}
+
 // resource is what a configuration belongs to.
 type resource struct {
 	kind kmsg.ConfigResourceType
@@ -75,7 +89,7 @@ func (d *Door) alterResource(ctx context.Context, c *conn, of resource, dry bool
 ) error {
 	name := of.name
 	if of.kind != kmsg.ConfigResourceTypeTopic {
-		return refusal(wire.InvalidRequest, "only topics are configured over Kafka; the node has its configuration file")
+		return refusal(wire.InvalidRequest, "only topics and the broker are configured over Kafka")
 	}
 	t, code := d.topic(c, d.log.Topics(), name, OpAlterConfigs)
 	if code != wire.None {

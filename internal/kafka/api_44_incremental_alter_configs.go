@@ -37,16 +37,13 @@ func (d *Door) incrementalAlterConfigs(
 			err = refusal(wire.InvalidRequest, "the resource is named twice")
 		case namedTwice(rr.Configs) != "":
 			err = refusal(wire.InvalidRequest, "setting %q is named twice", namedTwice(rr.Configs))
+		case rr.ResourceType == kmsg.ConfigResourceTypeBroker:
+			err = d.alterBroker(ctx, c, rr.ResourceName, req.ValidateOnly, func(set map[string]string) []error {
+				return incrementBroker(set, rr.Configs)
+			})
 		default:
-			err = d.alterResource(
-				ctx,
-				c,
-				resource{rr.ResourceType, rr.ResourceName},
-				req.ValidateOnly,
-				func(t *stream.Topic) (stream.TopicChange, []error) {
-					return d.incrementConfig(t, rr.Configs)
-				},
-			)
+			err = d.alterResource(ctx, c, resource{rr.ResourceType, rr.ResourceName}, req.ValidateOnly,
+				func(t *stream.Topic) (stream.TopicChange, []error) { return d.incrementConfig(t, rr.Configs) })
 		}
 		answer := kmsg.NewIncrementalAlterConfigsResponseResource()
 		answer.ResourceType, answer.ResourceName = rr.ResourceType, rr.ResourceName
@@ -54,6 +51,26 @@ func (d *Door) incrementalAlterConfigs(
 		resp.Resources = append(resp.Resources, answer)
 	}
 	return resp, nil
+}
+
+// incrementBroker changes the settings of the broker by the operations.
+func incrementBroker(
+	set map[string]string, configs []kmsg.IncrementalAlterConfigsRequestResourceConfig,
+) (faults []error) {
+	for i := range configs {
+		cfg := &configs[i]
+		switch {
+		case cfg.Op == kmsg.IncrementalAlterConfigOpDelete && findDynamic(cfg.Name) != nil:
+			delete(set, cfg.Name)
+		case cfg.Op == kmsg.IncrementalAlterConfigOpSet && cfg.Value != nil:
+			set[cfg.Name] = *cfg.Value
+		case cfg.Op == kmsg.IncrementalAlterConfigOpSet:
+			faults = append(faults, fmt.Errorf("broker setting %s: null is no value", cfg.Name))
+		default:
+			faults = append(faults, fmt.Errorf("broker setting %s: it can be set or deleted, if it can be changed", cfg.Name))
+		}
+	}
+	return faults
 }
 
 // namedTwice is a setting that is there more than once, or "".

@@ -14,6 +14,8 @@ import (
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -457,4 +459,137 @@ func TestAPanicOfTheClockCostsOneGroup(t *testing.T) {
 	if !strings.Contains(exposition(t, set), "firth_kafka_panics_total 1") {
 		t.Error("it was not counted")
 	}
+}
+
+// K10: the times of groups are settings of the broker that clients see and change, also after a restart, and the
+// configuration stands behind them.
+//
+// Long: one story of one setting after the other.
+func TestGroupTimesAreBrokerSettings(t *testing.T) {
+	fs := vfs.NewMemory()
+	given := Options{Groups: GroupOptions{GroupTimes: GroupTimes{MinSession: 8 * time.Second}}}
+	h := openHouseOn(t, fs, given)
+	c := h.dial()
+	show := func(name string) kmsg.DescribeConfigsResponseResourceConfig {
+		req := kmsg.NewPtrDescribeConfigsRequest()
+		req.IncludeSynonyms = true
+		req.Resources = append(req.Resources, kmsg.DescribeConfigsRequestResource{
+			ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: "1", ConfigNames: []string{name},
+		})
+		r := askFor[*kmsg.DescribeConfigsResponse](c, 4, req).Resources[0]
+		if r.ErrorCode != 0 || len(r.Configs) != 1 || r.Configs[0].ReadOnly {
+			t.Fatalf("%s: %+v", name, r)
+		}
+		return r.Configs[0]
+	}
+	want := func(name, value string, source kmsg.ConfigSource) {
+		t.Helper()
+		if got := show(name); *got.Value != value || got.Source != source || got.ConfigSynonyms[0].Source != source {
+			t.Errorf("%s: %s from %v, want %s from %v", name, *got.Value, got.Source, value, source)
+		}
+	}
+	const least, most, delay = "group.min.session.timeout.ms", "group.max.session.timeout.ms",
+		"group.initial.rebalance.delay.ms"
+	want(least, "8000", kmsg.ConfigSourceStaticBrokerConfig)
+	want(most, "1800000", kmsg.ConfigSourceDefaultConfig)
+	want(delay, "0", kmsg.ConfigSourceDefaultConfig)
+	alter := func(resource string, op kmsg.IncrementalAlterConfigOp, pairs ...string) wire.Code {
+		req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+		r := kmsg.NewIncrementalAlterConfigsRequestResource()
+		r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeBroker, resource
+		for i := 0; i < len(pairs); i += 2 {
+			cfg := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+			cfg.Name, cfg.Op = pairs[i], op
+			if op == kmsg.IncrementalAlterConfigOpSet {
+				cfg.Value = &pairs[i+1]
+			}
+			r.Configs = append(r.Configs, cfg)
+		}
+		req.Resources = append(req.Resources, r)
+		return askFor[*kmsg.IncrementalAlterConfigsResponse](c, 1, req).Resources[0].ErrorCode
+	}
+	const set, del = kmsg.IncrementalAlterConfigOpSet, kmsg.IncrementalAlterConfigOpDelete
+	join := func(session int32) wire.Code {
+		req := kmsg.NewPtrJoinGroupRequest()
+		req.Group, req.SessionTimeoutMillis, req.ProtocolType = "g", session, "consumer"
+		req.RebalanceTimeoutMillis = 1000
+		req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte("m")}}
+		resp := askFor[*kmsg.JoinGroupResponse](c, 3, req)
+		if resp.ErrorCode == wire.None {
+			leave := kmsg.NewPtrLeaveGroupRequest()
+			leave.Group, leave.MemberID = "g", resp.MemberID
+			askFor[*kmsg.LeaveGroupResponse](c, 1, leave)
+		}
+		return resp.ErrorCode
+	}
+	wantCode(t, "6 s, 8 s is the least", join(6000), wire.InvalidSessionTimeout)
+	wantCode(t, "set", alter("1", set, least, "5000", delay, "10"), wire.None)
+	wantCode(t, "6 s, 5 s is the least", join(6000), wire.None)
+	wantCode(t, "4 s", join(4000), wire.InvalidSessionTimeout)
+	for what, code := range map[string]wire.Code{
+		"the least above the most": alter("1", set, least, "2000000"), "no number": alter("", set, delay, "x"),
+		"negative": alter("1", set, delay, "-1"), "read-only": alter("1", set, "log.dirs", "/x"),
+		"an unknown one": alter("1", del, "nonsense", ""),
+	} {
+		wantCode(t, what, code, wire.InvalidConfig)
+	}
+	wantCode(t, "another broker", alter("2", set, delay, "1"), wire.InvalidRequest)
+	want(least, "5000", kmsg.ConfigSourceDynamicBrokerConfig)
+	h.stop()
+	h = openHouseOn(t, fs, given)
+	c = h.dial()
+	want(least, "5000", kmsg.ConfigSourceDynamicBrokerConfig)
+	want(delay, "10", kmsg.ConfigSourceDynamicBrokerConfig)
+	wantCode(t, "after a restart", join(6000), wire.None)
+	wantCode(t, "delete", alter("", del, least, ""), wire.None)
+	want(least, "8000", kmsg.ConfigSourceStaticBrokerConfig)
+	wantCode(t, "6 s again", join(6000), wire.InvalidSessionTimeout)
+	all := kmsg.NewPtrAlterConfigsRequest()
+	all.Resources = []kmsg.AlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: "1",
+		Configs: []kmsg.AlterConfigsRequestResourceConfig{{Name: most, Value: new("60000")}}}}
+	wantCode(t, "AlterConfigs", askFor[*kmsg.AlterConfigsResponse](c, 1, all).Resources[0].ErrorCode, wire.None)
+	want(most, "60000", kmsg.ConfigSourceDynamicBrokerConfig)
+	want(delay, "0", kmsg.ConfigSourceDefaultConfig)
+	if err := h.door.SetGroupTimes(GroupTimes{MinSession: 2 * time.Minute}); err == nil {
+		t.Error("a configuration under which the least is above the most is taken")
+	}
+	if err := h.door.SetGroupTimes(GroupTimes{MinSession: time.Second}); err != nil {
+		t.Error(err)
+	}
+	wantCode(t, "2 s after a reload", join(2000), wire.None)
+}
+
+// F11: how old the start of the log is can be seen, also when it is from the future, and is forgotten with its topic.
+func TestTheAgeOfTheLogsStartIsAGauge(t *testing.T) {
+	set := telemetry.New()
+	r := openRoom(t, vfs.NewMemory(), Options{Metrics: set}, func(co *coordinator) { co.look = time.Millisecond })
+	age := func(topic string) (seconds float64, is bool) {
+		_, rest, is := strings.Cut(exposition(t, set), `firth_topic_start_age_seconds{topic="`+topic+`"} `)
+		_, _ = fmt.Sscan(rest, &seconds)
+		return seconds, is
+	}
+	now := time.Now().UnixMilli()
+	for name, at := range map[string]int64{"old": now - 3600_000, "future": now + 1800_000} {
+		topic := r.topic(name, 2)
+		done := make(receiptChan, 1)
+		for _, stamp := range []int64{at, now} {
+			rec := record.Record{Timestamp: stamp, Value: []byte("v")}
+			if err := streamtest.Append(r.store, done, stream.Write{Partition: topic.Partitions[1], Record: &rec}); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, want := range map[string]float64{"old": 3600, "future": -1800} {
+		eventually(t, "the gauge of "+name, func() bool {
+			got, is := age(name)
+			return is && got >= want && got < want+60
+		})
+	}
+	if err := r.store.DeleteTopic(t.Context(), "old"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the gauge of the topic is gone", func() bool { _, is := age("old"); return !is })
 }

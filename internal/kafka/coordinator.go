@@ -18,14 +18,29 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// GroupOptions bound the consumer groups. The zero value of each field is its default.
-type GroupOptions struct {
+// GroupTimes are what may be changed of groups while the node runs. The zero value of each field is its default.
+type GroupTimes struct {
 	// MinSession and MaxSession bound the session timeout that a member may ask for.
 	// Default 6 s and 30 min.
 	MinSession, MaxSession time.Duration
 	// InitialRebalanceDelay is how long an empty group gathers members before its first generation.
 	// Default 0: a group of one starts at once, and each that joins later costs one rebalance.
 	InitialRebalanceDelay time.Duration
+}
+
+func (t GroupTimes) withDefaults() GroupTimes {
+	if t.MinSession <= 0 {
+		t.MinSession = 6 * time.Second
+	}
+	if t.MaxSession <= 0 {
+		t.MaxSession = 30 * time.Minute
+	}
+	return t
+}
+
+// GroupOptions bound the consumer groups. The zero value of each field is its default.
+type GroupOptions struct {
+	GroupTimes
 	// MaxMembers is how many members one group may have. Default 10,000.
 	MaxMembers int
 	// MaxGroups is how many groups there may be. Default 100,000.
@@ -57,10 +72,21 @@ func (o GroupOptions) withDefaults() GroupOptions {
 }
 
 // ofGroup is what one group needs to know of the options.
-func (o GroupOptions) ofGroup() group.Options {
+func (co *coordinator) ofGroup() group.Options {
+	t := co.times.Load()
 	return group.Options{
-		MinSessionMillis: o.MinSession.Milliseconds(), MaxSessionMillis: o.MaxSession.Milliseconds(),
-		InitialDelayMillis: o.InitialRebalanceDelay.Milliseconds(), MaxMembers: o.MaxMembers,
+		MinSessionMillis: t.MinSession.Milliseconds(), MaxSessionMillis: t.MaxSession.Milliseconds(),
+		InitialDelayMillis: t.InitialRebalanceDelay.Milliseconds(), MaxMembers: co.limits.MaxMembers,
+	}
+}
+
+// setTimes puts other times in force, for groups that there are and those to come.
+func (co *coordinator) setTimes(t GroupTimes) {
+	co.times.Store(&t)
+	for _, og := range co.owned() {
+		og.mu.Lock()
+		og.mu.g.SetOptions(co.ofGroup())
+		og.mu.Unlock()
 	}
 }
 
@@ -79,6 +105,7 @@ const maxGroupName = 1024
 type coordinator struct {
 	opt    Options
 	limits GroupOptions
+	times  atomic.Pointer[GroupTimes]
 	log    *store.Store
 	now    func() int64 // milliseconds since 1970, without steps: sessions, rebalances and ages of offsets go by it
 	wall   func() int64 // the time of day, milliseconds since 1970
@@ -89,6 +116,7 @@ type coordinator struct {
 	writer *offsetWriter
 	alarms *alarm.Alarms[*ownedGroup]
 	lag    *lagGauge
+	starts *startGauge
 	look   time.Duration // how often the clock looks whether topics were deleted: it compares one pointer
 	ended  chan struct{} // closed when Run has ended: nobody answers any more
 	// damaged is why the groups cannot be read; nil: they can. Then no group is served, for to guess could let
@@ -127,9 +155,11 @@ func openCoordinator(ctx context.Context, opt Options, log *store.Store) (*coord
 		ended: make(chan struct{}), alarms: alarm.New[*ownedGroup](), look: time.Second,
 	}
 	co.opened = co.now()
+	times := co.limits.GroupTimes.withDefaults()
+	co.times.Store(&times)
 	co.mu.groups = map[string]*ownedGroup{}
 	co.writer = newOffsetWriter(co)
-	co.lag = newLagGauge(opt.Metrics)
+	co.lag, co.starts = newLagGauge(opt.Metrics), newStartGauge(opt.Metrics)
 	err := co.fold(ctx)
 	if fault.Is(err, fault.Corrupt) {
 		co.damaged = err
@@ -198,7 +228,7 @@ func (co *coordinator) enter(id string, create bool) *ownedGroup {
 		co.mu.Lock()
 		og := co.mu.groups[id]
 		if og == nil && create && len(co.mu.groups) < co.limits.MaxGroups {
-			og = newOwned(id, group.New(id, co.limits.ofGroup(), co.now()))
+			og = newOwned(id, group.New(id, co.ofGroup(), co.now()))
 			co.mu.groups[id] = og
 		}
 		co.mu.Unlock()
@@ -231,7 +261,7 @@ func (co *coordinator) act(og *ownedGroup, decide func(g *group.Group) []group.E
 // renew puts an empty group in the place of a locked one that broke, and unlocks it. Its members are told so by their
 // next request, those that block by the end of their connection.
 func (co *coordinator) renew(og *ownedGroup) {
-	og.mu.g = group.New(og.id, co.limits.ofGroup(), co.now())
+	og.mu.g = group.New(og.id, co.ofGroup(), co.now())
 	for t, to := range og.mu.waiting {
 		delete(og.mu.waiting, t)
 		close(to)

@@ -39,7 +39,7 @@ func openGroupDoor(t *testing.T, fs *vfs.Memory) *groupDoor {
 		t.Fatal(err)
 	}
 	d, err := Open(ctx, Options{Store: s, Logger: logtest.New(t),
-		Groups: GroupOptions{MinSession: 100 * time.Millisecond}})
+		Groups: GroupOptions{GroupTimes: GroupTimes{MinSession: 100 * time.Millisecond}}})
 	if err != nil {
 		t.Fatal(err)
 	}

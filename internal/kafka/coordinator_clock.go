@@ -34,6 +34,7 @@ func (co *coordinator) clock(ctx context.Context) {
 				co.guarded("sweep of the groups", func() { co.sweep(now, topics) })
 			}
 			co.guarded("lag of the groups", func() { co.lag.measure(co) })
+			co.guarded("age of the log's start", func() { co.starts.measure(co.log, co.wall()) })
 			co.turns.Add(1)
 		}
 		if next, waits := co.tick(); waits {

@@ -108,6 +108,7 @@ type Door struct {
 	windows   sync.Pool // of *[windowBytes]byte, to read requests through
 	chunks    chunks    // of stored records on their way to a socket
 	budget    budget
+	settings  settings
 	lines     *limit.Lines // of the log that clients cause
 	opened    time.Time
 	large     chan struct{} // a place for each large request that is being served by kmsg
@@ -153,6 +154,9 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	groups.register(d.apis)
 	d.versions = d.apis.versions()
 	d.measure()
+	if err := d.openSettings(ctx); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 

@@ -226,7 +226,7 @@ func (co *coordinator) wrote(gw *groupWrite, err error) {
 	if err == nil {
 		og.applyLocked(gw)
 	} else if gw.end && og.mu.g.State() == group.Dead {
-		og.mu.g = group.Load(og.id, co.limits.ofGroup(), co.now(), og.mu.g.Snapshot())
+		og.mu.g = group.Load(og.id, co.ofGroup(), co.now(), og.mu.g.Snapshot())
 	}
 	if gw.snapshot != nil {
 		co.act(og, func(g *group.Group) []group.Effect { return g.Stored(co.now(), gw.seq, err) })

@@ -104,7 +104,7 @@ func (f *folder) topicID(name string) record.UUID {
 
 // build makes the groups of what was gathered.
 func (f *folder) build() {
-	now, opts := f.co.now(), f.co.limits.ofGroup()
+	now, opts := f.co.now(), f.co.ofGroup()
 	for id, value := range f.groups {
 		snapshot, err := group.DecodeGroup(value)
 		if err != nil {

@@ -111,8 +111,7 @@ const (
 	maxStamps = 1000
 )
 
-// measure sets the gauges. A pair that is gone falls to 0; beyond maxLagSeries pairs, new ones are
-// not shown.
+// measure sets the gauges. A pair that is gone is forgotten; beyond maxLagSeries pairs, new ones are not shown.
 func (l *lagGauge) measure(co *coordinator) {
 	if l == nil {
 		return
@@ -139,7 +138,14 @@ func (l *lagGauge) measure(co *coordinator) {
 	}
 	maps.DeleteFunc(l.stamps, func(_ stampKey, s stamp) bool { return s.seen != l.turn })
 	for key, series := range l.series {
-		series.set(found[key], now)
+		pair, is := found[key]
+		if !is {
+			l.records.Delete(key.group, key.topic)
+			l.seconds.Delete(key.group, key.topic)
+			delete(l.series, key)
+			continue
+		}
+		series.set(pair, now)
 		delete(found, key)
 	}
 	for key, pair := range found {

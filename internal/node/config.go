@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 )
@@ -25,6 +26,7 @@ type Config struct {
 	Mapping                []hinge.Rule
 	Topics                 Topics
 	Limits                 Limits
+	Groups                 Groups
 	Log                    Log
 	Shutdown               Shutdown
 
@@ -71,11 +73,19 @@ type Limits struct {
 	ConnectTimeout   time.Duration
 	Request          int64 // bytes of a Kafka request
 	KafkaConnections int
+	KafkaBytes       int64 // that Kafka requests and answers hold together
 	Partitions       int   // of all topics together
 	CacheBytes       int64 // newest batches kept in memory
 	CommitBytes      int64 // waiting for one commit
 	JournalFile      int64 // bytes of a journal file
 	Memory           int64 // bytes the process aims to stay within
+}
+
+// Groups say what members of consumer groups may ask for.
+type Groups struct {
+	MinSessionTimeout     time.Duration
+	MaxSessionTimeout     time.Duration
+	InitialRebalanceDelay time.Duration
 }
 
 // Log says what is logged and how.
@@ -127,6 +137,13 @@ func (c *Config) Origin(key string) Origin {
 		return o
 	}
 	return Origin{Source: "default"}
+}
+
+// times are what the Kafka door asks of them.
+func (g Groups) times() kafka.GroupTimes {
+	return kafka.GroupTimes{
+		MinSession: g.MinSessionTimeout, MaxSession: g.MaxSessionTimeout, InitialRebalanceDelay: g.InitialRebalanceDelay,
+	}
 }
 
 // settings are the topic defaults under Kafka's names, as log/store takes them.

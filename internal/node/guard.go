@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// checkWhole looks at what no single option can tell: the doors against each other and the outside.
+// checkWhole looks at what no single option can tell: the doors against each other and the outside, and bounds.
 func (l *loader) checkWhole() {
 	taken := map[string]string{}
 	for _, d := range l.config.doors() {
@@ -20,6 +20,15 @@ func (l *loader) checkWhole() {
 		if !l.config.AllowRemoteWithoutAuth && !isLoopback(d.address) {
 			l.report(at, "%s: %s", d.key, refuseRemote(d.address))
 		}
+	}
+	const least = "groups.min_session_timeout"
+	switch g := &l.config.Groups; {
+	case g.MinSessionTimeout <= g.MaxSessionTimeout:
+	case l.config.origins[least] == Origin{}:
+		g.MinSessionTimeout = g.MaxSessionTimeout // nobody asked for the default
+	default:
+		l.report(l.origin(least), "%s: %s is above groups.max_session_timeout, %s", least,
+			formatDuration(g.MinSessionTimeout), formatDuration(g.MaxSessionTimeout))
 	}
 }
 

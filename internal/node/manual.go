@@ -139,14 +139,21 @@ const fixedLimits = `
 	`MQTT messages go to the catch-all topic |
 | record batch, whatever ` + "`max_message`" + ` says | 1 GiB | MESSAGE_TOO_LARGE (10) |
 | time of a record from a Kafka producer | one hour in the future: ` +
-	"`message.timestamp.after.max.ms`" + ` of the topic | INVALID_TIMESTAMP (32) |
-| Kafka request, Produce aside | Fetch 8 MiB, OffsetCommit and SyncGroup 4 MiB, others 2 MiB or less | ` +
-	`the connection is closed |
+	"`message.timestamp.after.max.ms`" + ` of the topic | INVALID_TIMESTAMP (32), record_errors names the records. ` +
+	`What is let in from the future holds retention by time: nothing behind it goes before it is old, ` +
+	`and ` + "`firth_topic_start_age_seconds`" + ` is below 0 where the log begins with it; retention.bytes and ` +
+	`DeleteRecords remove it |
+| records of one batch that record_errors names | 1,000 | the others are counted in the message |
+| Kafka request, Produce aside | JoinGroup and SyncGroup 16 MiB, Fetch 8 MiB, OffsetCommit 4 MiB, others 2 MiB ` +
+	`or less | the connection is closed |
 | one answer to a Fetch | 55 MiB, or one batch | the client asks again for the rest |
 | what one Fetch keeps of files in memory | 1 MiB for four at a time, 256 KiB for others, or one batch | nothing |
-| session timeout of a member of a group | 6 s to 30 min | INVALID_SESSION_TIMEOUT (26) |
+| what one Fetch keeps of the newest records in memory while its client reads | 4 MiB, 256 KiB when more than ` +
+	`half of ` + "`limits.kafka_bytes`" + ` is used, or one batch | nothing; while it waits for records, none |
+| the same error asked for again by Fetch | after max wait, at least 50 ms | the client gets it then |
 | members of a group | 10,000 | GROUP_MAX_SIZE_REACHED (81) |
 | what the protocols of a member say of it | 1 MiB | INVALID_REQUEST (42) |
+| assignments of one generation of a group | 4 MiB | INVALID_REQUEST (42) |
 | metadata of a committed offset | 4,096 bytes | OFFSET_METADATA_TOO_LARGE (12) |
 | committed offsets of a group without members | 30 days | they are gone: auto.offset.reset decides |
 | groups | 100,000 | COORDINATOR_NOT_AVAILABLE (15) |

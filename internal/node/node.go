@@ -158,7 +158,8 @@ func (n *Node) openKafka(ctx context.Context) (err error) {
 		Advertise: n.cfg.Advertise, DisableAutoCreate: !n.cfg.Topics.AutoCreate,
 		MaxRequestBytes: int(n.cfg.Limits.Request), MaxConnections: n.cfg.Limits.KafkaConnections,
 		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
-		LogDir: n.cfg.Data, Metrics: n.metrics, Logger: n.log,
+		LogDir: n.cfg.Data, Metrics: n.metrics, Logger: n.log, HeldBytes: n.cfg.Limits.KafkaBytes,
+		Groups: kafka.GroupOptions{GroupTimes: n.cfg.Groups.times()},
 	})
 	if err != nil {
 		return err

@@ -16,7 +16,10 @@ const (
 
 // Options lists every option, in the order of the manual page.
 func Options() []Option {
-	return slices.Concat(placeOptions(), topicOptions(), mqttLimits(), kafkaLimits(), logLimits(), processOptions())
+	return slices.Concat(
+		placeOptions(), topicOptions(), mqttLimits(), kafkaLimits(), logLimits(),
+		groupOptions(), processOptions(),
+	)
 }
 
 func placeOptions() []Option {
@@ -154,6 +157,31 @@ func kafkaLimits() []Option {
 			Doc:   "How many Kafka connections may be open at once.",
 			Shows: "the connection is closed at once",
 		}.count(func(c *Config) *int { return &c.Limits.KafkaConnections }, 1, 10_000_000),
+		Option{Key: "limits.kafka_bytes", Default: "512MiB",
+			Doc: "How much memory the requests and answers of all Kafka connections may take together. Near it those " +
+				"connections wait that hold the most.",
+			Shows: "after 10 s of waiting, Produce and Fetch: KAFKA_STORAGE_ERROR (56), and the client tries again; other " +
+				"requests: the connection is closed; `firth_kafka_held_bytes`, `firth_kafka_short_of_memory_total`",
+		}.size(func(c *Config) *int64 { return &c.Limits.KafkaBytes }, 1*mib, 1*tib, ""),
+	}
+}
+
+func groupOptions() []Option {
+	return []Option{
+		Option{Key: "groups.initial_rebalance_delay", Default: "0s", Reload: true,
+			Doc: "How long an empty consumer group gathers members before its first generation " +
+				"(group.initial.rebalance.delay.ms). Kafka clients may change it, too.",
+		}.span(func(c *Config) *time.Duration { return &c.Groups.InitialRebalanceDelay }, 0, time.Hour, ""),
+		Option{Key: "groups.min_session_timeout", Default: "6s", Reload: true,
+			Doc: "The shortest session timeout that a member of a consumer group may ask for " +
+				"(group.min.session.timeout.ms). Kafka clients may change it, too.",
+			Shows: "INVALID_SESSION_TIMEOUT (26)",
+		}.span(func(c *Config) *time.Duration { return &c.Groups.MinSessionTimeout }, time.Millisecond, 24*day, ""),
+		Option{Key: "groups.max_session_timeout", Default: "30m", Reload: true,
+			Doc: "The longest session timeout that a member of a consumer group may ask for " +
+				"(group.max.session.timeout.ms). Kafka clients may change it, too.",
+			Shows: "INVALID_SESSION_TIMEOUT (26)",
+		}.span(func(c *Config) *time.Duration { return &c.Groups.MaxSessionTimeout }, time.Millisecond, 24*day, ""),
 	}
 }
 

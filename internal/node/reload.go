@@ -24,7 +24,11 @@ func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 			waiting = append(waiting, o.Key)
 		}
 	}
+	if err := n.kafka.SetGroupTimes(next.Groups.times()); err != nil {
+		return nil, nil, err
+	}
 	now.Mapping, now.Log.Level, now.Shutdown = next.Mapping, next.Log.Level, next.Shutdown
+	now.Groups = next.Groups
 	n.cfg = &now
 	n.mapping.Store(table)
 	n.mqtt.SetMapping(table)

@@ -119,6 +119,9 @@ func New(id string, opts Options, now int64) *Group {
 	}
 }
 
+// SetOptions puts other options in force. Members keep the session timeouts that they were given.
+func (g *Group) SetOptions(opts Options) { g.opts = opts.withDefaults() }
+
 // ID is the group's name.
 func (g *Group) ID() string { return g.id }
 

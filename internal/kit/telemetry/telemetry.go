@@ -66,6 +66,9 @@ type Gauges struct{ vec *prometheus.GaugeVec }
 // With is the gauge of these label values.
 func (g Gauges) With(values ...string) Gauge { return g.vec.WithLabelValues(values...) }
 
+// Delete forgets the gauge of these label values: what it measured is gone.
+func (g Gauges) Delete(values ...string) { g.vec.DeleteLabelValues(values...) }
+
 // Gauge makes a gauge with labels.
 func (s *Set) Gauge(name, help string, labels ...string) Gauges {
 	vec := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
