@@ -3,8 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -14,36 +12,20 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-// queue is what waits for the appender, in the order of the Appends.
-type queue struct {
-	sync.Mutex
-	units   []*unit
-	bytes   int64 // of units that wait or are under way
-	line    stream.Line
-	owners  map[stream.PartitionID]*owner
-	retired []*lane // of owners that others have followed: the appender closes them
-	closing bool
-	crowded atomic.Bool // a unit was turned away, and there has been no more room since
-}
-
-// owner is who holds a shard on this node.
-type owner struct {
-	stream.Owner
-	lane   *lane
-	fenced bool // the cluster has said so: it has another on some node
-}
-
 // unit is what one Append was given, copied.
 type unit struct {
 	records []kgo.Record
 	places  []place // of the records
-	owner   stream.Owner
+	lane    *lane
 	to      stream.Receipt
 	ticket  uint64
 	bytes   int64
 	spans   bool  // it stands together only in a transaction
 	err     error // why it was lost
 }
+
+// recordMemory is about what a record costs in memory besides its content, while it waits.
+const recordMemory = 256
 
 // place is where a record goes and about what it takes there.
 type place struct {
@@ -70,17 +52,19 @@ func (c *Cluster) Append(u *stream.Unit, to stream.Receipt, ticket uint64) error
 		if limit := p.limit.Load(); size+record.BatchOverhead > limit {
 			return fault.New(fault.TooLarge, op, "record of %d bytes, max.message.bytes is %d", size, limit)
 		}
-		bytes += size + record.BatchOverhead
+		bytes += size + record.BatchOverhead + recordMemory
 		content += contentBytes(w.Record)
 		headers += len(w.Record.Headers)
 	}
-	if err := c.enter(u, bytes); err != nil {
+	l, err := c.queue.enter(u, bytes, c.opt.QueueBytes)
+	if err != nil {
 		return err
 	}
-	// Between here and put nobody counts but the bytes: copying does not hold the queue.
-	mine := &unit{owner: u.Owner, to: to, ticket: ticket, bytes: bytes}
+	// The unit is counted from here on, so that copying does not hold the queue.
+	mine := &unit{lane: l, to: to, ticket: ticket, bytes: bytes}
 	mine.copy(parts, u.Writes, make([]byte, 0, content), make([]kgo.RecordHeader, 0, headers))
-	return c.put(mine)
+	c.queue.put(mine)
+	return nil
 }
 
 // Crowded implements stream.Log.
@@ -93,71 +77,6 @@ func contentBytes(r *record.Record) int64 {
 		n += len(r.Headers[i].Value)
 	}
 	return int64(n)
-}
-
-// enter takes room in the queue for a unit, in its turn and by the owner of its shard.
-func (c *Cluster) enter(u *stream.Unit, bytes int64) error {
-	q := &c.queue
-	q.Lock()
-	defer q.Unlock()
-	err := c.enterLocked(u, bytes)
-	if u.Turn == nil {
-		return err
-	}
-	if err == stream.ErrCrowded { //nolint:errorlint // it was made a few lines further down
-		q.line.Wait(u.Turn, bytes)
-		poke(c.work) // it may be all that the appender has to do
-	} else {
-		q.line.Pass(u.Turn)
-	}
-	return err
-}
-
-func (c *Cluster) enterLocked(u *stream.Unit, bytes int64) error {
-	const op = "log.Append"
-	q := &c.queue
-	if q.closing {
-		return fault.New(fault.Closed, op, "the log is closing")
-	}
-	if u.Owner.Epoch != 0 {
-		if err := q.holds(u.Owner); err != nil {
-			return err
-		}
-	}
-	if bytes > 0 && (q.bytes > 0 && q.bytes+bytes > c.opt.QueueBytes || q.line.Ahead(u.Turn)) {
-		q.crowded.Store(true)
-		return stream.ErrCrowded
-	}
-	q.bytes += bytes
-	return nil
-}
-
-// holds tells whether an owner still has its shard, as far as this node knows. It needs the queue's lock.
-func (q *queue) holds(o stream.Owner) error {
-	now := q.owners[o.Shard]
-	switch {
-	case now == nil:
-		return fault.New(fault.Fenced, "log.Append", "shard %d has no owner here", o.Shard)
-	case now.Epoch != o.Epoch:
-		return fault.New(fault.Fenced, "log.Append", "shard %d: epoch %d, another has %d", o.Shard, o.Epoch, now.Epoch)
-	case now.fenced:
-		return fault.New(fault.Fenced, "log.Append", "shard %d has another owner in the cluster", o.Shard)
-	}
-	return nil
-}
-
-// put puts a unit that has entered into the queue.
-func (c *Cluster) put(u *unit) error {
-	q := &c.queue
-	q.Lock()
-	defer q.Unlock()
-	if q.closing {
-		q.bytes -= u.bytes
-		return fault.New(fault.Closed, "log.Append", "the log is closing")
-	}
-	q.units = append(q.units, u)
-	poke(c.work)
-	return nil
 }
 
 // copy takes the records in, into memory that has room for them.
@@ -204,30 +123,18 @@ func (c *Cluster) Own(ctx context.Context, shard stream.PartitionID) (stream.Own
 	if p == nil {
 		return stream.Owner{}, noPartition(op, shard)
 	}
-	l := &lane{opt: &c.opt, shard: true, id: fmt.Sprintf("firth-%s-%d", p.topicID, p.index)}
-	if err := l.open(); err != nil {
+	by := producer{opt: &c.opt, id: fmt.Sprintf("firth-%s-%d", p.topicID, p.index), shard: true}
+	if err := by.open(); err != nil {
 		return stream.Owner{}, convert(op, err)
 	}
-	if _, _, err := l.client.ProducerID(ctx); err != nil {
-		l.close()
+	if _, _, err := by.client.ProducerID(ctx); err != nil {
+		by.close()
 		return stream.Owner{}, convert(op, err)
 	}
-	q := &c.queue
-	q.Lock()
-	defer q.Unlock()
-	next := &owner{Owner: stream.Owner{Shard: shard, Epoch: 1}, lane: l}
-	if before := q.owners[shard]; before != nil {
-		next.Epoch = before.Epoch + 1
-		q.retired = append(q.retired, before.lane)
+	l := &lane{senders: senders{transactional: by}, work: make(chan struct{}, 1)}
+	owner, err := c.queue.own(shard, l, func() { c.done.Go(func() { c.send(l) }) })
+	if err != nil {
+		by.close()
 	}
-	if q.closing {
-		q.retired = append(q.retired, l)
-		return stream.Owner{}, fault.New(fault.Closed, op, "the log is closing")
-	}
-	if q.owners == nil {
-		q.owners = make(map[stream.PartitionID]*owner)
-	}
-	q.owners[shard] = next
-	poke(c.work)
-	return next.Owner, nil
+	return owner, err
 }

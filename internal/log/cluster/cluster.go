@@ -1,14 +1,16 @@
 // Package cluster keeps the contract of the log on an outside Kafka cluster, by franz-go.
 //
-// The path of an append: a caller puts its unit into the queue (append.go), the appender takes what has gathered and
-// sends it as one idempotent batch a partition or, where a unit spans partitions or has an owner, as one transaction
-// for all (produce.go); then it tells watchers and receipts. Scans fetch batches as they lie in the cluster (scan.go),
+// The path of an append: a caller puts its unit into the queue (append.go), where it gets into the lane of its owner or
+// into that of all who have none (queue.go). The sender of the lane takes what has gathered and sends it as one
+// idempotent batch a partition or, where a unit spans partitions or has an owner, as one transaction for all
+// (produce.go); then it tells watchers and receipts. Scans fetch batches as they lie in the cluster (scan.go),
 // and one long poll a broker hears of what is followed (tail.go). docs/design/0006-two-keepers.md says what maps to
 // what, and what a cluster cannot promise.
 //
-// Goroutines: appender, refresher, follower, one listener for each broker that leads what is followed, and those of
-// the clients. Locks, never two at once except that topicsMu may be held over any: topicsMu over a change of the set
-// of topics; the queue's; a partition's own; followMu over who follows what; watchMu while watchers are told.
+// Goroutines: refresher, follower, a sender for units without an owner and one for each shard that this node owns, a
+// listener for each broker that leads what is followed, and those of the clients. Locks, never two at once except that
+// topicsMu and tellMu may be held over others: topicsMu over a change of the set of topics; the queue's; a partition's
+// own; followMu over who follows what; tellMu while watchers and receipts are told.
 package cluster
 
 import (
@@ -34,7 +36,6 @@ type Cluster struct {
 
 	client   *kgo.Client // metadata, topics, offsets and scans: nothing that waits at a broker
 	listener *kgo.Client // what waits at a broker for news
-	lanes    lanes       // the appender's
 
 	topics atomic.Pointer[stream.Topics]
 	parts  atomic.Pointer[table]
@@ -44,7 +45,6 @@ type Cluster struct {
 	refresh  chan struct{} // somebody has seen that metadata are old
 
 	queue queue
-	work  chan struct{} // the appender may have work
 
 	followMu  sync.Mutex
 	followed  map[stream.PartitionID]int // how many watches follow a partition
@@ -52,7 +52,8 @@ type Cluster struct {
 	refollow  chan struct{}              // who follows what, or who leads it, has changed
 	listeners map[int32]*tail            // the follower's, by broker
 
-	watchMu  sync.Mutex
+	// tellMu is held while watchers and receipts are told, so that they are told one at a time.
+	tellMu   sync.Mutex
 	watchers []*watch
 
 	ctx     context.Context //nolint:containedctx // of everything that the cluster does without a caller
@@ -69,7 +70,7 @@ func Open(ctx context.Context, opt Options) (*Cluster, error) {
 	}
 	c := &Cluster{
 		opt: opt, log: opt.Logger,
-		refresh: make(chan struct{}, 1), work: make(chan struct{}, 1), refollow: make(chan struct{}, 1),
+		refresh: make(chan struct{}, 1), refollow: make(chan struct{}, 1),
 		followed: make(map[stream.PartitionID]int), listeners: make(map[int32]*tail), closing: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -86,8 +87,13 @@ func Open(ctx context.Context, opt Options) (*Cluster, error) {
 		c.closeClients()
 		return nil, convert("cluster.Open", err)
 	}
-	c.lanes = newLanes(&c.opt)
-	c.done.Go(c.appendLoop)
+	c.queue.callers = make(map[stream.Receipt]*caller)
+	c.queue.owned = make(map[stream.PartitionID]*lane)
+	c.queue.anybody = &lane{work: make(chan struct{}, 1), senders: senders{
+		plain:         producer{opt: &c.opt},
+		transactional: producer{opt: &c.opt, id: "firth-units-" + nonce()},
+	}}
+	c.done.Go(func() { c.send(c.queue.anybody) })
 	c.done.Go(c.refreshLoop)
 	c.done.Go(c.followLoop)
 	return c, nil
@@ -96,18 +102,13 @@ func Open(ctx context.Context, opt Options) (*Cluster, error) {
 // Close sends what was appended, for as long as Options.Patience, and ends. Errors: Timeout, when units were lost;
 // their receipts have told who.
 func (c *Cluster) Close() error {
-	c.queue.Lock()
-	again := c.queue.closing
-	c.queue.closing = true
-	turns := c.queue.line.Next(1<<62, nil)
-	c.queue.Unlock()
-	if again {
+	turns, first := c.queue.close()
+	if !first {
 		return nil
 	}
 	callTurns(turns)
 	close(c.closing)
 	late := time.AfterFunc(c.opt.Patience, c.cancel)
-	poke(c.work)
 	c.done.Wait()
 	inTime := late.Stop()
 	c.cancel()
@@ -179,7 +180,7 @@ type part struct {
 	limit   atomic.Int64 // max.message.bytes
 	leader  atomic.Int32 // -1: none
 
-	told record.Offset // the last stable offset that watchers heard of; under Cluster.watchMu
+	told record.Offset // the last stable offset that watchers heard of; under Cluster.tellMu
 
 	mu     sync.Mutex
 	bounds stream.Bounds // as far as heard of

@@ -13,8 +13,8 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-// lane is a producer. Lanes belong to the appender.
-type lane struct {
+// producer is a client of the cluster that appends.
+type producer struct {
 	opt    *Options
 	id     string      // transactional id; none: it appends without transactions
 	client *kgo.Client // nil: it is not open
@@ -22,17 +22,13 @@ type lane struct {
 	opened bool
 }
 
-// lanes are those of units that have no owner.
-type lanes struct {
-	plain  lane // for units that are one batch
-	shared lane // for those that are more
+// senders are the producers of a lane.
+type senders struct {
+	plain         producer // for units that are one batch; an owner has none
+	transactional producer // for those that are more
 }
 
-func newLanes(opt *Options) lanes {
-	return lanes{plain: lane{opt: opt}, shared: lane{opt: opt, id: "firth-units-" + nonce()}}
-}
-
-func (l *lane) open() (err error) {
+func (l *producer) open() (err error) {
 	switch {
 	case l.client != nil:
 		return nil
@@ -44,44 +40,40 @@ func (l *lane) open() (err error) {
 	return err
 }
 
-func (l *lane) close() {
+func (l *producer) close() {
 	if l.client != nil {
 		l.client.Close()
 		l.client = nil
 	}
 }
 
-// group is what the appender sends at once: units of one owner, or of none.
+// group is what a sender sends at once.
 type group struct {
 	units       []*unit
-	owner       stream.Owner
 	transaction bool
 	bytes       int64
 	filled      map[*part]int64 // bytes of the batch of each partition
 }
 
-// take moves the first units of the queue into the group, as many as go together. It needs the queue's lock.
-func (g *group) take(q *queue, most int64) bool {
+// take fills the group with the first units of a lane, as many as go together, and gives their number.
+func (g *group) take(units []*unit, most int64) int {
 	*g = group{units: g.units[:0], filled: g.filled}
 	if g.filled == nil {
 		g.filled = make(map[*part]int64)
 	}
 	clear(g.filled)
-	for _, u := range q.units {
-		if len(g.units) > 0 && (u.owner != g.owner || g.bytes+u.bytes > most || !g.fits(u)) {
+	for _, u := range units {
+		if len(g.units) > 0 && (g.bytes+u.bytes > most || !g.fits(u)) {
 			break
 		}
 		for _, at := range u.places {
 			g.filled[at.p] += at.bytes
 		}
-		g.owner, g.transaction = u.owner, g.transaction || u.spans || u.owner.Epoch != 0
+		g.transaction = g.transaction || u.spans || u.lane.owner.Epoch != 0
 		g.bytes += u.bytes
 		g.units = append(g.units, u)
 	}
-	rest := copy(q.units, q.units[len(g.units):])
-	clear(q.units[rest:])
-	q.units = q.units[:rest]
-	return len(g.units) > 0
+	return len(g.units)
 }
 
 // fits tells whether a unit goes into the batches of the group. In a transaction there may be several a partition.
@@ -97,85 +89,65 @@ func (g *group) fits(u *unit) bool {
 	return true
 }
 
-// appendLoop is the appender: it takes what has gathered, sends it, and tells what became of it.
-func (c *Cluster) appendLoop() {
-	defer c.closeLanes()
+// send is the sender of a lane: it takes what has gathered, sends it, and tells what became of it.
+func (c *Cluster) send(l *lane) {
+	defer l.senders.close()
 	var g group
 	for {
-		q := &c.queue
-		q.Lock()
-		turns := q.line.Next(c.opt.QueueBytes-q.bytes, nil)
-		retired := q.retired
-		q.retired = nil
-		found := g.take(q, c.opt.GroupBytes)
-		ends := q.closing && !found
-		q.Unlock()
+		turns, ends := c.queue.take(l, &g, &c.opt)
 		callTurns(turns)
-		for _, l := range retired {
-			l.close()
-		}
 		switch {
-		case found:
-			c.send(&g)
-			c.release(&g)
+		case len(g.units) > 0:
+			c.append(l, &g)
+			c.queue.done(l, &g)
+			clear(g.units)
 		case ends:
 			return
 		default:
-			<-c.work
+			<-l.work
 		}
 	}
 }
 
-func (c *Cluster) release(g *group) {
-	c.queue.Lock()
-	defer c.queue.Unlock()
-	c.queue.bytes -= g.bytes
-	c.queue.crowded.Store(false)
-	clear(g.units)
+func (s *senders) close() {
+	s.plain.close()
+	s.transactional.close()
 }
 
-func (c *Cluster) closeLanes() {
-	c.lanes.plain.close()
-	c.lanes.shared.close()
-	c.queue.Lock()
-	retired := c.queue.retired
-	for _, o := range c.queue.owners {
-		retired = append(retired, o.lane)
+// append appends a group to the cluster and tells watchers, then receipts.
+func (c *Cluster) append(l *lane, g *group) {
+	by := &l.senders.plain
+	if g.transaction {
+		by = &l.senders.transactional
 	}
-	c.queue.owners, c.queue.retired = nil, nil
-	c.queue.Unlock()
-	for _, l := range retired {
-		l.close()
-	}
-}
-
-// send appends a group to the cluster and tells watchers, then receipts.
-func (c *Cluster) send(g *group) {
-	l, err := c.laneOf(g)
+	err := c.queue.lost(l)
 	if err == nil {
-		err = l.open()
+		err = by.open()
 	}
 	switch {
 	case err != nil:
 		g.lose(err)
 	case g.transaction:
-		c.transact(l, g.units)
+		c.transact(by, g.units)
 	default:
-		l.produce(c.ctx, g.units)
+		by.produce(c.ctx, g.units)
 	}
-	c.findFence(g)
-	if l != nil && l.client != nil {
-		c.tell(c.reached(l, g))
+	c.findFence(l, g)
+	var news []*part
+	if by.client != nil {
+		news = c.reached(by.client, g)
 	}
-	for _, u := range g.units {
-		switch {
-		case u.to == nil:
-		case u.err != nil:
-			u.to.Appended(u.ticket, nil, c.lost(u))
-		default:
-			u.to.Appended(u.ticket, u, nil)
+	c.tell(news, func() {
+		for _, u := range g.units {
+			switch {
+			case u.to == nil:
+			case u.err != nil:
+				u.to.Appended(u.ticket, nil, c.lost(u))
+			default:
+				u.to.Appended(u.ticket, u, nil)
+			}
 		}
-	}
+	})
 }
 
 func (g *group) lose(err error) { loseAll(g.units, err) }
@@ -192,43 +164,23 @@ func (c *Cluster) lost(u *unit) error {
 	switch {
 	case c.ctx.Err() != nil:
 		return fault.Wrap(fault.Closed, "log.Append", u.err)
-	case fault.Is(err, fault.Fenced) && u.owner.Epoch == 0:
+	case fault.Is(err, fault.Fenced) && u.lane.owner.Epoch == 0:
 		return fault.Wrap(fault.IO, "log.Append", u.err) // our own transaction took too long
 	}
 	return err
 }
 
-func (c *Cluster) laneOf(g *group) (*lane, error) {
-	switch {
-	case g.owner.Epoch == 0 && g.transaction:
-		return &c.lanes.shared, nil
-	case g.owner.Epoch == 0:
-		return &c.lanes.plain, nil
-	}
-	c.queue.Lock()
-	defer c.queue.Unlock()
-	if err := c.queue.holds(g.owner); err != nil {
-		return nil, err
-	}
-	return c.queue.owners[g.owner.Shard].lane, nil
-}
-
-// findFence notes that the cluster has fenced the owner of a group, or no longer knows how its last transaction ended:
+// findFence notes that the cluster has fenced the owner of a lane, or no longer knows how its last transaction ended:
 // the next one who takes the shard over finds out.
-func (c *Cluster) findFence(g *group) {
-	if g.owner.Epoch == 0 {
+func (c *Cluster) findFence(l *lane, g *group) {
+	if l.owner.Epoch == 0 {
 		return
 	}
 	for _, u := range g.units {
-		if u.err == nil || ownFault(u.err) {
-			continue
+		if u.err != nil && !ownFault(u.err) {
+			c.queue.fence(l)
+			return
 		}
-		c.queue.Lock()
-		if c.queue.holds(g.owner) == nil {
-			c.queue.owners[g.owner.Shard].fenced = true
-		}
-		c.queue.Unlock()
-		return
 	}
 }
 
@@ -242,7 +194,7 @@ func ownFault(err error) bool {
 }
 
 // produce sends the records of units and waits for what becomes of them. A partition gets one batch at a time.
-func (l *lane) produce(ctx context.Context, units []*unit) {
+func (l *producer) produce(ctx context.Context, units []*unit) {
 	records, cancel := context.WithTimeout(ctx, l.opt.Patience) // what was sent and has no answer waits for it longer
 	defer cancel()
 	var pending sync.WaitGroup
@@ -272,14 +224,14 @@ func (l *lane) produce(ctx context.Context, units []*unit) {
 }
 
 // flush sends what was produced. What it cannot send before the context ends gets that error.
-func (l *lane) flush(ctx context.Context) {
+func (l *producer) flush(ctx context.Context) {
 	if l.client.Flush(ctx) != nil {
 		l.client.UnsafeAbortBufferedRecords()
 	}
 }
 
 // transact sends units as one transaction. If one of them cannot be taken, the others are sent without it.
-func (c *Cluster) transact(l *lane, units []*unit) {
+func (c *Cluster) transact(l *producer, units []*unit) {
 	err := c.once(l, units)
 	if err == nil {
 		return
@@ -296,7 +248,7 @@ func (c *Cluster) transact(l *lane, units []*unit) {
 }
 
 // once is one transaction. After an error nothing of it can be read, unless the error is a time-out.
-func (c *Cluster) once(l *lane, units []*unit) error {
+func (c *Cluster) once(l *producer, units []*unit) error {
 	if l.client == nil {
 		return fault.New(fault.IO, "log.Append", "the producer of %s has ended", l.id)
 	}
@@ -332,7 +284,7 @@ func (c *Cluster) once(l *lane, units []*unit) error {
 
 // abort ends a transaction without its records, if it has not ended with them before; then it is decided, and true.
 // A producer that cannot do so is of no use any more.
-func (l *lane) abort(ctx context.Context) bool {
+func (l *producer) abort(ctx context.Context) bool {
 	if l.client.EndTransaction(ctx, kgo.TryAbort) != nil {
 		l.close()
 		return false

@@ -126,7 +126,7 @@ func (c *Cluster) hear(broker int32, parts []*part) bool {
 			good = false
 		}
 	}
-	c.tell(heard)
+	c.tell(heard, func() {})
 	return good
 }
 
@@ -145,9 +145,9 @@ func (c *Cluster) begin(p *part) error {
 	if old, _ := p.now(); b.Stable < old.Stable {
 		c.log.Warn("a partition has lost its end: its leader was elected though it was behind", "topic", p.topic,
 			"partition", p.index, "was", old.Stable, "is", b.Stable)
-		c.watchMu.Lock()
+		c.tellMu.Lock()
 		p.told = b.Stable
-		c.watchMu.Unlock()
+		c.tellMu.Unlock()
 	}
 	p.restart(b)
 	return nil
@@ -161,7 +161,7 @@ type span struct {
 // reached finds out up to where the partitions of a group can be read now, and gives those of which there is news.
 // After a transaction it waits for its markers: until then nobody reads what was committed. Where an open
 // transaction of somebody else holds the last stable offset back it does not wait, for that may last.
-func (c *Cluster) reached(l *lane, g *group) []*part {
+func (c *Cluster) reached(cl *kgo.Client, g *group) []*part {
 	spans := make(map[*part]span)
 	for _, u := range g.units {
 		if u.err != nil {
@@ -190,7 +190,7 @@ func (c *Cluster) reached(l *lane, g *group) []*part {
 		}
 		parts = append(parts, p)
 	}
-	if err := c.await(l.client, at, g.transaction); err != nil && c.ctx.Err() == nil {
+	if err := c.await(cl, at, g.transaction); err != nil && c.ctx.Err() == nil {
 		c.log.Warn("what was appended could not be looked at: news of it comes late", "error", err)
 	}
 	return parts

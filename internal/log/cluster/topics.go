@@ -158,6 +158,12 @@ func (c *Cluster) loadAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.take(all)
+	return nil
+}
+
+// take makes the snapshot fit an answer about all topics.
+func (c *Cluster) take(all []*found) {
 	changed := c.merge(all)
 	here := make(map[record.UUID]bool, len(all))
 	for _, f := range all {
@@ -177,7 +183,6 @@ func (c *Cluster) loadAll(ctx context.Context) error {
 	}
 	c.registry.missed = missed
 	c.install(changed)
-	return nil
 }
 
 // merge finds what changed in topics and takes in who leads their partitions.

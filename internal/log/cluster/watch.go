@@ -2,7 +2,7 @@ package cluster
 
 import "github.com/firthmq/firth/internal/log/stream"
 
-// watch is a watcher and what it wants to hear of. followed is guarded by Cluster.watchMu.
+// watch is a watcher and what it wants to hear of. followed is guarded by Cluster.tellMu.
 type watch struct {
 	c        *Cluster
 	to       stream.Watcher
@@ -16,9 +16,9 @@ func (c *Cluster) Watch(w stream.Watcher, of stream.Interest) stream.Watching {
 	if !entry.all {
 		entry.followed = make(map[stream.PartitionID]struct{})
 	}
-	c.watchMu.Lock()
+	c.tellMu.Lock()
 	c.watchers = append(c.watchers, entry)
-	c.watchMu.Unlock()
+	c.tellMu.Unlock()
 	if entry.all {
 		c.follow(func() { c.allOf++ })
 	}
@@ -55,8 +55,8 @@ func (w *watch) Unfollow(ps ...stream.PartitionID) {
 
 // put adds partitions or takes them out, and gives those for which that was a change.
 func (w *watch) put(ps []stream.PartitionID, in bool) (changed []stream.PartitionID) {
-	w.c.watchMu.Lock()
-	defer w.c.watchMu.Unlock()
+	w.c.tellMu.Lock()
+	defer w.c.tellMu.Unlock()
 	for _, p := range ps {
 		if _, was := w.followed[p]; was == in {
 			continue
@@ -85,7 +85,7 @@ func (c *Cluster) leave(ps []stream.PartitionID) {
 // Stop implements stream.Watching. It waits for news that is being told.
 func (w *watch) Stop() {
 	c := w.c
-	c.watchMu.Lock()
+	c.tellMu.Lock()
 	on := false
 	for i, other := range c.watchers {
 		if other == w {
@@ -99,7 +99,7 @@ func (w *watch) Stop() {
 		left = append(left, p)
 	}
 	clear(w.followed)
-	c.watchMu.Unlock()
+	c.tellMu.Unlock()
 	switch {
 	case !on:
 	case w.all:
@@ -119,8 +119,8 @@ func (w *watch) wants(p stream.PartitionID) bool {
 
 // watched tells whether anybody wants to hear of a partition.
 func (c *Cluster) watched(p stream.PartitionID) bool {
-	c.watchMu.Lock()
-	defer c.watchMu.Unlock()
+	c.tellMu.Lock()
+	defer c.tellMu.Unlock()
 	for _, w := range c.watchers {
 		if w.wants(p) {
 			return true
@@ -129,13 +129,11 @@ func (c *Cluster) watched(p stream.PartitionID) bool {
 	return false
 }
 
-// tell gives watchers the news of partitions, each once whoever brings it: the appender or a listener.
-func (c *Cluster) tell(parts []*part) {
-	if len(parts) == 0 {
-		return
-	}
-	c.watchMu.Lock()
-	defer c.watchMu.Unlock()
+// tell gives watchers the news of partitions, each once whoever brings it, a sender or a listener, and then receipts
+// what became of their units.
+func (c *Cluster) tell(parts []*part, receipts func()) {
+	c.tellMu.Lock()
+	defer c.tellMu.Unlock()
 	for _, p := range parts {
 		b, _ := p.now()
 		if b.Stable <= p.told {
@@ -148,12 +146,13 @@ func (c *Cluster) tell(parts []*part) {
 			}
 		}
 	}
+	receipts()
 }
 
 // tellTopics tells the watchers who want to know that the topics changed.
 func (c *Cluster) tellTopics() {
-	c.watchMu.Lock()
-	defer c.watchMu.Unlock()
+	c.tellMu.Lock()
+	defer c.tellMu.Unlock()
 	for _, w := range c.watchers {
 		if to, ok := w.to.(stream.TopicWatcher); ok {
 			to.TopicsChanged()

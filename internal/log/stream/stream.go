@@ -123,9 +123,9 @@ type Placed interface {
 type Receipt interface {
 	// Appended is called exactly once for each Append that returned nil: with the places of the
 	// writes once all of them are as durable as their topics ask (on a cluster: as acks=all has it), or
-	// with the error that lost them, and then at is nil. It is called from the keeper's own goroutine,
-	// for one caller in the order of its Appends. It must not block, and may ask the log for Topics and
-	// Bounds only.
+	// with the error that lost them, and then at is nil. It is called from the keeper's own goroutines, one
+	// call at a time, for one caller in the order of its Appends: a caller is a Receipt, which must be
+	// comparable. It must not block, and may ask the log for Topics and Bounds only.
 	//
 	// After Timeout or Closed from a cluster that went away in the middle nobody knows: the unit is there or
 	// will be, whole, or it never will. Who must know owns a shard: the next Own decides it, for all to read.

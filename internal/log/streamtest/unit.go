@@ -371,3 +371,52 @@ func turns(t *testing.T, log stream.Keeper) {
 		}
 	})
 }
+
+// shards appends for callers who go from owner to owner: the order of each caller is kept all the same.
+func shards(t *testing.T, log stream.Keeper) {
+	topic := create(t, log, "a", 4)
+	owners := []stream.Owner{{}}
+	for _, p := range topic.Partitions[:3] {
+		o, err := log.Own(context.Background(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owners = append(owners, o)
+	}
+	const callers, units = 4, 60
+	told := make([]*told, callers)
+	target := topic.Partitions[3]
+	var wg sync.WaitGroup
+	for c := range callers {
+		told[c] = newTold()
+		wg.Go(func() {
+			for i := range units {
+				v := record.Record{Value: []byte{byte(c), byte(i)}}
+				u := unit(stream.Write{Partition: target, Record: &v})
+				u.Owner = owners[(i/(c+1))%len(owners)]
+				if err := stream.AppendWait(context.Background(), log, u, told[c], uint64(i)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for c := range callers {
+		told[c].wait(t, units)
+		for i, ticket := range told[c].order {
+			if ticket != uint64(i) || told[c].errs[ticket] != nil {
+				t.Fatalf("caller %d: receipt %d is for %d, %v", c, i, ticket, told[c].errs[ticket])
+			}
+		}
+	}
+	next := make([]byte, callers)
+	each(t, log, target, 0, func(v *record.View) {
+		c, i := v.Value[0], v.Value[1]
+		if i != next[c] || told[c].bases[uint64(i)] != v.Offset {
+			t.Errorf("offset %d: caller %d's %d where its %d is due, told of %d", v.Offset, c, i, next[c],
+				told[c].bases[uint64(i)])
+		}
+		next[c] = i + 1
+	})
+}
