@@ -148,7 +148,7 @@ func (r *retainedReceiver) Retained(q *retain.Request, m *hinge.Message, at reco
 	if !r.link.subscribed(r.sub.Filter) { // [MQTT-3.10.4-2]
 		return retain.Stop
 	}
-	if !r.message.Set(m, door.opt.Clock()) {
+	if !r.message.Set(m, door.opt.Judge(m.Timestamp, door.opt.Clock())) {
 		return retain.Sent // expired
 	}
 	d := fanout.Delivery{

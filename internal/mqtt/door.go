@@ -99,7 +99,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	}
 	d.log = d.retained.Log()
 	d.fanout = fanout.New(fanout.Options{
-		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, Clock: opt.Clock,
+		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, Clock: opt.Clock, Judge: opt.Judge,
 		Workers: opt.FanoutWorkers,
 	})
 	d.catchUp = catchup.New(d.fanout, catchup.Options{Metrics: opt.Metrics})

@@ -25,6 +25,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Clock is the wall clock: timestamps of messages, their expiry. Default: time.Now.
 	Clock func() time.Time
+	// Judge is the time by which a message stamped at a time (milliseconds since 1970) is judged at now: earlier than now
+	// where the wall clock was set forward since (clock.Clock.For). Default: now.
+	Judge func(stamp int64, now time.Time) time.Time
 	// Guard decides who may do what. Default: everybody may do everything.
 	Guard Guard
 
@@ -80,6 +83,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.Judge == nil {
+		o.Judge = func(_ int64, now time.Time) time.Time { return now }
 	}
 	o.MaxPacketBytes = cmp.Or(o.MaxPacketBytes, defaultMaxPacket)
 	o.MaxConnections = cmp.Or(o.MaxConnections, 100_000)

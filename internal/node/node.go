@@ -24,6 +24,7 @@ import (
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kafka"
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -169,9 +170,9 @@ func (n *Node) openKafka(ctx context.Context) (err error) {
 }
 
 func (n *Node) openMQTT(ctx context.Context) (err error) {
-	l := n.cfg.Limits
+	l, wall := n.cfg.Limits, clock.New(time.Now, clock.Passed)
 	n.mqtt, err = mqtt.Open(ctx, mqtt.Options{
-		Log: n.store, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log,
+		Log: n.store, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log, Clock: wall.Now, Judge: wall.For,
 		MaxPacketBytes: int(l.Packet), MaxConnections: l.Connections, MaxDeviceTopics: n.cfg.Topics.MaxFromDevices,
 		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,
 		OutboxBytes: int(l.OutboxBytes), ConnectTimeout: l.ConnectTimeout, RetainedTopics: l.Retained,

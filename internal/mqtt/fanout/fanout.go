@@ -76,6 +76,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Clock is the wall clock, for message expiry. Default: time.Now.
 	Clock func() time.Time
+	// Judge is the time by which a message stamped at a time (milliseconds since 1970) is judged at now: earlier than now
+	// where the wall clock was set forward since (clock.Clock.For). Default: now.
+	Judge func(stamp int64, now time.Time) time.Time
 	// Workers is how many goroutines read the log. Default: the number of CPUs, at most 16.
 	Workers int
 	// Readers is how many goroutines read for members that fell behind. Default 2.
@@ -91,6 +94,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.Judge == nil {
+		o.Judge = func(_ int64, now time.Time) time.Time { return now }
 	}
 	if o.Workers <= 0 {
 		o.Workers = min(runtime.GOMAXPROCS(0), 16)

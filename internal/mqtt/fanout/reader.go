@@ -147,7 +147,7 @@ func (r *Reader) record(v *record.View) (more bool) {
 	if p.open == 0 {
 		return false
 	}
-	if !p.table.Message(p.topic, v, &r.mapped) || !r.msg.Set(&r.mapped, p.now) {
+	if !p.table.Message(p.topic, v, &r.mapped) || !r.msg.Set(&r.mapped, r.f.opt.Judge(v.Timestamp, p.now)) {
 		return true
 	}
 	r.hits.begin(p.id, v.Offset, p.epochs.at(v.Offset))

@@ -352,9 +352,9 @@ func (w *worker) message(v *record.View) (e *knownName, learn, ok bool) {
 	w.known.begin(t.table, w.f.version.Load())
 	e, learn = w.known.find(t.part.id, v.Key)
 	if e != nil && t.table.Known(t.topic, e.name, v, mapped) {
-		return e, false, w.msg.Set(mapped, w.now)
+		return e, false, w.msg.Set(mapped, w.f.opt.Judge(mapped.Timestamp, w.now))
 	}
-	ok = t.table.Message(t.topic, v, mapped) && w.msg.Set(mapped, w.now)
+	ok = t.table.Message(t.topic, v, mapped) && w.msg.Set(mapped, w.f.opt.Judge(mapped.Timestamp, w.now))
 	return nil, learn && mapped.ToldByKey(), ok
 }
 
