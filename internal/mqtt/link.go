@@ -262,27 +262,36 @@ func (l *link) bareUnits(more int) {
 // append gives a unit to the log. Errors: errCrowded when it has no room and the driver must not wait, those of
 // Term.Append.
 func (l *link) append(u *stream.Unit, ticket uint32) error {
-	log := l.door.log
-	try := func() error { return l.term.Append(log, u, ticket) }
-	if l.driver.mayWait() {
-		return stream.WaitForRoom(context.Background(), &u.Turn, try)
-	}
 	u.Turn = l.turn
 	if l.turn != nil {
 		l.driver.expectRoom(true)
 	}
-	err := try()
-	if errors.Is(err, stream.ErrCrowded) && l.turn == nil {
-		l.turn = &stream.Turn{Roomy: l.driver.logRoomy}
-		u.Turn = l.turn
-		l.driver.expectRoom(true)
-		err = try()
-	}
+	err := l.term.Append(l.door.log, u, ticket)
 	if errors.Is(err, stream.ErrCrowded) {
-		return errCrowded
+		return l.appendLater(u, ticket)
 	}
 	if l.turn != nil {
 		l.driver.expectRoom(false)
 	}
+	return err
+}
+
+// appendLater waits in the log's line for room, or has the driver told when there is.
+func (l *link) appendLater(u *stream.Unit, ticket uint32) error {
+	try := func() error { return l.term.Append(l.door.log, u, ticket) }
+	switch {
+	case l.driver.mayWait():
+		return stream.WaitForRoom(context.Background(), &u.Turn, try)
+	case l.turn != nil:
+		return errCrowded
+	}
+	l.turn = &stream.Turn{Roomy: l.driver.logRoomy}
+	u.Turn = l.turn
+	l.driver.expectRoom(true)
+	err := try()
+	if errors.Is(err, stream.ErrCrowded) {
+		return errCrowded
+	}
+	l.driver.expectRoom(false)
 	return err
 }
