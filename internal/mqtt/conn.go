@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -19,12 +20,13 @@ import (
 // from its CONNECT on, a link to the session. Its driver (see hold) reads, decodes and appends to the log; receipts
 // come from the log's goroutine, deliveries from the workers of fanout and retain.
 type conn struct {
-	door   *Door
-	wire   wire
-	reader reader
-	link   link
-	poller *poller // of a plain socket
-	pusher *pusher
+	door    *Door
+	account limit.Account // of what we make the door hold
+	wire    wire
+	reader  reader
+	link    link
+	poller  *poller // of a plain socket
+	pusher  *pusher
 
 	hold    hold         // who drives
 	ending  atomic.Bool  // somebody has asked for the end
@@ -63,8 +65,10 @@ var (
 
 func (d *Door) newConn(n net.Conn) *conn {
 	c := &conn{door: d}
-	c.wire.init(d, n, c)
-	c.link.init(d, &c.wire, c)
+	c.account.Open(d.budget)
+	c.wire.init(d, n, &c.account, c)
+	c.link.init(d, &c.wire, &c.account, c)
+	c.reader.account = &c.account
 	i := int(d.accepted.Add(1))
 	c.poller, c.pusher = d.pollers[i%len(d.pollers)], d.pushers[i%len(d.pushers)]
 	c.hold.claim()

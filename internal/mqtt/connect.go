@@ -27,6 +27,11 @@ func (c *conn) connect(t *turn, frame []byte) error {
 	if !ok {
 		return errRefused
 	}
+	if !c.account.Fits(int64(len(frame))) {
+		return c.refuseConnect(hello.Version, takes,
+			&packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for another session"})
+	}
+	c.account.Add(int64(len(frame)))
 	principal := Principal{ClientID: string(hello.ClientID), UserName: string(hello.UserName)}
 	c.link.principal = principal
 	if err := c.admitConnect(hello); err != nil {
@@ -81,7 +86,7 @@ func (c *conn) refuseConnect(v packet.Version, takes int, cause error) error {
 	c.door.tell("connection refused", c.link.principal.ClientID, reason, "remote", c.wire.remote(), "err", cause)
 	answer := v == packet.V5
 	switch reason {
-	case packet.UnsupportedVersion, // [MQTT-3.1.2-2]
+	case packet.UnsupportedVersion, packet.QuotaExceeded, // [MQTT-3.1.2-2]
 		packet.ClientIDNotValid, packet.NotAuthorized, packet.BadUserNameOrPassword, packet.BadAuthenticationMethod:
 		answer = v != 0
 	}

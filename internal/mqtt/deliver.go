@@ -49,7 +49,7 @@ func (l *link) enqueue(frame []byte, d *fanout.Delivery) fanout.Verdict {
 	switch {
 	case w.mu.closed || w.mu.broken:
 		return fanout.Gone
-	case w.fullLocked(len(frame)):
+	case w.fullLocked(len(frame), l.waiter(d)):
 		if d.CatchUp {
 			w.starved.Store(true)
 		}
@@ -74,7 +74,7 @@ func (l *link) deliverTracked(frame []byte, at int, d *fanout.Delivery) fanout.V
 	switch {
 	case w.mu.closed || w.mu.broken:
 		return fanout.Gone
-	case w.fullLocked(len(frame)) || state.Out.Full():
+	case w.fullLocked(len(frame), l.memoryRoomy) || state.Out.Full():
 		w.starved.Store(true)
 		return fanout.Later
 	}
@@ -83,6 +83,26 @@ func (l *link) deliverTracked(frame []byte, at int, d *fanout.Delivery) fanout.V
 	b[at], b[at+1] = byte(id>>8), byte(id)
 	l.out.sent[d.QoS]++
 	return fanout.Taken
+}
+
+// waiter is who is to be told of room for a delivery of QoS 0: nobody, if it is dropped.
+func (l *link) waiter(d *fanout.Delivery) func() {
+	if d.CatchUp {
+		return l.memoryRoomy
+	}
+	return nil
+}
+
+// noteRoomy is called by the budget of the door when a message may fit that did not.
+func (l *link) noteRoomy() {
+	l.leaveLine()
+	l.wakeDeliveries()
+}
+
+func (l *link) leaveLine() {
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	l.wire.mu.queuing = false
 }
 
 // flushDeliveries has what was delivered written.
@@ -208,7 +228,9 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	if state == nil {
 		return errEnded
 	}
-	t.grants = state.Subscribe(p, t.grants[:0])
+	before := state.Held()
+	t.grants = state.Subscribe(p, l.roomForFilters(before), t.grants[:0])
+	l.account.Add(int64(state.Held() - before))
 	l.term.Unlock()
 	defer clear(t.grants)
 	ask := l.door.retained.Begin()
@@ -233,6 +255,14 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	return nil
 }
 
+// maxFilterBytes is how much the filters of one client may make us hold.
+const maxFilterBytes = 16 << 20
+
+// roomForFilters is how much filters may add to what they make us hold.
+func (l *link) roomForFilters(held int) int {
+	return int(min(int64(maxFilterBytes-held), l.door.budget.Share()-l.account.Held()))
+}
+
 // unsubscribe ends subscriptions. Nothing comes by them after the UNSUBACK but what was on its way.
 func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 	unsuback := packet.Unsuback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, 0, len(p.Filters))}
@@ -241,8 +271,11 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 		if state == nil {
 			return errEnded
 		}
+		before := state.Held()
 		sub := state.Unsubscribe(filter)
+		freed := before - state.Held()
 		l.term.Unlock()
+		l.account.Add(-int64(freed))
 		reason := packet.NoSubscriptionExisted
 		if sub != nil {
 			l.door.fanout.Unsubscribe(l.member.Load(), sub)

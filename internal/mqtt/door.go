@@ -53,9 +53,10 @@ type Door struct {
 	pushers  []*pusher
 	creating chan struct{} // holds a token while a topic is made
 
-	lines   *limit.Lines // about clients
-	turns   sync.Pool    // *turn
-	buffers sync.Pool    // *buffer
+	budget  *limit.Budget // of what connections make us hold
+	lines   *limit.Lines  // about clients
+	turns   sync.Pool     // *turn
+	buffers sync.Pool     // *buffer
 
 	mu struct {
 		sync.Mutex
@@ -73,7 +74,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		return nil, err
 	}
 	d := &Door{opt: opt, opened: time.Now(), creating: make(chan struct{}, 1),
-		lines: limit.NewLines(time.Minute, maxLines)}
+		budget: limit.NewBudget(opt.BudgetBytes), lines: limit.NewLines(time.Minute, maxLines)}
 	d.limits = session.Limits{
 		ReceiveMaximum: opt.ReceiveMaximum, MaxInflight: uint16(opt.MaxInflight), TopicAliasMaximum: opt.TopicAliasMaximum,
 		MaxPacketBytes: opt.MaxPacketBytes, MaxKeepAlive: uint16(opt.MaxKeepAlive / time.Second),
@@ -210,6 +211,7 @@ func (d *Door) add(c *conn) bool {
 
 // remove counts a connection out. The second time it does nothing.
 func (d *Door) remove(c *conn) {
+	c.account.Close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, is := d.mu.conns[c]; !is {

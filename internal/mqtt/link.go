@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -21,9 +22,13 @@ import (
 // What CONNECT brought is set once, before anybody else knows the link. agreed's aliases, noLocal and turn belong to
 // the driver. What goes out through the wire, and so is under its lock: agreed.Acks and all of out.
 type link struct {
-	door   *Door
-	wire   *wire
-	driver linkDriver
+	door    *Door
+	wire    *wire
+	account *limit.Account
+	driver  linkDriver
+
+	// memoryRoomy is l.noteRoomy: made once, so that a delivery allocates nothing.
+	memoryRoomy func()
 
 	version   packet.Version // 0 before CONNECT
 	principal Principal
@@ -58,7 +63,10 @@ type linkDriver interface {
 	disconnect(reason packet.ReasonCode)
 }
 
-func (l *link) init(d *Door, w *wire, by linkDriver) { l.door, l.wire, l.driver = d, w, by }
+func (l *link) init(d *Door, w *wire, a *limit.Account, by linkDriver) {
+	l.door, l.wire, l.account, l.driver = d, w, a, by
+	l.memoryRoomy = l.noteRoomy
+}
 
 // begin takes the seat of the client. Another connection that has it loses it here: its session is over before this
 // one begins [MQTT-3.1.4-3], and nobody waits for it.

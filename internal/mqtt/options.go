@@ -55,6 +55,10 @@ type Options struct {
 	// OutboxBytes is how much may wait to be written to one client before QoS 0 messages are dropped and
 	// QoS 1 messages wait in the log. Default 1 MiB, at least 4 KiB.
 	OutboxBytes int
+	// BudgetBytes is how much all connections together may make the door hold: what waits to be written, topic names,
+	// filters, wills, packets that are not complete. As it is used up each may hold less. Default 256 MiB, at least
+	// 1 MiB.
+	BudgetBytes int64
 	// ConnectTimeout is how long a new connection has for its CONNECT. Default 10 s.
 	ConnectTimeout time.Duration
 	// CloseTimeout is how long a connection that we end has to take our last words. Default 2 s.
@@ -74,6 +78,7 @@ const (
 	defaultMaxPacket = 1<<20 + 64<<10
 	minMaxPacket     = 1 << 10
 	minOutbox        = 4 << 10
+	minBudget        = 1 << 20
 	maxMaxInflight   = 16000
 )
 
@@ -95,6 +100,7 @@ func (o Options) withDefaults() Options {
 	o.MaxInflight = cmp.Or(o.MaxInflight, 1000)
 	o.TopicAliasMaximum = cmp.Or(o.TopicAliasMaximum, 32)
 	o.OutboxBytes = cmp.Or(o.OutboxBytes, 1<<20)
+	o.BudgetBytes = cmp.Or(o.BudgetBytes, 256<<20)
 	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 10*time.Second)
 	o.CloseTimeout = cmp.Or(o.CloseTimeout, 2*time.Second)
 	o.RetainedTopics = cmp.Or(o.RetainedTopics, 1_000_000)
@@ -116,6 +122,8 @@ func (o *Options) validate() error {
 		return fault.New(fault.Invalid, op, "MaxInflight %d is not between 1 and %d", o.MaxInflight, maxMaxInflight)
 	case o.OutboxBytes < minOutbox:
 		return fault.New(fault.Invalid, op, "OutboxBytes %d is less than %d", o.OutboxBytes, minOutbox)
+	case o.BudgetBytes < minBudget:
+		return fault.New(fault.Invalid, op, "BudgetBytes %d is less than %d", o.BudgetBytes, minBudget)
 	case o.MaxKeepAlive < 0 || o.MaxKeepAlive > 0xffff*time.Second:
 		return fault.New(fault.Invalid, op, "MaxKeepAlive %s is not between 0 and 65535 s", o.MaxKeepAlive)
 	case o.MaxConnections < 1 || o.MaxDeviceTopics < 1 || o.MaxSubscriptions < 1 || o.RetainedTopics < 1 ||

@@ -18,7 +18,11 @@ func (w *wire) sizeLocked() int {
 // pendingLocked is the slice to append to. putLocked takes it back.
 func (w *wire) pendingLocked() []byte {
 	if w.mu.buf == nil {
-		w.mu.buf = w.door.takeBuffer()
+		if size := w.firstBuffer(); size < bufferBytes {
+			w.mu.buf = &buffer{b: make([]byte, 0, size)}
+		} else {
+			w.mu.buf = w.door.takeBuffer()
+		}
 	}
 	return w.mu.buf.b
 }
@@ -29,19 +33,67 @@ func (w *wire) putLocked(b []byte) {
 		b = b[:0]
 	}
 	w.mu.buf.b = b
+	if n := cap(b); n > w.mu.counted {
+		w.account.Add(int64(n - w.mu.counted))
+		w.mu.counted = n
+	}
 }
 
-// fullLocked tells whether a message of n bytes has to wait. One that is larger than the bound by itself is legal: one
-// at a time may be in the outbox, and does not count for what comes behind it.
-func (w *wire) fullLocked(n int) bool {
+// fullLocked tells whether a message of n bytes has to wait: for room within the bound of the outbox, or for memory
+// within our share of the budget of the door. One that is larger than a bound by itself is legal: one at a time may be
+// in the outbox, and does not count for what comes behind it. When only the budget stands in its way, roomy is called
+// once there may be room.
+func (w *wire) fullLocked(n int, roomy func()) bool {
 	bound := w.door.opt.OutboxBytes
-	return w.sizeLocked()-w.mu.large >= bound || n > bound && w.mu.large > 0
+	if w.sizeLocked()-w.mu.large >= bound || n > bound && w.mu.large > 0 {
+		return true
+	}
+	memory := int64(w.mu.flying + w.mu.counted)
+	wants := int64(w.mu.flying + max(w.mu.counted, w.grownLocked(n)))
+	budget := w.door.budget
+	switch {
+	case wants == memory, wants <= max(budget.Share(), minShare):
+		return false
+	case memory == 0 && int64(n) <= budget.Free()/2: // larger than our share by itself
+		return false
+	}
+	if memory == 0 && roomy != nil && !w.mu.queuing { // nothing is to be written that would wake us
+		w.mu.queuing = true
+		budget.Wait(roomy)
+	}
+	return true
+}
+
+// minShare is what every outbox may hold, however little the budget leaves.
+const minShare = 1 << 10
+
+// grownLocked is the memory that the outbox has, or will have, when n more bytes wait.
+func (w *wire) grownLocked(n int) int {
+	have, room := 0, w.firstBuffer()
+	if w.mu.buf != nil {
+		have, room = len(w.mu.buf.b), cap(w.mu.buf.b)
+	}
+	if have+n <= room {
+		return room
+	}
+	return (have + n) / 4 * 5
+}
+
+// firstBuffer is how large the memory of an outbox is at first: a small piece when memory is scarce.
+func (w *wire) firstBuffer() int {
+	if w.door.budget.Share() < 4*bufferBytes {
+		return smallBuffer
+	}
+	return bufferBytes
 }
 
 // appendLocked appends a message that fullLocked let pass, and returns the outbox from its first byte on.
 func (w *wire) appendLocked(message []byte) []byte {
 	b := w.pendingLocked()
 	from := len(b)
+	if room := w.grownLocked(len(message)); room > cap(b) {
+		b = append(make([]byte, 0, room), b...)
+	}
 	w.putLocked(append(b, message...))
 	if len(message) > w.door.opt.OutboxBytes {
 		w.mu.large, w.mu.behind = len(message), w.mu.written+int64(w.sizeLocked())
@@ -124,22 +176,32 @@ func (w *wire) transmit(b []byte) (int, error) {
 
 // nextWrite is what to write next; nil: nothing waits.
 func (w *wire) nextWrite() []byte {
+	b, freed := w.takeFlight()
+	w.account.Add(-int64(freed))
+	if freed > 0 && w.starved.Load() { // memory may be what a delivery waited for
+		w.user.roomy(true, false)
+	}
+	return b
+}
+
+// takeFlight is the rest of what is being written, or what waits in its place, and how many bytes of memory are not
+// needed any more.
+func (w *wire) takeFlight() (b []byte, freed int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if left := w.mu.left; left > 0 {
-		return w.flight.b[len(w.flight.b)-left:]
+		return w.flight.b[len(w.flight.b)-left:], 0
 	}
-	spent := w.flight
-	w.flight, w.mu.buf = w.mu.buf, nil
-	w.door.giveBuffer(spent)
+	freed = w.door.giveBuffer(w.flight)
+	w.flight, w.mu.buf, w.mu.flying, w.mu.counted = w.mu.buf, nil, w.mu.counted, 0
 	if w.flight == nil || len(w.flight.b) == 0 {
-		w.door.giveBuffer(w.flight)
-		w.flight = nil
+		freed += w.door.giveBuffer(w.flight)
+		w.flight, w.mu.flying = nil, 0
 		signal(&w.mu.idle)
-		return nil
+		return nil, freed
 	}
 	w.mu.left = len(w.flight.b)
-	return w.flight.b
+	return w.flight.b, freed
 }
 
 // wrote takes note of what the socket took.
@@ -171,7 +233,7 @@ func (w *wire) note(n int, failed bool) (deliveries, driver bool) {
 			w.mu.buf.b = w.mu.buf.b[:0]
 		}
 	}
-	if !w.roomyLocked() {
+	if !w.roomyLocked() || n == 0 && !failed {
 		return false, false
 	}
 	signal(&w.mu.room)
@@ -280,6 +342,8 @@ const (
 	bufferBytes = 16 << 10
 	// keptBuffer is the largest that is lent again.
 	keptBuffer = 128 << 10
+	// smallBuffer is what an outbox begins with when memory is scarce. It is not lent again.
+	smallBuffer = 512
 )
 
 func (d *Door) takeBuffer() *buffer {
@@ -289,9 +353,15 @@ func (d *Door) takeBuffer() *buffer {
 	return &buffer{b: make([]byte, 0, bufferBytes)}
 }
 
-func (d *Door) giveBuffer(b *buffer) {
-	if b != nil && cap(b.b) <= keptBuffer {
+// giveBuffer takes a buffer back, if there is one, and says how large it was.
+func (d *Door) giveBuffer(b *buffer) (size int) {
+	if b == nil {
+		return 0
+	}
+	size = cap(b.b)
+	if size >= bufferBytes && size <= keptBuffer {
 		b.b = b.b[:0]
 		d.buffers.Put(b)
 	}
+	return size
 }

@@ -19,7 +19,7 @@ func (l *link) publish(t *turn, p *packet.Publish, routes *routes) error {
 			return err
 		}
 	}
-	name, err := l.agreed.Publish(p)
+	name, err := l.resolve(p)
 	if err != nil {
 		return err
 	}
@@ -38,6 +38,20 @@ func (l *link) publish(t *turn, p *packet.Publish, routes *routes) error {
 		return l.flush(t)
 	}
 	return nil
+}
+
+// resolve judges a PUBLISH and resolves its topic alias. An error ends the connection.
+func (l *link) resolve(p *packet.Publish) (name []byte, err error) {
+	if !p.Props.Has(packet.PropTopicAlias) || len(p.Topic) == 0 {
+		return l.agreed.Publish(p)
+	}
+	if !l.account.Fits(int64(len(p.Topic))) {
+		return nil, &packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for another topic alias"}
+	}
+	before := l.agreed.Held()
+	name, err = l.agreed.Publish(p)
+	l.account.Add(int64(l.agreed.Held() - before))
+	return name, err
 }
 
 // admit asks who may publish, and whether another retained message fits.

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"errors"
 
+	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -17,6 +18,23 @@ type reader struct {
 	barred  bool   // behind them is a packet that nothing may overtake
 	failed  error  // how reading ended, while what came before it waits
 	routes  routes
+	account *limit.Account
+	counted int // bytes of kept, as the account knows them
+}
+
+// freeKept is memory for packets that are not complete which is not counted.
+const freeKept = 4 << 10
+
+// count tells the account how much is kept.
+func (r *reader) count() {
+	n := cap(r.kept)
+	if n <= freeKept {
+		n = 0
+	}
+	if n != r.counted {
+		r.account.Add(int64(n - r.counted))
+		r.counted = n
+	}
 }
 
 // maxIdleKept is the memory for the beginnings of packets that a connection keeps while it needs none.
@@ -24,29 +42,35 @@ const maxIdleKept = 512
 
 // memory is where to read next, behind n bytes that are kept: the memory lent, or memory of our own for a packet that
 // does not fit.
-func (r *reader) memory(lent []byte, limit int) (b []byte, n int) {
+func (r *reader) memory(lent []byte, limit int) (b []byte, n int, err error) {
 	n = len(r.kept)
 	if r.large = n > len(lent)/2; !r.large {
 		copy(lent, r.kept)
-		return lent, n
+		return lent, n, nil
 	}
-	r.grow(limit)
-	return r.kept[:cap(r.kept)], n
+	err = r.grow(limit)
+	return r.kept[:cap(r.kept)], n, err
 }
 
-// grow makes room behind what is kept, step by step: memory is never more than twice of what came.
-func (r *reader) grow(limit int) {
+// grow makes room behind what is kept, step by step: memory is never more than twice of what came. Errors: one that
+// ends the connection, when the door has no memory left for it.
+func (r *reader) grow(limit int) error {
 	have := len(r.kept)
 	if have < cap(r.kept) {
-		return
+		return nil
 	}
 	size := 2 * have
 	if need, err := packet.Length(r.kept, limit); err == nil && need > have {
 		size = min(size, need)
 	}
+	if size > bufferBytes && !r.account.FitsOne(int64(size)) {
+		return &packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for a large packet"}
+	}
 	bigger := make([]byte, have, size)
 	copy(bigger, r.kept)
 	r.kept = bigger
+	r.count()
+	return nil
 }
 
 // keep keeps what was not consumed.
@@ -60,6 +84,7 @@ func (r *reader) keep(rest []byte) {
 		r.kept = append(r.kept[:0], rest...)
 	}
 	r.large, r.scanned, r.barred = false, 0, false
+	r.count()
 }
 
 // rest gives back memory before the connection waits.
@@ -71,7 +96,10 @@ func (r *reader) rest() {
 
 // fill reads behind what is kept. b is all that is there, nil when nothing has come, and full when there may be more.
 func (r *reader) fill(w *wire, lent []byte, limit int) (b []byte, err error) {
-	b, kept := r.memory(lent, limit)
+	b, kept, err := r.memory(lent, limit)
+	if err != nil {
+		return nil, err
+	}
 	n, err := w.read(b[kept:])
 	if err != nil || n == 0 {
 		return nil, err

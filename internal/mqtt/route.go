@@ -23,10 +23,17 @@ type route struct {
 type routes struct {
 	last   *route
 	byName map[string]*route
+	held   int // bytes
 }
 
-// maxRoutes bounds what a connection remembers; beyond it, it begins anew.
-const maxRoutes = 256
+// Bounds of what a connection remembers; beyond one of them it begins anew.
+const (
+	maxRoutes     = 256
+	maxRouteBytes = 256 << 10
+)
+
+// routeBytes is about how many bytes a route makes us hold: itself and, in it, its name, in three places at the most.
+func routeBytes(name []byte) int { return 500 + 3*len(name) }
 
 func (rs *routes) find(name []byte) *route {
 	if rs.last != nil && rs.last.name == string(name) {
@@ -39,17 +46,19 @@ func (rs *routes) find(name []byte) *route {
 	return r
 }
 
-func (rs *routes) add(name []byte) *route {
+// add makes a route, and forgets all others when they would be too many or make us hold more than most bytes.
+func (rs *routes) add(name []byte, most int64) *route {
 	r := &route{name: string(name)}
 	if rs.last != nil && rs.byName == nil {
 		rs.byName = map[string]*route{rs.last.name: rs.last}
 	}
-	if len(rs.byName) >= maxRoutes {
-		clear(rs.byName)
+	if len(rs.byName) >= maxRoutes || int64(rs.held+routeBytes(name)) > min(most, maxRouteBytes) {
+		rs.byName, rs.held = nil, 0
 	}
 	if rs.byName != nil {
 		rs.byName[r.name] = r
 	}
+	rs.held += routeBytes(name)
 	rs.last = r
 	return r
 }
@@ -70,7 +79,9 @@ func (l *link) route(t *turn, name []byte, routes *routes) (*route, error) {
 		if isDollar(name) {
 			return nil, fault.New(fault.Denied, "mqtt.Publish", "clients do not publish to topics that begin with $")
 		}
-		r = routes.add(name)
+		before := routes.held
+		r = routes.add(name, l.door.budget.Share())
+		l.account.Add(int64(routes.held - before))
 	}
 	r.topics, r.kept = nil, nil
 	if err := d.resolve(table, name, r, t.inPoller); err != nil {

@@ -9,16 +9,19 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/firthmq/firth/internal/kit/limit"
 )
 
 // wire is the socket of a connection and what waits to be written to it. It knows bytes, not packets, and is the only
 // place that decides when and how they go to the socket. Everybody may put bytes into the outbox, under its lock; one
 // at a time writes, who has claimed sends; one at a time reads, the driver of the connection.
 type wire struct {
-	door *Door
-	user wireUser
-	sock *socket // a plain socket that a poller watches; nil:
-	net  net.Conn
+	door    *Door
+	account *limit.Account
+	user    wireUser
+	sock    *socket // a plain socket that a poller watches; nil:
+	net     net.Conn
 
 	sends   hold        // who writes
 	stalled atomic.Bool // a write is under way, or the socket did not take it whole
@@ -28,6 +31,9 @@ type wire struct {
 		sync.Mutex
 		buf     *buffer // waits to be written; nil when empty
 		left    int     // bytes of flight that are not written
+		counted int     // bytes of memory of buf, as the account knows them
+		flying  int     // and those of flight
+		queuing bool    // we are in the line of the budget
 		written int64   // bytes that left the outbox, ever
 		large   int     // bytes of a message that is larger than the bound by itself, while it waits
 		behind  int64   // how many bytes will have been written when it is
@@ -49,8 +55,8 @@ type wireUser interface {
 	roomy(deliveries, driver bool)
 }
 
-func (w *wire) init(d *Door, n net.Conn, u wireUser) {
-	w.door, w.user = d, u
+func (w *wire) init(d *Door, n net.Conn, a *limit.Account, u wireUser) {
+	w.door, w.account, w.user = d, a, u
 	if w.sock = takeSocket(n); w.sock == nil {
 		w.net = n
 		w.writer = w.write

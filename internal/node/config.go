@@ -70,6 +70,7 @@ type Limits struct {
 	Retained         int   // topic names with a retained message
 	RetainedBytes    int64 // memory of retained messages
 	OutboxBytes      int64 // waiting to be written to one device
+	MQTTBytes        int64 // that all MQTT connections together make us hold
 	ConnectTimeout   time.Duration
 	Request          int64 // bytes of a Kafka request
 	KafkaConnections int

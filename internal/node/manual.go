@@ -135,6 +135,10 @@ const fixedLimits = `
 | levels of an MQTT topic name or filter | 200 | PUBACK with 0x90, SUBACK with 0x8F: the name is invalid |
 | CONNECT packet, will included | 256 KiB | the connection is closed |
 | topic aliases of a device | 32 | CONNACK says Topic Alias Maximum; a higher one ends the connection with 0x94 |
+| topic names behind the aliases of a device | 256 KiB | the connection ends with 0x97, Quota exceeded |
+| topic filters of a device, each 300 bytes and three times its length | 16 MiB | SUBACK with reason code 0x97 |
+| topic names of a publisher whose way is remembered | 256, and 256 KiB | nothing |
+| what is read of a device while its messages wait | 16 KiB, or one packet | PINGREQ and PUBACK in it are heard |
 | name of a log topic | 249 characters of ` + "`a-z A-Z 0-9 . _ -`" + ` (Kafka) | INVALID_TOPIC_EXCEPTION (17); ` +
 	`MQTT messages go to the catch-all topic |
 | record batch, whatever ` + "`max_message`" + ` says | 1 GiB | MESSAGE_TOO_LARGE (10) |

@@ -175,8 +175,8 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 		Log: n.store, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log, Clock: wall.Now, Judge: wall.For,
 		MaxPacketBytes: int(l.Packet), MaxConnections: l.Connections, MaxDeviceTopics: n.cfg.Topics.MaxFromDevices,
 		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,
-		OutboxBytes: int(l.OutboxBytes), ConnectTimeout: l.ConnectTimeout, RetainedTopics: l.Retained,
-		RetainedBytes:    l.RetainedBytes,
+		OutboxBytes: int(l.OutboxBytes), BudgetBytes: l.MQTTBytes, ConnectTimeout: l.ConnectTimeout,
+		RetainedTopics: l.Retained, RetainedBytes: l.RetainedBytes,
 		WebSocketOrigins: splitList(n.cfg.WSOrigins),
 	})
 	if err != nil {

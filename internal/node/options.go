@@ -140,6 +140,14 @@ func mqttLimits() []Option {
 			Doc:   "How much may wait to be written to one device that reads slowly.",
 			Shows: "messages of QoS 0 to it are dropped and counted; those of QoS 1 and 2 wait in the log",
 		}.size(func(c *Config) *int64 { return &c.Limits.OutboxBytes }, 4*kib, 1*gib, ""),
+		Option{Key: "limits.mqtt_bytes", Default: "256MiB",
+			Doc: "How much memory all MQTT connections together may make the server hold: what waits to be written, topic " +
+				"names, aliases and filters, wills, packets that are not complete. One half is for all connections " +
+				"alike; of the other none takes more than a quarter of what is free, so that the largest are held " +
+				"back first. firth_mqtt_held_bytes shows it.",
+			Shows: "as for limits.outbox_bytes, with a smaller bound; then 0x97, Quota exceeded, in the SUBACK or CONNACK " +
+				"or at the end of the connection",
+		}.size(func(c *Config) *int64 { return &c.Limits.MQTTBytes }, 1*mib, 1<<10*gib, ""),
 		Option{Key: "limits.connect_timeout", Default: "10s",
 			Doc:   "How long a new MQTT connection has for its CONNECT.",
 			Shows: "the connection is closed",

@@ -1,4 +1,4 @@
-// Package limit keeps few what a client could cause many of: log lines.
+// Package limit keeps few what a client could cause many of: log lines, and bytes that it makes us hold.
 package limit
 
 import (

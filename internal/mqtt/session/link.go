@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -76,6 +77,9 @@ func (l *Link) Redefines(p *packet.Publish) bool {
 		len(l.aliases[n-1]) > 0 && string(l.aliases[n-1]) != string(p.Topic)
 }
 
+// maxAliasBytes is how many bytes the topics of one connection's aliases may have.
+const maxAliasBytes = 256 << 10
+
 func (l *Link) alias(p *packet.Publish) ([]byte, error) {
 	n := p.Props.TopicAlias
 	if n == 0 || n > l.limits.TopicAliasMaximum { // [MQTT-3.3.2-8] [MQTT-3.3.2-9]
@@ -86,9 +90,11 @@ func (l *Link) alias(p *packet.Publish) ([]byte, error) {
 		if l.aliases == nil {
 			l.aliases = make([][]byte, l.limits.TopicAliasMaximum)
 		}
-		before := cap(l.aliases[n-1])
-		l.aliases[n-1] = append(l.aliases[n-1][:0], p.Topic...)
-		l.held += cap(l.aliases[n-1]) - before
+		if l.held += len(p.Topic) - len(l.aliases[n-1]); l.held > maxAliasBytes {
+			return nil, &packet.Error{Reason: packet.QuotaExceeded,
+				Detail: fmt.Sprintf("topic aliases of more than %d bytes", maxAliasBytes)}
+		}
+		l.aliases[n-1] = bytes.Clone(p.Topic)
 		return p.Topic, nil
 	}
 	if l.aliases == nil || len(l.aliases[n-1]) == 0 {

@@ -240,7 +240,7 @@ func (p *play) subscribe(d *datadriven.TestData) string {
 		m.Subscriptions = append(m.Subscriptions, one)
 	}
 	var out strings.Builder
-	for _, g := range p.s.Subscribe(m, nil) {
+	for _, g := range p.s.Subscribe(m, p.room(d), nil) {
 		fmt.Fprintf(&out, "0x%02x", uint8(g.Reason))
 		if g.Sub != nil {
 			fmt.Fprintf(&out, " %s id=%d no-local=%v replaces=%v retained=%v",
@@ -249,6 +249,14 @@ func (p *play) subscribe(d *datadriven.TestData) string {
 		out.WriteByte('\n')
 	}
 	return out.String()
+}
+
+// room is how much the filters of an event may make us hold; without a bound for most.
+func (p *play) room(d *datadriven.TestData) int {
+	if d.HasArg("room") {
+		return p.number(d, "room")
+	}
+	return 1 << 20
 }
 
 func (p *play) disconnect(d *datadriven.TestData) string {

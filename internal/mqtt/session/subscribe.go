@@ -2,7 +2,6 @@ package session
 
 import (
 	"bytes"
-	"strings"
 
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/names"
@@ -27,14 +26,17 @@ type Grant struct {
 
 // Subscribe answers every filter of a SUBSCRIBE in order [MQTT-3.8.4-6], appended to grants. A filter
 // whose Reason is a failure already (refused by the guard) is refused with it, one of too many levels as invalid.
-func (s *State) Subscribe(p *packet.Subscribe, grants []Grant) []Grant {
+//
+// Room is how many bytes they may add to what the session makes us hold; a filter beyond it is refused.
+func (s *State) Subscribe(p *packet.Subscribe, room int, grants []Grant) []Grant {
+	most := s.held + room
 	for i := range p.Subscriptions {
-		grants = append(grants, s.subscribe(&p.Subscriptions[i], p.Props.SubscriptionID()))
+		grants = append(grants, s.subscribe(&p.Subscriptions[i], most, p.Props.SubscriptionID()))
 	}
 	return grants
 }
 
-func (s *State) subscribe(one *packet.Subscription, id uint32) Grant {
+func (s *State) subscribe(one *packet.Subscription, most int, id uint32) Grant {
 	switch {
 	case one.Reason.Failed():
 		return Grant{Reason: one.Reason}
@@ -47,6 +49,9 @@ func (s *State) subscribe(one *packet.Subscription, id uint32) Grant {
 	if old == nil && len(s.subs) >= s.limits.MaxSubscriptions {
 		return Grant{Reason: packet.QuotaExceeded}
 	}
+	if old == nil && s.held+holds(one.Filter) > most {
+		return Grant{Reason: packet.QuotaExceeded}
+	}
 	sub := &Subscription{
 		Filter: string(one.Filter), ID: id, QoS: min(one.QoS, MaxQoS),
 		NoLocal: one.NoLocal, RetainAsPublished: one.RetainAsPublished,
@@ -56,7 +61,7 @@ func (s *State) subscribe(one *packet.Subscription, id uint32) Grant {
 	}
 	s.subs[sub.Filter] = sub // [MQTT-3.8.4-3]
 	if old == nil {
-		s.held += sub.held()
+		s.held += holds(one.Filter)
 	}
 	return Grant{
 		Reason: packet.ReasonCode(sub.QoS), Sub: sub, Old: old,
@@ -68,17 +73,17 @@ func (s *State) subscribe(one *packet.Subscription, id uint32) Grant {
 func (s *State) Unsubscribe(filter []byte) *Subscription {
 	sub := s.subs[string(filter)]
 	if sub != nil {
-		s.held -= sub.held()
+		s.held -= holds(filter)
 		delete(s.subs, sub.Filter)
 	}
 	return sub
 }
 
-// held is about what a subscription makes us hold, beside its filter: itself, its places in the tables of the session
-// and of the fanout, and a node of the trie for each level.
-func (s *Subscription) held() int {
+// holds is about how many bytes a subscription makes us hold: its filter, in the tables of the session and of the
+// fanout, itself, and a node of the trie for each level.
+func holds(filter []byte) int {
 	const self, node = 300, 100
-	return self + 2*len(s.Filter) + node*(1+strings.Count(s.Filter, "/"))
+	return self + 3*len(filter) + node*(1+bytes.Count(filter, []byte("/")))
 }
 
 // Subscribed tells whether there is a subscription to a filter.
