@@ -130,6 +130,25 @@ func (p *Partition) In(file File) (Span, bool) {
 	return Span{}, false
 }
 
+// SpansIn lists the spans of the partition that lie in some files, and tells whether they follow one another without
+// another between them.
+func (p *Partition) SpansIn(in func(File) bool) (spans []Span, together bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first, last := -1, -1
+	for i := range p.mu.spans {
+		if !in(p.mu.spans[i].File) {
+			continue
+		}
+		if first < 0 {
+			first = i
+		}
+		last = i
+		spans = append(spans, p.mu.spans[i])
+	}
+	return spans, first < 0 || last-first+1 == len(spans)
+}
+
 // Summary is what another file holds of the partition.
 type Summary segment.Summary
 

@@ -262,7 +262,7 @@ func load(f vfs.File, name string) (*Segment, error) {
 		return nil, fault.New(fault.Corrupt, op, "%s: run table at byte %d fails its checksum", name, t.pos)
 	}
 	s := &Segment{
-		name: name, file: f, size: size, end: t.end, tables: f,
+		name: name, file: f, size: size, end: t.end, inPlace: t.inPlace, tables: f,
 		summaries: make([]Summary, t.runs), places: make([]place, t.runs),
 	}
 	for i := range s.summaries {

@@ -74,6 +74,7 @@ type Segment struct {
 	file      vfs.File
 	size      int64
 	end       int64 // behind the data: where the tables begin
+	inPlace   bool
 	summaries []Summary
 	places    []place     // beside summaries
 	tables    io.ReaderAt // where the tables of the runs are: the file or, after Salvage, memory
@@ -95,11 +96,25 @@ func Open(fs vfs.FS, name string) (*Segment, error) {
 	return s, nil
 }
 
+// reopen closes the file that was written and opens it by its name, for reading only.
+func (s *Segment) reopen(fs vfs.FS) error {
+	f, err := fs.Open(s.name)
+	if err != nil {
+		return err
+	}
+	_ = s.file.Close() // all of it is on stable storage
+	s.file, s.tables = f, f
+	return nil
+}
+
 // Name is the name of the file.
 func (s *Segment) Name() string { return s.name }
 
 // File is the open file, to tell the system what will be read of it.
 func (s *Segment) File() vfs.File { return s.file }
+
+// InPlace tells whether the file is a journal that was kept where it was.
+func (s *Segment) InPlace() bool { return s.inPlace }
 
 // Size is the length of the file in bytes.
 func (s *Segment) Size() int64 { return s.size }

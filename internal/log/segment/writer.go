@@ -175,7 +175,7 @@ func (w *Writer) flush() error {
 
 // Finish writes the footer, syncs the file, gives it its name and syncs the folder: when it returns,
 // the segment is on stable storage. After an error nothing of that name was left behind, unless it
-// was the folder's sync that failed. Errors: Full, IO.
+// was the folder's sync that failed, or opening it again. Errors: Full, IO.
 func (w *Writer) Finish() (*Segment, error) {
 	s, err := w.finish()
 	if err != nil {
@@ -210,6 +210,9 @@ func (w *Writer) finish() (*Segment, error) {
 		return nil, err
 	}
 	if err := w.fs.SyncDir(path.Dir(w.name)); err != nil {
+		return nil, err
+	}
+	if err := s.reopen(w.fs); err != nil {
 		return nil, err
 	}
 	w.buf, w.ix = nil, nil

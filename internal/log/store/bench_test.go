@@ -2,10 +2,12 @@ package store_test
 
 import (
 	"context"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -110,5 +112,37 @@ func TestAppendAllocs(t *testing.T) {
 			t.Errorf("%d publishers, %d in flight: %.2f allocations an append, at most %.1f are meant to be",
 				load.publishers, load.inFlight, n, load.most)
 		}
+	}
+}
+
+// BenchmarkOpen opens a log of 1,600 files, as many as 100 GiB of bulk take, with 50 partitions in each.
+func BenchmarkOpen(b *testing.B) {
+	fs, err := vfs.NewDisk(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	opt := store.Options{FS: fs, JournalBytes: 64 << 10, ReserveBytes: 1, BulkBatchBytes: 1, CacheBytes: 1, MergeBytes: -1}
+	s := open(b, opt)
+	l := &load{t: b, s: s, m: newModel(), round: 1}
+	parts := l.create("t", 50, nil).Partitions
+	for range 1600 {
+		for _, p := range parts {
+			l.publish(1000, p)
+		}
+		l.wg.Wait()
+	}
+	for b.Loop() {
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		began := time.Now()
+		s = open(b, opt)
+		b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms/open")
+		if names, err := os.ReadDir("/proc/self/fd"); err == nil {
+			b.ReportMetric(float64(len(names)), "files")
+		}
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
 	}
 }

@@ -41,10 +41,11 @@ func OpenOffline(ctx context.Context, fs vfs.FS) (*Offline, error) {
 		}
 		o.unlock = lock.Close
 	}
-	s := &Store{opt: Options{FS: fs}.withDefaults(), fs: fs, identity: id}
+	s := &Store{opt: Options{FS: fs}.withDefaults(), identity: id}
+	s.fs = vfs.NewHandles(fs, s.opt.OpenFiles)
 	s.keeper.init(s)
 	s.parts.Store(&table{})
-	o.store, o.recovery = s, &recovery{fs: fs, store: s, readOnly: true}
+	o.store, o.recovery = s, &recovery{fs: s.fs, store: s, readOnly: true}
 	if err := o.recovery.load(ctx); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}

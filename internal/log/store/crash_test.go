@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -144,6 +145,7 @@ func play(t *testing.T, m *model, every int, rng *rand.Rand, opt func(vfs.FS) st
 func TestCrashAtEveryOperation(t *testing.T) {
 	t.Run("one by one", func(t *testing.T) { crashAtEveryOperation(t, small) })
 	t.Run("side by side", func(t *testing.T) { crashAtEveryOperation(t, sideBySide) })
+	t.Run("merged", func(t *testing.T) { crashAtEveryOperation(t, mergedOften) })
 }
 
 func crashAtEveryOperation(t *testing.T, opt func(vfs.FS) store.Options) {
@@ -151,7 +153,17 @@ func crashAtEveryOperation(t *testing.T, opt func(vfs.FS) store.Options) {
 	rng := rand.New(rand.NewPCG(*crashSeed, 2))
 	m := newModel()
 	crashes := play(t, m, every, rng, opt)
-	t.Logf("%d crashes, seed %d (repeat with -crash.seed=%d)", len(crashes), *crashSeed, *crashSeed)
+	later := 0 // crashes in the middle of writing a file of a later generation
+	for _, c := range crashes {
+		if strings.Count(c.op.Name, ".") == 3 {
+			later++
+		}
+	}
+	t.Logf("%d crashes, %d while files are rewritten, seed %d (repeat with -crash.seed=%d)",
+		len(crashes), later, *crashSeed, *crashSeed)
+	if opt(nil).MergeBytes > 0 && later == 0 {
+		t.Fatal("no crash while files are merged")
+	}
 	if len(crashes) < 100/every {
 		t.Fatalf("only %d crashes", len(crashes))
 	}

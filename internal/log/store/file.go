@@ -29,6 +29,8 @@ type file struct {
 	renamed bool             // journal: kept in place and named a segment by now; the keeper's
 	remove  bool             // once nobody reads it; set before the last Release
 	gone    bool             // let go of; the keeper's
+	busy    bool             // a merge reads it: it stays as it is; the keeper's
+	apart   bool             // it cannot be merged with its neighbours; the keeper's
 	// replaced: a journal in which nothing was ever synced, whose name the next one got.
 	replaced bool
 	refs     atomic.Int32 // 1 for being in use, 1 for each reader

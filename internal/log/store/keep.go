@@ -20,6 +20,7 @@ import (
 type keeper struct {
 	s    *Store
 	wake chan struct{}
+	more chan struct{} // the merge under way, or the next one, waits for a turn
 
 	mu struct {
 		sync.Mutex
@@ -44,6 +45,7 @@ type keeper struct {
 	left    []string // files to remove, by name
 	started time.Time
 	clock   stepWatch
+	merging *merge // nil: none is under way
 	scratch record.Scratch
 	naming  Naming // of the file in hand; nil: none
 
@@ -59,7 +61,7 @@ const repairInterval = 250 * time.Millisecond
 
 func (k *keeper) init(s *Store) {
 	k.s = s
-	k.wake = make(chan struct{}, 1)
+	k.wake, k.more = make(chan struct{}, 1), make(chan struct{}, 1)
 	k.offsets = compact.NewOffsets(s.opt.DedupeBytes, &k.scratch)
 	k.cleaner = cleaner{s: s, passes: make(chan *pass, 1)}
 	k.spoilt = make(map[stream.PartitionID]bool)
@@ -141,15 +143,18 @@ func (k *keeper) loop() {
 	defer retention.Stop()
 	repair := time.NewTicker(repairInterval)
 	defer repair.Stop()
-	k.started = time.Now()
-	k.look()
 	for !k.s.closing() {
 		select {
 		case <-k.wake:
 			k.tidy()
 			k.retry()
+			k.goOn()
 		case <-repair.C:
 			k.retry()
+		case <-k.more:
+			if err := k.mergeStep(); err != nil && !fault.Is(err, fault.Closed) {
+				k.s.opt.Logger.Error("merging files failed; it is tried again", "error", err, "hint", fault.HintOf(err))
+			}
 		case <-retention.C:
 			k.look()
 			if !k.clock.waits() {

@@ -24,6 +24,7 @@ func small(fs vfs.FS) store.Options {
 		FS: fs, JournalBytes: 64 << 10, ReserveBytes: 1, CacheBytes: 16 << 10,
 		DirectBytes:    4 << 10, // so that commits go both ways
 		ReadaheadBytes: 4 << 10,
+		MergeBytes:     -1,
 		Clock:          func() time.Time { return time.UnixMilli(2000) },
 	}
 }

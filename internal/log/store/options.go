@@ -55,6 +55,10 @@ type Options struct {
 	// DedupeBytes is how much memory the last offsets of keys may take while a topic is compacted: about 32 bytes a
 	// key, and as much again for a journal that is rolled up. With less, compaction takes more passes. Default 32 MiB.
 	DedupeBytes int64
+	// OpenFiles is how many sealed files may be open at a time: others are opened when they are read. Default 200.
+	OpenFiles int
+	// MergeBytes is up to which size small sealed files are merged; below 0: they never are. Default 1 GiB.
+	MergeBytes int64
 	// BulkBatchBytes is the mean batch size from which a full journal file is kept in place instead of
 	// being sorted by partition. Default 16 KiB.
 	BulkBatchBytes int64
@@ -91,6 +95,8 @@ func (o Options) withDefaults() Options {
 	o.SealedFiles = cmp.Or(o.SealedFiles, 16)
 	o.SegmentBytes = cmp.Or(o.SegmentBytes, 1<<30)
 	o.DedupeBytes = cmp.Or(o.DedupeBytes, 32<<20)
+	o.OpenFiles = cmp.Or(o.OpenFiles, 200)
+	o.MergeBytes = cmp.Or(o.MergeBytes, 1<<30)
 	o.BulkBatchBytes = cmp.Or(o.BulkBatchBytes, 16<<10)
 	o.DefaultPartitions = cmp.Or(o.DefaultPartitions, 1)
 	o.MaxPartitions = cmp.Or(o.MaxPartitions, 100_000)

@@ -390,7 +390,7 @@ func (k *keeper) reclaim() error {
 	var errs []error
 	for _, f := range k.sortedFiles() {
 		switch left := live[f]; {
-		case f.number <= k.frozen:
+		case f.number <= k.frozen, f.busy:
 		case left == 0:
 			k.drop(f)
 		case f.segment != nil && left < f.size/2 && f.size-left > leastGain && !k.cleaning.reads(f):

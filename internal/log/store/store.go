@@ -32,7 +32,7 @@ import (
 // Store is the log on our disk.
 type Store struct {
 	opt      Options
-	fs       vfs.FS
+	fs       vfs.FS // opt.FS, with a bound on open files
 	lock     io.Closer
 	identity identity
 	epoch    int32 // leader epoch of everything written since Open
@@ -112,7 +112,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		opt: opt, fs: opt.FS, lock: lock,
+		opt: opt, fs: vfs.NewHandles(opt.FS, opt.OpenFiles), lock: lock,
 		stage: journal.NewStage(opt.DirectBytes), pace: pace{slow: opt.SlowSync},
 		announceq: make(chan *group, 1), closes: make(chan struct{}),
 	}
@@ -133,6 +133,8 @@ func (s *Store) run() {
 	for range groupsKept {
 		s.mu.free = append(s.mu.free, &group{})
 	}
+	s.keeper.started = time.Now()
+	s.keeper.look()
 	s.done.Go(s.commitLoop)
 	s.done.Go(s.announceLoop)
 	s.done.Go(s.keeper.loop)
