@@ -28,10 +28,11 @@ func (c *Cleanable) Ratio() float64 {
 
 // Cleanable tells what compaction could do at the time, and whether the topic's settings ask for it: the share of
 // dirty bytes is above min.cleanable.dirty.ratio, or the oldest dirty record reached max.compaction.lag.ms. What is in
-// the active file, or younger than min.compaction.lag.ms, is left for later.
+// the active file, not stable yet, or younger than min.compaction.lag.ms, is left for later.
 func (p *Partition) Cleanable(unixMillis int64) (c Cleanable, due bool) {
 	settings := p.Settings()
-	if !settings.Compact {
+	bounds, err := p.Bounds()
+	if !settings.Compact || err != nil {
 		return Cleanable{}, false
 	}
 	c.Spans = p.sealed()
@@ -44,7 +45,8 @@ func (p *Partition) Cleanable(unixMillis int64) (c Cleanable, due bool) {
 		return c, false
 	}
 	first := n
-	for n < len(c.Spans) && c.Spans[n].MaxTime <= before(unixMillis, settings.MinCompactionLagMs) {
+	youngest := before(unixMillis, settings.MinCompactionLagMs)
+	for n < len(c.Spans) && c.Spans[n].MaxTime <= youngest && c.Spans[n].Last < bounds.Stable {
 		c.DirtyBytes += c.Spans[n].Bytes
 		n++
 	}
@@ -77,6 +79,16 @@ func (p *Partition) sealed() []Span {
 	return append([]Span(nil), p.mu.spans[:n]...)
 }
 
+// Active is the file that holds the newest batches if that is no sealed one yet, or nil.
+func (p *Partition) Active() File {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.mu.spans); n > 0 && p.mu.spans[n-1].Extents != nil {
+		return p.mu.spans[n-1].File
+	}
+	return nil
+}
+
 // clean is the offset below which the span was compacted with all before it.
 func (s *Span) clean() record.Offset {
 	if s.Compacted == nil {
@@ -104,8 +116,9 @@ func (p *Partition) dirtySince(s Span) int64 {
 	return extents[i].MaxTime
 }
 
-// Cover puts a span in the place of those that a pass of compaction read for it, less what was trimmed meanwhile.
-// It is false if they are no longer what the partition has there.
+// Cover puts a span in the place of those that a pass of compaction read for it, less what was trimmed meanwhile. From
+// then on nobody reads what was compacted, not even from memory. It is false if the spans are no longer what the
+// partition has there.
 func (p *Partition) Cover(s Span, read []Span) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,7 +140,16 @@ func (p *Partition) Cover(s Span, read []Span) bool {
 	p.mu.cold = [2]Span{}
 	spans := append(append([]Span(nil), p.mu.spans[:i]...), s)
 	p.mu.spans = peaks(append(spans, p.mu.spans[i+len(read):]...), 0)
+	p.forgetLocked(s.Last)
 	return true
+}
+
+// forgetLocked drops the batches up to an offset from memory.
+func (p *Partition) forgetLocked(last record.Offset) {
+	tail := p.mu.tail[p.mu.dead:]
+	n := sort.Search(len(tail), func(i int) bool { return tail[i].LastOffset() > last })
+	p.mu.tail, p.mu.dead = append([]record.Batch(nil), tail[n:]...), 0
+	p.mu.spared += n
 }
 
 // AddSpan notes a whole span of a sealed file while the log is opened, older files first: it stands for what older

@@ -220,6 +220,9 @@ func (k *desk) act(line string) string {
 	case "span":
 		scan(&name, &first, &last, &size, &at, &gaps)
 		k.p.AddSpan(k.span(name, Span{Base: first, Last: last, MaxTime: at, Bytes: int64(size)}, gaps))
+		state := k.p.State()
+		state.High = max(state.High, last+1)
+		k.p.Restore(state)
 	case "cleanable":
 		scan(&at)
 		var due bool

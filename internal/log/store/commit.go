@@ -175,6 +175,11 @@ func (s *Store) commit(g *group) {
 // write puts the frame of a group into the journal. A group that writes nothing, because it only answers duplicates
 // or takes a checkpoint, asks for what was written before it.
 func (s *Store) write(g *group) error {
+	if g.roll && !s.writer.broken && !s.writer.Empty() {
+		if err := s.roll(g); err != nil {
+			return err
+		}
+	}
 	if g.frame.Empty() {
 		if g.disk = true; s.writer.broken {
 			return fault.New(fault.ReadOnly, "store.Commit", "the journal is broken")

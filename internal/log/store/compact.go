@@ -221,7 +221,7 @@ func (k *keeper) install(ps *pass) error {
 		return k.reclaim()
 	case fault.Is(ps.err, fault.Closed):
 		return nil
-	case fault.Is(ps.err, fault.Corrupt) && ps.spoilt != nil:
+	case ps.spoilt != nil && (fault.Is(ps.err, fault.Corrupt) || fault.Is(ps.err, fault.TooLarge)):
 		k.spoilt[ps.spoilt.p.ID] = true
 		k.s.reportCorrupt(ps.spoilt.p.ID, ps.spoilt.Spans[0].Base, ps.err)
 		return k.reclaim()

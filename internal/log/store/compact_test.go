@@ -346,6 +346,31 @@ func TestCompactionFaults(t *testing.T) {
 	}
 }
 
+// TestCompactionOfLittle compacts what does not fill a journal: segment.ms and max.compaction.lag.ms end it.
+func TestCompactionOfLittle(t *testing.T) {
+	for setting, ratio := range map[string]string{"segment.ms": "0.1", "max.compaction.lag.ms": "1"} {
+		t.Run(setting, func(t *testing.T) {
+			s := open(t, compacting(vfs.NewMemory()))
+			defer s.Close()
+			config := map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": ratio, setting: "20"}
+			topic, err := s.CreateTopic(context.Background(), stream.TopicSpec{Name: "c", Partitions: 1, Config: config})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, m, rng := topic.Partitions[0], newKeyed(), rand.New(rand.NewPCG(11, 12))
+			for range 3 {
+				m.write(s, p, rng, 10, 5)
+				all := len(m.acked)
+				eventually(t, "the topic is compacted", func() bool {
+					left, err := keyedLeft(s, p, (*store.Store).Read)
+					return err == nil && len(left) < min(all, 20)
+				})
+				m.verify(t, s, p)
+			}
+		})
+	}
+}
+
 // TestCompactionBesideReaders reads a topic in both ways while it is compacted: nobody is told of anything but records
 // in their order.
 func TestCompactionBesideReaders(t *testing.T) {

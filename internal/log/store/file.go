@@ -34,13 +34,14 @@ type file struct {
 	// replaced: a journal in which nothing was ever synced, whose name the next one got.
 	replaced bool
 	refs     atomic.Int32 // 1 for being in use, 1 for each reader
+	began    time.Time    // journal: when this life of it began
 	promised atomic.Int64 // when its bytes were promised last, unix nanoseconds of the node's clock; 0: never
 }
 
 var _ partition.File = (*file)(nil)
 
 func newJournalFile(s *Store, number uint64, handle vfs.File) *file {
-	f := &file{store: s, fileID: fileID{number: number}, name: journalName(number), journal: handle}
+	f := &file{store: s, fileID: fileID{number: number}, name: journalName(number), journal: handle, began: time.Now()}
 	f.refs.Store(1)
 	return f
 }

@@ -25,6 +25,7 @@ type group struct {
 	bytes    int64
 	disk     bool // somebody waits for stable storage
 	urgent   bool // it may take of the space that is kept free: what is in it makes room
+	roll     bool // it goes into a new file, or nothing does but what comes behind it
 	arena    []byte
 
 	began  time.Time // of its first append

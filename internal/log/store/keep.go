@@ -54,6 +54,7 @@ type keeper struct {
 	cleaning   *pass     // that the cleaner has; nil: none
 	cleanAfter time.Time // when the next may begin
 	lingering  []lingering
+	rolled     *file                       // the journal that was ended for its age last
 	spoilt     map[stream.PartitionID]bool // what cannot be compacted, because it is damaged
 }
 
@@ -159,6 +160,9 @@ func (k *keeper) loop() {
 			k.look()
 			if !k.clock.waits() {
 				k.s.expireProducers()
+			}
+			if err := k.rollOld(); err != nil {
+				k.s.opt.Logger.Error("ending an old journal failed; it is tried again", "error", err)
 			}
 			if err := k.retain(); err != nil {
 				k.s.opt.Logger.Error("retention failed; it is tried again", "error", err)
@@ -389,6 +393,45 @@ func (k *keeper) syncAll() error {
 		return err
 	}
 	g.barrier, g.disk = done, true
+	k.s.mu.Unlock()
+	return <-done
+}
+
+// rollOld ends the active journal when a compacted topic wants its records out of it (segment.ms,
+// max.compaction.lag.ms): what is in it is not compacted.
+func (k *keeper) rollOld() error {
+	for _, p := range *k.s.parts.Load() {
+		if p == nil || !p.Settings().Compact {
+			continue
+		}
+		f, ok := p.Active().(*file)
+		wanted := min(p.Settings().SegmentMs, p.Settings().MaxCompactionLagMs)
+		if !ok || f == k.rolled || time.Since(f.began).Milliseconds() < wanted {
+			continue
+		}
+		if fault.Is(k.s.haveRoom(k.s.opt.JournalBytes), fault.Full) {
+			return nil // it waits for room, as everything does
+		}
+		if err := k.roll(); err != nil {
+			return err
+		}
+		k.rolled = f
+		return nil
+	}
+	return nil
+}
+
+// roll ends the active journal.
+func (k *keeper) roll() error {
+	done := make(chan error, 1)
+	g, err := k.s.openGroup(nil, stream.Owner{}, 0, false)
+	if fault.Is(err, fault.Closed) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	g.barrier, g.disk, g.roll = done, true, true
 	k.s.mu.Unlock()
 	return <-done
 }

@@ -302,25 +302,31 @@ func (k *keeper) begin(w *segment.Writer, f *file, pt part) (*compact.Run, error
 	if pt.compacted != nil {
 		return nil, w.Compact(id, *pt.compacted)
 	}
-	if f.journal == nil || !settings.Compact || settings.MinCompactionLagMs > 0 {
-		return nil, nil
+	base, last := pt.extents[0].Base, pt.extents[len(pt.extents)-1].Last
+	bounds, err := pt.p.Bounds()
+	if err != nil || f.journal == nil || !settings.Compact || settings.MinCompactionLagMs > 0 || last >= bounds.Stable {
+		return nil, nil //nolint:nilerr // a topic that was deleted meanwhile is copied as it is
 	}
 	k.offsets.Reset()
-	end, full := pt.extents[0].Base, false
-	err := eachBatch(f, pt, func(b record.Batch) (err error) {
-		if !full {
-			end, full, err = k.offsets.Add(id, b)
+	end, full := base, false
+	err = eachBatch(f, pt, func(b record.Batch) error {
+		if full {
+			return nil
 		}
-		return err
+		behind, most, err := k.offsets.Add(id, b)
+		if full = most || err != nil; err == nil {
+			end = behind // else who reads the batch is told what is wrong with its records
+		}
+		return nil
 	})
-	if err != nil || end == pt.extents[0].Base {
+	if err != nil || end == base {
 		return nil, err
 	}
 	run := &compact.Run{
-		Partition: id, Offsets: k.offsets, End: end, Last: pt.extents[len(pt.extents)-1].Last, Part: true,
+		Partition: id, Offsets: k.offsets, End: end, Last: last, Part: true,
 		Newest: k.s.newestOf(pt.p).of, Scratch: &k.scratch,
 	}
-	return run, w.Compact(id, segment.Compacted{Base: pt.extents[0].Base, Gaps: end, Clean: pt.extents[0].Base})
+	return run, w.Compact(id, segment.Compacted{Base: base, Gaps: end, Clean: base})
 }
 
 // eachBatch visits the batches that a partition has in a file.
