@@ -208,6 +208,11 @@ func TestTimes(t *testing.T) {
 			t.Errorf("at %d: offset %d time %d, want %d %d: %v", c.asked, o, at, c.offset, c.at, err)
 		}
 	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, _, err := s.OffsetForTime(ended, p, 0); !fault.Is(err, fault.Timeout) {
+		t.Errorf("after the end of its context: %v", err)
+	}
 	if o, at, err := s.MaxTime(p); o != 3 || at != 400 || err != nil {
 		t.Errorf("the largest time: %d %d %v", o, at, err)
 	}

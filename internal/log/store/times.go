@@ -13,15 +13,15 @@ import (
 const searchBytes = 256 << 10
 
 // OffsetForTime is the offset and timestamp of the first record that is not older than a time in unix
-// milliseconds; (-1, -1) when there is none.
+// milliseconds; (-1, -1) when there is none. Errors: NotFound, Corrupt, IO, Timeout when ctx ends.
 func (s *Store) OffsetForTime(
-	_ context.Context, id stream.PartitionID, unixMillis int64,
+	ctx context.Context, id stream.PartitionID, unixMillis int64,
 ) (record.Offset, int64, error) {
 	p, err := s.partition(id)
 	if err != nil {
 		return -1, -1, err
 	}
-	return firstAt(p, 0, unixMillis)
+	return firstAt(ctx, p, 0, unixMillis)
 }
 
 // MaxTime is the offset and timestamp of the first of the records with the largest timestamp; (-1, -1) when
@@ -49,7 +49,7 @@ func (s *Store) MaxTime(id stream.PartitionID) (record.Offset, int64, error) {
 	if largest < 0 {
 		return -1, -1, nil
 	}
-	return firstAt(p, bounds.Start, largest)
+	return firstAt(context.Background(), p, bounds.Start, largest)
 }
 
 // newestFrom is the largest timestamp of the records from an offset on, or largest if they have no larger one.
@@ -112,10 +112,16 @@ func newestLeft(p *partition.Partition, from record.Offset, largest int64) (int6
 	return largest, err
 }
 
-// firstAt is the first record from an offset on that is not older than a time.
-func firstAt(p *partition.Partition, from record.Offset, unixMillis int64) (record.Offset, int64, error) {
+// firstAt is the first record from an offset on that is not older than a time. Errors: Timeout when ctx ends, those of
+// Read.
+func firstAt(
+	ctx context.Context, p *partition.Partition, from record.Offset, unixMillis int64,
+) (record.Offset, int64, error) {
 	var batches []record.Batch
 	for {
+		if err := ctx.Err(); err != nil {
+			return -1, -1, fault.Wrap(fault.Timeout, "log.OffsetForTime", err)
+		}
 		at, err := p.AtTime(from, unixMillis)
 		if err != nil {
 			return -1, -1, err

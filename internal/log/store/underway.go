@@ -97,8 +97,8 @@ func (ls *lanes) close() {
 	ls.all, ls.free = nil, nil
 }
 
-// leastLocked is how many units have to wait in the open group for a commit to begin now: one, or beside others a
-// fraction of theirs, for a sync costs the processor as much for one as for a thousand. It needs the group lock.
+// leastLocked is how many units have to wait in the open group for a commit to begin now: one, or beside others half
+// as many, for a sync costs the processor as much for one as for a thousand. It needs the group lock.
 func (s *Store) leastLocked() int {
 	units, bytes := 0, s.mu.open.bytes
 	for _, g := range s.underWay {
@@ -112,7 +112,7 @@ func (s *Store) leastLocked() int {
 	case n == mostUnderWay, !s.pace.beside(), bytes > s.opt.GroupBytes:
 		return never
 	}
-	return max(1, units/mostUnderWay)
+	return max(1, units/2)
 }
 
 func (s *Store) oldestEnded() bool { return len(s.underWay) > 0 && s.underWay[0].ended.Load() }
