@@ -14,6 +14,12 @@ func Of(b record.Batch, pos int64) Extent {
 	}
 }
 
+// AsCame is the extent of a batch that came from a producer as it is.
+func (e Extent) AsCame() Extent {
+	e.built = false
+	return e
+}
+
 // Built tells whether the batch of the extent may have been built by this log record by record, and not by a
 // producer that compresses or numbers its batches. Of an extent that was not made by Of that is not known.
 func (e *Extent) Built() bool { return e.built || e.heads == 0 }

@@ -96,10 +96,14 @@ func (s *Store) publish(g *group) {
 			e := &g.frame.Entries[entry]
 			entry++
 			b := g.slots[i].batches[j].bytes
+			extent := segment.Of(b, e.Pos)
+			if g.slots[i].batches[j].came {
+				extent = extent.AsCame()
+			}
 			if p.ID == topicsPartition {
 				s.foldTopics(b)
 			}
-			p.Commit(b, g.file, segment.Of(b, e.Pos))
+			p.Commit(b, g.file, extent)
 			s.cache.add(p, len(b))
 			s.metrics.batches.Inc()
 			s.metrics.bytes.Add(float64(len(b)))

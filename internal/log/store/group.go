@@ -52,6 +52,7 @@ type slot struct {
 type pending struct {
 	bytes      record.Batch
 	idempotent bool
+	came       bool // from a producer as it is
 	stamp      bool // LogAppendTime: stamp it when it is sealed
 }
 
@@ -180,7 +181,7 @@ func (g *group) addBatch(p *partition.Partition, b record.Batch, memory bool) sp
 	if s.open {
 		g.closeBatch(s)
 	}
-	s.batches = append(s.batches, pending{bytes: b, idempotent: b.ProducerID() >= 0})
+	s.batches = append(s.batches, pending{bytes: b, idempotent: b.ProducerID() >= 0, came: true})
 	g.bytes += int64(len(b))
 	g.disk = g.disk || !memory
 	return spot{slot: int32(i), batch: int32(len(s.batches) - 1)}
