@@ -21,8 +21,11 @@ const jarsVariable = "FIRTH_TEST_KAFKA_JARS"
 
 // broker is an Apache Kafka of one node, in KRaft mode.
 type broker struct {
-	seed string
-	data string // its log directory
+	seed   string
+	folder string
+	data   string // its log directory
+	java   []string
+	node   *exec.Cmd
 }
 
 // kafka is the broker of all tests of this process: a JVM takes seconds to start.
@@ -70,29 +73,41 @@ func startKafka(jars string) (*broker, func(), error) {
 		clean()
 		return nil, nil, err
 	}
-	java := []string{"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars}
-	format := exec.Command("java", append(java, "kafka.tools.StorageTool", "format", "--standalone",
+	b.folder = folder
+	b.java = []string{"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars}
+	format := exec.Command("java", append(b.java, "kafka.tools.StorageTool", "format", "--standalone",
 		"-t", "Zmlya2gtdGVzdC1ub2RlMA", "-c", config)...)
 	if out, err := format.CombinedOutput(); err != nil {
 		clean()
 		return nil, nil, fmt.Errorf("formatting: %w\n%s", err, out)
 	}
-	node := exec.Command("java", append(java, "kafka.Kafka", config)...)
-	node.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := node.Start(); err != nil {
-		clean()
-		return nil, nil, err
-	}
 	stop := func() {
-		node.Process.Kill()
-		node.Wait()
+		b.kill()
 		clean()
 	}
-	if err := answers(b.seed); err != nil {
+	if err := b.start(); err != nil {
 		stop()
 		return nil, nil, err
 	}
 	return b, stop, nil
+}
+
+// start runs the node and waits until it answers.
+func (b *broker) start() error {
+	b.node = exec.Command("java", append(b.java, "kafka.Kafka", filepath.Join(b.folder, "server.properties"))...)
+	b.node.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := b.node.Start(); err != nil {
+		return err
+	}
+	return answers(b.seed)
+}
+
+// kill ends it at once, as kill -9 does.
+func (b *broker) kill() {
+	if b.node.Process != nil {
+		b.node.Process.Kill()
+		b.node.Wait()
+	}
 }
 
 const properties = `process.roles=broker,controller

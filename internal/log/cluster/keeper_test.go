@@ -499,3 +499,104 @@ func TestClusterAway(t *testing.T) {
 		t.Errorf("bounds after close: %v", err)
 	}
 }
+
+// TestBrokerKilledOnKafka kills the broker under units of all kinds, and starts it again: what was acknowledged is
+// there once and in order, and of what was not a unit is there whole or not at all.
+func TestBrokerKilledOnKafka(t *testing.T) {
+	apache(t) // or it is skipped
+	b, stop, err := startKafka(os.Getenv(jarsVariable))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	c := open(t, cluster.Options{Seeds: []string{b.seed}, Patience: time.Minute})
+	topic := create(t, c, "killed", 2, nil)
+	const writers = 3
+	told := make([]*fates, writers)
+	ctx, end := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for w := range writers {
+		told[w] = newFates()
+		var owner stream.Owner
+		if w == 2 {
+			if owner, err = c.Own(ctx, topic.Partitions[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wg.Go(func() {
+			for i := uint64(0); ctx.Err() == nil; i++ {
+				u := unit(fmt.Sprintf("%d %d", w, i), topic.Partitions[:1+min(w, 1)]...) // 0: of one partition
+				u.Owner = owner
+				if err := c.Append(u, told[w], i); err != nil {
+					if !fault.Is(err, fault.Fenced) && ctx.Err() == nil {
+						t.Errorf("writer %d: %v", w, err)
+					}
+					return
+				}
+				told[w].wait(t, 1)
+			}
+		})
+	}
+	for range 2 {
+		before := acknowledged(told)
+		until(t, "units before the broker is killed", func() bool { return acknowledged(told) > before+100 })
+		b.kill()
+		if err := b.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := acknowledged(told)
+	until(t, "units after the broker was killed", func() bool { return acknowledged(told) > before+20 })
+	end()
+	wg.Wait()
+	checkTold(t, c, topic, told)
+}
+
+// acknowledged is how many units were.
+func acknowledged(told []*fates) (n int) {
+	for _, f := range told {
+		f.mu.Lock()
+		n += len(f.at)
+		f.mu.Unlock()
+	}
+	return n
+}
+
+func checkTold(t *testing.T, c stream.Keeper, topic *stream.Topic, told []*fates) {
+	t.Helper()
+	there := [2]map[string]int{{}, {}}
+	for i, p := range topic.Partitions {
+		last := make([]int, len(told))
+		for _, v := range values(t, c, p) {
+			there[i][v]++
+			var w, n int
+			if _, err := fmt.Sscan(v, &w, &n); err != nil || n < last[w] || there[i][v] > 1 {
+				t.Errorf("partition %d: %q behind %d, %d times", i, v, last[w], there[i][v])
+			}
+			last[w] = n
+		}
+	}
+	for w, f := range told {
+		for ticket := range f.at {
+			if there[0][fmt.Sprintf("%d %d", w, ticket)] != 1 {
+				t.Errorf("writer %d: unit %d was acknowledged and is not there", w, ticket)
+			}
+		}
+		for ticket, err := range f.errs {
+			t.Logf("writer %d: unit %d: %v", w, ticket, err)
+			if v := fmt.Sprintf("%d %d", w, ticket); there[0][v] > 0 && !fault.Is(err, fault.Timeout) {
+				t.Errorf("writer %d: unit %d was refused and is there: %v", w, ticket, err)
+			}
+		}
+	}
+	for v, n := range there[0] {
+		if v[0] != '0' && there[1][v] != n {
+			t.Errorf("unit %q is in partition 0 and not in 1", v)
+		}
+	}
+	for v := range there[1] {
+		if there[0][v] == 0 {
+			t.Errorf("unit %q is in partition 1 and not in 0", v)
+		}
+	}
+}

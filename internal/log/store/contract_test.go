@@ -29,7 +29,10 @@ func TestContract(t *testing.T) {
 		return fs
 	}
 	for name, fs := range map[string]func(*testing.T) vfs.FS{"disk": disk, "memory": memory, "slow": slow} {
-		for _, opt := range []store.Options{{}, {JournalBytes: 64 << 10, ReserveBytes: 1, CacheBytes: 1 << 10}} {
+		small := store.Options{
+			JournalBytes: 64 << 10, ReserveBytes: 1, CacheBytes: 1 << 10, RetentionInterval: 20 * time.Millisecond,
+		}
+		for _, opt := range []store.Options{{}, small} {
 			size := "usual"
 			if opt.JournalBytes > 0 {
 				size = "small files"
@@ -64,7 +67,9 @@ func kept(t *testing.T, opt store.Options) *streamtest.Kept {
 		Cannot: map[string]string{"Rival": "a data directory belongs to one node"},
 	}
 	const cached = "the newest records are read from memory; small files have it"
+	k.Cannot["Compact"] = "usual files do not fill up soon; small ones do"
 	if k.Cannot["Damage"], k.Cannot["Stumble"] = cached, cached; opt.CacheBytes > 0 {
+		k.Compact = &streamtest.Compact{Bytes: 20 << 10}
 		k.Damage = func(_ stream.PartitionID, content []byte) { flip(t, opt.FS, content) }
 		k.Cannot["Stumble"] = "only a faulty file system does that"
 		if faulty, ok := opt.FS.(*vfs.Faulty); ok {

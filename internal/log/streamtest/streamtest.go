@@ -28,6 +28,8 @@ type Kept struct {
 	// Hide leaves offsets behind the last one of a partition that no Scan visits: those of markers, of aborted
 	// transactions or of records that were compacted away.
 	Hide func(p stream.PartitionID)
+	// Compact is how it comes that a topic is compacted soon.
+	Compact *Compact
 	// Trim makes an offset the first that may be read.
 	Trim func(p stream.PartitionID, start record.Offset)
 	// Damage makes the stored batch unreadable that holds these bytes.
@@ -38,6 +40,12 @@ type Kept struct {
 	Rival func() stream.Keeper
 	// Cannot says why, by the name of the field.
 	Cannot map[string]string
+}
+
+// Compact is how a keeper compacts a topic soon.
+type Compact struct {
+	Config map[string]string // settings of the topic that see to it
+	Bytes  int               // that have to be written now and then for it
 }
 
 // needs ends the test if what it needs of a keeper is not there for a reason.
@@ -80,6 +88,7 @@ func Run(t *testing.T, open func(t *testing.T) *Kept) {
 	}
 	for name, test := range map[string]func(*testing.T, *Kept){
 		"a scan goes on over gaps":             gaps,
+		"offsets outlive compaction":           compacted,
 		"what was trimmed is out of range":     trimmed,
 		"damage costs what is damaged":         damage,
 		"a fold tries again what failed":       stumbles,
