@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -112,11 +113,12 @@ type sink struct {
 	total  int
 	later  int
 	full   chan struct{} // one token when it said Later
+	poison int           // a number over which it panics, once
 }
 
 func newSink(credit int) *sink {
 	return &sink{
-		credit: credit, got: map[string][]int{}, full: make(chan struct{}, 1), rng: rand.New(rand.NewPCG(7, uint64(credit))),
+		credit: credit, poison: -1, got: map[string][]int{}, full: make(chan struct{}, 1), rng: rand.New(rand.NewPCG(7, uint64(credit))),
 	}
 }
 
@@ -135,8 +137,11 @@ func (s *sink) Deliver(m *fanout.Message, d *fanout.Delivery) fanout.Verdict {
 		s.credit--
 	}
 	encoded, _ := m.Frame(packet.V5, d)
-	payload := encoded[len(encoded)-104:]
-	s.got[string(m.Topic())] = append(s.got[string(m.Topic())], int(binary.BigEndian.Uint32(payload)))
+	number := int(binary.BigEndian.Uint32(encoded[len(encoded)-104:]))
+	if number == s.poison {
+		panic("poison")
+	}
+	s.got[string(m.Topic())] = append(s.got[string(m.Topic())], number)
 	s.total++
 	return fanout.Taken
 }
@@ -153,6 +158,13 @@ func (s *sink) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.total
+}
+
+// numbers are those that came of a topic.
+func (s *sink) numbers(topic string) []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.got[topic])
 }
 
 // whole checks that the numbers of a topic are first, first+1, ... up to last.

@@ -308,14 +308,15 @@ func (w *worker) wanted(p *part) bool {
 }
 
 // guarded delivers a record. A fault of ours over one record costs that record only.
-func (w *worker) guarded(v *record.View) bool {
+func (w *worker) guarded(v *record.View) (more bool) {
+	more = true
 	defer func() {
 		if r := recover(); r != nil {
 			w.f.poisoned(w.turning.part.id, v.Offset, r)
 		}
 	}()
 	w.live(v)
-	return true
+	return more
 }
 
 // live offers one record to all that subscribed to it.
