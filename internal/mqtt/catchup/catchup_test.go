@@ -118,7 +118,8 @@ type sink struct {
 
 func newSink(credit int) *sink {
 	return &sink{
-		credit: credit, poison: -1, got: map[string][]int{}, full: make(chan struct{}, 1), rng: rand.New(rand.NewPCG(7, uint64(credit))),
+		credit: credit, poison: -1, got: map[string][]int{}, full: make(chan struct{}, 1),
+		rng: rand.New(rand.NewPCG(7, uint64(credit))),
 	}
 }
 

@@ -3,6 +3,7 @@ package catchup_test
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -24,7 +25,7 @@ import (
 // dropped is the counter of messages that nobody got for a reason.
 func dropped(set *telemetry.Set, reason string) int {
 	rec := httptest.NewRecorder()
-	set.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	set.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for line := range strings.Lines(rec.Body.String()) {
 		if value, is := strings.CutPrefix(line, fmt.Sprintf("firth_mqtt_fanout_dropped_total{reason=%q} ", reason)); is {
 			n, _ := strconv.Atoi(strings.TrimSpace(value))
