@@ -136,7 +136,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	opt.Metrics.GaugeFunc("firth_mqtt_retained_messages", "Topic names with a retained message.",
 		func() float64 { return float64(s.count.Load()) })
 	opt.Metrics.GaugeFunc("firth_mqtt_retained_bytes", "Memory that retained messages take, about.",
-		func() float64 { return float64(s.bytes.Load()) })
+		func() float64 { return float64(s.Bytes()) })
 	dropped := opt.Metrics.Counter("firth_mqtt_retained_dropped_total",
 		"Retained messages that were left out, by reason.", "reason")
 	s.metrics = metrics{corrupt: dropped.With("corrupt"), poisoned: dropped.With("panic")}
@@ -165,6 +165,9 @@ func (s *Store) Partition() stream.PartitionID { return s.partition }
 
 // Len is the number of topic names with a retained message.
 func (s *Store) Len() int { return int(s.count.Load()) }
+
+// Bytes is about how much memory the retained messages take.
+func (s *Store) Bytes() int64 { return s.bytes.Load() }
 
 // Full tells whether there are so many names that a new one must be refused.
 func (s *Store) Full(name []byte) bool {

@@ -1,13 +1,18 @@
 package retain_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -30,8 +35,19 @@ type house struct {
 
 func open(t *testing.T, fs vfs.FS, maxTopics int) *house {
 	t.Helper()
+	return openWith(t, fs, retain.Options{MaxTopics: maxTopics, Logger: logtest.New(t)})
+}
+
+// openLogging opens a house in which something goes wrong.
+func openLogging(t *testing.T, fs vfs.FS, logger *slog.Logger) *house {
+	t.Helper()
+	return openWith(t, fs, retain.Options{Logger: logger})
+}
+
+func openWith(t *testing.T, fs vfs.FS, opt retain.Options) *house {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	log, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 1 << 20, Logger: logtest.New(t)})
+	log, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 1 << 20, Logger: opt.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,8 +55,8 @@ func open(t *testing.T, fs vfs.FS, maxTopics int) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	current := func() *hinge.Table { return table }
-	s, err := retain.Open(ctx, retain.Options{Log: log, Mapping: current, MaxTopics: maxTopics, Logger: logtest.New(t)})
+	opt.Log, opt.Mapping = log, func() *hinge.Table { return table }
+	s, err := retain.Open(ctx, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,5 +344,161 @@ func TestFull(t *testing.T) {
 	}
 	if !h.store.Full([]byte("3")) || h.store.Full([]byte("1")) {
 		t.Error("the bound does not hold, or holds for names that are there")
+	}
+}
+
+// TestDamage is E2: of retained messages on a disk that is damaged only those in the damaged batch are gone.
+func TestDamage(t *testing.T) {
+	disk := vfs.NewMemory()
+	h := open(t, disk, 0)
+	const count = 100
+	for i := range count {
+		h.text(fmt.Sprintf("d/%d", i), fmt.Sprintf("payload of %d.", i))
+	}
+	h.stop()
+	harm(t, disk, []byte("payload of 3."))
+	h = openLogging(t, disk, logtest.New(t, "some retained messages could not be read",
+		"damaged records cannot be read", "the log is damaged"))
+	got := h.find("d/+")
+	if _, is := got["d/3"]; is || len(got) != count-1 {
+		t.Errorf("%d messages, want %d", len(got), count-1)
+	}
+	h.text("d/3", "new")
+	if got := h.find("d/3"); got["d/3"] != "new" {
+		t.Errorf("got %v", got)
+	}
+}
+
+// harm inverts a bit in the file that holds these bytes.
+func harm(t *testing.T, disk *vfs.Memory, content []byte) {
+	t.Helper()
+	names, err := disk.List("log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		f, err := disk.Open("log/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, err := f.Size()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, size)
+		if _, err := f.ReadAt(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if at := bytes.Index(b, content); at >= 0 {
+			if err := disk.Flip("log/"+name, int64(at)*8); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("%q is in no file", content)
+}
+
+// TestLargeOnesStayInTheLog is Must show 6, scaled: 600 retained messages of 64 KiB instead of 20,000 of 1 MiB. What
+// they take in memory does not depend on their size, so that 20,000 take what 20,000 small ones do.
+func TestLargeOnesStayInTheLog(t *testing.T) {
+	const count, size = 600, 64 << 10
+	fs, err := vfs.NewDisk(t.TempDir()) // files in memory would be counted
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := open(t, fs, 0)
+	payload := strings.Repeat("x", size)
+	for i := range count {
+		h.text(fmt.Sprintf("large/%d", i), fmt.Sprint(i, " ", payload))
+	}
+	h.stop()
+	before := heap()
+	h = open(t, fs, 0)
+	if grown := heap() - before; grown > 8<<20 {
+		t.Errorf("the heap grew by %d MiB over %d MiB of retained messages", grown>>20, count*size>>20)
+	}
+	if n := h.store.Bytes(); n > 400*count {
+		t.Errorf("%d bytes are counted", n)
+	}
+	r := newReceiver(-1)
+	h.send("large/+", r)
+	for len(r.got) < count {
+		r.turn(t)
+	}
+	for i := range count {
+		if got := r.got[fmt.Sprintf("large/%d", i)]; got != fmt.Sprint(i, " ", payload) {
+			t.Errorf("message %d is %.20q of %d bytes", i, got, len(got))
+		}
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestReadFails is E1 for retained messages: one that could not be read is asked for again.
+func TestReadFails(t *testing.T) {
+	disk := vfs.NewFaulty(vfs.NewMemory())
+	h := open(t, disk, 0)
+	for i := range 20 {
+		h.text(fmt.Sprintf("r/%d", i), strings.Repeat("x", 1000))
+	}
+	h.stop()
+	h = openLogging(t, disk, logtest.New(t, "cannot read a retained message, trying again",
+		"housekeeping of the log failed"))
+	h.find("none")
+	disk.Inject(vfs.Fault{On: vfs.OpRead, Times: 3, Kind: fault.IO})
+	r := newReceiver(-1)
+	h.send("r/+", r)
+	for len(r.got) < 20 {
+		r.turn(t)
+	}
+}
+
+// TestPoison is E13: a receiver that panics over one message gets the others.
+func TestPoison(t *testing.T) {
+	h := openLogging(t, vfs.NewMemory(), logtest.New(t, "a retained message cannot be sent"))
+	for i := range 10 {
+		h.text(fmt.Sprintf("p/%d", i), strings.Repeat("x", 100*i))
+	}
+	r := newReceiver(-1)
+	r.check = func(m *hinge.Message) {
+		if n := len(m.Payload); n == 300 || n == 800 { // one in memory, one in the log
+			delete(r.got, string(m.Topic))
+			panic("poison")
+		}
+	}
+	h.send("p/+", r)
+	r.turn(t)
+	if len(r.got) != 7 { // p/0 has no payload, and so is not kept
+		t.Errorf("got %d", len(r.got))
+	}
+}
+
+// TestBytes counts what is kept, and lets go of all of it.
+func TestBytes(t *testing.T) {
+	h := open(t, vfs.NewMemory(), 0)
+	for round := range 3 {
+		for i := range 50 {
+			h.text(fmt.Sprintf("b/%d", i), strings.Repeat("x", (i*37+round*400)%900+1))
+		}
+	}
+	h.find("#")
+	if h.store.Bytes() < 50*100 {
+		t.Errorf("%d bytes", h.store.Bytes())
+	}
+	for i := range 50 {
+		h.text(fmt.Sprintf("b/%d", i), "")
+	}
+	h.find("#")
+	if n := h.store.Bytes(); n != 0 {
+		t.Errorf("%d bytes are left of nothing", n)
 	}
 }
