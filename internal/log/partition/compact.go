@@ -9,9 +9,11 @@ import (
 
 // Cleanable is what a pass of compaction can do for a partition now.
 type Cleanable struct {
-	// Spans are the sealed spans from the log start on that a pass goes through. Those that begin below Dirty were
-	// compacted before.
+	// Spans are the sealed spans that a pass goes through: from the log start on, so that those that begin below Dirty
+	// were compacted before, or a Part.
 	Spans []Span
+	// Part: some of those that are dirty, compacted for themselves so that they become one.
+	Part  bool
 	Dirty record.Offset // the first offset that was not compacted with all before it
 	End   record.Offset // behind the last offset that may be compacted now: where the last of Spans ends
 
@@ -56,8 +58,42 @@ func (p *Partition) Cleanable(unixMillis int64) (c Cleanable, due bool) {
 	c.Dirty, c.End = c.Spans[first].clean(), c.Spans[n-1].Last+1
 	part := int64(float64(c.Spans[first].Bytes) * c.Spans[first].part())
 	c.CleanBytes, c.DirtyBytes = c.CleanBytes+part, c.DirtyBytes-part
-	return c, c.Ratio() > settings.MinDirtyRatio ||
+	due = c.Ratio() > settings.MinDirtyRatio ||
 		p.dirtySince(c.Spans[first]) <= before(unixMillis, settings.MaxCompactionLagMs)
+	if dirty := c.Spans[first:]; !due && many(dirty) > 0 {
+		return partly(dirty[len(dirty)-many(dirty):]), true
+	}
+	return c, due
+}
+
+const (
+	// manySpans is how many dirty spans of about one size are made one before their share asks for more.
+	manySpans = 16
+	// smallSpan is a size in bytes below which all are of about one size.
+	smallSpan = 64 << 10
+)
+
+// many counts the newest spans of which none is larger than all behind it together, so that no record is written often;
+// 0 if they are few.
+func many(dirty []Span) int {
+	n, behind := 0, int64(smallSpan)
+	for n < len(dirty) && dirty[len(dirty)-1-n].Bytes <= behind {
+		behind += dirty[len(dirty)-1-n].Bytes
+		n++
+	}
+	if n < manySpans {
+		return 0
+	}
+	return n
+}
+
+// partly is a pass over some dirty spans alone.
+func partly(dirty []Span) Cleanable {
+	c := Cleanable{Spans: dirty, Part: true, Dirty: dirty[0].Base, End: dirty[len(dirty)-1].Last + 1}
+	for i := range dirty {
+		c.DirtyBytes += dirty[i].Bytes
+	}
+	return c
 }
 
 // before is the time so many milliseconds ago.
@@ -116,9 +152,9 @@ func (p *Partition) dirtySince(s Span) int64 {
 	return extents[i].MaxTime
 }
 
-// Cover puts a span in the place of those that a pass of compaction read for it, less what was trimmed meanwhile. From
-// then on nobody reads what was compacted, not even from memory. It is false if the spans are no longer what the
-// partition has there.
+// Cover puts a span in the place of those that a pass of compaction or a merge read for it, less what was trimmed
+// meanwhile. From then on nobody reads what was compacted with all before it, not even from memory. It is false if the
+// spans are no longer what the partition has there.
 func (p *Partition) Cover(s Span, read []Span) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,14 +176,16 @@ func (p *Partition) Cover(s Span, read []Span) bool {
 	p.mu.cold = [2]Span{}
 	spans := append(append([]Span(nil), p.mu.spans[:i]...), s)
 	p.mu.spans = peaks(append(spans, p.mu.spans[i+len(read):]...), 0)
-	p.forgetLocked(s.Last)
+	if c := s.Compacted; c != nil {
+		p.forgetLocked(c.Clean)
+	}
 	return true
 }
 
-// forgetLocked drops the batches up to an offset from memory.
-func (p *Partition) forgetLocked(last record.Offset) {
+// forgetLocked drops the batches that end before an offset from memory.
+func (p *Partition) forgetLocked(before record.Offset) {
 	tail := p.mu.tail[p.mu.dead:]
-	n := sort.Search(len(tail), func(i int) bool { return tail[i].LastOffset() > last })
+	n := sort.Search(len(tail), func(i int) bool { return tail[i].LastOffset() >= before })
 	p.mu.tail, p.mu.dead = append([]record.Batch(nil), tail[n:]...), 0
 	p.mu.spared += n
 }

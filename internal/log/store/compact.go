@@ -317,7 +317,7 @@ func (c *cleaner) part(ps *pass, pt *cleanPart) error {
 	}
 	run := &compact.Run{
 		Partition: uint32(pt.p.ID), Offsets: c.offsets, End: end, Now: pt.now,
-		DeleteRetention: pt.settings.DeleteRetentionMs, Scratch: &c.scratch,
+		DeleteRetention: pt.settings.DeleteRetentionMs, Part: pt.Part, Scratch: &c.scratch,
 		Newest: pt.newest.of,
 	}
 	for len(spans) > 0 {
@@ -367,6 +367,9 @@ func (c *cleaner) write(ps *pass, run *compact.Run, p *partition.Partition, span
 		about.Gaps = max(about.Gaps, had.Gaps)
 	}
 	about.Gaps = min(about.Gaps, last.Last+1)
+	if run.Part {
+		about.Clean = about.Base
+	}
 	if err := c.begin(ps, p); err != nil {
 		return err
 	}

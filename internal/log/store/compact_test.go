@@ -371,6 +371,27 @@ func TestCompactionOfLittle(t *testing.T) {
 	}
 }
 
+// TestCompactionOfManyFiles keeps files few though the dirty share never asks for compaction.
+func TestCompactionOfManyFiles(t *testing.T) {
+	disk := vfs.NewMemory()
+	s := open(t, compacting(disk))
+	defer s.Close()
+	config := map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "1"}
+	topic, err := s.CreateTopic(context.Background(), stream.TopicSpec{Name: "c", Partitions: 1, Config: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, m, rng := topic.Partitions[0], newKeyed(), rand.New(rand.NewPCG(13, 14))
+	for range 60 {
+		m.write(s, p, rng, 60, 40)
+	}
+	if bounds, err := s.Bounds(p); err != nil || bounds.High < 30_000 {
+		t.Fatalf("%+v, %v: too few to tell", bounds, err)
+	}
+	eventually(t, "files are few", func() bool { return files(t, disk, ".segment") < 25 })
+	m.verify(t, s, p)
+}
+
 // TestCompactionBesideReaders reads a topic in both ways while it is compacted: nobody is told of anything but records
 // in their order.
 func TestCompactionBesideReaders(t *testing.T) {
