@@ -31,8 +31,9 @@ import (
 
 // Cluster is the log on a Kafka cluster.
 type Cluster struct {
-	opt Options
-	log *slog.Logger
+	opt     Options
+	log     *slog.Logger
+	metrics metrics
 
 	client   *kgo.Client // metadata, topics, offsets and scans: nothing that waits at a broker
 	listener *kgo.Client // what waits at a broker for news
@@ -93,6 +94,7 @@ func Open(ctx context.Context, opt Options) (*Cluster, error) {
 		plain:         producer{opt: &c.opt},
 		transactional: producer{opt: &c.opt, id: "firth-units-" + nonce()},
 	}}
+	c.metrics.register(c, opt.Metrics)
 	c.done.Go(func() { c.send(c.queue.anybody) })
 	c.done.Go(c.refreshLoop)
 	c.done.Go(c.followLoop)

@@ -42,7 +42,6 @@ var kinds = map[int16]fault.Kind{
 	kerr.UnsupportedVersion.Code:                 fault.Unsupported,
 	kerr.ProducerFenced.Code:                     fault.Fenced,
 	kerr.InvalidProducerEpoch.Code:               fault.Fenced,
-	kerr.FencedInstanceID.Code:                   fault.Fenced,
 }
 
 // convert gives an error of the client or of the cluster its kind. Nil stays nil.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -22,12 +23,13 @@ import (
 
 // onCluster are tests of what is special about a cluster. Each gets the addresses of one.
 var onCluster = map[string]func(t *testing.T, seeds []string){
-	"close tells what became of everything": closing,
-	"transactions of others hold nobody up": heldBack,
-	"one bad unit costs itself":             badUnit,
-	"what is deleted elsewhere goes":        deletedElsewhere,
-	"settings are those of the cluster":     settings,
-	"large units are one transaction":       largeUnits,
+	"close tells what became of everything":  closing,
+	"transactions of others hold nobody up":  heldBack,
+	"one bad unit costs itself":              badUnit,
+	"what is deleted elsewhere goes":         deletedElsewhere,
+	"settings are those of the cluster":      settings,
+	"large units are one transaction":        largeUnits,
+	"a unit for one partition is in a batch": oneBatch,
 }
 
 func TestKeeperOnKfake(t *testing.T) {
@@ -371,6 +373,90 @@ func largeUnits(t *testing.T, seeds []string) {
 			t.Errorf("record %d is %d of unit %d", n, j, i)
 		}
 	}
+}
+
+// oneBatch looks at the batches as they lie in the cluster: none holds a part of a unit.
+func oneBatch(t *testing.T, seeds []string) {
+	c := open(t, cluster.Options{Seeds: seeds})
+	topic := create(t, c, "batches", 1, map[string]string{"max.message.bytes": "30000"})
+	const units, records, callers = 40, 15, 3
+	var wg sync.WaitGroup
+	for w := range callers {
+		wg.Go(func() {
+			f := newFates()
+			for i := range units {
+				u := unit(fmt.Sprintf("%d/%d%100d", w, i, 0))
+				for range records {
+					u.Writes = append(u.Writes, unit(fmt.Sprintf("%d/%d%100d", w, i, 0), topic.Partitions[0]).Writes...)
+				}
+				if err := stream.AppendWait(context.Background(), c, u, f, uint64(i)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			f.wait(t, units)
+		})
+	}
+	wg.Wait()
+	batches, of := 0, map[string]int{}
+	for _, b := range stored(t, seeds, topic) {
+		if b.Attributes().Control() || b.Attributes().Transactional() {
+			t.Errorf("a batch with the attributes %v", b.Attributes())
+		}
+		batches++
+		var it record.Iter
+		if err := it.Reset(b, nil); err != nil {
+			t.Fatal(err)
+		}
+		here := map[string]int{}
+		for v := (record.View{}); it.Next(&v); {
+			here[string(v.Value)]++
+			of[string(v.Value)]++
+		}
+		for value, n := range here {
+			if n != records {
+				t.Errorf("%d of %d records of unit %.6s are in a batch", n, records, value)
+			}
+		}
+	}
+	if len(of) != units*callers || batches == len(of) {
+		t.Errorf("%d units of %d, in %d batches", len(of), units*callers, batches)
+	}
+}
+
+// stored fetches the batches of the first partition of a topic.
+func stored(t *testing.T, seeds []string, topic *stream.Topic) (all []record.Batch) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(seeds...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	details, err := kadm.NewClient(cl).ListTopics(context.Background(), topic.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxBytes = 50 << 20
+	of := kmsg.NewFetchRequestTopic()
+	of.Topic, of.TopicID = topic.Name, topic.ID
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.PartitionMaxBytes = 50 << 20
+	of.Partitions = append(of.Partitions, p)
+	req.Topics = append(req.Topics, of)
+	leader := cl.Broker(int(details[topic.Name].Partitions[0].Leader))
+	resp, err := req.RequestWith(context.Background(), leader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rest := resp.Topics[0].Partitions[0].RecordBatches; len(rest) > 0; {
+		var b record.Batch
+		if b, rest, err = record.Next(rest); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	return all
 }
 
 // TestCommitWithoutAnswer breaks the connection under EndTxn, before and after the cluster has taken it in: the

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
 )
 
 // Options of a keeper on a cluster. The zero value of a field is its default; only Seeds is needed.
@@ -20,6 +21,8 @@ type Options struct {
 	ClientID string
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
+	// Metrics gets the counters of the keeper. Default: nobody looks.
+	Metrics *telemetry.Set
 
 	// QueueBytes is how many bytes of units may wait or be under way: above it Append gives ErrCrowded. Default 32 MiB.
 	QueueBytes int64
@@ -30,7 +33,8 @@ type Options struct {
 	// TransactionTimeout is when the cluster aborts what a node that died has left open, and until then nobody reads
 	// past it. Default 10 s.
 	TransactionTimeout time.Duration
-	// RefreshInterval is how often topics made or changed elsewhere are looked for. Default 10 s.
+	// RefreshInterval is how often topics made elsewhere are looked for, and every sixth time the settings of all.
+	// Default 10 s.
 	RefreshInterval time.Duration
 	// Patience is how long a request is tried while the cluster has no answer to it. Default 15 s.
 	Patience time.Duration

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -98,7 +99,10 @@ func (c *Cluster) send(l *lane) {
 		callTurns(turns)
 		switch {
 		case len(g.units) > 0:
+			began := time.Now()
 			c.append(l, &g)
+			c.metrics.append.Observe(time.Since(began).Seconds())
+			c.metrics.bytes.Add(float64(g.bytes))
 			c.queue.done(l, &g)
 			clear(g.units)
 		case ends:
@@ -256,6 +260,7 @@ func (c *Cluster) once(l *producer, units []*unit) error {
 		l.close()
 		return err
 	}
+	c.metrics.transactions.Inc()
 	l.produce(c.ctx, units)
 	for _, u := range units {
 		if u.err != nil {

@@ -23,6 +23,7 @@ type registry struct {
 	numbers map[spot]stream.PartitionID
 	next    stream.PartitionID
 	missed  map[record.UUID]int      // in how many answers in a row a topic was missing
+	looks   int                      // at all topics
 	dead    map[record.UUID]struct{} // deleted here
 }
 
@@ -54,8 +55,9 @@ type found struct {
 	name    string
 	id      record.UUID
 	leaders []int32           // by index; -1: none
-	config  map[string]string // set for this topic
+	config  map[string]string // set for this topic; nil: not asked for
 	inForce map[string]string
+	vague   bool // it is there, and the broker cannot say more now
 }
 
 // settings decodes what is in force. What Firth does not know, or would not allow, has its default here.
@@ -73,8 +75,18 @@ func (f *found) settings() stream.Settings {
 	return s
 }
 
-// load asks the cluster for topics, or for all.
+// load asks the cluster for topics and their settings.
 func (c *Cluster) load(ctx context.Context, names ...string) ([]*found, error) {
+	all, err := c.find(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(f *found) bool { return f.vague })
+	return all, c.describe(ctx, all)
+}
+
+// find asks the cluster for topics, or for all.
+func (c *Cluster) find(ctx context.Context, names []string) ([]*found, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	for _, name := range names {
 		t := kmsg.NewMetadataRequestTopic()
@@ -86,11 +98,14 @@ func (c *Cluster) load(ctx context.Context, names ...string) ([]*found, error) {
 		return nil, convert("cluster.Topics", err)
 	}
 	var all []*found
-	byName := make(map[string]*found)
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
-		if t.ErrorCode != 0 || t.Topic == nil || t.IsInternal {
+		if t.Topic == nil || t.IsInternal || t.ErrorCode == kerr.UnknownTopicOrPartition.Code {
 			continue // the offsets and transactions of the cluster are its own affair
+		}
+		if t.ErrorCode != 0 {
+			all = append(all, &found{name: *t.Topic, vague: true})
+			continue
 		}
 		if t.TopicID == [16]byte{} {
 			return nil, fault.New(fault.Unsupported, "cluster.Topics", "the cluster has no topic ids").
@@ -102,13 +117,13 @@ func (c *Cluster) load(ctx context.Context, names ...string) ([]*found, error) {
 				f.leaders[p.Partition] = p.Leader
 			}
 		}
-		all, byName[f.name] = append(all, f), f
+		all = append(all, f)
 	}
-	return all, c.describe(ctx, all, byName)
+	return all, nil
 }
 
 // describe adds the settings.
-func (c *Cluster) describe(ctx context.Context, all []*found, byName map[string]*found) error {
+func (c *Cluster) describe(ctx context.Context, all []*found) error {
 	var names []string
 	for _, s := range stream.TopicSettings() {
 		if !strings.HasPrefix(s.Name, ownSettings) {
@@ -117,8 +132,9 @@ func (c *Cluster) describe(ctx context.Context, all []*found, byName map[string]
 	}
 	const atOnce = 500
 	for some := range slices.Chunk(all, atOnce) {
-		req := kmsg.NewPtrDescribeConfigsRequest()
+		req, byName := kmsg.NewPtrDescribeConfigsRequest(), make(map[string]*found)
 		for _, f := range some {
+			byName[f.name] = f
 			r := kmsg.NewDescribeConfigsRequestResource()
 			r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeTopic, f.name, names
 			req.Resources = append(req.Resources, r)
@@ -128,13 +144,24 @@ func (c *Cluster) describe(ctx context.Context, all []*found, byName map[string]
 			return convert("cluster.Topics", err)
 		}
 		for i := range resp.Resources {
-			if f := byName[resp.Resources[i].ResourceName]; f != nil {
-				f.take(resp.Resources[i].Configs)
+			r := &resp.Resources[i]
+			f := byName[r.ResourceName]
+			if f == nil {
+				continue
+			}
+			f.take(r.Configs)
+			if err := refused(r.ErrorCode, r.ErrorMessage); err != nil {
+				c.log.Warn("the settings of a topic cannot be read: those of Kafka are taken to be in force", "topic", f.name,
+					"error", err)
+				f.inForce["max.message.bytes"] = kafkaMaxMessageBytes
 			}
 		}
 	}
 	return nil
 }
+
+// kafkaMaxMessageBytes is Kafka's default, which is less than ours.
+const kafkaMaxMessageBytes = "1048588"
 
 func (f *found) take(configs []kmsg.DescribeConfigsResponseResourceConfig) {
 	f.config, f.inForce = make(map[string]string), make(map[string]string)
@@ -154,32 +181,44 @@ func (f *found) take(configs []kmsg.DescribeConfigsResponseResourceConfig) {
 func (c *Cluster) loadAll(ctx context.Context) error {
 	c.topicsMu.Lock()
 	defer c.topicsMu.Unlock()
-	all, err := c.load(ctx)
+	all, err := c.find(ctx, nil)
 	if err != nil {
+		return err
+	}
+	if err := c.describe(ctx, c.due(all)); err != nil {
 		return err
 	}
 	c.take(all)
 	return nil
 }
 
+// due lists the topics whose settings are to be asked for: new ones and, now and then, all.
+func (c *Cluster) due(all []*found) []*found {
+	const every = 6
+	c.registry.looks++
+	now, total := c.Topics(), c.registry.looks%every == 1
+	return slices.DeleteFunc(slices.Clone(all), func(f *found) bool {
+		t := now.ByName(f.name)
+		return f.vague || !total && t != nil && t.ID == f.id && len(t.Partitions) >= len(f.leaders)
+	})
+}
+
 // take makes the snapshot fit an answer about all topics.
 func (c *Cluster) take(all []*found) {
 	changed := c.merge(all)
-	here := make(map[record.UUID]bool, len(all))
+	here := make(map[string]bool, len(all))
 	for _, f := range all {
-		here[f.id] = true
+		here[f.name] = true
 	}
 	missed := make(map[record.UUID]int)
 	for _, t := range c.Topics().All() {
-		if here[t.ID] {
+		if here[t.Name] {
 			continue
 		}
 		if missed[t.ID] = c.registry.missed[t.ID] + 1; missed[t.ID] < missedIsGone {
 			continue
 		}
-		if _, again := changed[t.Name]; !again {
-			changed[t.Name] = nil
-		}
+		changed[t.Name] = nil
 	}
 	c.registry.missed = missed
 	c.install(changed)
@@ -190,17 +229,18 @@ func (c *Cluster) merge(all []*found) map[string]*stream.Topic {
 	changed := make(map[string]*stream.Topic)
 	now, parts := c.Topics(), c.parts.Load()
 	for _, f := range all {
-		if _, dead := c.registry.dead[f.id]; dead {
+		if _, dead := c.registry.dead[f.id]; dead || f.vague {
 			continue
 		}
 		t := now.ByName(f.name)
-		if t != nil && t.ID == f.id {
+		known := t != nil && t.ID == f.id
+		if known {
 			for i, id := range t.Partitions {
 				if p := parts.find(id); p != nil && i < len(f.leaders) {
 					p.leader.Store(f.leaders[i])
 				}
 			}
-			if len(f.leaders) <= len(t.Partitions) && maps.Equal(t.Config, f.config) {
+			if f.config == nil {
 				continue
 			}
 		}
@@ -208,8 +248,12 @@ func (c *Cluster) merge(all []*found) map[string]*stream.Topic {
 		for i := range f.leaders {
 			next.Partitions = append(next.Partitions, c.registry.number(f.id, int32(i)))
 		}
-		if t != nil && t.ID == f.id && len(t.Partitions) > len(next.Partitions) {
+		if known && len(t.Partitions) > len(next.Partitions) {
 			next.Partitions = t.Partitions // partitions never go: that broker is behind
+		}
+		if known && len(t.Partitions) == len(next.Partitions) && t.Settings == next.Settings &&
+			maps.Equal(t.Config, next.Config) {
+			continue
 		}
 		changed[f.name] = next
 		c.seat(f, next)

@@ -16,7 +16,7 @@ func bare() *Cluster {
 
 func topic(name string, id byte, leaders ...int32) *found {
 	inForce := map[string]string{"max.message.bytes": "7000"}
-	return &found{name: name, id: record.UUID{id}, leaders: leaders, inForce: inForce}
+	return &found{name: name, id: record.UUID{id}, leaders: leaders, config: map[string]string{}, inForce: inForce}
 }
 
 // TestSnapshotOutlivesBrokersThatAreBehind takes in answers of brokers that know more and less than the last.
@@ -44,6 +44,12 @@ func TestSnapshotOutlivesBrokersThatAreBehind(t *testing.T) {
 		t.Errorf("a broker that is behind took %+v and %+v", now, c.Topics().ByName("b"))
 	}
 	c.take([]*found{topic("a", 1, 1, 2, 3), topic("b", 2, 1)})
+	for range 5 {
+		c.take([]*found{topic("a", 1, 1, 2, 3), {name: "b", vague: true}})
+	}
+	if c.Topics().ByName("b") != b {
+		t.Error("a topic went because a broker could say nothing of it")
+	}
 	c.take([]*found{topic("a", 1, 1, 2, 3)})
 	c.take([]*found{topic("a", 1, 1, 2, 3)})
 	if c.Topics().ByName("b") != nil || c.parts.Load().find(b.Partitions[0]) != nil {
