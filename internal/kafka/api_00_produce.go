@@ -11,6 +11,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Produce (0): v0-13.
@@ -41,9 +42,12 @@ import (
 // leader hints (KIP-951, never needed on one node), 13 topics by id (KIP-516). Transactions are not
 // served: a transactional id is TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
 
-// call is one Produce request under way.
+// call is one request under way that is answered later: a Produce or, with an api, another.
 type call struct {
 	c             *conn
+	api           *served       // nil: Produce
+	resp          kmsg.Response // of the other, once it is done
+	size          int           // of its request, which the budget counts
 	next          *call
 	kept          []byte // the request without its records: names and indexes, until the answer is written
 	req           wire.ProduceRequest
@@ -434,6 +438,10 @@ func (c *conn) newCall() *call {
 func (c *conn) recycle(p *call) {
 	p.few, p.first, p.last = [fewResults]outcome{}, page{}, nil
 	p.req, p.done = wire.ProduceRequest{}, false
+	if p.api != nil {
+		c.holding.give(p.size)
+		p.api, p.resp, p.size = nil, nil, 0
+	}
 	clear(p.results)
 	if p.results = p.results[:0]; cap(p.results) > pageResults {
 		p.results = nil
@@ -459,6 +467,9 @@ func (c *conn) enqueue(p *call) {
 	}
 	c.mu.last = p
 	c.mu.unsent++
+	if p.api == nil {
+		c.mu.producing++
+	}
 	c.mu.Unlock()
 }
 
@@ -488,7 +499,7 @@ func (c *conn) flush() {
 	}()
 	defer c.survive()
 	for {
-		first, n := c.takeDone()
+		first, n, produced := c.takeDone()
 		if n == 0 {
 			ended = true
 			return
@@ -497,8 +508,7 @@ func (c *conn) flush() {
 		for p := first; p != nil; {
 			next := p.next
 			p.next = nil
-			c.sent = wire.AppendProduceResponse(c.sent, &p.req, p.correlationID, p.gather())
-			c.door.produceSeconds.observe(p.start)
+			c.sent = p.appendTo(c.sent)
 			c.recycle(p)
 			p = next
 		}
@@ -508,6 +518,7 @@ func (c *conn) flush() {
 		}
 		c.mu.Lock()
 		c.mu.unsent -= n
+		c.mu.producing -= produced
 		c.mu.failed = c.mu.failed || err != nil
 		c.calm.Broadcast()
 		c.mu.Unlock()
@@ -515,6 +526,16 @@ func (c *conn) flush() {
 			c.fail()
 		}
 	}
+}
+
+// appendTo appends the answer of a call that is done.
+func (p *call) appendTo(dst []byte) []byte {
+	if p.api != nil {
+		p.api.seconds.observe(p.start)
+		return wire.AppendResponse(dst, p.api.API, p.correlationID, p.resp)
+	}
+	p.c.door.produceSeconds.observe(p.start)
+	return wire.AppendProduceResponse(dst, &p.req, p.correlationID, p.gather())
 }
 
 // flushBroke ends a flusher that a panic threw out of its loop.
@@ -527,23 +548,26 @@ func (c *conn) flushBroke() {
 
 // takeDone takes the done calls off the front. With none, the flusher is over: a call that is done later
 // starts another.
-func (c *conn) takeDone() (first *call, n int) {
+func (c *conn) takeDone() (first *call, n, produced int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var last *call
 	for p := c.mu.calls; p != nil && p.done; p = p.next {
 		last = p
 		n++
+		if p.api == nil {
+			produced++
+		}
 	}
 	if n == 0 {
 		c.mu.flushing = false
 		c.calm.Broadcast()
-		return nil, 0
+		return nil, 0, 0
 	}
 	first = c.mu.calls
 	if c.mu.calls = last.next; c.mu.calls == nil {
 		c.mu.last = nil
 	}
 	last.next = nil
-	return first, n
+	return first, n, produced
 }

@@ -79,7 +79,7 @@ func (f *fetch) send(pieces [][]byte, stored bool) error {
 		for parts[0].result.Stored == 0 {
 			parts = parts[1:]
 		}
-		if buf, err = f.load(&parts[0], chunk, buf); err != nil {
+		if buf, err = f.load(&parts[0], buf); err != nil {
 			return err
 		}
 		parts = parts[1:]
@@ -89,7 +89,7 @@ func (f *fetch) send(pieces [][]byte, stored bool) error {
 
 // load puts the records of a part that are not in memory behind what is pending, and flushes when there is enough.
 // What they were when they were found, they still are, or the connection ends: their length was promised.
-func (f *fetch) load(p *fetchPart, chunk, buf []byte) ([]byte, error) {
+func (f *fetch) load(p *fetchPart, buf []byte) ([]byte, error) {
 	at, left, st := p.from, p.result.Stored, &p.stored
 	for left > 0 {
 		if st.Size() == 0 {
@@ -109,7 +109,7 @@ func (f *fetch) load(p *fetchPart, chunk, buf []byte) ([]byte, error) {
 				if err := f.flush(); err != nil {
 					return buf, err
 				}
-				buf = chunk
+				buf = buf[:0]
 			}
 			continue
 		}
@@ -123,7 +123,7 @@ func (f *fetch) load(p *fetchPart, chunk, buf []byte) ([]byte, error) {
 			if err := f.flush(); err != nil {
 				return buf, err
 			}
-			buf = chunk
+			buf = buf[:0] // the larger one, where a batch needed it
 			continue
 		}
 		at = st.Next()

@@ -1,8 +1,6 @@
 package kafka
 
 import (
-	"context"
-
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -13,8 +11,8 @@ import (
 
 // OffsetCommit, versions 1 to 10.
 //
-// Answered when the offsets are on stable storage: what a client was told survives a power cut. All
-// offsets of a request are one atomic write. A member commits in its generation; anybody may commit to
+// Answered when the offsets are on stable storage: what a client was told survives a power cut. The connection reads
+// on meanwhile, so that commits share a sync and heartbeats are heard. All offsets of a request are one atomic write. A member commits in its generation; anybody may commit to
 // a group without members (generation -1, no member id), which makes the group. Any number may be
 // committed, as in Kafka: an offset beyond the end of the log, and -1 and -2, by which clients say latest and
 // earliest.
@@ -22,8 +20,8 @@ import (
 // Versions: 1 has a time of the client's clock, which is not believed; 2 to 4 may ask for a retention of their
 // own; 6 leader epoch; 7 instance id (KIP-345); 8 flexible; 10 topics by id.
 func (co *coordinator) offsetCommit(
-	ctx context.Context, c *conn, req *kmsg.OffsetCommitRequest,
-) (*kmsg.OffsetCommitResponse, error) {
+	c *conn, req *kmsg.OffsetCommitRequest, done func(*kmsg.OffsetCommitResponse),
+) {
 	resp := kmsg.NewPtrOffsetCommitResponse()
 	w := &groupWrite{}
 	whole := wire.None
@@ -37,21 +35,22 @@ func (co *coordinator) offsetCommit(
 		resp.Topics = append(resp.Topics, view.commit(req, &req.Topics[i], w))
 	}
 	if whole == wire.None && len(w.offsets) > 0 {
-		var err error
-		if whole, err = co.commit(ctx, req, w); err != nil {
-			return nil, err
-		}
+		co.commit(req, w, func(whole wire.Code) { done(withCode(resp, whole)) })
+		return
 	}
-	if whole != wire.None {
-		for i := range resp.Topics {
-			for j := range resp.Topics[i].Partitions {
-				if p := &resp.Topics[i].Partitions[j]; p.ErrorCode == wire.None {
-					p.ErrorCode = whole
-				}
+	done(withCode(resp, whole))
+}
+
+// withCode gives every partition that has no error of its own that of the whole.
+func withCode(resp *kmsg.OffsetCommitResponse, whole wire.Code) *kmsg.OffsetCommitResponse {
+	for i := range resp.Topics {
+		for j := range resp.Topics[i].Partitions {
+			if p := &resp.Topics[i].Partitions[j]; p.ErrorCode == wire.None {
+				p.ErrorCode = whole
 			}
 		}
 	}
-	return resp, nil
+	return resp
 }
 
 // topicView is the topics as one request may see them.
@@ -135,39 +134,43 @@ func (co *coordinator) judgeCommit(t *stream.Topic, p *kmsg.OffsetCommitRequestT
 	return wire.None
 }
 
-// commit asks the group and writes. The code is for all partitions.
-func (co *coordinator) commit(ctx context.Context, req *kmsg.OffsetCommitRequest, w *groupWrite) (wire.Code, error) {
+// commit asks the group and writes, and tells the code for all partitions when that is done.
+func (co *coordinator) commit(req *kmsg.OffsetCommitRequest, w *groupWrite, told func(wire.Code)) {
 	og := co.enter(req.Group, req.Generation < 0)
 	if og == nil {
 		if req.Generation < 0 {
-			return wire.CoordinatorNotAvailable, nil // too many groups
+			told(wire.CoordinatorNotAvailable) // too many groups
+		} else {
+			told(wire.IllegalGeneration) // of a group that was: it was deleted
 		}
-		return wire.IllegalGeneration, nil // of a group that was: it was deleted
+		return
 	}
 	who := group.Who{MemberID: req.MemberID, InstanceID: wire.Plain(req.InstanceID)}
-	if code := og.mu.g.CheckCommit(co.now(), who, req.Generation); code != group.None {
-		co.release(og)
-		return wire.Code(code), nil
+	code := group.None
+	func() {
+		defer co.release(og)
+		if code = og.mu.g.CheckCommit(co.now(), who, req.Generation); code == group.None {
+			w.og, w.done = og, func(err error) { told(fate(err)) }
+			og.enqueueLocked(w)
+		}
+	}()
+	if code != group.None {
+		told(wire.Code(code))
 	}
-	done := make(chan error, 1)
-	w.og, w.done = og, done
-	og.enqueueLocked(w)
-	co.release(og)
-	return co.fate(co.landed(ctx, done))
 }
 
 // fate is the code for a write of a group that ended so. Clients try again after it, unless the offsets
-// can never be written. Errors: Closed, when there is nobody to tell.
-func (co *coordinator) fate(err error) (wire.Code, error) {
+// can never be written.
+func fate(err error) wire.Code {
 	switch {
 	case err == nil:
-		return wire.None, nil
+		return wire.None
 	case fault.Is(err, fault.TooLarge):
-		return wire.InvalidCommitOffsetSize, nil
+		return wire.InvalidCommitOffsetSize
 	case fault.Is(err, fault.Invalid):
-		return wire.InvalidRequest, nil
+		return wire.InvalidRequest
 	case fault.Is(err, fault.Closed):
-		return wire.NotCoordinator, nil
+		return wire.NotCoordinator
 	}
-	return wire.CoordinatorNotAvailable, nil
+	return wire.CoordinatorNotAvailable
 }

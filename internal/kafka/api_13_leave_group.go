@@ -1,8 +1,6 @@
 package kafka
 
 import (
-	"context"
-
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -12,12 +10,11 @@ import (
 //
 // Versions: 3 several members, each with an error of its own, and by instance id (KIP-345);
 // 4 flexible; 5 reason (KIP-800).
-func (co *coordinator) leaveGroup(
-	_ context.Context, c *conn, req *kmsg.LeaveGroupRequest,
-) (*kmsg.LeaveGroupResponse, error) {
+func (co *coordinator) leaveGroup(c *conn, req *kmsg.LeaveGroupRequest, done func(*kmsg.LeaveGroupResponse)) {
 	resp := kmsg.NewPtrLeaveGroupResponse()
+	defer func() { done(resp) }()
 	if resp.ErrorCode = co.mayGroup(c, OpRead, req.Group); resp.ErrorCode != wire.None {
-		return resp, nil
+		return
 	}
 	whos, reason := []group.Who{{MemberID: req.MemberID}}, ""
 	if req.Version >= 3 {
@@ -31,14 +28,13 @@ func (co *coordinator) leaveGroup(
 	codes := co.leave(req.Group, whos, reason)
 	if req.Version < 3 {
 		resp.ErrorCode = wire.Code(codes[0])
-		return resp, nil
+		return
 	}
 	for i := range req.Members {
 		m := kmsg.NewLeaveGroupResponseMember()
 		m.MemberID, m.InstanceID, m.ErrorCode = req.Members[i].MemberID, req.Members[i].InstanceID, wire.Code(codes[i])
 		resp.Members = append(resp.Members, m)
 	}
-	return resp, nil
 }
 
 func (co *coordinator) leave(id string, whos []group.Who, reason string) []group.Code {

@@ -45,12 +45,12 @@ func (co *coordinator) deleteGroup(ctx context.Context, id string) (wire.Code, e
 		co.release(og)
 		return wire.Code(code), nil
 	}
-	done := make(chan error, 1)
-	w := &groupWrite{og: og, end: true, done: done}
+	w := &groupWrite{og: og, end: true}
+	landed := co.landing(w)
 	for key := range og.keysLocked() {
 		w.offsets = append(w.offsets, offsetChange{key: key})
 	}
 	og.enqueueLocked(w)
 	co.release(og)
-	return co.fate(co.landed(ctx, done))
+	return fate(landed(ctx)), nil
 }

@@ -35,8 +35,8 @@ func (co *coordinator) offsetDelete(
 		co.release(og)
 		return resp, nil
 	}
-	done := make(chan error, 1)
-	w := &groupWrite{og: og, done: done}
+	w := &groupWrite{og: og}
+	landed := co.landing(w)
 	held := og.keysLocked()
 	for i := range req.Topics {
 		resp.Topics = append(resp.Topics, co.deleteOffsets(c, &req.Topics[i], subscribed, held, w))
@@ -47,9 +47,8 @@ func (co *coordinator) offsetDelete(
 	}
 	og.enqueueLocked(w)
 	co.release(og)
-	code, err := co.fate(co.landed(ctx, done))
-	resp.ErrorCode = code
-	return resp, err
+	resp.ErrorCode = fate(landed(ctx))
+	return resp, nil
 }
 
 // deleteOffsets answers for one topic and adds what is to be removed to w.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -431,7 +432,8 @@ func TestGroupsIgnoreStepsOfTheWallClock(t *testing.T) {
 // locked for ever, and its offsets stay.
 func TestAPanicOfTheClockCostsOneGroup(t *testing.T) {
 	set := telemetry.New()
-	r := openRoom(t, vfs.NewMemory(), Options{Metrics: set}, nil)
+	log := logtest.New(t, "kafka: time of a group broke")
+	r := openRoom(t, vfs.NewMemory(), Options{Metrics: set, Logger: log}, nil)
 	r.topic("t", 1)
 	m, other := &member{r: r, group: "g", level: 9}, &member{r: r, group: "other", level: 9}
 	enterGroup(t, m)

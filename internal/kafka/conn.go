@@ -16,6 +16,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
@@ -30,9 +31,9 @@ const (
 
 // conn is one connection of a client. Its reader goroutine owns everything but mu and what fetch says.
 //
-// At any time it is in one of three modes: it has Produce requests under way (mu.calls), answered in
-// order by a flusher goroutine that lives while there is something to write; or one Fetch is under way;
-// or neither, and then the reader alone writes to the socket.
+// At any time it is in one of three modes: it has requests under way that are answered later (mu.calls: Produce,
+// OffsetCommit, Heartbeat, LeaveGroup), in order, by a flusher goroutine that lives while there is something to
+// write; or one Fetch is under way; or neither, and then the reader alone writes to the socket.
 type conn struct {
 	door      *Door
 	nc        net.Conn
@@ -58,15 +59,16 @@ type conn struct {
 
 	mu struct {
 		sync.Mutex
-		calls    *call // under way, oldest first
-		last     *call
-		free     *call
-		spare    int  // calls in free
-		unsent   int  // calls and those being written
-		flushing bool // a flusher is at work
-		fetching bool // a fetch is under way
-		closed   bool
-		failed   bool // the socket is closed
+		calls     *call // under way, oldest first
+		last      *call
+		free      *call
+		spare     int  // calls in free
+		unsent    int  // calls and those being written
+		producing int  // of them, Produce requests
+		flushing  bool // a flusher is at work
+		fetching  bool // a fetch is under way
+		closed    bool
+		failed    bool // the socket is closed
 	}
 	calm *sync.Cond // mu.unsent, mu.flushing or mu.fetching went down
 	sent []byte     // the flusher's
@@ -175,8 +177,69 @@ func (c *conn) next(ctx context.Context) error {
 		c.await(func() bool { return c.mu.fetching || c.mu.unsent >= maxUnsent })
 		return c.produce(ctx, api, size, start)
 	}
+	if api.later != nil {
+		return c.answerLater(ctx, api, size, start)
+	}
 	c.await(func() bool { return c.mu.fetching || c.mu.unsent > 0 })
 	return c.answer(ctx, api, head, size, start)
+}
+
+// answerLater begins to answer a request whose answer may come later, and reads on. Those that keep a session alive
+// or end one are heard whatever waits before them, and answered in their turn.
+func (c *conn) answerLater(ctx context.Context, api *served, size int, start time.Time) error {
+	turn := func() { c.await(func() bool { return c.mu.fetching || c.mu.unsent >= maxUnsent }) }
+	if !api.prompt { // a commit counts behind the records that came before it
+		c.await(func() bool { return c.mu.fetching || c.mu.producing > 0 || c.mu.unsent >= maxUnsent })
+	}
+	if err := c.holding.take(size); err != nil {
+		return err
+	}
+	p := c.newCall()
+	p.api, p.size, p.start = api, size, start
+	req, err := c.decode(ctx, api, p, size)
+	if err != nil {
+		c.holding.give(size)
+		return err
+	}
+	p.left.Store(1)
+	if !api.prompt {
+		c.enqueue(p)
+	}
+	api.later(c, req, func(resp kmsg.Response) {
+		p.resp = resp
+		if !api.prompt {
+			p.settle()
+		}
+	})
+	if api.prompt { // it is done
+		turn()
+		c.enqueue(p)
+		p.settle()
+	}
+	return ctx.Err()
+}
+
+// decode reads a request that is decoded by kmsg.
+func (c *conn) decode(ctx context.Context, api *served, p *call, size int) (kmsg.Request, error) {
+	frame, err := c.readFrame(size, nil) // the handler may keep it
+	if err != nil {
+		return nil, err
+	}
+	head, body, err := wire.ParseHeader(api.API, frame)
+	if err != nil {
+		return nil, err
+	}
+	c.setClientID(head.ClientID)
+	p.correlationID = head.CorrelationID
+	if len(body) > largeDecode {
+		select {
+		case c.door.large <- struct{}{}:
+			defer func() { <-c.door.large }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return wire.Decode(api.API, head.Version, body)
 }
 
 // await blocks the reader while busy, which is asked under the lock.

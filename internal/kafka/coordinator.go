@@ -181,12 +181,12 @@ func (co *coordinator) register(t table) {
 		}
 		return
 	}
-	t.add(wire.OffsetCommit, handle(co.offsetCommit))
+	t.addLater(wire.OffsetCommit, later(co.offsetCommit), false)
 	t.add(wire.OffsetFetch, handle(co.offsetFetch))
 	t.add(wire.FindCoordinator, handle(co.findCoordinator))
 	t.add(wire.JoinGroup, handle(co.joinGroup))
-	t.add(wire.Heartbeat, handle(co.heartbeat))
-	t.add(wire.LeaveGroup, handle(co.leaveGroup))
+	t.addLater(wire.Heartbeat, later(co.heartbeat), true)
+	t.addLater(wire.LeaveGroup, later(co.leaveGroup), true)
 	t.add(wire.SyncGroup, handle(co.syncGroup))
 	t.add(wire.DescribeGroups, handle(co.describeGroups))
 	t.add(wire.ListGroups, handle(co.listGroups))

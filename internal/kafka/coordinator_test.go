@@ -93,6 +93,21 @@ func testConn() *conn {
 	return &conn{principal: Anonymous, clientID: "test", host: "/127.0.0.1", told: address{"127.0.0.1", 9092}}
 }
 
+// answerOf has an API answer a request, and waits for it where it comes later.
+func answerOf(ctx context.Context, api *served, req kmsg.Request) (kmsg.Response, error) {
+	if api.later == nil {
+		return api.handle(ctx, testConn(), req)
+	}
+	told := make(chan kmsg.Response, 1)
+	api.later(testConn(), req, func(resp kmsg.Response) { told <- resp })
+	select {
+	case resp := <-told:
+		return resp, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // ask sends one request in one version, as bytes both ways.
 func ask[R kmsg.Response](r *groupRoom, version int16, req kmsg.Request) R {
 	r.t.Helper()
@@ -111,7 +126,7 @@ func tryAsk[R kmsg.Response](ctx context.Context, r *groupRoom, version int16, r
 	if err := sent.ReadFrom(req.AppendTo(nil)); err != nil {
 		return none, err
 	}
-	got, err := r.apis[req.Key()].handle(ctx, testConn(), sent)
+	got, err := answerOf(ctx, r.apis[req.Key()], sent)
 	if err != nil {
 		return none, err
 	}
@@ -542,7 +557,7 @@ func TestFailedJoinLeavesNoGroup(t *testing.T) {
 // The clock ends sessions: a member that is silent is out, and its group goes on without it.
 func TestSilentMemberIsOut(t *testing.T) {
 	r := openRoom(t, vfs.NewMemory(), Options{}, func(co *coordinator) {
-		co.limits.MinSession = time.Millisecond
+		co.setTimes(GroupTimes{MinSession: time.Millisecond}.withDefaults())
 		co.look = time.Hour // only the alarm of the group tells the time
 	})
 	req := kmsg.NewPtrJoinGroupRequest()

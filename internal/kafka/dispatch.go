@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -37,12 +38,31 @@ func handle[Req kmsg.Request, Resp kmsg.Response](f func(context.Context, *conn,
 // the connection's and is used again.
 type rawHandler func(ctx context.Context, c *conn, h wire.Header, body, dst []byte) ([]byte, error)
 
-// served is one API that this door answers. Produce and Fetch have neither handler: their answers come
-// later, and the connection serves them itself.
+// laterHandler begins to answer a decoded request and calls done with the response exactly once, at once or later and
+// from any goroutine. It does not block. The connection reads on meanwhile; answers keep the order of the requests.
+type laterHandler func(c *conn, req kmsg.Request, done func(kmsg.Response))
+
+// later makes a laterHandler of a typed one. The response gets the version of the request.
+func later[Req kmsg.Request, Resp kmsg.Response](f func(c *conn, req Req, done func(Resp))) laterHandler {
+	return func(c *conn, req kmsg.Request, done func(kmsg.Response)) {
+		typed, ok := req.(Req)
+		if !ok {
+			panic(fmt.Sprintf("a %T came to the handler of %T", req, typed)) // the table is wrong
+		}
+		f(c, typed, func(resp Resp) {
+			resp.SetVersion(req.GetVersion())
+			done(resp)
+		})
+	}
+}
+
+// served is one API that this door answers. Produce and Fetch have no handler: the connection serves them itself.
 type served struct {
 	*wire.API
 	handle  handler
 	raw     rawHandler
+	later   laterHandler
+	prompt  bool // heard at once, whatever waits to be answered before it: it keeps a session alive, or ends one
 	seconds stopwatch
 }
 
@@ -51,6 +71,11 @@ type table map[int16]*served
 
 // add puts an API into the table. The key must be in wire's table of versions.
 func (t table) add(key int16, h handler) { t[key] = &served{API: wire.Find(key), handle: h} }
+
+// addLater is add for an API that is answered later. A prompt one is heard at once.
+func (t table) addLater(key int16, h laterHandler, prompt bool) {
+	t[key] = &served{API: wire.Find(key), later: h, prompt: prompt}
+}
 
 // addRaw is add for an API with a codec by hand.
 func (t table) addRaw(key int16, h rawHandler) { t[key] = &served{API: wire.Find(key), raw: h} }

@@ -42,8 +42,8 @@ type groupWrite struct {
 	offsets  []offsetChange
 	snapshot *group.Snapshot // the group's own record, with seq
 	seq      uint64
-	end      bool         // the group's own record is removed
-	done     chan<- error // told the fate; holds one; nil: nobody waits
+	end      bool        // the group's own record is removed
+	done     func(error) // told the fate; must not block; nil: nobody waits
 }
 
 // enqueueLocked hands a write to the writer; exit wakes it.
@@ -64,6 +64,7 @@ type offsetWriter struct {
 		queue  []*ownedGroup // with something to write
 		tasks  map[uint64]*groupWrite
 		ticket uint64
+		ended  bool // run has: what comes is refused
 	}
 }
 
@@ -77,7 +78,12 @@ func newOffsetWriter(co *coordinator) *offsetWriter {
 func (w *offsetWriter) wake(og *ownedGroup) {
 	w.mu.Lock()
 	w.mu.queue = append(w.mu.queue, og)
+	ended := w.mu.ended
 	w.mu.Unlock()
+	if ended {
+		w.flush(refuseWrite)
+		return
+	}
 	select {
 	case w.awake <- struct{}{}:
 	default:
@@ -89,13 +95,18 @@ func (w *offsetWriter) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			w.flush(func(*groupWrite) error { return fault.New(fault.Closed, "kafka.group", "the door closes") })
+			w.mu.Lock()
+			w.mu.ended = true
+			w.mu.Unlock()
+			w.flush(refuseWrite)
 			return
 		case <-w.awake:
 			w.flush(func(gw *groupWrite) error { return w.append(ctx, gw) })
 		}
 	}
 }
+
+func refuseWrite(*groupWrite) error { return fault.New(fault.Closed, "kafka.group", "the door closes") }
 
 // flush does away with all that is queued.
 func (w *offsetWriter) flush(do func(*groupWrite) error) {
@@ -219,7 +230,7 @@ func (gw *groupWrite) records(now int64) ([]record.Record, error) {
 func (co *coordinator) wrote(gw *groupWrite, err error) {
 	og := gw.og
 	if gw.done != nil {
-		defer func() { gw.done <- err }()
+		defer func() { gw.done(err) }()
 	}
 	og.mu.Lock()
 	delete(og.mu.flying, gw)
@@ -285,14 +296,19 @@ func (og *ownedGroup) keysLocked() map[partitionKey]struct{} {
 	return keys
 }
 
-// landed waits until a write is durable. Errors: those of the log; Closed.
-func (co *coordinator) landed(ctx context.Context, done <-chan error) error {
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fault.Wrap(fault.Closed, "kafka.group", ctx.Err())
-	case <-co.ended:
-		return fault.New(fault.Closed, "kafka.group", "the door closes")
+// landing makes a write tell its fate through the function that it gives, which waits for it. Errors: those of the
+// log; Closed.
+func (co *coordinator) landing(gw *groupWrite) (landed func(context.Context) error) {
+	done := make(chan error, 1)
+	gw.done = func(err error) { done <- err }
+	return func(ctx context.Context) error {
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			return fault.Wrap(fault.Closed, "kafka.group", ctx.Err())
+		case <-co.ended:
+			return fault.New(fault.Closed, "kafka.group", "the door closes")
+		}
 	}
 }
