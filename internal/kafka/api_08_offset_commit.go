@@ -12,10 +12,10 @@ import (
 // OffsetCommit, versions 1 to 10.
 //
 // Answered when the offsets are on stable storage: what a client was told survives a power cut. The connection reads
-// on meanwhile, so that commits share a sync and heartbeats are heard. All offsets of a request are one atomic write. A member commits in its generation; anybody may commit to
-// a group without members (generation -1, no member id), which makes the group. Any number may be
-// committed, as in Kafka: an offset beyond the end of the log, and -1 and -2, by which clients say latest and
-// earliest.
+// on meanwhile, so that commits share a sync and heartbeats are heard. All offsets of a request are one atomic write.
+// A member commits in its generation; anybody may commit to a group without members (generation -1, no member id),
+// which makes the group. Any number may be committed, as in Kafka: an offset beyond the end of the log, and -1 and -2,
+// by which clients say latest and earliest.
 //
 // Versions: 1 has a time of the client's clock, which is not believed; 2 to 4 may ask for a retention of their
 // own; 6 leader epoch; 7 instance id (KIP-345); 8 flexible; 10 topics by id.
