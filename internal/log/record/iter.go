@@ -17,6 +17,9 @@ type View struct {
 	headers     []byte // encoded, without their count; decode has checked them
 }
 
+// EncodedHeaders are the headers as they lie in the record, without their count.
+func (v *View) EncodedHeaders() []byte { return v.headers }
+
 // Header finds a header. Of several with the same key the last one wins. A null value is nil.
 func (v *View) Header(key string) (value []byte, ok bool) {
 	for at, i := 0, 0; i < v.HeaderCount && at >= 0; i++ {

@@ -1,6 +1,9 @@
 package store
 
 import (
+	"bytes"
+	"slices"
+
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/segment"
@@ -46,8 +49,13 @@ func topicNames(naming Naming, place stream.Place, b record.Batch, s *record.Scr
 		if b.Count() == 0 || it.Reset(b, s) != nil {
 			return // a batch that cannot be unpacked has no MQTT messages in it
 		}
-		for v := (record.View{}); it.Next(&v); {
-			if name, ok := naming.TopicName(place.Topic.Name, &v); ok && !yield(name) {
+		var last struct{ key, headers []byte }
+		for v := new(record.View); it.Next(v); {
+			if last.key != nil && bytes.Equal(v.Key, last.key) && bytes.Equal(v.EncodedHeaders(), last.headers) {
+				continue // of the same name: a device sends some in a row
+			}
+			last.key, last.headers = v.Key, v.EncodedHeaders()
+			if name, ok := naming.TopicName(place.Topic.Name, v); ok && !yield(name) {
 				return
 			}
 		}
@@ -63,34 +71,24 @@ func (k *keeper) nameRun(f *file, pt part) *segment.Names {
 		return nil
 	}
 	nb := segment.NamesBuilder{Mapping: k.fingerprint()}
-	var batches []record.Batch
-	for extents := pt.extents; len(extents) > 0; {
-		n, size := together(extents)
-		batches = batches[:0]
-		if extents[0].Built() && !k.behind() {
+	var b record.Batch // read into the same memory, one after the other
+	for i := range pt.extents {
+		e := &pt.extents[i]
+		b = slices.Grow(b[:0], int(e.Len))[:e.Len]
+		if !e.Built() || k.behind() || f.Fill(pt.extents[i:i+1], b) != nil { // who reads what is damaged is told
+			nb.Add(e.Last, int(e.Len), nil)
+			continue
+		}
+		for rest := []byte(b); len(rest) > 0; {
+			var batch record.Batch
 			var err error
-			if batches, err = f.Read(pt.p.ID, extents[:n], size, batches); err != nil {
-				batches = batches[:0] // who reads them is told what is wrong
+			if batch, rest, err = record.Next(rest); err != nil {
+				break // Fill has checked them
 			}
+			nb.Add(batch.LastOffset(), len(batch), k.names(place, batch))
 		}
-		for _, b := range batches {
-			nb.Add(b.LastOffset(), len(b), k.names(place, b))
-		}
-		if len(batches) == 0 {
-			nb.Add(extents[n-1].Last, size, nil)
-		}
-		extents = extents[n:]
 	}
 	return nb.Names()
-}
-
-// together counts the extents from the first on that are of its kind and read at once, and their bytes.
-func together(extents []segment.Extent) (n, bytes int) {
-	for n < len(extents) && extents[n].Built() == extents[0].Built() && (n == 0 || bytes < rollBytes) {
-		bytes += int(extents[n].Len)
-		n++
-	}
-	return n, bytes
 }
 
 // behind tells whether other files wait for the keeper.
