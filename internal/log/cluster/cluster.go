@@ -9,8 +9,8 @@
 //
 // Goroutines: refresher, follower, a sender for units without an owner and one for each shard that this node owns, a
 // listener for each broker that leads what is followed, and those of the clients. Locks, never two at once except that
-// topicsMu and tellMu may be held over others: topicsMu over a change of the set of topics; the queue's; a partition's
-// own; followMu over who follows what; tellMu while watchers and receipts are told.
+// topicsMu, tellMu and answerMu may be held over others: topicsMu over a change of the set of topics; the queue's; a
+// partition's own; followMu over who follows what; tellMu while watchers are told, answerMu while receipts are.
 package cluster
 
 import (
@@ -53,9 +53,11 @@ type Cluster struct {
 	refollow  chan struct{}              // who follows what, or who leads it, has changed
 	listeners map[int32]*tail            // the follower's, by broker
 
-	// tellMu is held while watchers and receipts are told, so that they are told one at a time.
+	// tellMu is held while watchers are told, so that Stop can wait for it, answerMu while receipts are: each of the two
+	// one at a time, whichever sender or listener has something to tell.
 	tellMu   sync.Mutex
 	watchers []*watch
+	answerMu sync.Mutex
 
 	ctx     context.Context //nolint:containedctx // of everything that the cluster does without a caller
 	cancel  context.CancelFunc

@@ -137,21 +137,25 @@ func (c *Cluster) append(l *lane, g *group) {
 		by.produce(c.ctx, g.units)
 	}
 	c.findFence(l, g)
-	var news []*part
 	if by.client != nil {
-		news = c.reached(by.client, g)
+		c.tell(c.reached(by.client, g))
 	}
-	c.tell(news, func() {
-		for _, u := range g.units {
-			switch {
-			case u.to == nil:
-			case u.err != nil:
-				u.to.Appended(u.ticket, nil, c.lost(u))
-			default:
-				u.to.Appended(u.ticket, u, nil)
-			}
+	c.answer(g.units)
+}
+
+// answer tells receipts what became of their units.
+func (c *Cluster) answer(units []*unit) {
+	c.answerMu.Lock()
+	defer c.answerMu.Unlock()
+	for _, u := range units {
+		switch {
+		case u.to == nil:
+		case u.err != nil:
+			u.to.Appended(u.ticket, nil, c.lost(u))
+		default:
+			u.to.Appended(u.ticket, u, nil)
 		}
-	})
+	}
 }
 
 func (g *group) lose(err error) { loseAll(g.units, err) }

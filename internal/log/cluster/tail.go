@@ -126,7 +126,7 @@ func (c *Cluster) hear(broker int32, parts []*part) bool {
 			good = false
 		}
 	}
-	c.tell(heard, func() {})
+	c.tell(heard)
 	return good
 }
 

@@ -129,9 +129,11 @@ func (c *Cluster) watched(p stream.PartitionID) bool {
 	return false
 }
 
-// tell gives watchers the news of partitions, each once whoever brings it, a sender or a listener, and then receipts
-// what became of their units.
-func (c *Cluster) tell(parts []*part, receipts func()) {
+// tell gives watchers the news of partitions, each once whoever brings it, a sender or a listener.
+func (c *Cluster) tell(parts []*part) {
+	if len(parts) == 0 {
+		return
+	}
 	c.tellMu.Lock()
 	defer c.tellMu.Unlock()
 	for _, p := range parts {
@@ -146,7 +148,6 @@ func (c *Cluster) tell(parts []*part, receipts func()) {
 			}
 		}
 	}
-	receipts()
 }
 
 // tellTopics tells the watchers who want to know that the topics changed.

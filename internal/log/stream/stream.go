@@ -180,8 +180,9 @@ type Watching interface {
 // Watcher is told that there is something new to read.
 type Watcher interface {
 	// Advanced says that the last stable offset of a partition is now stable. It comes from the
-	// keeper's own goroutine when the records can be read and, for who hears of their partition, before
-	// their receipts on this node. It must not block, and may ask the log for Topics and Bounds only.
+	// keeper's own goroutines, one call at a time, when the records can be read and, for who hears of their
+	// partition, before their receipts on this node. It must not block, and may ask the log for Topics and
+	// Bounds only.
 	Advanced(p PartitionID, stable record.Offset)
 }
 
