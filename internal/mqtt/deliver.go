@@ -26,12 +26,14 @@ func (l *link) deliver(m *fanout.Message, d *fanout.Delivery) fanout.Verdict {
 	if d.QoS > 0 {
 		return l.deliverTracked(frame, at, d)
 	}
-	verdict := l.enqueue(frame, d)
-	if verdict == fanout.Later && !d.CatchUp {
+	// One that is larger than the bound by itself is not dropped because another one is on its way.
+	waits := d.CatchUp || len(frame) > door.opt.OutboxBytes
+	verdict := l.enqueue(frame, waits)
+	if verdict == fanout.Later && !waits {
 		// Much may have come in one run that the client would take at once.
 		if !l.wire.stalled.Load() {
 			l.wire.push()
-			verdict = l.enqueue(frame, d)
+			verdict = l.enqueue(frame, false)
 		}
 		if verdict == fanout.Later {
 			door.metrics.dropped(dropOutbox).Inc()
@@ -41,22 +43,22 @@ func (l *link) deliver(m *fanout.Message, d *fanout.Delivery) fanout.Verdict {
 	return verdict
 }
 
-// enqueue puts a PUBLISH of QoS 0 into the outbox; Later: it is full.
-func (l *link) enqueue(frame []byte, d *fanout.Delivery) fanout.Verdict {
+// enqueue puts a PUBLISH of QoS 0 into the outbox; Later: it is full. Waits tells that it comes again when there is room.
+func (l *link) enqueue(frame []byte, waits bool) fanout.Verdict {
 	w := l.wire
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case w.mu.closed || w.mu.broken:
 		return fanout.Gone
-	case w.fullLocked(len(frame), l.waiter(d)):
-		if d.CatchUp {
+	case w.fullLocked(len(frame), l.waiter(waits)):
+		if waits {
 			w.starved.Store(true)
 		}
 		return fanout.Later
 	}
 	w.appendLocked(frame)
-	l.out.sent[d.QoS]++
+	l.out.sent[0]++
 	return fanout.Taken
 }
 
@@ -86,8 +88,8 @@ func (l *link) deliverTracked(frame []byte, at int, d *fanout.Delivery) fanout.V
 }
 
 // waiter is who is to be told of room for a delivery of QoS 0: nobody, if it is dropped.
-func (l *link) waiter(d *fanout.Delivery) func() {
-	if d.CatchUp {
+func (l *link) waiter(waits bool) func() {
+	if waits {
 		return l.memoryRoomy
 	}
 	return nil

@@ -74,7 +74,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		return nil, err
 	}
 	d := &Door{opt: opt, opened: time.Now(), creating: make(chan struct{}, 1),
-		budget: limit.NewBudget(opt.BudgetBytes), lines: limit.NewLines(time.Minute, maxLines)}
+		budget: limit.NewBudget(opt.BudgetBytes / overhead), lines: limit.NewLines(time.Minute, maxLines)}
 	d.limits = session.Limits{
 		ReceiveMaximum: opt.ReceiveMaximum, MaxInflight: uint16(opt.MaxInflight), TopicAliasMaximum: opt.TopicAliasMaximum,
 		MaxPacketBytes: opt.MaxPacketBytes, MaxKeepAlive: uint16(opt.MaxKeepAlive / time.Second),
@@ -106,6 +106,9 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	d.catchUp = catchup.New(d.fanout, catchup.Options{Metrics: opt.Metrics})
 	return d, nil
 }
+
+// overhead is how many bytes a byte costs that we hold: the garbage collector lets as much again gather before it runs.
+const overhead = 2
 
 // maxLines is for how many clients and reasons lines are counted apart.
 const maxLines = 10_000

@@ -56,8 +56,8 @@ type Options struct {
 	// QoS 1 messages wait in the log. Default 1 MiB, at least 4 KiB.
 	OutboxBytes int
 	// BudgetBytes is how much all connections together may make the door hold: what waits to be written, topic names,
-	// filters, wills, packets that are not complete. As it is used up each may hold less. Default 256 MiB, at least
-	// 1 MiB.
+	// filters, wills, packets that are not complete. The garbage collector has half of it. As it is used up each may
+	// hold less. Default 256 MiB, at least 1 MiB.
 	BudgetBytes int64
 	// ConnectTimeout is how long a new connection has for its CONNECT. Default 10 s.
 	ConnectTimeout time.Duration
