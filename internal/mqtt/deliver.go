@@ -43,7 +43,8 @@ func (l *link) deliver(m *fanout.Message, d *fanout.Delivery) fanout.Verdict {
 	return verdict
 }
 
-// enqueue puts a PUBLISH of QoS 0 into the outbox; Later: it is full. Waits tells that it comes again when there is room.
+// enqueue puts a PUBLISH of QoS 0 into the outbox; Later: it is full. Waits tells that it comes again when there is
+// room.
 func (l *link) enqueue(frame []byte, waits bool) fanout.Verdict {
 	w := l.wire
 	w.mu.Lock()

@@ -111,7 +111,28 @@ func (t *Names[T]) Delete(name []byte) bool {
 		t.tree.unlink(n)
 		n = nd.parent
 	}
+	t.shrink()
 	return true
+}
+
+// shrink gives memory back when most of it is not in use.
+func (t *Names[T]) shrink() {
+	if number := t.tree.shrink(); number != nil {
+		for i := range t.tree.nodes {
+			x := &t.tree.nodes[i].x
+			x.first, x.next, x.prev = number[x.first], number[x.next], number[x.prev]
+		}
+	}
+	if sparse(len(t.free), len(t.values)) {
+		old := t.values
+		t.values, t.free = make([]T, 1, t.count+1), nil
+		for i := range t.tree.nodes {
+			if x := &t.tree.nodes[i].x; x.value != 0 {
+				t.values = append(t.values, old[x.value])
+				x.value = uint32(len(t.values) - 1)
+			}
+		}
+	}
 }
 
 // cutOut takes a node out of the list of its parent's children.

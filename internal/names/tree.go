@@ -10,6 +10,7 @@ import "hash/maphash"
 type tree[X any] struct {
 	nodes []node[X]
 	free  uint32 // the first of the nodes not in use, linked by parent; 0: none
+	idle  int    // how many are not in use
 	text  []byte // the names of all levels
 	waste int    // bytes of text that belong to no node
 	table []slot // open addressing, linear probing; the length is a power of two
@@ -83,6 +84,7 @@ func (t *tree[X]) make(parent uint32) uint32 {
 	n := t.free
 	if n != 0 {
 		t.free = t.nodes[n].parent
+		t.idle--
 	} else {
 		n = uint32(len(t.nodes))
 		t.nodes = append(t.nodes, node[X]{})
@@ -138,6 +140,64 @@ func (t *tree[X]) drop(n uint32) {
 	t.nodes[parent].kids--
 	t.nodes[n] = node[X]{parent: t.free}
 	t.free = n
+	t.idle++
+}
+
+// minShrink is the number of nodes from which memory is given back.
+const minShrink = 1 << 12
+
+// sparse tells whether a table is so empty that its memory should be given back.
+func sparse(idle, size int) bool { return size >= minShrink && idle > size/4*3 }
+
+// shrink gives the memory of nodes back when most are not in use, once in as many removals as there are nodes, at the
+// most. It gives the nodes other numbers: by old number, 0 for those that are gone; nil when it did nothing.
+func (t *tree[X]) shrink() (number []uint32) {
+	if !sparse(t.idle, len(t.nodes)) {
+		return nil
+	}
+	number = make([]uint32, len(t.nodes))
+	for n := range number {
+		number[n] = 1
+	}
+	for n := t.free; n != 0; n = t.nodes[n].parent {
+		number[n] = 0
+	}
+	old := t.nodes
+	t.nodes = make([]node[X], 0, len(old)-t.idle)
+	for n := range old {
+		if number[n] != 0 {
+			number[n] = uint32(len(t.nodes))
+			t.nodes = append(t.nodes, old[n])
+		}
+	}
+	for n := range t.nodes {
+		t.nodes[n].parent = number[t.nodes[n].parent]
+	}
+	t.free, t.idle = 0, 0
+	t.rehash(number)
+	return number
+}
+
+// rehash makes the table anew, as large as it need be, for nodes that have other numbers.
+func (t *tree[X]) rehash(number []uint32) {
+	size := 16
+	for 3*size < 4*(t.used+1) {
+		size *= 2
+	}
+	old := t.table
+	t.table = make([]slot, size)
+	text := make([]byte, 0, len(t.text)-t.waste)
+	for _, s := range old {
+		if s.child == 0 {
+			continue
+		}
+		n := number[s.child]
+		name := t.name(n)
+		t.nodes[n].at = uint64(len(text))
+		text = append(text, name...)
+		t.put(slot{t.hash(t.nodes[n].parent, name), n})
+	}
+	t.text, t.waste = text, 0
 }
 
 // tidy writes the names anew when more than half of them belong to no node: once in as many removals

@@ -146,7 +146,49 @@ func (t *Trie[T]) Remove(filter string, v T) bool {
 	}
 	t.removeEntry(n, e, v)
 	t.prune(n)
+	t.shrink()
 	return true
+}
+
+// shrink gives memory back when most of it is not in use.
+func (t *Trie[T]) shrink() {
+	if number := t.tree.shrink(); number != nil {
+		for i := range t.tree.nodes {
+			x := &t.tree.nodes[i].x
+			x.plus, x.hash = number[x.plus], number[x.hash]
+		}
+		large := t.large
+		t.large = make(map[uint32]map[T]uint32, len(large))
+		for n, index := range large {
+			t.large[number[n]] = index
+		}
+	}
+	if sparse(len(t.entries)-t.pairs, len(t.entries)) {
+		t.shrinkEntries()
+	}
+}
+
+func (t *Trie[T]) shrinkEntries() {
+	old := t.entries
+	t.entries, t.free = make([]entry[T], 1, t.pairs+1), 0
+	for n := range t.tree.nodes {
+		first := &t.tree.nodes[n].x.first
+		index := t.large[uint32(n)]
+		before := uint32(0)
+		for e := *first; e != 0; e = old[e].next {
+			at := uint32(len(t.entries))
+			t.entries = append(t.entries, entry[T]{value: old[e].value, prev: before})
+			if before == 0 {
+				*first = at
+			} else {
+				t.entries[before].next = at
+			}
+			if index != nil {
+				index[old[e].value] = at
+			}
+			before = at
+		}
+	}
 }
 
 func (t *Trie[T]) removeEntry(n, e uint32, v T) {
