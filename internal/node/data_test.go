@@ -19,6 +19,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -266,5 +267,18 @@ func (n *Node) await(t *testing.T, topic, value string) {
 	offsets, err := kadm.NewClient(c).FetchOffsets(t.Context(), "golden")
 	if o, ok := offsets.Lookup("plain", 0); err != nil || !ok || o.At != 250 {
 		t.Errorf("the group is at %+v: %v", o, err)
+	}
+}
+
+// TestPoisonedNames is E13: a record over which the mapping panics costs its name in the index, and one line in the log.
+func TestPoisonedNames(t *testing.T) {
+	n := &naming{log: logtest.New(t, "a record has no MQTT name")} // without a table it panics over every record
+	for range 3 {
+		if name, ok := n.TopicName("a", &record.View{}); ok || name != nil {
+			t.Errorf("the name is %q", name)
+		}
+	}
+	if !n.failed {
+		t.Error("nothing was logged")
 	}
 }

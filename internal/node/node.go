@@ -138,12 +138,25 @@ func (n *Node) openLog(ctx context.Context) error {
 type naming struct {
 	table   *hinge.Table
 	message hinge.Message
+	log     *slog.Logger
+	failed  bool // a record was too much for the mapping
 }
 
-func (n *Node) naming() store.Naming { return &naming{table: n.mapping.Load()} }
+func (n *Node) naming() store.Naming { return &naming{table: n.mapping.Load(), log: n.log} }
 
-// TopicName implements store.Naming.
-func (n *naming) TopicName(logTopic string, v *record.View) ([]byte, bool) {
+// TopicName implements store.Naming. A record over which we panic has no name: it is not delivered to devices either.
+func (n *naming) TopicName(logTopic string, v *record.View) (name []byte, ok bool) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		if name, ok = nil, false; !n.failed {
+			n.failed = true
+			n.log.Error("a record has no MQTT name: please report this",
+				"topic", logTopic, "offset", v.Offset, "panic", cause)
+		}
+	}()
 	if !n.table.Message(logTopic, v, &n.message) {
 		return nil, false
 	}
