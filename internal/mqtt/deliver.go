@@ -3,7 +3,6 @@ package mqtt
 import (
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
-	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
@@ -292,8 +291,7 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 // sendRetained asks for the retained messages of a subscription. They flow beside everything else and wait, however
 // many they are, for room in the outbox and in the window.
 func (l *link) sendRetained(ask *retain.Ask, member *fanout.Member, sub *session.Subscription) {
-	since := func(p stream.PartitionID) (record.Offset, bool) { return l.door.fanout.Since(member, sub, p) }
-	ask.Send(sub.Filter, &retainedReceiver{link: l, sub: sub}, since)
+	ask.Send(sub.Filter, &retainedReceiver{link: l, sub: sub}, l.door.fanout.Epoch(member, sub))
 }
 
 // subscribed tells whether the client has a subscription to a filter.

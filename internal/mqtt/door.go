@@ -103,6 +103,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, Clock: opt.Clock, Judge: opt.Judge,
 		Workers: opt.FanoutWorkers,
 	})
+	d.retained.HeardBy(d.fanout.Heard)
 	d.catchUp = catchup.New(d.fanout, catchup.Options{Metrics: opt.Metrics})
 	return d, nil
 }

@@ -270,7 +270,7 @@ func (n *Node) await(t *testing.T, topic, value string) {
 	}
 }
 
-// TestPoisonedNames is E13: a record over which the mapping panics costs its name in the index, and one line in the log.
+// TestPoisonedNames is E13: a record over which the mapping panics costs its name in the index, and one log line.
 func TestPoisonedNames(t *testing.T) {
 	n := &naming{log: logtest.New(t, "a record has no MQTT name")} // without a table it panics over every record
 	for range 3 {

@@ -42,16 +42,7 @@ func (e epochs) at(offset record.Offset) uint64 {
 	return ^uint64(0) // older than all that was heard: whoever reads it may have it
 }
 
-// since is the first offset that a subscription of an epoch gets, in a partition that ends at stable.
-func (e epochs) since(epoch uint64, stable record.Offset) record.Offset {
-	since := stable
-	for i := len(e) - 1; i >= 0 && e[i].epoch >= epoch; i-- {
-		since = e[i].from
-	}
-	return since
-}
-
-// fewEpochs are kept in any case: who subscribed just now still asks for since.
+// fewEpochs are kept in any case: what became news just now is still asked for by Heard.
 const fewEpochs = 16
 
 // forget drops what is not needed for the records from an offset on, if the list is worth it.

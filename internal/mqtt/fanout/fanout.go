@@ -237,23 +237,28 @@ func (f *Fanout) subscribe(m *Member, sub *subscription, old *session.Subscripti
 	return replaced != nil
 }
 
-// Since is the first offset in a partition that a subscription in force gets. ok is false for one that is not, and
-// for a partition that nobody listens to.
-func (f *Fanout) Since(m *Member, s *session.Subscription, p stream.PartitionID) (since record.Offset, ok bool) {
+// Epoch is the epoch of a subscription in force; 0 for one that is not. It gets live what is Heard in this epoch or a
+// later one, and nothing else.
+func (f *Fanout) Epoch(m *Member, s *session.Subscription) uint64 {
 	f.subs.Lock()
-	sub := m.find(s)
-	f.subs.Unlock()
-	if sub == nil {
-		return 0, false
+	defer f.subs.Unlock()
+	if sub := m.find(s); sub != nil {
+		return sub.epoch
 	}
+	return 0
+}
+
+// Heard is the epoch in which a record became news, to be asked when that was just now. It is 0 for one that nobody
+// gets live, because its partition is not followed or was not when it became readable.
+func (f *Fanout) Heard(p stream.PartitionID, offset record.Offset) uint64 {
 	w := f.worker(p)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	part := w.mu.parts[p]
-	if part == nil || !part.started {
-		return 0, false
+	if part == nil || !part.started || offset < part.first {
+		return 0
 	}
-	return part.epochs.since(sub.epoch, part.stable), true
+	return part.epochs.at(offset)
 }
 
 // match calls visit with every subscription that matches a name.

@@ -18,7 +18,6 @@ import (
 //	wanted            log topics, one a line
 //	news              "from epoch" a line: records from an offset on became news; the epochs that are kept
 //	epoch             offsets, one a line
-//	since stable=N    epochs of subscriptions, one a line
 //	forget at=N       what is not needed for records from an offset on
 func TestPlays(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -63,14 +62,6 @@ func (p *play) run(t *testing.T, d *datadriven.TestData) string {
 				return fmt.Sprintf("%d: %d", offset, epoch)
 			}
 			return fmt.Sprintf("%d: from before", offset)
-		})
-	case "since":
-		var stable int
-		d.ScanArgs(t, "stable", &stable)
-		return lines(d, func(line string) string {
-			var epoch int
-			p.scan(line, "%d", &epoch)
-			return fmt.Sprintf("%d: %d", epoch, p.epochs.since(uint64(epoch), record.Offset(stable)))
 		})
 	case "forget":
 		var at int

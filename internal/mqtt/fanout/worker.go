@@ -70,8 +70,9 @@ type part struct {
 	stable  record.Offset // as far as it was heard of
 	claimed record.Offset
 	epochs  epochs
-	started bool // cursor, stable and claimed are set
-	dirty   bool // it is in worker.mu.dirty
+	first   record.Offset // where it began to be followed
+	started bool          // cursor, stable, claimed and first are set
+	dirty   bool          // it is in worker.mu.dirty
 
 	// Belongs to the worker's goroutine.
 	cursor  record.Offset // the next record to deliver
@@ -114,7 +115,7 @@ func (w *worker) start(id stream.PartitionID, from, stable record.Offset) {
 	if from < 0 {
 		from = stable
 	}
-	p.cursor, p.claimed, p.stable, p.started = from, from, stable, true
+	p.cursor, p.claimed, p.first, p.stable, p.started = from, from, from, stable, true
 	if from < stable {
 		p.epochs = p.epochs.add(from, w.f.epoch.Load())
 		w.again(p)

@@ -12,15 +12,16 @@ import (
 //
 // A retained message is two records, one for who listens and one for who comes later, and the log tells of partitions
 // one by one: whoever subscribes while such a unit is under way could get both of them, or neither. So a request knows
-// all units that were under way between before and after its subscription came into force; their receipts say where
-// both records are, and the offset of the live one decides: from the subscription's first offset on it comes live,
-// below that it is in the answer.
+// all units that were under way between before and after XX
 type flights struct {
 	sync.Mutex
 	last uint64 // number of the newest
 	open map[*Flight]struct{}
 	asks []*Ask // that are being put together
 	free []*Flight
+
+	// heard tells in which epoch a record became news for who listens; 0: nobody gets it live.
+	heard func(p stream.PartitionID, offset record.Offset) uint64
 }
 
 // Flight is a unit under way. It is the unit's receipt in place of the one that it was made with.
@@ -30,6 +31,8 @@ type Flight struct {
 	number uint64
 	pairs  []pair
 	asks   []*Ask // that wait for it
+
+	landings []landing
 }
 
 // pair is a retained message in a unit: the write of the live record, and its partition. The write behind it is that
@@ -39,12 +42,16 @@ type pair struct {
 	live  stream.PartitionID
 }
 
-// landing is where a pair is.
+// landing is what became of a pair.
 type landing struct {
-	number   uint64 // of the flight
-	part     stream.PartitionID
-	live     record.Offset
-	retained record.Offset
+	number   uint64        // of the flight
+	epoch    uint64        // in which the live record became news
+	retained record.Offset // where the other one is
+}
+
+// HeardBy says who knows in which epoch a record became news. It is to be called before anything is appended.
+func (s *Store) HeardBy(heard func(p stream.PartitionID, offset record.Offset) uint64) {
+	s.flights.heard = heard
 }
 
 // Track notes that a unit is about to be appended. If it holds retained messages, each behind the write of its live
@@ -123,22 +130,25 @@ func (f *Flight) Drop() { f.land(nil) }
 // land ends a flight, and lets those go on who waited for it.
 func (f *Flight) land(at stream.Placed) {
 	s := f.s
-	for _, q := range s.landed(f, at) {
+	f.landings = f.landings[:0]
+	for _, p := range f.pairs {
+		if at != nil {
+			epoch := s.flights.heard(p.live, at.Offset(p.write))
+			f.landings = append(f.landings, landing{f.number, epoch, at.Offset(p.write + 1)})
+		}
+	}
+	for _, q := range s.landed(f) {
 		s.Resume(q)
 	}
 }
 
 // landed gives the requests that can be answered now.
-func (s *Store) landed(f *Flight, at stream.Placed) (due []*Request) {
+func (s *Store) landed(f *Flight) (due []*Request) {
 	s.flights.Lock()
 	defer s.flights.Unlock()
 	delete(s.flights.open, f)
 	for _, a := range f.asks {
-		for _, p := range f.pairs {
-			if at != nil {
-				a.landed = append(a.landed, landing{f.number, p.live, at.Offset(p.write), at.Offset(p.write + 1)})
-			}
-		}
+		a.landed = append(a.landed, f.landings...)
 		due = append(due, a.release()...)
 	}
 	clear(f.asks)
@@ -205,39 +215,18 @@ func (a *Ask) release() (due []*Request) {
 	return a.requests
 }
 
-// Send asks for all retained messages that the filter of a subscription matches and that are older than it. since
-// tells the first offset of a partition that the subscription gets live; ok is false if it gets none of it.
-func (a *Ask) Send(filter string, to Receiver, since func(stream.PartitionID) (first record.Offset, ok bool)) {
+// Send asks for all retained messages that the filter of a subscription matches and that do not come live by it, for
+// they became news before its epoch.
+func (a *Ask) Send(filter string, to Receiver, epoch uint64) {
 	s := a.s
-	q := &Request{filter: filter, to: to, ask: a}
+	q := &Request{filter: filter, to: to, ask: a, epoch: epoch}
 	if bounds, err := s.opt.Log.Bounds(s.partition); err == nil {
 		q.high = bounds.Stable
 	}
 	s.flights.Lock()
+	defer s.flights.Unlock()
 	q.last = s.flights.last
-	parts := a.parts()
 	a.requests = append(a.requests, q)
-	s.flights.Unlock()
-	q.since = make(map[stream.PartitionID]record.Offset, len(parts))
-	for p := range parts {
-		if first, ok := since(p); ok {
-			q.since[p] = first
-		}
-	}
-}
-
-// parts are the partitions of all live records that the ask has to do with. It needs the lock of flights.
-func (a *Ask) parts() map[stream.PartitionID]struct{} {
-	parts := make(map[stream.PartitionID]struct{})
-	for _, l := range a.landed {
-		parts[l.part] = struct{}{}
-	}
-	for f := range a.s.flights.open {
-		for _, p := range f.pairs {
-			parts[p.live] = struct{}{}
-		}
-	}
-	return parts
 }
 
 // End ends an Ask: its requests are answered when all that was under way has landed.

@@ -39,7 +39,7 @@ type Request struct {
 	ask    *Ask
 	high   record.Offset // of Partition, when the subscription was in force
 	last   uint64        // number of the newest flight then
-	since  map[stream.PartitionID]record.Offset
+	epoch  uint64        // of the subscription
 
 	queued bool // guarded by Store.mu
 
@@ -100,8 +100,7 @@ func (s *Store) start(q *Request) {
 		if l.number > q.last {
 			continue
 		}
-		first, listens := q.since[l.part]
-		q.older[l.retained] = !listens || l.live < first
+		q.older[l.retained] = l.epoch < q.epoch
 		q.need = max(q.need, l.retained+1)
 	}
 }

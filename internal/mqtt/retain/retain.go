@@ -13,7 +13,7 @@
 //	<-store.Settled()                  // what was published before is older
 //	ask := store.Begin()
 //	fanout.Subscribe(m, sub, nil)
-//	ask.Send(sub.Filter, receiver, since)
+//	ask.Send(sub.Filter, receiver, fanout.Epoch(m, sub))
 //	ask.End()
 package retain
 
@@ -125,6 +125,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	s := &Store{opt: opt, wake: make(chan struct{}, 1), lines: limit.NewLines(time.Minute, 16)}
 	s.flights.open = make(map[*Flight]struct{})
+	s.HeardBy(func(stream.PartitionID, record.Offset) uint64 { return 0 })
 	t := opt.Log.Topics().ByName(TopicName)
 	if t == nil {
 		var err error

@@ -163,7 +163,7 @@ func (h *house) find(filter string) map[string]string {
 // send asks for what a subscription with a filter gets, which hears nothing live.
 func (h *house) send(filter string, r *receiver) {
 	ask := h.store.Begin()
-	ask.Send(filter, r, func(stream.PartitionID) (record.Offset, bool) { return 0, false })
+	ask.Send(filter, r, 1)
 	ask.End()
 }
 
@@ -271,7 +271,7 @@ func TestUnderWay(t *testing.T) {
 	const data stream.PartitionID = 900
 	for _, tt := range []struct {
 		what  string
-		since record.Offset // of the subscription, in data; the live record is at 7
+		epoch uint64 // of the subscription; the live record, at 7, became news in epoch 7
 		want  []string
 	}{
 		{"news of the live record came before the subscription", 8, []string{"u", "new"}},
@@ -280,6 +280,12 @@ func TestUnderWay(t *testing.T) {
 	} {
 		for _, heard := range []string{"before", "after"} {
 			h := open(t, vfs.NewMemory(), 0)
+			h.store.HeardBy(func(p stream.PartitionID, offset record.Offset) uint64 {
+				if p != data {
+					t.Errorf("asked for partition %d", p)
+				}
+				return uint64(offset)
+			})
 			h.text("u", "old")
 			h.find("#")
 			unit := &stream.Unit{Writes: []stream.Write{{Partition: data}, {Partition: h.store.Partition()}}}
@@ -289,7 +295,7 @@ func TestUnderWay(t *testing.T) {
 			}
 			r := newReceiver(-1)
 			ask := h.store.Begin()
-			ask.Send("#", r, func(p stream.PartitionID) (record.Offset, bool) { return tt.since, p == data })
+			ask.Send("#", r, tt.epoch)
 			ask.End()
 			if heard == "after" {
 				h.text("u", "new")
