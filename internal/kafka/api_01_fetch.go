@@ -112,7 +112,7 @@ func (c *conn) startFetch(ctx context.Context, head wire.Header, body []byte, st
 	f.correlationID, f.start = head.CorrelationID, start
 	code := f.refusal()
 	if code == wire.None {
-		code = f.begin()
+		code = f.begin(len(body))
 	}
 	if code != wire.None {
 		if f.erred > 0 && c.door.now()-f.erred < errorBrake {
@@ -170,9 +170,10 @@ func (f *fetch) errorSum() uint64 {
 	return h.Sum64()
 }
 
-// begin counts what the partitions of the request take in memory. KafkaStorageError: there is no room for it.
-func (f *fetch) begin() wire.Code {
-	n := len(f.req.Partitions) * int(unsafe.Sizeof(fetchPart{}))
+// begin counts what the request, of which the names are kept, and its partitions take in memory. KafkaStorageError:
+// there is no room for it.
+func (f *fetch) begin(size int) wire.Code {
+	n := size + len(f.req.Partitions)*int(unsafe.Sizeof(fetchPart{}))
 	if f.c.holding.take(n) != nil {
 		return wire.KafkaStorageError
 	}

@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	readAhead   = 1 << 10 // bytes read before it is known what comes; all an idle connection keeps
-	keepBuffer  = 64 << 10
-	keepRequest = 1 << 10 // of a Produce request without its records
+	readAhead   = 1 << 10  // bytes read before it is known what comes; all an idle connection keeps
+	keepBuffer  = 16 << 10 // of each buffer that is used again; what grew beyond goes
+	keepRequest = 1 << 10  // of a Produce request without its records
 	keepCalls   = 32
 	maxUnsent   = 256 // Produce requests of one connection that may be unanswered
 	writeChunk  = 4 << 20
@@ -339,13 +339,15 @@ func stranger(size int) string {
 
 // answer reads a request that the reader answers itself, and answers it.
 func (c *conn) answer(ctx context.Context, api *served, head wire.Header, size int, start time.Time) error {
-	if cap(c.frame) > keepBuffer {
-		c.frame = nil
-	}
 	if err := c.holding.take(size); err != nil { // an answer would need the request
 		return err
 	}
-	defer c.holding.give(size)
+	defer func() {
+		c.holding.give(size)
+		if cap(c.frame) > keepBuffer {
+			c.frame = nil
+		}
+	}()
 	var frame []byte
 	var err error
 	if api.handle != nil {
@@ -404,8 +406,12 @@ func (c *conn) call(ctx context.Context, api *served, head wire.Header, body []b
 	return nil
 }
 
-// writeOut writes the reader's response and lets go of a buffer that grew.
+// writeOut writes the reader's response, which is counted meanwhile, and lets go of a buffer that grew.
 func (c *conn) writeOut() error {
+	if err := c.holding.take(len(c.out)); err != nil {
+		return err
+	}
+	defer c.holding.give(len(c.out))
 	err := c.write(c.out)
 	if cap(c.out) > keepBuffer {
 		c.out = nil
