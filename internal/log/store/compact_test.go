@@ -371,6 +371,64 @@ func TestCompactionOfLittle(t *testing.T) {
 	}
 }
 
+// TestCompactionLag leaves records alone that are younger than min.compaction.lag.ms: by the log's clock they are a
+// second old.
+func TestCompactionLag(t *testing.T) {
+	s := open(t, compacting(vfs.NewMemory()))
+	defer s.Close()
+	for lag, compacted := range map[string]bool{"900": true, "1100": false} {
+		config := maps.Clone(compactedConfig)
+		config["min.compaction.lag.ms"] = lag
+		topic, err := s.CreateTopic(context.Background(), stream.TopicSpec{Name: "c" + lag, Partitions: 1, Config: config})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, m, rng := topic.Partitions[0], newKeyed(), rand.New(rand.NewPCG(15, 16))
+		for range 30 {
+			m.write(s, p, rng, 10, 20)
+		}
+		if compacted {
+			eventually(t, "the topic is compacted", func() bool {
+				left, err := keyedLeft(s, p, (*store.Store).Read)
+				return err == nil && len(left) < len(m.acked)/2
+			})
+		}
+		if left := m.verify(t, s, p); !compacted && len(left) != len(m.acked) {
+			t.Errorf("%d of %d records are left that are too young", len(left), len(m.acked))
+		}
+	}
+}
+
+// TestCompactAndDelete has retention shorten a topic that is compacted as well.
+func TestCompactAndDelete(t *testing.T) {
+	s := open(t, compacting(vfs.NewMemory()))
+	defer s.Close()
+	config := maps.Clone(compactedConfig)
+	config["cleanup.policy"], config["retention.bytes"] = "compact,delete", "100000"
+	topic, err := s.CreateTopic(context.Background(), stream.TopicSpec{Name: "c", Partitions: 1, Config: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, m, rng := topic.Partitions[0], newKeyed(), rand.New(rand.NewPCG(17, 18))
+	for range 60 {
+		m.write(s, p, rng, 10, 5000) // more keys than retention leaves room for
+	}
+	eventually(t, "retention has removed records", func() bool {
+		b, err := s.Bounds(p)
+		n, e := s.PartitionBytes(p)
+		return err == nil && e == nil && b.Start > 0 && n < 200_000
+	})
+	left, err := keyedLeft(s, p, (*store.Store).Read)
+	if err != nil || len(left) == 0 {
+		t.Fatalf("%d records, %v", len(left), err)
+	}
+	for o, kv := range left {
+		if m.acked[o] != kv {
+			t.Errorf("offset %d is %q, acknowledged was %q", o, kv, m.acked[o])
+		}
+	}
+}
+
 // TestCompactionOfManyFiles keeps files few though the dirty share never asks for compaction.
 func TestCompactionOfManyFiles(t *testing.T) {
 	disk := vfs.NewMemory()
