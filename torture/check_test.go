@@ -19,9 +19,10 @@ type snapshot map[place][]rec
 // finds is all that is read after a restart.
 type finds struct {
 	log       snapshot
-	starts    map[place]int64 // where each partition begins, of those that do not begin at 0
-	startsAt  map[place]int64 // the same of the read before
-	promised  map[place]int64 // commits that were acknowledged before committed was read
+	starts    map[place]int64  // where each partition begins, of those that do not begin at 0
+	startsAt  map[place]int64  // the same of the read before
+	newest    map[string]int64 // offset of the last record of each key in the compacted topic; nil: not yet looked up
+	promised  map[place]int64  // commits that were acknowledged before committed was read
 	committed map[place]int64
 	seen      []sighting        // by the group consumer before log was read
 	retained  map[string]string // value by MQTT topic
@@ -65,9 +66,10 @@ func check(h *history, before snapshot, now finds) *verdict {
 	v := &verdict{}
 	checkOffsets(v, now)
 	checkStarts(v, h, now)
-	checkPlaces(v, h, before, now)
+	checkPlaces(v, h, before, &now)
+	checkRisen(v, before, now)
 	counts := checkValues(v, h, now.log)
-	checkMessages(v, h, now, counts)
+	checkMessages(v, h, &now, counts)
 	checkOrder(v, h, now.log)
 	checkCommits(v, h, now)
 	checkRetained(v, now)
@@ -79,10 +81,16 @@ func check(h *history, before snapshot, now finds) *verdict {
 	return v
 }
 
-// checkOffsets wants offsets one by one from where a partition begins: nothing here leaves holes.
+// checkOffsets wants offsets one by one from where a partition begins: only compaction leaves holes.
 func checkOffsets(v *verdict, now finds) {
 	for at, rs := range now.log {
 		for i, r := range rs {
+			if at.topic == keyed {
+				if i > 0 && r.offset <= rs[i-1].offset {
+					v.add("hole", "%s: offset %d behind %d", at, r.offset, rs[i-1].offset)
+				}
+				continue
+			}
 			if r.offset != now.starts[at]+int64(i) {
 				v.add("hole", "%s: record %d has offset %d, it begins at %d", at, i, r.offset, now.starts[at])
 				break
@@ -130,9 +138,9 @@ func (s snapshot) at(p place, offset int64) *rec {
 }
 
 // checkPlaces wants every record that anybody has seen where it was.
-func checkPlaces(v *verdict, h *history, before snapshot, now finds) {
+func checkPlaces(v *verdict, h *history, before snapshot, now *finds) {
 	still := func(who string, p place, offset int64, value string) {
-		if offset < now.starts[p] {
+		if offset < now.starts[p] || now.superseded(h, p, offset, value) {
 			return // checkStarts says whether it may be gone
 		}
 		switch r := now.log.at(p, offset); {
@@ -157,6 +165,35 @@ func checkPlaces(v *verdict, h *history, before snapshot, now finds) {
 	}
 }
 
+// superseded tells whether a record of the compacted topic is not there because a later one has its key.
+func (f *finds) superseded(h *history, at place, offset int64, value string) bool {
+	m := h.byValue[value]
+	if at.topic != keyed || m == nil || f.log.at(at, offset) != nil {
+		return false
+	}
+	if f.newest == nil {
+		f.newest = map[string]int64{}
+		for _, r := range f.log[at] {
+			f.newest[r.key] = r.offset
+		}
+	}
+	return f.newest[m.key] > offset
+}
+
+// checkRisen wants nothing back that compaction had removed.
+func checkRisen(v *verdict, before snapshot, now finds) {
+	for at, rs := range before {
+		if at.topic != keyed || len(rs) == 0 {
+			continue
+		}
+		for _, r := range now.log[at] {
+			if r.offset <= rs[len(rs)-1].offset && before.at(at, r.offset) == nil {
+				v.add("risen", "%s at %d: %q was gone", at, r.offset, r.value)
+			}
+		}
+	}
+}
+
 // checkValues wants every record to be one that was sent, unharmed, and counts them.
 func checkValues(v *verdict, h *history, log snapshot) map[*message]int {
 	counts := make(map[*message]int, len(h.messages))
@@ -177,10 +214,11 @@ func checkValues(v *verdict, h *history, log snapshot) map[*message]int {
 }
 
 // checkMessages wants every acknowledged message to be there, and no more of one than were sent.
-func checkMessages(v *verdict, h *history, now finds, counts map[*message]int) {
+func checkMessages(v *verdict, h *history, now *finds, counts map[*message]int) {
 	for _, m := range h.messages {
 		n := counts[m]
-		removed := m.once && m.offset < now.starts[place{m.topic, m.index}]
+		at := place{m.topic, m.index}
+		removed := m.once && (m.offset < now.starts[at] || now.superseded(h, at, m.offset, m.value))
 		if m.acked.Load() && n == 0 && !removed {
 			v.add("lost", "%s %d to %s was acknowledged: %q", m.actor, m.seq, m.topic, m.value)
 		}

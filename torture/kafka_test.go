@@ -20,6 +20,9 @@ const (
 	brief      = "brief"
 	briefParts = 2
 	briefBytes = 16 << 10 // what it keeps of a partition
+
+	keyed     = "keyed" // a compacted topic of one partition
+	keyedKeys = 20
 )
 
 // dialKafka makes a client that does not wait long between its attempts.
@@ -66,10 +69,13 @@ func (p *producer) run(ctx context.Context) {
 
 func (p *producer) send() {
 	m := &message{actor: p.name, seq: p.seq, topic: p.topic, once: true, value: p.words.next(p.name, p.seq)}
+	if p.topic == keyed {
+		m.key = fmt.Sprint("key", p.words.IntN(keyedKeys))
+	}
 	p.seq++
 	m.sends.Store(1)
 	p.h.add(m)
-	r := &kgo.Record{Topic: p.topic, Partition: int32(m.seq % p.parts), Value: []byte(m.value)}
+	r := &kgo.Record{Topic: p.topic, Partition: int32(m.seq % p.parts), Key: []byte(m.key), Value: []byte(m.value)}
 	p.c.Produce(context.Background(), r, func(r *kgo.Record, err error) {
 		if err != nil {
 			p.h.complain("%s gave up record %d: %v", p.name, m.seq, err)

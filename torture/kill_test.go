@@ -97,10 +97,13 @@ func (l *load) open(dice *rand.Rand) {
 	l.must(err)
 	defer c.Close()
 	keep, file := fmt.Sprint(briefBytes), "16384"
-	for topic, parts := range map[string]int32{"alpha": 4, "beta": 3, ledger: ledgerParts, brief: briefParts} {
+	for topic, parts := range map[string]int32{"alpha": 4, "beta": 3, ledger: ledgerParts, brief: briefParts, keyed: 1} {
 		var settings map[string]*string
 		if topic == brief {
 			settings = map[string]*string{"retention.bytes": &keep, "segment.bytes": &file}
+		}
+		if topic == keyed {
+			settings = map[string]*string{"cleanup.policy": new("compact"), "min.cleanable.dirty.ratio": new("0.01")}
 		}
 		answer, err := kadm.NewClient(c).CreateTopic(l.t.Context(), parts, 1, settings, topic)
 		l.must(err)
@@ -117,11 +120,14 @@ func (l *load) open(dice *rand.Rand) {
 		state.topics = append(state.topics, fmt.Sprintf("%s/d%d", retainedTopic, n))
 	}
 	l.publishers = append(l.publishers, state)
-	for n := range producers + 1 {
+	for n := range producers + 2 {
 		p, err := newProducer(fmt.Sprintf("producer%d", n), some(), l.h, l.s.kafka)
 		l.must(err)
 		if n == producers {
 			p.topic, p.parts = brief, briefParts
+		}
+		if n == producers+1 {
+			p.topic, p.parts = keyed, 1
 		}
 		l.producers = append(l.producers, p)
 		l.t.Cleanup(p.c.Close)
@@ -178,13 +184,17 @@ func (l *load) suffer(round int, after time.Duration, least int) (live map[strin
 	return sub.received(), from
 }
 
-// outgrow has more in the brief topic than it keeps, and waits until retention removes some.
+// outgrow has more in the brief topic than it keeps, and waits until retention removes some and compaction, too.
 func (l *load) outgrow() {
 	l.t.Helper()
 	for range 2000 {
 		l.producers[producers].send()
 	}
+	for range 10_000 { // more than a journal file
+		l.producers[producers+1].send()
+	}
 	l.flush()
+	l.awaitCompaction()
 	c, err := dialKafka(l.s.kafka)
 	l.must(err)
 	defer c.Close()
@@ -197,6 +207,20 @@ func (l *load) outgrow() {
 		}
 		if time.Now().After(deadline) {
 			l.t.Fatalf("retention has removed nothing of %s in %v", at, startLimit)
+		}
+	}
+}
+
+// awaitCompaction waits until the compacted topic has lost some of the records that it had at the end.
+func (l *load) awaitCompaction() {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), startLimit)
+	defer cancel()
+	for at := (place{keyed, 0}); ; <-time.After(100 * pace) {
+		var now finds
+		l.must(readAll(ctx, l.s.kafka, &now))
+		if rs := now.log[at]; int64(len(rs)) < rs[len(rs)-1].offset-now.starts[at] {
+			return
 		}
 	}
 }

@@ -54,6 +54,21 @@ func sound() (*history, snapshot, finds) {
 	return h, before, now
 }
 
+// compacted adds a compacted partition of three records, keys a, b and b, without the one at an offset.
+func compacted(h *history, n *finds, without int) {
+	at := place{keyed, 0}
+	for i, key := range []string{"b", "a", "b"} {
+		m := &message{actor: "k9", seq: i, topic: keyed, key: key, once: true, value: fmt.Sprint("compacted ", i)}
+		m.offset = int64(i)
+		m.sends.Store(1)
+		m.acked.Store(true)
+		h.add(m)
+		if i != without {
+			n.log[at] = append(n.log[at], rec{m.offset, key, m.value})
+		}
+	}
+}
+
 // TestCheckerSeesPlantedFaults breaks the sound history in every way the checker is there for.
 //
 // Long: a table of faults.
@@ -143,6 +158,13 @@ func TestCheckerSeesPlantedFaults(t *testing.T) {
 			h.byValue[n.log[s][2].value].refused.Store(true)
 			n.log[s][2].value, n.log[s][4].value = n.log[s][4].value, n.log[s][2].value
 			h.byValue[n.log[s][2].value].refused.Store(true)
+		}},
+		{"a compacted record superseded", "", func(h *history, _ snapshot, n *finds) { compacted(h, n, 0) }},
+		{"the last record of a key compacted away", "lost", func(h *history, _ snapshot, n *finds) { compacted(h, n, 2) }},
+		{"a compacted record back", "risen", func(h *history, before snapshot, n *finds) {
+			compacted(h, n, 0)
+			c := place{keyed, 0}
+			before[c] = slices.Delete(slices.Clone(n.log[c]), 0, 1)
 		}},
 		{"a topic made anew", "topic", func(_ *history, _ snapshot, n *finds) { n.topics["t"] = topicID{2} }},
 		{"a delivery left out", "undelivered", func(_ *history, _ snapshot, n *finds) { delete(n.live, n.log[a][9].value) }},

@@ -34,8 +34,8 @@ func TestKillIsNotBlind(t *testing.T) {
 	now.seen, _ = l.h.consumed()
 	v := &verdict{}
 	l.h.mu.Lock()
-	checkMessages(v, l.h, now, checkValues(&verdict{}, l.h, now.log))
-	checkPlaces(v, l.h, nil, now)
+	checkMessages(v, l.h, &now, checkValues(&verdict{}, l.h, now.log))
+	checkPlaces(v, l.h, nil, &now)
 	l.h.mu.Unlock()
 	if v.kinds["lost"] == 0 {
 		t.Errorf("%d KiB of the log were wiped, and nothing was said of a loss:\n%s", tornBytes>>10, v)
