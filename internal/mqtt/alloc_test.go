@@ -157,3 +157,19 @@ func BenchmarkPublish(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDeliver is a message of QoS 0 handed to a session, 50 in a run.
+func BenchmarkDeliver(b *testing.B) {
+	c, wrote := bench(b)
+	var m fanout.Message
+	from := hinge.Message{Topic: []byte("bench/1"), Payload: make([]byte, 100)}
+	m.Set(&from, time.Now())
+	b.ReportAllocs()
+	for b.Loop() {
+		for range 50 {
+			c.Deliver(&m, &fanout.Delivery{QoS: 0})
+		}
+		c.Flush()
+		<-wrote
+	}
+}

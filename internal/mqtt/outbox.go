@@ -69,9 +69,11 @@ const minShare = 1 << 10
 
 // grownLocked is the memory that the outbox has, or will have, when n more bytes wait.
 func (w *wire) grownLocked(n int) int {
-	have, room := 0, w.firstBuffer()
+	var have, room int
 	if w.mu.buf != nil {
 		have, room = len(w.mu.buf.b), cap(w.mu.buf.b)
+	} else {
+		room = w.firstBuffer()
 	}
 	if have+n <= room {
 		return room
