@@ -97,7 +97,7 @@ func TestPublishThenSubscribe(t *testing.T) {
 // on every one: what replaces the first before it could be sent comes live in its place.
 func TestSubscribeWhileRetainedAreSet(t *testing.T) {
 	h := slow(t)
-	const setters, sets, subscribers = 3, 300, 60
+	const setters, sets, subscribers = 3, 120, 50
 	pubs := make([]*raw, setters)
 	for i := range pubs {
 		pubs[i] = h.connect(t, packet.V5, fmt.Sprintf("pub%d", i), nil)
