@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,17 +32,17 @@ type crash struct {
 	opt  func(vfs.FS) store.Options
 }
 
+// scriptTurns is how often the script does everything.
+const scriptTurns = 120
+
 // script is a load that meets every kind of file operation: small and large batches, several topics, rolls,
 // roll-ups, files kept in place, deletes, trims, retention, idempotent producers.
 func script(l *load) {
 	ctx := context.Background()
-	small := l.create("small", 3, nil)
-	large := l.create("large", 1, nil)
-	brief := l.create("brief", 1, map[string]string{"retention.bytes": "20000", "segment.bytes": "16384"})
-	loose := l.create("loose", 1, map[string]string{"firth.durability": "memory"})
-	if small == nil || large == nil || brief == nil || loose == nil {
-		return
-	}
+	small := l.mustCreate("small", 3, nil)
+	large := l.mustCreate("large", 1, nil)
+	brief := l.mustCreate("brief", 1, map[string]string{"retention.bytes": "20000", "segment.bytes": "16384"})
+	loose := l.mustCreate("loose", 1, map[string]string{"firth.durability": "memory"})
 	l.m.mu.Lock()
 	l.m.loose[loose.Partitions[0]] = true
 	l.m.mu.Unlock()
@@ -52,7 +53,8 @@ func script(l *load) {
 		l.m.mu.Unlock()
 	}
 	var sequence int32
-	for i := range 120 {
+	for i := range scriptTurns {
+		l.writable()
 		for _, p := range small.Partitions {
 			l.publish(40, p)
 		}
@@ -75,6 +77,35 @@ func script(l *load) {
 		}
 	}
 	l.wg.Wait()
+}
+
+// mustCreate creates a topic, again if the disk fails meanwhile.
+func (l *load) mustCreate(name string, partitions int, config map[string]string) *stream.Topic {
+	for deadline := time.Now().Add(time.Minute); ; {
+		if topic := l.create(name, partitions, config); topic != nil {
+			return topic
+		}
+		if topic := l.s.Topics().ByName(name); topic != nil { // it was made, though somebody was told otherwise
+			l.m.mu.Lock()
+			l.m.topics[name] = topic.ID
+			l.m.mu.Unlock()
+			return topic
+		}
+		if time.Now().After(deadline) {
+			l.t.Fatalf("topic %s cannot be made: %v", name, l.s.Refused())
+		}
+		l.writable()
+	}
+}
+
+// writable waits until appends are accepted.
+func (l *load) writable() {
+	for deadline := time.Now().Add(time.Minute); l.s.Refused() != nil; {
+		if time.Now().After(deadline) {
+			l.t.Fatalf("writing does not resume: %v", l.s.Refused())
+		}
+		<-time.After(time.Millisecond) // how often, not whether
+	}
 }
 
 // trim deletes the first records of a partition.
@@ -128,7 +159,7 @@ func play(t *testing.T, m *model, every int, rng *rand.Rand, opt func(vfs.FS) st
 		before.asked(m)
 		crashes = append(crashes, crash{op: op, disk: left, m: before, opt: opt})
 	})
-	if opt(nil).SlowSync > 0 {
+	if opt(nil).SlowSync < time.Second {
 		faulty.Inject(vfs.Fault{On: vfs.OpSync, Name: ".journal", Delay: 300 * time.Microsecond, Times: -1})
 	}
 	s := open(t, opt(faulty))
@@ -177,6 +208,11 @@ func crashAtEveryOperation(t *testing.T, opt func(vfs.FS) store.Options) {
 // survives opens a crashed disk and checks it; then writes, closes, opens and checks again.
 func survives(t *testing.T, c crash) bool {
 	return t.Run("", func(t *testing.T) {
+		if names, err := c.disk.List("."); err != nil || slices.Contains(names, "FIRTH") {
+			if _, findings := check(t, c.disk.Clone()); len(findings) > 0 {
+				t.Errorf("a crash is no damage: %v", findings)
+			}
+		}
 		s := open(t, c.opt(c.disk))
 		verify(t, s, c.m)
 		l := &load{t: t, s: s, m: c.m, round: 2}

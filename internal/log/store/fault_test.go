@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,12 +69,48 @@ func everyOperationFails(t *testing.T, options func(vfs.FS) store.Options, kinds
 }
 
 func failsOnce(t *testing.T, fa vfs.Fault, options func(vfs.FS) store.Options) {
+	fails(t, options, fa)
+}
+
+// TestTwoOperationsFail lets operations of two kinds fail shortly one after the other: the second while the log is
+// about to get over the first.
+func TestTwoOperationsFail(t *testing.T) {
+	counter := vfs.NewFaulty(vfs.NewMemory())
+	s := open(t, small(counter))
+	script(&load{t: t, s: s, m: newModel(), round: 1})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(*crashSeed, 5))
+	kinds := []vfs.OpKind{
+		vfs.OpCreate, vfs.OpRename, vfs.OpRemove, vfs.OpSyncDir, vfs.OpRead, vfs.OpWrite, vfs.OpSync, vfs.OpPreallocate,
+	}
+	for range 10 * *crashPoints {
+		at := rng.Float64() // how far the script is
+		fault := func() vfs.Fault {
+			kind := kinds[rng.IntN(len(kinds))]
+			return vfs.Fault{
+				On: kind, Skip: int(at*float64(counter.Count(kind))) + rng.IntN(3), Kind: fault.IO, Times: 1 + rng.IntN(2),
+				Short: kind == vfs.OpWrite && rng.IntN(2) == 0,
+			}
+		}
+		a, b := fault(), fault()
+		t.Run(fmt.Sprintf("%s %d, %s %d", a.On, a.Skip, b.On, b.Skip), func(t *testing.T) { fails(t, small, a, b) })
+	}
+}
+
+// fails runs the script over faults. No acknowledged record is lost, reading goes on, writing resumes by itself, and
+// whatever a power cut leaves at any time behind the faults holds what was acknowledged, and is not damaged.
+func fails(t *testing.T, options func(vfs.FS) store.Options, faults ...vfs.Fault) {
 	disk, m := vfs.NewMemory(), newModel()
 	faulty := vfs.NewFaulty(disk)
-	faulty.Inject(fa)
-	opt := with(t, options(faulty), ofFailure...)
+	cuts := cutBehind(faulty, disk, m, faults[0])
+	for _, fa := range faults {
+		faulty.Inject(fa)
+	}
+	opt := with(t, options(faulty), append(ofFailure, "records of memory topics are lost")...)
 	s, err := store.Open(context.Background(), opt)
-	for tries := 0; err != nil && tries < 4; tries++ { // a fault at start is told, and the next start is fine
+	for tries := 0; err != nil && tries < 8; tries++ { // a fault at start is told, and the next start is fine
 		s, err = store.Open(context.Background(), opt)
 	}
 	if err != nil {
@@ -81,23 +119,63 @@ func failsOnce(t *testing.T, fa vfs.Fault, options func(vfs.FS) store.Options) {
 	l := &load{t: t, s: s, m: m, round: 1}
 	script(l)
 	faulty.Heal()
-	if topic := s.Topics().ByName("small"); topic != nil {
-		resumes(t, l, topic.Partitions[0])
-	}
+	faulty.OnOp(nil)
+	resumes(t, l, s.Topics().ByName("small").Partitions[0])
 	l.wg.Wait()
 	verify(t, s, m)
-	crashed := disk.CrashClone(nil)
+	acked := 0
+	for _, records := range m.acked {
+		acked += len(records)
+	}
+	if acked < 4*scriptTurns { // of about eight a turn
+		t.Errorf("only %d records were acknowledged: the script ended early", acked)
+	}
 	before := m.clone()
+	left := append(*cuts, crash{disk: disk.CrashClone(nil), m: before})
+	for seed := range uint64(3) {
+		left = append(left, crash{disk: disk.CrashClone(rand.New(rand.NewPCG(*crashSeed, seed))), m: before})
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, disk := range []*vfs.Memory{crashed, disk} {
-		s := open(t, options(disk))
-		verify(t, s, before)
+	for _, c := range append(left, crash{disk: disk, m: before}) {
+		s := open(t, options(c.disk))
+		verify(t, s, c.m)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// cutBehind cuts the power some times behind a fault, while the log gets over it.
+func cutBehind(faulty *vfs.Faulty, disk *vfs.Memory, m *model, fa vfs.Fault) *[]crash {
+	const most, every = 6, 7
+	var mu sync.Mutex
+	var cuts []crash
+	seen, behind := 0, 0
+	rng := rand.New(rand.NewPCG(*crashSeed, uint64(fa.Skip)))
+	faulty.OnOp(func(op vfs.Op) {
+		mu.Lock()
+		defer mu.Unlock()
+		if op.Kind == fa.On {
+			seen++
+		}
+		if seen <= fa.Skip || !op.Kind.Changes() || len(cuts) == most {
+			return
+		}
+		if behind++; behind%every != 1 {
+			return
+		}
+		before := m.clone()
+		from := rng
+		if behind%2 == 0 {
+			from = nil
+		}
+		left := disk.CrashClone(from)
+		before.asked(m)
+		cuts = append(cuts, crash{op: op, disk: left, m: before})
+	})
+	return &cuts
 }
 
 // TestFullDisk fills the disk: appends are refused as such, reads go on, and writing resumes when there is

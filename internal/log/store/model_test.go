@@ -25,6 +25,7 @@ func small(fs vfs.FS) store.Options {
 		DirectBytes:    4 << 10, // so that commits go both ways
 		ReadaheadBytes: 4 << 10,
 		MergeBytes:     -1,
+		SlowSync:       time.Hour, // one commit at a time, however busy the machine is
 		Clock:          func() time.Time { return time.UnixMilli(2000) },
 	}
 }

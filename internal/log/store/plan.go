@@ -109,7 +109,7 @@ func (p *plan) addJournal(f *found, number uint64) {
 	s := step{fileID: fileID{number: number}, name: journalName(number), how: asJournal, fresh: number >= f.place.File}
 	h := f.heads[number]
 	if h.state != headWhole {
-		if h.state == headBlank && f.void(number, p.next-1) {
+		if h.state == headBlank && f.void(number, p.last()) {
 			p.extras = append(p.extras, s.name)
 			return
 		}
@@ -118,13 +118,22 @@ func (p *plan) addJournal(f *found, number uint64) {
 	p.steps = append(p.steps, s)
 }
 
-// void tells whether a journal without a header holds nothing: it is the newest and no checkpoint lies in it, or a
-// later one says that nothing in it was ever synced. newest is the largest number of all files.
-func (f *found) void(number, newest uint64) bool {
+// last is the largest number of a file that holds something, of those looked at so far.
+func (p *plan) last() (number uint64) {
+	for i := range p.steps {
+		number = max(number, p.steps[i].number)
+	}
+	return number
+}
+
+// void tells whether a journal without a header holds nothing: no file with something in it is newer, last being the
+// newest such, and no checkpoint knows of a frame in it, or of a later file; or a later journal says that nothing in it
+// was ever synced. A checkpoint may lie at its head: then the file took the place of one that broke at its first frame.
+func (f *found) void(number, last uint64) bool {
 	if end, ok := f.endOf(number); ok {
 		return end <= journal.HeaderBytes
 	}
-	return number == newest && number > f.place.File
+	return number > last && (number > f.place.File || number == f.place.File && f.place.Pos <= journal.HeaderBytes)
 }
 
 // endOf is where a journal ended, if a later one or the checkpoint says so.
