@@ -271,7 +271,11 @@ func TestFetchStoredAllocs(t *testing.T) {
 			if least > 2000 {
 				t.Errorf("%d bytes are allocated for a fetch of %d", least, size)
 			}
-			if allocs := testing.AllocsPerRun(100, fetch); allocs > 4 {
+			allocs := testing.AllocsPerRun(100, fetch)
+			for try := 0; allocs > 4 && try < 10; try++ { // the keeper's are counted too
+				allocs = min(allocs, testing.AllocsPerRun(100, fetch))
+			}
+			if allocs > 4 {
 				t.Errorf("%v allocations for a fetch of %d bytes", allocs, size)
 			}
 		})
