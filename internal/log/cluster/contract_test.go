@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // open is a keeper on the cluster of a broker, closed with the test.
-func open(t *testing.T, opt cluster.Options) *cluster.Cluster {
+func open(t testing.TB, opt cluster.Options) *cluster.Cluster {
 	t.Helper()
 	opt.Logger = logtest.New(t)
 	c, err := cluster.Open(context.Background(), opt)
@@ -101,7 +101,7 @@ func TestContractOnKafka(t *testing.T) {
 }
 
 // empty deletes all topics, for the next test.
-func empty(t *testing.T, log stream.Keeper) {
+func empty(t testing.TB, log stream.Keeper) {
 	for _, topic := range log.Topics().All() {
 		if err := log.DeleteTopic(context.Background(), topic.Name); err != nil && !topic.Internal() {
 			t.Error(err)

@@ -38,7 +38,7 @@ var kafka struct {
 
 // apache gives the broker of Apache Kafka, and starts it first if need be. Without the jars the test is skipped, which
 // the gate in conformance takes for a failure.
-func apache(t *testing.T) *broker {
+func apache(t testing.TB) *broker {
 	t.Helper()
 	jars := os.Getenv(jarsVariable)
 	if jars == "" {

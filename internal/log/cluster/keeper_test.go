@@ -88,7 +88,7 @@ func (f *fates) wait(t *testing.T, n int) {
 	}
 }
 
-func create(t *testing.T, log stream.Keeper, name string, partitions int, config map[string]string) *stream.Topic {
+func create(t testing.TB, log stream.Keeper, name string, partitions int, config map[string]string) *stream.Topic {
 	t.Helper()
 	spec := stream.TopicSpec{Name: name, Partitions: partitions, Config: config}
 	topic, err := log.CreateTopic(context.Background(), spec)
