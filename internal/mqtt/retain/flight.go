@@ -12,7 +12,9 @@ import (
 //
 // A retained message is two records, one for who listens and one for who comes later, and the log tells of partitions
 // one by one: whoever subscribes while such a unit is under way could get both of them, or neither. So a request knows
-// all units that were under way between before and after XX
+// all units that were under way between before and after its subscription came into force. Their receipts say where
+// both records are, and the epoch in which the live one became news decides: if it is not older than the subscription,
+// the message comes live, else it is in the answer.
 type flights struct {
 	sync.Mutex
 	last uint64 // number of the newest
