@@ -48,6 +48,9 @@ func (w *wire) fullLocked(n int, roomy func()) bool {
 	if w.sizeLocked()-w.mu.large >= bound || n > bound && w.mu.large > 0 {
 		return true
 	}
+	if b := w.mu.buf; b != nil && len(b.b)+n <= cap(b.b) { // it takes no memory
+		return false
+	}
 	memory := int64(w.mu.flying + w.mu.counted)
 	wants := int64(w.mu.flying + max(w.mu.counted, w.grownLocked(n)))
 	budget := w.door.budget
@@ -91,13 +94,19 @@ func (w *wire) firstBuffer() int {
 
 // appendLocked appends a message that fullLocked let pass, and returns the outbox from its first byte on.
 func (w *wire) appendLocked(message []byte) []byte {
+	bound := w.door.opt.OutboxBytes
+	if b := w.mu.buf; b != nil && len(b.b)+len(message) <= cap(b.b) && len(message) <= bound {
+		from := len(b.b)
+		b.b = append(b.b, message...)
+		return b.b[from:]
+	}
 	b := w.pendingLocked()
 	from := len(b)
 	if room := w.grownLocked(len(message)); room > cap(b) {
 		b = append(make([]byte, 0, room), b...)
 	}
 	w.putLocked(append(b, message...))
-	if len(message) > w.door.opt.OutboxBytes {
+	if len(message) > bound {
 		w.mu.large, w.mu.behind = len(message), w.mu.written+int64(w.sizeLocked())
 	}
 	return w.mu.buf.b[from:]
