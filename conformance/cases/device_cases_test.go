@@ -196,16 +196,16 @@ func TestD2(t *testing.T) {
 			d := n.connect(tc.level, "d2")
 			topic := fmt.Sprintf("d2/%d/%d/%d", tc.level, tc.options, i)
 			d.send(append(d.publish(1, topic, 0, []byte("x")), d.subscribe(topic, tc.options)...))
-			// Behind a later message of the topic nothing of the first one is on its way any more.
 			d.send(d.publish(0, topic, 0, []byte("end")))
-			got := ""
-			for {
+			got, ended := "", false
+			for !ended || got == "" && tc.want != "" { // a live message may overtake the retained ones
 				p := d.read()
 				if p[0]>>4 != 3 {
 					continue
 				}
 				if b := body(p); string(b[len(b)-3:]) == "end" {
-					break
+					ended = true
+					continue
 				}
 				if got != "" {
 					got += ", "
