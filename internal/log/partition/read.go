@@ -315,3 +315,15 @@ func (p *Partition) Behind(from record.Offset) record.Offset {
 	}
 	return span.Last + 1
 }
+
+// Cached is the batch with that base offset if it is in memory, or nil. It is shared and must not be changed.
+func (p *Partition) Cached(base record.Offset) record.Batch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	tail := p.mu.tail[p.mu.dead:]
+	i := sort.Search(len(tail), func(i int) bool { return tail[i].BaseOffset() >= base })
+	if i == len(tail) || tail[i].BaseOffset() != base {
+		return nil
+	}
+	return tail[i]
+}

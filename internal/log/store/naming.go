@@ -71,22 +71,22 @@ func (k *keeper) nameRun(f *file, pt part) *segment.Names {
 		return nil
 	}
 	nb := segment.NamesBuilder{Mapping: k.fingerprint()}
-	var b record.Batch // read into the same memory, one after the other
+	var buf []byte // what is read goes into the same memory, one after the other
 	for i := range pt.extents {
 		e := &pt.extents[i]
-		b = slices.Grow(b[:0], int(e.Len))[:e.Len]
-		if !e.Built() || k.behind() || f.Fill(pt.extents[i:i+1], b) != nil { // who reads what is damaged is told
+		if !e.Built() || k.behind() {
 			nb.Add(e.Last, int(e.Len), nil)
 			continue
 		}
-		for rest := []byte(b); len(rest) > 0; {
-			var batch record.Batch
-			var err error
-			if batch, rest, err = record.Next(rest); err != nil {
-				break // Fill has checked them
+		b := pt.p.Cached(e.Base) // most of a file that was just filled is still in memory
+		if b == nil {
+			buf = slices.Grow(buf[:0], int(e.Len))[:e.Len]
+			if b = buf; f.Fill(pt.extents[i:i+1], buf) != nil { // who reads what is damaged is told
+				nb.Add(e.Last, int(e.Len), nil)
+				continue
 			}
-			nb.Add(batch.LastOffset(), len(batch), k.names(place, batch))
 		}
+		nb.Add(e.Last, int(e.Len), k.names(place, b))
 	}
 	return nb.Names()
 }
