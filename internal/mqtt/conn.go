@@ -347,7 +347,9 @@ func (c *conn) Deliver(m *fanout.Message, d *fanout.Delivery) (v fanout.Verdict)
 			v = fanout.Gone
 		}
 	}()
-	return c.link.deliver(m, d)
+	v = c.link.deliver(m, d)
+	c.wire.pushRipe()
+	return v
 }
 
 // Flush implements fanout.Sink.

@@ -59,6 +59,7 @@ func (l *link) enqueue(frame []byte, waits bool) fanout.Verdict {
 	}
 	w.appendLocked(frame)
 	l.out.sent[0]++
+	w.ripenLocked()
 	return fanout.Taken
 }
 
@@ -84,6 +85,7 @@ func (l *link) deliverTracked(frame []byte, at int, d *fanout.Delivery) fanout.V
 	id, _ := state.Out.Send(d.From)
 	b[at], b[at+1] = byte(id>>8), byte(id)
 	l.out.sent[d.QoS]++
+	w.ripenLocked()
 	return fanout.Taken
 }
 

@@ -56,7 +56,7 @@ type Door struct {
 	budget  *limit.Budget // of what connections make us hold
 	lines   *limit.Lines  // about clients
 	turns   sync.Pool     // *turn
-	buffers sync.Pool     // *buffer
+	buffers buffers
 
 	mu struct {
 		sync.Mutex

@@ -40,8 +40,8 @@ func (c *conn) poll(lent []byte, ended bool) {
 // drive drives in a goroutine of its own, until there is nothing to do or the connection ends for a cause.
 func (c *conn) drive(cause error) {
 	defer c.rescue()
-	lent := c.door.takeBuffer()
-	defer c.door.giveBuffer(lent)
+	lent := c.door.buffers.take(bufferBytes)
+	defer c.door.buffers.give(lent)
 	for {
 		for cause == nil || errors.Is(cause, errBlocks) {
 			var more bool
@@ -70,7 +70,7 @@ func (c *conn) serve() {
 	const small = 1024
 	own := make([]byte, small)
 	var borrowed *buffer
-	defer func() { c.door.giveBuffer(borrowed) }()
+	defer func() { c.door.buffers.give(borrowed) }()
 	for {
 		lent := own
 		if borrowed != nil {
@@ -82,9 +82,9 @@ func (c *conn) serve() {
 			c.finish(cause)
 			return
 		case more && borrowed == nil:
-			borrowed = c.door.takeBuffer()
+			borrowed = c.door.buffers.take(bufferBytes)
 		case !more:
-			c.door.giveBuffer(borrowed)
+			c.door.buffers.give(borrowed)
 			borrowed = nil
 		}
 	}

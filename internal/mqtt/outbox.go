@@ -21,7 +21,7 @@ func (w *wire) pendingLocked() []byte {
 		if size := w.firstBuffer(); size < bufferBytes {
 			w.mu.buf = &buffer{b: make([]byte, 0, size)}
 		} else {
-			w.mu.buf = w.door.takeBuffer()
+			w.mu.buf = w.door.buffers.take(bufferBytes)
 		}
 	}
 	return w.mu.buf.b
@@ -81,7 +81,10 @@ func (w *wire) grownLocked(n int) int {
 	if have+n <= room {
 		return room
 	}
-	return (have + n) / 4 * 5
+	if lent := lentSize(have + n); lent > 0 && int64(w.mu.flying+lent) <= w.door.budget.Share()/2 {
+		return lent
+	}
+	return (have + n) / 4 * 5 // as little as is worth while: memory is scarce, or it is too large to be lent
 }
 
 // firstBuffer is how large the memory of an outbox is at first: a small piece when memory is scarce.
@@ -100,16 +103,48 @@ func (w *wire) appendLocked(message []byte) []byte {
 		b.b = append(b.b, message...)
 		return b.b[from:]
 	}
+	w.growLocked(len(message))
 	b := w.pendingLocked()
 	from := len(b)
-	if room := w.grownLocked(len(message)); room > cap(b) {
-		b = append(make([]byte, 0, room), b...)
-	}
 	w.putLocked(append(b, message...))
 	if len(message) > bound {
 		w.mu.large, w.mu.behind = len(message), w.mu.written+int64(w.sizeLocked())
 	}
 	return w.mu.buf.b[from:]
+}
+
+// growLocked makes room for n more bytes.
+func (w *wire) growLocked(n int) {
+	room, b := w.grownLocked(n), w.pendingLocked()
+	if room <= cap(b) {
+		return
+	}
+	small := w.mu.buf
+	if room == lentSize(room) {
+		w.mu.buf = w.door.buffers.take(room)
+	} else {
+		w.mu.buf = &buffer{b: make([]byte, 0, room)}
+	}
+	w.mu.buf.b = append(w.mu.buf.b, b...)
+	w.door.buffers.give(small)
+}
+
+// writeBytes is how much of a run waits for the end of the run: more is written before, while it is in the caches of
+// the processor, unless the client is behind.
+const writeBytes = 48 << 10
+
+// ripenLocked has pushRipe push if much waits.
+func (w *wire) ripenLocked() {
+	if len(w.mu.buf.b) >= writeBytes && !w.stalled.Load() {
+		w.ripe.Store(true)
+	}
+}
+
+// pushRipe has what was delivered written, before the end of the run, if it is much already.
+func (w *wire) pushRipe() {
+	if w.ripe.Load() && w.ripe.Swap(false) {
+		w.push()
+	}
 }
 
 // put puts bytes that appendTo appends into the outbox, unless it is closed, and has them written.
@@ -203,10 +238,10 @@ func (w *wire) takeFlight() (b []byte, freed int) {
 	if left := w.mu.left; left > 0 {
 		return w.flight.b[len(w.flight.b)-left:], 0
 	}
-	freed = w.door.giveBuffer(w.flight)
+	freed = w.door.buffers.give(w.flight)
 	w.flight, w.mu.buf, w.mu.flying, w.mu.counted = w.mu.buf, nil, w.mu.counted, 0
 	if w.flight == nil || len(w.flight.b) == 0 {
-		freed += w.door.giveBuffer(w.flight)
+		freed += w.door.buffers.give(w.flight)
 		w.flight, w.mu.flying = nil, 0
 		signal(&w.mu.idle)
 		return nil, freed
@@ -344,35 +379,4 @@ func await(closed <-chan struct{}, most time.Duration) bool {
 	case <-timer.C:
 		return false
 	}
-}
-
-// buffer is a piece of memory that connections lend each other.
-type buffer struct{ b []byte }
-
-const (
-	bufferBytes = 16 << 10
-	// keptBuffer is the largest that is lent again.
-	keptBuffer = 128 << 10
-	// smallBuffer is what an outbox begins with when memory is scarce. It is not lent again.
-	smallBuffer = 512
-)
-
-func (d *Door) takeBuffer() *buffer {
-	if b, ok := d.buffers.Get().(*buffer); ok {
-		return b
-	}
-	return &buffer{b: make([]byte, 0, bufferBytes)}
-}
-
-// giveBuffer takes a buffer back, if there is one, and says how large it was.
-func (d *Door) giveBuffer(b *buffer) (size int) {
-	if b == nil {
-		return 0
-	}
-	size = cap(b.b)
-	if size >= bufferBytes && size <= keptBuffer {
-		b.b = b.b[:0]
-		d.buffers.Put(b)
-	}
-	return size
 }

@@ -1,0 +1,60 @@
+package mqtt
+
+import (
+	"testing"
+	"time"
+
+	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/mqtt/fanout"
+)
+
+func TestLentSize(t *testing.T) {
+	for _, c := range []struct{ n, want int }{
+		{1, bufferBytes}, {bufferBytes, bufferBytes}, {bufferBytes + 1, 2 * bufferBytes},
+		{2*bufferBytes + 1, 4 * bufferBytes}, {keptBuffer, keptBuffer}, {keptBuffer + 1, 0},
+	} {
+		if got := lentSize(c.n); got != c.want {
+			t.Errorf("lentSize(%d) = %d, want %d", c.n, got, c.want)
+		}
+	}
+}
+
+// Whatever sizes come back, nobody is lent less than was asked for, or so much that it would count twice.
+func TestBuffersLendWhatWasAskedFor(t *testing.T) {
+	var p buffers
+	for size := 1; size < 3*keptBuffer; size += size/7 + 1 {
+		b := &buffer{b: make([]byte, size/2, size)}
+		if got := p.give(b); got != size {
+			t.Fatalf("give says %d of %d bytes", got, size)
+		}
+	}
+	if p.give(nil) != 0 {
+		t.Error("no buffer has a size")
+	}
+	for size := bufferBytes; size <= keptBuffer; size *= 2 {
+		for range 8 {
+			if b := p.take(size).b; len(b) != 0 || cap(b) < size || cap(b) >= 2*size {
+				t.Fatalf("take(%d): %d of %d bytes", size, len(b), cap(b))
+			}
+		}
+	}
+}
+
+// A long run goes out in pieces while the client takes them, not at its end.
+func TestDeliverWritesBeforeTheEndOfALongRun(t *testing.T) {
+	c, wrote := bench(t)
+	var m fanout.Message
+	from := hinge.Message{Topic: []byte("bench/1"), Payload: make([]byte, 1<<10)}
+	m.Set(&from, time.Now())
+	for range 2 * writeBytes >> 10 {
+		c.Deliver(&m, &fanout.Delivery{})
+	}
+	select {
+	case n := <-wrote:
+		if n < writeBytes {
+			t.Errorf("the first piece has %d bytes, less than %d", n, writeBytes)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing is written without Flush")
+	}
+}
