@@ -103,7 +103,7 @@ type Faulty struct {
 func NewFaulty(fs FS) *Faulty { return &Faulty{fs: fs} }
 
 // OnOp sets the hook that is called before every operation, from the goroutine that does it. It may
-// use the FS below, for instance to CrashClone it, but not the Faulty. Nil means none.
+// use the FS below, for instance to CrashClone it, and of the Faulty Inject, for later operations. Nil means none.
 func (f *Faulty) OnOp(hook func(Op)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -45,25 +45,25 @@ func (o *ops) count(kind vfs.OpKind, name string) (n int) {
 	return n
 }
 
-// prepared waits until the keeper is through with a new spare, and names it: nothing but the committer touches it any
-// more.
-func (o *ops) prepared(t *testing.T) (name string) {
-	t.Helper()
-	eventually(t, "a spare is prepared", func() bool {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		done := false
-		for _, op := range o.all {
-			switch {
-			case op.Kind == vfs.OpCreate && strings.HasPrefix(op.Name, "log/spare"):
-				name, done = op.Name, false
-			case op.Kind == vfs.OpSyncDir && op.Name == "log":
-				done = name != ""
-			}
+// breakNext has the first sync of the next journals fail, from when each gets its name on: a spare that waits for that
+// is synced by the keeper, too. It counts the syncs that failed.
+func breakNext(f *vfs.Faulty, journals int) *atomic.Int64 {
+	var mu sync.Mutex
+	var failed atomic.Int64
+	doomed := map[string]bool{}
+	f.OnOp(func(op vfs.Op) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case op.Kind == vfs.OpRename && strings.HasPrefix(op.Name, "log/spare") && len(doomed) < journals:
+			doomed[op.Name] = true
+			f.Inject(vfs.Fault{On: vfs.OpSync, Name: op.Name, Kind: fault.IO})
+		case op.Kind == vfs.OpSync && doomed[op.Name]:
+			failed.Add(1)
+			doomed[op.Name] = false
 		}
-		return done
 	})
-	return name
+	return &failed
 }
 
 // clean opens what is left of a log, which must not be damaged, and holds it to the model.
@@ -117,17 +117,15 @@ func TestBrokenJournalEndsWhereItBroke(t *testing.T) {
 func TestTwoFirstSyncsFail(t *testing.T) {
 	disk, m := vfs.NewMemory(), newModel()
 	faulty := vfs.NewFaulty(disk)
-	seen := watchOps(faulty)
 	s := open(t, with(t, small(faulty), ofFailure...))
 	l := &load{t: t, s: s, m: m, round: 1}
 	p := l.create("t", 1, nil).Partitions[0]
-	for _, name := range []string{"log/spare.0", "", ""} {
-		if name == "" {
-			name = seen.prepared(t)
-		}
-		faulty.Inject(vfs.Fault{On: vfs.OpSync, Name: name, Kind: fault.IO})
-		eventually(t, "a sync of "+name+" fails", func() bool { return fault.Is(l.produce(p, -1, 0, 1, 50), fault.IO) })
-	}
+	broken := breakNext(faulty, 2)
+	faulty.Inject(vfs.Fault{On: vfs.OpSync, Name: "log/spare.0", Kind: fault.IO})
+	eventually(t, "the first syncs of two journals in a row fail", func() bool {
+		_ = l.produce(p, -1, 0, 1, 50) // refused, or fails
+		return broken.Load() == 2
+	})
 	resumes(t, l, p)
 	crashed := disk.CrashClone(nil)
 	before := m.clone()
