@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -106,9 +107,10 @@ func (h *house) text(topic, payload string) {
 }
 
 // receiver takes credit messages, then says Later. It is the test's when a turn has ended, until the next Resume; so
-// a test has fewer than 256 messages sent at a time.
+// a test has fewer than 256 messages sent at a time, or asks taken, which it may at any time.
 type receiver struct {
-	credit  int // -1: all
+	mu      sync.Mutex // of Retained, and of taken
+	credit  int        // -1: all
 	got     map[string]string
 	request *retain.Request
 	turns   chan struct{} // that have ended
@@ -120,6 +122,8 @@ func newReceiver(credit int) *receiver {
 }
 
 func (r *receiver) Retained(q *retain.Request, m *hinge.Message, _ record.Offset) retain.Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock() // check may panic
 	r.request = q
 	if r.credit == 0 {
 		return retain.Later
@@ -139,6 +143,13 @@ func (r *receiver) RetainedFlush() {
 	case r.turns <- struct{}{}:
 	default: // nobody has waited for the last one
 	}
+}
+
+// taken is what has come until now.
+func (r *receiver) taken() map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.got)
 }
 
 // turn waits until a turn has ended: a request that is small enough is all sent then.
@@ -432,11 +443,12 @@ func TestLargeOnesStayInTheLog(t *testing.T) {
 	}
 	r := newReceiver(-1)
 	h.send("large/+", r)
-	for len(r.got) < count {
+	for len(r.taken()) < count {
 		r.turn(t)
 	}
+	all := r.taken()
 	for i := range count {
-		if got := r.got[fmt.Sprintf("large/%d", i)]; got != fmt.Sprint(i, " ", payload) {
+		if got := all[fmt.Sprintf("large/%d", i)]; got != fmt.Sprint(i, " ", payload) {
 			t.Errorf("message %d is %.20q of %d bytes", i, got, len(got))
 		}
 	}
@@ -463,7 +475,7 @@ func TestReadFails(t *testing.T) {
 	disk.Inject(vfs.Fault{On: vfs.OpRead, Times: 3, Kind: fault.IO})
 	r := newReceiver(-1)
 	h.send("r/+", r)
-	for len(r.got) < 20 {
+	for len(r.taken()) < 20 {
 		r.turn(t)
 	}
 }
