@@ -165,6 +165,12 @@ func checkPlaces(v *verdict, h *history, before snapshot, now *finds) {
 	}
 }
 
+// removed tells whether an acknowledged message may be gone. Before the acknowledgement nobody knows where it was.
+func (f *finds) removed(h *history, m *message) bool {
+	at := place{m.topic, m.index}
+	return m.once && (m.offset < f.starts[at] || f.superseded(h, at, m.offset, m.value))
+}
+
 // superseded tells whether a record of the compacted topic is not there because a later one has its key.
 func (f *finds) superseded(h *history, at place, offset int64, value string) bool {
 	m := h.byValue[value]
@@ -217,9 +223,7 @@ func checkValues(v *verdict, h *history, log snapshot) map[*message]int {
 func checkMessages(v *verdict, h *history, now *finds, counts map[*message]int) {
 	for _, m := range h.messages {
 		n := counts[m]
-		at := place{m.topic, m.index}
-		removed := m.once && (m.offset < now.starts[at] || now.superseded(h, at, m.offset, m.value))
-		if m.acked.Load() && n == 0 && !removed {
+		if m.acked.Load() && n == 0 && !now.removed(h, m) {
 			v.add("lost", "%s %d to %s was acknowledged: %q", m.actor, m.seq, m.topic, m.value)
 		}
 		if most := int(m.sends.Load()); m.once && n > 1 || n > most {
