@@ -1,10 +1,12 @@
 package torture
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -23,7 +25,7 @@ func TestKillIsNotBlind(t *testing.T) {
 	for _, p := range l.producers {
 		p.c.Close() // or the new server acknowledges what comes behind the look at its log: that is no loss
 	}
-	wipeEnd(t, filepath.Join(l.s.data, "log"))
+	wipeEnd(t, filepath.Join(l.s.data, "log"), l.h)
 	if _, err := l.s.start(); err != nil {
 		t.Fatalf("the end of a journal is no reason not to start: %v", err)
 	}
@@ -47,8 +49,9 @@ func TestKillIsNotBlind(t *testing.T) {
 	t.Logf("seen: %v", v.kinds)
 }
 
-// wipeEnd fills the last bytes that are not zero of the newest journal with zeros.
-func wipeEnd(t *testing.T, dir string) {
+// wipeEnd fills the last bytes that are not zero of the newest journal with zeros: as many as it takes to have
+// something acknowledged among them, where more than usual was under way.
+func wipeEnd(t *testing.T, dir string, h *history) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "*.journal"))
 	if err != nil || len(names) == 0 {
@@ -63,8 +66,31 @@ func wipeEnd(t *testing.T, dir string) {
 	for end > 0 && b[end-1] == 0 {
 		end--
 	}
-	clear(b[max(0, end-tornBytes):end])
+	from := max(0, end-tornBytes)
+	at := lastAcked(h, b)
+	if at < 0 {
+		t.Fatalf("%s has nothing that was acknowledged", name)
+	}
+	if at < from {
+		t.Logf("wiped from %d on, not from %d: nothing was acknowledged behind", at, from)
+	}
+	clear(b[min(from, at):end])
 	if err := os.WriteFile(name, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// lastAcked is where the newest acknowledged publish is in a journal, -1 if none is there.
+func lastAcked(h *history, journal []byte) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range slices.Backward(h.messages) {
+		if m.once || m.topic == retainedTopic || !m.acked.Load() {
+			continue
+		}
+		if at := bytes.LastIndex(journal, []byte(m.value)); at >= 0 {
+			return at
+		}
+	}
+	return -1
 }
