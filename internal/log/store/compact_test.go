@@ -130,6 +130,10 @@ func keyedLeft(s *store.Store, p stream.PartitionID, read reading) (map[record.O
 	left, last := map[record.Offset][2]string{}, record.Offset(-1)
 	for next := bounds.Start; next < bounds.High; {
 		batches, err := read(s, p, next, 8<<10, nil)
+		if now, _ := s.Bounds(p); fault.Is(err, fault.OutOfRange) && next < now.Start {
+			next = now.Start // retention was faster, and only then
+			continue
+		}
 		if err != nil || len(batches) == 0 {
 			return nil, fmt.Errorf("read at %d of %+v: %d batches, %w", next, bounds, len(batches), err)
 		}
