@@ -32,6 +32,7 @@ func dialKafka(address string, opts ...kgo.Opt) (*kgo.Client, error) {
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
 		kgo.MetadataMinAge(50 * time.Millisecond),
 		kgo.DialTimeout(time.Second),
+		kgo.AlwaysRetryEOF(), // a kill ends connections at their first answer, too
 	}, opts...)...)
 }
 

@@ -79,6 +79,7 @@ func (o *Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.ClientID(o.ClientID),
 		kgo.MetadataMinAge(newsOfLeaders),
 		kgo.DialTimeout(connect),
+		kgo.AlwaysRetryEOF(), // a broker that is killed ends connections at their first answer, too
 		kgo.RetryTimeout(o.Patience),
 		kgo.DisableClientMetrics(),
 	}
