@@ -586,9 +586,10 @@ func TestClusterAway(t *testing.T) {
 	}
 }
 
-// TestBrokerKilledOnKafka kills the broker under units of all kinds, and starts it again: what was acknowledged is
-// there once and in order, and of what was not a unit is there whole or not at all.
-func TestBrokerKilledOnKafka(t *testing.T) {
+// TestBrokerIsKilled kills the broker under units of all kinds, and starts it again: what was acknowledged is there
+// once and in order, and of what was not a unit is there whole or not at all. It fails in one run of three and is not
+// in the gate until that is mended: docs/design/0006-two-keepers.md says how it fails.
+func TestBrokerIsKilled(t *testing.T) {
 	apache(t) // or it is skipped
 	b, stop, err := startKafka(os.Getenv(jarsVariable))
 	if err != nil {
