@@ -1,6 +1,7 @@
 """Loads: what a system is driven with, and what is taken down meanwhile. Each gives figures by name:
 
 rate       messages a second: acknowledged, taken, delivered or read, as the load says
+sent       messages a second that were published, where the rate is another
 cpu        CPU time of the server, µs a message
 generator  CPU time of the generator, µs a message
 others     CPU time of everybody else (and steal), percent of the machine
@@ -79,7 +80,10 @@ def figures(result, meter, show, size):
     took = result["elapsed"]
     if show == "whole":
         n, took = result["total"], result["whole"]
-    got = {"rate": n / (took / 1e9), **meter.figures(total, result["total"] * size)}
+    got = {"rate": n / (took / 1e9)}
+    if show == "delivered":
+        got["sent"] = result["messages"] / (took / 1e9)
+    got |= meter.figures(total, result["total"] * size)
     latency = result["latency"]
     if latency["Count"]:
         got |= {q.lower(): latency[q] / 1e6 for q in ("P50", "P90", "P99", "P999", "Worst")}

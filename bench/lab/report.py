@@ -3,15 +3,20 @@ import statistics
 from collections import defaultdict
 
 from . import plots
-from .rows import BLOCKS, Row
-from .systems import BENCH
+from .rows import BLOCKS, Row, with_before
+from .systems import BENCH, Before
 
 UNITS = {  # metric: name, unit, decimals
     "rate": ("messages", "/s", 0), "cpu": ("server CPU a message", " µs", 2), "disk": ("disk bytes a byte", "", 2),
     "p50": ("p50", " ms", 2), "p99": ("p99", " ms", 2), "each": ("memory", " KiB", 1), "ready": ("ready", " ms", 0),
+    "sent": ("messages published", "/s", 0),
     "kept": ("in the log of each that was sent", "", 4),
     "idle": ("resident memory idle", " MiB", 0), "peak": ("resident memory at most", " MiB", 0),
 }
+GROWS = ("rate", "sent", "kept")  # the more the better; of the others the less
+PACED = ("p50", "p99", "cpu")  # what a load that comes at a rate says something of
+FLAT_OUT = ("rate", "sent", "cpu", "disk", "kept", "each", "ready")  # and one that goes as fast as it can
+SAME = 0.03  # a smaller difference from the build before is none
 VISIT = {"ready": "start", "idle": "start", "peak": "end"}  # figures of a visit, and where they are kept
 LABELS = {"ready": "start to ready, empty", "idle": "resident memory, idle",
           "peak": "resident memory at most, all rows of the visit"}
@@ -92,8 +97,8 @@ class Verdict:
                 f"{verdict} ({self.met} of {self.rounds} rounds) |")
 
 
-def verdicts(figures):
-    for block in BLOCKS:
+def verdicts(figures, blocks):
+    for block in blocks:
         for row in block.rows:
             yield from (Verdict(figures, block, row, g) for g in row.goals)
         yield from (Verdict(figures, block, VISIT[g.metric], g) for g in block.goals)
@@ -143,18 +148,65 @@ def compare(figures, block, kind, row):
     return f"{a / b if metric == 'rate' else b / a:.2f} ×"
 
 
-def crosscheck(figures):
+class Change:
+    """A figure of Firth beside the same of the build before, each round by itself."""
+
+    def __init__(self, figures, block, at, metric):
+        self.metric, self.most = metric, metric not in GROWS
+        self.ours, self.before = (figures.values(block.title, k.name, at, metric) for k in (block.systems[0], Before))
+        both = [n for n in self.ours if n in self.before]
+        self.measured = bool(both)
+        if both:
+            ratios = [self.times(self.ours[n], self.before[n]) for n in both]
+            self.rounds, self.won = len(both), sum(r >= 1 for r in ratios)
+            self.value = self.times(*(statistics.median(v[n] for n in both) for v in (self.ours, self.before)))
+
+    def times(self, ours, before):
+        """How many times better ours is."""
+        a, b = (before, ours) if self.most else (ours, before)
+        return 1.0 if a == b else a / (b or 1e-9)
+
+    @property
+    def verdict(self):
+        """A difference counts if the medians and two thirds of the rounds agree on it."""
+        if self.value >= 1 + SAME and self.won * 3 >= self.rounds * 2:
+            return "better"
+        if self.value <= 1 - SAME and self.won * 3 <= self.rounds:
+            return "**worse**"
+        return "the same"
+
+    def line(self, title):
+        return (f"| {title} | {UNITS[self.metric][0]} | {spread(self.ours, self.metric)} | "
+                f"{spread(self.before, self.metric)} | {self.value:.2f} × | {self.won} of {self.rounds} | {self.verdict} |")
+
+
+def changes(figures, blocks):
+    """Every figure beside the build before."""
+    lines = [f"## {Before.name}", "",
+             f"More than 1 × is better than before. The same: within {SAME:.0%}, or the rounds do not agree.", "",
+             "| work | figure | Firth | before | Firth : before | better in | |", "|---|---|---|---|---|---|---|"]
+    for block in blocks:
+        for row in block.rows:
+            found = [Change(figures, block, row.title, m) for m in (PACED if row.latency else FLAT_OUT)]
+            lines += [c.line(row.title) for c in found if c.measured]
+        for metric, at in VISIT.items():
+            c = Change(figures, block, at, metric)
+            lines += [c.line(f"{LABELS[metric]} ({block.title})")] * c.measured
+    return "\n".join(lines) + "\n"
+
+
+def crosscheck(figures, blocks):
     """What generators that are not ours say, beside what ours says."""
-    own = {row.title: (block, row) for block in BLOCKS for row in block.rows}
+    own = {row.title: (block, row) for block in blocks for row in block.rows}
     lines = ["## The generators beside each other", "",
              "A heavier client leaves less of the CPUs to the server, and is itself what is measured: so rates come "
              "nearer to each other.", "", "| generator | Firth : peer | our generator | Firth : peer |", "|---|---|---|---|"]
-    for block in BLOCKS:
+    for block in blocks:
         for row in block.rows:
             if row.beside:
-                at, ours = own[row.beside]
-                lines.append(f"| {row.title} | {compare(figures, block, block.systems[1], row) or '–'} | {ours.title} | "
-                             f"{compare(figures, at, at.systems[1], ours) or '–'} |")
+                (at, ours), peer = own[row.beside], block.systems[-1]
+                lines.append(f"| {row.title} | {compare(figures, block, peer, row) or '–'} | {ours.title} | "
+                             f"{compare(figures, at, peer, ours) or '–'} |")
     return "\n".join(lines) + "\n"
 
 
@@ -174,7 +226,7 @@ def noise(journal):
             f"ran, the kernel's own work for them included: median {busy[0]:.1f} %, at most {busy[1]:.1f} %.\n")
 
 
-def draw(figures, found, folder):
+def draw(figures, found, blocks, folder):
     """The plots; gives the lines that show them."""
     shown = []
 
@@ -185,7 +237,7 @@ def draw(figures, found, folder):
     reached = [(f"{v.label}: {v.wanted}" + (f" {v.goal.against}" if v.goal.against else ""), v.times)
                for v in found if v.measured]
     show("goals", "measured beside the goals", plots.goals(folder / "goals.svg", "Measured beside the goals", reached))
-    for i, block in enumerate(BLOCKS):
+    for i, block in enumerate(blocks):
         for metric, title in (("rate", "messages/s"), ("cpu", "server CPU, µs a message")):
             rows = [(row.title, {k.name: bounds(v) for k in block.systems
                                  if (v := figures.values(block.title, k.name, row.title, metric))})
@@ -195,7 +247,7 @@ def draw(figures, found, folder):
             show(name, f"{block.title}: {title}", plots.bars(folder / f"{name}.svg", block.title, title, rows))
     rows = [(f"{row.title}: {q}", {k.name: bounds(v) for k in block.systems
                                    if (v := figures.values(block.title, k.name, row.title, q))})
-            for block in BLOCKS for row in block.rows if row.latency for q in ("p50", "p99")]
+            for block in blocks for row in block.rows if row.latency for q in ("p50", "p99")]
     show("latency", "latencies", plots.bars(folder / "latency.svg", "Latency at a rate", "ms", [r for r in rows if r[1]]))
     return shown
 
@@ -203,9 +255,10 @@ def draw(figures, found, folder):
 def write(journal, out):
     """Writes the report to a file and its plots beside it."""
     run, figures = journal.of("run")[0], Figures(journal.of("figures"))
-    found = list(verdicts(figures))
+    blocks = with_before(BLOCKS) if run.get("against") else BLOCKS
+    found = list(verdicts(figures, blocks))
     measured = [v for v in found if v.measured]
-    did = [b for b in BLOCKS if any(e["block"] == b.title for e in journal.of("figures"))]
+    did = [b for b in blocks if any(e["block"] == b.title for e in journal.of("figures"))]
     rounds = 1 + max((e["round"] for e in journal.of("figures")), default=0)
     lines = ["# Results", "", f"Written by `{run['command']}` ({run['date']}): {rounds} rounds, {run['seconds']:g} s a "
              "row; medians, with the least and the most of the rounds.",
@@ -216,10 +269,12 @@ def write(journal, out):
     lines += ["", "## The goals", "", f"Reached: {reached} of {len(measured)} that were measured.", "",
               "| work | goal | against | Firth | the peer | Firth : peer | |", "|---|---|---|---|---|---|---|"]
     lines += [v.line() for v in found]
-    lines += ["", *draw(figures, found, out.parent / "plots"), ""]
+    lines += ["", *draw(figures, found, blocks, out.parent / "plots"), ""]
+    if run.get("against"):
+        lines += [changes(figures, did)]
     lines += [table(figures, block) for block in did]
     if any(row.beside for block in did for row in block.rows):
-        lines += [crosscheck(figures)]
+        lines += [crosscheck(figures, blocks)]
     findings = BENCH / "FINDINGS.md"
     if findings.exists():
         lines += [findings.read_text()]

@@ -1,8 +1,8 @@
 """What is measured: the rows, on which systems, and the goal of each."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .load import Bench, CatchUp, Idle, KafkaPerformance, MosquittoClients, Restart
-from .systems import Bridge, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoSaving, Nats, NatsSync
+from .systems import Before, Bridge, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoSaving, Nats, NatsSync
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,14 @@ class Block:
     quick: bool = True  # part of the quick form
     warm: bool = True  # a JVM is warmed first
     rounds: int = 99  # at most
+
+
+def with_before(blocks):
+    """The blocks with another build of Firth right behind ours, in every row."""
+    def row(r):
+        return replace(r, systems=(*r.systems, Before)) if r.systems else r
+    return tuple(replace(b, systems=(b.systems[0], Before, *b.systems[1:]), rows=tuple(row(r) for r in b.rows))
+                 for b in blocks)
 
 
 def mqtt(*arguments, **rest):

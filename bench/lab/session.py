@@ -1,4 +1,4 @@
-"""A run: rounds of visits, A B A B. All that is measured goes to a file line by line, so that a run can go on
+"""A run: rounds of visits, A B B A. All that is measured goes to a file line by line, so that a run can go on
 after it was cut off, and the report be drawn again."""
 import json
 import os
@@ -44,7 +44,7 @@ class Session:
 
     def run(self):
         plan = [(number, block, kind) for number in range(self.how.rounds) for block in self.blocks
-                if number < block.rounds for kind in block.systems]
+                if number < block.rounds for kind in block.systems[::-1 if number % 2 else 1]]
         for i, (number, block, kind) in enumerate(plan):
             rows = [r for r in block.rows if r.on(kind) and not self.journal.has(block, kind, r, number)]
             if not rows:

@@ -130,6 +130,7 @@ class Firth(System):
 
     name, promise = "Firth", "as it comes; acknowledges after fdatasync"
     mqtt_door = kafka_door = True
+    binary = FIRTH
 
     def __init__(self, *settings):
         super().__init__()
@@ -137,11 +138,40 @@ class Firth(System):
 
     def prepare(self):
         own = [f"listen.mqtt=127.0.0.1:{self.mqtt}", f"listen.kafka=127.0.0.1:{self.kafka}", "listen.ws=", "listen.http="]
-        return [FIRTH, "serve", "--data", self.folder / "data", *(a for s in [*own, *self.settings] for a in ("--set", s))]
+        return [self.binary, "serve", "--data", self.folder / "data", *(a for s in [*own, *self.settings] for a in ("--set", s))]
 
     @staticmethod
     def version():
         return "commit " + machine.output("git", "-C", REPO, "describe", "--always", "--dirty")
+
+
+class Before(Firth):
+    """Another build of Firth, beside which ours is judged; of() says which."""
+
+    name = "Firth before"
+    build = ""
+
+    @classmethod
+    def of(cls, build):
+        """build: a binary, or anything that git takes for a commit, which is built."""
+        path = Path(build)
+        if path.is_file():
+            cls.build, cls.binary = f"the binary {path.name}", path.resolve()
+            return
+        commit = machine.output("git", "-C", REPO, "rev-parse", "--short", "--verify", f"{build}^{{commit}}")
+        if not commit:
+            sys.exit(f"--against {build}: neither a file nor a commit")
+        cls.build, cls.binary = f"commit {commit}", BUILD / "before" / f"firth-{commit}"
+        if not cls.binary.exists():
+            with tempfile.TemporaryDirectory(prefix="firth-before.") as source:
+                archive = subprocess.run(["git", "-C", REPO, "archive", commit], check=True, capture_output=True).stdout
+                subprocess.run(["tar", "-x", "-C", source], input=archive, check=True)
+                subprocess.run(["go", "build", "-trimpath", "-o", cls.binary, "./cmd/firth"], check=True, cwd=source,
+                               env=dict(os.environ, CGO_ENABLED="0"))
+
+    @classmethod
+    def version(cls):
+        return cls.build
 
 
 class Mosquitto(System):

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 from lab import report
 from lab.load import Bench, figures
-from lab.rows import Block, Row, least, most
+from lab.rows import Block, Row, least, most, with_before
 from lab.session import Journal, Session
-from lab.systems import Firth, Mosquitto
+from lab.systems import Before, Firth, Kafka, KafkaFlush, Mosquitto
 
 BLOCK = Block("block", (Firth, Mosquitto), (Row("row", Bench("mqtt", ()), (least("rate", 5, "Mosquitto"),)),))
 
@@ -45,6 +45,34 @@ class Verdicts(unittest.TestCase):
         self.assertIn("not measured", v.line())
 
 
+class Changes(unittest.TestCase):
+    def change(self, metric, ours, before):
+        found = report.Figures(measured("Firth", ours, metric) + measured(Before.name, before, metric))
+        return report.Change(found, BLOCK, "row", metric)
+
+    def test_more_is_better_of_a_rate_and_less_of_the_rest(self):
+        c = self.change("rate", [150, 100, 140], [100, 110, 100])
+        self.assertEqual((c.value, c.won, c.rounds, c.verdict), (1.4, 2, 3, "better"))
+        c = self.change("cpu", [150, 100, 140], [100, 110, 100])
+        self.assertEqual((c.won, c.verdict), (1, "**worse**"))
+
+    def test_no_verdict_without_the_rounds(self):
+        self.assertEqual(self.change("rate", [120, 120, 90], [100, 140, 100]).verdict, "the same")
+        self.assertEqual(self.change("p99", [1.02, 1.02], [1, 1]).verdict, "the same")
+
+    def test_rounds_that_only_one_has_do_not_count(self):
+        c = self.change("rate", [100, 900], [100])
+        self.assertEqual((c.value, c.rounds), (1.0, 1))
+        self.assertFalse(self.change("rate", [100], []).measured)
+
+    def test_it_is_in_every_row_that_ours_is_in(self):
+        row = replace(BLOCK.rows[0], systems=(Firth, Kafka))
+        block, = with_before([Block("b", (Firth, Kafka, KafkaFlush), (row, BLOCK.rows[0]))])
+        self.assertEqual(block.systems, (Firth, Before, Kafka, KafkaFlush))
+        self.assertEqual([[k for k in block.systems if r.on(k)] for r in block.rows],
+                         [[Firth, Before, Kafka], [Firth, Before, Kafka, KafkaFlush]])
+
+
 class Figures(unittest.TestCase):
     def setUp(self):
         self.meter = SimpleNamespace(figures=lambda messages, taken: {"per": (messages, taken)})
@@ -69,6 +97,14 @@ class Resumes(unittest.TestCase):
             session.visit = lambda kind, block, rows, number: did.append((kind.name, number))
             session.run()
             self.assertEqual(did, [("Firth", 1)])
+
+    def test_every_other_round_begins_with_the_last(self):
+        with tempfile.TemporaryDirectory() as folder:
+            did = []
+            session = Session(Journal(Path(folder) / "raw"), (BLOCK,), SimpleNamespace(rounds=3, seconds=1, warm=1))
+            session.visit = lambda kind, *_: did.append(kind.name)
+            session.run()
+            self.assertEqual(did, ["Firth", "Mosquitto", "Mosquitto", "Firth", "Firth", "Mosquitto"])
 
 
 if __name__ == "__main__":
