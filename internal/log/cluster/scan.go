@@ -65,9 +65,7 @@ func (c *Cluster) OffsetForTime(
 // scan is the memory of one Scan. Scans are lent, so that readers hold none between two of them.
 type scan struct {
 	aborted map[int64][]record.Offset // by producer: where its aborted transactions begin, first first
-	iter    record.Iter
-	scratch record.Scratch
-	view    record.View
+	records stream.BatchScan
 }
 
 var scans = sync.Pool{New: func() any { return new(scan) }}
@@ -112,7 +110,7 @@ func (c *Cluster) Scan(
 		return from, nil
 	}
 	sc, _ := scans.Get().(*scan) // the pool holds nothing else
-	defer scans.Put(sc)
+	defer func() { sc.records.Release(); scans.Put(sc) }()
 	sc.abort(found.AbortedTransactions)
 	return sc.walk(found.RecordBatches, from, end, visit)
 }
@@ -183,7 +181,7 @@ func (sc *scan) walk(
 		}
 		if !sc.hides(b) {
 			var done bool
-			if next, done, err = sc.batch(b, next, end, visit); done {
+			if next, done, err = sc.records.Visit(b, next, end, visit); done {
 				return next, err
 			}
 		}
@@ -195,32 +193,6 @@ func (sc *scan) walk(
 // whole tells whether what a batch says of its length may be right although its bytes are not all here.
 func whole(bytes []byte) bool {
 	return len(bytes) < record.BatchOverhead || record.Batch(bytes).Size() > len(bytes)
-}
-
-// batch visits the records of one batch from an offset on. Done says that the scan ends with it.
-func (sc *scan) batch(
-	b record.Batch, from, end record.Offset, visit func(*record.View) bool,
-) (next record.Offset, done bool, err error) {
-	next = from
-	if err := sc.iter.Reset(b, &sc.scratch); err != nil {
-		return next, true, &stream.Damage{From: next, Next: min(b.LastOffset()+1, end), Err: err}
-	}
-	v := &sc.view
-	for sc.iter.Next(v) {
-		switch {
-		case v.Offset < from:
-			continue
-		case v.Offset >= end:
-			return end, true, nil
-		case !visit(v):
-			return v.Offset, true, nil
-		}
-		next = v.Offset + 1
-	}
-	if err := sc.iter.Err(); err != nil {
-		return next, true, &stream.Damage{From: next, Next: min(b.LastOffset()+1, end), Err: err}
-	}
-	return next, false, nil
 }
 
 // damage says how far a batch that fails its checksum reaches: up to the one behind it, if there is one that does

@@ -12,12 +12,17 @@ import (
 // scan is the memory of one Scan. Scans are lent, so that readers hold none between two of them.
 type scan struct {
 	batches []record.Batch
-	iter    record.Iter
-	scratch record.Scratch
-	view    record.View
+	records stream.BatchScan
 }
 
 var scans = sync.Pool{New: func() any { return new(scan) }}
+
+// giveBack returns what was lent, without the batches that were read.
+func (sc *scan) giveBack() {
+	clear(sc.batches)
+	sc.records.Release()
+	scans.Put(sc)
+}
 
 // Scan implements stream.Log.
 func (s *Store) Scan(
@@ -46,11 +51,10 @@ func (s *Store) Scan(
 		maxBytes = stream.ScanBytes
 	}
 	sc, _ := scans.Get().(*scan) // the pool holds nothing else
-	defer scans.Put(sc)
+	defer sc.giveBack()
 	if sc.batches, err = s.Read(id, from, maxBytes, sc.batches[:0]); err != nil {
 		return from, damaged(p, from, end, err)
 	}
-	defer clear(sc.batches)
 	return sc.walk(from, end, visit)
 }
 
@@ -63,7 +67,7 @@ func (sc *scan) walk(from, end record.Offset, visit func(*record.View) bool) (ne
 		}
 		if !b.Attributes().Control() {
 			var done bool
-			if next, done, err = sc.batch(b, next, end, visit); done {
+			if next, done, err = sc.records.Visit(b, next, end, visit); done {
 				return next, err
 			}
 		}
@@ -73,32 +77,6 @@ func (sc *scan) walk(from, end record.Offset, visit func(*record.View) bool) (ne
 		return end, nil
 	}
 	return min(next, end), nil
-}
-
-// batch visits the records of one batch from an offset on. Done says that the scan ends with it.
-func (sc *scan) batch(
-	b record.Batch, from, end record.Offset, visit func(*record.View) bool,
-) (next record.Offset, done bool, err error) {
-	next = from
-	if err := sc.iter.Reset(b, &sc.scratch); err != nil {
-		return next, true, &stream.Damage{From: next, Next: min(b.LastOffset()+1, end), Err: err}
-	}
-	v := &sc.view
-	for sc.iter.Next(v) {
-		switch {
-		case v.Offset < from:
-			continue
-		case v.Offset >= end:
-			return end, true, nil
-		case !visit(v):
-			return v.Offset, true, nil
-		}
-		next = v.Offset + 1
-	}
-	if err := sc.iter.Err(); err != nil {
-		return next, true, &stream.Damage{From: next, Next: min(b.LastOffset()+1, end), Err: err}
-	}
-	return next, false, nil
 }
 
 // damaged says how far what cannot be read reaches.
