@@ -9,8 +9,9 @@
 //
 // Goroutines: refresher, follower, a sender for units without an owner and one for each shard that this node owns, a
 // listener for each broker that leads what is followed, and those of the clients. Locks, never two at once except that
-// topicsMu, tellMu and answerMu may be held over others: topicsMu over a change of the set of topics; the queue's; a
-// partition's own; followMu over who follows what; tellMu while watchers are told, answerMu while receipts are.
+// topicsMu, answerMu and that of the watchers may be held over others: topicsMu over a change of the set of topics; the
+// queue's; a partition's own; followMu over who follows what; the watchers' while they are told, answerMu while
+// receipts are.
 package cluster
 
 import (
@@ -53,10 +54,9 @@ type Cluster struct {
 	refollow  chan struct{}              // who follows what, or who leads it, has changed
 	listeners map[int32]*tail            // the follower's, by broker
 
-	// tellMu is held while watchers are told, so that Stop can wait for it, answerMu while receipts are: each of the two
-	// one at a time, whichever sender or listener has something to tell.
-	tellMu   sync.Mutex
-	watchers []*watch
+	// Watchers are told and receipts are, under answerMu, each of the two one at a time, whichever sender or listener
+	// has something to tell.
+	watchers stream.Watchers
 	answerMu sync.Mutex
 
 	ctx     context.Context //nolint:containedctx // of everything that the cluster does without a caller
@@ -76,6 +76,7 @@ func Open(ctx context.Context, opt Options) (*Cluster, error) {
 		refresh: make(chan struct{}, 1), refollow: make(chan struct{}, 1),
 		followed: make(map[stream.PartitionID]int), listeners: make(map[int32]*tail), closing: make(chan struct{}),
 	}
+	c.watchers.Changed = c.follow
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.topics.Store(stream.NewTopics(nil))
 	c.parts.Store(new(table))
@@ -184,7 +185,7 @@ type part struct {
 	limit   atomic.Int64 // max.message.bytes
 	leader  atomic.Int32 // -1: none
 
-	told record.Offset // the last stable offset that watchers heard of; under Cluster.tellMu
+	told record.Offset // the last stable offset that watchers heard of; inside Watchers.Tell
 
 	mu     sync.Mutex
 	bounds stream.Bounds // as far as heard of

@@ -145,9 +145,7 @@ func (c *Cluster) begin(p *part) error {
 	if old, _ := p.now(); b.Stable < old.Stable {
 		c.log.Warn("a partition has lost its end: its leader was elected though it was behind", "topic", p.topic,
 			"partition", p.index, "was", old.Stable, "is", b.Stable)
-		c.tellMu.Lock()
-		p.told = b.Stable
-		c.tellMu.Unlock()
+		c.watchers.Tell(func(stream.News) { p.told = b.Stable })
 	}
 	p.restart(b)
 	return nil
@@ -183,7 +181,7 @@ func (c *Cluster) reached(cl *kgo.Client, g *group) []*part {
 		switch {
 		case g.transaction:
 			at = append(at, position{p, s.first})
-		case c.watched(p.id):
+		case c.watchers.Watched(p.id):
 			at = append(at, position{p, s.last + 1})
 		default:
 			continue

@@ -298,7 +298,7 @@ func (c *Cluster) install(changed map[string]*stream.Topic) {
 	}
 	c.topics.Store(now.With(changed))
 	c.parts.Store(&parts)
-	c.tellTopics()
+	c.watchers.Tell(stream.News.TopicsChanged)
 }
 
 // refreshLoop is the refresher: it looks for what was changed elsewhere, now and then and when somebody has met it.

@@ -8,8 +8,8 @@
 //
 // Goroutines: committer, announcer, keeper, cleaner, up to four that sync side by side where the disk is slow
 // (underway.go), and up to four that read ahead for a while (readahead.go). Locks, never two at once: the group lock
-// (Store.mu) over the open group and the producer windows; a partition's own; watchMu
-// while watchers are told; topicsMu over a change of the set of topics; that of a Readahead.
+// (Store.mu) over the open group and the producer windows; a partition's own; the watchers' while they are told;
+// topicsMu over a change of the set of topics; that of a Readahead.
 package store
 
 import (
@@ -67,9 +67,7 @@ type Store struct {
 	}
 	work *sync.Cond // the committer may have work
 
-	// watchMu is held while watchers are told, so that stop can wait for it.
-	watchMu  sync.Mutex
-	watchers []*watch
+	watchers stream.Watchers
 	placed   placed // the announcer's, for receipts
 
 	writer    *writer        // the committer's
