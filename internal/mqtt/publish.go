@@ -76,7 +76,7 @@ func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, own boo
 	s.record.Timestamp = t.unixMs
 	s.writes, s.id, s.qos, s.partition, s.own = 1, p.PacketID, p.QoS, r.partition, own
 	t.own = t.own || own
-	t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: r.partition, Record: &s.record})
+	t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: r.partition, Record: &s.record, Name: r.told})
 	if p.Retain {
 		r.retainedTarget(name).Record(&s.message, &s.retained)
 		s.retained.Timestamp = t.unixMs

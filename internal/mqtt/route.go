@@ -17,6 +17,7 @@ type route struct {
 	table     *hinge.Table
 	topics    *stream.Topics
 	partition stream.PartitionID
+	told      *stream.Name // to the log
 }
 
 // routes are the topic names that a connection publishes to. Most devices have one or a few.
@@ -32,8 +33,8 @@ const (
 	maxRouteBytes = 256 << 10
 )
 
-// routeBytes is about how many bytes a route makes us hold: itself and, in it, its name, in three places at the most.
-func routeBytes(name []byte) int { return 500 + 3*len(name) }
+// routeBytes is about how many bytes a route makes us hold: itself and, in it, its name, in four places at the most.
+func routeBytes(name []byte) int { return 550 + 4*len(name) }
 
 func (rs *routes) find(name []byte) *route {
 	if rs.last != nil && rs.last.name == string(name) {
@@ -88,6 +89,9 @@ func (l *link) route(t *turn, name []byte, routes *routes) (*route, error) {
 		return nil, err
 	}
 	r.table, r.topics = table, d.opt.Log.Topics()
+	if r.told == nil || r.told.Mapping != table.Fingerprint() {
+		r.told = &stream.Name{Mapping: table.Fingerprint(), Topic: []byte(r.name)}
+	}
 	return r, nil
 }
 

@@ -169,27 +169,41 @@ type NamesBuilder struct {
 	unknown bool
 	listed  map[string]struct{} // while they fit
 	size    int                 // of listed
+	ended   int                 // bytes of chapters
 	hashed  map[uint64]struct{} // once they do not
 }
 
 // Add takes the names of the next batches, as many bytes up to the offset last; nil: they are not known.
 func (nb *NamesBuilder) Add(last record.Offset, size int, names func(yield func([]byte) bool)) {
-	nb.last = last
-	nb.bytes += int64(size)
-	if names == nil {
-		nb.unknown = true
-	}
-	if !nb.unknown {
+	if names != nil && !nb.unknown {
 		for name := range names {
-			nb.add(name)
+			nb.Name(name)
 		}
 	}
+	nb.Batches(last, size, names != nil)
+}
+
+// Batches ends the next batches, as many bytes up to the offset last, whose names came before it, if they are known.
+func (nb *NamesBuilder) Batches(last record.Offset, size int, known bool) {
+	nb.last = last
+	nb.bytes += int64(size)
+	nb.unknown = nb.unknown || !known
 	if nb.bytes >= chapterBytes {
 		nb.endChapter()
 	}
 }
 
-func (nb *NamesBuilder) add(name []byte) {
+// Held is about how many bytes of memory the names take.
+func (nb *NamesBuilder) Held() int {
+	const perName, perHash = 32, 16
+	return nb.ended + nb.size + perName*len(nb.listed) + perHash*len(nb.hashed)
+}
+
+// Name takes a name of the next batches.
+func (nb *NamesBuilder) Name(name []byte) {
+	if nb.unknown {
+		return
+	}
 	if len(nb.hashed) > 0 {
 		if _, ok := nb.hashed[hashOf(name)]; !ok {
 			hashes(name, nb.addHash)
@@ -242,6 +256,7 @@ func (nb *NamesBuilder) endChapter() {
 		nb.chapters[n-1].last = c.last
 	} else {
 		nb.chapters = append(nb.chapters, c)
+		nb.ended += len(c.data)
 	}
 	clear(nb.listed)
 	clear(nb.hashed)
@@ -252,7 +267,7 @@ func (nb *NamesBuilder) endChapter() {
 func (nb *NamesBuilder) Names() *Names {
 	nb.endChapter()
 	n := &Names{Mapping: nb.Mapping, chapters: nb.chapters}
-	nb.chapters = nil
+	nb.chapters, nb.ended = nil, 0
 	if !slices.ContainsFunc(n.chapters, func(c chapter) bool { return c.kind != namesUnknown }) {
 		return nil
 	}

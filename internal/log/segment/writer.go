@@ -26,6 +26,7 @@ type Writer struct {
 	pos   int64  // in the file, where buf goes
 	ix    Index
 	names NamesBuilder // of the last run
+	known *Names       // of the last run, if Known told them
 	err   error        // the first failure: the file is lost
 
 	every  int64 // bytes after which what was written is synced; 0: at the end
@@ -116,6 +117,9 @@ func (w *Writer) Compact(partition uint32, c Compacted) error {
 	return nil
 }
 
+// Known tells the names of the records of the last run, where Append was told none.
+func (w *Writer) Known(names *Names) { w.known = names }
+
 func (w *Writer) beginRun(r Run) {
 	w.endRun()
 	w.ix = append(w.ix, r)
@@ -152,7 +156,9 @@ func (w *Writer) endRun() {
 		return
 	}
 	run := &w.ix[len(w.ix)-1]
-	run.Names = w.names.Names()
+	if run.Names = w.names.Names(); w.known != nil {
+		run.Names, w.known = w.known, nil
+	}
 }
 
 func (w *Writer) flush() error {

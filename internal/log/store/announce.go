@@ -91,7 +91,7 @@ func (s *Store) originalBase(o *original) (record.Offset, error) {
 func (s *Store) publish(g *group) {
 	entry := 0
 	for i := range g.slots[:g.used] {
-		p := g.slots[i].p
+		p, names := g.slots[i].p, int32(0)
 		for j := range g.slots[i].batches {
 			e := &g.frame.Entries[entry]
 			entry++
@@ -104,6 +104,9 @@ func (s *Store) publish(g *group) {
 				s.foldTopics(b)
 			}
 			p.Commit(b, g.file, extent)
+			end := g.slots[i].batches[j].names
+			g.file.names.add(p.ID, &extent, g.slots[i].names[names:end])
+			names = end
 			s.cache.add(p, len(b))
 			s.metrics.batches.Inc()
 			s.metrics.bytes.Add(float64(len(b)))

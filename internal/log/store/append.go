@@ -55,7 +55,7 @@ func (s *Store) Append(u *stream.Unit, to stream.Receipt, ticket uint64) error {
 	}
 	r := g.receipt(to, ticket)
 	for i := range u.Writes {
-		r.place(g.add(parts.find(u.Writes[i].Partition), u.Writes[i].Record, u.Writes[i].Record.EncodedSize()))
+		r.place(g.add(parts.find(u.Writes[i].Partition), &u.Writes[i], u.Writes[i].Record.EncodedSize()))
 	}
 	s.closeUnit(g, &r)
 	return nil
@@ -98,7 +98,7 @@ func (s *Store) Commit(u *Unit, to stream.Receipt, ticket uint64) error {
 	}
 	r := g.receipt(to, ticket)
 	for i := range u.Writes {
-		r.place(g.add(parts.find(u.Writes[i].Partition), u.Writes[i].Record, u.Writes[i].Record.EncodedSize()))
+		r.place(g.add(parts.find(u.Writes[i].Partition), &u.Writes[i], u.Writes[i].Record.EncodedSize()))
 	}
 	now := s.opt.Clock().UnixMilli()
 	for i := range u.Batches {

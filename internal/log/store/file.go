@@ -22,6 +22,7 @@ type file struct {
 	fileID
 	name    string
 	journal vfs.File         // nil for a segment
+	names   journalNames     // journal: of what was put into it; the announcer's until it is sealed, then the keeper's
 	segment *segment.Segment // nil for a journal
 	end     int64            // journal: behind the last frame, once sealed
 	broken  bool             // journal: a sync failed, there is none any more; set before it is sealed

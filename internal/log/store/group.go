@@ -44,13 +44,15 @@ type slot struct {
 	p       *partition.Partition
 	batches []pending
 	builder record.Builder
-	open    bool // the builder holds a batch that still takes records
-	limit   int  // bytes at which a built batch is closed
+	open    bool           // the builder holds a batch that still takes records
+	limit   int            // bytes at which a built batch is closed
+	names   []*stream.Name // of the records of built batches, in their order, each run of one once; nil: not known
 }
 
 // pending is a batch that waits for its offset.
 type pending struct {
 	bytes      record.Batch
+	names      int32 // where those of its records end in slot.names
 	idempotent bool
 	came       bool // from a producer as it is
 	stamp      bool // LogAppendTime: stamp it when it is sealed
@@ -86,6 +88,7 @@ const (
 	slabBytes     = 1 << 20
 	builtBytes    = 256 << 10 // a built batch is closed at this size: consumers fetch it whole
 	smallestBatch = 512
+	namesKept     = 4 << 10 // that a slot has room for
 )
 
 func (g *group) empty() bool {
@@ -97,7 +100,11 @@ func (g *group) reset(number uint64) {
 	for i := range g.slots[:g.used] {
 		s := &g.slots[i]
 		clear(s.batches)
-		s.p, s.batches, s.builder, s.open = nil, s.batches[:0], record.Builder{}, false
+		clear(s.names)
+		if cap(s.names) > namesKept {
+			s.names = nil
+		}
+		s.p, s.batches, s.names, s.builder, s.open = nil, s.batches[:0], s.names[:0], record.Builder{}, false
 	}
 	clear(g.receipts)
 	clear(g.repeats)
@@ -138,7 +145,8 @@ func (g *group) reserveBytes(n int) []byte {
 }
 
 // add encodes a record into the partition's open batch and returns where it went.
-func (g *group) add(p *partition.Partition, r *record.Record, size int) spot {
+func (g *group) add(p *partition.Partition, w *stream.Write, size int) spot {
+	r := w.Record
 	s, i := g.slot(p)
 	if s.open && s.builder.Len()+size > s.limit {
 		g.closeBatch(s)
@@ -147,12 +155,16 @@ func (g *group) add(p *partition.Partition, r *record.Record, size int) spot {
 		settings := p.Settings()
 		s.limit = min(builtBytes, settings.MaxMessageBytes)
 		s.builder.Reset(g.reserveBytes(max(smallestBatch, int(p.Reserve.Load()), size+record.BatchOverhead)), r.Timestamp)
-		s.batches = append(s.batches, pending{stamp: settings.LogAppendTime})
+		s.batches = append(s.batches, pending{names: int32(len(s.names)), stamp: settings.LogAppendTime})
 		s.open = true
 		g.disk = g.disk || !settings.Memory
 	}
 	at, n := int32(len(s.batches)-1), int32(s.builder.Count())
 	s.builder.Append(r)
+	if n == 0 || s.names[len(s.names)-1] != w.Name {
+		s.names = append(s.names, w.Name)
+		s.batches[at].names++
+	}
 	g.bytes += int64(size)
 	return spot{slot: int32(i), batch: at, delta: n}
 }
@@ -181,7 +193,9 @@ func (g *group) addBatch(p *partition.Partition, b record.Batch, memory bool) sp
 	if s.open {
 		g.closeBatch(s)
 	}
-	s.batches = append(s.batches, pending{bytes: b, idempotent: b.ProducerID() >= 0, came: true})
+	s.batches = append(s.batches, pending{
+		bytes: b, names: int32(len(s.names)), idempotent: b.ProducerID() >= 0, came: true,
+	})
 	g.bytes += int64(len(b))
 	g.disk = g.disk || !memory
 	return spot{slot: int32(i), batch: int32(len(s.batches) - 1)}

@@ -26,7 +26,7 @@ func TestSlabHoldsBatchesAlone(t *testing.T) {
 			for n := range 1 + (19-round)*5 {
 				for i, p := range parts {
 					r := record.Record{Value: bytes.Repeat([]byte{byte(round), byte(i)}, 20+n%9)}
-					g.add(p, &r, r.EncodedSize())
+					g.add(p, &stream.Write{Record: &r}, r.EncodedSize())
 				}
 			}
 			g.seal(0, 0)

@@ -62,13 +62,17 @@ func topicNames(naming Naming, place stream.Place, b record.Batch, s *record.Scr
 	}
 }
 
-// nameRun reads what a journal that is kept in place has of a partition, for its names. Only batches that were
-// built here are read: what Kafka's producers send compressed or numbered is bulk, is seldom looked through by
-// name, and reading it again would take of the disk what they need. While files wait, none is read.
+// nameRun finds the names of what a journal that is kept in place has of a partition. If those who appended it did
+// not tell them it is read, as far as it was built here: what Kafka's producers send compressed or numbered is bulk, is
+// seldom looked through by name, and reading it again would take of the disk what they need. While files wait, none is
+// read.
 func (k *keeper) nameRun(f *file, pt part) *segment.Names {
 	place := k.s.Topics().Place(pt.p.ID)
 	if k.naming == nil || place.Topic == nil || place.Topic.Internal() {
 		return nil
+	}
+	if names := k.told(f, pt); names != nil {
+		return names
 	}
 	nb := segment.NamesBuilder{Mapping: k.fingerprint()}
 	var buf []byte // what is read goes into the same memory, one after the other
@@ -89,6 +93,14 @@ func (k *keeper) nameRun(f *file, pt part) *segment.Names {
 		nb.Add(e.Last, int(e.Len), k.names(place, b))
 	}
 	return nb.Names()
+}
+
+// told gives the names that were told by those who appended what a file has of a partition, once; nil: not all were.
+func (k *keeper) told(f *file, pt part) *segment.Names {
+	if k.naming == nil {
+		return nil
+	}
+	return f.names.take(pt, k.fingerprint())
 }
 
 // behind tells whether other files wait for the keeper.

@@ -17,10 +17,19 @@ import (
 )
 
 // byKey is a naming in which the key is the name.
-type byKey struct{ mapping uint64 }
+type byKey struct {
+	mapping uint64
+	asked   *atomic.Int64 // for names; nil: nobody counts
+}
 
-func (byKey) TopicName(_ string, v *record.View) ([]byte, bool) { return v.Key, v.Key != nil }
-func (n byKey) Fingerprint() uint64                             { return n.mapping }
+func (n byKey) TopicName(_ string, v *record.View) ([]byte, bool) {
+	if n.asked != nil {
+		n.asked.Add(1)
+	}
+	return v.Key, v.Key != nil
+}
+
+func (n byKey) Fingerprint() uint64 { return n.mapping }
 
 // wanting is the hint of a reader of the names below a stem.
 func wanting(stem string, mapping uint64) *stream.Names {
@@ -33,16 +42,27 @@ func wanting(stem string, mapping uint64) *stream.Names {
 // files that are kept in place, and looks for the few: they are found, and little else is read.
 func TestScanByName(t *testing.T) {
 	for _, kind := range []struct {
-		name string
-		bulk int64 // mean bytes of a batch from which a file is kept in place
-	}{{"rolled up", 1 << 30}, {"kept in place", 1}} {
-		t.Run(kind.name, func(t *testing.T) { scanByName(t, kind.bulk) })
+		name  string
+		bulk  int64  // mean bytes of a batch from which a file is kept in place
+		told  uint64 // by which mapping those who append tell the names; 0: they do not
+		reads bool   // the names have to be read
+	}{
+		{"rolled up", 1 << 30, 0, true},
+		{"rolled up, names told", 1 << 30, fleetMapping, false},
+		{"rolled up, names told by another mapping", 1 << 30, fleetMapping + 1, true},
+		{"kept in place", 1, 0, true},
+		{"kept in place, names told", 1, fleetMapping, false},
+		{"kept in place, names told by another mapping", 1, fleetMapping + 1, true},
+	} {
+		t.Run(kind.name, func(t *testing.T) { scanByName(t, kind.bulk, kind.told, kind.reads) })
 	}
 }
 
-func scanByName(t *testing.T, bulk int64) {
-	const mapping, total = 7, 48 << 20
-	var read atomic.Int64
+const fleetMapping = 7
+
+func scanByName(t *testing.T, bulk int64, told uint64, reads bool) {
+	const mapping, total = fleetMapping, 48 << 20
+	var read, asked atomic.Int64
 	fs := vfs.NewFaulty(vfs.NewMemory())
 	fs.OnOp(func(op vfs.Op) {
 		if op.Kind == vfs.OpRead {
@@ -51,7 +71,7 @@ func scanByName(t *testing.T, bulk int64) {
 	})
 	opt := store.Options{
 		FS: fs, JournalBytes: 12 << 20, ReserveBytes: 1, BulkBatchBytes: bulk,
-		Naming: func() store.Naming { return byKey{mapping} },
+		Naming: func() store.Naming { return byKey{mapping, &asked} },
 	}
 	s := open(t, opt)
 	topic, err := s.CreateTopic(context.Background(), stream.TopicSpec{Name: "t"})
@@ -59,7 +79,11 @@ func scanByName(t *testing.T, bulk int64) {
 		t.Fatal(err)
 	}
 	p := topic.Partitions[0]
-	rare := fillFleet(t, s, p, total)
+	rare := fillFleet(t, s, p, total, told)
+	awaitSegments(t, fs)
+	if got := asked.Load() > 0; got != reads {
+		t.Errorf("the names of records were read: %v, want %v", got, reads)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +130,7 @@ func scanByName(t *testing.T, bulk int64) {
 }
 
 // fillFleet appends so many bytes of the records of a fleet, one of another device among them, and gives its offset.
-func fillFleet(t *testing.T, s *store.Store, p stream.PartitionID, total int) map[record.Offset]bool {
+func fillFleet(t *testing.T, s *store.Store, p stream.PartitionID, total int, told uint64) map[record.Offset]bool {
 	t.Helper()
 	const perUnit, size, fleet = 200, 1000, 500
 	done := make(receipt, 1)
@@ -120,6 +144,9 @@ func fillFleet(t *testing.T, s *store.Store, p stream.PartitionID, total int) ma
 				rare[record.Offset(n+i)] = true
 			}
 			ws[i] = stream.Write{Partition: p, Record: &record.Record{Key: key, Value: make([]byte, size)}}
+			if told != 0 {
+				ws[i].Name = &stream.Name{Mapping: told, Topic: key}
+			}
 		}
 		if err := errors.Join(streamtest.Append(s, done, ws...), <-done); err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/segment"
+	"github.com/firthmq/firth/internal/log/stream"
 )
 
 // part is what one partition has in a file.
@@ -285,6 +286,10 @@ func (k *keeper) copyPart(w *segment.Writer, f *file, pt part) error {
 	run, err := k.begin(w, f, pt)
 	if err != nil {
 		return err
+	}
+	if names := k.told(f, pt); run == nil && names != nil {
+		defer w.Known(names)
+		place = stream.Place{}
 	}
 	return eachBatch(f, pt, func(b record.Batch) error {
 		if run != nil {

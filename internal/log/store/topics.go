@@ -272,7 +272,7 @@ func (s *Store) writeTopic(ctx context.Context, name string, value []byte, urgen
 			return err
 		}
 		unit := g.receipt(to, 0)
-		unit.place(g.add(s.parts.Load().find(topicsPartition), &r, r.EncodedSize()))
+		unit.place(g.add(s.parts.Load().find(topicsPartition), &stream.Write{Record: &r}, r.EncodedSize()))
 		s.closeUnit(g, &unit)
 		return nil
 	})

@@ -105,6 +105,13 @@ type Unit struct {
 type Write struct {
 	Partition PartitionID
 	Record    *record.Record
+	Name      *Name // a hint for a keeper's index; nil: not known
+}
+
+// Name is the MQTT topic name that a mapping gives to records. It is immutable.
+type Name struct {
+	Mapping uint64 // fingerprint of the mapping
+	Topic   []byte
 }
 
 // Owner is a fencing token for a shard, given by Log.Own. The zero Owner fences nothing.
