@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/kit/vfs/vfstest"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -152,7 +152,7 @@ func TestFetchStoredDamage(t *testing.T) {
 				from += len(batches[i])
 			}
 			behind := from + len(batches[tc.broken])
-			damage(t, disk, want[from:behind])
+			vfstest.Flip(t, disk, "log", want[from:behind], 200)
 			h = openHouseOn(t, disk, Options{Logger: logtest.New(t, "damaged records cannot be read")})
 			topic := h.store.Topics().ByName("t")
 			ask := func(c *client, offset int) kmsg.FetchResponseTopicPartition {
@@ -190,39 +190,6 @@ func nine(size int) []record.Batch {
 		batches[i] = batchOf(1, size+i)
 	}
 	return batches
-}
-
-// damage flips a bit of the bytes, wherever they are.
-func damage(t *testing.T, disk *vfs.Memory, what []byte) {
-	t.Helper()
-	names, err := disk.List("log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		f, err := disk.Open("log/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		size, err := f.Size()
-		all := make([]byte, size)
-		if err == nil {
-			_, err = f.ReadAt(all, 0)
-		}
-		if err != nil && !strings.Contains(err.Error(), "EOF") {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if at := bytes.Index(all, what); at >= 0 {
-			if err := disk.Flip("log/"+name, int64(at+200)*8); err != nil {
-				t.Fatal(err)
-			}
-			return
-		}
-	}
-	t.Fatal("no file has these bytes")
 }
 
 // storedPath is a connection, and a way to have it serve one Fetch of records in files.

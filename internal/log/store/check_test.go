@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/kit/vfs/vfstest"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -187,10 +187,7 @@ func TestDamageIsToldToTheOperator(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b := content(t, disk, "log/0000000000000001.journal")
-	if err := disk.Flip("log/0000000000000001.journal", int64(bytes.Index(b, []byte("1/1/1")))*8); err != nil {
-		t.Fatal(err)
-	}
+	vfstest.Flip(t, disk, "log", []byte("1/1/1"), 0)
 	var told strings.Builder
 	opt := small(disk)
 	opt.Logger = slog.New(slog.NewTextHandler(&told, nil))

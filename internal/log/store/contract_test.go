@@ -1,12 +1,12 @@
 package store_test
 
 import (
-	"bytes"
 	"context"
 	"testing"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/kit/vfs/vfstest"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -70,7 +70,7 @@ func kept(t *testing.T, opt store.Options) *streamtest.Kept {
 	k.Cannot["Compact"] = "usual files do not fill up soon; small ones do"
 	if k.Cannot["Damage"], k.Cannot["Stumble"] = cached, cached; opt.CacheBytes > 0 {
 		k.Compact = &streamtest.Compact{Bytes: 20 << 10}
-		k.Damage = func(_ stream.PartitionID, content []byte) { flip(t, opt.FS, content) }
+		k.Damage = func(_ stream.PartitionID, content []byte) { vfstest.Flip(t, opt.FS, "log", content, 0) }
 		k.Cannot["Stumble"] = "only a faulty file system does that"
 		if faulty, ok := opt.FS.(*vfs.Faulty); ok {
 			k.Stumble = func() { faulty.Inject(vfs.Fault{On: vfs.OpRead, Times: 1}) }
@@ -97,40 +97,3 @@ type told chan error
 
 // Appended implements stream.Receipt.
 func (c told) Appended(_ uint64, _ stream.Placed, err error) { c <- err }
-
-// flip inverts a bit in the file that holds these bytes.
-func flip(t *testing.T, fs vfs.FS, content []byte) {
-	t.Helper()
-	names, err := fs.List("log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		f, err := fs.OpenWrite("log/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		size, err := f.Size()
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, size)
-		if _, err := f.ReadAt(b, 0); err != nil {
-			t.Fatal(err)
-		}
-		at := bytes.Index(b, content)
-		if at >= 0 {
-			_, err = f.WriteAt([]byte{b[at] ^ 1}, int64(at))
-		}
-		if e := f.Close(); err == nil {
-			err = e
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if at >= 0 {
-			return
-		}
-	}
-	t.Fatalf("%q is in no file", content)
-}

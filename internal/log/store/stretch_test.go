@@ -9,6 +9,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/kit/vfs/vfstest"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -185,11 +186,7 @@ func TestLoadStopsAtDamage(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	const name = "log/0000000000000001.journal"
-	at := bytes.Index(content(t, disk, name), []byte(l.m.acked[p][3]))
-	if err := disk.Flip(name, int64(at)*8); err != nil {
-		t.Fatal(err)
-	}
+	vfstest.Flip(t, disk, "log", []byte(l.m.acked[p][3]), 0)
 	s = open(t, with(t, small(disk), ofDamage...))
 	defer s.Close()
 	_, st, err := s.Find(p, 0, 1<<20, nil)

@@ -1,7 +1,6 @@
 package catchup_test
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +15,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/kit/vfs/vfstest"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -77,7 +77,7 @@ func TestDamageCostsWhatIsDamaged(t *testing.T) {
 		h.produce(p, fmt.Sprintf("harm/%d", i), i*each, each)
 	}
 	<-s.full
-	harm(t, disk, fmt.Appendf(nil, "harm/%d", bad))
+	vfstest.Flip(t, disk, "log", fmt.Appendf(nil, "harm/%d", bad), 0)
 	s.give(-1)
 	m.Wake()
 	eventually(t, "the last message", func() bool { return len(s.numbers("harm/19")) == each })
@@ -93,39 +93,6 @@ func TestDamageCostsWhatIsDamaged(t *testing.T) {
 			s.whole(t, fmt.Sprintf("harm/%d", i), i*each, i*each+each-1)
 		}
 	}
-}
-
-// harm inverts a bit in the file that holds these bytes.
-func harm(t *testing.T, disk *vfs.Memory, content []byte) {
-	t.Helper()
-	names, err := disk.List("log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		f, err := disk.Open("log/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		size, err := f.Size()
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, size)
-		if _, err := f.ReadAt(b, 0); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if at := bytes.Index(b, content); at >= 0 {
-			if err := disk.Flip("log/"+name, int64(at)*8); err != nil {
-				t.Fatal(err)
-			}
-			return
-		}
-	}
-	t.Fatalf("%q is in no file", content)
 }
 
 // TestPoison is E13: a message over which a session panics costs that message, live and behind.

@@ -1,7 +1,6 @@
 package retain_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/kit/vfs/vfstest"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -373,7 +373,7 @@ func TestDamage(t *testing.T) {
 		h.text(fmt.Sprintf("d/%d", i), fmt.Sprintf("payload of %d.", i))
 	}
 	h.stop()
-	harm(t, disk, []byte("payload of 3."))
+	vfstest.Flip(t, disk, "log", []byte("payload of 3."), 0)
 	h = openLogging(t, disk, logtest.New(t, "some retained messages could not be read",
 		"damaged records cannot be read", "the log is damaged"))
 	got := h.find("d/+")
@@ -384,39 +384,6 @@ func TestDamage(t *testing.T) {
 	if got := h.find("d/3"); got["d/3"] != "new" {
 		t.Errorf("got %v", got)
 	}
-}
-
-// harm inverts a bit in the file that holds these bytes.
-func harm(t *testing.T, disk *vfs.Memory, content []byte) {
-	t.Helper()
-	names, err := disk.List("log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		f, err := disk.Open("log/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		size, err := f.Size()
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, size)
-		if _, err := f.ReadAt(b, 0); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if at := bytes.Index(b, content); at >= 0 {
-			if err := disk.Flip("log/"+name, int64(at)*8); err != nil {
-				t.Fatal(err)
-			}
-			return
-		}
-	}
-	t.Fatalf("%q is in no file", content)
 }
 
 // TestLargeOnesStayInTheLog has 600 retained messages of 64 KiB, in place of 20,000 of 1 MiB. What
