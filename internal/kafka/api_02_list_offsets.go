@@ -34,7 +34,7 @@ const (
 
 // listOffsets answers ListOffsets.
 func (d *Door) listOffsets(
-	_ context.Context, c *conn, req *kmsg.ListOffsetsRequest,
+	ctx context.Context, c *conn, req *kmsg.ListOffsetsRequest,
 ) (*kmsg.ListOffsetsResponse, error) {
 	resp := kmsg.NewPtrListOffsetsResponse()
 	topics := d.log.Topics()
@@ -64,7 +64,7 @@ func (d *Door) listOffsets(
 			case code != wire.None:
 				p.ErrorCode = code
 			default:
-				d.listOffset(id, rp, req.Version, &p)
+				d.listOffset(ctx, id, rp, req.Version, &p)
 			}
 			answer.Partitions = append(answer.Partitions, p)
 		}
@@ -75,7 +75,7 @@ func (d *Door) listOffsets(
 
 // listOffset answers for one partition.
 func (d *Door) listOffset(
-	id stream.PartitionID, rp *kmsg.ListOffsetsRequestTopicPartition, version int16,
+	ctx context.Context, id stream.PartitionID, rp *kmsg.ListOffsetsRequestTopicPartition, version int16,
 	p *kmsg.ListOffsetsResponseTopicPartition,
 ) {
 	if p.ErrorCode = d.epochCode(rp.CurrentLeaderEpoch); p.ErrorCode != wire.None {
@@ -94,13 +94,13 @@ func (d *Door) listOffset(
 		off = bounds.Start
 		p.LeaderEpoch = d.epochAt(id, off)
 	case ts == timeMax && version >= 7:
-		off, p.Timestamp, err = d.log.MaxTime(id)
+		off, p.Timestamp, err = d.log.MaxTime(ctx, id)
 	case ts == timeTiered && version >= 9, ts == timeEarliestTier && version >= 11:
 	case ts < 0:
 		p.ErrorCode = wire.UnsupportedVersion
 		return
 	default:
-		off, p.Timestamp, err = d.log.OffsetForTime(context.Background(), id, ts)
+		off, p.Timestamp, err = d.log.OffsetForTime(ctx, id, ts)
 	}
 	if err != nil {
 		p.ErrorCode, p.Timestamp = code(err), -1

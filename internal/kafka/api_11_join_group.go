@@ -11,7 +11,8 @@ import (
 // JoinGroup, versions 0 to 9.
 //
 // Blocks until the next generation of the group is made. Types of group other than "consumer" (Kafka
-// Connect) are the same to us: metadata is opaque.
+// Connect) are the same to us: metadata is opaque. What its connection asks for after it waits, as at Kafka, which
+// serves one request of a connection at a time; clients send their heartbeats once they have joined.
 //
 // Versions: 1 rebalance timeout; 4 a new member is told its id first (KIP-394); 5 instance id
 // (KIP-345); 6 flexible; 7 protocol type in the answer; 8 reason (KIP-800); 9 SkipAssignment (KIP-814).
@@ -31,6 +32,7 @@ func (co *coordinator) joinGroup(
 	ticket, answer := og.blockLocked()
 	join := joinOf(c, req)
 	join.Ticket = ticket
+	join.Full = !co.reserveLocked(og, join.Bytes())
 	co.act(og, func(g *group.Group) []group.Effect { return g.Join(co.now(), join) })
 	e, err := co.await(ctx, og, ticket, answer)
 	if err != nil {

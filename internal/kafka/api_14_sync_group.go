@@ -37,6 +37,7 @@ func (co *coordinator) syncGroup(
 		a := &req.GroupAssignment[i]
 		sync.Assignments = append(sync.Assignments, group.Assignment{MemberID: a.MemberID, Data: a.MemberAssignment})
 	}
+	sync.Full = !co.reserveLocked(og, sync.Bytes())
 	co.act(og, func(g *group.Group) []group.Effect { return g.Sync(co.now(), sync) })
 	e, err := co.await(ctx, og, ticket, answer)
 	if err != nil {

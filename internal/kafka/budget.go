@@ -8,16 +8,18 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
-// budget counts the bytes that connections make the door hold: requests while they arrive and are served, answers
-// while they are written. The more a connection holds, the more room it has to leave to others: near the limit the
-// largest wait first, and at last they are refused.
+// budget counts the bytes that clients make the door hold: requests while they arrive and are served, answers while
+// they are written, members of groups for as long as they are. The more a connection holds, the more room it has to
+// leave to others: near the limit the largest wait first, and at last they are refused. Groups have a part of it, and
+// what would take more is refused at once, for it might wait long.
 type budget struct {
 	limit    int64
 	patience time.Duration // how long a connection is slowed before it is refused
 	told     func(slowed bool)
 
 	mu      sync.Mutex
-	used    int64
+	used    int64     // by connections
+	kept    int64     // by groups: it outlives the requests that brought it
 	waiting []*slowed // in the order they came
 }
 
@@ -41,6 +43,9 @@ const budgetPatience = 10 * time.Second
 // smallBytes are not counted one by one: a connection keeps so much for itself.
 const smallBytes = 4 << 10
 
+// keptShare is the part of the budget that groups may have: a quarter.
+const keptShare = 4
+
 // leave is how many times what a connection holds it leaves to the others.
 const leave = 3
 
@@ -49,7 +54,8 @@ func (b *budget) fitsLocked(h *holding, n int64) bool {
 	if b.used == h.bytes {
 		return true // nobody else is there: what one request may have is bounded elsewhere
 	}
-	return b.used+n+min(leave*(h.bytes+n), b.limit/2) <= b.limit
+	kept := min(b.kept, b.limit/keptShare) // what the log brings back at a start may be more
+	return b.used+kept+n+min(leave*(h.bytes+n), b.limit/2) <= b.limit
 }
 
 // take counts n bytes, when there is room for them. Errors: Limited, when there was none for too long; Closed, when
@@ -111,7 +117,7 @@ func (h *holding) countLocked(n int64) {
 	h.b.used += n
 }
 
-// give takes back what take counted, and lets in who waits and fits now, the least first.
+// give takes back what take counted, and lets in who waits and fits now.
 func (h *holding) give(n int) {
 	if n <= smallBytes {
 		return
@@ -120,6 +126,11 @@ func (h *holding) give(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	h.countLocked(-int64(n))
+	b.admitLocked()
+}
+
+// admitLocked lets in who waits and fits now, the least first.
+func (b *budget) admitLocked() {
 	if len(b.waiting) == 0 {
 		return
 	}
@@ -142,11 +153,41 @@ func (h *holding) release() {
 	h.give(int(n))
 }
 
-// held is how many bytes all connections hold.
+// reserve counts n bytes for a group that has some, if there is room for them: the more it has, the more room it has
+// to leave to the others.
+func (b *budget) reserve(has, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.kept+n+has+n > b.limit/keptShare {
+		return false
+	}
+	b.kept += n
+	return true
+}
+
+// keep changes what groups have.
+func (b *budget) keep(n int64) {
+	if n == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept += n
+	b.admitLocked()
+}
+
+// held is how many bytes connections and groups hold.
 func (b *budget) held() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.used
+	return b.used + b.kept
+}
+
+// groups is how many bytes of these the groups hold.
+func (b *budget) groups() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.kept
 }
 
 // tight tells whether more than half of the budget is used: then answers are written in smaller pieces.

@@ -57,8 +57,19 @@ func TestBudget(t *testing.T) {
 	if err := <-got; !fault.Is(err, fault.Closed) {
 		t.Fatalf("at the end of a connection: %v", err)
 	}
+	b.keep(20 * mib) // more than the groups may have: what is theirs is taken from the connections, not more
+	if b.reserve(0, 1) || b.used != 35*mib || b.held() != 55*mib {
+		t.Fatalf("%d bytes are held, %d of them by connections", b.held(), b.used)
+	}
+	must(small.take(2 * mib))
+	b.keep(-12 * mib)
+	if b.reserve(0, 4*mib+1) || !b.reserve(0, 4*mib) || b.reserve(6*mib, mib) || !b.reserve(mib, mib) {
+		t.Fatal("a group has not what it may have")
+	}
+	b.keep(-13 * mib)
 	large.release()
 	other.release()
+	small.release()
 	if n := b.held(); n != 0 || len(b.waiting) != 0 {
 		t.Fatalf("%d bytes are held at the end, %d wait", n, len(b.waiting))
 	}

@@ -87,7 +87,7 @@ func newConn(d *Door, nc net.Conn) *conn {
 	}
 	c.log = d.opt.Logger.With("client", c.host)
 	c.calm = sync.NewCond(&c.mu)
-	c.holding.b = &d.budget
+	c.holding.b = d.budget
 	c.fetch.c = c
 	return c
 }

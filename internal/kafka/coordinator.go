@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/alarm"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -113,7 +115,10 @@ type coordinator struct {
 	turns  atomic.Int64 // looks of the clock
 	opened int64        // when the coordinator was opened, as now tells it
 	panics telemetry.Counter
+	short  telemetry.Counters
+	lines  *limit.Lines // of the log that clients cause
 	writer *offsetWriter
+	budget *budget // of the door, in which members count
 	alarms *alarm.Alarms[*ownedGroup]
 	lag    *lagGauge
 	starts *startGauge
@@ -139,6 +144,7 @@ type ownedGroup struct {
 		offsets   map[partitionKey]committed
 		waiting   map[group.Ticket]chan<- group.Effect // requests that block
 		ticket    group.Ticket                         // the last one given
+		counted   int64                                // what its members take, in the budget
 		queue     []*groupWrite                        // for the writer, in order
 		flying    map[*groupWrite]struct{}             // queued or appended, without a receipt yet
 		stored    bool                                 // the log has a record of the group itself
@@ -148,10 +154,11 @@ type ownedGroup struct {
 
 // openCoordinator reads the groups from the log. Where __consumer_offsets is damaged the coordinator says that
 // it is not available. Errors: IO.
-func openCoordinator(ctx context.Context, opt Options, log *store.Store) (*coordinator, error) {
+func openCoordinator(ctx context.Context, opt Options, log *store.Store, held *budget) (*coordinator, error) {
 	co := &coordinator{
-		opt: opt, limits: opt.Groups.withDefaults(), log: log,
+		opt: opt, limits: opt.Groups.withDefaults(), log: log, budget: held,
 		now: steady(), wall: wallMillis, panics: panicsOf(opt.Metrics),
+		short: shortOf(opt.Metrics), lines: limit.NewLines(time.Minute, 1),
 		ended: make(chan struct{}), alarms: alarm.New[*ownedGroup](), look: time.Second,
 	}
 	co.opened = co.now()
@@ -308,13 +315,31 @@ func (co *coordinator) exit(og *ownedGroup, effects []group.Effect) {
 	}
 }
 
+// reserveLocked makes room for what a request may make a group larger by, until release counts what it did. It
+// tells whether there was room.
+func (co *coordinator) reserveLocked(og *ownedGroup, n int64) bool {
+	if n > 0 && !co.budget.reserve(og.mu.counted, n) {
+		co.short.With("group_refused").Inc()
+		if held, ok := co.lines.Pass("full"); ok {
+			co.opt.Logger.Warn("kafka: the members of groups take all the memory that they may", "group", og.id, "more", held,
+				"hint", "raise limits.kafka_bytes, a quarter of which is theirs")
+		}
+		return false
+	}
+	og.mu.counted += n
+	return true
+}
+
 // release unlocks a group of which nobody joined or left: then no alarm of it comes sooner than the one
 // that is set.
 func (co *coordinator) release(og *ownedGroup) {
 	queued := len(og.mu.queue) > 0
 	og.mu.forgotten = og.traceless()
 	forgotten := og.mu.forgotten
+	grown := og.mu.g.Bytes() - og.mu.counted
+	og.mu.counted += grown
 	og.mu.Unlock()
+	co.budget.keep(grown)
 	if queued {
 		co.writer.wake(og)
 	}
@@ -404,4 +429,4 @@ func newMemberID(prefix string) string {
 }
 
 // bounded cuts what a client says of itself to what is stored of it.
-func bounded(s string) string { return s[:min(len(s), 255)] }
+func bounded(s string) string { return strings.Clone(s[:min(len(s), 255)]) }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func openHeldRoom(t *testing.T, fs vfs.FS, opt Options, tune func(*coordinator))
 	if err != nil {
 		t.Fatal(err)
 	}
-	co, err := openCoordinator(ctx, opt.withDefaults(), s)
+	co, err := openCoordinator(ctx, opt.withDefaults(), s, newTestBudget(cmp.Or(opt.HeldBytes, 64<<20), time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

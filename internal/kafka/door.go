@@ -107,7 +107,7 @@ type Door struct {
 	scratches sync.Pool // of *record.Scratch, to look into compressed batches
 	windows   sync.Pool // of *[windowBytes]byte, to read requests through
 	chunks    chunks    // of stored records on their way to a socket
-	budget    budget
+	budget    *budget
 	settings  settings
 	lines     *limit.Lines // of the log that clients cause
 	opened    time.Time
@@ -136,16 +136,17 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, err := openCoordinator(ctx, opt, opt.Store)
+	held := &budget{limit: opt.HeldBytes, patience: budgetPatience}
+	groups, err := openCoordinator(ctx, opt, opt.Store, held)
 	if err != nil {
 		return nil, err
 	}
 	d := &Door{
 		opt: opt, log: opt.Store, produce: opt.Store, groups: groups, apis: table{}, told: told,
 		large: make(chan struct{}, 4), chunks: newChunks(), running: make(chan struct{}), opened: time.Now(),
-		lines: limit.NewLines(time.Minute, 1000),
+		lines: limit.NewLines(time.Minute, 1000), budget: held,
 	}
-	d.budget.limit, d.budget.patience, d.budget.told = opt.HeldBytes, budgetPatience, d.slowed
+	d.budget.told = d.slowed
 	d.scratches.New = func() any { return new(record.Scratch) }
 	d.windows.New = func() any { return new([windowBytes]byte) }
 	d.left = sync.NewCond(&d.mu)

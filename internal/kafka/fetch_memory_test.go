@@ -204,7 +204,7 @@ func TestDoorRefusesBeyondItsBudget(t *testing.T) {
 	h.door.budget.patience = 100 * time.Millisecond
 	topic := h.topic("t", 1)
 	c := h.dial()
-	hog := &holding{b: &h.door.budget}
+	hog := &holding{b: h.door.budget}
 	if err := hog.take(7 << 20); err != nil {
 		t.Fatal(err)
 	}

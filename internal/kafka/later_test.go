@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -126,5 +128,82 @@ func BenchmarkOffsetCommits(b *testing.B) {
 	}
 	for _, id := range ids {
 		c.receive(commit, id)
+	}
+}
+
+// A JoinGroup that waits for the other members holds up what its connection asks for after it, as at Kafka, which
+// serves one request of a connection at a time: a heartbeat sent behind it is of the generation that it brings.
+func TestHeartbeatBehindAJoinWaitsForIt(t *testing.T) {
+	h := openHouse(t, Options{})
+	one, other := h.dial(), h.dial()
+	join := func(member string) *kmsg.JoinGroupRequest {
+		req := kmsg.NewPtrJoinGroupRequest()
+		req.Version, req.Group, req.MemberID, req.ProtocolType = 3, "g", member, "consumer"
+		req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = 60_000, 60_000
+		req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte("m")}}
+		return req
+	}
+	first, generation := joined(t, one, 60_000)
+	second := join("")
+	waits := other.send(second)
+	og := h.door.groups.owned()[0]
+	state := func() (group.State, int) {
+		og.mu.Lock()
+		defer og.mu.Unlock()
+		return og.mu.g.State(), og.mu.g.Len()
+	}
+	until(t, "the second member waits for the first", func() bool {
+		s, members := state()
+		return s == group.PreparingRebalance && members == 2
+	})
+	wantCode(t, "join again", askFor[*kmsg.JoinGroupResponse](one, 3, join(first)).ErrorCode, wire.None)
+	in, _ := other.receive(second, waits).(*kmsg.JoinGroupResponse)
+	wantCode(t, "join of the second", in.ErrorCode, wire.None)
+
+	for _, m := range []struct {
+		c  *client
+		id string
+	}{{one, first}, {other, in.MemberID}} { // the first leads
+		sync := kmsg.NewPtrSyncGroupRequest()
+		sync.Group, sync.MemberID, sync.Generation = "g", m.id, in.Generation
+		wantCode(t, "sync", askFor[*kmsg.SyncGroupResponse](m.c, 3, sync).ErrorCode, wire.None)
+	}
+	again := join(first) // of the leader: the next generation begins, and waits for the second
+	beat := kmsg.NewPtrHeartbeatRequest()
+	beat.Version, beat.Group, beat.MemberID, beat.Generation = 3, "g", first, generation+2
+	joins, beats := one.send(again), one.send(beat)
+	until(t, "the first joins again", func() bool {
+		s, _ := state()
+		return s == group.PreparingRebalance
+	})
+	in = askFor[*kmsg.JoinGroupResponse](other, 3, join(in.MemberID))
+	wantCode(t, "join of the second again", in.ErrorCode, wire.None)
+	got, _ := one.receive(again, joins).(*kmsg.JoinGroupResponse)
+	if got.ErrorCode != wire.None || got.Generation != generation+2 {
+		t.Fatalf("join again: %+v", got)
+	}
+	heard, _ := one.receive(beat, beats).(*kmsg.HeartbeatResponse)
+	wantCode(t, "the heartbeat of the new generation", heard.ErrorCode, wire.None)
+}
+
+// What is looked for by time ends with the request: nobody reads files for a client that is gone.
+func TestListOffsetsEndsWithItsRequest(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	h.put(h.dial(), topic, 0, batchOf(1, 10))
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, at := range []int64{0, timeMax} {
+		rp := kmsg.NewListOffsetsRequestTopicPartition()
+		rp.Timestamp = at
+		req := kmsg.NewPtrListOffsetsRequest()
+		req.Version = 7
+		ps := []kmsg.ListOffsetsRequestTopicPartition{rp}
+		req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "t", Partitions: ps}}
+		resp, err := h.door.listOffsets(ctx, testConn(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantCode(t, "list offsets", resp.Topics[0].Partitions[0].ErrorCode, wire.RequestTimedOut)
 	}
 }

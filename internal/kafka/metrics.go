@@ -35,11 +35,12 @@ func (d *Door) measure() {
 	}
 	d.metrics.outdated = set.Counter("firth_kafka_unsupported_versions_total",
 		"Requests of a version that is not served, by API and version.", "api", "version")
-	short := set.Counter("firth_kafka_short_of_memory_total",
-		"Times that a connection waited for room in limits.kafka_bytes, or was refused for want of it.", "fate")
+	short := d.groups.short
 	d.metrics.slow, d.metrics.overBudget = short.With("waited"), short.With("refused")
-	set.GaugeFunc("firth_kafka_held_bytes", "Bytes that requests and answers take in memory.", func() float64 {
-		return float64(d.budget.held())
+	set.GaugeFunc("firth_kafka_held_bytes", "Bytes that requests, answers and members of groups take in memory.",
+		func() float64 { return float64(d.budget.held()) })
+	set.GaugeFunc("firth_kafka_group_bytes", "Bytes of these that members of groups take.", func() float64 {
+		return float64(d.budget.groups())
 	})
 	set.GaugeFunc("firth_kafka_connections", "Kafka connections open.", func() float64 {
 		d.mu.Lock()
@@ -69,4 +70,10 @@ func (d *Door) measure() {
 // panicsOf counts what broke: the handler of a request, or something that the door does beside them.
 func panicsOf(set *telemetry.Set) telemetry.Counter {
 	return set.Counter("firth_kafka_panics_total", "Requests, and work beside them, that broke their handler.").With()
+}
+
+// shortOf counts what there was no room for in the budget.
+func shortOf(set *telemetry.Set) telemetry.Counters {
+	return set.Counter("firth_kafka_short_of_memory_total", "Times that a connection waited for room in "+
+		"limits.kafka_bytes, that it was refused for want of it, or that a group was not let grow.", "fate")
 }

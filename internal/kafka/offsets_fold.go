@@ -112,7 +112,8 @@ func (f *folder) build() {
 			continue
 		}
 		og := newOwned(id, group.Load(id, opts, now, snapshot))
-		og.mu.stored = true
+		og.mu.stored, og.mu.counted = true, og.mu.g.Bytes()
+		f.co.budget.keep(og.mu.counted)
 		f.co.mu.groups[id] = og
 		if next := og.mu.g.Next(); next != 0 {
 			f.co.alarms.Set(og, next)

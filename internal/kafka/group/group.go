@@ -78,8 +78,9 @@ const maxName = 1024
 // Group is one classic group. The zero value is not ready: use New or Load.
 //
 // Invariants: leader names a member whenever there are members; static maps each instance id to a
-// member that is there; supports counts, for each protocol name, the members that offer it; sync
-// tickets exist only in CompletingRebalance; join tickets exist in PreparingRebalance, or in held.
+// member that is there; supports counts, for each protocol name, the members that offer it; bytes is the
+// size of all members and ids that were handed out; sync tickets exist only in CompletingRebalance; join tickets exist
+// in PreparingRebalance, or in held.
 type Group struct {
 	id   string
 	opts Options
@@ -97,6 +98,7 @@ type Group struct {
 	static   map[string]string // instance id to member id
 	pending  map[string]int64  // handed-out ids that have not joined yet, and when they lapse
 	supports map[string]int
+	bytes    int64 // what members and pending take
 
 	initial   bool  // PreparingRebalance out of Empty: gathers until joinBy
 	newcomer  bool  // somebody joined since the initial delay was last set
@@ -155,7 +157,9 @@ func (g *Group) Delete(now int64) Code {
 		return GroupIDNotFound
 	case Empty:
 		g.become(now, Dead)
-		clear(g.pending)
+		for id := range g.pending {
+			g.forget(id)
+		}
 		return None
 	}
 	return NonEmptyGroup
@@ -246,6 +250,7 @@ func (g *Group) remove(m *member, code Code) {
 		delete(g.static, m.instance)
 	}
 	g.count(m.protocols, -1)
+	g.bytes -= m.counted
 	g.members = slices.DeleteFunc(g.members, func(o *member) bool { return o == m })
 	if g.leader == m.id {
 		g.leader = ""

@@ -15,8 +15,8 @@ import (
 // (member id, generation, leader) as a client does. Verbs:
 //
 //	group [initial-delay=ms] [max=n] [min-session=ms] [stores=held]
-//	join a [instance=i] [type=t] [protos=(range:x,rr)] [session=ms] [rebalance=ms] [v=9] [id=x] [gen=n]
-//	sync a [assign=(a:p0,b:p1)] [gen=n] [proto=p] [type=t]
+//	join a [instance=i] [type=t] [protos=(range:x,rr)] [session=ms] [rebalance=ms] [v=9] [id=x] [gen=n] [room=none]
+//	sync a [assign=(a:p0,b:p1)] [gen=n] [proto=p] [type=t] [room=none]
 //	heartbeat a [gen=n] | leave a b | commit a [gen=n] | commit outsider | gone a
 //	tick ms | stored | lost | describe | delete | restart
 func TestPlays(t *testing.T) {
@@ -179,6 +179,7 @@ func (p *play) join(a *actor, arg func(string, string) string, number func(strin
 		ClientID: "client-" + a.name, ClientHost: "/127.0.0.1",
 		ProtocolType: arg("type", "consumer"), Session: number("session", 10_000), Rebalance: number("rebalance", 60_000),
 		Reason: arg("reason", ""), RequireID: version >= 4 && a.instance == "", CanSkip: version >= 9,
+		Full: arg("room", "") == "none",
 	}
 	if j.ProtocolType == "none" {
 		j.ProtocolType = ""
@@ -194,7 +195,7 @@ func (p *play) join(a *actor, arg func(string, string) string, number func(strin
 func (p *play) sync(a *actor, arg func(string, string) string, number func(string, int64) int64) {
 	s := Sync{
 		Ticket: p.ask(a, "sync"), Who: a.who(), Generation: int32(number("gen", int64(a.generation))),
-		ProtocolType: arg("type", ""), Protocol: arg("proto", ""),
+		ProtocolType: arg("type", ""), Protocol: arg("proto", ""), Full: arg("room", "") == "none",
 	}
 	if as := arg("assign", ""); as != "" {
 		for one := range strings.SplitSeq(as, ",") {

@@ -14,15 +14,16 @@ type Join struct {
 	Reason       string // why it joins (version 8)
 	RequireID    bool   // version 4: a new member is told its id first (KIP-394)
 	CanSkip      bool   // version 9: understands SkipAssignment (KIP-814)
+	Full         bool   // there is no room for what makes the group larger
 }
 
 // Join takes a member into the next generation. The answer comes out now or later, as an Effect.
 // Codes: InvalidSessionTimeout, InvalidRequest (too much metadata), InconsistentGroupProtocol,
 // UnknownMemberID, MemberIDRequired, FencedInstanceID, GroupMaxSizeReached,
-// CoordinatorNotAvailable.
+// CoordinatorNotAvailable (deleted, or there is no room: come again).
 func (g *Group) Join(now int64, j Join) []Effect {
 	if code := g.admits(&j); code != None {
-		delete(g.pending, j.Who.MemberID)
+		g.forget(j.Who.MemberID)
 		g.refuse(j.Ticket, j.Who.MemberID, code)
 		return g.take()
 	}
@@ -31,14 +32,14 @@ func (g *Group) Join(now int64, j Join) []Effect {
 	case j.Who.MemberID == "" && j.Who.InstanceID != "":
 		g.joinStatic(now, &j)
 	case j.Who.MemberID == "" && j.RequireID:
-		g.pending[j.NewID] = now + j.Session
+		g.handOut(j.NewID, now+j.Session)
 		g.refuse(j.Ticket, j.NewID, MemberIDRequired)
 	case j.Who.MemberID == "":
 		m := g.add(now, j.NewID, &j)
 		m.untold = true
 		g.gather(now, "a member joined")
 	case pending && j.Who.InstanceID == "":
-		delete(g.pending, j.Who.MemberID)
+		g.forget(j.Who.MemberID)
 		g.add(now, j.Who.MemberID, &j)
 		g.gather(now, "a member joined")
 	default:
@@ -63,6 +64,8 @@ func (g *Group) admits(j *Join) Code {
 		return CoordinatorNotAvailable
 	case !g.hasRoom(j.Who):
 		return GroupMaxSizeReached
+	case g.crowds(j):
+		return CoordinatorNotAvailable
 	case !g.agrees(j.ProtocolType, j.Protocols):
 		return InconsistentGroupProtocol
 	}
@@ -103,10 +106,11 @@ func (g *Group) add(now int64, id string, j *Join) *member {
 // describe takes over what a join says of its member.
 func (g *Group) describe(m *member, j *Join) {
 	g.count(m.protocols, -1)
-	m.protocols = j.Protocols
+	m.protocols = owned(j.Protocols)
 	g.count(m.protocols, 1)
 	m.clientID, m.clientHost = j.ClientID, j.ClientHost
 	m.session, m.rebalance = j.Session, j.Rebalance
+	g.recount(m)
 }
 
 // wait makes a known member wait for the next generation; an older join of the same member, whose
@@ -217,6 +221,7 @@ func (g *Group) replace(old, id string) *member {
 	m.id = id
 	g.byID[id] = m
 	g.static[m.instance] = id
+	g.recount(m)
 	if g.leader == old {
 		g.leader = id
 	}

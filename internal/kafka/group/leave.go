@@ -23,7 +23,7 @@ func (g *Group) leave(who Who, left *int) Code {
 	}
 	if who.InstanceID == "" {
 		if _, pending := g.pending[who.MemberID]; pending {
-			delete(g.pending, who.MemberID)
+			g.forget(who.MemberID)
 			*left++
 			return None
 		}
@@ -92,7 +92,7 @@ func (g *Group) Tick(now int64) []Effect {
 	lapsed := 0
 	for id, by := range g.pending {
 		if by <= now {
-			delete(g.pending, id)
+			g.forget(id)
 			lapsed++
 		}
 	}

@@ -27,6 +27,7 @@ type member struct {
 	rebalance  int64 // rebalance timeout in milliseconds
 	protocols  []Protocol
 	assignment []byte
+	counted    int64 // its size in Group.bytes
 
 	expires  int64  // when its session ends unless it is heard of; not counted while it waits
 	joining  Ticket // its blocked join

@@ -26,6 +26,7 @@ type randomRun struct {
 	cs     []randomClient
 	stores []uint64
 	gone   map[Ticket]bool // asks that were given up
+	full   bool            // now and then there is no room
 }
 
 type randomClient struct {
@@ -49,7 +50,7 @@ func newRandomRun(t *testing.T, seed uint64) *randomRun {
 			x.cs[i].instance = fmt.Sprintf("instance-%d", i%3)
 		}
 	}
-	x.g = New("g", opts, x.now)
+	x.g, x.full = New("g", opts, x.now), r.IntN(2) == 0
 	return x
 }
 
@@ -98,11 +99,12 @@ func (x *randomRun) join(i int) {
 	if x.cs[i].asking != 0 {
 		return
 	}
-	protocols := []Protocol{{"range", []byte{byte(x.r.IntN(2))}}, {"rr", nil}}
+	protocols := []Protocol{{"range", make([]byte, x.r.IntN(2)+x.r.IntN(2))}, {"rr", nil}}
 	x.effects(x.g.Join(x.now, Join{
 		Ticket: x.ask(i), Who: x.who(i), NewID: fmt.Sprintf("m%d", x.ticket), ProtocolType: "consumer",
 		Protocols: protocols, Session: 10_000, Rebalance: 20_000,
 		RequireID: x.r.IntN(2) == 0 && x.cs[i].instance == "", CanSkip: x.r.IntN(2) == 0,
+		Full: x.full && x.r.IntN(8) == 0,
 	}))
 }
 
@@ -111,7 +113,7 @@ func (x *randomRun) sync(i int) {
 	if c.asking != 0 || c.id == "" {
 		return
 	}
-	s := Sync{Ticket: x.ask(i), Who: x.who(i), Generation: c.generation}
+	s := Sync{Ticket: x.ask(i), Who: x.who(i), Generation: c.generation, Full: x.full && x.r.IntN(8) == 0}
 	if c.leads {
 		for _, m := range c.members {
 			s.Assignments = append(s.Assignments, Assignment{m.ID, fmt.Appendf(nil, "%d/%s", c.generation, m.ID)})
@@ -208,6 +210,16 @@ func (x *randomRun) check() {
 			x.t.Fatalf("%d members support %s, not %d", n, name, g.supports[name])
 		}
 	}
+	size := int64(0)
+	for _, m := range g.members {
+		size += m.size()
+	}
+	for id := range g.pending {
+		size += pendingOverhead + int64(len(id))
+	}
+	if g.Bytes() != size {
+		x.t.Fatalf("%d bytes, counted as %d", size, g.Bytes())
+	}
 	if g.state == Stable && (g.supports[g.protocol] != g.Len() || g.protocol == "") {
 		x.t.Fatalf("stable with protocol %q that not all support", g.protocol)
 	}
@@ -215,6 +227,7 @@ func (x *randomRun) check() {
 
 // finish lets every client do the right thing until the group is stable.
 func (x *randomRun) finish() {
+	x.full = false
 	for range 200 {
 		for len(x.stores) > 0 {
 			x.settleStore(true)

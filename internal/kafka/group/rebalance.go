@@ -1,6 +1,9 @@
 package group
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+)
 
 // rebalance begins to gather the members for the next generation.
 func (g *Group) rebalance(now int64, reason string) {
@@ -109,6 +112,7 @@ func (g *Group) leaderJoined() bool {
 // joined tells one member of the new generation.
 func (g *Group) joined(now int64, m *member) {
 	m.assignment = nil
+	g.recount(m)
 	if m.joining == 0 {
 		return // static and absent
 	}
@@ -122,6 +126,7 @@ func (g *Group) refuseSyncs(now int64, code Code) {
 	g.assigning = 0
 	for _, m := range g.members {
 		m.assignment, m.unsynced = nil, false
+		g.recount(m)
 		if m.syncing != 0 {
 			g.refuseSync(m, code)
 			m.alive(now)
@@ -143,12 +148,13 @@ type Sync struct {
 	ProtocolType string       // "": not given (before version 5)
 	Protocol     string       // "": not given
 	Assignments  []Assignment // of the leader
+	Full         bool         // there is no room for assignments
 }
 
 // Sync brings the leader's assignment, or fetches a member's part of it. The answer comes out now
 // or, once the assignment is durable, later. Codes: UnknownMemberID, FencedInstanceID,
 // IllegalGeneration, InconsistentGroupProtocol, RebalanceInProgress, InvalidRequest (assignments
-// too large), CoordinatorNotAvailable (not stored: join again).
+// too large), CoordinatorNotAvailable (not stored, or there is no room: join again).
 func (g *Group) Sync(now int64, s Sync) []Effect {
 	m, code := g.checkSync(&s)
 	if code != None {
@@ -177,10 +183,7 @@ func (g *Group) checkSync(s *Sync) (*member, Code) {
 	if code != None {
 		return nil, code
 	}
-	size := 0
-	for i := range s.Assignments {
-		size += len(s.Assignments[i].Data)
-	}
+	size := s.Bytes()
 	switch {
 	case s.Generation != g.generation:
 		return nil, IllegalGeneration
@@ -189,8 +192,10 @@ func (g *Group) checkSync(s *Sync) (*member, Code) {
 		return nil, InconsistentGroupProtocol
 	case g.state == PreparingRebalance:
 		return nil, RebalanceInProgress
-	case size > g.opts.MaxAssignment:
+	case size > int64(g.opts.MaxAssignment):
 		return nil, InvalidRequest
+	case s.Full && size > 0 && m.id == g.leader && g.state == CompletingRebalance && g.assigning == 0:
+		return nil, CoordinatorNotAvailable
 	}
 	return m, None
 }
@@ -199,7 +204,8 @@ func (g *Group) checkSync(s *Sync) (*member, Code) {
 func (g *Group) assign(as []Assignment) {
 	for i := range as {
 		if m := g.byID[as[i].MemberID]; m != nil {
-			m.assignment = as[i].Data
+			m.assignment = bytes.Clone(as[i].Data) // the rest of the request need not stay
+			g.recount(m)
 		}
 	}
 	g.assigning = g.store()

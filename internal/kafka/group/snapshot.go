@@ -1,5 +1,7 @@
 package group
 
+import "bytes"
+
 // Snapshot is a group as it is stored: what a restart brings back.
 type Snapshot struct {
 	ProtocolType string
@@ -50,8 +52,8 @@ func Load(id string, opts Options, now int64, s Snapshot) *Group {
 		}
 		m := &member{
 			id: sm.ID, instance: sm.InstanceID, clientID: sm.ClientID, clientHost: sm.ClientHost,
-			session: int64(sm.SessionTimeout), rebalance: int64(sm.RebalanceTimeout), assignment: sm.Assignment,
-			protocols: []Protocol{{Name: s.Protocol, Metadata: sm.Metadata}},
+			session: int64(sm.SessionTimeout), rebalance: int64(sm.RebalanceTimeout), assignment: bytes.Clone(sm.Assignment),
+			protocols: owned([]Protocol{{Name: s.Protocol, Metadata: sm.Metadata}}),
 		}
 		m.alive(now)
 		g.members = append(g.members, m)
@@ -60,6 +62,7 @@ func Load(id string, opts Options, now int64, s Snapshot) *Group {
 			g.static[m.instance] = m.id
 		}
 		g.count(m.protocols, 1)
+		g.recount(m)
 	}
 	if len(g.members) > 0 {
 		g.state = Stable

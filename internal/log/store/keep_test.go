@@ -187,7 +187,7 @@ func TestTimes(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := topic.Partitions[0]
-	if o, at, err := s.MaxTime(p); o != -1 || at != -1 || err != nil {
+	if o, at, err := s.MaxTime(context.Background(), p); o != -1 || at != -1 || err != nil {
 		t.Errorf("of an empty partition: %d %d %v", o, at, err)
 	}
 	done := make(receipt, 1)
@@ -213,7 +213,7 @@ func TestTimes(t *testing.T) {
 	if _, _, err := s.OffsetForTime(ended, p, 0); !fault.Is(err, fault.Timeout) {
 		t.Errorf("after the end of its context: %v", err)
 	}
-	if o, at, err := s.MaxTime(p); o != 3 || at != 400 || err != nil {
+	if o, at, err := s.MaxTime(context.Background(), p); o != 3 || at != 400 || err != nil {
 		t.Errorf("the largest time: %d %d %v", o, at, err)
 	}
 }

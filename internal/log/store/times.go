@@ -25,11 +25,11 @@ func (s *Store) OffsetForTime(
 }
 
 // MaxTime is the offset and timestamp of the first of the records with the largest timestamp; (-1, -1) when
-// there is none.
+// there is none. Errors: those of OffsetForTime.
 //
 // What the index says of an extent is true but for two: the first one, which may have been trimmed, is read, and one
 // whose records were compacted away shows when it is.
-func (s *Store) MaxTime(id stream.PartitionID) (record.Offset, int64, error) {
+func (s *Store) MaxTime(ctx context.Context, id stream.PartitionID) (record.Offset, int64, error) {
 	p, err := s.partition(id)
 	if err != nil {
 		return -1, -1, err
@@ -43,17 +43,19 @@ func (s *Store) MaxTime(id stream.PartitionID) (record.Offset, int64, error) {
 	if err != nil {
 		return -1, -1, err
 	}
-	if largest, err = newestFrom(p, whole, largest); err != nil {
+	if largest, err = newestFrom(ctx, p, whole, largest); err != nil {
 		return -1, -1, err
 	}
 	if largest < 0 {
 		return -1, -1, nil
 	}
-	return firstAt(context.Background(), p, bounds.Start, largest)
+	return firstAt(ctx, p, bounds.Start, largest)
 }
 
 // newestFrom is the largest timestamp of the records from an offset on, or largest if they have no larger one.
-func newestFrom(p *partition.Partition, from record.Offset, largest int64) (int64, error) {
+func newestFrom(
+	ctx context.Context, p *partition.Partition, from record.Offset, largest int64,
+) (int64, error) {
 	bounds, err := p.Bounds()
 	if err != nil || from >= bounds.High {
 		return largest, err
@@ -66,7 +68,7 @@ func newestFrom(p *partition.Partition, from record.Offset, largest int64) (int6
 	if largest = max(largest, found); err != nil || largest >= claim {
 		return largest, err
 	}
-	return newestLeft(p, from, largest)
+	return newestLeft(ctx, p, from, largest)
 }
 
 // largestTime reads the records of [from, to) for the largest timestamp, -1 if there is none. The headers of their
@@ -96,9 +98,14 @@ func largestTime(p *partition.Partition, from, to record.Offset) (largest, claim
 }
 
 // newestLeft reads all that claims a larger timestamp than largest, of a partition where records were compacted away.
-func newestLeft(p *partition.Partition, from record.Offset, largest int64) (int64, error) {
+func newestLeft(
+	ctx context.Context, p *partition.Partition, from record.Offset, largest int64,
+) (int64, error) {
 	bounds, err := p.Bounds()
 	for err == nil && from < bounds.High {
+		if err := ctx.Err(); err != nil {
+			return -1, fault.Wrap(fault.Timeout, "log.MaxTime", err)
+		}
 		var at record.Offset
 		if at, err = p.AtTime(from, largest+1); err != nil || at >= bounds.High {
 			break

@@ -130,7 +130,7 @@ func checkTimes(t *testing.T, s *store.Store, p stream.PartitionID, times []int6
 			newest = i
 		}
 	}
-	off, at, err := s.MaxTime(p)
+	off, at, err := s.MaxTime(context.Background(), p)
 	if err != nil || off != record.Offset(newest) || at != times[newest] {
 		t.Fatalf("from %d of %v: newest is %d at %d, %v; want %d at %d", start, times, off, at, err, newest, times[newest])
 	}

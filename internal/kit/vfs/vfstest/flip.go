@@ -3,6 +3,7 @@ package vfstest
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"path"
 	"testing"
@@ -43,7 +44,7 @@ func flip(fs vfs.FS, name string, content []byte, index int) (places int, err er
 		return 0, err
 	}
 	b := make([]byte, size)
-	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
+	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
 	}
 	for from := 0; ; places++ {
