@@ -46,6 +46,7 @@ type slot struct {
 	builder record.Builder
 	open    bool           // the builder holds a batch that still takes records
 	limit   int            // bytes at which a built batch is closed
+	built   int            // bytes of the built batches that were closed
 	names   []*stream.Name // of the records of built batches, in their order, each run of one once; nil: not known
 }
 
@@ -88,7 +89,8 @@ const (
 	slabBytes     = 1 << 20
 	builtBytes    = 256 << 10 // a built batch is closed at this size: consumers fetch it whole
 	smallestBatch = 512
-	namesKept     = 4 << 10 // that a slot has room for
+	movedBytes    = 16 << 10 // a batch that is larger is closed when its memory is full, and not moved
+	namesKept     = 4 << 10  // that a slot has room for
 )
 
 func (g *group) empty() bool {
@@ -104,7 +106,8 @@ func (g *group) reset(number uint64) {
 		if cap(s.names) > namesKept {
 			s.names = nil
 		}
-		s.p, s.batches, s.names, s.builder, s.open = nil, s.batches[:0], s.names[:0], record.Builder{}, false
+		s.p, s.batches, s.names, s.builder, s.open, s.built =
+			nil, s.batches[:0], s.names[:0], record.Builder{}, false, 0
 	}
 	clear(g.receipts)
 	clear(g.repeats)
@@ -153,8 +156,9 @@ func (g *group) add(p *partition.Partition, w *stream.Write, size int) spot {
 	}
 	if !s.open {
 		settings := p.Settings()
-		s.limit = min(builtBytes, settings.MaxMessageBytes)
-		s.builder.Reset(g.reserveBytes(max(smallestBatch, int(p.Reserve.Load()), size+record.BatchOverhead)), r.Timestamp)
+		buf := g.reserveBytes(max(smallestBatch, int(p.Reserve.Load()), size+record.BatchOverhead))
+		s.limit = min(builtBytes, settings.MaxMessageBytes, max(cap(buf), movedBytes))
+		s.builder.Reset(buf, r.Timestamp)
 		s.batches = append(s.batches, pending{names: int32(len(s.names)), stamp: settings.LogAppendTime})
 		s.open = true
 		g.disk = g.disk || !settings.Memory
@@ -174,7 +178,8 @@ func (g *group) closeBatch(s *slot) {
 	b := s.builder.Seal(0, 0)
 	g.trimArena(b)
 	was, n := int(s.p.Reserve.Load()), len(b)
-	s.p.Reserve.Store(int32(min(s.limit, max(n+n/4, was/2))))
+	s.built += n
+	s.p.Reserve.Store(int32(min(builtBytes, max(s.built+s.built/4, was/2))))
 	s.batches[len(s.batches)-1].bytes = b[:n:n]
 	s.open = false
 }

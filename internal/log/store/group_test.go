@@ -49,3 +49,31 @@ func TestSlabHoldsBatchesAlone(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeBatchesAreNotMoved lets a partition get ten times what was reserved for it: batches of 16 KiB and more are
+// closed where their memory ends, and the next group reserves for all of it.
+func TestLargeBatchesAreNotMoved(t *testing.T) {
+	const reserved, total = 20 << 10, 200 << 10
+	p := partition.New(0, stream.Settings{MaxMessageBytes: 1 << 20})
+	p.Reserve.Store(reserved)
+	g := &group{}
+	for round, most := range []int{total / reserved, 1} {
+		g.reset(uint64(round + 1))
+		before := len(g.arena)
+		w := stream.Write{Record: &record.Record{Value: make([]byte, 1000)}}
+		for range total / 1000 {
+			g.add(p, &w, w.Record.EncodedSize())
+		}
+		g.seal(0, 0)
+		taken := 0
+		for _, b := range g.slots[0].batches {
+			taken += len(b.bytes)
+		}
+		if in := len(g.arena) - before; in != taken {
+			t.Errorf("round %d: %d bytes of %d are in the slab", round, in, taken)
+		}
+		if n := len(g.slots[0].batches); n > most {
+			t.Errorf("round %d: %d batches, at most %d", round, n, most)
+		}
+	}
+}
