@@ -171,6 +171,7 @@ func TestManyFilesFewOpen(t *testing.T) {
 		l.publish(20<<10, p)
 		l.wg.Wait()
 	}
+	awaitSegments(t, disk) // a journal that is not kept in place yet is open
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
