@@ -116,7 +116,7 @@ func (k *keeper) pick() *pass {
 	now := k.s.opt.Clock().UnixMilli()
 	var due []*cleanPart
 	for _, p := range *k.s.parts.Load() {
-		if p == nil || k.spoilt[p.ID] {
+		if p == nil || k.spoilt[p.ID] || k.putOff[p.ID].waits() {
 			continue
 		}
 		if c, ok := p.Cleanable(now); ok {
@@ -218,6 +218,9 @@ func (k *keeper) install(ps *pass) error {
 	}
 	switch {
 	case ps.err == nil:
+		for _, pt := range ps.parts {
+			delete(k.putOff, pt.p.ID)
+		}
 		return k.reclaim()
 	case fault.Is(ps.err, fault.Closed):
 		return nil
@@ -225,6 +228,11 @@ func (k *keeper) install(ps *pass) error {
 		k.spoilt[ps.spoilt.p.ID] = true
 		k.s.reportCorrupt(ps.spoilt.p.ID, ps.spoilt.Spans[0].Base, ps.err)
 		return k.reclaim()
+	}
+	if ps.spoilt != nil && ofItself(ps.err) { // others have their turn before it
+		l := k.putOff[ps.spoilt.p.ID]
+		l.failed(k.s.opt.RetentionInterval)
+		k.putOff[ps.spoilt.p.ID] = l
 	}
 	k.cleanAfter = time.Now().Add(k.s.opt.RetentionInterval)
 	return fault.New(fault.KindOf(ps.err), "store.Compact", "%w", ps.err)

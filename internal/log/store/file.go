@@ -32,6 +32,7 @@ type file struct {
 	gone    bool             // let go of; the keeper's
 	busy    bool             // a merge reads it: it stays as it is; the keeper's
 	apart   bool             // it cannot be merged with its neighbours; the keeper's
+	later   later            // what became of it failed: its roll-up, merging or rewriting; the keeper's
 	// replaced: a journal in which nothing was ever synced, whose name the next one got.
 	replaced bool
 	refs     atomic.Int32 // 1 for being in use, 1 for each reader

@@ -27,7 +27,8 @@ type keeper struct {
 		spare   *spare
 		spares  uint64   // to name spares
 		sealed  []*file  // journals to turn into segments, oldest first
-		waiting int      // how many of them, those in hand included
+		waiting int      // how many of them, those in hand included, but without those whose roll-up failed
+		stuck   int      // whose roll-up failed
 		idle    []*file  // files nobody reads any more
 		excess  []*spare // spares that came when there was one
 		broken  bool     // appends are refused until a spare can be prepared
@@ -54,8 +55,9 @@ type keeper struct {
 	cleaning   *pass     // that the cleaner has; nil: none
 	cleanAfter time.Time // when the next may begin
 	lingering  []lingering
-	rolled     *file                       // the journal that was ended for its age last
-	spoilt     map[stream.PartitionID]bool // what cannot be compacted, because it is damaged
+	rolled     *file                        // the journal that was ended for its age last
+	spoilt     map[stream.PartitionID]bool  // what cannot be compacted, because it is damaged
+	putOff     map[stream.PartitionID]later // what could not be compacted, and is tried again
 }
 
 const repairInterval = 250 * time.Millisecond
@@ -65,7 +67,7 @@ func (k *keeper) init(s *Store) {
 	k.wake, k.more = make(chan struct{}, 1), make(chan struct{}, 1)
 	k.offsets = compact.NewOffsets(s.opt.DedupeBytes, &k.scratch)
 	k.cleaner = cleaner{s: s, passes: make(chan *pass, 1)}
-	k.spoilt = make(map[stream.PartitionID]bool)
+	k.spoilt, k.putOff = make(map[stream.PartitionID]bool), make(map[stream.PartitionID]later)
 	k.nudge()
 }
 
@@ -102,11 +104,11 @@ func (k *keeper) seal(f *file) {
 	k.nudge()
 }
 
-// sealedFiles is how many full journals wait to be made segments.
-func (k *keeper) sealedFiles() int {
+// sealedFiles is how many full journals wait to be made segments, and of how many of them that failed.
+func (k *keeper) sealedFiles() (all, stuck int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.mu.waiting
+	return k.mu.waiting + k.mu.stuck, k.mu.stuck
 }
 
 // caughtUp is told that n full journals wait no longer, and whether the others go on waiting: then commits do not wait

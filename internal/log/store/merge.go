@@ -153,7 +153,7 @@ func (k *keeper) beginMerge() (*merge, error) {
 func (k *keeper) mergeInput(f *file) mergeInput {
 	in := mergeInput{bytes: f.size, newest: math.MinInt64}
 	in.stays = f.segment == nil || f.segment.InPlace() || f.number <= k.frozen || f.apart || f.busy ||
-		k.cleaning.reads(f)
+		f.later.waits() || k.cleaning.reads(f)
 	if in.stays {
 		return in
 	}
@@ -223,7 +223,9 @@ func (k *keeper) copyPiece(m *merge) error {
 		var batches []record.Batch
 		batches, err := pt.file.Read(pt.p.ID, pt.extents, rollBytes, nil)
 		if err != nil {
-			pt.file.apart = fault.Is(err, fault.Corrupt)
+			if pt.file.apart = fault.Is(err, fault.Corrupt); !pt.file.apart && ofItself(err) {
+				pt.file.later.failed(k.s.opt.RetentionInterval) // others are merged meanwhile
+			}
 			return err
 		}
 		place := k.s.Topics().Place(pt.p.ID)

@@ -36,8 +36,14 @@ func (m *metrics) register(s *Store, set *telemetry.Set) {
 		return 1
 	})
 	set.GaugeFunc("firth_log_sealed_files", "Full journal files that wait to be made segments.", func() float64 {
-		return float64(s.keeper.sealedFiles())
+		all, _ := s.keeper.sealedFiles()
+		return float64(all)
 	})
+	set.GaugeFunc("firth_log_stuck_files", "Those of them that could not be made segments; it is tried again.",
+		func() float64 {
+			_, stuck := s.keeper.sealedFiles()
+			return float64(stuck)
+		})
 	set.GaugeFunc("firth_log_topics", "Topics, internal ones included.", func() float64 {
 		if t := s.Topics(); t != nil {
 			return float64(t.Len())

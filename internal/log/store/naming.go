@@ -107,7 +107,7 @@ func (k *keeper) told(f *file, pt part) *segment.Names {
 func (k *keeper) behind() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.mu.sealed) > 0
+	return slices.ContainsFunc(k.mu.sealed, func(f *file) bool { return f.later.tries == 0 })
 }
 
 // skip passes over what has no record of a wanted name.

@@ -1,7 +1,10 @@
 package store
 
 import (
+	"context"
 	"errors"
+	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -54,20 +57,16 @@ func (s *Store) partsIn(f *file) (parts []part, bytes int64, batches int, err er
 	return parts, bytes, batches, nil
 }
 
-// sealed turns the journals that are full into segments. A checkpoint comes first: a segment has the batches
-// of a journal, but neither its trims nor its reservations.
+// sealed turns the journals that are full into segments, oldest first. A checkpoint comes first: a segment has the
+// batches of a journal, but neither its trims nor its reservations, nor does it say where a journal before it ended.
+// One that fails is passed over and tried again later: it must not hold up those behind it.
 func (k *keeper) sealed() error {
-	k.mu.Lock()
-	files := k.mu.sealed
-	k.mu.sealed = nil
-	k.mu.Unlock()
+	files := k.dueJournals()
 	if len(files) == 0 {
 		return nil
 	}
 	for _, f := range files {
-		if !f.gone {
-			k.files[f.fileID] = f
-		}
+		k.files[f.fileID] = f
 	}
 	if err := k.takeCheckpoint(); err != nil {
 		k.again(files...)
@@ -78,8 +77,8 @@ func (k *keeper) sealed() error {
 		return err
 	}
 	for i, f := range files {
-		if f.number <= k.frozen || f.gone {
-			k.caughtUp(1, false)
+		if f.number <= k.frozen {
+			k.converted(f)
 			continue
 		}
 		err := k.convert(f)
@@ -87,21 +86,78 @@ func (k *keeper) sealed() error {
 		case fault.Is(err, fault.Corrupt):
 			k.s.opt.Logger.Error("the log is damaged; a full journal stays as it is", "file", f.name, "error", err,
 				"hint", fault.HintOf(err))
+			k.converted(f)
+		case ofItself(err):
+			k.passOver(f, err)
 		case err != nil:
-			k.again(files[i:]...) // in their order: the header of each tells where the one before it ended
+			k.again(files[i:]...)
 			k.caughtUp(0, true)
 			return err
+		default:
+			k.converted(f)
 		}
-		k.caughtUp(1, false)
 	}
 	return nil
 }
 
-// again puts journals back to be converted at the next turn.
+// dueJournals takes the full journals that are to be made segments now.
+func (k *keeper) dueJournals() (due []*file) {
+	k.mu.Lock()
+	files := k.mu.sealed
+	k.mu.sealed = nil
+	k.mu.Unlock()
+	var wait []*file
+	for _, f := range files {
+		switch {
+		case f.gone:
+			k.converted(f)
+		case f.later.waits():
+			wait = append(wait, f)
+		default:
+			due = append(due, f)
+		}
+	}
+	k.again(wait...)
+	return due
+}
+
+// passOver puts a journal off that could not be made a segment. The first of some is an error, those beside it tell
+// nothing new.
+func (k *keeper) passOver(f *file, err error) {
+	if f.later.failed(k.s.opt.RetentionInterval) {
+		k.mu.Lock()
+		k.mu.stuck++
+		level := slog.LevelError
+		if k.mu.stuck > 1 {
+			level = slog.LevelWarn
+		}
+		k.mu.Unlock()
+		k.s.opt.Logger.Log(context.Background(), level,
+			"housekeeping of the log failed: a full journal stays as it is and is tried again, others go on",
+			"file", f.name, "error", err, "hint", fault.HintOf(err))
+		k.caughtUp(1, false)
+	}
+	k.again(f)
+}
+
+// converted is told that a journal waits no longer.
+func (k *keeper) converted(f *file) {
+	if f.later.tries == 0 {
+		k.caughtUp(1, false)
+		return
+	}
+	k.mu.Lock()
+	k.mu.stuck--
+	k.mu.Unlock()
+	k.s.opt.Logger.Info("a full journal that was tried again waits no longer", "file", f.name)
+}
+
+// again puts journals back to be converted at a later turn.
 func (k *keeper) again(files ...*file) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.mu.sealed = append(files, k.mu.sealed...)
+	k.mu.sealed = append(k.mu.sealed, files...)
+	slices.SortFunc(k.mu.sealed, byID)
 }
 
 // convert makes segments of a sealed journal: what has to be compacted gets a file of its own, what is left one that
@@ -404,8 +460,11 @@ func (k *keeper) reclaim() error {
 		case f.number <= k.frozen, f.busy:
 		case left == 0:
 			k.drop(f)
-		case f.segment != nil && left < f.size/2 && f.size-left > leastGain && !k.cleaning.reads(f):
-			errs = append(errs, k.rewrite(f))
+		case f.segment != nil && left < f.size/2 && f.size-left > leastGain && !k.cleaning.reads(f) && !f.later.waits():
+			if err := k.rewrite(f); err != nil {
+				f.later.failed(k.s.opt.RetentionInterval)
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)
