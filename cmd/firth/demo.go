@@ -81,7 +81,7 @@ func startDemoNode(ctx context.Context, dir string) (*node.Node, error) {
 		c.Listen.MQTT, c.Listen.Kafka, c.Listen.WS, c.Listen.HTTP = mqtt, kafka, "", ""
 		return node.Start(ctx, c)
 	}
-	const mqttPort, kafkaPort, free = "127.0.0.1:1883", "127.0.0.1:9092", "127.0.0.1:0"
+	const mqttPort, kafkaPort, free = "localhost:1883", "localhost:9092", "localhost:0"
 	var n *node.Node
 	var err error
 	for _, try := range [][2]string{{mqttPort, kafkaPort}, {free, kafkaPort}, {mqttPort, free}, {free, free}} {

@@ -175,7 +175,7 @@ func TestOrderOfSources(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := []string{c.Listen.MQTT, c.Listen.WS, c.Listen.Kafka, c.Listen.HTTP}
-	want := []string{"127.0.0.1:5", "127.0.0.1:3", "127.0.0.1:1", "127.0.0.1:8080"}
+	want := []string{"localhost:5", "localhost:3", "localhost:1", "localhost:8080"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -71,13 +71,13 @@ func anyPort(address string) bool {
 }
 
 // isLoopback tells whether only this machine reaches an address. A name other than localhost is not
-// looked up: it fails closed. What localhost stands for is checked again once it is bound.
+// looked up: it fails closed. localhost is not looked up either, see listen.
 func isLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false
 	}
-	if host == "localhost" {
+	if host == localhost {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)

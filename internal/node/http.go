@@ -35,8 +35,8 @@ const frontPage = `This is Firth: MQTT and Kafka, one log.
 
 // serveHTTP opens the door for people and machines that look after this node.
 func (n *Node) serveHTTP(context.Context) error {
-	l := n.sockets["http"]
-	if l == nil {
+	ls := n.sockets["http"]
+	if len(ls) == 0 {
 		return nil
 	}
 	mux := http.NewServeMux()
@@ -49,7 +49,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	}
 	server := n.newServer(atHome(nil, mux))
 	server.ReadTimeout, server.WriteTimeout = requestTimeout, answerTimeout
-	n.serveRequests("http", server, l)
+	n.serveRequests("http", server, ls)
 	return nil
 }
 
@@ -77,14 +77,14 @@ func (n *Node) serveProfiles(mux *http.ServeMux) {
 // serveWS opens the WebSocket door. A connection belongs to the MQTT door once it is upgraded; the
 // limits of time here are for what comes before.
 func (n *Node) serveWS(context.Context) error {
-	l := n.sockets["ws"]
-	if l == nil {
+	ls := n.sockets["ws"]
+	if len(ls) == 0 {
 		return nil
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /mqtt", n.mqtt.WebSocket())
 	server := n.newServer(atHome(splitList(n.cfg.WSOrigins), mux))
-	n.serveRequests("ws", server, l)
+	n.serveRequests("ws", server, ls)
 	return nil
 }
 
@@ -95,12 +95,14 @@ func (n *Node) newServer(h http.Handler) *http.Server {
 	}
 }
 
-func (n *Node) serveRequests(name string, server *http.Server, l net.Listener) {
-	stop := n.run(name, func(context.Context) error {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
+func (n *Node) serveRequests(name string, server *http.Server, ls []net.Listener) {
+	stop := n.run(name, func(ctx context.Context) error {
+		return serveAll(ctx, ls, func(_ context.Context, l net.Listener) error {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
 	})
 	n.opened(name, func(ctx context.Context) error {
 		err := server.Shutdown(ctx)

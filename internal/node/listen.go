@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"syscall"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -19,12 +20,14 @@ func (n *Node) bind(ctx context.Context) error {
 		if d.address == "" {
 			continue
 		}
-		l, err := listen(ctx, d, n.cfg.AllowRemoteWithoutAuth)
+		ls, err := listen(ctx, d, n.cfg.AllowRemoteWithoutAuth)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		n.sockets[d.name] = n.frugal(d.name, l, refused.With(d.name))
+		for _, l := range ls {
+			n.sockets[d.name] = append(n.sockets[d.name], n.frugal(d.name, l, refused.With(d.name)))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -42,19 +45,65 @@ func (n *Node) frugal(door string, l net.Listener, refused telemetry.Counter) ne
 	return &frugal{Listener: l, most: uintptr(limit - kept), refused: refused, log: n.log.With("door", door)}
 }
 
-func listen(ctx context.Context, d door, remote bool) (net.Listener, error) {
+// listen takes the address of a door. For localhost these are two, for some clients try IPv6 first and others know
+// IPv4 only.
+func listen(ctx context.Context, d door, remote bool) ([]net.Listener, error) {
 	if !remote && !isLoopback(d.address) {
 		return nil, fault.New(fault.Denied, d.key, "%s", refuseRemote(d.address))
 	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", d.address)
+	at := func(address string) (net.Listener, error) {
+		l, err := lc.Listen(ctx, "tcp", address)
+		if err != nil {
+			return nil, explainListen(door{d.name, d.key, address}, err)
+		}
+		return l, nil
+	}
+	if host, port, err := net.SplitHostPort(d.address); err == nil && host == localhost {
+		return listenLocal(port, at)
+	}
+	l, err := at(d.address)
 	if err != nil {
-		return nil, explainListen(d, err)
+		return nil, err
 	}
-	if bound := l.Addr().String(); !remote && !isLoopback(bound) { // localhost stands for something else here
-		return nil, errors.Join(fault.New(fault.Denied, d.key, "%s", refuseRemote(bound)), l.Close())
+	return []net.Listener{l}, nil
+}
+
+// localhost is this machine, by both families of addresses.
+const localhost = "localhost"
+
+// portTries is how often a free port is looked for that both families have.
+const portTries = 16
+
+// listenLocal takes a port on this machine for IPv4 and IPv6, or for the one of them that the machine has. The first
+// is the one to tell people.
+func listenLocal(port string, at func(address string) (net.Listener, error)) (ls []net.Listener, err error) {
+	for range portTries {
+		first, err := at(net.JoinHostPort("127.0.0.1", port))
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			return nil, err
+		}
+		same := port
+		if err == nil {
+			ls = []net.Listener{first}
+			_, same, _ = net.SplitHostPort(first.Addr().String())
+		}
+		second, other := at(net.JoinHostPort("::1", same))
+		switch {
+		case other == nil:
+			return append(ls, second), nil
+		case fault.Is(other, fault.NotFound):
+			return ls, err // nil, but where there is neither
+		}
+		if err == nil {
+			other = errors.Join(other, first.Close())
+		}
+		if port != "0" || !fault.Is(other, fault.Exists) {
+			return nil, other
+		}
+		ls = nil // another program has the port that was free for IPv4
 	}
-	return l, nil
+	return nil, fault.New(fault.Exists, "node.Listen", "no port is free for both IPv4 and IPv6")
 }
 
 // explainListen says in words of people why an address cannot be had.
@@ -71,7 +120,7 @@ func explainListen(d door, err error) error {
 	case errors.Is(err, syscall.EACCES):
 		return fault.New(fault.Denied, d.key, "%s may not be used by this user", d.address).
 			WithHint("ports below 1024 are for root; %s", choose)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
 		return fault.New(fault.NotFound, d.key, "%s is no address of this machine", d.address).WithHint("%s", choose)
 	}
 	return fault.New(fault.IO, d.key, "cannot listen on %s: %w", d.address, err).WithHint("%s", choose)
@@ -80,9 +129,30 @@ func explainListen(d door, err error) error {
 // warnOfStrangers logs at each start which doors strangers can reach.
 func (n *Node) warnOfStrangers() {
 	for _, d := range n.cfg.doors() {
-		if l := n.sockets[d.name]; l != nil && !isLoopback(l.Addr().String()) {
+		for _, l := range n.sockets[d.name] {
+			if isLoopback(l.Addr().String()) {
+				continue
+			}
 			n.log.Warn("anybody who reaches this address can read and write everything: nothing asks who is there",
 				"door", d.name, "address", l.Addr().String(), "because", "allow_remote_without_auth: true")
 		}
 	}
+}
+
+// serveAll serves all addresses of a door, until one of them ends.
+func serveAll(
+	ctx context.Context, ls []net.Listener, serve func(ctx context.Context, l net.Listener) error,
+) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	errs := make([]error, len(ls))
+	for i, l := range ls {
+		wg.Go(func() {
+			defer cancel()
+			errs[i] = serve(ctx, l)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -43,8 +44,8 @@ type Node struct {
 	kafka    *kafka.Door
 	mqtt     *mqtt.Door
 	mapping  atomic.Pointer[hinge.Table]
-	sockets  map[string]net.Listener // by door; what is off is not in it
-	rooms    []room                  // in the order of opening
+	sockets  map[string][]net.Listener // by door; what is off is not in it
+	rooms    []room                    // in the order of opening
 	draining atomic.Bool
 	failed   chan error // the first room that ended by itself
 
@@ -62,7 +63,8 @@ type room struct {
 	close func(ctx context.Context) error
 }
 
-// Addresses are where the doors listen now, as host:port; empty for one that is off.
+// Addresses are where the doors listen now, as host:port; empty for one that is off. One that listens on localhost
+// has its IPv4 address here, where the machine has one.
 type Addresses struct {
 	MQTT  string `json:"mqtt,omitempty"`
 	WS    string `json:"ws,omitempty"`
@@ -76,7 +78,7 @@ type Addresses struct {
 func Start(ctx context.Context, c *Config) (*Node, error) {
 	n := &Node{
 		log: c.Logger, metrics: telemetry.New(), cfg: c,
-		sockets: map[string]net.Listener{}, failed: make(chan error, 1),
+		sockets: map[string][]net.Listener{}, failed: make(chan error, 1),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -200,19 +202,19 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 }
 
 func (n *Node) serveKafka(context.Context) error {
-	l := n.sockets["kafka"]
-	if l == nil {
+	ls := n.sockets["kafka"]
+	if len(ls) == 0 {
 		return nil
 	}
-	stop := n.run("kafka", func(ctx context.Context) error { return n.kafka.Serve(ctx, l) })
+	stop := n.run("kafka", func(ctx context.Context) error { return serveAll(ctx, ls, n.kafka.Serve) })
 	n.opened("kafka", func(ctx context.Context) error { return errors.Join(n.kafka.Drain(ctx), stop(ctx)) })
 	return nil
 }
 
 func (n *Node) serveMQTT(context.Context) error {
 	stop := func(context.Context) error { return nil }
-	if l := n.sockets["mqtt"]; l != nil {
-		stop = n.run("mqtt", func(ctx context.Context) error { return n.mqtt.Serve(ctx, l) })
+	if ls := n.sockets["mqtt"]; len(ls) > 0 {
+		stop = n.run("mqtt", func(ctx context.Context) error { return serveAll(ctx, ls, n.mqtt.Serve) })
 	}
 	// Drain ends WebSocket connections too, so it is there even if no MQTT socket is.
 	n.opened("mqtt", func(ctx context.Context) error { return errors.Join(stop(ctx), n.mqtt.Drain(ctx)) })
@@ -261,8 +263,8 @@ func (n *Node) Failed() <-chan error { return n.failed }
 // Addresses tells where the doors listen.
 func (n *Node) Addresses() Addresses {
 	at := func(door string) string {
-		if l := n.sockets[door]; l != nil {
-			return l.Addr().String()
+		if ls := n.sockets[door]; len(ls) > 0 {
+			return ls[0].Addr().String()
 		}
 		return ""
 	}
@@ -308,7 +310,7 @@ func (n *Node) closeRooms(ctx context.Context) error {
 			n.log.Info("closed "+r.name, "took", since(begin))
 		}
 	}
-	for _, l := range n.sockets { // those that no room has taken over
+	for _, l := range slices.Concat(slices.Collect(maps.Values(n.sockets))...) { // those that no room has taken over
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}

@@ -430,7 +430,7 @@ func TestSignalDuringStart(t *testing.T) {
 
 func TestFailureOfARoomEndsTheNode(t *testing.T) {
 	n := start(t, local(t))
-	if err := n.sockets["mqtt"].Close(); err != nil { // as if the kernel had taken it
+	if err := n.sockets["mqtt"][0].Close(); err != nil { // as if the kernel had taken it
 		t.Fatal(err)
 	}
 	err := <-n.Failed()

@@ -153,7 +153,7 @@ func (o Option) span(field func(*Config) *time.Duration, low, high time.Duration
 	return o
 }
 
-// address is host:port, a bare port on 127.0.0.1, or off.
+// address is host:port, a bare port on localhost, or off.
 func (o Option) address(field func(*Config) *string) Option {
 	o.Type = "address"
 	o.parse = func(c *Config, s string) error {
@@ -178,11 +178,11 @@ func parseListen(s string) (string, error) {
 		return "", nil
 	}
 	if _, err := strconv.Atoi(s); err == nil {
-		s = net.JoinHostPort("127.0.0.1", s)
+		s = net.JoinHostPort(localhost, s)
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || strings.ContainsAny(host, " /") {
-		return "", fmt.Errorf("%q is not an address (examples: 127.0.0.1:1883, 1883 for a port on 127.0.0.1, off)", s)
+		return "", fmt.Errorf("%q is not an address (examples: localhost:1883, 1883 for a port on localhost, off)", s)
 	}
 	if err := checkPort(port, 0); err != nil {
 		return "", err

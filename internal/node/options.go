@@ -22,23 +22,26 @@ func Options() []Option {
 	)
 }
 
+// bothFamilies says what localhost is for a door.
+const bothFamilies = " On localhost that is this machine by IPv4 and, if it has that, by IPv6."
+
 func placeOptions() []Option {
 	return []Option{
 		Option{Key: "data", Type: "path", Default: "./firth-data",
 			Doc: "The folder that holds the log. It is made with mode 0700 if it is not there, and one process at a time " +
 				"may use it.",
 		}.text(func(c *Config) *string { return &c.Data }, checkPath),
-		Option{Key: "listen.mqtt", Default: "127.0.0.1:1883",
-			Doc: "Where devices connect with MQTT over TCP.",
+		Option{Key: "listen.mqtt", Default: "localhost:1883",
+			Doc: "Where devices connect with MQTT over TCP." + bothFamilies,
 		}.address(func(c *Config) *string { return &c.Listen.MQTT }),
-		Option{Key: "listen.ws", Default: "127.0.0.1:8083",
-			Doc: "Where devices and browsers connect with MQTT over WebSocket, at the path /mqtt.",
+		Option{Key: "listen.ws", Default: "localhost:8083",
+			Doc: "Where devices and browsers connect with MQTT over WebSocket, at the path /mqtt." + bothFamilies,
 		}.address(func(c *Config) *string { return &c.Listen.WS }),
-		Option{Key: "listen.kafka", Default: "127.0.0.1:9092",
-			Doc: "Where Kafka clients connect.",
+		Option{Key: "listen.kafka", Default: "localhost:9092",
+			Doc: "Where Kafka clients connect." + bothFamilies,
 		}.address(func(c *Config) *string { return &c.Listen.Kafka }),
-		Option{Key: "listen.http", Default: "127.0.0.1:8080",
-			Doc: "Where /healthz, /readyz and /metrics are served.",
+		Option{Key: "listen.http", Default: "localhost:8080",
+			Doc: "Where /healthz, /readyz and /metrics are served." + bothFamilies,
 		}.address(func(c *Config) *string { return &c.Listen.HTTP }),
 		Option{Key: "advertise", Type: "auto | host:port", Default: "auto",
 			Doc: "The address that Kafka clients are told to connect to. auto tells each client the address that it " +
