@@ -41,6 +41,7 @@ func (c *conn) consume(buf []byte, inPoller bool) (used int, err error) {
 	if err != nil && c.link.version == 0 && !errors.Is(err, errRefused) && !errors.Is(err, errBlocks) {
 		err = errRefused // a bad fixed header before CONNECT: no answer
 	}
+	c.link.flushAcknowledged(t)
 	switch flushed := c.link.flush(t); {
 	case errors.Is(flushed, errCrowded), errors.Is(err, errCrowded):
 		used, err = messagesLast(buf, t.crowdedAt, done), errCrowded
@@ -70,13 +71,16 @@ func (c *conn) packet(t *turn, frame []byte) error {
 	}
 	switch p := p.(type) {
 	case *packet.Puback:
-		t.starved = c.link.acknowledged(p.PacketID)
+		if t.acknowledged = append(t.acknowledged, p.PacketID); len(t.acknowledged) == turnSlots {
+			c.link.flushAcknowledged(t)
+		}
 		return nil
 	case *packet.Pingreq:
 		c.wire.put(packet.AppendPingresp)
 		return nil
 	}
-	// The rest is rare, and comes after what was published before it.
+	// The rest is rare, and comes after what was published and acknowledged before it.
+	c.link.flushAcknowledged(t)
 	if err := c.link.flush(t); err != nil {
 		return err
 	}
@@ -138,5 +142,6 @@ func (c *conn) lookAhead() (took bool, err error) {
 	defer c.door.giveTurn(t)
 	t.dec.Version = c.link.version
 	frame := func(b []byte) (int, error) { return t.dec.Frame(b, c.packetLimit()) }
+	defer c.link.flushAcknowledged(t)
 	return c.reader.ahead(frame, func(b []byte) error { return c.packet(t, b) })
 }

@@ -142,20 +142,26 @@ func (l *link) answerWith(p packet.Packet) error {
 	return nil
 }
 
-// acknowledged takes a PUBACK. One for an id that is not in flight means nothing. Starved tells that deliveries go on
-// with more of them only.
-func (l *link) acknowledged(id uint16) (starved bool) {
+// flushAcknowledged tells the session of the PUBACKs of a turn. One for an id that is not in flight means nothing.
+// Starved of the turn tells then that deliveries go on with more of them only.
+func (l *link) flushAcknowledged(t *turn) {
+	if len(t.acknowledged) == 0 {
+		return
+	}
+	defer func() { t.acknowledged = t.acknowledged[:0] }()
 	state := l.term.Lock()
 	if state == nil {
-		return false
+		return
 	}
-	state.Out.Ack(id)
+	for _, id := range t.acknowledged {
+		state.Out.Ack(id)
+	}
 	roomy := state.Out.Roomy()
 	l.term.Unlock()
 	if roomy && l.wire.unstarve() {
 		l.wakeStarved()
 	}
-	return l.wire.starved.Load()
+	t.starved = l.wire.starved.Load()
 }
 
 // inFlight tells whether a message that we sent waits for its acknowledgement.

@@ -21,10 +21,12 @@ type turn struct {
 	own       bool        // one of them matches a No Local subscription of its publisher
 	size      int         // bytes of payload gathered
 	inPoller  bool        // nothing may block: errBlocks instead
-	starved   bool        // deliveries wait for more acknowledgements
-	unixMs    int64
-	grants    []session.Grant
-	received  [session.QoSLevels]int // messages by QoS
+	// acknowledged is packet ids of PUBACKs that the session was not told of yet.
+	acknowledged []uint16
+	starved      bool // deliveries wait for more acknowledgements
+	unixMs       int64
+	grants       []session.Grant
+	received     [session.QoSLevels]int // messages by QoS
 }
 
 // slot is one PUBLISH on its way into the log.
@@ -42,7 +44,7 @@ type slot struct {
 }
 
 const (
-	// turnSlots and turnBytes bound what one Append takes.
+	// turnSlots and turnBytes bound what one Append takes, and turnSlots the PUBACKs that are taken together.
 	turnSlots = 128
 	turnBytes = 256 << 10
 )
