@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -120,22 +121,36 @@ func TestPublishAllocs(t *testing.T) {
 	}
 }
 
-// TestDeliverAllocs: to hand a message to a session allocates nothing.
+// offer is a run of the same message for a client of MQTT 5.
+type offer struct {
+	run fanout.Run
+	all []*fanout.Delivery
+}
+
+func newOffer(n, payload int, qos byte) *offer {
+	var m fanout.Message
+	m.Set(&hinge.Message{Topic: []byte("bench/1"), Payload: make([]byte, payload)}, time.Now())
+	d := &fanout.Delivery{}
+	m.Deliver(d, fanout.Form{Version: packet.V5, QoS: qos}, nil)
+	return &offer{all: slices.Repeat([]*fanout.Delivery{d}, n)}
+}
+
+// deliver offers the run to a connection, which has to take it.
+func (o *offer) deliver(tb testing.TB, c *conn) {
+	if v := c.Deliver(o.run.Offer(o.all...)); v != fanout.Taken || o.run.Next() != nil {
+		tb.Fatalf("verdict %d, %d are left", v, len(o.run.Rest()))
+	}
+}
+
+// TestDeliverAllocs: to hand messages to a session allocates nothing.
 func TestDeliverAllocs(t *testing.T) {
 	if RaceDetector {
 		t.Skip("the race detector makes pools forget")
 	}
 	c, wrote := bench(t)
-	var m fanout.Message
-	from := hinge.Message{Topic: []byte("bench/1"), Payload: make([]byte, 100), QoS: 1}
-	now := time.Now()
+	o := newOffer(50, 100, 0)
 	allocs := testing.AllocsPerRun(500, func() {
-		m.Set(&from, now)
-		for range 50 {
-			if v := c.Deliver(&m, &fanout.Delivery{QoS: 0}); v != fanout.Taken {
-				t.Fatalf("verdict %d", v)
-			}
-		}
+		o.deliver(t, c)
 		c.Flush()
 		<-wrote
 	})
@@ -158,18 +173,35 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkDeliver is a message of QoS 0 handed to a session, 50 in a run.
+// BenchmarkDeliver is 50 messages handed to a session, together or one by one, and with QoS 1 their acknowledgements.
 func BenchmarkDeliver(b *testing.B) {
-	c, wrote := bench(b)
-	var m fanout.Message
-	from := hinge.Message{Topic: []byte("bench/1"), Payload: make([]byte, 100)}
-	m.Set(&from, time.Now())
-	b.ReportAllocs()
-	for b.Loop() {
-		for range 50 {
-			c.Deliver(&m, &fanout.Delivery{QoS: 0})
+	const messages = 50
+	for qos := range byte(2) {
+		for _, each := range []int{1, messages} {
+			b.Run(fmt.Sprintf("QoS%d,together=%d", qos, each), func(b *testing.B) {
+				c, wrote := bench(b)
+				o := newOffer(each, 100, qos)
+				var acks []byte
+				id := uint16(0)
+				b.ReportAllocs()
+				for b.Loop() {
+					for range messages / each {
+						o.deliver(b, c)
+					}
+					c.Flush()
+					<-wrote
+					acks = acks[:0]
+					for range messages * int(qos) {
+						if id++; id == 0 {
+							id = 1
+						}
+						acks = append(acks, byte(packet.PUBACK)<<4, 2, byte(id>>8), byte(id))
+					}
+					if _, err := c.consume(acks, false); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
-		c.Flush()
-		<-wrote
 	}
 }

@@ -3,9 +3,6 @@ package mqtt
 import (
 	"testing"
 	"time"
-
-	"github.com/firthmq/firth/internal/hinge"
-	"github.com/firthmq/firth/internal/mqtt/fanout"
 )
 
 func TestLentSize(t *testing.T) {
@@ -43,12 +40,7 @@ func TestBuffersLendWhatWasAskedFor(t *testing.T) {
 // A long run goes out in pieces while the client takes them, not at its end.
 func TestDeliverWritesBeforeTheEndOfALongRun(t *testing.T) {
 	c, wrote := bench(t)
-	var m fanout.Message
-	from := hinge.Message{Topic: []byte("bench/1"), Payload: make([]byte, 1<<10)}
-	m.Set(&from, time.Now())
-	for range 2 * writeBytes >> 10 {
-		c.Deliver(&m, &fanout.Delivery{})
-	}
+	newOffer(2*writeBytes>>10, 1<<10, 0).deliver(t, c)
 	select {
 	case n := <-wrote:
 		if n < writeBytes {

@@ -340,16 +340,14 @@ func (c *conn) Displaced(state *session.State) {
 }
 
 // Deliver implements fanout.Sink.
-func (c *conn) Deliver(m *fanout.Message, d *fanout.Delivery) (v fanout.Verdict) {
+func (c *conn) Deliver(r *fanout.Run) (v fanout.Verdict) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.panicked(p)
 			v = fanout.Gone
 		}
 	}()
-	v = c.link.deliver(m, d)
-	c.wire.pushRipe()
-	return v
+	return c.link.deliver(r)
 }
 
 // Flush implements fanout.Sink.

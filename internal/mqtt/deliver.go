@@ -9,92 +9,92 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
-// deliver puts one PUBLISH into the outbox. QoS 0 is dropped when the outbox is full, what is above it never: then the
-// session reads the log later.
-func (l *link) deliver(m *fanout.Message, d *fanout.Delivery) fanout.Verdict {
-	door := l.door
-	if !door.may(&l.principal, Receive, m.Topic()) {
-		door.metrics.dropped(dropDenied).Inc()
-		return fanout.Taken
+// deliver puts PUBLISH packets into the outbox. QoS 0 is dropped when the outbox is full, what is above it never: then
+// the session reads the log later.
+func (l *link) deliver(r *fanout.Run) fanout.Verdict {
+	r.Drop(l.mustNotGo)
+	var pushed *fanout.Delivery // the outbox was pushed for it
+	for r.Next() != nil {
+		verdict, push := l.enqueue(r, pushed)
+		if verdict != fanout.Taken {
+			return verdict
+		}
+		if push {
+			pushed = r.Next()
+			l.wire.push()
+		}
 	}
-	frame, at := m.Frame(l.version, d)
-	if len(frame) > l.agreed.MaxPacket() { // dropped as if it were acknowledged [MQTT-3.1.2-25]
-		door.metrics.dropped(dropTooLarge).Inc()
-		return fanout.Taken
+	return fanout.Taken
+}
+
+// mustNotGo tells that the client may not see a message, or takes none of its size: it is dropped as if it were
+// acknowledged [MQTT-3.1.2-25].
+func (l *link) mustNotGo(d *fanout.Delivery) bool {
+	why := dropDenied
+	switch {
+	case len(d.Frame) > l.agreed.MaxPacket():
+		why = dropTooLarge
+	case l.door.may(&l.principal, Receive, d.Topic):
+		return false
+	}
+	l.door.metrics.dropped(why).Inc()
+	return true
+}
+
+// enqueue puts the rest of a run into the outbox. Push tells that it is to be pushed before it goes on: much waits, or
+// it is full. If there is no room for pushed by now, it is dropped. The seat is locked before the wire.
+func (l *link) enqueue(r *fanout.Run, pushed *fanout.Delivery) (v fanout.Verdict, push bool) {
+	var out *session.Outbound
+	if r.Tracked() {
+		state := l.term.Lock()
+		if state == nil {
+			return fanout.Gone, false
+		}
+		defer l.term.Unlock()
+		out = &state.Out
+	}
+	w := l.wire
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.closed || w.mu.broken {
+		return fanout.Gone, false
+	}
+	for d := r.Next(); d != nil; d = r.Next() {
+		// One that is larger than the bound by itself is not dropped because another one is on its way.
+		waits := d.QoS > 0 || d.CatchUp || len(d.Frame) > l.door.opt.OutboxBytes
+		switch {
+		case l.putLocked(d, waits, out):
+		case waits:
+			return fanout.Later, false
+		case d != pushed && !w.stalled.Load(): // much may have come in one run that the client would take at once
+			return fanout.Taken, true
+		default:
+			l.door.metrics.dropped(dropOutbox).Inc()
+		}
+		if r.Take(); w.ripeLocked() {
+			return fanout.Taken, true
+		}
+	}
+	return fanout.Taken, false
+}
+
+// putLocked puts one PUBLISH into the outbox, if there is room for it and in the window.
+func (l *link) putLocked(d *fanout.Delivery, waits bool, out *session.Outbound) bool {
+	w := l.wire
+	if d.QoS > 0 && out.Full() {
+		w.starved.Store(true)
+		return false
+	}
+	b := w.takeLocked(d.Frame, waits, l.memoryRoomy)
+	if b == nil {
+		return false
 	}
 	if d.QoS > 0 {
-		return l.deliverTracked(frame, at, d)
+		id, _ := out.Send(d.From)
+		b[d.ID], b[d.ID+1] = byte(id>>8), byte(id)
 	}
-	// One that is larger than the bound by itself is not dropped because another one is on its way.
-	waits := d.CatchUp || len(frame) > door.opt.OutboxBytes
-	verdict := l.enqueue(frame, waits)
-	if verdict == fanout.Later && !waits {
-		// Much may have come in one run that the client would take at once.
-		if !l.wire.stalled.Load() {
-			l.wire.push()
-			verdict = l.enqueue(frame, false)
-		}
-		if verdict == fanout.Later {
-			door.metrics.dropped(dropOutbox).Inc()
-			return fanout.Taken
-		}
-	}
-	return verdict
-}
-
-// enqueue puts a PUBLISH of QoS 0 into the outbox; Later: it is full. Waits tells that it comes again when there is
-// room.
-func (l *link) enqueue(frame []byte, waits bool) fanout.Verdict {
-	w := l.wire
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.mu.closed || w.mu.broken:
-		return fanout.Gone
-	case w.fullLocked(len(frame), l.waiter(waits)):
-		if waits {
-			w.starved.Store(true)
-		}
-		return fanout.Later
-	}
-	w.appendLocked(frame)
-	l.out.sent[0]++
-	w.ripenLocked()
-	return fanout.Taken
-}
-
-// deliverTracked does the same for one that the client acknowledges: it takes its packet id from the session. The seat
-// is locked before the wire.
-func (l *link) deliverTracked(frame []byte, at int, d *fanout.Delivery) fanout.Verdict {
-	state := l.term.Lock()
-	if state == nil {
-		return fanout.Gone
-	}
-	defer l.term.Unlock()
-	w := l.wire
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.mu.closed || w.mu.broken:
-		return fanout.Gone
-	case w.fullLocked(len(frame), l.memoryRoomy) || state.Out.Full():
-		w.starved.Store(true)
-		return fanout.Later
-	}
-	b := w.appendLocked(frame)
-	id, _ := state.Out.Send(d.From)
-	b[at], b[at+1] = byte(id>>8), byte(id)
 	l.out.sent[d.QoS]++
-	w.ripenLocked()
-	return fanout.Taken
-}
-
-// waiter is who is to be told of room for a delivery of QoS 0: nobody, if it is dropped.
-func (l *link) waiter(waits bool) func() {
-	if waits {
-		return l.memoryRoomy
-	}
-	return nil
+	return true
 }
 
 // noteRoomy is called by the budget of the door when a message may fit that did not.
@@ -159,9 +159,12 @@ func (l *link) takeRequests() (requests []*retain.Request) {
 
 // retainedReceiver sends the retained messages of one subscription.
 type retainedReceiver struct {
-	link    *link
-	sub     *session.Subscription
-	message fanout.Message
+	link     *link
+	sub      *session.Subscription
+	message  fanout.Message
+	delivery fanout.Delivery
+	memory   []byte // of its frame
+	run      fanout.Run
 }
 
 var _ retain.Receiver = (*retainedReceiver)(nil)
@@ -175,14 +178,15 @@ func (r *retainedReceiver) Retained(q *retain.Request, m *hinge.Message, at reco
 	if !r.message.Set(m, door.opt.Judge(m.Timestamp, door.opt.Clock())) {
 		return retain.Sent // expired
 	}
-	d := fanout.Delivery{
-		QoS: min(r.message.QoS(), r.sub.QoS), Retain: true, CatchUp: true,
-		From: session.Place{Partition: uint32(door.retained.Partition()), Offset: int64(at)},
-	}
+	form := fanout.Form{Version: r.link.version, QoS: min(r.message.QoS(), r.sub.QoS), Retain: true}
 	if r.sub.ID > 0 {
-		d.IDs = []uint32{r.sub.ID}
+		form.IDs = []uint32{r.sub.ID}
 	}
-	switch r.link.driver.Deliver(&r.message, &d) {
+	d := &r.delivery
+	r.memory = r.message.Deliver(d, form, r.memory[:0])
+	d.CatchUp = true
+	d.From = session.Place{Partition: uint32(door.retained.Partition()), Offset: int64(at)}
+	switch r.link.driver.Deliver(r.run.Offer(d)) {
 	case fanout.Later:
 		r.link.resumeLater(q)
 		return retain.Later
@@ -224,7 +228,7 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	}
 	member := l.member.Load()
 	if member == nil {
-		member = l.door.fanout.Join(l.driver)
+		member = l.door.fanout.Join(l.driver, l.version)
 		l.member.Store(member)
 	}
 	l.awaitStored()

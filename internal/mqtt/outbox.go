@@ -39,6 +39,48 @@ func (w *wire) putLocked(b []byte) {
 	}
 }
 
+// takeLocked appends a message and returns the outbox from its first byte on; nil: it is full. A message that waits
+// then has the user told when there is room: by wireUser.roomy or, when memory is what it waits for and nothing is to
+// be written that would free some, by roomy.
+func (w *wire) takeLocked(message []byte, waits bool, roomy func()) []byte {
+	bound := w.door.opt.OutboxBytes
+	b := w.mu.buf
+	if b == nil || len(b.b)+len(message) > cap(b.b) || len(message) > bound {
+		return w.takeMoreLocked(message, waits, roomy)
+	}
+	from := len(b.b)
+	if from+w.mu.left-w.mu.large >= bound {
+		return w.refuseLocked(waits)
+	}
+	b.b = append(b.b, message...)
+	return b.b[from:]
+}
+
+// takeMoreLocked is takeLocked for a message that needs more memory than the outbox has, or is larger than its bound.
+func (w *wire) takeMoreLocked(message []byte, waits bool, roomy func()) []byte {
+	if !waits {
+		roomy = nil
+	}
+	if w.fullLocked(len(message), roomy) {
+		return w.refuseLocked(waits)
+	}
+	w.growLocked(len(message))
+	b := w.pendingLocked()
+	from := len(b)
+	w.putLocked(append(b, message...))
+	if len(message) > w.door.opt.OutboxBytes {
+		w.mu.large, w.mu.behind = len(message), w.mu.written+int64(w.sizeLocked())
+	}
+	return w.mu.buf.b[from:]
+}
+
+func (w *wire) refuseLocked(waits bool) []byte {
+	if waits {
+		w.starved.Store(true)
+	}
+	return nil
+}
+
 // fullLocked tells whether a message of n bytes has to wait: for room within the bound of the outbox, or for memory
 // within our share of the budget of the door. One that is larger than a bound by itself is legal: one at a time may be
 // in the outbox, and does not count for what comes behind it. When only the budget stands in its way, roomy is called
@@ -95,24 +137,6 @@ func (w *wire) firstBuffer() int {
 	return bufferBytes
 }
 
-// appendLocked appends a message that fullLocked let pass, and returns the outbox from its first byte on.
-func (w *wire) appendLocked(message []byte) []byte {
-	bound := w.door.opt.OutboxBytes
-	if b := w.mu.buf; b != nil && len(b.b)+len(message) <= cap(b.b) && len(message) <= bound {
-		from := len(b.b)
-		b.b = append(b.b, message...)
-		return b.b[from:]
-	}
-	w.growLocked(len(message))
-	b := w.pendingLocked()
-	from := len(b)
-	w.putLocked(append(b, message...))
-	if len(message) > bound {
-		w.mu.large, w.mu.behind = len(message), w.mu.written+int64(w.sizeLocked())
-	}
-	return w.mu.buf.b[from:]
-}
-
 // growLocked makes room for n more bytes.
 func (w *wire) growLocked(n int) {
 	room, b := w.grownLocked(n), w.pendingLocked()
@@ -133,18 +157,9 @@ func (w *wire) growLocked(n int) {
 // the processor, unless the client is behind.
 const writeBytes = 48 << 10
 
-// ripenLocked has pushRipe push if much waits.
-func (w *wire) ripenLocked() {
-	if len(w.mu.buf.b) >= writeBytes && !w.stalled.Load() {
-		w.ripe.Store(true)
-	}
-}
-
-// pushRipe has what was delivered written, before the end of the run, if it is much already.
-func (w *wire) pushRipe() {
-	if w.ripe.Load() && w.ripe.Swap(false) {
-		w.push()
-	}
+// ripeLocked tells whether so much waits that it is to be pushed before the end of the run.
+func (w *wire) ripeLocked() bool {
+	return w.mu.buf != nil && len(w.mu.buf.b) >= writeBytes && !w.stalled.Load()
 }
 
 // put puts bytes that appendTo appends into the outbox, unless it is closed, and has them written.

@@ -25,7 +25,6 @@ type wire struct {
 
 	sends   hold        // who writes
 	stalled atomic.Bool // a write is under way, or the socket did not take it whole
-	ripe    atomic.Bool // much of a run waits; written under mu, and by pushRipe
 	writer  func()      // w.write: made once, so that starting it allocates nothing
 
 	mu struct {

@@ -123,9 +123,19 @@ func newSink(credit int) *sink {
 	}
 }
 
-func (s *sink) Deliver(m *fanout.Message, d *fanout.Delivery) fanout.Verdict {
+func (s *sink) Deliver(r *fanout.Run) fanout.Verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for d := r.Next(); d != nil; d = r.Next() {
+		if v := s.take(d); v != fanout.Taken {
+			return v
+		}
+		r.Take()
+	}
+	return fanout.Taken
+}
+
+func (s *sink) take(d *fanout.Delivery) fanout.Verdict {
 	if s.credit == 0 {
 		s.later++
 		select {
@@ -137,12 +147,11 @@ func (s *sink) Deliver(m *fanout.Message, d *fanout.Delivery) fanout.Verdict {
 	if s.credit > 0 {
 		s.credit--
 	}
-	encoded, _ := m.Frame(packet.V5, d)
-	number := int(binary.BigEndian.Uint32(encoded[len(encoded)-104:]))
+	number := int(binary.BigEndian.Uint32(d.Frame[len(d.Frame)-104:]))
 	if number == s.poison {
 		panic("poison")
 	}
-	s.got[string(m.Topic())] = append(s.got[string(m.Topic())], number)
+	s.got[string(d.Topic)] = append(s.got[string(d.Topic)], number)
 	s.total++
 	return fanout.Taken
 }
@@ -196,7 +205,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 func (h *house) join(s *sink, filter string, qos byte) *fanout.Member {
-	m := h.f.Join(s)
+	m := h.f.Join(s, packet.V5)
 	h.f.Subscribe(m, &session.Subscription{Filter: filter, QoS: qos}, nil)
 	return m
 }

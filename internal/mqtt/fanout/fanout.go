@@ -10,7 +10,7 @@
 // reads the log from there by itself, through its own filters, as it can. Package catchup reads for all
 // such cursors and hands the member back to the worker when its cursor has reached the head.
 //
-//	m := f.Join(sink)
+//	m := f.Join(sink, packet.V5)
 //	f.Subscribe(m, sub, nil)   // before the SUBACK
 //	...
 //	f.Leave(m)
@@ -48,20 +48,12 @@ const (
 	Gone
 )
 
-// Delivery says how a message goes to one session.
-type Delivery struct {
-	QoS     byte          // 0 or 1: the smaller of the message's and the highest one granted
-	Retain  bool          // the RETAIN flag to send [MQTT-3.3.1-12] [MQTT-3.3.1-13]
-	CatchUp bool          // it comes from a cursor, which can wait: it need not be dropped
-	IDs     []uint32      // subscription identifiers of all that match; not to be kept
-	From    session.Place // where it can be read again
-}
-
 // Sink is a session's way to its client. Its methods must not block.
 type Sink interface {
-	// Deliver offers a message. The message is valid only during the call.
-	Deliver(m *Message, d *Delivery) Verdict
-	// Flush follows the last of a run of Deliver: what they put together is to be sent.
+	// Deliver offers messages, and tells what became of the first that was not taken; Taken: all were. They are valid
+	// only during the call.
+	Deliver(r *Run) Verdict
+	// Flush follows the last of some calls of Deliver: what they put together is to be sent.
 	Flush()
 }
 
@@ -201,40 +193,55 @@ func (f *Fanout) Subscriptions() int { return int(f.count.Load()) }
 // call, and nothing older. old is the subscription of the same filter that it replaces, or nil: then
 // nothing is lost or doubled in between [MQTT-3.8.4-4]. For a member that has left it does nothing.
 func (f *Fanout) Subscribe(m *Member, s, old *session.Subscription) {
-	f.listening.add(s.Filter)
-	f.count.Add(1)
 	sub := &subscription{Subscription: s, member: m}
-	f.subs.Lock()
-	removed := f.subscribe(m, sub, old)
-	f.subs.Unlock()
-	if removed {
+	if old != nil && f.replace(sub, old) {
+		return // it is listened to already
+	}
+	f.listening.add(s.Filter)
+	if !f.subscribe(sub) {
 		f.listening.remove(s.Filter)
 	}
 }
 
-// subscribe needs the lock of subs. It tells whether a filter less is listened to: one was replaced, or it left.
-func (f *Fanout) subscribe(m *Member, sub *subscription, old *session.Subscription) bool {
+// subscribe is false for a member that has left.
+func (f *Fanout) subscribe(sub *subscription) bool {
+	f.subs.Lock()
+	defer f.subs.Unlock()
+	m := sub.member
 	if m.gone.Load() {
-		f.count.Add(-1)
-		return true
-	}
-	replaced := m.find(old)
-	if replaced != nil {
-		f.remove(replaced)
+		return false
 	}
 	sub.at = len(m.subs)
 	m.subs = append(m.subs, sub)
 	if m.index != nil {
 		m.index[sub.Subscription] = sub
 	}
-	if replaced != nil {
-		sub.epoch = replaced.epoch
-	} else {
-		sub.epoch = f.epoch.Add(1)
-	}
+	sub.epoch = f.epoch.Add(1)
+	f.count.Add(1)
 	f.subs.trie.Add(sub.Filter, sub)
 	f.version.Add(1)
-	return replaced != nil
+	return true
+}
+
+// replace puts a subscription in the place of one of the same filter; false: that one is not in force.
+func (f *Fanout) replace(sub *subscription, old *session.Subscription) bool {
+	f.subs.Lock()
+	defer f.subs.Unlock()
+	m := sub.member
+	before := m.find(old)
+	if before == nil {
+		return false
+	}
+	sub.at, sub.epoch = before.at, before.epoch
+	m.subs[sub.at] = sub
+	if m.index != nil {
+		delete(m.index, old)
+		m.index[sub.Subscription] = sub
+	}
+	f.subs.trie.Remove(sub.Filter, before)
+	f.subs.trie.Add(sub.Filter, sub)
+	f.version.Add(1)
+	return true
 }
 
 // Epoch is the epoch of a subscription in force; 0 for one that is not. It gets live what is Heard in this epoch or a
@@ -259,6 +266,14 @@ func (f *Fanout) Heard(p stream.PartitionID, offset record.Offset) uint64 {
 		return 0
 	}
 	return part.epochs.at(offset)
+}
+
+// judge is the time by which the expiry of a message is judged at now.
+func (f *Fanout) judge(m *hinge.Message, now time.Time) time.Time {
+	if !m.HasExpiry {
+		return now
+	}
+	return f.opt.Judge(m.Timestamp, now)
 }
 
 // match calls visit with every subscription that matches a name.

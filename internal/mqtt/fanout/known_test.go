@@ -55,6 +55,12 @@ func hold(t testing.TB, rules ...hinge.Rule) *still {
 
 // live has the worker deliver a record that became news just now.
 func (s *still) live(v *record.View) {
+	s.take(v)
+	s.w.offerBatch()
+}
+
+// take has the worker take such a record in hand.
+func (s *still) take(v *record.View) {
 	s.w.turning = turning{part: s.part, topic: s.topic, table: s.table}
 	s.w.epochs = append(s.w.epochs[:0], heard{0, s.epoch.Load()})
 	s.w.live(v)
@@ -93,9 +99,12 @@ type notes struct {
 	n    int
 }
 
-func (s *notes) Deliver(m *Message, d *Delivery) Verdict {
-	s.name, s.qos = string(m.Topic()), d.QoS
-	s.n++
+func (s *notes) Deliver(r *Run) Verdict {
+	for d := r.Next(); d != nil; d = r.Next() {
+		s.name, s.qos = string(d.Topic), d.QoS
+		s.n++
+		r.Take()
+	}
 	return Taken
 }
 
@@ -133,7 +142,7 @@ func TestKnown(t *testing.T) {
 	var holders [4]holder
 	for i := range holders {
 		holders[i].sink = &notes{}
-		holders[i].m = h.Join(holders[i].sink)
+		holders[i].m = h.Join(holders[i].sink, packet.V5)
 	}
 	var fresh hinge.Message
 	known := 0
@@ -187,7 +196,7 @@ func TestKnown(t *testing.T) {
 // TestKnownForgets holds what is kept of members to those that are there.
 func TestKnownForgets(t *testing.T) {
 	h := hold(t)
-	m := h.Join(&notes{})
+	m := h.Join(&notes{}, packet.V5)
 	sub := &session.Subscription{Filter: "fleet/#"}
 	h.Subscribe(m, sub, nil)
 	for i := range 3 * knownPlaces {
@@ -215,7 +224,7 @@ func found(m *Member, name []byte) (n int) {
 // replaced and ended ones are gone, and those that match are found.
 func TestManySubscriptions(t *testing.T) {
 	h := hold(t)
-	m, other := h.Join(&notes{}), h.Join(&notes{})
+	m, other := h.Join(&notes{}, packet.V5), h.Join(&notes{}, packet.V5)
 	subs := make([]*session.Subscription, 1000)
 	h.Subscribe(other, &session.Subscription{Filter: "fleet/#", NoLocal: true}, nil)
 	for i := range subs {
@@ -254,7 +263,7 @@ func BenchmarkResubscribe(b *testing.B) {
 	for _, n := range []int{10, 10_000} {
 		b.Run(fmt.Sprintf("subscriptions=%d", n), func(b *testing.B) {
 			h := hold(b)
-			m := h.Join(&notes{})
+			m := h.Join(&notes{}, packet.V5)
 			subs := make([]*session.Subscription, n)
 			for i := range subs {
 				subs[i] = &session.Subscription{Filter: fmt.Sprintf("fleet/m%d/+", i)}
@@ -271,11 +280,11 @@ func BenchmarkResubscribe(b *testing.B) {
 	}
 }
 
-// fans are the records of n names and what they are delivered to.
+// fans are the records of n names and what they are delivered to, batch by batch.
 func fans(t testing.TB, names, subscribers int) func() {
 	h := hold(t)
 	for range subscribers {
-		h.Subscribe(h.Join(framed{}), &session.Subscription{Filter: "fleet/#", QoS: 1}, nil)
+		h.Subscribe(h.Join(taking{}, packet.V311), &session.Subscription{Filter: "fleet/#", QoS: 1}, nil)
 	}
 	views := make([]*record.View, names)
 	for i := range views {
@@ -286,22 +295,24 @@ func fans(t testing.TB, names, subscribers int) func() {
 	}
 	i := 0
 	return func() {
-		h.live(views[i])
+		h.take(views[i])
 		if i++; i == len(views) {
 			i = 0
 		}
 	}
 }
 
-// framed is a sink that encodes what it gets, as a connection does.
-type framed struct{}
+// taking is a sink that takes everything.
+type taking struct{}
 
-func (framed) Deliver(m *Message, d *Delivery) Verdict {
-	m.Frame(packet.V311, d)
+func (taking) Deliver(r *Run) Verdict {
+	for r.Next() != nil {
+		r.Take()
+	}
 	return Taken
 }
 
-func (framed) Flush() {}
+func (taking) Flush() {}
 
 func TestLiveAllocs(t *testing.T) {
 	for _, names := range []int{1, 16, 100_000} {

@@ -3,18 +3,20 @@ package fanout
 import (
 	"sync/atomic"
 
+	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
 	"github.com/firthmq/firth/internal/names"
 )
 
 // Member is a session as the fanout sees it.
 type Member struct {
-	sink Sink
-	f    *Fanout
-	gone atomic.Bool
-	subs []*subscription // guarded by f.subs, as index
-	at   []standing      // by worker, then by reader
-	own  own
+	sink    Sink
+	version packet.Version
+	f       *Fanout
+	gone    atomic.Bool
+	subs    []*subscription // guarded by f.subs, as index
+	at      []standing      // by worker, then by reader
+	own     own
 	// roomy says that the sink can take messages again, to who serves its cursors.
 	roomy   atomic.Bool
 	cursors atomic.Int32 // partitions that it reads by itself
@@ -27,16 +29,18 @@ const many = 32
 
 // standing is what one worker, or one reader of cursors, knows of a member. Only that one touches it.
 type standing struct {
-	seen    uint64  // the record for which the member was last found
-	hit     int32   // and its place in the list of hits
-	behind  int32   // partitions of the worker that it reads by itself
-	touched bool    // it is in the list to flush
+	seen    uint64 // the record for which the member was last found
+	hit     int32  // and its place in the list of hits
+	behind  int32  // partitions of the worker that it reads by itself
+	touched bool   // it is in the list to flush
+	first   int32  // its first and its last share of the batch in hand, one too high; 0: none
+	last    int32
 	cursor  *Cursor // of the pass that the reader is in
 }
 
-// Join makes a member without subscriptions.
-func (f *Fanout) Join(sink Sink) *Member {
-	return &Member{sink: sink, f: f, at: make([]standing, len(f.workers)+f.opt.Readers)}
+// Join makes a member without subscriptions, whose client speaks a version of MQTT.
+func (f *Fanout) Join(sink Sink, version packet.Version) *Member {
+	return &Member{sink: sink, version: version, f: f, at: make([]standing, len(f.workers)+f.opt.Readers)}
 }
 
 // Wake says that the sink, which had answered Later, can take messages again. It may be called from

@@ -5,19 +5,13 @@ import (
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
-// Message is a message on its way to sessions. It is encoded once for each form that sessions need and
-// appended to many outboxes. The zero value needs a Set; it is used again and again.
+// Message is a message on its way to sessions. The zero value needs a Set; it is used again and again.
 type Message struct {
-	pub    packet.Publish
-	frames [2][2][2]frame // MQTT 5, QoS, RETAIN
-	bytes  []byte         // memory for frames
-	single []byte         // memory for a frame with identifiers
+	pub packet.Publish
 }
-
-// frame is where an encoded PUBLISH lies in bytes.
-type frame struct{ from, to int }
 
 // Set makes m the message of a record as it is at a time: its expiry is what is left of it
 // [MQTT-3.3.2-6]. It is false for a message that has expired. m points into from.
@@ -25,11 +19,6 @@ func (m *Message) Set(from *hinge.Message, now time.Time) bool {
 	left, ok := from.Remaining(now.UnixMilli())
 	if !ok {
 		return false
-	}
-	m.bytes = m.bytes[:0]
-	m.frames = [2][2][2]frame{}
-	if cap(m.bytes) > keptFrame || cap(m.single) > keptFrame {
-		m.bytes, m.single = nil, nil
 	}
 	p := &m.pub
 	p.Topic, p.Payload, p.QoS, p.Retain = from.Topic, from.Payload, from.QoS, from.Retain
@@ -58,9 +47,6 @@ func (m *Message) Set(from *hinge.Message, now time.Time) bool {
 	return true
 }
 
-// keptFrame is the largest memory that a Message keeps between messages.
-const keptFrame = 256 << 10
-
 // Topic is the topic name.
 func (m *Message) Topic() []byte { return m.pub.Topic }
 
@@ -70,56 +56,62 @@ func (m *Message) QoS() byte { return min(m.pub.QoS, 1) }
 // Retain tells whether it was published with RETAIN.
 func (m *Message) Retain() bool { return m.pub.Retain }
 
-// Frame is the whole PUBLISH for a session and where its packet id lies in it, which is 0 so far; at is
-// 0 for QoS 0. The bytes are valid until the next call and must not be changed.
-func (m *Message) Frame(v packet.Version, d *Delivery) (encoded []byte, at int) {
-	if v == packet.V5 && len(d.IDs) > 0 {
-		return m.identified(d)
-	}
-	f := &m.frames[bit(v == packet.V5)][d.QoS&1][bit(d.Retain)]
-	if f.to == 0 {
-		f.from = len(m.bytes)
-		m.bytes = m.encode(m.bytes, v, d)
-		f.to = len(m.bytes)
-	}
-	encoded = m.bytes[f.from:f.to]
-	return encoded, m.idAt(encoded, d)
+// Form is how a session gets a message.
+type Form struct {
+	Version packet.Version
+	QoS     byte     // 0 or 1: the smaller of the message's and the highest one granted
+	Retain  bool     // the RETAIN flag to send [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+	IDs     []uint32 // subscription identifiers of all that match, for MQTT 5 [MQTT-3.3.4-3]
 }
 
-func (m *Message) identified(d *Delivery) (encoded []byte, at int) {
-	for _, id := range d.IDs {
-		m.pub.Props.AddSubscriptionID(id) // [MQTT-3.3.4-3]
-	}
-	m.single = m.encode(m.single[:0], packet.V5, d)
-	ids := m.pub.Props.SubscriptionIDs[:0]
-	m.pub.Props.Remove(packet.PropSubscriptionID)
-	m.pub.Props.SubscriptionIDs = ids
-	return m.single, m.idAt(m.single, d)
+// Delivery is a message as it goes to sessions.
+type Delivery struct {
+	Frame   []byte        // the whole PUBLISH, its packet id 0; not to be changed
+	Topic   []byte        // the topic name in it
+	ID      int           // where the packet id lies in it; 0 for QoS 0
+	QoS     byte          // 0 or 1
+	CatchUp bool          // it comes from a cursor, or is retained, and can wait: it need not be dropped
+	From    session.Place // where it can be read again
 }
 
-func (m *Message) encode(dst []byte, v packet.Version, d *Delivery) []byte {
-	qos, retain := m.pub.QoS, m.pub.Retain
-	m.pub.QoS, m.pub.Retain = d.QoS, d.Retain
-	dst = m.pub.AppendTo(dst, v)
-	m.pub.QoS, m.pub.Retain = qos, retain
-	return dst
-}
-
-// idAt finds the packet id: behind the fixed header and the topic name.
-func (m *Message) idAt(encoded []byte, d *Delivery) int {
-	if d.QoS == 0 {
-		return 0
-	}
-	at := 1
-	for encoded[at]&0x80 != 0 {
+// Deliver makes d the delivery of the message in a form. Its frame is appended to memory, which is returned.
+func (m *Message) Deliver(d *Delivery, f Form, memory []byte) []byte {
+	from := len(memory)
+	memory = m.appendTo(memory, f)
+	d.Frame, d.QoS, d.ID = memory[from:], f.QoS, 0
+	at := 1 // behind the fixed header is the topic name, and then the packet id
+	for d.Frame[at]&0x80 != 0 {
 		at++
 	}
-	return at + 1 + 2 + len(m.pub.Topic)
+	at += 3
+	end := at + len(m.pub.Topic)
+	d.Topic = d.Frame[at:end]
+	if f.QoS > 0 {
+		d.ID = end
+	}
+	return memory
 }
 
-func bit(b bool) int {
-	if b {
-		return 1
+func (m *Message) appendTo(memory []byte, f Form) []byte {
+	qos, retain := m.pub.QoS, m.pub.Retain
+	m.pub.QoS, m.pub.Retain = f.QoS, f.Retain
+	if f.Version == packet.V5 && len(f.IDs) > 0 {
+		memory = m.identified(memory, f.IDs)
+	} else {
+		memory = m.pub.AppendTo(memory, f.Version)
 	}
-	return 0
+	m.pub.QoS, m.pub.Retain = qos, retain
+	return memory
+}
+
+func (m *Message) identified(memory []byte, ids []uint32) []byte {
+	props := &m.pub.Props
+	for _, id := range ids {
+		props.AddSubscriptionID(id)
+	}
+	memory = m.pub.AppendTo(memory, packet.V5)
+	kept := props.SubscriptionIDs[:0]
+	props.Remove(packet.PropSubscriptionID)
+	props.SubscriptionIDs = kept
+	return memory
 }

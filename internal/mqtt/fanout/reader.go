@@ -7,20 +7,19 @@ import (
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/session"
 	"github.com/firthmq/firth/internal/names"
 )
 
 // Reader reads the log for members that fell behind. It belongs to one goroutine.
 type Reader struct {
-	f        *Fanout
-	index    int // its place in Member.at
-	hits     hits
-	mapped   hinge.Message
-	msg      Message
-	delivery Delivery
-	pass     pass
-	touched  []*Member // to flush
+	f       *Fanout
+	index   int // its place in Member.at
+	hits    hits
+	batch   batch // of one message
+	mapped  hinge.Message
+	msg     Message
+	pass    pass
+	touched []*Member // to flush
 
 	offer func(*record.View) bool // r.guarded
 	visit func(*subscription)     // r.found
@@ -41,6 +40,7 @@ type pass struct {
 // NewReader makes a reader, one of Options.Readers: its number is below that.
 func (f *Fanout) NewReader(number int) *Reader {
 	r := &Reader{f: f, index: len(f.workers) + number}
+	r.batch.index, r.batch.catchUp = r.index, true
 	r.offer, r.visit = r.guarded, r.found
 	return r
 }
@@ -147,11 +147,13 @@ func (r *Reader) record(v *record.View) (more bool) {
 	if p.open == 0 {
 		return false
 	}
-	if !p.table.Message(p.topic, v, &r.mapped) || !r.msg.Set(&r.mapped, r.f.opt.Judge(v.Timestamp, p.now)) {
+	if !p.table.Message(p.topic, v, &r.mapped) || !r.msg.Set(&r.mapped, r.f.judge(&r.mapped, p.now)) {
 		return true
 	}
 	r.hits.begin(p.id, v.Offset, p.epochs.at(v.Offset))
 	r.match(r.msg.Topic())
+	r.batch.reset()
+	r.batch.begin()
 	for i := range r.hits.used {
 		h := &r.hits.list[i]
 		verdict := Later // if it may be its own, the receipt wakes it
@@ -190,12 +192,8 @@ func (r *Reader) found(sub *subscription) {
 }
 
 func (r *Reader) deliver(h *hit, at record.Offset) Verdict {
-	d := &r.delivery
-	*d = Delivery{
-		QoS: min(r.msg.QoS(), h.qos), Retain: h.asPublished && r.msg.Retain(), CatchUp: true, IDs: h.ids,
-		From: session.Place{Partition: uint32(r.pass.id), Offset: int64(at)},
-	}
-	verdict := h.member.sink.Deliver(&r.msg, d)
+	d := r.batch.deliver(&r.msg, h, r.pass.id, at)
+	verdict := h.member.sink.Deliver(r.batch.run.Offer(d))
 	if st := &h.member.at[r.index]; verdict != Gone && !st.touched {
 		st.touched = true
 		r.touched = append(r.touched, h.member)

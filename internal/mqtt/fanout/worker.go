@@ -8,7 +8,6 @@ import (
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
-	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
 // worker reads the tail of some of the partitions and offers what is new to all that subscribed to it.
@@ -45,6 +44,7 @@ type worker struct {
 	waiting []*Cursor // handed over at a place that the worker has not reached
 	touched []*Member // to flush
 	hits    hits
+	batch   batch
 	mapped  hinge.Message
 	msg     Message
 	known   known
@@ -58,8 +58,6 @@ type turning struct {
 	part  *part
 	topic string // of the log
 	table *hinge.Table
-
-	delivery Delivery // under way: here, so that it is not made anew for each
 }
 
 // part is a partition that the fanout follows.
@@ -92,6 +90,7 @@ type opinion struct {
 func newWorker(f *Fanout, index int) *worker {
 	w := &worker{f: f, index: index, wake: make(chan struct{}, 1)}
 	w.mu.parts = make(map[stream.PartitionID]*part)
+	w.batch.index = index
 	w.deliver, w.visit = w.guarded, w.found
 	return w
 }
@@ -240,6 +239,7 @@ func (w *worker) turn(p *part) {
 	next, err := p.cursor, error(nil)
 	if next < end {
 		next, err = w.f.opt.Log.Scan(p.id, next, stream.ScanOptions{End: end, MaxBytes: w.f.opt.TurnBytes}, w.deliver)
+		w.offerBatch()
 	}
 	failed := false
 	if err != nil {
@@ -320,7 +320,7 @@ func (w *worker) guarded(v *record.View) (more bool) {
 	return more
 }
 
-// live offers one record to all that subscribed to it.
+// live takes one record in hand for all that subscribed to it.
 func (w *worker) live(v *record.View) {
 	p := w.turning.part
 	e, learn, ok := w.message(v)
@@ -336,11 +336,15 @@ func (w *worker) live(v *record.View) {
 	default:
 		w.f.match(m.Topic(), w.visit)
 	}
+	if w.hits.used == 0 {
+		return
+	}
+	w.batch.begin()
 	for i := range w.hits.used {
-		h := &w.hits.list[i]
-		if h.unsure || w.offer(h, session.Place{Partition: uint32(p.id), Offset: int64(v.Offset)}) == Later {
-			w.fallBehind(h.member, p, v.Offset)
-		}
+		w.batch.add(&w.msg, &w.hits.list[i], p.id, v.Offset)
+	}
+	if w.batch.full() {
+		w.offerBatch()
 	}
 	if len(w.msg.pub.Payload) >= flushBytes {
 		w.flush()
@@ -354,9 +358,9 @@ func (w *worker) message(v *record.View) (e *knownName, learn, ok bool) {
 	w.known.begin(t.table, w.f.version.Load())
 	e, learn = w.known.find(t.part.id, v.Key)
 	if e != nil && t.table.Known(t.topic, e.name, v, mapped) {
-		return e, false, w.msg.Set(mapped, w.f.opt.Judge(mapped.Timestamp, w.now))
+		return e, false, w.msg.Set(mapped, w.f.judge(mapped, w.now))
 	}
-	ok = t.table.Message(t.topic, v, mapped) && w.msg.Set(mapped, w.f.opt.Judge(mapped.Timestamp, w.now))
+	ok = t.table.Message(t.topic, v, mapped) && w.msg.Set(mapped, w.f.judge(mapped, w.now))
 	return nil, learn && mapped.ToldByKey(), ok
 }
 
@@ -378,14 +382,52 @@ func (w *worker) found(sub *subscription) {
 	w.hits.add(sub, st)
 }
 
-// offer hands the message to one member.
-func (w *worker) offer(h *hit, from session.Place) Verdict {
-	m := &w.msg
-	d := &w.turning.delivery
-	*d = Delivery{QoS: min(m.QoS(), h.qos), Retain: h.asPublished && m.Retain(), IDs: h.ids, From: from}
-	verdict := h.member.sink.Deliver(m, d)
-	if verdict != Gone {
-		w.touch(h.member)
+// offerBatch offers everybody what is in hand for him.
+func (w *worker) offerBatch() {
+	for _, m := range w.batch.members {
+		w.offerTo(m)
 	}
-	return verdict
+	w.batch.reset()
+}
+
+// offerTo offers a member what is in hand for it. From what it does not take on it reads by itself.
+func (w *worker) offerTo(m *Member) {
+	r, unsure := w.batch.take(m)
+	for again := true; again; {
+		again = w.offer(m, r, unsure)
+	}
+}
+
+// offer offers the rest of a run. A fault of ours over one message costs that one; again tells to go on behind it.
+func (w *worker) offer(m *Member, r *Run, unsure *Delivery) (again bool) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			again = w.skip(r, cause)
+		}
+	}()
+	verdict := Taken
+	if r.Next() != nil {
+		verdict = m.sink.Deliver(r)
+	}
+	if verdict != Gone {
+		w.touch(m)
+	}
+	switch {
+	case verdict == Later:
+		w.fallBehind(m, w.turning.part, record.Offset(r.Next().From.Offset))
+	case verdict == Taken && unsure != nil: // the receipt will tell
+		w.fallBehind(m, w.turning.part, record.Offset(unsure.From.Offset))
+	}
+	return false
+}
+
+// skip passes over the message of a run over which we panicked. False: it was none of them.
+func (w *worker) skip(r *Run, cause any) bool {
+	offset, d := w.turning.part.cursor, r.Next()
+	if d != nil {
+		offset = record.Offset(d.From.Offset)
+		r.Take()
+	}
+	w.f.poisoned(w.turning.part.id, offset, cause)
+	return d != nil
 }
