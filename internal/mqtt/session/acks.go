@@ -13,6 +13,7 @@ import (
 // and the one at open, if there is one, is undecided.
 type Acks struct {
 	ring             []ack // its length is a power of two
+	before           int   // length of the last one, which was given up
 	head, open, tail uint32
 	version          packet.Version
 	most             int  // that may be owed: the receive maximum
@@ -31,6 +32,10 @@ const (
 	// keptRing is the largest ring that stays when nothing is in flight.
 	keptRing = 256
 )
+
+// nextRing is the length of the ring after one that is full; before is that of the last one that was given up. Who was
+// busy and is again need not climb step by step, and who is less busy has less each time.
+func nextRing(full, before int) int { return max(firstRing, 2*full, before/2) }
 
 // Expect notes that a packet of the client will have an acknowledgement of a kind. More of them than the receive
 // maximum end the connection with reason 0x93 [MQTT-3.3.4-9].
@@ -98,7 +103,7 @@ func (q *Acks) len() int { return int(q.tail - q.head) }
 func (q *Acks) at(pos uint32) *ack { return &q.ring[pos&uint32(len(q.ring)-1)] }
 
 func (q *Acks) grow() {
-	bigger := make([]ack, max(firstRing, 2*len(q.ring)))
+	bigger := make([]ack, nextRing(len(q.ring), q.before))
 	for pos := q.head; pos != q.tail; pos++ {
 		bigger[pos&uint32(len(bigger)-1)] = *q.at(pos)
 	}
@@ -125,7 +130,7 @@ func (q *Acks) appendDue(dst []byte) []byte {
 		}
 	}
 	if q.head == q.tail && len(q.ring) > keptRing {
-		q.ring = nil
+		q.ring, q.before = nil, len(q.ring)
 	}
 	return dst
 }

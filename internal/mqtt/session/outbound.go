@@ -14,6 +14,7 @@ type Place struct {
 // the older ones are; a hole's id is not used again before.
 type Outbound struct {
 	ring   []sent // its length is a power of two
+	before int    // length of the last one, which was given up
 	head   uint32 // position of the oldest
 	tail   uint32 // position of the next
 	open   int    // without an acknowledgement
@@ -23,10 +24,14 @@ type Outbound struct {
 	next   uint16 // packet id for tail; 0 before the first
 }
 
+// sent is a Place and whether its message was acknowledged, in 16 bytes.
 type sent struct {
-	place Place
-	acked bool
+	offset    int64
+	partition uint32
+	acked     bool
 }
+
+func (s *sent) place() Place { return Place{Partition: s.partition, Offset: s.offset} }
 
 // span bounds the ring: how many places a window may stretch over because of holes.
 const span = 4
@@ -70,7 +75,7 @@ func (o *Outbound) Send(from Place) (id uint16, ok bool) {
 	if o.head == o.tail {
 		o.oldest = id
 	}
-	o.ring[o.tail&uint32(len(o.ring)-1)] = sent{place: from}
+	o.ring[o.tail&uint32(len(o.ring)-1)] = sent{offset: from.Offset, partition: from.Partition}
 	o.tail++
 	o.open++
 	if o.next++; o.next == 0 {
@@ -80,7 +85,7 @@ func (o *Outbound) Send(from Place) (id uint16, ok bool) {
 }
 
 func (o *Outbound) grow() {
-	bigger := make([]sent, max(firstRing, 2*len(o.ring)))
+	bigger := make([]sent, nextRing(len(o.ring), o.before))
 	for pos := o.head; pos != o.tail; pos++ {
 		bigger[pos&uint32(len(bigger)-1)] = o.ring[pos&uint32(len(o.ring)-1)]
 	}
@@ -96,7 +101,7 @@ func (o *Outbound) Ack(id uint16) (from Place, ok bool) {
 	}
 	entry.acked = true
 	o.open--
-	from = entry.place
+	from = entry.place()
 	for o.head != o.tail && o.ring[o.head&uint32(len(o.ring)-1)].acked {
 		o.head++
 		if o.oldest++; o.oldest == 0 {
@@ -104,7 +109,7 @@ func (o *Outbound) Ack(id uint16) (from Place, ok bool) {
 		}
 	}
 	if o.head == o.tail && len(o.ring) > keptRing {
-		o.ring = nil
+		o.ring, o.before = nil, len(o.ring)
 	}
 	return from, true
 }
@@ -135,7 +140,7 @@ func (o *Outbound) find(id uint16) *sent {
 func (o *Outbound) Unacknowledged(yield func(Place) bool) {
 	for pos := o.head; pos != o.tail; pos++ {
 		entry := &o.ring[pos&uint32(len(o.ring)-1)]
-		if !entry.acked && !yield(entry.place) {
+		if !entry.acked && !yield(entry.place()) {
 			return
 		}
 	}
