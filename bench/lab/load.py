@@ -191,6 +191,30 @@ class Idle:
 
 
 @dataclass(frozen=True)
+class ComeAndGo:
+    """MQTT clients that connect, get their CONNACK and disconnect, some at a time."""
+
+    clients: int = 10_000  # a local port each, for a minute: 28,000 are there
+    together: int = 100
+
+    def run(self, system, how, _):
+        rounds = max(1, min(self.clients, int(how.seconds * 2000)) // self.together)
+        meter, began = Meter(system), time.monotonic()
+        for _ in range(rounds):
+            clients = [socket.create_connection(("127.0.0.1", system.mqtt)) for _ in range(self.together)]
+            for i, s in enumerate(clients):
+                s.sendall(b"\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05%05d" % i)
+            for s in clients:
+                if s.recv(4) != b"\x20\x02\x00\x00":
+                    raise RuntimeError("a client was not accepted")
+                s.sendall(b"\xe0\x00")
+            for s in clients:
+                s.close()
+        n, took = rounds * self.together, time.monotonic() - began
+        return {"rate": n / took, **meter.figures(n)}
+
+
+@dataclass(frozen=True)
 class Restart:
     """Milliseconds from exec to ready on a full log, which is not in memory: after a clean end, or kill -9."""
 
@@ -241,6 +265,25 @@ class KafkaPerformance:
 
 
 @dataclass(frozen=True)
+class KafkaToMosquitto:
+    """Records of 100 bytes that our generator produces, until a mosquitto_sub with QoS 1 has got all of them."""
+
+    def run(self, system, how, topic):
+        n = int(how.seconds * 40_000)
+        produce = lambda records: firth_bench(system, "kafka", "--partitions", 1, "--records", records, seconds=60,
+                                              topic=topic)
+        produce(1)  # makes the topic
+        with contextlib.ExitStack() as running, tempfile.TemporaryDirectory(prefix="firth-bench.") as folder:
+            reader = subscriber(running, ["-p", str(system.mqtt), "-q", "1"], topic, n + 1, Path(folder) / "read")
+            meter, began = Meter(system), time.monotonic()
+            produce(n)
+            if reader.wait(120):
+                raise RuntimeError("mosquitto_sub failed")
+            took = time.monotonic() - began
+        return {"rate": n / took, **meter.figures(n, n * 100)}
+
+
+@dataclass(frozen=True)
 class MosquittoClients:
     """Four of mosquitto_pub -l with lines of 100 bytes, QoS 1, and a mosquitto_sub that reads all, or none."""
 
@@ -253,7 +296,7 @@ class MosquittoClients:
         with tempfile.TemporaryDirectory(prefix="firth-bench.") as folder, contextlib.ExitStack() as running:
             text = Path(folder) / "lines"
             text.write_text(("x" * 99 + "\n") * lines)
-            waiting = [self.subscribe(running, client, topic, n, Path(folder) / "read")] if self.subscriber else []
+            waiting = [subscriber(running, client, topic, n + 1, Path(folder) / "read")] if self.subscriber else []
             meter, began = Meter(system), time.monotonic()
             for i in range(self.publishers):
                 with open(text, "rb") as source:
@@ -263,18 +306,18 @@ class MosquittoClients:
             took = time.monotonic() - began
         return {"rate": n / took, **meter.figures(n, n * 99)}
 
-    @staticmethod
-    def subscribe(running, client, topic, n, read):
-        """Starts mosquitto_sub and publishes until it has got something, so that it has subscribed."""
-        with open(read, "wb") as out:
-            reader = spawn(running, "mosquitto_sub", *client, "-t", f"{topic}/#", "-C", n + 1, stdout=out)
-        until = time.monotonic() + 20
-        while read.stat().st_size == 0:
-            if time.monotonic() > until:
-                raise RuntimeError("mosquitto_sub gets nothing")
-            subprocess.run(["mosquitto_pub", *client, "-t", f"{topic}/hello", "-m", "hello"], check=True, timeout=20)
-            time.sleep(0.1)
-        return reader
+
+def subscriber(running, client, topic, n, read):
+    """Starts a mosquitto_sub for n messages and publishes one until it has got it, so that it has subscribed."""
+    with open(read, "wb") as out:
+        reader = spawn(running, "mosquitto_sub", *client, "-t", f"{topic}/#", "-C", n, stdout=out)
+    until = time.monotonic() + 20
+    while read.stat().st_size == 0:
+        if time.monotonic() > until:
+            raise RuntimeError("mosquitto_sub gets nothing")
+        subprocess.run(["mosquitto_pub", *client, "-t", f"{topic}/hello", "-m", "hello"], check=True, timeout=20)
+        time.sleep(0.1)
+    return reader
 
 
 def spawn(running, *command, **rest):

@@ -1,7 +1,7 @@
 """What is measured: the rows, on which systems, and the goal of each."""
 from dataclasses import dataclass, replace
 
-from .load import Bench, CatchUp, Idle, KafkaPerformance, MosquittoClients, Restart
+from .load import Bench, CatchUp, ComeAndGo, Idle, KafkaPerformance, KafkaToMosquitto, MosquittoClients, Restart
 from .systems import Before, Bridge, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoSaving, Nats, NatsSync
 
 
@@ -65,6 +65,10 @@ def mqtt(*arguments, **rest):
     return Bench("mqtt", arguments, **rest)
 
 
+def to_subscribers(qos, subscribers, *arguments):
+    return mqtt("-q", qos, "--publishers", 1, "--subscribers", subscribers, *arguments, show="delivered")
+
+
 def kafka(*arguments, **rest):
     return Bench("kafka", ("--partitions", 8, *arguments), **{"size": 1024, **rest})
 
@@ -81,6 +85,9 @@ BLOCKS = (
         Row("memory of an idle connection, 5,000 of them", Idle(), (most("each", 4),)),
         Row("QoS 1 publish → ack at 5,000/s", mqtt("-q", 1, "--rate", 5000), (most("p50", 0.5), most("p99", 2)),
             latency=True),
+        Row("publisher → subscriber at 2,000/s, QoS 0", to_subscribers(0, 1, "--rate", 2000), latency=True),
+        Row("publisher → subscriber at 2,000/s, QoS 1", to_subscribers(1, 1, "--rate", 2000), latency=True),
+        Row("10,000 clients come and go, 100 at a time", ComeAndGo()),
         Row("QoS 1 ingest, 16 publishers × 64 in flight", mqtt("-q", 1),
             (least("rate", 5, THEIRS), most("cpu", 0.25, THEIRS), most("disk", 2.5))),
         Row("QoS 1 ingest, 1,000 publishers × 1", mqtt("-q", 1, "--publishers", 1000, "--in-flight", 1),
@@ -92,8 +99,9 @@ BLOCKS = (
             (least("rate", 4, THEIRS), most("cpu", 0.25, THEIRS))),
         Row("fan-in 16 → 1, QoS 1", mqtt("-q", 1, "--subscribers", 1, show="delivered"),
             (least("rate", 4, THEIRS), most("cpu", 0.25, THEIRS))),
-        Row("fan-out 1 → 100, QoS 0", mqtt("-q", 0, "--publishers", 1, "--subscribers", 100, show="delivered"),
-            (least("rate", 4, THEIRS), most("cpu", 0.25, THEIRS))),
+        Row("fan-out 1 → 100, QoS 0", to_subscribers(0, 100), (least("rate", 4, THEIRS), most("cpu", 0.25, THEIRS))),
+        Row("fan-out 1 → 20, QoS 1", to_subscribers(1, 20)),
+        Row("fan-out 1 → 100, QoS 1", to_subscribers(1, 100)),
     ), goals=(most("peak", 300),)),
     Block("MQTT to keep: a subscriber is away, 100 B", (Firth, NatsSync, Nats, MosquittoSaving), (
         Row("QoS 1 ingest, 16 publishers × 1, kept", mqtt("-q", 1, "--in-flight", 1, session=True),
@@ -120,11 +128,12 @@ BLOCKS = (
         Row("catch-up read 1 KiB, cold", CatchUp(cold=True), (least("rate", 1.2, Kafka.name), most("cpu", 0.5, Kafka.name)),
             (Firth, Kafka)),
     ), goals=(most("ready", 100), most("idle", 30), most("peak", 300))),
-    Block("From MQTT QoS 1 to a Kafka consumer, 100 B", (Firth, Bridge), (
+    Block("Between MQTT and Kafka, 100 B", (Firth, Bridge), (
         Row("the seam at 2,000/s", seam("--rate", 2000, bridge=("-linger", "0s")),
             (most("p50", 0.2, Bridge.name), most("p99", 0.25, Bridge.name)), latency=True),
         Row("the seam, 16 publishers × 64 in flight", seam("--raw", show="delivered", bridge=("-linger", "1ms")),
             (least("rate", 10, Bridge.name),)),
+        Row("from Kafka to a mosquitto_sub, QoS 1", KafkaToMosquitto(), systems=(Firth,)),
     )),
     Block("Generators that are not ours: MQTT", (Firth, Mosquitto), (
         Row("4 × mosquitto_pub -l, QoS 1", MosquittoClients(), beside="QoS 1 ingest, 16 publishers × 64 in flight"),
