@@ -214,7 +214,8 @@ func logLimits() []Option {
 			Shows: "whoever appends waits",
 		}.size(func(c *Config) *int64 { return &c.Limits.CommitBytes }, 64*kib, 1*gib, ""),
 		Option{Key: "limits.journal_file", Default: "64MiB",
-			Doc:   "The size of one journal file. Space for it is reserved on the disk beforehand.",
+			Doc: "The largest size of a journal file. Space for it is reserved on the disk beforehand. While little is " +
+				"written, files are smaller, down to 8MiB.",
 			Shows: "the next file is begun",
 		}.size(func(c *Config) *int64 { return &c.Limits.JournalFile }, 64*kib, 16*gib, ""),
 		Option{Key: "limits.memory", Default: "unlimited",

@@ -1,20 +1,21 @@
 package compact
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
+	"hash/maphash"
 
 	"github.com/firthmq/firth/internal/log/record"
 )
 
 // Offsets knows for each key the last offset that counts, in bounded memory: an open table of digests, as the
-// offset map of Kafka's cleaner. Two keys with the same digest would cost a record; of the 128 bits of a SHA-256
-// nobody finds two that agree. It belongs to one goroutine.
+// offset map of Kafka's cleaner. Two keys with the same digest would cost a record. A digest has 128 bits, and nobody
+// can look for two keys that agree in them: the seeds are secret, and new with each table. It belongs to one goroutine.
 type Offsets struct {
 	slots   []slot // a power of two
 	used    int
 	most    int // slots
-	digest  []byte
+	seeds   [2]maphash.Seed
+	input   []byte // of a digest
 	scratch *record.Scratch
 }
 
@@ -36,12 +37,13 @@ func NewOffsets(maxBytes int64, s *record.Scratch) *Offsets {
 	for int64(2*most*slotBytes) <= maxBytes {
 		most *= 2
 	}
-	return &Offsets{slots: make([]slot, leastSlots), most: most, scratch: s}
+	seeds := [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+	return &Offsets{slots: make([]slot, leastSlots), most: most, seeds: seeds, scratch: s}
 }
 
 // Reset forgets everything, and gives back the memory of a large table.
 func (o *Offsets) Reset() {
-	o.used, o.digest = 0, o.digest[:0]
+	o.used, o.input = 0, o.input[:0]
 	if len(o.slots) > leastSlots {
 		o.slots = make([]slot, leastSlots)
 		return
@@ -98,9 +100,8 @@ func (o *Offsets) put(partition uint32, key []byte, at record.Offset) bool {
 
 // sum is the digest of a key.
 func (o *Offsets) sum(partition uint32, key []byte) (high, low uint64) {
-	o.digest = append(binary.LittleEndian.AppendUint32(o.digest[:0], partition), key...)
-	sum := sha256.Sum256(o.digest)
-	return binary.LittleEndian.Uint64(sum[:]), binary.LittleEndian.Uint64(sum[8:])
+	o.input = append(binary.LittleEndian.AppendUint32(o.input[:0], partition), key...)
+	return maphash.Bytes(o.seeds[0], o.input), maphash.Bytes(o.seeds[1], o.input)
 }
 
 // find is the slot of a key, or the free one where it belongs.

@@ -72,7 +72,7 @@ func (s *Store) adoptPartitions(r *recovery) {
 
 // begin starts the journal file of this life of the log, and takes a checkpoint.
 func (s *Store) begin(h journal.Header, seq uint64) error {
-	sp, err := s.newSpare(0, s.opt.JournalBytes, false)
+	sp, err := s.newSpare(0, s.opt.FirstJournalBytes, false)
 	if fault.Is(err, fault.Full) { // a full log has to open: to be read, and to be made smaller
 		sp, err = s.newSpare(0, leastJournal, true)
 	}

@@ -107,6 +107,9 @@ func (s *Store) publish(g *group) {
 			end := g.slots[i].batches[j].names
 			g.file.names.add(p.ID, &extent, g.slots[i].names[names:end])
 			names = end
+			if !p.Settings().Compact {
+				g.file.plain.add(len(b))
+			}
 			s.cache.add(p, len(b))
 			s.metrics.batches.Inc()
 			s.metrics.bytes.Add(float64(len(b)))

@@ -241,8 +241,8 @@ func loadCheckpoint(fs vfs.FS) (cp *checkpoint, number uint64, bad []error, err 
 }
 
 // saveCheckpoint writes a checkpoint under a number of its own and removes all but the newest two.
-func saveCheckpoint(fs vfs.FS, cp *checkpoint, number uint64) error {
-	if err := writeFile(fs, checkpointName(number), cp.encode()); err != nil {
+func saveCheckpoint(fs vfs.FS, encoded []byte, number uint64) error {
+	if err := writeFile(fs, checkpointName(number), encoded); err != nil {
 		return err
 	}
 	numbers, err := checkpoints(fs)

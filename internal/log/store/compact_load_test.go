@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -29,6 +30,7 @@ type keyedLoad struct {
 	size          int           // bytes of a value, at least 8
 	every         int           // records in a batch
 	pace          time.Duration // between two batches; 0: as fast as it goes
+	look          func()        // now and then; may be nil
 }
 
 func (l *keyedLoad) key(i int) int { return i * 7919 % l.keys }
@@ -78,6 +80,9 @@ func (l *keyedLoad) run(t *testing.T, s *store.Store, p stream.PartitionID) []ti
 		if l.pace == 0 && b%64 == 63 {
 			r.wg.Wait()
 		}
+		if l.look != nil && b%500 == 0 {
+			l.look()
+		}
 	}
 	r.wg.Wait()
 	if r.err != nil {
@@ -122,23 +127,29 @@ func (l *keyedLoad) check(t *testing.T, s *store.Store, p stream.PartitionID) ti
 	return took
 }
 
-// sizeOf is how many bytes the segments in a folder have.
-func sizeOf(t *testing.T, dir string) (segments int64) {
+// sizeOf is how many bytes the segments in a folder have, and all files with what is reserved in them.
+func sizeOf(t *testing.T, dir string) (segments, all int64) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(path) != ".segment" {
+		if err != nil || d.IsDir() {
 			return err
 		}
 		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it was here
+		}
 		if err == nil {
-			segments += info.Size()
+			all += info.Size()
+			if filepath.Ext(path) == ".segment" {
+				segments += info.Size()
+			}
 		}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return segments
+	return segments, all
 }
 
 // TestCompactionLoad writes many records over few keys at a steady pace, first without compaction and then with it:
@@ -170,8 +181,9 @@ func TestCompactionLoad(t *testing.T) {
 		}
 		p := topic.Partitions[0]
 		took := l.run(t, s, p)
+		segments, _ := sizeOf(t, dir)
 		t.Logf("compaction %v: p50 %v, p99 %v, p99.9 %v; %d bytes in segments", on,
-			percentile(took, 0.5), percentile(took, 0.99), percentile(took, 0.999), sizeOf(t, dir))
+			percentile(took, 0.5), percentile(took, 0.99), percentile(took, 0.999), segments)
 		if !on {
 			quiet = took
 			if err := s.Close(); err != nil {
@@ -181,7 +193,10 @@ func TestCompactionLoad(t *testing.T) {
 		}
 		busy = took
 		live := int64(l.keys) * int64(l.size+40)
-		eventually(t, "the disk has shrunk", func() bool { return sizeOf(t, dir) < 3*live+opt.JournalBytes })
+		eventually(t, "the disk has shrunk", func() bool {
+			segments, _ := sizeOf(t, dir)
+			return segments < 3*live+opt.JournalBytes
+		})
 		l.check(t, s, p)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -221,14 +236,23 @@ func TestOffsetCommitsStaySmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := topic.Partitions[0]
+	var most int64
+	l.look = func() {
+		_, all := sizeOf(t, dir)
+		most = max(most, all)
+	}
 	took := l.run(t, s, p)
-	t.Logf("p50 %v, p99 %v", percentile(took, 0.5), percentile(took, 0.99))
+	t.Logf("p50 %v, p99 %v; at most %d bytes of the disk", percentile(took, 0.5), percentile(took, 0.99), most)
+	if *compactFull && most > 100_000_000 {
+		t.Errorf("the log took %d bytes of the disk", most)
+	}
 	var bytes int64
 	eventually(t, "the topic is compacted", func() bool {
 		bytes, err = s.PartitionBytes(p)
 		return err == nil && bytes < 100<<20
 	})
-	t.Logf("%d bytes of the topic, %d in segments", bytes, sizeOf(t, dir))
+	segments, _ := sizeOf(t, dir)
+	t.Logf("%d bytes of the topic, %d in segments", bytes, segments)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ type file struct {
 	names   journalNames     // journal: of what was put into it; the announcer's until it is sealed, then the keeper's
 	segment *segment.Segment // nil for a journal
 	end     int64            // journal: behind the last frame, once sealed
+	plain   weighed          // journal: of topics that are not compacted; the announcer's
 	broken  bool             // journal: a sync failed, there is none any more; set before it is sealed
 	size    int64            // segment: bytes of the file
 	renamed bool             // journal: kept in place and named a segment by now; the keeper's

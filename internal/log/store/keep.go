@@ -25,7 +25,8 @@ type keeper struct {
 	mu struct {
 		sync.Mutex
 		spare   *spare
-		spares  uint64   // to name spares
+		spares  uint64 // to name spares
+		size    journalSize
 		sealed  []*file  // journals to turn into segments, oldest first
 		waiting int      // how many of them, those in hand included, but without those whose roll-up failed
 		stuck   int      // whose roll-up failed
@@ -67,6 +68,7 @@ func (k *keeper) init(s *Store) {
 	k.wake, k.more = make(chan struct{}, 1), make(chan struct{}, 1)
 	k.offsets = compact.NewOffsets(s.opt.DedupeBytes, &k.scratch)
 	k.cleaner = cleaner{s: s, passes: make(chan *pass, 1)}
+	k.mu.size = journalSize{least: s.opt.FirstJournalBytes, most: s.opt.JournalBytes, now: s.opt.FirstJournalBytes}
 	k.spoilt, k.putOff = make(map[stream.PartitionID]bool), make(map[stream.PartitionID]later)
 	k.nudge()
 }
@@ -94,6 +96,9 @@ func (k *keeper) seal(f *file) {
 		return
 	}
 	k.mu.Lock()
+	if !f.broken && f.end > 0 {
+		k.mu.size.filled(time.Since(f.began), k.contentOf(f))
+	}
 	k.mu.sealed = append(k.mu.sealed, f)
 	k.mu.waiting++
 	behind := k.mu.waiting >= k.s.opt.SealedFiles
@@ -210,9 +215,24 @@ func (k *keeper) retry() {
 	k.s.opt.Logger.Info("the journal can be written again")
 }
 
+// contentOf tells what most of a full journal is.
+func (k *keeper) contentOf(f *file) content {
+	switch {
+	case f.plain.bytes < f.end/2:
+		return dedupe
+	case f.plain.mean() >= k.s.opt.BulkBatchBytes:
+		return bulk
+	}
+	return mixed
+}
+
 // prepare makes sure that there is a spare.
 func (k *keeper) prepare() error {
 	k.mu.Lock()
+	size := k.mu.size.now
+	if sp := k.mu.spare; sp != nil && sp.space.Size > size {
+		k.mu.excess, k.mu.spare = append(k.mu.excess, sp), nil
+	}
 	have := k.mu.spare != nil
 	k.mu.spares++
 	n := k.mu.spares
@@ -220,7 +240,7 @@ func (k *keeper) prepare() error {
 	if have {
 		return nil
 	}
-	sp, err := k.s.newSpare(n, k.s.opt.JournalBytes, false)
+	sp, err := k.s.newSpare(n, size, false)
 	if err != nil {
 		return err
 	}
@@ -264,11 +284,11 @@ func (k *keeper) takeSpare(size int64, urgent bool) (spare, error) {
 	sp := k.mu.spare
 	k.mu.spare = nil
 	k.mu.spares++
-	n := k.mu.spares
+	n, usual := k.mu.spares, k.mu.size.now
 	k.mu.Unlock()
 	k.nudge()
 	if sp == nil {
-		sp, err := k.s.newSpare(n, max(size, k.s.opt.JournalBytes), false)
+		sp, err := k.s.newSpare(n, max(size, usual), false)
 		if urgent && size <= leastJournal && fault.Is(err, fault.Full) {
 			return k.s.newSpare(n, leastJournal, true)
 		}
@@ -345,7 +365,7 @@ func (k *keeper) dispose(f *file) error {
 	}
 	if f.journal != nil && !f.broken {
 		size, err := f.journal.Size()
-		if err == nil && size == k.s.opt.JournalBytes && !f.renamed && k.reuse(f, size) {
+		if err == nil && !f.renamed && k.reuse(f, size) {
 			return nil
 		}
 	}
@@ -356,7 +376,7 @@ func (k *keeper) dispose(f *file) error {
 // reuse makes a spare of a journal file, in place of one that was never written.
 func (k *keeper) reuse(f *file, size int64) bool {
 	k.mu.Lock()
-	have := k.mu.spare != nil && k.mu.spare.space.Filled > 0
+	have := k.mu.spare != nil && k.mu.spare.space.Filled > 0 || size != k.mu.size.now
 	k.mu.spares++
 	name := logDir + "/" + spareName(k.mu.spares)
 	k.mu.Unlock()
@@ -441,10 +461,14 @@ func (k *keeper) roll() error {
 func (k *keeper) save(cp *checkpoint) error {
 	k.checkpoint++
 	cp.Ends = k.ends()
-	if err := saveCheckpoint(k.s.fs, cp, k.checkpoint); err != nil {
+	encoded := cp.encode()
+	if err := saveCheckpoint(k.s.fs, encoded, k.checkpoint); err != nil {
 		return err
 	}
 	k.dirty = false
+	k.mu.Lock()
+	k.mu.size.checkpoint(int64(len(encoded)))
+	k.mu.Unlock()
 	return nil
 }
 

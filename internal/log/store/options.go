@@ -26,9 +26,12 @@ type Options struct {
 	// Clock is the wall clock. Default: time.Now.
 	Clock func() time.Time
 
-	// JournalBytes is the size of a journal file, preallocated. Default 64 MiB, at least 64 KiB, at most a 32nd
+	// JournalBytes is the largest size of a journal file, preallocated. Default 64 MiB, at least 64 KiB, at most a 32nd
 	// of the disk where that is more than 1 MiB. A larger commit gets a file of its own size.
 	JournalBytes int64
+	// FirstJournalBytes is the size of the first journal file, and of those that fill slowly and are not kept in place.
+	// Default 8 MiB, at most JournalBytes.
+	FirstJournalBytes int64
 	// CacheBytes is how many bytes of the newest batches stay in memory for both doors. Default 64 MiB.
 	CacheBytes int64
 	// GroupBytes is how many bytes may gather for one commit; appends wait above it. Default 8 MiB.
@@ -83,6 +86,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.JournalBytes = cmp.Or(o.JournalBytes, 64<<20)
 	o.JournalBytes = min(o.JournalBytes, fitting(o.FS))
+	o.FirstJournalBytes = min(cmp.Or(o.FirstJournalBytes, 8<<20), o.JournalBytes)
 	o.CacheBytes = cmp.Or(o.CacheBytes, 64<<20)
 	o.GroupBytes = cmp.Or(o.GroupBytes, 8<<20)
 	o.DirectBytes = cmp.Or(o.DirectBytes, 256<<10)

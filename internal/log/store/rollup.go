@@ -96,6 +96,11 @@ func (k *keeper) sealed() error {
 		default:
 			k.converted(f)
 		}
+		if err := k.clear(); err != nil { // before the next takes as much of the disk
+			k.again(files[i+1:]...)
+			k.caughtUp(0, true)
+			return err
+		}
 	}
 	return nil
 }
@@ -178,12 +183,12 @@ func (k *keeper) convert(f *file) error {
 			return err
 		}
 	}
-	bytes, batches := weight(parts)
+	w := weight(parts)
 	switch {
-	case batches == 0:
+	case w.batches == 0:
 		k.drop(f)
 		return nil
-	case f.journal != nil && !f.broken && bytes/int64(batches) >= k.s.opt.BulkBatchBytes:
+	case f.journal != nil && !f.broken && w.mean() >= k.s.opt.BulkBatchBytes:
 		return k.keepInPlace(f, parts)
 	}
 	if err := k.rollUp(f, parts, f.fileID); err != nil {
@@ -205,15 +210,25 @@ func split(parts []part) (compacted, others []part) {
 	return compacted, others
 }
 
-// weight is how many bytes parts have in how many batches.
-func weight(parts []part) (bytes int64, batches int) {
+// weighed is how many bytes there are in how many batches.
+type weighed struct{ bytes, batches int64 }
+
+func (w *weighed) add(bytes int) {
+	w.bytes += int64(bytes)
+	w.batches++
+}
+
+// mean is the mean size of a batch; 0 without any.
+func (w *weighed) mean() int64 { return w.bytes / max(w.batches, 1) }
+
+// weight is that of all parts.
+func weight(parts []part) (w weighed) {
 	for _, pt := range parts {
-		batches += len(pt.extents)
 		for i := range pt.extents {
-			bytes += int64(pt.extents[i].Len)
+			w.add(int(pt.extents[i].Len))
 		}
 	}
-	return bytes, batches
+	return w
 }
 
 // drop lets go of a file in which nothing is left.

@@ -13,7 +13,8 @@ func TestOneSpareStays(t *testing.T) {
 	if err := fs.MkdirAll(logDir); err != nil {
 		t.Fatal(err)
 	}
-	s := &Store{fs: fs, opt: Options{FS: fs, JournalBytes: 64 << 10, Logger: slog.New(slog.DiscardHandler)}}
+	opt := Options{FS: fs, JournalBytes: 64 << 10, FirstJournalBytes: 64 << 10, Logger: slog.New(slog.DiscardHandler)}
+	s := &Store{fs: fs, opt: opt}
 	k := &s.keeper
 	k.init(s)
 	if err := k.prepare(); err != nil {
