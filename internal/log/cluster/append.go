@@ -3,9 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
@@ -14,18 +11,20 @@ import (
 
 // unit is what one Append was given, copied.
 type unit struct {
-	records []kgo.Record
-	places  []place // of the records
+	records []record.Record
+	places  []place         // of the records
+	offsets []record.Offset // that they have got
 	lane    *lane
 	to      stream.Receipt
 	ticket  uint64
 	bytes   int64
+	encoded int64 // at most, in a batch
 	spans   bool  // it stands together only in a transaction
 	err     error // why it was lost
 }
 
 // recordMemory is about what a record costs in memory besides its content, while it waits.
-const recordMemory = 256
+const recordMemory = 128
 
 // place is where a record goes and about what it takes there.
 type place struct {
@@ -34,7 +33,7 @@ type place struct {
 }
 
 // Offset implements stream.Placed.
-func (u *unit) Offset(write int) record.Offset { return record.Offset(u.records[write].Offset) }
+func (u *unit) Offset(write int) record.Offset { return u.offsets[write] }
 
 // Append implements stream.Log.
 func (c *Cluster) Append(u *stream.Unit, to stream.Receipt, ticket uint64) error {
@@ -62,7 +61,7 @@ func (c *Cluster) Append(u *stream.Unit, to stream.Receipt, ticket uint64) error
 	}
 	// The unit is counted from here on, so that copying does not hold the queue.
 	mine := &unit{lane: l, to: to, ticket: ticket, bytes: bytes}
-	mine.copy(parts, u.Writes, make([]byte, 0, content), make([]kgo.RecordHeader, 0, headers))
+	mine.copy(parts, u.Writes, make([]byte, 0, content), make([]record.Header, 0, headers))
 	c.queue.put(mine)
 	return nil
 }
@@ -80,8 +79,8 @@ func contentBytes(r *record.Record) int64 {
 }
 
 // copy takes the records in, into memory that has room for them.
-func (u *unit) copy(parts *table, ws []stream.Write, content []byte, headers []kgo.RecordHeader) {
-	u.records, u.places = make([]kgo.Record, len(ws)), make([]place, len(ws))
+func (u *unit) copy(parts *table, ws []stream.Write, content []byte, headers []record.Header) {
+	u.records, u.places, u.offsets = make([]record.Record, len(ws)), make([]place, len(ws)), make([]record.Offset, len(ws))
 	keep := func(b []byte) []byte {
 		if b == nil {
 			return nil
@@ -90,23 +89,21 @@ func (u *unit) copy(parts *table, ws []stream.Write, content []byte, headers []k
 		content = append(content, b...)
 		return content[at:len(content):len(content)]
 	}
-	sum := int64(record.BatchOverhead)
 	for i := range ws {
 		r, p := ws[i].Record, parts.find(ws[i].Partition)
 		at := len(headers)
 		for j := range r.Headers {
-			headers = append(headers, kgo.RecordHeader{Key: r.Headers[j].Key, Value: keep(r.Headers[j].Value)})
+			headers = append(headers, record.Header{Key: r.Headers[j].Key, Value: keep(r.Headers[j].Value)})
 		}
-		u.records[i] = kgo.Record{
-			Topic: p.topic, Partition: p.index, Timestamp: time.UnixMilli(r.Timestamp),
-			Key: keep(r.Key), Value: keep(r.Value), Headers: headers[at:len(headers):len(headers)],
+		u.records[i] = record.Record{
+			Timestamp: r.Timestamp, Key: keep(r.Key), Value: keep(r.Value), Headers: headers[at:len(headers):len(headers)],
 		}
 		size := int64(r.EncodedSize())
 		u.places[i] = place{p: p, bytes: size}
-		sum += size
+		u.encoded += size
 		u.spans = u.spans || p != u.places[0].p
 	}
-	u.spans = u.spans || len(ws) > 0 && sum > u.places[0].p.limit.Load()
+	u.spans = u.spans || len(ws) > 0 && u.encoded+record.BatchOverhead > u.places[0].p.limit.Load()
 }
 
 // callTurns tells those who waited that there is room. It must not be called with the queue's lock held.
@@ -123,18 +120,20 @@ func (c *Cluster) Own(ctx context.Context, shard stream.PartitionID) (stream.Own
 	if p == nil {
 		return stream.Owner{}, noPartition(op, shard)
 	}
-	by := producer{opt: &c.opt, id: fmt.Sprintf("firth-%s-%d", p.topicID, p.index), shard: true}
-	if err := by.open(); err != nil {
-		return stream.Owner{}, convert(op, err)
-	}
-	if _, _, err := by.client.ProducerID(ctx); err != nil {
-		by.close()
-		return stream.Owner{}, convert(op, err)
-	}
-	l := &lane{senders: senders{transactional: by}, work: make(chan struct{}, 1)}
-	owner, err := c.queue.own(shard, l, func() { c.done.Go(func() { c.send(l) }) })
+	l, err := c.newLane(fmt.Sprintf("firth-%s-%d", p.topicID, p.index))
 	if err != nil {
-		by.close()
+		return stream.Owner{}, convert(op, err)
+	}
+	l.transactional.owned = true
+	ctx, cancel := context.WithTimeout(ctx, c.opt.Patience)
+	defer cancel()
+	if err := l.transactional.take(ctx); err != nil {
+		l.client.Close()
+		return stream.Owner{}, convert(op, err)
+	}
+	owner, err := c.queue.own(shard, l, func() { c.senders.Go(func() { c.send(l) }) })
+	if err != nil {
+		l.client.Close()
 	}
 	return owner, err
 }

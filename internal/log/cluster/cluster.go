@@ -23,7 +23,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
@@ -46,7 +48,8 @@ type Cluster struct {
 	registry registry
 	refresh  chan struct{} // somebody has seen that metadata are old
 
-	queue queue
+	queue      queue
+	secondKind bool // the cluster has transactions of the second kind (KIP-890)
 
 	followMu  sync.Mutex
 	followed  map[stream.PartitionID]int // how many watches follow a partition
@@ -61,8 +64,8 @@ type Cluster struct {
 
 	ctx     context.Context //nolint:containedctx // of everything that the cluster does without a caller
 	cancel  context.CancelFunc
-	closing chan struct{}
-	done    sync.WaitGroup
+	senders sync.WaitGroup
+	done    sync.WaitGroup // the other goroutines
 }
 
 // Open connects to a cluster. Errors: Invalid, IO, Denied, Timeout.
@@ -74,7 +77,7 @@ func Open(ctx context.Context, opt Options) (*Cluster, error) {
 	c := &Cluster{
 		opt: opt, log: opt.Logger,
 		refresh: make(chan struct{}, 1), refollow: make(chan struct{}, 1),
-		followed: make(map[stream.PartitionID]int), listeners: make(map[int32]*tail), closing: make(chan struct{}),
+		followed: make(map[stream.PartitionID]int), listeners: make(map[int32]*tail),
 	}
 	c.watchers.Changed = c.follow
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -87,18 +90,20 @@ func Open(ctx context.Context, opt Options) (*Cluster, error) {
 	if err == nil {
 		err = c.loadAll(ctx)
 	}
+	if err == nil {
+		c.secondKind, err = c.supportsSecondKind(ctx)
+	}
+	if err == nil {
+		c.queue.anybody, err = c.newLane("firth-units-" + nonce())
+	}
 	if err != nil {
 		c.closeClients()
 		return nil, convert("cluster.Open", err)
 	}
 	c.queue.callers = make(map[stream.Receipt]*caller)
 	c.queue.owned = make(map[stream.PartitionID]*lane)
-	c.queue.anybody = &lane{work: make(chan struct{}, 1), senders: senders{
-		plain:         producer{opt: &c.opt},
-		transactional: producer{opt: &c.opt, id: "firth-units-" + nonce()},
-	}}
 	c.metrics.register(c, opt.Metrics)
-	c.done.Go(func() { c.send(c.queue.anybody) })
+	c.senders.Go(func() { c.send(c.queue.anybody) })
 	c.done.Go(c.refreshLoop)
 	c.done.Go(c.followLoop)
 	return c, nil
@@ -112,16 +117,45 @@ func (c *Cluster) Close() error {
 		return nil
 	}
 	callTurns(turns)
-	close(c.closing)
 	late := time.AfterFunc(c.opt.Patience, c.cancel)
-	c.done.Wait()
+	c.senders.Wait() // to the others they owe who leads a partition
 	inTime := late.Stop()
 	c.cancel()
+	c.done.Wait()
 	c.closeClients()
 	if !inTime {
 		return fault.New(fault.Timeout, "cluster.Close", "units were not taken by the cluster in %v", c.opt.Patience)
 	}
 	return nil
+}
+
+// newLane makes a lane whose transactions have that id.
+func (c *Cluster) newLane(name string) (*lane, error) {
+	cl, err := c.opt.producer(c.secondKind)
+	if err != nil {
+		return nil, err
+	}
+	return &lane{
+		work: make(chan struct{}, 1), client: cl, plain: producer{client: cl},
+		transactional: producer{client: cl, name: name, timeout: c.opt.TransactionTimeout, second: c.secondKind},
+	}, nil
+}
+
+// supportsSecondKind asks whether transactions are of the second kind.
+func (c *Cluster) supportsSecondKind(ctx context.Context) (bool, error) {
+	resp, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, c.client)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		return false, err
+	}
+	for i := range resp.FinalizedFeatures {
+		if f := &resp.FinalizedFeatures[i]; f.Name == "transaction.version" {
+			return f.MaxVersionLevel >= 2, nil
+		}
+	}
+	return false, nil
 }
 
 func (c *Cluster) closeClients() {

@@ -49,9 +49,9 @@ func open(t testing.TB, opt cluster.Options) *cluster.Cluster {
 	return c
 }
 
-func fake(t *testing.T) *kfake.Cluster {
+func fake(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	f, err := kfake.NewCluster(kfake.NumBrokers(3))
+	f, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

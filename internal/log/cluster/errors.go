@@ -56,6 +56,9 @@ func convert(op string, err error) error {
 }
 
 func kindOf(err error) fault.Kind {
+	if fe, ok := errors.AsType[*fault.Error](err); ok {
+		return fault.KindOf(fe)
+	}
 	if ke, ok := errors.AsType[*kerr.Error](err); ok {
 		if kind, known := kinds[ke.Code]; known {
 			return kind
@@ -65,7 +68,7 @@ func kindOf(err error) fault.Kind {
 	switch {
 	case errors.Is(err, kgo.ErrClientClosed), errors.Is(err, context.Canceled), errors.Is(err, net.ErrClosed):
 		return fault.Closed
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, kgo.ErrRecordTimeout):
+	case errors.Is(err, context.DeadlineExceeded):
 		return fault.Timeout
 	}
 	return fault.IO

@@ -21,7 +21,7 @@ func TestKindsOfErrors(t *testing.T) {
 		{kerr.OffsetOutOfRange, fault.OutOfRange},
 		{kerr.ProducerFenced, fault.Fenced},
 		{fmt.Errorf("ending: %w", kerr.InvalidProducerEpoch), fault.Fenced},
-		{refused(kerr.TopicAlreadyExists.Code, &text), fault.Exists},
+		{brokerError(kerr.TopicAlreadyExists.Code, &text), fault.Exists},
 		{kerr.NotEnoughReplicas, fault.ReadOnly},
 		{kerr.UnknownServerError, fault.IO},
 		{kgo.ErrClientClosed, fault.Closed},
@@ -34,10 +34,10 @@ func TestKindsOfErrors(t *testing.T) {
 			t.Errorf("%v is of the kind %q, want %q", c.err, fault.KindOf(err), c.want)
 		}
 	}
-	if convert("op", nil) != nil || refused(0, &text) != nil {
+	if convert("op", nil) != nil || brokerError(0, &text) != nil {
 		t.Error("no error became one")
 	}
-	if err := refused(kerr.InvalidConfig.Code, &text); err.Error() != text {
+	if err := brokerError(kerr.InvalidConfig.Code, &text); err.Error() != text {
 		t.Errorf("the broker's words are lost: %v", err)
 	}
 	for code := range kinds {

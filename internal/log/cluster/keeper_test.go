@@ -33,8 +33,10 @@ var onCluster = map[string]func(t *testing.T, seeds []string){
 }
 
 func TestKeeperOnKfake(t *testing.T) {
-	for name, test := range onCluster {
-		t.Run(name, func(t *testing.T) { test(t, fake(t).ListenAddrs()) })
+	for kind, opts := range kinds {
+		for name, test := range onCluster {
+			t.Run(kind+"/"+name, func(t *testing.T) { test(t, fake(t, opts...).ListenAddrs()) })
+		}
 	}
 }
 
@@ -375,19 +377,20 @@ func largeUnits(t *testing.T, seeds []string) {
 	}
 }
 
-// oneBatch looks at the batches as they lie in the cluster: none holds a part of a unit.
+// oneBatch looks at the batches as they lie in the cluster: none holds a part of a unit. One group follows the other,
+// and each is of a few units for many partitions, so that what is cut by chance is cut wrong now and then.
 func oneBatch(t *testing.T, seeds []string) {
-	c := open(t, cluster.Options{Seeds: seeds})
-	topic := create(t, c, "batches", 1, map[string]string{"max.message.bytes": "30000"})
-	const units, records, callers = 40, 15, 3
+	const units, records, callers, partitions = 150, 150, 6, 6
+	c := open(t, cluster.Options{Seeds: seeds, GroupBytes: 200 << 10})
+	topic := create(t, c, "batches", partitions, map[string]string{"max.message.bytes": "30000"})
 	var wg sync.WaitGroup
 	for w := range callers {
 		wg.Go(func() {
 			f := newFates()
 			for i := range units {
-				u := unit(fmt.Sprintf("%d/%d%100d", w, i, 0))
+				u, p := &stream.Unit{}, topic.Partitions[(w+i/4)%partitions] // a few in a row for each
 				for range records {
-					u.Writes = append(u.Writes, unit(fmt.Sprintf("%d/%d%100d", w, i, 0), topic.Partitions[0]).Writes...)
+					u.Writes = append(u.Writes, unit(fmt.Sprintf("%d/%d%20d", w, i, 0), p).Writes...)
 				}
 				if err := stream.AppendWait(context.Background(), c, u, f, uint64(i)); err != nil {
 					t.Error(err)
@@ -399,23 +402,25 @@ func oneBatch(t *testing.T, seeds []string) {
 	}
 	wg.Wait()
 	batches, of := 0, map[string]int{}
-	for _, b := range stored(t, seeds, topic) {
-		if b.Attributes().Control() || b.Attributes().Transactional() {
-			t.Errorf("a batch with the attributes %v", b.Attributes())
-		}
-		batches++
-		var it record.Iter
-		if err := it.Reset(b, nil); err != nil {
-			t.Fatal(err)
-		}
-		here := map[string]int{}
-		for v := (record.View{}); it.Next(&v); {
-			here[string(v.Value)]++
-			of[string(v.Value)]++
-		}
-		for value, n := range here {
-			if n != records {
-				t.Errorf("%d of %d records of unit %.6s are in a batch", n, records, value)
+	for index := range int32(partitions) {
+		for _, b := range stored(t, seeds, topic, index) {
+			if b.Attributes().Control() || b.Attributes().Transactional() {
+				t.Errorf("a batch with the attributes %v", b.Attributes())
+			}
+			batches++
+			var it record.Iter
+			if err := it.Reset(b, nil); err != nil {
+				t.Fatal(err)
+			}
+			here := map[string]int{}
+			for v := (record.View{}); it.Next(&v); {
+				here[string(v.Value)]++
+				of[string(v.Value)]++
+			}
+			for value, n := range here {
+				if n != records {
+					t.Errorf("%d of %d records of unit %.6s are in a batch", n, records, value)
+				}
 			}
 		}
 	}
@@ -424,8 +429,8 @@ func oneBatch(t *testing.T, seeds []string) {
 	}
 }
 
-// stored fetches the batches of the first partition of a topic.
-func stored(t *testing.T, seeds []string, topic *stream.Topic) (all []record.Batch) {
+// stored fetches the batches of a partition.
+func stored(t *testing.T, seeds []string, topic *stream.Topic, index int32) (all []record.Batch) {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(seeds...))
 	if err != nil {
@@ -441,10 +446,10 @@ func stored(t *testing.T, seeds []string, topic *stream.Topic) (all []record.Bat
 	of := kmsg.NewFetchRequestTopic()
 	of.Topic, of.TopicID = topic.Name, topic.ID
 	p := kmsg.NewFetchRequestTopicPartition()
-	p.PartitionMaxBytes = 50 << 20
+	p.Partition, p.PartitionMaxBytes = index, 50<<20
 	of.Partitions = append(of.Partitions, p)
 	req.Topics = append(req.Topics, of)
-	leader := cl.Broker(int(details[topic.Name].Partitions[0].Leader))
+	leader := cl.Broker(int(details[topic.Name].Partitions[index].Leader))
 	resp, err := req.RequestWith(context.Background(), leader)
 	if err != nil {
 		t.Fatal(err)
@@ -598,32 +603,8 @@ func TestBrokerIsKilled(t *testing.T) {
 	defer stop()
 	c := open(t, cluster.Options{Seeds: []string{b.seed}, Patience: time.Minute})
 	topic := create(t, c, "killed", 2, nil)
-	const writers = 3
-	told := make([]*fates, writers)
 	ctx, end := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	for w := range writers {
-		told[w] = newFates()
-		var owner stream.Owner
-		if w == 2 {
-			if owner, err = c.Own(ctx, topic.Partitions[0]); err != nil {
-				t.Fatal(err)
-			}
-		}
-		wg.Go(func() {
-			for i := uint64(0); ctx.Err() == nil; i++ {
-				u := unit(fmt.Sprintf("%d %d", w, i), topic.Partitions[:1+min(w, 1)]...) // 0: of one partition
-				u.Owner = owner
-				if err := c.Append(u, told[w], i); err != nil {
-					if !fault.Is(err, fault.Fenced) && ctx.Err() == nil {
-						t.Errorf("writer %d: %v", w, err)
-					}
-					return
-				}
-				told[w].wait(t, 1)
-			}
-		})
-	}
+	told, wait := load(t, c, topic, func(uint64) bool { return ctx.Err() == nil })
 	for range 2 {
 		before := acknowledged(told)
 		until(t, "units before the broker is killed", func() bool { return acknowledged(told) > before+100 })
@@ -635,8 +616,36 @@ func TestBrokerIsKilled(t *testing.T) {
 	before := acknowledged(told)
 	until(t, "units after the broker was killed", func() bool { return acknowledged(told) > before+20 })
 	end()
-	wg.Wait()
+	wait()
 	checkTold(t, c, topic, told)
+}
+
+// load appends for as long as there is more to append, each writer a unit after the other: the first for one partition,
+// the second for two, and the third as the owner of a shard, until he is fenced.
+func load(t *testing.T, c stream.Keeper, topic *stream.Topic, more func(i uint64) bool) (told []*fates, wait func()) {
+	owner, err := c.Own(context.Background(), topic.Partitions[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for w, by := range []stream.Owner{{}, {}, owner} {
+		f := newFates()
+		told = append(told, f)
+		wg.Go(func() {
+			for i := uint64(0); more(i); i++ {
+				u := unit(fmt.Sprintf("%d %d", w, i), topic.Partitions[:1+min(w, 1)]...)
+				u.Owner = by
+				if err := c.Append(u, f, i); err != nil {
+					if !fault.Is(err, fault.Fenced) {
+						t.Errorf("writer %d: %v", w, err)
+					}
+					return
+				}
+				f.wait(t, 1)
+			}
+		})
+	}
+	return told, wg.Wait
 }
 
 // acknowledged is how many units were.
@@ -653,6 +662,10 @@ func checkTold(t *testing.T, c stream.Keeper, topic *stream.Topic, told []*fates
 	t.Helper()
 	there := [2]map[string]int{{}, {}}
 	for i, p := range topic.Partitions {
+		until(t, "the end of every transaction", func() bool {
+			b, err := c.Bounds(p)
+			return err == nil && b.Stable == b.High
+		})
 		last := make([]int, len(told))
 		for _, v := range values(t, c, p) {
 			there[i][v]++

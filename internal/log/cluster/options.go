@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
@@ -65,9 +67,6 @@ func (o Options) validate() error {
 	return nil
 }
 
-// maxBatchBytes bounds a batch by what a request can carry. What a topic takes is less and is seen to before.
-const maxBatchBytes = 64 << 20
-
 // client makes a client of the cluster.
 func (o *Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 	const (
@@ -87,20 +86,16 @@ func (o *Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(opts...)
 }
 
-// producer makes a client that appends: in transactions if it has an id.
-func (o *Options) producer(transactionalID string) (*kgo.Client, error) {
-	opts := []kgo.Opt{
-		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.RequiredAcks(kgo.AllISRAcks()),
-		// A partition gets one batch a flush, so that a unit for one partition stands or falls with its batch.
-		kgo.ManualFlushing(),
-		kgo.ProducerBatchMaxBytes(maxBatchBytes),
-		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		// The queue has the bound; here is nothing but what it has let through.
-		kgo.MaxBufferedRecords(1 << 30),
-	}
-	if transactionalID != "" {
-		opts = append(opts, kgo.TransactionalID(transactionalID), kgo.TransactionTimeout(o.TransactionTimeout))
+// producer makes a client that appends. It tries nothing twice: its lane does, which has to know.
+func (o *Options) producer(secondKind bool) (*kgo.Client, error) {
+	opts := []kgo.Opt{kgo.RequestRetries(0)}
+	if !secondKind {
+		// By these versions a cluster tells the kinds of transactions apart (KIP-890).
+		const produce, endTxn = 11, 4
+		known := kversion.Stable()
+		known.SetMaxKeyVersion(int16(kmsg.Produce), produce)
+		known.SetMaxKeyVersion(int16(kmsg.EndTxn), endTxn)
+		opts = append(opts, kgo.MaxVersions(known))
 	}
 	return o.client(opts...)
 }

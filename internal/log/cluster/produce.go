@@ -3,50 +3,17 @@ package cluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 )
-
-// producer is a client of the cluster that appends.
-type producer struct {
-	opt    *Options
-	id     string      // transactional id; none: it appends without transactions
-	client *kgo.Client // nil: it is not open
-	shard  bool        // it is that of an owner, and opened once: to open it again would fence the next owner
-	opened bool
-}
-
-// senders are the producers of a lane.
-type senders struct {
-	plain         producer // for units that are one batch; an owner has none
-	transactional producer // for those that are more
-}
-
-func (l *producer) open() (err error) {
-	switch {
-	case l.client != nil:
-		return nil
-	case l.shard && l.opened:
-		return fault.New(fault.Fenced, "log.Append", "the producer of %s has ended: take its shard over again", l.id)
-	}
-	l.opened = true
-	l.client, err = l.opt.producer(l.id)
-	return err
-}
-
-func (l *producer) close() {
-	if l.client != nil {
-		l.client.Close()
-		l.client = nil
-	}
-}
 
 // group is what a sender sends at once.
 type group struct {
@@ -82,17 +49,16 @@ func (g *group) fits(u *unit) bool {
 	if g.transaction || u.spans {
 		return true
 	}
-	for _, at := range u.places { // all of one partition
-		if g.filled[at.p]+u.bytes+record.BatchOverhead > at.p.limit.Load() {
-			return false
-		}
+	if len(u.places) == 0 {
+		return true
 	}
-	return true
+	p := u.places[0].p // that of all its records
+	return g.filled[p] == 0 || g.filled[p]+u.encoded+record.BatchOverhead <= p.limit.Load()
 }
 
 // send is the sender of a lane: it takes what has gathered, sends it, and tells what became of it.
 func (c *Cluster) send(l *lane) {
-	defer l.senders.close()
+	defer l.client.Close()
 	var g group
 	for {
 		turns, ends := c.queue.take(l, &g, &c.opt)
@@ -113,33 +79,19 @@ func (c *Cluster) send(l *lane) {
 	}
 }
 
-func (s *senders) close() {
-	s.plain.close()
-	s.transactional.close()
-}
-
 // append appends a group to the cluster and tells watchers, then receipts.
 func (c *Cluster) append(l *lane, g *group) {
-	by := &l.senders.plain
-	if g.transaction {
-		by = &l.senders.transactional
-	}
-	err := c.queue.lost(l)
-	if err == nil {
-		err = by.open()
-	}
-	switch {
-	case err != nil:
+	ctx, cancel := context.WithTimeout(c.ctx, c.opt.Patience)
+	defer cancel()
+	if err := c.queue.lost(l); err != nil {
 		g.lose(err)
-	case g.transaction:
-		c.transact(by, g.units)
-	default:
-		by.produce(c.ctx, g.units)
+	} else if g.transaction {
+		c.transact(ctx, &l.transactional, g.units)
+	} else {
+		c.produce(ctx, &l.plain, g.units)
 	}
 	c.findFence(l, g)
-	if by.client != nil {
-		c.tell(c.reached(by.client, g))
-	}
+	c.tell(c.reached(l.client, g))
 	c.answer(g.units)
 }
 
@@ -201,118 +153,346 @@ func ownFault(err error) bool {
 	return false
 }
 
-// produce sends the records of units and waits for what becomes of them. A partition gets one batch at a time.
-func (l *producer) produce(ctx context.Context, units []*unit) {
-	records, cancel := context.WithTimeout(ctx, l.opt.Patience) // what was sent and has no answer waits for it longer
-	defer cancel()
-	var pending sync.WaitGroup
-	filled := make(map[*part]int64)
-	for _, u := range units {
-		u.err = nil
-		promise := func(_ *kgo.Record, err error) { // from one goroutine for all
-			if err != nil && u.err == nil {
-				u.err = err
+// produce appends units that are for one partition each, as whole batches.
+func (c *Cluster) produce(ctx context.Context, by *producer, units []*unit) {
+	all := pack(units, by)
+	pending, lost := slices.Clone(all), false
+	for try := 0; len(pending) > 0; {
+		heads := first(pending)
+		if len(heads) == 0 { // the id is not known any more where the rest goes, and nothing of it is in doubt
+			by.ready = false
+			anew(pending)
+			heads = first(pending)
+		}
+		if err := by.begin(ctx); err != nil {
+			for _, b := range pending {
+				b.err = err
+				b.lost()
 			}
-			pending.Done()
+			break
 		}
-		for i := range u.records {
-			at := &u.places[i]
-			if n := filled[at.p]; n > 0 && n+at.bytes+record.BatchOverhead > at.p.limit.Load() {
-				l.flush(ctx)
-				clear(filled)
+		c.round(ctx, by, heads)
+		rest, wait := make([]*batch, 0, len(pending)), false
+		for _, b := range pending {
+			switch b.step {
+			case done:
+				b.place()
+			case lose:
+				lost = true
+				b.err = unknown(b.err)
+				b.lost()
+				hold(pending, b.p)
+			case drop:
+				halves := b.split(ctx, by)
+				all = append(all, halves...)
+				rest = append(rest, halves...)
+			default:
+				wait = wait || b.err != nil
+				rest = append(rest, b)
 			}
-			filled[at.p] += at.bytes
-			pending.Add(1)
-			u.records[i].Context = nil // that of an earlier try
-			l.client.Produce(records, &u.records[i], promise)
+		}
+		if pending = rest; !wait {
+			try = 0
+		} else if pause(ctx, lasting(try)) == nil {
+			try++
 		}
 	}
-	l.flush(ctx)
-	pending.Wait()
-}
-
-// flush sends what was produced. What it cannot send before the context ends gets that error.
-func (l *producer) flush(ctx context.Context) {
-	if l.client.Flush(ctx) != nil {
-		l.client.UnsafeAbortBufferedRecords()
+	by.ready = by.ready && !lost
+	if ctx.Err() == nil { // else a request may still be under way
+		release(all)
 	}
 }
 
-// transact sends units as one transaction. If one of them cannot be taken, the others are sent without it.
-func (c *Cluster) transact(l *producer, units []*unit) {
-	err := c.once(l, units)
-	if err == nil {
-		return
-	}
-	if half := len(units) / 2; half > 0 && ownFault(err) {
-		c.transact(l, units[:half])
-		if l.open() == nil {
-			c.transact(l, units[half:])
-			return
-		}
-		units = units[half:]
-	}
-	loseAll(units, err)
-}
-
-// once is one transaction. After an error nothing of it can be read, unless the error is a time-out.
-func (c *Cluster) once(l *producer, units []*unit) error {
-	if l.client == nil {
-		return fault.New(fault.IO, "log.Append", "the producer of %s has ended", l.id)
-	}
-	if err := l.client.BeginTransaction(); err != nil {
-		l.close()
-		return err
-	}
-	c.metrics.transactions.Inc()
-	l.produce(c.ctx, units)
-	for _, u := range units {
-		if u.err != nil {
-			err := u.err
-			l.abort(c.ctx)
-			return err
-		}
-	}
-	err := l.client.EndTransaction(c.ctx, kgo.TryCommit)
-	if err == nil {
-		return nil
-	}
-	decided := l.abort(c.ctx)
-	if ke, ok := errors.AsType[*kerr.Error](err); ok && !ke.Retriable && ke.Code != kerr.UnknownServerError.Code {
-		return err // the cluster has refused
-	}
-	if decided {
-		if committed, known := c.committed(units); known && committed {
-			return nil
-		} else if known {
-			return fault.Wrap(fault.IO, "log.Append", err)
-		}
-	}
-	return fault.New(fault.Timeout, "log.Append", "nobody knows whether the unit was committed: %w", err)
-}
-
-// abort ends a transaction without its records, if it has not ended with them before; then it is decided, and true.
-// A producer that cannot do so is of no use any more.
-func (l *producer) abort(ctx context.Context) bool {
-	if l.client.EndTransaction(ctx, kgo.TryAbort) != nil {
-		l.close()
-		return false
-	}
-	return true
-}
-
-// committed looks whether the records of a transaction can be read that was decided when nobody listened.
-func (c *Cluster) committed(units []*unit) (yes, known bool) {
-	for _, u := range units {
-		if len(u.records) == 0 {
+// first gives the batches that are to be sent next, one for a partition.
+func first(pending []*batch) (heads []*batch) {
+	seen := make(map[*part]struct{}, len(pending))
+	for _, b := range pending {
+		if _, ok := seen[b.p]; ok {
 			continue
 		}
-		at := record.Offset(u.records[0].Offset)
-		next, err := c.Scan(u.places[0].p.id, at, stream.ScanOptions{End: at + 1}, func(*record.View) bool {
-			yes = true
-			return true
-		})
-		return yes, err == nil && next > at // else an open transaction of another is before it
+		if seen[b.p] = struct{}{}; b.step == again {
+			heads = append(heads, b)
+		}
 	}
-	return true, true
+	return heads
+}
+
+// anew makes batches ready for another id and epoch.
+func anew(all []*batch) {
+	for _, b := range all {
+		b.sealed, b.step, b.err = nil, again, nil
+	}
+}
+
+// hold keeps the batches of a partition back until the producer has another id: they would have the numbers of one that
+// may be there.
+func hold(pending []*batch, p *part) {
+	for _, b := range pending {
+		if b.p == p && b.step == again {
+			b.step = renew
+		}
+	}
+}
+
+// split takes a batch apart that the cluster refused, if one of its units may be to blame; else they are lost.
+func (b *batch) split(ctx context.Context, by *producer) (halves []*batch) {
+	units := b.units()
+	if len(units) < 2 || !ownFault(b.err) || ctx.Err() != nil {
+		b.lost()
+		return nil
+	}
+	half := len(units) / 2
+	return append(pack(units[:half], by), pack(units[half:], by)...)
+}
+
+// unknown is the error of what may be there, or come to be there, or not.
+func unknown(err error) error {
+	return fault.New(fault.Timeout, "log.Append", "nobody knows whether the cluster has taken the unit in: %w", err)
+}
+
+// round sends a batch to each of some partitions and notes what comes next.
+func (c *Cluster) round(ctx context.Context, by *producer, heads []*batch) {
+	byLeader := make(map[int32][]*batch)
+	for _, b := range heads {
+		leader := b.p.leader.Load()
+		switch b.err = nil; {
+		case c.gone(b.p):
+			b.err = noPartition("log.Append", b.p.id)
+		case leader < 0 || ctx.Err() != nil:
+			b.err = kerr.LeaderNotAvailable
+		default:
+			b.seal(by)
+			byLeader[leader] = append(byLeader[leader], b)
+		}
+	}
+	var wg sync.WaitGroup
+	for leader, here := range byLeader {
+		if len(byLeader) == 1 {
+			by.ask(ctx, leader, here, c.opt.Patience)
+			break
+		}
+		wg.Go(func() { by.ask(ctx, leader, here, c.opt.Patience) })
+	}
+	wg.Wait()
+	for _, b := range heads {
+		v := judge(b.err)
+		b.step = b.next(v, ctx.Err() == nil)
+		switch {
+		case b.step == done:
+			by.sequences[b.p] = b.sequence()
+			if b.base < 0 {
+				b.step, b.err = b.nowhere(), kerr.DuplicateSequenceNumber
+			}
+		case v == unclear || moved(b.err):
+			poke(c.refresh)
+		}
+	}
+}
+
+// nowhere is what comes after an answer that the batch was there before, by a broker that has forgotten where.
+func (b *batch) nowhere() step {
+	if b.undoable {
+		return renew
+	}
+	return lose
+}
+
+// moved tells whether an answer may mean that a partition has another leader now.
+func moved(err error) bool {
+	ke, ok := errors.AsType[*kerr.Error](err)
+	return !ok || passing(ke.Code)
+}
+
+// ask sends batches to the broker that leads their partitions, and notes its answers.
+func (p *producer) ask(ctx context.Context, leader int32, heads []*batch, patience time.Duration) {
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks = -1
+	req.TimeoutMillis = int32(patience.Milliseconds())
+	if p.transactional() {
+		req.TransactionID = &p.name
+	}
+	topics := make(map[record.UUID]int)
+	asked := make(map[spot]*batch, len(heads))
+	byName := make(map[string]record.UUID)
+	for _, b := range heads {
+		b.err = errNoAnswer
+		asked[spot{b.p.topicID, b.p.index}] = b
+		i, ok := topics[b.p.topicID]
+		if !ok {
+			i = len(req.Topics)
+			topics[b.p.topicID], byName[b.p.topic] = i, b.p.topicID
+			t := kmsg.NewProduceRequestTopic()
+			t.Topic, t.TopicID = b.p.topic, b.p.topicID // by name up to version 12, then by id
+			req.Topics = append(req.Topics, t)
+		}
+		one := kmsg.NewProduceRequestTopicPartition()
+		one.Partition, one.Records = b.p.index, b.sealed
+		req.Topics[i].Partitions = append(req.Topics[i].Partitions, one)
+	}
+	got, err := p.client.Broker(int(leader)).Request(ctx, req)
+	if err != nil {
+		for _, b := range heads {
+			b.err = err
+		}
+		return
+	}
+	resp, _ := got.(*kmsg.ProduceResponse) // the response to its request
+	for i := range resp.Topics {
+		t := &resp.Topics[i]
+		id := record.UUID(t.TopicID)
+		if id == (record.UUID{}) {
+			id = byName[t.Topic]
+		}
+		for j := range t.Partitions {
+			found := &t.Partitions[j]
+			if b := asked[spot{id, found.Partition}]; b != nil {
+				b.answered(found)
+			}
+		}
+	}
+}
+
+// errNoAnswer is for a batch that the answer to its request leaves out.
+var errNoAnswer = errors.New("the answer leaves the partition out")
+
+func (b *batch) answered(found *kmsg.ProduceResponseTopicPartition) {
+	b.base = record.Offset(found.BaseOffset)
+	b.err = brokerError(found.ErrorCode, found.ErrorMessage)
+	if found.ErrorCode == kerr.DuplicateSequenceNumber.Code {
+		b.base, b.err = -1, nil
+	}
+}
+
+// transact appends units as one transaction. If one of them cannot be taken, the others are sent without it.
+func (c *Cluster) transact(ctx context.Context, by *producer, units []*unit) {
+	all := pack(units, by)
+	s, err := renew, error(nil)
+	for try := 0; s == renew; try++ { // nothing of it was committed
+		if err = by.begin(ctx); err != nil {
+			break
+		}
+		anew(all)
+		if s, err = c.once(ctx, by, all); s == renew && pause(ctx, lasting(try)) != nil {
+			break
+		}
+	}
+	if ctx.Err() == nil { // else a request may still be under way
+		release(all)
+	}
+	half := len(units) / 2
+	switch {
+	case s == done:
+	case s == drop && half > 0 && ownFault(err) && ctx.Err() == nil:
+		c.transact(ctx, by, units[:half])
+		c.transact(ctx, by, units[half:])
+	default:
+		loseAll(units, err)
+	}
+}
+
+// once is one transaction. Unless it is done, or lost, nothing of it will be read.
+func (c *Cluster) once(ctx context.Context, by *producer, all []*batch) (step, error) {
+	if len(all) == 0 {
+		return done, nil
+	}
+	c.metrics.transactions.Inc()
+	s, err := c.fill(ctx, by, all)
+	if s == done {
+		if s, err = by.end(ctx, true); s == lose {
+			return c.settle(by, all[0], err)
+		}
+	}
+	if s != done {
+		c.abort(by)
+	}
+	return s, err
+}
+
+// fill puts batches into the open transaction.
+func (c *Cluster) fill(ctx context.Context, by *producer, all []*batch) (step, error) {
+	pending := slices.Clone(all)
+	for try := 0; len(pending) > 0; {
+		heads := first(pending)
+		for _, b := range heads {
+			if c.gone(b.p) {
+				return drop, noPartition("log.Append", b.p.id)
+			}
+		}
+		s, err := by.join(ctx, heads)
+		if s == done {
+			c.round(ctx, by, heads)
+			s, err = worst(heads)
+		}
+		switch {
+		case s == done:
+			try = 0
+		case s != again:
+			return s, err
+		case pause(ctx, lasting(try)) != nil:
+			return drop, err
+		default:
+			try++
+		}
+		pending = slices.DeleteFunc(pending, func(b *batch) bool {
+			if b.step == done {
+				b.place()
+			}
+			return b.step == done
+		})
+	}
+	return done, nil
+}
+
+// worst is the answer to a round of a transaction as a whole.
+func worst(heads []*batch) (s step, err error) {
+	s = done
+	for _, b := range heads {
+		if b.step != done && (s == done || s == again || b.step == drop) {
+			s, err = b.step, b.err
+		}
+	}
+	return s, err
+}
+
+// gone tells whether a partition is not there any more.
+func (c *Cluster) gone(p *part) bool { return c.parts.Load().find(p.id) != p }
+
+// abort ends the open transaction without its records, if it has not ended with them before. It is false if the cluster
+// does not say that it has ended: then it ends when the id is taken anew, or when the cluster has waited long enough.
+func (c *Cluster) abort(by *producer) bool {
+	ctx, cancel := context.WithTimeout(c.ctx, c.opt.Patience)
+	defer cancel()
+	if !by.owned {
+		return by.take(ctx) == nil
+	}
+	_, _ = by.end(ctx, false) // whatever is said to this, it is not open any more
+	return ctx.Err() == nil
+}
+
+// settle finds out what became of a transaction that was to be committed when the cluster gave no answer.
+func (c *Cluster) settle(by *producer, b *batch, err error) (step, error) {
+	if !c.abort(by) {
+		return lose, unknown(err)
+	}
+	switch committed, known := c.committed(by, b.p, b.base); {
+	case committed:
+		return done, nil
+	case known && by.rival != nil:
+		return drop, fault.Wrap(fault.Fenced, "log.Append", by.rival)
+	case known:
+		return drop, fault.Wrap(fault.IO, "log.Append", err)
+	}
+	return lose, unknown(err)
+}
+
+// committed looks whether the first record of a transaction that has ended can be read.
+func (c *Cluster) committed(by *producer, p *part, at record.Offset) (yes, known bool) {
+	if c.await(by.client, []position{{p, at}}, true) != nil {
+		return false, false
+	}
+	next, err := c.Scan(p.id, at, stream.ScanOptions{End: at + 1}, func(*record.View) bool {
+		yes = true
+		return true
+	})
+	return yes, err == nil && next > at // else an open transaction of another is before it
 }

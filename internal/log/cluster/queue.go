@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/stream"
 )
@@ -30,11 +32,15 @@ type caller struct {
 	held []*unit // that come after them, the first of which is of another lane
 }
 
-// lane is what one producer sends: the units of an owner, or those that have none.
+// lane is what one sender sends: the units of an owner, or those that have none.
 type lane struct {
-	owner   stream.Owner
-	senders senders // the sender's own
-	work    chan struct{}
+	owner stream.Owner
+	work  chan struct{}
+
+	// The sender's own.
+	client        *kgo.Client
+	plain         producer // for units that are one batch; an owner does not use it
+	transactional producer // for those that are more
 
 	// Under the queue's lock.
 	units   []*unit

@@ -12,8 +12,8 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-// batch has n records from an offset on, by a producer with a transaction if there is one.
-func batch(base record.Offset, n int, producer int64) record.Batch {
+// data has n records from an offset on, by a producer with a transaction if there is one.
+func data(base record.Offset, n int, producer int64) record.Batch {
 	var bu record.Builder
 	bu.Reset(nil, 1000)
 	if producer > 0 {
@@ -60,45 +60,45 @@ func walks() []walk {
 	cut := func(b record.Batch) record.Batch { return b[:len(b)-3] }
 	return []walk{
 		{name: "nothing", from: 3, end: 9, next: 9},
-		{name: "plain", batches: []record.Batch{batch(0, 2, 0), batch(2, 1, 0)}, end: 3,
+		{name: "plain", batches: []record.Batch{data(0, 2, 0), data(2, 1, 0)}, end: 3,
 			want: []record.Offset{0, 1, 2}, next: 3},
-		{name: "from the middle", batches: []record.Batch{batch(0, 4, 0)}, from: 2, end: 4,
+		{name: "from the middle", batches: []record.Batch{data(0, 4, 0)}, from: 2, end: 4,
 			want: []record.Offset{2, 3}, next: 4},
-		{name: "an end in the middle", batches: []record.Batch{batch(0, 4, 0), batch(4, 4, 0)}, end: 2,
+		{name: "an end in the middle", batches: []record.Batch{data(0, 4, 0), data(4, 4, 0)}, end: 2,
 			want: []record.Offset{0, 1}, next: 2},
-		{name: "an end in a gap", batches: []record.Batch{batch(0, 1, 0), batch(8, 1, 0)}, end: 5,
+		{name: "an end in a gap", batches: []record.Batch{data(0, 1, 0), data(8, 1, 0)}, end: 5,
 			want: []record.Offset{0}, next: 5},
-		{name: "a gap before", batches: []record.Batch{batch(7, 1, 0)}, from: 3, end: 9,
+		{name: "a gap before", batches: []record.Batch{data(7, 1, 0)}, from: 3, end: 9,
 			want: []record.Offset{7}, next: 8},
-		{name: "a batch before the offset", batches: []record.Batch{batch(0, 3, 0), batch(3, 1, 0)}, from: 3, end: 4,
+		{name: "a batch before the offset", batches: []record.Batch{data(0, 3, 0), data(3, 1, 0)}, from: 3, end: 4,
 			want: []record.Offset{3}, next: 4},
-		{name: "a piece of a batch", batches: []record.Batch{batch(0, 1, 0), cut(batch(1, 1, 0))}, end: 2,
+		{name: "a piece of a batch", batches: []record.Batch{data(0, 1, 0), cut(data(1, 1, 0))}, end: 2,
 			want: []record.Offset{0}, next: 1},
-		{name: "a piece of a header", batches: []record.Batch{batch(0, 1, 0), batch(1, 1, 0)[:20]}, end: 2,
+		{name: "a piece of a header", batches: []record.Batch{data(0, 1, 0), data(1, 1, 0)[:20]}, end: 2,
 			want: []record.Offset{0}, next: 1},
-		{name: "committed", batches: []record.Batch{batch(0, 2, 7), marker(2, 7, true), batch(3, 1, 0)}, end: 4,
+		{name: "committed", batches: []record.Batch{data(0, 2, 7), marker(2, 7, true), data(3, 1, 0)}, end: 4,
 			want: []record.Offset{0, 1, 3}, next: 4},
-		{name: "aborted", batches: []record.Batch{batch(0, 2, 7), marker(2, 7, false), batch(3, 1, 0)}, end: 4,
+		{name: "aborted", batches: []record.Batch{data(0, 2, 7), marker(2, 7, false), data(3, 1, 0)}, end: 4,
 			aborted: map[int64][]int64{7: {0}}, want: []record.Offset{3}, next: 4},
 		{name: "aborted, then committed, by one producer", end: 6, aborted: map[int64][]int64{7: {0}},
-			batches: []record.Batch{batch(0, 2, 7), marker(2, 7, false), batch(3, 2, 7), marker(5, 7, true)},
+			batches: []record.Batch{data(0, 2, 7), marker(2, 7, false), data(3, 2, 7), marker(5, 7, true)},
 			want:    []record.Offset{3, 4}, next: 6},
 		{name: "aborted twice", end: 6, aborted: map[int64][]int64{7: {3, 0}},
-			batches: []record.Batch{batch(0, 2, 7), marker(2, 7, false), batch(3, 2, 7), marker(5, 7, false)}, next: 6},
+			batches: []record.Batch{data(0, 2, 7), marker(2, 7, false), data(3, 2, 7), marker(5, 7, false)}, next: 6},
 		{name: "committed, then aborted", end: 6, aborted: map[int64][]int64{7: {3}},
-			batches: []record.Batch{batch(0, 2, 7), marker(2, 7, true), batch(3, 2, 7), marker(5, 7, false)},
+			batches: []record.Batch{data(0, 2, 7), marker(2, 7, true), data(3, 2, 7), marker(5, 7, false)},
 			want:    []record.Offset{0, 1}, next: 6},
 		{name: "two producers", end: 6, aborted: map[int64][]int64{7: {0}}, want: []record.Offset{1}, next: 5,
-			batches: []record.Batch{batch(0, 1, 7), batch(1, 1, 8), batch(2, 1, 7), marker(3, 8, true), marker(4, 7, false)}},
+			batches: []record.Batch{data(0, 1, 7), data(1, 1, 8), data(2, 1, 7), marker(3, 8, true), marker(4, 7, false)}},
 		{name: "an aborted one that began before", from: 2, end: 4, aborted: map[int64][]int64{7: {0}},
-			batches: []record.Batch{batch(2, 1, 7), marker(3, 7, false)}, next: 4},
-		{name: "damage", batches: []record.Batch{batch(0, 1, 0), spoiled(batch(1, 3, 0)), batch(4, 1, 0)}, end: 5,
+			batches: []record.Batch{data(2, 1, 7), marker(3, 7, false)}, next: 4},
+		{name: "damage", batches: []record.Batch{data(0, 1, 0), spoiled(data(1, 3, 0)), data(4, 1, 0)}, end: 5,
 			want: []record.Offset{0}, next: 1, damage: 4},
-		{name: "damage before a gap", batches: []record.Batch{spoiled(batch(1, 3, 0)), batch(8, 1, 0)}, from: 1, end: 9,
+		{name: "damage before a gap", batches: []record.Batch{spoiled(data(1, 3, 0)), data(8, 1, 0)}, from: 1, end: 9,
 			next: 1, damage: 8},
-		{name: "damage at the end", batches: []record.Batch{spoiled(batch(1, 3, 0))}, from: 1, end: 9,
+		{name: "damage at the end", batches: []record.Batch{spoiled(data(1, 3, 0))}, from: 1, end: 9,
 			next: 1, damage: 4},
-		{name: "damage, and what it says cannot be", batches: []record.Batch{spoiled(batch(1, 30, 0))}, from: 1, end: 9,
+		{name: "damage, and what it says cannot be", batches: []record.Batch{spoiled(data(1, 30, 0))}, from: 1, end: 9,
 			next: 1, damage: 2},
 	}
 }

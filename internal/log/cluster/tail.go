@@ -24,7 +24,7 @@ type tail struct {
 func (c *Cluster) followLoop() {
 	for {
 		select {
-		case <-c.closing:
+		case <-c.ctx.Done():
 			return
 		case <-c.refollow:
 		}
@@ -73,16 +73,14 @@ func (c *Cluster) listen(t *tail) {
 		parts := *t.parts.Load()
 		if len(parts) == 0 {
 			select {
-			case <-c.closing:
+			case <-c.ctx.Done():
 				return
 			case <-t.wake:
 			}
 			continue
 		}
-		select {
-		case <-c.closing:
+		if c.ctx.Err() != nil {
 			return
-		default:
 		}
 		if c.hear(t.broker, parts) {
 			failed = 0
@@ -166,7 +164,7 @@ func (c *Cluster) reached(cl *kgo.Client, g *group) []*part {
 			continue
 		}
 		for i := range u.records {
-			p, at := u.places[i].p, record.Offset(u.records[i].Offset)
+			p, at := u.places[i].p, u.offsets[i]
 			s, ok := spans[p]
 			if !ok {
 				s = span{at, at}

@@ -150,7 +150,7 @@ func (c *Cluster) describe(ctx context.Context, all []*found) error {
 				continue
 			}
 			f.take(r.Configs)
-			if err := refused(r.ErrorCode, r.ErrorMessage); err != nil {
+			if err := brokerError(r.ErrorCode, r.ErrorMessage); err != nil {
 				c.log.Warn("the settings of a topic cannot be read: those of Kafka are taken to be in force", "topic", f.name,
 					"error", err)
 				f.inForce["max.message.bytes"] = kafkaMaxMessageBytes
@@ -306,7 +306,7 @@ func (c *Cluster) refreshLoop() {
 	for {
 		wait, cancel := context.WithTimeout(c.ctx, c.opt.RefreshInterval)
 		select {
-		case <-c.closing:
+		case <-c.ctx.Done():
 			cancel()
 			return
 		case <-c.refresh:
@@ -398,7 +398,7 @@ func (c *Cluster) CreateTopic(ctx context.Context, spec stream.TopicSpec) (*stre
 	}
 	resp, err := req.RequestWith(ctx, c.client)
 	if err == nil && len(resp.Topics) == 1 {
-		err = refused(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
+		err = brokerError(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
 	}
 	if errors.Is(err, kerr.InvalidTopicException) { // it collides with one that is not known here yet
 		return nil, fault.New(fault.Invalid, op, "%w: %w", stream.ErrName, err)
@@ -410,8 +410,8 @@ func (c *Cluster) CreateTopic(ctx context.Context, spec stream.TopicSpec) (*stre
 	return c.Topics().ByName(spec.Name), err
 }
 
-// refused is an error code with what the cluster says of it.
-func refused(code int16, message *string) error {
+// brokerError is an error code with what the cluster says of it.
+func brokerError(code int16, message *string) error {
 	err := kerr.ErrorForCode(code)
 	if err != nil && message != nil {
 		return &answer{kind: err, text: *message}
@@ -450,7 +450,7 @@ func (c *Cluster) DeleteTopic(ctx context.Context, name string) error {
 	req.Topics, req.TopicNames = append(req.Topics, one), []string{name} // by id or, before version 6, by name
 	resp, err := req.RequestWith(ctx, c.client)
 	if err == nil && len(resp.Topics) == 1 {
-		err = refused(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
+		err = brokerError(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
 	}
 	if err != nil && !errors.Is(err, kerr.UnknownTopicID) && !errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return convert(op, err)
@@ -520,7 +520,7 @@ func (c *Cluster) grow(ctx context.Context, name string, total int) error {
 	req.Topics = append(req.Topics, t)
 	resp, err := req.RequestWith(ctx, c.client)
 	if err == nil && len(resp.Topics) == 1 {
-		err = refused(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
+		err = brokerError(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
 	}
 	return err
 }
@@ -550,7 +550,7 @@ func (c *Cluster) set(ctx context.Context, name string, change stream.TopicChang
 	req.Resources = append(req.Resources, r)
 	resp, err := req.RequestWith(ctx, c.client)
 	if err == nil && len(resp.Resources) == 1 {
-		err = refused(resp.Resources[0].ErrorCode, resp.Resources[0].ErrorMessage)
+		err = brokerError(resp.Resources[0].ErrorCode, resp.Resources[0].ErrorMessage)
 	}
 	return err
 }

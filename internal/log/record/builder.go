@@ -36,6 +36,9 @@ func (bu *Builder) SetProducer(id int64, epoch int16, baseSequence int32) {
 	bu.producerID, bu.producerEpoch, bu.baseSequence = id, epoch, baseSequence
 }
 
+// SetTransactional makes it a batch of the open transaction of its producer. Reset takes it back.
+func (bu *Builder) SetTransactional() { bu.attributes |= transactional }
+
 // Append encodes r behind the records that are there. Its bytes are copied, once.
 func (bu *Builder) Append(r *Record) {
 	timeDelta, offsetDelta := r.Timestamp-bu.baseTimestamp, int64(bu.count)
@@ -71,7 +74,8 @@ func (bu *Builder) Count() int { return bu.count }
 func (bu *Builder) MaxTimestamp() int64 { return bu.maxTimestamp }
 
 // Seal fills in the header and returns the batch: the buffer itself, nothing is copied. The Builder
-// must be Reset, with another buffer, before it is used again. A batch without records is nil.
+// must be Reset, with another buffer, before it is used again, but for another Seal: that writes another
+// header over the first. A batch without records is nil.
 func (bu *Builder) Seal(base Offset, epoch int32) Batch {
 	if bu.count == 0 {
 		return nil

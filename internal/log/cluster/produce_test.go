@@ -1,0 +1,182 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/cluster"
+)
+
+// kinds are clusters by what their transactions are like: of the first kind a partition has to be named before it gets
+// a batch, of the second the end of one gives the epoch of the next (KIP-890).
+var kinds = map[string][]kfake.Opt{
+	"transactions of the first kind":  {kfake.MaxVersions(kversion.V3_6_0())},
+	"transactions of the second kind": nil,
+}
+
+// weak are connections that break when they are told to, before a request has gone out or when its answer is due.
+type weak struct {
+	breaks atomic.Bool
+	broken atomic.Int64
+}
+
+type weakConn struct {
+	net.Conn
+	*weak
+}
+
+var errBroken = errors.New("the connection breaks")
+
+// Dial makes such a connection.
+func (w *weak) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	return &weakConn{conn, w}, err
+}
+
+// breaksNow breaks one in some.
+func (c *weakConn) breaksNow(some int) bool {
+	if !c.breaks.Load() || rand.IntN(some) > 0 {
+		return false
+	}
+	c.broken.Add(1)
+	c.Close()
+	return true
+}
+
+// Read implements net.Conn. What it waited for has come when it fails.
+func (c *weakConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.breaksNow(12) {
+		return 0, errBroken
+	}
+	return n, err
+}
+
+// Write implements net.Conn.
+func (c *weakConn) Write(b []byte) (int, error) {
+	if c.breaksNow(24) {
+		return 0, errBroken
+	}
+	return c.Conn.Write(b)
+}
+
+// TestConnectionsBreak breaks connections under units of all kinds, so that requests do not arrive, and answers do not
+// when the request was granted: every unit gets there, once and in order.
+func TestConnectionsBreak(t *testing.T) {
+	for kind, opts := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			net := new(weak)
+			c := open(t, cluster.Options{
+				Seeds: fake(t, opts...).ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(net.Dial)}, Patience: time.Minute,
+			})
+			topic := create(t, c, "a", 2, nil)
+			const writers, units = 3, 60
+			told, wait := load(t, c, topic, func(i uint64) bool { return i < units })
+			net.breaks.Store(true)
+			wait()
+			net.breaks.Store(false)
+			checkTold(t, c, topic, told)
+			if n := acknowledged(told); n != writers*units {
+				t.Errorf("%d units of %d were acknowledged", n, writers*units)
+			}
+			if net.broken.Load() < 20 {
+				t.Errorf("%d connections were broken", net.broken.Load())
+			}
+		})
+	}
+}
+
+// TestCloseWhileClusterIsAway closes a keeper that has no units while it looks for its cluster in vain: it does not
+// wait for that.
+func TestCloseWhileClusterIsAway(t *testing.T) {
+	f := fake(t)
+	var dials atomic.Int64
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dials.Add(1)
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	c, err := cluster.Open(context.Background(), cluster.Options{
+		Seeds: f.ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(dial)}, Patience: time.Minute,
+		RefreshInterval: 10 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	before := dials.Load()
+	until(t, "a request that is tried in vain", func() bool { return dials.Load() > before+3 })
+	began := time.Now()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("the close has taken %v", took)
+	}
+}
+
+// TestRivalTakesShard takes a shard over while its owner appends without a pause: the owner is told at once, of every
+// unit, and its node closes in no time.
+func TestRivalTakesShard(t *testing.T) {
+	for kind, opts := range kinds {
+		t.Run(kind, func(t *testing.T) { rivals(t, fake(t, opts...).ListenAddrs()) })
+	}
+}
+
+func rivals(t *testing.T, seeds []string) {
+	rival := open(t, cluster.Options{Seeds: seeds, RefreshInterval: 10 * time.Millisecond})
+	c, err := cluster.Open(context.Background(), cluster.Options{Seeds: seeds, Patience: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic := create(t, c, "a", 2, nil)
+	until(t, "the topic", func() bool { return rival.Topics().ByName("a") != nil })
+	owner, err := c.Own(context.Background(), topic.Partitions[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFates()
+	n, underWay := uint64(0), uint64(64)
+	for ; err == nil && n < 10_000; n++ {
+		if n >= underWay {
+			f.wait(t, 1)
+		}
+		if n == 200 {
+			if _, err := rival.Own(context.Background(), rival.Topics().ByName("a").Partitions[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		u := unit(fmt.Sprintf("0 %d", n), topic.Partitions...)
+		u.Owner = owner
+		err = c.Append(u, f, n)
+	}
+	if n--; !fault.Is(err, fault.Fenced) {
+		t.Error(err)
+	}
+	began := time.Now()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("the close has taken %v", took)
+	}
+	if len(f.order) != int(n) {
+		t.Errorf("%d receipts of %d", len(f.order), n)
+	}
+	for ticket, err := range f.errs {
+		if !fault.Is(err, fault.Fenced) {
+			t.Errorf("unit %d: %v", ticket, err)
+		}
+	}
+	checkTold(t, rival, rival.Topics().ByName("a"), []*fates{f})
+}
