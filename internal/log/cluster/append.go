@@ -127,6 +127,7 @@ func (c *Cluster) Own(ctx context.Context, shard stream.PartitionID) (stream.Own
 	l.transactional.owned = true
 	ctx, cancel := context.WithTimeout(ctx, c.opt.Patience)
 	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
 	if err := l.transactional.take(ctx); err != nil {
 		l.client.Close()
 		return stream.Owner{}, convert(op, err)

@@ -36,14 +36,20 @@ var kafka struct {
 	stop func()
 }
 
-// apache gives the broker of Apache Kafka, and starts it first if need be. Without the jars the test is skipped, which
-// the gate in conformance takes for a failure.
-func apache(t testing.TB) *broker {
+// classPath is that of Apache Kafka. Without it the test is skipped, which the gate in conformance takes for a failure.
+func classPath(t testing.TB) string {
 	t.Helper()
 	jars := os.Getenv(jarsVariable)
 	if jars == "" {
 		t.Skipf("conformance/cluster.sh runs this: it sets %s", jarsVariable)
 	}
+	return jars
+}
+
+// apache gives the broker of Apache Kafka, and starts it first if need be.
+func apache(t testing.TB) *broker {
+	t.Helper()
+	jars := classPath(t)
 	kafka.Lock()
 	defer kafka.Unlock()
 	if kafka.broker == nil && kafka.err == nil {

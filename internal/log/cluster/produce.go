@@ -153,6 +153,15 @@ func ownFault(err error) bool {
 	return false
 }
 
+// ofContent tells whether an error is about the records themselves, so that others may go where they cannot.
+func ofContent(err error) bool {
+	switch kindOf(err) {
+	case fault.TooLarge, fault.Invalid, fault.Corrupt:
+		return true
+	}
+	return false
+}
+
 // produce appends units that are for one partition each, as whole batches.
 func (c *Cluster) produce(ctx context.Context, by *producer, units []*unit) {
 	all := pack(units, by)
@@ -237,7 +246,7 @@ func hold(pending []*batch, p *part) {
 // split takes a batch apart that the cluster refused, if one of its units may be to blame; else they are lost.
 func (b *batch) split(ctx context.Context, by *producer) (halves []*batch) {
 	units := b.units()
-	if len(units) < 2 || !ownFault(b.err) || ctx.Err() != nil {
+	if len(units) < 2 || !ofContent(b.err) || ctx.Err() != nil {
 		b.lost()
 		return nil
 	}
@@ -259,7 +268,7 @@ func (c *Cluster) round(ctx context.Context, by *producer, heads []*batch) {
 		case c.gone(b.p):
 			b.err = noPartition("log.Append", b.p.id)
 		case leader < 0 || ctx.Err() != nil:
-			b.err = kerr.LeaderNotAvailable
+			b.err = errNoLeader
 		default:
 			b.seal(by)
 			byLeader[leader] = append(byLeader[leader], b)
@@ -283,8 +292,8 @@ func (c *Cluster) round(ctx context.Context, by *producer, heads []*batch) {
 			if b.base < 0 {
 				b.step, b.err = b.nowhere(), kerr.DuplicateSequenceNumber
 			}
-		case v == unclear || moved(b.err):
-			poke(c.refresh)
+		case v == unclear || b.err == errNoLeader: //nolint:errorlint // it is never wrapped
+			poke(c.refresh) // it may be led by another now
 		}
 	}
 }
@@ -295,12 +304,6 @@ func (b *batch) nowhere() step {
 		return renew
 	}
 	return lose
-}
-
-// moved tells whether an answer may mean that a partition has another leader now.
-func moved(err error) bool {
-	ke, ok := errors.AsType[*kerr.Error](err)
-	return !ok || passing(ke.Code)
 }
 
 // ask sends batches to the broker that leads their partitions, and notes its answers.
@@ -352,8 +355,11 @@ func (p *producer) ask(ctx context.Context, leader int32, heads []*batch, patien
 	}
 }
 
-// errNoAnswer is for a batch that the answer to its request leaves out.
-var errNoAnswer = errors.New("the answer leaves the partition out")
+// Why a batch has no answer.
+var (
+	errNoLeader = errors.New("the partition has no leader")
+	errNoAnswer = errors.New("the answer leaves the partition out")
+)
 
 func (b *batch) answered(found *kmsg.ProduceResponseTopicPartition) {
 	b.base = record.Offset(found.BaseOffset)
@@ -376,18 +382,45 @@ func (c *Cluster) transact(ctx context.Context, by *producer, units []*unit) {
 			break
 		}
 	}
-	if ctx.Err() == nil { // else a request may still be under way
-		release(all)
-	}
-	half := len(units) / 2
 	switch {
 	case s == done:
-	case s == drop && half > 0 && ownFault(err) && ctx.Err() == nil:
-		c.transact(ctx, by, units[:half])
-		c.transact(ctx, by, units[half:])
+	case s == drop && len(units) > 1 && ownFault(err) && ctx.Err() == nil:
+		for _, some := range apart(units, all) {
+			c.transact(ctx, by, some)
+		}
 	default:
 		loseAll(units, err)
 	}
+	if ctx.Err() == nil { // else a request may still be under way
+		release(all)
+	}
+}
+
+// apart gives what is to be sent again of units that the cluster has refused together: those for other partitions than
+// the ones where nothing can be written, or else two halves.
+func apart(units []*unit, all []*batch) [][]*unit {
+	shut := make(map[*part]error)
+	for _, b := range all {
+		if b.step == drop && ownFault(b.err) && !ofContent(b.err) {
+			shut[b.p] = b.err
+		}
+	}
+	if len(shut) == 0 {
+		half := len(units) / 2
+		return [][]*unit{units[:half], units[half:]}
+	}
+	var rest []*unit
+	for _, u := range units {
+		for _, at := range u.places {
+			if err := shut[at.p]; err != nil {
+				u.err = err
+			}
+		}
+		if u.err == nil {
+			rest = append(rest, u)
+		}
+	}
+	return [][]*unit{rest}
 }
 
 // once is one transaction. Unless it is done, or lost, nothing of it will be read.
@@ -415,7 +448,8 @@ func (c *Cluster) fill(ctx context.Context, by *producer, all []*batch) (step, e
 		heads := first(pending)
 		for _, b := range heads {
 			if c.gone(b.p) {
-				return drop, noPartition("log.Append", b.p.id)
+				b.step, b.err = drop, noPartition("log.Append", b.p.id)
+				return b.step, b.err
 			}
 		}
 		s, err := by.join(ctx, heads)

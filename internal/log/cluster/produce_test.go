@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -95,6 +96,47 @@ func TestConnectionsBreak(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTopicGoesUnderUnits deletes a topic elsewhere while units for it wait, among others: it costs these units only,
+// and no transaction for each.
+func TestTopicGoesUnderUnits(t *testing.T) {
+	f := fake(t)
+	opt := cluster.Options{Seeds: f.ListenAddrs(), RefreshInterval: time.Hour}
+	c, other := open(t, opt), open(t, opt)
+	stays, goes := create(t, c, "stays", 2, nil), create(t, c, "goes", 1, nil)
+	if err := other.DeleteTopic(context.Background(), "goes"); err != nil {
+		t.Fatal(err)
+	}
+	var aborts atomic.Int64
+	f.ControlKey(int16(kmsg.InitProducerID), func(kmsg.Request) (kmsg.Response, error, bool) {
+		f.KeepControl()
+		aborts.Add(1)
+		return nil, nil, false
+	})
+	const units = 200
+	told := newFates()
+	for i := range uint64(units) {
+		u := unit(fmt.Sprintf("0 %d", i), stays.Partitions...)
+		if i%2 == 0 {
+			u = unit(fmt.Sprintf("0 %d", i), stays.Partitions[0], goes.Partitions[0])
+		}
+		if err := c.Append(u, told, i); err != nil && !fault.Is(err, fault.NotFound) { // it has been noticed
+			t.Fatal(err)
+		} else if err != nil {
+			told.Appended(i, nil, err)
+		}
+	}
+	told.wait(t, units)
+	for i := range uint64(units) {
+		if err := told.errs[i]; i%2 == 0 && !fault.Is(err, fault.NotFound) || i%2 == 1 && err != nil {
+			t.Errorf("unit %d: %v", i, err)
+		}
+	}
+	if n := aborts.Load(); n > 50 {
+		t.Errorf("%d transactions were aborted", n)
+	}
+	checkTold(t, c, stays, []*fates{told})
 }
 
 // TestCloseWhileClusterIsAway closes a keeper that has no units while it looks for its cluster in vain: it does not

@@ -80,7 +80,11 @@ func (p *producer) take(ctx context.Context) error {
 
 func (p *producer) become(id int64, epoch int16) {
 	p.id, p.epoch, p.given, p.ready = id, epoch, true, true
-	p.sequences, p.joined = make(map[*part]int32), make(map[*part]struct{})
+	if p.sequences == nil {
+		p.sequences, p.joined = make(map[*part]int32), make(map[*part]struct{})
+	}
+	clear(p.sequences)
+	clear(p.joined)
 }
 
 // join makes partitions part of the open transaction, where their batches do not do so themselves.

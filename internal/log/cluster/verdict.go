@@ -28,6 +28,8 @@ func judge(err error) verdict {
 	switch {
 	case !ok && ownFault(err):
 		return refused
+	case errors.Is(err, errNoLeader):
+		return later
 	case !ok:
 		if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "dial" {
 			return later // there was no connection to send it on
@@ -36,24 +38,22 @@ func judge(err error) verdict {
 	}
 	switch ke.Code {
 	case kerr.NotEnoughReplicas.Code, kerr.ConcurrentTransactions.Code, kerr.CoordinatorLoadInProgress.Code,
-		kerr.CoordinatorNotAvailable.Code, kerr.NotCoordinator.Code, kerr.OperationNotAttempted.Code:
+		kerr.OperationNotAttempted.Code:
 		return later
-	case kerr.NetworkException.Code, kerr.KafkaStorageError.Code:
-		return unclear // though it is about the leader
 	case kerr.OutOfOrderSequenceNumber.Code, kerr.UnknownProducerID.Code, kerr.InvalidProducerIDMapping.Code,
 		kerr.InvalidTxnState.Code, kerr.TransactionAbortable.Code:
 		return outdated
 	case kerr.ProducerFenced.Code, kerr.InvalidProducerEpoch.Code:
 		return fenced
-	}
-	switch {
-	case passing(ke.Code):
-		return later
-	case ownFault(ke), ke.Code == kerr.InvalidTransactionTimeout.Code, ke.Code == kerr.UnsupportedVersion.Code,
-		ke.Code == kerr.UnsupportedForMessageFormat.Code, ke.Code == kerr.InvalidRequiredAcks.Code:
+	case kerr.InvalidTransactionTimeout.Code, kerr.UnsupportedVersion.Code, kerr.UnsupportedForMessageFormat.Code,
+		kerr.InvalidRequiredAcks.Code:
 		return refused
 	}
-	return unclear // a time-out, an error without a name, or one of a time to come
+	if ownFault(ke) && !passing(ke.Code) {
+		return refused
+	}
+	// A leader that is none any more, and a coordinator, say so too when they have written and others may have read it.
+	return unclear
 }
 
 // attempt is something on its way into the cluster: the batch of a partition, or the end of a transaction. The same is

@@ -19,8 +19,7 @@ func TestVerdicts(t *testing.T) {
 		want verdict
 	}{
 		{nil, taken},
-		{kerr.NotLeaderForPartition, later},
-		{kerr.UnknownTopicID, later}, // of a topic that was just made; who knows that it is gone says so himself
+		{errNoLeader, later},
 		{kerr.NotEnoughReplicas, later},
 		{kerr.ConcurrentTransactions, later},
 		{fmt.Errorf("unable to dial: %w", &net.OpError{Op: "dial", Err: errors.New("refused")}), later},
@@ -29,6 +28,9 @@ func TestVerdicts(t *testing.T) {
 		{context.DeadlineExceeded, unclear},
 		{errNoAnswer, unclear},
 		{kerr.RequestTimedOut, unclear},
+		{kerr.NotLeaderForPartition, unclear}, // it may have ceased to lead while it waited for its followers
+		{kerr.NotCoordinator, unclear},
+		{kerr.UnknownTopicID, unclear}, // of a topic that was just made; who knows that it is gone says so himself
 		{kerr.NotEnoughReplicasAfterAppend, unclear},
 		{kerr.KafkaStorageError, unclear},
 		{kerr.UnknownServerError, unclear},
