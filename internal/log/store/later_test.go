@@ -3,6 +3,7 @@ package store_test
 import (
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestStuckJournalHoldsNoOthersUp(t *testing.T) {
 	eventually(t, "journals behind it are segments", func() bool { return files(t, disk, ".segment") >= 8 })
 	eventually(t, "it was tried again", func() bool { return seen.count(vfs.OpRead, "log/spare.0") >= 3 })
 	w := httptest.NewRecorder()
-	set.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	set.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if !strings.Contains(w.Body.String(), "firth_log_stuck_files 1\n") {
 		t.Errorf("not one file is said to be stuck:\n%s", w.Body)
 	}
