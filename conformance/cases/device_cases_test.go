@@ -196,16 +196,17 @@ func TestD2(t *testing.T) {
 			d := n.connect(tc.level, "d2")
 			topic := fmt.Sprintf("d2/%d/%d/%d", tc.level, tc.options, i)
 			d.send(append(d.publish(1, topic, 0, []byte("x")), d.subscribe(topic, tc.options)...))
+			// What is retained comes before what is newer: behind a later message of the topic nothing of the first one is on
+			// its way any more.
 			d.send(d.publish(0, topic, 0, []byte("end")))
-			got, ended := "", false
-			for !ended || got == "" && tc.want != "" { // a live message may overtake the retained ones
+			got := ""
+			for {
 				p := d.read()
 				if p[0]>>4 != 3 {
 					continue
 				}
 				if b := body(p); string(b[len(b)-3:]) == "end" {
-					ended = true
-					continue
+					break
 				}
 				if got != "" {
 					got += ", "

@@ -12,6 +12,9 @@ import (
 // deliver puts PUBLISH packets into the outbox. QoS 0 is dropped when the outbox is full, what is above it never: then
 // the session reads the log later.
 func (l *link) deliver(r *fanout.Run) fanout.Verdict {
+	if d := r.Next(); d != nil && !d.Answer && l.answers.holdBack() {
+		return fanout.Later
+	}
 	r.Drop(l.mustNotGo)
 	var pushed *fanout.Delivery // the outbox was pushed for it
 	for r.Next() != nil {
@@ -184,7 +187,7 @@ func (r *retainedReceiver) Retained(q *retain.Request, m *hinge.Message, at reco
 	}
 	d := &r.delivery
 	r.memory = r.message.Deliver(d, form, r.memory[:0])
-	d.CatchUp = true
+	d.CatchUp, d.Answer = true, true
 	d.From = session.Place{Partition: uint32(door.retained.Partition()), Offset: int64(at)}
 	switch r.link.driver.Deliver(r.run.Offer(d)) {
 	case fanout.Later:
@@ -216,9 +219,19 @@ func (l *link) remember(q *retain.Request) (starved bool) {
 // RetainedFlush implements retain.Receiver.
 func (r *retainedReceiver) RetainedFlush() { r.link.driver.Flush() }
 
+// RetainedThrough implements retain.Receiver.
+func (r *retainedReceiver) RetainedThrough() { r.link.answered() }
+
+// answered is told that retained messages which live ones wait for are on their way.
+func (l *link) answered() {
+	if l.answers.end() {
+		l.member.Load().Wake()
+	}
+}
+
 // subscribe puts subscriptions in force, then answers, then sends what is retained: everything that is acknowledged
 // after the SUBACK comes, live or retained. What came before the SUBSCRIBE, on this connection or with RETAIN on any,
-// is older than the subscriptions.
+// is older than the subscriptions, and comes before what is newer.
 func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	for i := range p.Subscriptions {
 		one := &p.Subscriptions[i]
@@ -241,6 +254,8 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	l.account.Add(int64(state.Held() - before))
 	l.term.Unlock()
 	defer clear(t.grants)
+	l.answers.begin()
+	defer l.answered()
 	ask := l.door.retained.Begin()
 	defer ask.End()
 	suback := packet.Suback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, 0, len(t.grants))}
@@ -297,6 +312,7 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 // sendRetained asks for the retained messages of a subscription. They flow beside everything else and wait, however
 // many they are, for room in the outbox and in the window.
 func (l *link) sendRetained(ask *retain.Ask, member *fanout.Member, sub *session.Subscription) {
+	l.answers.begin()
 	ask.Send(sub.Filter, &retainedReceiver{link: l, sub: sub}, l.door.fanout.Epoch(member, sub))
 }
 

@@ -36,7 +36,8 @@ type link struct {
 	term      roster.Term
 	member    atomic.Pointer[fanout.Member] // nil before the first SUBSCRIBE
 	noLocal   bool                          // some subscription has No Local
-	turn      *stream.Turn                  // our place in the line for the log, once it was crowded
+	answers   answers
+	turn      *stream.Turn // our place in the line for the log, once it was crowded
 	ended     sync.Once
 
 	out struct {

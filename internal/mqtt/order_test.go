@@ -7,9 +7,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -235,5 +237,88 @@ func TestUnsubscribeEndsRetained(t *testing.T) {
 		if after > window {
 			t.Errorf("QoS %d: %d messages behind the UNSUBACK", qos, after)
 		}
+	}
+}
+
+// gate is a guard that lets one client's first message wait until the test goes on.
+type gate struct {
+	client  string
+	shut    atomic.Bool
+	reached chan struct{}
+	open    chan struct{}
+}
+
+func (g *gate) May(who *mqtt.Principal, action mqtt.Action, _ []byte) bool {
+	if who.ClientID == g.client && action == mqtt.Receive && g.shut.CompareAndSwap(false, true) {
+		close(g.reached)
+		<-g.open
+	}
+	return true
+}
+
+// TestRetainedComeBeforeWhatIsNewer publishes to two names while their retained messages are on their way to a new
+// subscriber: it gets those first [MQTT-3.3.1-9], with RETAIN 1, then what is newer, with RETAIN as its subscription
+// asks [MQTT-3.3.1-12] [MQTT-3.3.1-13], each once. To the subscriber the last message of a topic is its state, and
+// messages of one topic and publisher come in their order [MQTT-4.6.0-5] [MQTT-4.6.0-6].
+func TestRetainedComeBeforeWhatIsNewer(t *testing.T) {
+	for _, retained := range []bool{false, true} {
+		for _, asPublished := range []bool{false, true} {
+			for qos := range byte(2) {
+				name := fmt.Sprintf("retain=%v, as published=%v, QoS %d", retained, asPublished, qos)
+				t.Run(name, func(t *testing.T) { testRetainedFirst(t, retained, asPublished, qos) })
+			}
+		}
+	}
+}
+
+func testRetainedFirst(t *testing.T, retained, asPublished bool, qos byte) {
+	g := &gate{client: "sub", reached: make(chan struct{}), open: make(chan struct{})}
+	h := open(t, func(o *mqtt.Options) { o.Guard = g })
+	pub, witness := h.connect(t, packet.V5, "pub", nil), h.connect(t, packet.V5, "witness", nil)
+	names := []string{"order/a", "order/b"}
+	for _, name := range names {
+		pub.published(name, "old", true)
+	}
+	witness.send(&packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{
+		{Filter: []byte("order/#"), QoS: 1, RetainHandling: 2}}})
+	want[*packet.Suback](witness)
+	sub := h.connect(t, packet.V5, "sub", nil)
+	sub.send(&packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{
+		{Filter: []byte("order/#"), QoS: qos, RetainAsPublished: asPublished}}})
+	want[*packet.Suback](sub)
+	<-g.reached
+	for _, name := range names {
+		pub.published(name, "new", retained)
+	}
+	pub.published("order/end", "end", false)
+	witness.until("end") // whoever hears the end live has been offered what came before it
+	close(g.open)
+	live := fmt.Sprintf("new retain=%v", retained && asPublished)
+	wanted := []string{"old retain=true", "old retain=true", live, live}
+	if got := sub.until("end"); !slices.Equal(got, wanted) {
+		t.Errorf("got %v, want %v", got, wanted)
+	}
+	sub.quiet()
+}
+
+// TestLiveGoesOnWhereRetainedCannotBeRead lets the disk fail to read a retained message: what comes live does not wait
+// for it.
+func TestLiveGoesOnWhereRetainedCannotBeRead(t *testing.T) {
+	disk := vfs.NewFaulty(vfs.NewMemory())
+	h := openOn(t, disk, nil)
+	pub := h.connect(t, packet.V5, "pub", nil)
+	pub.published("far/large", strings.Repeat("x", 2000), true)
+	h.stop()
+	h = openOn(t, disk, nil, // it lies in a file now, and nowhere else
+		"cannot read a retained message, trying again", "housekeeping of the log failed")
+	defer func() { h.stop() }()
+	disk.Inject(vfs.Fault{On: vfs.OpRead, Name: "log/", Times: -1, Kind: fault.IO})
+	pub, sub := h.connect(t, packet.V5, "pub", nil), h.connect(t, packet.V5, "sub", nil)
+	sub.subscribe(1, "far/#")
+	pub.published("far/small", "live", false)
+	sub.gets("far/small", "live")
+	disk.Heal()
+	if m := want[*packet.Publish](sub); string(m.Topic) != "far/large" || !m.Retain {
+		t.Errorf("%s, RETAIN %v", m.Topic, m.Retain)
 	}
 }

@@ -71,6 +71,7 @@ type Delivery struct {
 	ID      int           // where the packet id lies in it; 0 for QoS 0
 	QoS     byte          // 0 or 1
 	CatchUp bool          // it comes from a cursor, or is retained, and can wait: it need not be dropped
+	Answer  bool          // it is a retained message that answers a SUBSCRIBE
 	From    session.Place // where it can be read again
 }
 

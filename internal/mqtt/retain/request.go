@@ -28,6 +28,9 @@ type Receiver interface {
 	Retained(q *Request, m *hinge.Message, at record.Offset) Outcome
 	// RetainedFlush follows the last of a run of Retained.
 	RetainedFlush()
+	// RetainedThrough comes once: when the request is through or, before that, when the log cannot be read for a while,
+	// so that what waits for older messages goes on.
+	RetainedThrough()
 }
 
 // Request sends the retained messages that a filter matches to one receiver, as fast as that takes
@@ -46,6 +49,7 @@ type Request struct {
 	// Belongs to the goroutine of Run.
 	names   []string
 	started bool
+	through bool
 	older   map[record.Offset]bool // retained records of units that were under way: whether they belong to the answer
 	need    record.Offset          // how far the fold has to be
 	pause   time.Duration
@@ -87,6 +91,14 @@ func (s *Store) serve(queue []*Request) {
 		if s.turn(q) {
 			s.Resume(q)
 		}
+	}
+}
+
+// isThrough tells the receiver, once.
+func (q *Request) isThrough() {
+	if !q.through {
+		q.through = true
+		q.to.RetainedThrough()
 	}
 }
 
@@ -142,6 +154,9 @@ func (s *Store) turn(q *Request) (more bool) {
 			q.names = q.names[1:]
 		}
 	}
+	if len(q.names) == 0 {
+		q.isThrough()
+	}
 	return len(q.names) > 0
 }
 
@@ -158,6 +173,7 @@ func (s *Store) match(filter string) []string {
 
 // later has a request wait, because the log could not be read.
 func (s *Store) later(q *Request) {
+	q.isThrough()
 	q.pause = min(max(2*q.pause, firstPause), lastPause)
 	time.AfterFunc(q.pause, func() { s.Resume(q) })
 }

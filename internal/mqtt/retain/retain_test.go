@@ -114,6 +114,7 @@ type receiver struct {
 	got     map[string]string
 	request *retain.Request
 	turns   chan struct{} // that have ended
+	through int           // how often the request was
 	check   func(m *hinge.Message)
 }
 
@@ -145,6 +146,22 @@ func (r *receiver) RetainedFlush() {
 	}
 }
 
+func (r *receiver) RetainedThrough() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.through++
+}
+
+// wantThrough holds a request to being through once, or not at all.
+func (r *receiver) wantThrough(t *testing.T, times int) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.through != times {
+		t.Errorf("the request was through %d times, not %d", r.through, times)
+	}
+}
+
 // taken is what has come until now.
 func (r *receiver) taken() map[string]string {
 	r.mu.Lock()
@@ -168,6 +185,10 @@ func (h *house) find(filter string) map[string]string {
 	r := newReceiver(-1)
 	h.send(filter, r)
 	r.turn(h.t)
+	h.t.Helper()
+	if r.through != 1 {
+		h.t.Errorf("the request was through %d times", r.through)
+	}
 	return r.got
 }
 
@@ -252,6 +273,7 @@ func TestSlowReceiver(t *testing.T) {
 	if len(early) != 10 {
 		t.Fatalf("%d messages where 10 are taken", len(early))
 	}
+	r.wantThrough(t, 0)
 	for i := range count {
 		if name := fmt.Sprintf("s/%d", i); i%2 == 0 {
 			h.text(name, "new")
@@ -262,6 +284,7 @@ func TestSlowReceiver(t *testing.T) {
 		h.store.Resume(r.request)
 		r.turn(t)
 	}
+	r.wantThrough(t, 1)
 	for i := range count {
 		name := fmt.Sprintf("s/%d", i)
 		_, got := r.got[name]
