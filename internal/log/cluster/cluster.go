@@ -3,12 +3,14 @@
 // The path of an append: a caller puts its unit into the queue (append.go), where it gets into the lane of its owner or
 // into that of all who have none (queue.go). The sender of the lane takes what has gathered and sends it as one
 // idempotent batch a partition or, where a unit spans partitions or has an owner, as one transaction for all
-// (produce.go); then it tells watchers and receipts. Scans fetch batches as they lie in the cluster (scan.go),
-// and one long poll a broker hears of what is followed (tail.go). docs/design/0006-two-keepers.md says what maps to
-// what, and what a cluster cannot promise.
+// (produce.go; batch.go makes batches, producer.go is what the cluster knows a lane by, verdict.go says what an answer
+// means); then it tells watchers and receipts. Scans fetch batches as they lie in the cluster (scan.go), and one long
+// poll a broker hears of what is followed (tail.go). docs/design/0006-two-keepers.md says what maps to what, and what a
+// cluster cannot promise.
 //
 // Goroutines: refresher, follower, a sender for units without an owner and one for each shard that this node owns, a
-// listener for each broker that leads what is followed, and those of the clients. Locks, never two at once except that
+// listener for each broker that leads what is followed, and those of the clients; where a group goes to several
+// brokers, one for each of them while it waits for its answer. Locks, never two at once except that
 // topicsMu, answerMu and that of the watchers may be held over others: topicsMu over a change of the set of topics; the
 // queue's; a partition's own; followMu over who follows what; the watchers' while they are told, answerMu while
 // receipts are.

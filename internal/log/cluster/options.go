@@ -86,9 +86,16 @@ func (o *Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(opts...)
 }
 
+// answerWait is how long an answer is waited for, beyond what its request lets the broker wait, before the same is sent
+// on another connection: so that there is time for that, twice.
+func (o *Options) answerWait() time.Duration {
+	const least = 100 * time.Millisecond // of franz-go
+	return max(o.Patience/4, least)
+}
+
 // producer makes a client that appends. It tries nothing twice: its lane does, which has to know.
 func (o *Options) producer(secondKind bool) (*kgo.Client, error) {
-	opts := []kgo.Opt{kgo.RequestRetries(0)}
+	opts := []kgo.Opt{kgo.RequestRetries(0), kgo.RequestTimeoutOverhead(o.answerWait())}
 	if !secondKind {
 		// By these versions a cluster tells the kinds of transactions apart (KIP-890).
 		const produce, endTxn = 11, 4

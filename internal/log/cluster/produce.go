@@ -265,8 +265,8 @@ func (c *Cluster) round(ctx context.Context, by *producer, heads []*batch) {
 	for _, b := range heads {
 		leader := b.p.leader.Load()
 		switch b.err = nil; {
-		case c.gone(b.p):
-			b.err = noPartition("log.Append", b.p.id)
+		case c.gone(b.p): // and what may have been taken in with it
+			b.err, b.doubtful = noPartition("log.Append", b.p.id), false
 		case leader < 0 || ctx.Err() != nil:
 			b.err = errNoLeader
 		default:
@@ -277,10 +277,10 @@ func (c *Cluster) round(ctx context.Context, by *producer, heads []*batch) {
 	var wg sync.WaitGroup
 	for leader, here := range byLeader {
 		if len(byLeader) == 1 {
-			by.ask(ctx, leader, here, c.opt.Patience)
+			by.ask(ctx, leader, here, c.opt.answerWait())
 			break
 		}
-		wg.Go(func() { by.ask(ctx, leader, here, c.opt.Patience) })
+		wg.Go(func() { by.ask(ctx, leader, here, c.opt.answerWait()) })
 	}
 	wg.Wait()
 	for _, b := range heads {
@@ -307,10 +307,10 @@ func (b *batch) nowhere() step {
 }
 
 // ask sends batches to the broker that leads their partitions, and notes its answers.
-func (p *producer) ask(ctx context.Context, leader int32, heads []*batch, patience time.Duration) {
+func (p *producer) ask(ctx context.Context, leader int32, heads []*batch, wait time.Duration) {
 	req := kmsg.NewPtrProduceRequest()
 	req.Acks = -1
-	req.TimeoutMillis = int32(patience.Milliseconds())
+	req.TimeoutMillis = int32(wait.Milliseconds()) // for its followers
 	if p.transactional() {
 		req.TransactionID = &p.name
 	}

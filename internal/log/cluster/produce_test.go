@@ -30,11 +30,13 @@ var kinds = map[string][]kfake.Opt{
 type weak struct {
 	breaks atomic.Bool
 	broken atomic.Int64
+	deafen atomic.Int64 // so many connections hear nothing any more, and do not end
 }
 
 type weakConn struct {
 	net.Conn
 	*weak
+	deaf bool
 }
 
 var errBroken = errors.New("the connection breaks")
@@ -42,7 +44,7 @@ var errBroken = errors.New("the connection breaks")
 // Dial makes such a connection.
 func (w *weak) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-	return &weakConn{conn, w}, err
+	return &weakConn{Conn: conn, weak: w}, err
 }
 
 // breaksNow breaks one in some.
@@ -58,6 +60,12 @@ func (c *weakConn) breaksNow(some int) bool {
 // Read implements net.Conn. What it waited for has come when it fails.
 func (c *weakConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
+	if n > 0 && c.deafen.Add(-1) >= 0 {
+		c.deaf = true
+	}
+	for c.deaf && err == nil {
+		n, err = c.Conn.Read(b)
+	}
 	if c.breaksNow(12) {
 		return 0, errBroken
 	}
@@ -98,6 +106,38 @@ func TestConnectionsBreak(t *testing.T) {
 	}
 }
 
+// TestAnswerNeverComes lets answers get lost on connections that seem to be well: the unit is sent again in time.
+func TestAnswerNeverComes(t *testing.T) {
+	net := new(weak)
+	c := open(t, cluster.Options{
+		Seeds: fake(t).ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(net.Dial)}, Patience: 4 * time.Second,
+		RefreshInterval: time.Hour,
+	})
+	topic := create(t, c, "a", 2, nil)
+	told := newFates()
+	for i := range uint64(4) {
+		u := unit(fmt.Sprintf("0 %d", i), topic.Partitions[:1+i%2]...)
+		if i >= 2 { // the connections are made
+			net.deafen.Store(1)
+		}
+		if err := c.Append(u, told, i); err != nil {
+			t.Fatal(err)
+		}
+		told.wait(t, 1)
+	}
+	net.deafen.Store(0)
+	if len(told.errs) > 0 {
+		t.Errorf("lost: %v", told.errs)
+	}
+	all := map[string]int{}
+	for _, v := range values(t, c, topic.Partitions[0]) {
+		all[v]++
+	}
+	if len(all) != 4 || all["0 3"] != 1 {
+		t.Errorf("there: %v", all)
+	}
+}
+
 // TestTopicGoesUnderUnits deletes a topic elsewhere while units for it wait, among others: it costs these units only,
 // and no transaction for each.
 func TestTopicGoesUnderUnits(t *testing.T) {
@@ -116,10 +156,11 @@ func TestTopicGoesUnderUnits(t *testing.T) {
 	})
 	const units = 200
 	told := newFates()
+	bad := func(i uint64) bool { return i == 0 || i%2 == 0 && i > 10 } // the first alone, in a batch of its own
 	for i := range uint64(units) {
-		u := unit(fmt.Sprintf("0 %d", i), stays.Partitions...)
-		if i%2 == 0 {
-			u = unit(fmt.Sprintf("0 %d", i), stays.Partitions[0], goes.Partitions[0])
+		u := unit(fmt.Sprintf("0 %d", i), stays.Partitions[:1+min(i/10, 1)]...)
+		if bad(i) {
+			u.Writes[len(u.Writes)-1].Partition = goes.Partitions[0]
 		}
 		if err := c.Append(u, told, i); err != nil && !fault.Is(err, fault.NotFound) { // it has been noticed
 			t.Fatal(err)
@@ -128,15 +169,21 @@ func TestTopicGoesUnderUnits(t *testing.T) {
 		}
 	}
 	told.wait(t, units)
+	want := 0
 	for i := range uint64(units) {
-		if err := told.errs[i]; i%2 == 0 && !fault.Is(err, fault.NotFound) || i%2 == 1 && err != nil {
+		if !bad(i) {
+			want++
+		}
+		if err := told.errs[i]; bad(i) && !fault.Is(err, fault.NotFound) || !bad(i) && err != nil {
 			t.Errorf("unit %d: %v", i, err)
 		}
 	}
 	if n := aborts.Load(); n > 50 {
 		t.Errorf("%d transactions were aborted", n)
 	}
-	checkTold(t, c, stays, []*fates{told})
+	if all := values(t, c, stays.Partitions[0]); len(all) != want {
+		t.Errorf("%d units of %d", len(all), want)
+	}
 }
 
 // TestCloseWhileClusterIsAway closes a keeper that has no units while it looks for its cluster in vain: it does not
