@@ -8,6 +8,8 @@ FUZZTIME ?= 20s
 RACETIMEOUT ?= 25m
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
+DEADCODE_VERSION := v0.38.0
+DEADCODE := bin/deadcode-$(DEADCODE_VERSION)
 
 .PHONY: help run build demo test race guards lint check fuzz conform crash bench bench-quick bench-report bench-rooms \
 	bench-curves profile fmt fmt-check deps clean
@@ -33,9 +35,10 @@ race: deps ## every test, with the race detector
 guards: ## bounds on memory that cannot be held under the race detector
 	$(GO) test -count=1 -run 'Allocs|Idle' ./internal/mqtt
 
-lint: $(GOLANGCI) ## vet and golangci-lint
+lint: $(GOLANGCI) $(DEADCODE) ## vet, golangci-lint, and no function that nothing calls
 	$(GO) vet ./...
 	$(GOLANGCI) run ./...
+	@found=$$($(DEADCODE) -test ./...); if [ -n "$$found" ]; then echo "$$found"; exit 1; fi
 
 check: fmt-check lint race guards fuzz crash conform ## all that CI does
 	@echo "check: all gates passed"
@@ -87,3 +90,7 @@ $(GOLANGCI):
 	@echo "building golangci-lint $(GOLANGCI_VERSION) (once)"
 	GOBIN=$(CURDIR)/bin .ci/again $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv bin/golangci-lint $@
+
+$(DEADCODE):
+	GOBIN=$(CURDIR)/bin .ci/again $(GO) install golang.org/x/tools/cmd/deadcode@$(DEADCODE_VERSION)
+	mv bin/deadcode $@

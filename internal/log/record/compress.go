@@ -228,11 +228,6 @@ func (s *Scratch) unsnapBlock(src []byte) error {
 
 // Compress appends src, compressed, to dst. Snappy comes out as one bare block.
 // Errors: Invalid, for an unknown codec.
-func Compress(dst []byte, c Codec, src []byte) ([]byte, error) {
-	return new(Scratch).Compress(dst, c, src)
-}
-
-// Compress is the function Compress with encoders that are used again.
 func (s *Scratch) Compress(dst []byte, c Codec, src []byte) ([]byte, error) {
 	out := bytes.NewBuffer(dst)
 	switch c {

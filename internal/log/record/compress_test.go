@@ -58,7 +58,7 @@ func TestTruncatedStreams(t *testing.T) {
 	plain := build(sample(50)).Seal(0, 0)[BatchOverhead:]
 	var s Scratch
 	for codec := Gzip; codec <= Zstd; codec++ {
-		packed, err := Compress(nil, codec, plain)
+		packed, err := new(Scratch).Compress(nil, codec, plain)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +74,7 @@ func TestTruncatedStreams(t *testing.T) {
 func TestBombs(t *testing.T) {
 	zeros := make([]byte, 8<<20)
 	for codec := Gzip; codec <= Zstd; codec++ {
-		packed, err := Compress(nil, codec, zeros)
+		packed, err := new(Scratch).Compress(nil, codec, zeros)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +187,7 @@ func allocated(f func()) uint64 {
 }
 
 func TestCompressUnknown(t *testing.T) {
-	if _, err := Compress(nil, 5, nil); !fault.Is(err, fault.Invalid) {
+	if _, err := new(Scratch).Compress(nil, 5, nil); !fault.Is(err, fault.Invalid) {
 		t.Fatalf("%v, want Invalid", err)
 	}
 	if _, err := build(sample(1)).SealCompressed(0, 0, 9); !fault.Is(err, fault.Invalid) {

@@ -205,7 +205,7 @@ func TestValidateGood(t *testing.T) {
 func TestValidateCompressed(t *testing.T) {
 	inner := []byte{12, 0, 0, 2, 1, 1, 0} // offset delta 1 where 0 is due
 	for codec := Gzip; codec <= Zstd; codec++ {
-		packed, err := Compress(nil, codec, inner)
+		packed, err := new(Scratch).Compress(nil, codec, inner)
 		if err != nil {
 			t.Fatal(err)
 		}
