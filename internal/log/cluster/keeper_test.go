@@ -464,40 +464,6 @@ func stored(t *testing.T, seeds []string, topic *stream.Topic, index int32) (all
 	return all
 }
 
-// TestCommitWithoutAnswer breaks the connection under EndTxn, before and after the cluster has taken it in: the
-// receipt tells what became of the unit.
-func TestCommitWithoutAnswer(t *testing.T) {
-	f := fake(t)
-	c := open(t, cluster.Options{Seeds: f.ListenAddrs(), Patience: 3 * time.Second})
-	topic := create(t, c, "a", 2, nil)
-	told := newFates()
-	const rounds = 6
-	for i := range rounds {
-		left := 4 // as often as the client tries
-		f.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
-			if left--; left >= 0 {
-				f.KeepControl()
-				return nil, errors.New("the connection breaks"), true
-			}
-			return nil, nil, false
-		})
-		if err := c.Append(unit(fmt.Sprint(i), topic.Partitions...), told, uint64(i)); err != nil {
-			t.Fatal(err)
-		}
-		told.wait(t, 1)
-	}
-	there := map[string]bool{}
-	for _, v := range values(t, c, topic.Partitions[0]) {
-		there[v] = true
-	}
-	for i := range uint64(rounds) {
-		_, ok := told.at[i]
-		if ok != there[fmt.Sprint(i)] && !fault.Is(told.errs[i], fault.Timeout) {
-			t.Errorf("unit %d: told %v, there %v", i, told.errs[i], there[fmt.Sprint(i)])
-		}
-	}
-}
-
 // TestLeadersMove moves partitions from broker to broker under appends, scans and watches.
 func TestLeadersMove(t *testing.T) {
 	f := fake(t)
@@ -620,29 +586,34 @@ func TestBrokerIsKilledOnKafka(t *testing.T) {
 	checkTold(t, c, topic, told)
 }
 
-// load appends for as long as there is more to append, each writer a unit after the other: the first for one partition,
-// the second for two, and the third as the owner of a shard, until he is fenced.
+// load appends for as long as there is more to append, each writer with a few units under way: the first for one
+// partition, the second for two, and the third as the owner of a shard, until he is fenced.
 func load(t *testing.T, c stream.Keeper, topic *stream.Topic, more func(i uint64) bool) (told []*fates, wait func()) {
 	owner, err := c.Own(context.Background(), topic.Partitions[0])
 	if err != nil {
 		t.Fatal(err)
 	}
+	const underWay = 8
 	var wg sync.WaitGroup
 	for w, by := range []stream.Owner{{}, {}, owner} {
 		f := newFates()
 		told = append(told, f)
 		wg.Go(func() {
-			for i := uint64(0); more(i); i++ {
+			i := uint64(0)
+			for ; more(i); i++ {
 				u := unit(fmt.Sprintf("%d %d", w, i), topic.Partitions[:1+min(w, 1)]...)
 				u.Owner = by
 				if err := c.Append(u, f, i); err != nil {
 					if !fault.Is(err, fault.Fenced) {
 						t.Errorf("writer %d: %v", w, err)
 					}
-					return
+					break
 				}
-				f.wait(t, 1)
+				if i >= underWay {
+					f.wait(t, 1)
+				}
 			}
+			f.wait(t, int(min(i, underWay)))
 		})
 	}
 	return told, wg.Wait

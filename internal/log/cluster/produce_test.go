@@ -90,7 +90,7 @@ func TestConnectionsBreak(t *testing.T) {
 				Seeds: fake(t, opts...).ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(net.Dial)}, Patience: time.Minute,
 			})
 			topic := create(t, c, "a", 2, nil)
-			const writers, units = 3, 60
+			const writers, units = 3, 200
 			told, wait := load(t, c, topic, func(i uint64) bool { return i < units })
 			net.breaks.Store(true)
 			wait()
@@ -135,6 +135,66 @@ func TestAnswerNeverComes(t *testing.T) {
 	}
 	if len(all) != 4 || all["0 3"] != 1 {
 		t.Errorf("there: %v", all)
+	}
+}
+
+// TestCommitWithoutAnswer gives no answer to a commit until patience ends, before and after the cluster has taken it
+// in: the receipt tells what became of the unit.
+func TestCommitWithoutAnswer(t *testing.T) {
+	for kind, opts := range kinds {
+		for _, takenIn := range []bool{false, true} {
+			for _, owned := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/taken in %v/owned %v", kind, takenIn, owned), func(t *testing.T) {
+					t.Parallel() // each of them waits
+					unanswered(t, fake(t, opts...), takenIn, owned)
+				})
+			}
+		}
+	}
+}
+
+func unanswered(t *testing.T, f *kfake.Cluster, takenIn, owned bool) {
+	net := new(weak)
+	c := open(t, cluster.Options{
+		Seeds: f.ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(net.Dial)}, Patience: 2 * time.Second,
+		RefreshInterval: time.Hour,
+	})
+	topic := create(t, c, "a", 2, nil)
+	told, u := newFates(), unit("first", topic.Partitions...)
+	if owned {
+		var err error
+		if u.Owner, err = c.Own(context.Background(), topic.Partitions[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Append(u, told, 0); err != nil { // the connections are made
+		t.Fatal(err)
+	}
+	told.wait(t, 1)
+	var commits atomic.Int64
+	f.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		f.KeepControl()
+		switch end, _ := req.(*kmsg.EndTxnRequest); {
+		case !end.Commit:
+			return nil, nil, false
+		case takenIn:
+			net.deafen.Store(1)
+		}
+		commits.Add(1)
+		return nil, errBroken, !takenIn
+	})
+	u.Writes = unit("second", topic.Partitions...).Writes
+	if err := c.Append(u, told, 1); err != nil {
+		t.Fatal(err)
+	}
+	told.wait(t, 1)
+	net.deafen.Store(0)
+	there := len(values(t, c, topic.Partitions[0])) == 2
+	if there != takenIn || commits.Load() < 2 {
+		t.Errorf("there: %v, after %d commits", there, commits.Load())
+	}
+	if err := told.errs[1]; there != (err == nil) || fault.Is(err, fault.Timeout) {
+		t.Errorf("there: %v, told %v", there, err)
 	}
 }
 
