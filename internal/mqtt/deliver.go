@@ -222,6 +222,18 @@ func (r *retainedReceiver) RetainedFlush() { r.link.driver.Flush() }
 // RetainedThrough implements retain.Receiver.
 func (r *retainedReceiver) RetainedThrough() { r.link.answered() }
 
+// RetainedReady implements retain.Receiver.
+func (r *retainedReceiver) RetainedReady(q *retain.Request) bool { return !r.link.remember(q) }
+
+// RetainedRoom implements retain.Receiver.
+func (r *retainedReceiver) RetainedRoom(n int64) bool {
+	if n > 0 && !r.link.account.FitsOne(n) {
+		return false
+	}
+	r.link.account.Add(n)
+	return true
+}
+
 // answered is told that retained messages which live ones wait for are on their way.
 func (l *link) answered() {
 	if l.answers.end() {

@@ -149,9 +149,9 @@ func (t *Names[T]) cutOut(nd node[nameNode]) {
 }
 
 // Match calls visit with every name that a valid filter matches, in no order, until visit returns
-// false. visit must not change t. A filter that begins with a wildcard matches no name that begins
-// with $ [MQTT-4.7.2-1].
-func (t *Names[T]) Match(filter string, visit func(name string, v T) bool) {
+// false. The name is valid during the call, and visit must not change t. A filter that begins with a wildcard matches
+// no name that begins with $ [MQTT-4.7.2-1].
+func (t *Names[T]) Match(filter string, visit func(name []byte, v T) bool) {
 	if t.count == 0 {
 		return
 	}
@@ -162,7 +162,7 @@ func (t *Names[T]) Match(filter string, visit func(name string, v T) bool) {
 // nameWalk is one Match under way.
 type nameWalk[T any] struct {
 	t     *Names[T]
-	visit func(name string, v T) bool
+	visit func(name []byte, v T) bool
 	name  []byte // the name of the node that the walk is at
 }
 
@@ -226,7 +226,7 @@ func (w *nameWalk[T]) pop(n uint32) {
 
 func (w *nameWalk[T]) show(n uint32) bool {
 	i := w.t.tree.nodes[n].x.value
-	return i == 0 || w.visit(string(w.name), w.t.values[i])
+	return i == 0 || w.visit(w.name, w.t.values[i])
 }
 
 // below shows a node and all below it, in a loop: names may be deeper than filters.

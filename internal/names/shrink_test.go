@@ -55,7 +55,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 	}
 	var all, found []int
 	trie.Match([]byte("all/x"), func(v int) { all = append(all, v) })
-	names.Match("a/#", func(_ string, v int) bool { found = append(found, v); return true })
+	names.Match("a/#", func(_ []byte, v int) bool { found = append(found, v); return true })
 	slices.Sort(all)
 	slices.Sort(found)
 	if want := slices.Sorted(maps.Keys(left)); !slices.Equal(all, want) || !slices.Equal(found, want) {

@@ -93,7 +93,7 @@ func BenchmarkNamesMillion(b *testing.B) {
 	b.ReportAllocs()
 	found := 0
 	for i := range b.N {
-		names.Match(fmt.Sprintf("fleet/device-%07d/#", i%million), func(string, int64) bool { found++; return true })
+		names.Match(fmt.Sprintf("fleet/device-%07d/#", i%million), func([]byte, int64) bool { found++; return true })
 	}
 	if found != b.N {
 		b.Fatalf("%d found in %d", found, b.N)

@@ -28,8 +28,8 @@ func FuzzMatch(f *testing.F) {
 		trie.Match([]byte(name), func(int) { found++ })
 		var names Names[int]
 		names.Set([]byte(name), 1)
-		names.Match(rest, func(got string, _ int) bool {
-			if got != name {
+		names.Match(rest, func(got []byte, _ int) bool {
+			if string(got) != name {
 				t.Fatalf("%q comes back as %q", name, got)
 			}
 			found++

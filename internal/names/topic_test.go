@@ -403,7 +403,8 @@ func TestNamesIsNaive(t *testing.T) {
 func compareNames(t *testing.T, names *Names[int], m map[string]int, filter string) {
 	t.Helper()
 	got := map[string]int{}
-	names.Match(filter, func(name string, v int) bool {
+	names.Match(filter, func(b []byte, v int) bool {
+		name := string(b)
 		if _, twice := got[name]; twice {
 			t.Fatalf("Match(%q) visits %q twice", filter, name)
 		}
@@ -420,7 +421,7 @@ func compareNames(t *testing.T, names *Names[int], m map[string]int, filter stri
 		t.Fatalf("Match(%q) finds %v", filter, got)
 	}
 	visits := 0
-	names.Match(filter, func(string, int) bool { visits++; return false })
+	names.Match(filter, func([]byte, int) bool { visits++; return false })
 	if visits > 1 {
 		t.Fatalf("Match(%q) goes on after false", filter)
 	}
@@ -431,8 +432,8 @@ func TestNamesDepth(t *testing.T) {
 	deep := strings.Repeat("/", MaxLength-1)
 	names.Set([]byte(deep), 7)
 	found := 0
-	names.Match("#", func(name string, v int) bool {
-		if name != deep || v != 7 {
+	names.Match("#", func(name []byte, v int) bool {
+		if string(name) != deep || v != 7 {
 			t.Errorf("%d bytes, %d", len(name), v)
 		}
 		found++

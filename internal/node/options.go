@@ -145,7 +145,8 @@ func mqttLimits() []Option {
 		}.size(func(c *Config) *int64 { return &c.Limits.OutboxBytes }, 4*kib, 1*gib, ""),
 		Option{Key: "limits.mqtt_bytes", Default: "256MiB",
 			Doc: "How much memory all MQTT connections together may make the server hold: what waits to be written, topic " +
-				"names, aliases and filters, wills, packets that are not complete. One half is for all connections " +
+				"names, aliases and filters, wills, packets that are not complete, the names of retained messages that are " +
+				"to be sent. One half is for all connections " +
 				"alike; of the other none takes more than a quarter of what is free, so that the largest are held " +
 				"back first. firth_mqtt_held_bytes shows it.",
 			Shows: "as for limits.outbox_bytes, with a smaller bound; then 0x97, Quota exceeded, in the SUBACK or CONNACK " +

@@ -1,6 +1,7 @@
 package retain
 
 import (
+	"hash/maphash"
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
@@ -31,6 +32,11 @@ type Receiver interface {
 	// RetainedThrough comes once: when the request is through or, before that, when the log cannot be read for a while,
 	// so that what waits for older messages goes on.
 	RetainedThrough()
+	// RetainedReady tells whether the receiver takes messages now. If not, it calls Resume when it does.
+	RetainedReady(q *Request) bool
+	// RetainedRoom asks for room for n bytes more that the request has in memory, or gives them back when n is below 0.
+	// False: there is none now; the request asks again.
+	RetainedRoom(n int64) bool
 }
 
 // Request sends the retained messages that a filter matches to one receiver, as fast as that takes
@@ -47,7 +53,10 @@ type Request struct {
 	queued bool // guarded by Store.mu
 
 	// Belongs to the goroutine of Run.
-	names   []string
+	names   []string // of the page in hand that are left; nil: it has to be listed
+	page    uint64   // the one in hand
+	pages   uint64   // of how many; 0: nobody has counted
+	held    int64    // bytes of names
 	started bool
 	through bool
 	older   map[record.Offset]bool // retained records of units that were under way: whether they belong to the answer
@@ -134,7 +143,13 @@ const (
 // turn goes on with a request. It is true when there is more and the receiver takes it.
 func (s *Store) turn(q *Request) (more bool) {
 	if q.names == nil {
-		q.names = s.match(q.filter)
+		if !q.to.RetainedReady(q) {
+			return false
+		}
+		if !s.list(q) {
+			s.later(q)
+			return false
+		}
 	}
 	defer q.to.RetainedFlush()
 	bytes := 0
@@ -149,26 +164,59 @@ func (s *Store) turn(q *Request) (more bool) {
 		case Later:
 			return false
 		case Stop:
-			q.names = q.names[:0]
+			q.names, q.page = q.names[:0], q.pages
 		default:
 			q.names = q.names[1:]
 		}
 	}
-	if len(q.names) == 0 {
-		q.isThrough()
+	if len(q.names) > 0 {
+		return true
 	}
-	return len(q.names) > 0
+	q.to.RetainedRoom(-q.held)
+	q.names, q.held = nil, 0
+	if q.page++; q.page < q.pages {
+		return true
+	}
+	q.isThrough()
+	return false
 }
 
-func (s *Store) match(filter string) []string {
-	names := []string{}
+// listedBytes is about what a name in a list takes besides its text.
+const listedBytes = 32
+
+// list lists the names of the page in hand. A filter may match all names there are, and many requests may wait for
+// their receivers: so they are listed page by page, each name in the page that its hash says. It is false where the
+// receiver has no room for a page.
+func (s *Store) list(q *Request) bool {
+	pages := max(q.pages, 1)
+	names, bytes := s.match(q, pages)
+	if q.pages == 0 && bytes > s.opt.PageBytes {
+		pages = uint64(bytes/s.opt.PageBytes) + uint64(bytes/s.opt.PageBytes)/4 + 1
+		names, bytes = s.match(q, pages)
+	}
+	if !q.to.RetainedRoom(bytes) {
+		return false
+	}
+	q.names, q.pages, q.held = names, pages, bytes
+	return true
+}
+
+// match gives the names of a page of so many that the filter matches and that belong to the answer. Where one page is
+// to hold them all and cannot, only their size counts.
+func (s *Store) match(q *Request, pages uint64) (names []string, bytes int64) {
+	names = []string{}
 	s.index.RLock()
 	defer s.index.RUnlock()
-	s.index.names.Match(filter, func(name string, _ entry) bool {
-		names = append(names, name)
+	s.index.names.Match(q.filter, func(name []byte, e entry) bool {
+		if !q.answers(e.offset) || pages > 1 && maphash.Bytes(s.seed, name)%pages != q.page {
+			return true
+		}
+		if bytes += listedBytes + int64(len(name)); pages > 1 || bytes <= s.opt.PageBytes {
+			names = append(names, string(name))
+		}
 		return true
 	})
-	return names
+	return names, bytes
 }
 
 // later has a request wait, because the log could not be read.

@@ -19,6 +19,7 @@ package retain
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,8 @@ type Options struct {
 	MaxTopics int
 	// MaxBytes is about how much memory they may take. Default 256 MiB.
 	MaxBytes int64
+	// PageBytes is about how much of the names that a filter matches a request has in memory at a time. Default 4 MiB.
+	PageBytes int64
 }
 
 // Store is the retained messages of the node. Open makes it, Run keeps it up to date.
@@ -61,6 +64,7 @@ type Store struct {
 	metrics   metrics
 	lines     *limit.Lines
 	flights   flights
+	seed      maphash.Seed // of the pages of names
 
 	index struct {
 		sync.RWMutex
@@ -123,7 +127,12 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if opt.MaxBytes == 0 {
 		opt.MaxBytes = 256 << 20
 	}
-	s := &Store{opt: opt, wake: make(chan struct{}, 1), lines: limit.NewLines(time.Minute, 16)}
+	if opt.PageBytes == 0 {
+		opt.PageBytes = 4 << 20
+	}
+	s := &Store{
+		opt: opt, wake: make(chan struct{}, 1), lines: limit.NewLines(time.Minute, 16), seed: maphash.MakeSeed(),
+	}
 	s.flights.open = make(map[*Flight]struct{})
 	s.HeardBy(func(stream.PartitionID, record.Offset) uint64 { return 0 })
 	t := opt.Log.Topics().ByName(TopicName)

@@ -115,6 +115,11 @@ type receiver struct {
 	request *retain.Request
 	turns   chan struct{} // that have ended
 	through int           // how often the request was
+	deaf    bool          // it is not ready
+	full    bool          // it has no room for names
+	held    int64         // bytes of names
+	most    int64         // of them at a time
+	twice   []string      // names that came again
 	check   func(m *hinge.Message)
 }
 
@@ -132,6 +137,9 @@ func (r *receiver) Retained(q *retain.Request, m *hinge.Message, _ record.Offset
 	if r.credit > 0 {
 		r.credit--
 	}
+	if _, again := r.got[string(m.Topic)]; again {
+		r.twice = append(r.twice, string(m.Topic))
+	}
 	r.got[string(m.Topic)] = string(m.Payload)
 	if r.check != nil {
 		r.check(m)
@@ -144,6 +152,24 @@ func (r *receiver) RetainedFlush() {
 	case r.turns <- struct{}{}:
 	default: // nobody has waited for the last one
 	}
+}
+
+func (r *receiver) RetainedReady(q *retain.Request) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.request = q
+	return !r.deaf
+}
+
+func (r *receiver) RetainedRoom(n int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n > 0 && r.full {
+		return false
+	}
+	r.held += n
+	r.most = max(r.most, r.held)
+	return true
 }
 
 func (r *receiver) RetainedThrough() {
