@@ -312,6 +312,9 @@ func (c *conn) roomy(deliveries, driver bool) {
 	}
 }
 
+// memoryRoomy implements wireUser.
+func (c *conn) memoryRoomy() { c.link.noteRoomy() }
+
 // wakeDriver makes the driver of a plain socket look at what changed; when there is none, it becomes one.
 func (c *conn) wakeDriver() {
 	if c.hold.claim() {

@@ -88,7 +88,7 @@ func (l *link) putLocked(d *fanout.Delivery, waits bool, out *session.Outbound) 
 		w.starved.Store(true)
 		return false
 	}
-	b := w.takeLocked(d.Frame, waits, l.memoryRoomy)
+	b := w.takeLocked(d.Frame, waits)
 	if b == nil {
 		return false
 	}
@@ -123,7 +123,7 @@ func (l *link) flushDeliveries() {
 	}
 }
 
-func (l *link) takeSent() (sent [session.QoSLevels]int) {
+func (l *link) takeSent() (sent [session.QoSLevels]uint32) {
 	l.wire.mu.Lock()
 	defer l.wire.mu.Unlock()
 	sent, l.out.sent = l.out.sent, sent
@@ -156,7 +156,9 @@ func (l *link) wakeStarved() {
 func (l *link) takeRequests() (requests []*retain.Request) {
 	l.wire.mu.Lock()
 	defer l.wire.mu.Unlock()
-	requests, l.out.requests = l.out.requests, nil
+	if s := l.out.seldom; s != nil {
+		requests, s.requests = s.requests, nil
+	}
 	return requests
 }
 
@@ -211,7 +213,8 @@ func (l *link) remember(q *retain.Request) (starved bool) {
 	l.wire.mu.Lock()
 	defer l.wire.mu.Unlock()
 	if starved = l.wire.starved.Load(); starved {
-		l.out.requests = append(l.out.requests, q)
+		s := l.seldomLocked()
+		s.requests = append(s.requests, q)
 	}
 	return starved
 }

@@ -27,27 +27,37 @@ type link struct {
 	account *limit.Account
 	driver  linkDriver
 
-	// memoryRoomy is l.noteRoomy: made once, so that a delivery allocates nothing.
-	memoryRoomy func()
-
-	version   packet.Version // 0 before CONNECT
 	principal Principal
 	agreed    *session.Link
 	term      roster.Term
 	member    atomic.Pointer[fanout.Member] // nil before the first SUBSCRIBE
-	noLocal   bool                          // some subscription has No Local
-	answers   answers
-	turn      *stream.Turn // our place in the line for the log, once it was crowded
+	turn      *stream.Turn                  // our place in the line for the log, once it was crowded
 	ended     sync.Once
+	answers   answers
+	version   packet.Version // 0 before CONNECT
+	noLocal   bool           // some subscription has No Local
 
 	out struct {
-		sent     [session.QoSLevels]int // messages since the last Flush, for the metrics
-		own      []ownWrite             // appended, without a receipt
-		requests []*retain.Request      // retained messages that were told Later
-		settled  chan struct{}          // closed when no PUBLISH waits for its acknowledgement
-		bare     int                    // units without acknowledgements that wait for the log
-		stored   chan struct{}          // closed when bare is 0
+		sent   [session.QoSLevels]uint32 // messages since the last Flush, for the metrics
+		bare   int32                     // units without acknowledgements that wait for the log
+		seldom *seldom                   // nil: none of it was needed
 	}
+}
+
+// seldom is what few connections ever need of what is under the lock of the wire.
+type seldom struct {
+	own      []ownWrite        // appended, without a receipt
+	requests []*retain.Request // retained messages that were told Later
+	settled  chan struct{}     // closed when no PUBLISH waits for its acknowledgement
+	stored   chan struct{}     // closed when no unit without acknowledgements waits for the log
+}
+
+// seldomLocked needs the lock of the wire.
+func (l *link) seldomLocked() *seldom {
+	if l.out.seldom == nil {
+		l.out.seldom = &seldom{}
+	}
+	return l.out.seldom
 }
 
 // linkDriver is who drives the connection of a link.
@@ -66,7 +76,6 @@ type linkDriver interface {
 
 func (l *link) init(d *Door, w *wire, a *limit.Account, by linkDriver) {
 	l.door, l.wire, l.account, l.driver = d, w, a, by
-	l.memoryRoomy = l.noteRoomy
 }
 
 // begin takes the seat of the client. Another connection that has it loses it here: its session is over before this
@@ -235,10 +244,11 @@ func (l *link) untilSettled() <-chan struct{} {
 	if l.agreed == nil || l.agreed.Acks.Waiting() == 0 {
 		return nil
 	}
-	if l.out.settled == nil {
-		l.out.settled = make(chan struct{})
+	s := l.seldomLocked()
+	if s.settled == nil {
+		s.settled = make(chan struct{})
 	}
-	return l.out.settled
+	return s.settled
 }
 
 // awaitStored waits until what the client published before, and what is retained of others, is stored or refused: then
@@ -259,18 +269,19 @@ func (l *link) untilBareStored() <-chan struct{} {
 	if l.out.bare == 0 {
 		return nil
 	}
-	if l.out.stored == nil {
-		l.out.stored = make(chan struct{})
+	s := l.seldomLocked()
+	if s.stored == nil {
+		s.stored = make(chan struct{})
 	}
-	return l.out.stored
+	return s.stored
 }
 
 // bareUnits counts units without acknowledgements that wait for the log.
-func (l *link) bareUnits(more int) {
+func (l *link) bareUnits(more int32) {
 	l.wire.mu.Lock()
 	defer l.wire.mu.Unlock()
-	if l.out.bare += more; l.out.bare == 0 {
-		signal(&l.out.stored)
+	if l.out.bare += more; l.out.bare == 0 && l.out.seldom != nil {
+		signal(&l.out.seldom.stored)
 	}
 }
 

@@ -40,13 +40,12 @@ func (w *wire) putLocked(b []byte) {
 }
 
 // takeLocked appends a message and returns the outbox from its first byte on; nil: it is full. A message that waits
-// then has the user told when there is room: by wireUser.roomy or, when memory is what it waits for and nothing is to
-// be written that would free some, by roomy.
-func (w *wire) takeLocked(message []byte, waits bool, roomy func()) []byte {
+// then has the user told when there is room.
+func (w *wire) takeLocked(message []byte, waits bool) []byte {
 	bound := w.door.opt.OutboxBytes
 	b := w.mu.buf
 	if b == nil || len(b.b)+len(message) > cap(b.b) || len(message) > bound {
-		return w.takeMoreLocked(message, waits, roomy)
+		return w.takeMoreLocked(message, waits)
 	}
 	from := len(b.b)
 	if from+w.mu.left-w.mu.large >= bound {
@@ -57,11 +56,8 @@ func (w *wire) takeLocked(message []byte, waits bool, roomy func()) []byte {
 }
 
 // takeMoreLocked is takeLocked for a message that needs more memory than the outbox has, or is larger than its bound.
-func (w *wire) takeMoreLocked(message []byte, waits bool, roomy func()) []byte {
-	if !waits {
-		roomy = nil
-	}
-	if w.fullLocked(len(message), roomy) {
+func (w *wire) takeMoreLocked(message []byte, waits bool) []byte {
+	if w.fullLocked(len(message), waits) {
 		return w.refuseLocked(waits)
 	}
 	w.growLocked(len(message))
@@ -83,9 +79,9 @@ func (w *wire) refuseLocked(waits bool) []byte {
 
 // fullLocked tells whether a message of n bytes has to wait: for room within the bound of the outbox, or for memory
 // within our share of the budget of the door. One that is larger than a bound by itself is legal: one at a time may be
-// in the outbox, and does not count for what comes behind it. When only the budget stands in its way, roomy is called
-// once there may be room.
-func (w *wire) fullLocked(n int, roomy func()) bool {
+// in the outbox, and does not count for what comes behind it. When only the budget stands in the way of one that waits,
+// the user is told once there may be room.
+func (w *wire) fullLocked(n int, waits bool) bool {
 	bound := w.door.opt.OutboxBytes
 	if w.sizeLocked()-w.mu.large >= bound || n > bound && w.mu.large > 0 {
 		return true
@@ -102,9 +98,9 @@ func (w *wire) fullLocked(n int, roomy func()) bool {
 	case memory == 0 && int64(n) <= budget.Free()/2: // larger than our share by itself
 		return false
 	}
-	if memory == 0 && roomy != nil && !w.mu.queuing { // nothing is to be written that would wake us
+	if memory == 0 && waits && !w.mu.queuing { // nothing is to be written that would wake us
 		w.mu.queuing = true
-		budget.Wait(roomy)
+		budget.Wait(w.user.memoryRoomy)
 	}
 	return true
 }
@@ -200,7 +196,7 @@ func (w *wire) push() {
 	case w.sock != nil:
 		w.write()
 	default:
-		go w.writer()
+		go w.net.writer()
 	}
 }
 

@@ -238,7 +238,8 @@ func (l *link) publishing(slots []*slot) (some bool) {
 		l.member.Load().Publishing(o.partition)
 		l.wire.mu.Lock()
 		defer l.wire.mu.Unlock()
-		l.out.own = append(l.out.own, o)
+		s := l.seldomLocked()
+		s.own = append(s.own, o)
 	})
 }
 
@@ -251,7 +252,8 @@ func (l *link) unpublished(slots []*slot) {
 	})
 	l.wire.mu.Lock()
 	defer l.wire.mu.Unlock()
-	l.out.own = l.out.own[:len(l.out.own)-n]
+	s := l.seldomLocked()
+	s.own = s.own[:len(s.own)-n]
 }
 
 func (l *link) eachOwn(slots []*slot, visit func(ownWrite)) (some bool) {
@@ -367,8 +369,8 @@ func (l *link) settle(n int, reason packet.ReasonCode) (queue, lost bool) {
 		queue = !w.mu.queued
 		w.mu.queued = true
 	}
-	if acks.Waiting() == 0 {
-		signal(&l.out.settled)
+	if acks.Waiting() == 0 && l.out.seldom != nil {
+		signal(&l.out.seldom.settled)
 	}
 	return queue, acks.Lost()
 }
@@ -388,9 +390,10 @@ func (l *link) ownPlaced(at stream.Placed) {
 func (l *link) takeOwn() []ownWrite {
 	l.wire.mu.Lock()
 	defer l.wire.mu.Unlock()
-	n := 1 + slices.IndexFunc(l.out.own, func(o ownWrite) bool { return o.last })
-	unit := slices.Clone(l.out.own[:n])
-	l.out.own = slices.Delete(l.out.own, 0, n)
+	s := l.seldomLocked()
+	n := 1 + slices.IndexFunc(s.own, func(o ownWrite) bool { return o.last })
+	unit := slices.Clone(s.own[:n])
+	s.own = slices.Delete(s.own, 0, n)
 	return unit
 }
 

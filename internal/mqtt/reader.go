@@ -12,10 +12,10 @@ import (
 // lent for the time of a read.
 type reader struct {
 	kept    []byte // has come and is not consumed
+	scanned int    // bytes of kept that were looked through for packets that need not wait
 	large   bool   // kept is where the last fill read to
 	whole   bool   // kept may hold whole packets: they are consumed before more is read
-	scanned int    // bytes of kept that were looked through for packets that need not wait
-	barred  bool   // behind them is a packet that nothing may overtake
+	barred  bool   // behind those scanned is a packet that nothing may overtake
 	failed  error  // how reading ended, while what came before it waits
 	routes  routes
 	account *limit.Account

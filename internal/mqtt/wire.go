@@ -21,11 +21,11 @@ type wire struct {
 	account *limit.Account
 	user    wireUser
 	sock    *socket // a plain socket that a poller watches; nil:
-	net     net.Conn
+	net     *netConn
 
 	sends   hold        // who writes
 	stalled atomic.Bool // a write is under way, or the socket did not take it whole
-	writer  func()      // w.write: made once, so that starting it allocates nothing
+	starved atomic.Bool // a delivery found no room: the user is told when there is some; written under mu
 
 	mu struct {
 		sync.Mutex
@@ -33,33 +33,39 @@ type wire struct {
 		left    int     // bytes of flight that are not written
 		counted int     // bytes of memory of buf, as the account knows them
 		flying  int     // and those of flight
-		queuing bool    // we are in the line of the budget
 		written int64   // bytes that left the outbox, ever
 		large   int     // bytes of a message that is larger than the bound by itself, while it waits
 		behind  int64   // how many bytes will have been written when it is
 		closed  bool    // nothing more is taken: the last packet is in, or the session is over
 		broken  bool    // the socket is gone
 		queued  bool    // the pusher has the connection on its list
+		queuing bool    // we are in the line of the budget
 		held    bool    // the driver found no room, and does not read until it is told that there is some
 		waking  bool    // no driver waits for room any more
 		idle    chan struct{}
 		room    chan struct{}
 	}
-	starved atomic.Bool // a delivery found no room: the user is told when there is some; written under mu
-	flight  *buffer     // is being written; it belongs to who holds sends
+	flight *buffer // is being written; it belongs to who holds sends
+}
+
+// netConn is any other connection.
+type netConn struct {
+	net.Conn
+	writer func() // write of its wire: made once, so that starting it allocates nothing
 }
 
 // wireUser is who is told what happens on a wire. Its methods must not block.
 type wireUser interface {
 	// roomy tells that there is room in the outbox again for deliveries, for the driver, or for both.
 	roomy(deliveries, driver bool)
+	// memoryRoomy tells that the budget of the door may have memory for a delivery that found none.
+	memoryRoomy()
 }
 
 func (w *wire) init(d *Door, n net.Conn, a *limit.Account, u wireUser) {
 	w.door, w.account, w.user = d, a, u
 	if w.sock = takeSocket(n); w.sock == nil {
-		w.net = n
-		w.writer = w.write
+		w.net = &netConn{Conn: n, writer: w.write}
 	}
 }
 
@@ -114,7 +120,7 @@ func (w *wire) closeWrite(most time.Duration) bool {
 		return false
 	}
 	w.awaitIdle(most)
-	half, ok := w.net.(interface{ CloseWrite() error })
+	half, ok := w.net.Conn.(interface{ CloseWrite() error })
 	return ok && half.CloseWrite() == nil
 }
 
@@ -134,7 +140,7 @@ const maxLinger = 64 << 20
 
 // interruptible tells whether interrupt works: on a WebSocket it would break the connection.
 func (w *wire) interruptible() bool {
-	_, plain := w.net.(syscall.Conn)
+	_, plain := w.net.Conn.(syscall.Conn)
 	return plain
 }
 

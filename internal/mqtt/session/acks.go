@@ -12,11 +12,11 @@ import (
 // Positions only grow; the ring index is their low bits. head <= open <= tail: [head, open) holds only decided ones,
 // and the one at open, if there is one, is undecided.
 type Acks struct {
-	ring             []ack // its length is a power of two
-	before           int   // length of the last one, which was given up
+	ring             []ack  // its length is a power of two
+	before           uint32 // length of the last one, which was given up
 	head, open, tail uint32
+	most             uint16 // that may be owed: the receive maximum
 	version          packet.Version
-	most             int  // that may be owed: the receive maximum
 	lost             bool // see Lost
 }
 
@@ -40,7 +40,7 @@ func nextRing(full, before int) int { return max(firstRing, 2*full, before/2) }
 // Expect notes that a packet of the client will have an acknowledgement of a kind. More of them than the receive
 // maximum end the connection with reason 0x93 [MQTT-3.3.4-9].
 func (q *Acks) Expect(kind packet.Type, id uint16) error {
-	if q.len() >= q.most {
+	if q.len() >= int(q.most) {
 		return &packet.Error{Reason: packet.ReceiveMaximumExceeded,
 			Detail: fmt.Sprintf("more than %d unacknowledged PUBLISH packets", q.most)}
 	}
@@ -103,7 +103,7 @@ func (q *Acks) len() int { return int(q.tail - q.head) }
 func (q *Acks) at(pos uint32) *ack { return &q.ring[pos&uint32(len(q.ring)-1)] }
 
 func (q *Acks) grow() {
-	bigger := make([]ack, nextRing(len(q.ring), q.before))
+	bigger := make([]ack, nextRing(len(q.ring), int(q.before)))
 	for pos := q.head; pos != q.tail; pos++ {
 		bigger[pos&uint32(len(bigger)-1)] = *q.at(pos)
 	}
@@ -130,7 +130,7 @@ func (q *Acks) appendDue(dst []byte) []byte {
 		}
 	}
 	if q.head == q.tail && len(q.ring) > keptRing {
-		q.ring, q.before = nil, len(q.ring)
+		q.ring, q.before = nil, uint32(len(q.ring))
 	}
 	return dst
 }

@@ -14,13 +14,13 @@ type Link struct {
 	// Acks are the acknowledgements that we owe the client.
 	Acks Acks
 
-	version   packet.Version
-	keepAlive uint16
-	maxPacket int    // largest packet that the client takes
-	window    uint16 // messages above QoS 0 that may be in flight to the client
 	limits    *Limits
 	aliases   [][]byte // topic by alias-1, made when the first is set
-	held      int
+	held      int32    // bytes of aliases
+	maxPacket uint32   // largest packet that the client takes
+	keepAlive uint16
+	window    uint16 // messages above QoS 0 that may be in flight to the client
+	version   packet.Version
 }
 
 func newLink(c *packet.Connect, limits *Limits) *Link {
@@ -30,7 +30,7 @@ func newLink(c *packet.Connect, limits *Limits) *Link {
 		l.window = min(l.window, c.Props.ReceiveMaximum) // [MQTT-3.3.4-9]
 	}
 	if c.Props.Has(packet.PropMaximumPacketSize) {
-		l.maxPacket = int(min(c.Props.MaximumPacketSize, packet.MaxSize))
+		l.maxPacket = min(c.Props.MaximumPacketSize, packet.MaxSize)
 	}
 	if most := limits.MaxKeepAlive; c.Version == packet.V5 && most > 0 && (l.keepAlive == 0 || l.keepAlive > most) {
 		l.keepAlive = most
@@ -38,7 +38,7 @@ func newLink(c *packet.Connect, limits *Limits) *Link {
 	// MQTT 3 knows no receive maximum: its clients may use all packet ids.
 	l.Acks = Acks{version: c.Version, most: 0xffff}
 	if c.Version == packet.V5 {
-		l.Acks.most = int(limits.ReceiveMaximum)
+		l.Acks.most = limits.ReceiveMaximum
 	}
 	return l
 }
@@ -50,10 +50,10 @@ func (l *Link) Version() packet.Version { return l.version }
 func (l *Link) KeepAlive() uint16 { return l.keepAlive }
 
 // MaxPacket is the largest packet in bytes that the client takes [MQTT-3.1.2-24].
-func (l *Link) MaxPacket() int { return l.maxPacket }
+func (l *Link) MaxPacket() int { return int(l.maxPacket) }
 
 // Held is how many bytes the topic aliases make us hold.
-func (l *Link) Held() int { return l.held }
+func (l *Link) Held() int { return int(l.held) }
 
 // Publish judges a PUBLISH from the client and resolves its topic alias. The topic points into p or into the link, and
 // holds until the next call. An error ends the connection: *packet.Error.
@@ -90,7 +90,7 @@ func (l *Link) alias(p *packet.Publish) ([]byte, error) {
 		if l.aliases == nil {
 			l.aliases = make([][]byte, l.limits.TopicAliasMaximum)
 		}
-		if l.held += len(p.Topic) - len(l.aliases[n-1]); l.held > maxAliasBytes {
+		if l.held += int32(len(p.Topic) - len(l.aliases[n-1])); l.held > maxAliasBytes {
 			return nil, &packet.Error{Reason: packet.QuotaExceeded,
 				Detail: fmt.Sprintf("topic aliases of more than %d bytes", maxAliasBytes)}
 		}

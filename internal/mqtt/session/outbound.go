@@ -14,10 +14,10 @@ type Place struct {
 // the older ones are; a hole's id is not used again before.
 type Outbound struct {
 	ring   []sent // its length is a power of two
-	before int    // length of the last one, which was given up
+	before uint32 // length of the last one, which was given up
 	head   uint32 // position of the oldest
 	tail   uint32 // position of the next
-	open   int    // without an acknowledgement
+	open   int32  // without an acknowledgement
 	window uint16 // most that may be without one
 
 	oldest uint16 // packet id at head, if there is any
@@ -39,14 +39,14 @@ const span = 4
 const lastID = 0xffff
 
 // InFlight is the number of messages without an acknowledgement.
-func (o *Outbound) InFlight() int { return o.open }
+func (o *Outbound) InFlight() int { return int(o.open) }
 
 // Window is the most that may be in flight: the smaller of the client's receive maximum and our own.
 func (o *Outbound) Window() int { return int(o.window) }
 
 // Full tells whether nothing may be sent now.
 func (o *Outbound) Full() bool {
-	return o.open >= int(o.window) || int(o.tail-o.head) >= min(span*int(o.window), lastID-1)
+	return o.open >= int32(o.window) || int(o.tail-o.head) >= min(span*int(o.window), lastID-1)
 }
 
 // smallWindow is a window below which sending goes on with the first acknowledgement: the client's others may
@@ -57,7 +57,7 @@ const smallWindow = 128
 // Roomy tells whether it is worth while to go on sending after the window was full: half of it is free, or it
 // is small.
 func (o *Outbound) Roomy() bool {
-	return !o.Full() && (o.window < smallWindow || o.open <= int(o.window)/2)
+	return !o.Full() && (o.window < smallWindow || o.open <= int32(o.window)/2)
 }
 
 // Send notes a message that is sent now and gives its packet id. ok is false when the window is full.
@@ -85,7 +85,7 @@ func (o *Outbound) Send(from Place) (id uint16, ok bool) {
 }
 
 func (o *Outbound) grow() {
-	bigger := make([]sent, nextRing(len(o.ring), o.before))
+	bigger := make([]sent, nextRing(len(o.ring), int(o.before)))
 	for pos := o.head; pos != o.tail; pos++ {
 		bigger[pos&uint32(len(bigger)-1)] = o.ring[pos&uint32(len(o.ring)-1)]
 	}
@@ -109,7 +109,7 @@ func (o *Outbound) Ack(id uint16) (from Place, ok bool) {
 		}
 	}
 	if o.head == o.tail && len(o.ring) > keptRing {
-		o.ring, o.before = nil, len(o.ring)
+		o.ring, o.before = nil, uint32(len(o.ring))
 	}
 	return from, true
 }

@@ -8,18 +8,18 @@ type State struct {
 	Out Outbound
 
 	clientID string
-	expiry   uint32 // session expiry interval that the client asked for, in seconds
 	will     *packet.Publish
 	limits   *Limits
 	subs     map[string]*Subscription
-	held     int
+	expiry   uint32 // session expiry interval that the client asked for, in seconds
+	held     int32  // bytes
 }
 
 // ClientID is the client identifier, given or assigned.
 func (s *State) ClientID() string { return s.clientID }
 
 // Held is about how many bytes the subscriptions make us hold.
-func (s *State) Held() int { return s.held }
+func (s *State) Held() int { return int(s.held) }
 
 // TakeWill is the will to publish when the session's connection ends, or nil. The second time it is nil.
 func (s *State) TakeWill() *packet.Publish {

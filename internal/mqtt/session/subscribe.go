@@ -29,7 +29,7 @@ type Grant struct {
 //
 // Room is how many bytes they may add to what the session makes us hold; a filter beyond it is refused.
 func (s *State) Subscribe(p *packet.Subscribe, room int, grants []Grant) []Grant {
-	most := s.held + room
+	most := int(s.held) + room
 	for i := range p.Subscriptions {
 		grants = append(grants, s.subscribe(&p.Subscriptions[i], most, p.Props.SubscriptionID()))
 	}
@@ -49,7 +49,7 @@ func (s *State) subscribe(one *packet.Subscription, most int, id uint32) Grant {
 	if old == nil && len(s.subs) >= s.limits.MaxSubscriptions {
 		return Grant{Reason: packet.QuotaExceeded}
 	}
-	if old == nil && s.held+holds(one.Filter) > most {
+	if old == nil && int(s.held)+holds(one.Filter) > most {
 		return Grant{Reason: packet.QuotaExceeded}
 	}
 	sub := &Subscription{
@@ -61,7 +61,7 @@ func (s *State) subscribe(one *packet.Subscription, most int, id uint32) Grant {
 	}
 	s.subs[sub.Filter] = sub // [MQTT-3.8.4-3]
 	if old == nil {
-		s.held += holds(one.Filter)
+		s.held += int32(holds(one.Filter))
 	}
 	return Grant{
 		Reason: packet.ReasonCode(sub.QoS), Sub: sub, Old: old,
@@ -73,7 +73,7 @@ func (s *State) subscribe(one *packet.Subscription, most int, id uint32) Grant {
 func (s *State) Unsubscribe(filter []byte) *Subscription {
 	sub := s.subs[string(filter)]
 	if sub != nil {
-		s.held -= holds(filter)
+		s.held -= int32(holds(filter))
 		delete(s.subs, sub.Filter)
 	}
 	return sub
