@@ -169,10 +169,10 @@ func (c *Cluster) closeClients() {
 	}
 }
 
-// poke leaves a word for a loop that looks at it when it has time.
-func poke(word chan struct{}) {
+// wake has a loop look again, as soon as it has time.
+func wake(wakeup chan struct{}) {
 	select {
-	case word <- struct{}{}:
+	case wakeup <- struct{}{}:
 	default:
 	}
 }

@@ -75,7 +75,7 @@ func TestContractOnKfake(t *testing.T) {
 	streamtest.Run(t, func(t *testing.T) *streamtest.Kept {
 		f := fake(t)
 		k := kept(t, f.ListenAddrs()...)
-		k.Stumble = func() { // the connection breaks under the next fetch
+		k.FailRead = func() { // the connection breaks under the next fetch
 			f.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
 				return nil, fmt.Errorf("no more of this"), true
 			})
@@ -95,7 +95,7 @@ func TestContractOnKafka(t *testing.T) {
 		t.Cleanup(func() { empty(t, k) }) // it runs before the keeper closes
 		k.Compact = &streamtest.Compact{Config: map[string]string{"segment.ms": "100"}}
 		k.Damage = func(p stream.PartitionID, content []byte) { damage(t, k, p, content, b.data) }
-		k.Cannot = map[string]string{"Stumble": "a read of Apache Kafka cannot be made to fail from here; kfake's can"}
+		k.Cannot = map[string]string{"FailRead": "a read of Apache Kafka cannot be made to fail from here; kfake's can"}
 		return k
 	})
 }

@@ -98,7 +98,7 @@ func (c *Cluster) retry(ctx context.Context, op string, p *part, ask func(leader
 		if c.parts.Load().find(p.id) == nil {
 			return noPartition(op, p.id)
 		}
-		poke(c.refresh)
+		wake(c.refresh)
 		if pause(ctx, lasting(try)) != nil {
 			if c.ctx.Err() != nil {
 				return fault.Wrap(fault.Closed, op, err)

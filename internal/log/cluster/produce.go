@@ -293,7 +293,7 @@ func (c *Cluster) round(ctx context.Context, by *producer, heads []*batch) {
 				b.step, b.err = b.nowhere(), kerr.DuplicateSequenceNumber
 			}
 		case v == unclear || b.err == errNoLeader: //nolint:errorlint // it is never wrapped
-			poke(c.refresh) // it may be led by another now
+			wake(c.refresh) // it may be led by another now
 		}
 	}
 }

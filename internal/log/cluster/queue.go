@@ -60,7 +60,7 @@ func (q *queue) enter(u *stream.Unit, bytes, most int64) (*lane, error) {
 	if err == stream.ErrCrowded { //nolint:errorlint // it was made a few lines further down
 		q.line.Wait(u.Turn, bytes)
 		if q.count == 0 {
-			poke(q.anybody.work) // nobody else would call him
+			wake(q.anybody.work) // nobody else would call him
 		}
 	} else {
 		q.line.Pass(u.Turn)
@@ -130,7 +130,7 @@ func (k *caller) move() {
 	rest := copy(k.held, k.held[moved:])
 	clear(k.held[rest:])
 	k.held = k.held[:rest]
-	poke(k.lane.work)
+	wake(k.lane.work)
 }
 
 // done lets go of a group whose receipts were told.
@@ -158,9 +158,9 @@ func (q *queue) done(l *lane, g *group) {
 }
 
 func (q *queue) wakeLocked() {
-	poke(q.anybody.work)
+	wake(q.anybody.work)
 	for _, l := range q.owned {
-		poke(l.work)
+		wake(l.work)
 	}
 }
 
@@ -201,7 +201,7 @@ func (q *queue) own(shard stream.PartitionID, l *lane, begin func()) (stream.Own
 	if before := q.owned[shard]; before != nil {
 		l.owner.Epoch = before.owner.Epoch + 1
 		before.retired, before.fenced = true, true
-		poke(before.work)
+		wake(before.work)
 	}
 	q.owned[shard] = l
 	begin()

@@ -16,7 +16,7 @@ import (
 type tail struct {
 	broker int32
 	parts  atomic.Pointer[[]*part]
-	wake   chan struct{}
+	wakeup chan struct{}
 }
 
 // followLoop is the follower: it gives each listener the partitions of its broker when who follows what, or who
@@ -35,7 +35,7 @@ func (c *Cluster) followLoop() {
 		delete(byLeader, -1) // nobody leads them now; a refresh will tell who does
 		for broker, parts := range byLeader {
 			if c.listeners[broker] == nil {
-				t := &tail{broker: broker, wake: make(chan struct{}, 1)}
+				t := &tail{broker: broker, wakeup: make(chan struct{}, 1)}
 				t.parts.Store(&parts)
 				c.listeners[broker] = t
 				c.done.Go(func() { c.listen(t) })
@@ -44,7 +44,7 @@ func (c *Cluster) followLoop() {
 		for broker, t := range c.listeners {
 			parts := byLeader[broker]
 			t.parts.Store(&parts)
-			poke(t.wake)
+			wake(t.wakeup)
 		}
 	}
 }
@@ -75,7 +75,7 @@ func (c *Cluster) listen(t *tail) {
 			select {
 			case <-c.ctx.Done():
 				return
-			case <-t.wake:
+			case <-t.wakeup:
 			}
 			continue
 		}
@@ -87,7 +87,7 @@ func (c *Cluster) listen(t *tail) {
 			continue
 		}
 		failed++
-		poke(c.refresh)
+		wake(c.refresh)
 		if pause(c.ctx, lasting(failed)) != nil {
 			return
 		}
@@ -217,7 +217,7 @@ func (c *Cluster) await(cl *kgo.Client, at []position, move bool) error {
 		if failed == nil {
 			continue
 		}
-		poke(c.refresh)
+		wake(c.refresh)
 		if pause(ctx, lasting(try)) != nil {
 			return failed
 		}

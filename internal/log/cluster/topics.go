@@ -281,7 +281,7 @@ func (c *Cluster) seat(f *found, t *stream.Topic) {
 
 // install swaps the snapshot. Partitions of topics that are gone are let go.
 func (c *Cluster) install(changed map[string]*stream.Topic) {
-	poke(c.refollow) // leaders may have changed too
+	wake(c.refollow) // leaders may have changed too
 	if len(changed) == 0 {
 		return
 	}

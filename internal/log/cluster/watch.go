@@ -19,7 +19,7 @@ func (c *Cluster) follow(of stream.Interest, ps []stream.PartitionID, by int) {
 		}
 	}
 	c.followMu.Unlock()
-	poke(c.refollow)
+	wake(c.refollow)
 }
 
 // tell gives watchers the news of partitions, each once whoever brings it, a sender or a listener.

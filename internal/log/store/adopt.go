@@ -29,7 +29,7 @@ func (s *Store) adopt(r *recovery) error {
 			return err
 		}
 	}
-	s.keeper.adopt(r)
+	s.housekeeper.adopt(r)
 	h := journal.Header{Number: r.plan.next}
 	for _, f := range r.files {
 		if f.journal != nil {
@@ -40,7 +40,7 @@ func (s *Store) adopt(r *recovery) error {
 }
 
 // adopt takes over the files. Where something is damaged they stay as they are.
-func (k *keeper) adopt(r *recovery) {
+func (k *housekeeper) adopt(r *recovery) {
 	k.checkpoint, k.files, k.newest = r.number, make(map[fileID]*file), r.plan.newest
 	for _, f := range r.files {
 		if f.journal != nil {
@@ -87,7 +87,7 @@ func (s *Store) begin(h journal.Header, seq uint64) error {
 	if err = w.Sync(); err == nil {
 		s.announced.set(place{File: w.Number(), Pos: w.End()})
 		cp := s.snapshot()
-		err = s.keeper.save(&cp)
+		err = s.housekeeper.save(&cp)
 	}
 	if err != nil {
 		return errors.Join(err, sp.handle.Close())

@@ -106,5 +106,5 @@ func (s *Store) endFile(f *file, fs []filler) {
 		s.opt.Logger.Error("records of memory topics are lost: the disk failed before they were on it",
 			"records", lost, "partitions", len(fs), "hint", "durability disk keeps what is acknowledged")
 	}
-	s.keeper.seal(f)
+	s.housekeeper.seal(f)
 }

@@ -46,7 +46,7 @@ func (o *ops) count(kind vfs.OpKind, name string) (n int) {
 }
 
 // breakNext has the first sync of the next journals fail, from when each gets its name on: a spare that waits for that
-// is synced by the keeper, too. It counts the syncs that failed.
+// is synced by the housekeeper, too. It counts the syncs that failed.
 func breakNext(f *vfs.Faulty, journals int) *atomic.Int64 {
 	var mu sync.Mutex
 	var failed atomic.Int64
@@ -103,7 +103,7 @@ func TestBrokenJournalEndsWhereItBroke(t *testing.T) {
 		l.publish(500, p)
 	}
 	l.wg.Wait()
-	eventually(t, "the keeper tried twice", func() bool { return seen.count(vfs.OpRead, "log/spare.0") >= 2 })
+	eventually(t, "the housekeeper tried twice", func() bool { return seen.count(vfs.OpRead, "log/spare.0") >= 2 })
 	crashed := disk.CrashClone(nil)
 	before := m.clone()
 	if err := s.Close(); err != nil {
@@ -356,9 +356,9 @@ func TestFileIsLetGoOnce(t *testing.T) {
 	clean(t, disk, l.m)
 }
 
-// TestCommitsWaitForTheKeeper (E15) holds roll-ups up: no more than a few journals wait for them, and what waits to be
-// committed is committed when they go on. Roll-ups that fail hold nothing up.
-func TestCommitsWaitForTheKeeper(t *testing.T) {
+// TestCommitsWaitForTheHousekeeper (E15) holds roll-ups up: no more than a few journals wait for them, and what waits
+// to be committed is committed when they go on. Roll-ups that fail hold nothing up.
+func TestCommitsWaitForTheHousekeeper(t *testing.T) {
 	disk := vfs.NewMemory()
 	faulty := vfs.NewFaulty(disk)
 	opt := with(t, small(faulty), "housekeeping of the log failed")
@@ -387,7 +387,7 @@ func TestCommitsWaitForTheKeeper(t *testing.T) {
 	}
 	select {
 	case <-done:
-		t.Error("nothing waits for the keeper")
+		t.Error("nothing waits for the housekeeper")
 	default:
 	}
 	faulty.OnOp(nil)
@@ -456,7 +456,7 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
-// TestBrokenFileIsNotSyncedAgain (E21) counts: neither the keeper nor the end syncs a file whose sync has failed.
+// TestBrokenFileIsNotSyncedAgain (E21) counts: neither the housekeeper nor the end syncs a file whose sync has failed.
 func TestBrokenFileIsNotSyncedAgain(t *testing.T) {
 	for _, end := range []string{"at once", "later"} {
 		t.Run(end, func(t *testing.T) {

@@ -43,7 +43,7 @@ func OpenOffline(ctx context.Context, fs vfs.FS) (*Offline, error) {
 	}
 	s := &Store{opt: Options{FS: fs}.withDefaults(), identity: id}
 	s.fs = vfs.NewHandles(fs, s.opt.OpenFiles)
-	s.keeper.init(s)
+	s.housekeeper.init(s)
 	s.parts.Store(&table{})
 	o.store, o.recovery = s, &recovery{fs: s.fs, store: s, readOnly: true}
 	if err := o.recovery.load(ctx); err != nil {

@@ -109,7 +109,7 @@ func (s *Store) giveUp() {
 // comeTime is how long room is kept for those who waited for it and were called, while nobody else comes.
 const comeTime = 100 * time.Millisecond
 
-// heldLocked tells whether the open group waits for the keeper. What the keeper itself waits for does not, nor what
+// heldLocked tells whether the open group waits for the housekeeper. What that itself waits for does not, nor what
 // makes room, nor what comes before the end.
 func (s *Store) heldLocked() bool {
 	return s.mu.held && s.mu.open.barrier == nil && !s.mu.open.urgent && !s.mu.closing
@@ -227,7 +227,7 @@ func (s *Store) roll(g *group) error {
 	old := s.writer
 	lost := old.fillers(s.epoch, s.opt.Clock().UnixMilli())
 	filling := frameOf(lost)
-	next, err := s.keeper.takeSpare(need+filling.Size(), g.urgent)
+	next, err := s.housekeeper.takeSpare(need+filling.Size(), g.urgent)
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (s *Store) roll(g *group) error {
 	old.file.replaced = h.Number == old.Number()
 	w, err := s.startJournal(next, h, old.Seq())
 	if err != nil {
-		s.keeper.discard(next)
+		s.housekeeper.discard(next)
 		old.broken = true // the header may be on the disk, and it says where the old file ended
 		return err
 	}
@@ -271,7 +271,7 @@ func (s *Store) startJournal(next spare, h journal.Header, seq uint64) (*writer,
 // failed gives the error to everybody in the groups that could not be made durable: those that are still under way,
 // none of whose syncs runs any more, and one that was to follow them, if any. It gives it to everybody who came behind
 // them as well: idempotent batches there were judged as if these stood. Appends are refused from now on, until the
-// keeper has found a place to write again.
+// housekeeper has found a place to write again.
 func (s *Store) failed(g *group, cause error) {
 	s.opt.Logger.Error("commit failed: appends are refused until the journal can be written again",
 		"error", cause, "hint", fault.HintOf(cause))
@@ -304,7 +304,7 @@ func (s *Store) failed(g *group, cause error) {
 		s.announceq <- g
 	}
 	s.underWay = s.underWay[:0]
-	s.keeper.repair()
+	s.housekeeper.repair()
 }
 
 // refusal is what appends are told after a commit failed.

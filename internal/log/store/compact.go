@@ -13,7 +13,7 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-// The keeper picks what is compacted and puts the result in place; the cleaner, a goroutine of its own, reads and
+// The housekeeper picks what is compacted and puts the result in place; the cleaner, a goroutine of its own, reads and
 // writes. There is one pass at a time. See docs/design/0005-compaction.md.
 
 const (
@@ -61,7 +61,7 @@ type madeRun struct {
 // cleaner reads and writes for a pass. One goroutine.
 type cleaner struct {
 	s       *Store
-	passes  chan *pass // to do; closed when the keeper ends
+	passes  chan *pass // to do; closed when the housekeeper ends
 	offsets *compact.Offsets
 	scratch record.Scratch
 	groups  uint64 // the number of the newest commit group when it looked last
@@ -79,20 +79,20 @@ func (c *cleaner) cleanLoop() {
 		ps.err = c.run(ps)
 		c.offsets.Reset()
 		c.s.metrics.compaction.Observe(time.Since(began).Seconds())
-		c.s.keeper.cleaned(ps)
+		c.s.housekeeper.cleaned(ps)
 	}
 }
 
 // cleaned takes a pass back from the cleaner.
-func (k *keeper) cleaned(ps *pass) {
+func (k *housekeeper) cleaned(ps *pass) {
 	k.mu.Lock()
 	k.mu.cleaned = ps
 	k.mu.Unlock()
-	k.nudge()
+	k.wake()
 }
 
 // compact puts the result of a pass in its place and begins the next, if one is due.
-func (k *keeper) compact() error {
+func (k *housekeeper) compact() error {
 	k.mu.Lock()
 	ps := k.mu.cleaned
 	k.mu.cleaned = nil
@@ -112,7 +112,7 @@ func (k *keeper) compact() error {
 }
 
 // pick plans a pass over what is due, the dirtiest first, or returns nil.
-func (k *keeper) pick() *pass {
+func (k *housekeeper) pick() *pass {
 	now := k.s.opt.Clock().UnixMilli()
 	var due []*cleanPart
 	for _, p := range *k.s.parts.Load() {
@@ -202,7 +202,7 @@ func (n newest) of(id int64) record.Offset {
 
 // install makes the files that a pass has written those of its partitions. What they replace is let go of after a
 // while.
-func (k *keeper) install(ps *pass) error {
+func (k *housekeeper) install(ps *pass) error {
 	defer ps.release()
 	for _, m := range ps.made {
 		f, used := newSegmentFile(k.s, m.id, m.segment), false
@@ -245,7 +245,7 @@ type lingering struct {
 }
 
 // letGo releases the files whose time has come.
-func (k *keeper) letGo(now time.Time) {
+func (k *housekeeper) letGo(now time.Time) {
 	k.lingering = slices.DeleteFunc(k.lingering, func(l lingering) bool {
 		due := !now.Before(l.until)
 		if due {
@@ -256,7 +256,7 @@ func (k *keeper) letGo(now time.Time) {
 }
 
 // leave ends what there is of compaction when the log closes: a pass that is done counts when the log is opened again.
-func (k *keeper) leave() (errs []error) {
+func (k *housekeeper) leave() (errs []error) {
 	k.mu.Lock()
 	ps := k.mu.cleaned
 	k.mu.cleaned = nil

@@ -68,12 +68,12 @@ func kept(t *testing.T, opt store.Options) *streamtest.Kept {
 	}
 	const cached = "the newest records are read from memory; small files have it"
 	k.Cannot["Compact"] = "usual files do not fill up soon; small ones do"
-	if k.Cannot["Damage"], k.Cannot["Stumble"] = cached, cached; opt.CacheBytes > 0 {
+	if k.Cannot["Damage"], k.Cannot["FailRead"] = cached, cached; opt.CacheBytes > 0 {
 		k.Compact = &streamtest.Compact{Bytes: 20 << 10}
 		k.Damage = func(_ stream.PartitionID, content []byte) { vfstest.Flip(t, opt.FS, "log", content, 0) }
-		k.Cannot["Stumble"] = "only a faulty file system does that"
+		k.Cannot["FailRead"] = "only a faulty file system does that"
 		if faulty, ok := opt.FS.(*vfs.Faulty); ok {
-			k.Stumble = func() { faulty.Inject(vfs.Fault{On: vfs.OpRead, Times: 1}) }
+			k.FailRead = func() { faulty.Inject(vfs.Fault{On: vfs.OpRead, Times: 1}) }
 		}
 	}
 	return k

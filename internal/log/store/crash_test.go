@@ -143,7 +143,7 @@ func play(t *testing.T, m *model, every int, rng *rand.Rand, opt func(vfs.FS) st
 	disk := vfs.NewMemory()
 	faulty := vfs.NewFaulty(disk)
 	n := 0
-	var mu sync.Mutex // committer and keeper work side by side
+	var mu sync.Mutex // committer and housekeeper work side by side
 	faulty.OnOp(func(op vfs.Op) {
 		mu.Lock()
 		defer mu.Unlock()

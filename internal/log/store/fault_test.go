@@ -368,7 +368,7 @@ func TestNothingIsAcknowledgedBeforeTheSync(t *testing.T) {
 	p := l.create("t", 1, nil).Partitions[0]
 	held, release := make(chan bool), make(chan bool)
 	faulty.OnOp(func(op vfs.Op) {
-		if op.Kind == vfs.OpSync && op.Name == "log/spare.0" { // the journal; the keeper syncs files of its own
+		if op.Kind == vfs.OpSync && op.Name == "log/spare.0" { // the journal; the housekeeper syncs files of its own
 			held <- true
 			<-release
 		}

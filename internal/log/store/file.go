@@ -16,24 +16,24 @@ import (
 )
 
 // file is one file of the log folder: a journal, or a segment. It is counted: it is closed, and given to
-// the keeper to remove or use again, when the last reader is through with it.
+// the housekeeper to remove or use again, when the last reader is through with it.
 type file struct {
 	store *Store
 	fileID
 	name    string
 	journal vfs.File         // nil for a segment
-	names   journalNames     // journal: of what was put into it; the announcer's until it is sealed, then the keeper's
+	names   journalNames     // journal: of what was put into it; the announcer's, once sealed the housekeeper's
 	segment *segment.Segment // nil for a journal
 	end     int64            // journal: behind the last frame, once sealed
 	plain   weighed          // journal: of topics that are not compacted; the announcer's
 	broken  bool             // journal: a sync failed, there is none any more; set before it is sealed
 	size    int64            // segment: bytes of the file
-	renamed bool             // journal: kept in place and named a segment by now; the keeper's
+	renamed bool             // journal: kept in place and named a segment by now; the housekeeper's
 	remove  bool             // once nobody reads it; set before the last Release
-	gone    bool             // let go of; the keeper's
-	busy    bool             // a merge reads it: it stays as it is; the keeper's
-	apart   bool             // it cannot be merged with its neighbours; the keeper's
-	later   later            // what became of it failed: its roll-up, merging or rewriting; the keeper's
+	gone    bool             // let go of; the housekeeper's
+	busy    bool             // a merge reads it: it stays as it is; the housekeeper's
+	apart   bool             // it cannot be merged with its neighbours; the housekeeper's
+	later   later            // what became of it failed: its roll-up, merging or rewriting; the housekeeper's
 	// replaced: a journal in which nothing was ever synced, whose name the next one got.
 	replaced bool
 	refs     atomic.Int32 // 1 for being in use, 1 for each reader
@@ -72,7 +72,7 @@ func (f *file) Acquire() bool {
 func (f *file) Release() {
 	switch n := f.refs.Add(-1); {
 	case n == 0:
-		f.store.keeper.idle(f)
+		f.store.housekeeper.idle(f)
 	case n < 0:
 		f.store.opt.Logger.Error("a file was let go of once too often", "file", f.name)
 	}
@@ -179,7 +179,7 @@ func (f *file) Written() int64 {
 	return at.UnixMilli()
 }
 
-// path is where the file is now. Only the keeper asks; name is what readers' errors say.
+// path is where the file is now. Only the housekeeper asks; name is what readers' errors say.
 func (f *file) path() string {
 	if f.renamed {
 		return segmentName(f.fileID)

@@ -11,8 +11,8 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-// Small sealed files are merged by age, so that a large log is not many files. The keeper copies a merge piece by piece
-// between its other duties; its inputs stay as they are meanwhile. What was kept in place is not merged: bulk is
+// Small sealed files are merged by age, so that a large log is not many files. The housekeeper copies a merge piece by
+// piece between its other duties; its inputs stay as they are meanwhile. What was kept in place is not merged: bulk is
 // written once. Compacted files are not either: compaction merges them.
 
 const (
@@ -68,7 +68,7 @@ type mergePart struct {
 }
 
 // mergeStep begins a merge if one is due, or copies a piece of the one under way, and asks for another turn.
-func (k *keeper) mergeStep() error {
+func (k *housekeeper) mergeStep() error {
 	if k.merging == nil {
 		m, err := k.beginMerge()
 		if m == nil || err != nil {
@@ -92,7 +92,7 @@ func (k *keeper) mergeStep() error {
 }
 
 // goOn asks for a turn of the merge under way, or of the next one.
-func (k *keeper) goOn() {
+func (k *housekeeper) goOn() {
 	select {
 	case k.more <- struct{}{}:
 	default:
@@ -100,7 +100,7 @@ func (k *keeper) goOn() {
 }
 
 // abandonMerge gives a merge up.
-func (k *keeper) abandonMerge() {
+func (k *housekeeper) abandonMerge() {
 	if m := k.merging; m != nil {
 		m.w.Abort()
 		k.letInputs(m)
@@ -108,14 +108,14 @@ func (k *keeper) abandonMerge() {
 	}
 }
 
-func (k *keeper) letInputs(m *merge) {
+func (k *housekeeper) letInputs(m *merge) {
 	for _, f := range m.inputs {
 		f.busy = false
 	}
 }
 
 // beginMerge chooses files and begins their merge; nil if there is nothing to do.
-func (k *keeper) beginMerge() (*merge, error) {
+func (k *housekeeper) beginMerge() (*merge, error) {
 	files := k.sortedFiles()
 	inputs := make([]mergeInput, len(files))
 	for i, f := range files {
@@ -150,7 +150,7 @@ func (k *keeper) beginMerge() (*merge, error) {
 }
 
 // mergeInput tells what a file is to the choice.
-func (k *keeper) mergeInput(f *file) mergeInput {
+func (k *housekeeper) mergeInput(f *file) mergeInput {
 	in := mergeInput{bytes: f.size, newest: math.MinInt64}
 	in.stays = f.segment == nil || f.segment.InPlace() || f.number <= k.frozen || f.apart || f.busy ||
 		f.later.waits() || k.cleaning.reads(f)
@@ -168,7 +168,7 @@ func (k *keeper) mergeInput(f *file) mergeInput {
 
 // gatherParts lists what is to be copied, by partition, then by age. Without an id the files cannot be merged: another
 // file has records of a partition between theirs.
-func (k *keeper) gatherParts(m *merge) error {
+func (k *housekeeper) gatherParts(m *merge) error {
 	for _, p := range *k.s.parts.Load() {
 		if p == nil {
 			continue
@@ -216,7 +216,7 @@ func contains(files []*file, f partition.File) bool {
 }
 
 // copyPiece copies about mergePiece bytes.
-func (k *keeper) copyPiece(m *merge) error {
+func (k *housekeeper) copyPiece(m *merge) error {
 	k.naming = m.naming
 	for copied := 0; len(m.parts) > 0 && copied < mergePiece; {
 		pt := &m.parts[0]
@@ -247,7 +247,7 @@ func (k *keeper) copyPiece(m *merge) error {
 }
 
 // endMerge puts the new file in the place of its inputs. From when it has its name both say the same.
-func (k *keeper) endMerge(m *merge) error {
+func (k *housekeeper) endMerge(m *merge) error {
 	for p := range m.read {
 		if p.Settings().Compact { // since it began: what compaction makes of the inputs must not be older than this
 			return fault.New(fault.Closed, "store.Merge", "a topic is compacted now")
@@ -274,7 +274,7 @@ func (k *keeper) endMerge(m *merge) error {
 }
 
 // holdsReadable tells whether some partition still reads from a file.
-func (k *keeper) holdsReadable(f *file) bool {
+func (k *housekeeper) holdsReadable(f *file) bool {
 	for _, p := range *k.s.parts.Load() {
 		if p == nil {
 			continue

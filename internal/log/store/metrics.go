@@ -36,12 +36,12 @@ func (m *metrics) register(s *Store, set *telemetry.Set) {
 		return 1
 	})
 	set.GaugeFunc("firth_log_sealed_files", "Full journal files that wait to be made segments.", func() float64 {
-		all, _ := s.keeper.sealedFiles()
+		all, _ := s.housekeeper.sealedFiles()
 		return float64(all)
 	})
 	set.GaugeFunc("firth_log_stuck_files", "Those of them that could not be made segments; it is tried again.",
 		func() float64 {
-			_, stuck := s.keeper.sealedFiles()
+			_, stuck := s.housekeeper.sealedFiles()
 			return float64(stuck)
 		})
 	set.GaugeFunc("firth_log_topics", "Topics, internal ones included.", func() float64 {

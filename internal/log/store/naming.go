@@ -20,7 +20,7 @@ type Naming interface {
 }
 
 // useNaming has the names of the next files given by the mapping in force.
-func (k *keeper) useNaming() {
+func (k *housekeeper) useNaming() {
 	k.naming = nil
 	if k.s.opt.Naming != nil {
 		k.naming = k.s.opt.Naming()
@@ -28,7 +28,7 @@ func (k *keeper) useNaming() {
 }
 
 // fingerprint is that of the naming in use; 0 without one.
-func (k *keeper) fingerprint() uint64 {
+func (k *housekeeper) fingerprint() uint64 {
 	if k.naming == nil {
 		return 0
 	}
@@ -36,7 +36,7 @@ func (k *keeper) fingerprint() uint64 {
 }
 
 // names yields the MQTT topic names in a batch, for the index of its file. nil: they are not known.
-func (k *keeper) names(place stream.Place, b record.Batch) func(yield func([]byte) bool) {
+func (k *housekeeper) names(place stream.Place, b record.Batch) func(yield func([]byte) bool) {
 	return topicNames(k.naming, place, b, &k.scratch)
 }
 
@@ -66,7 +66,7 @@ func topicNames(naming Naming, place stream.Place, b record.Batch, s *record.Scr
 // not tell them it is read, as far as it was built here: what Kafka's producers send compressed or numbered is bulk, is
 // seldom looked through by name, and reading it again would take of the disk what they need. While files wait, none is
 // read.
-func (k *keeper) nameRun(f *file, pt part) *segment.Names {
+func (k *housekeeper) nameRun(f *file, pt part) *segment.Names {
 	place := k.s.Topics().Place(pt.p.ID)
 	if k.naming == nil || place.Topic == nil || place.Topic.Internal() {
 		return nil
@@ -96,15 +96,15 @@ func (k *keeper) nameRun(f *file, pt part) *segment.Names {
 }
 
 // told gives the names that were told by those who appended what a file has of a partition, once; nil: not all were.
-func (k *keeper) told(f *file, pt part) *segment.Names {
+func (k *housekeeper) told(f *file, pt part) *segment.Names {
 	if k.naming == nil {
 		return nil
 	}
 	return f.names.take(pt, k.fingerprint())
 }
 
-// behind tells whether other files wait for the keeper.
-func (k *keeper) behind() bool {
+// behind tells whether other files wait for the housekeeper.
+func (k *housekeeper) behind() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.ContainsFunc(k.mu.sealed, func(f *file) bool { return f.later.tries == 0 })

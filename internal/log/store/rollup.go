@@ -60,7 +60,7 @@ func (s *Store) partsIn(f *file) (parts []part, bytes int64, batches int, err er
 // sealed turns the journals that are full into segments, oldest first. A checkpoint comes first: a segment has the
 // batches of a journal, but neither its trims nor its reservations, nor does it say where a journal before it ended.
 // One that fails is passed over and tried again later: it must not hold up those behind it.
-func (k *keeper) sealed() error {
+func (k *housekeeper) sealed() error {
 	files := k.dueJournals()
 	if len(files) == 0 {
 		return nil
@@ -106,7 +106,7 @@ func (k *keeper) sealed() error {
 }
 
 // dueJournals takes the full journals that are to be made segments now.
-func (k *keeper) dueJournals() (due []*file) {
+func (k *housekeeper) dueJournals() (due []*file) {
 	k.mu.Lock()
 	files := k.mu.sealed
 	k.mu.sealed = nil
@@ -128,7 +128,7 @@ func (k *keeper) dueJournals() (due []*file) {
 
 // passOver puts a journal off that could not be made a segment. The first of some is an error, those beside it tell
 // nothing new.
-func (k *keeper) passOver(f *file, err error) {
+func (k *housekeeper) passOver(f *file, err error) {
 	if f.later.failed(k.s.opt.RetentionInterval) {
 		k.mu.Lock()
 		k.mu.stuck++
@@ -146,7 +146,7 @@ func (k *keeper) passOver(f *file, err error) {
 }
 
 // converted is told that a journal waits no longer.
-func (k *keeper) converted(f *file) {
+func (k *housekeeper) converted(f *file) {
 	if f.later.tries == 0 {
 		k.caughtUp(1, false)
 		return
@@ -158,7 +158,7 @@ func (k *keeper) converted(f *file) {
 }
 
 // again puts journals back to be converted at a later turn.
-func (k *keeper) again(files ...*file) {
+func (k *housekeeper) again(files ...*file) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.sealed = append(k.mu.sealed, files...)
@@ -167,7 +167,7 @@ func (k *keeper) again(files ...*file) {
 
 // convert makes segments of a sealed journal: what has to be compacted gets a file of its own, what is left one that
 // is sorted if its batches are small, or stays in place if they are large.
-func (k *keeper) convert(f *file) error {
+func (k *housekeeper) convert(f *file) error {
 	k.useNaming()
 	parts, _, _, err := k.s.partsIn(f)
 	if err != nil {
@@ -232,13 +232,13 @@ func weight(parts []part) (w weighed) {
 }
 
 // drop lets go of a file in which nothing is left.
-func (k *keeper) drop(f *file) {
+func (k *housekeeper) drop(f *file) {
 	k.leaveOut(f)
 	k.retire(f, true)
 }
 
 // leaveOut has all partitions forget a file of which they need nothing more.
-func (k *keeper) leaveOut(f *file) {
+func (k *housekeeper) leaveOut(f *file) {
 	for _, p := range *k.s.parts.Load() {
 		if p != nil {
 			p.Replace(f, nil, nil)
@@ -247,13 +247,13 @@ func (k *keeper) leaveOut(f *file) {
 }
 
 // nextID is a name of a number that no file had: that of the next generation.
-func (k *keeper) nextID(number uint64) fileID {
+func (k *housekeeper) nextID(number uint64) fileID {
 	k.newest[number]++
 	return fileID{number: number, generation: k.newest[number]}
 }
 
 // retire lets go of a file, once.
-func (k *keeper) retire(f *file, remove bool) {
+func (k *housekeeper) retire(f *file, remove bool) {
 	if f.gone {
 		return
 	}
@@ -270,7 +270,7 @@ func (k *keeper) retire(f *file, remove bool) {
 }
 
 // keepInPlace writes a footer behind the last frame: the data is not written again.
-func (k *keeper) keepInPlace(f *file, parts []part) error {
+func (k *housekeeper) keepInPlace(f *file, parts []part) error {
 	s := k.s
 	ix := make(segment.Index, 0, len(parts))
 	for _, pt := range parts {
@@ -304,7 +304,7 @@ func (k *keeper) keepInPlace(f *file, parts []part) error {
 }
 
 // replace puts a new file in the place of an old one, for some partitions.
-func (k *keeper) replace(old, by *file, parts []part) {
+func (k *housekeeper) replace(old, by *file, parts []part) {
 	k.files[by.fileID] = by
 	for _, pt := range parts {
 		if sum, ok := by.segment.Summary(uint32(pt.p.ID)); ok {
@@ -317,7 +317,7 @@ func (k *keeper) replace(old, by *file, parts []part) {
 const rollBytes = 1 << 20
 
 // rollUp writes the batches that some partitions have in a file into a segment, sorted by partition.
-func (k *keeper) rollUp(f *file, parts []part, id fileID) error {
+func (k *housekeeper) rollUp(f *file, parts []part, id fileID) error {
 	w, err := segment.Create(k.s.fs, segmentName(id))
 	if err != nil {
 		return err
@@ -338,7 +338,7 @@ func (k *keeper) rollUp(f *file, parts []part, id fileID) error {
 }
 
 // rewrite writes what is left of a segment into one of the next generation.
-func (k *keeper) rewrite(f *file) error {
+func (k *housekeeper) rewrite(f *file) error {
 	k.useNaming()
 	parts, _, _, err := k.s.partsIn(f)
 	if err != nil {
@@ -352,7 +352,7 @@ func (k *keeper) rewrite(f *file) error {
 }
 
 // copyPart copies what a partition has in a file; from a journal, what has to be compacted is compacted for itself.
-func (k *keeper) copyPart(w *segment.Writer, f *file, pt part) error {
+func (k *housekeeper) copyPart(w *segment.Writer, f *file, pt part) error {
 	place := k.s.Topics().Place(pt.p.ID)
 	run, err := k.begin(w, f, pt)
 	if err != nil {
@@ -373,7 +373,7 @@ func (k *keeper) copyPart(w *segment.Writer, f *file, pt part) error {
 }
 
 // begin begins the run of a partition in a new file. It returns how it is compacted, nil for not at all.
-func (k *keeper) begin(w *segment.Writer, f *file, pt part) (*compact.Run, error) {
+func (k *housekeeper) begin(w *segment.Writer, f *file, pt part) (*compact.Run, error) {
 	id, settings := uint32(pt.p.ID), pt.p.Settings()
 	if pt.compacted != nil {
 		return nil, w.Compact(id, *pt.compacted)
@@ -428,7 +428,7 @@ func eachBatch(f *file, pt part, visit func(b record.Batch) error) error {
 
 // retain moves log start offsets as the topics ask, then removes the files in which nothing is left and
 // rewrites those of which less than half is.
-func (k *keeper) retain() error {
+func (k *housekeeper) retain() error {
 	now := k.s.opt.Clock().UnixMilli()
 	if k.clock.waits() {
 		now = 0 // nothing is old
@@ -462,7 +462,7 @@ func (k *keeper) retain() error {
 const leastGain = 16 << 10
 
 // reclaim gives back the space of what nobody can read any more.
-func (k *keeper) reclaim() error {
+func (k *housekeeper) reclaim() error {
 	live := make(map[partition.File]int64)
 	for _, p := range *k.s.parts.Load() {
 		if p != nil {

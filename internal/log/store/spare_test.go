@@ -7,7 +7,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/vfs"
 )
 
-// TestOneSpareStays: a spare that comes back while the keeper has prepared another is removed.
+// TestOneSpareStays: a spare that comes back while the housekeeper has prepared another is removed.
 func TestOneSpareStays(t *testing.T) {
 	fs := vfs.NewMemory()
 	if err := fs.MkdirAll(logDir); err != nil {
@@ -15,7 +15,7 @@ func TestOneSpareStays(t *testing.T) {
 	}
 	opt := Options{FS: fs, JournalBytes: 64 << 10, FirstJournalBytes: 64 << 10, Logger: slog.New(slog.DiscardHandler)}
 	s := &Store{fs: fs, opt: opt}
-	k := &s.keeper
+	k := &s.housekeeper
 	k.init(s)
 	if err := k.prepare(); err != nil {
 		t.Fatal(err)

@@ -3,10 +3,10 @@
 //
 // The path of an append: a caller puts its writes into the open group (group.go), the committer writes
 // groups as frames and syncs (commit.go), the announcer makes them readable and tells watchers and receipts
-// (announce.go), the keeper turns full journal files into segments, takes checkpoints and obeys retention
-// (keep.go), the cleaner compacts (compact.go). docs/design/0001-the-log.md has the whole of it.
+// (announce.go), the housekeeper turns full journal files into segments, takes checkpoints and obeys retention
+// (housekeeper.go), the cleaner compacts (compact.go). docs/design/0001-the-log.md has the whole of it.
 //
-// Goroutines: committer, announcer, keeper, cleaner, up to four that sync side by side where the disk is slow
+// Goroutines: committer, announcer, housekeeper, cleaner, up to four that sync side by side where the disk is slow
 // (underway.go), and up to four that read ahead for a while (readahead.go). Locks, never two at once: the group lock
 // (Store.mu) over the open group and the producer windows; a partition's own; the watchers' while they are told;
 // topicsMu over a change of the set of topics; that of a Readahead.
@@ -52,7 +52,7 @@ type Store struct {
 		open    *group
 		free    []*group // groups to use again
 		waiting bool     // the committer waits
-		held    bool     // the committer waits until the keeper has caught up
+		held    bool     // the committer waits until the housekeeper has caught up
 		least   int      // at so many units in the open group it wants to be woken
 		late    bool     // those who were called to the line's room did not come
 		groups  uint64   // number of the newest group
@@ -70,15 +70,15 @@ type Store struct {
 	watchers stream.Watchers
 	placed   placed // the announcer's, for receipts
 
-	writer    *writer        // the committer's
-	stage     *journal.Stage // the committer's
-	pace      pace           // the committer's
-	underWay  []*group       // written and not handed over, oldest first; the committer's
-	announceq chan *group    // committer to announcer
-	crowded   atomic.Bool    // the open group is full
-	keeper    keeper
-	cache     cache // the announcer's
-	announced announced
+	writer      *writer        // the committer's
+	stage       *journal.Stage // the committer's
+	pace        pace           // the committer's
+	underWay    []*group       // written and not handed over, oldest first; the committer's
+	announceq   chan *group    // committer to announcer
+	crowded     atomic.Bool    // the open group is full
+	housekeeper housekeeper
+	cache       cache // the announcer's
+	announced   announced
 
 	corrupt sync.Map // stream.PartitionID to record.Offset: the damage reported last
 
@@ -115,7 +115,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		announceq: make(chan *group, 1), closes: make(chan struct{}),
 	}
 	s.work = sync.NewCond(&s.mu)
-	s.keeper.init(s)
+	s.housekeeper.init(s)
 	s.metrics.register(s, opt.Metrics)
 	if err := s.recover(ctx); err != nil {
 		return nil, errors.Join(err, lock.Close())
@@ -131,12 +131,12 @@ func (s *Store) run() {
 	for range groupsKept {
 		s.mu.free = append(s.mu.free, &group{})
 	}
-	s.keeper.started = time.Now()
-	s.keeper.look()
+	s.housekeeper.started = time.Now()
+	s.housekeeper.look()
 	s.done.Go(s.commitLoop)
 	s.done.Go(s.announceLoop)
-	s.done.Go(s.keeper.loop)
-	s.done.Go(s.keeper.cleaner.cleanLoop)
+	s.done.Go(s.housekeeper.loop)
+	s.done.Go(s.housekeeper.cleaner.cleanLoop)
 }
 
 // Close refuses new appends, brings those under way to the disk, takes a checkpoint and lets go of the
@@ -154,9 +154,9 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	callTurns(turns)
 	close(s.closes)
-	s.keeper.nudge()
+	s.housekeeper.wake()
 	s.done.Wait()
-	return errors.Join(s.keeper.closing(), s.lock.Close())
+	return errors.Join(s.housekeeper.closing(), s.lock.Close())
 }
 
 // Refused is why appends are refused now, or nil.
@@ -257,7 +257,7 @@ func (st *Stretch) Load(buf []byte, into [][]byte) ([]byte, [][]byte, error) {
 
 func (st *Stretch) file() *file { return st.File().(*file) } //nolint:errcheck // the files of a store are its own
 
-// reportCorrupt tells the operator, once for each place that readers stumble over.
+// reportCorrupt tells the operator, once for each place that readers find damaged.
 func (s *Store) reportCorrupt(id stream.PartitionID, from record.Offset, err error) {
 	s.metrics.corrupt.Inc()
 	if last, told := s.corrupt.Swap(id, from); told && last == from {

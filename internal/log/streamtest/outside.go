@@ -152,15 +152,15 @@ func damage(t *testing.T, k *Kept) {
 	}
 }
 
-func stumbles(t *testing.T, k *Kept) {
-	k.needs(t, "Stumble", k.Stumble != nil)
+func failedRead(t *testing.T, k *Kept) {
+	k.needs(t, "FailRead", k.FailRead != nil)
 	p := create(t, k, "a", 1).Partitions[0]
 	var values []string
 	for i := range 30 {
 		values = append(values, fmt.Sprintf("%0100d", i))
 	}
 	singles(t, k, p, values...)
-	k.Stumble()
+	k.FailRead()
 	f, err := stream.Fold(context.Background(), k, p, 0, func(*record.View) error { return nil })
 	if err != nil || !f.Complete() || f.Records != 30 {
 		t.Errorf("folded %+v, %v", f, err)

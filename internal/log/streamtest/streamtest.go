@@ -34,8 +34,8 @@ type Kept struct {
 	Trim func(p stream.PartitionID, start record.Offset)
 	// Damage makes the stored batch unreadable that holds these bytes.
 	Damage func(p stream.PartitionID, content []byte)
-	// Stumble makes the next read from the store fail.
-	Stumble func()
+	// FailRead makes the next read from the store fail.
+	FailRead func()
 	// Rival opens another keeper of the same log, that of another node.
 	Rival func() stream.Keeper
 	// Cannot says why, by the name of the field.
@@ -91,7 +91,7 @@ func Run(t *testing.T, open func(t *testing.T) *Kept) {
 		"offsets outlive compaction":           compacted,
 		"what was trimmed is out of range":     trimmed,
 		"damage costs what is damaged":         damage,
-		"a fold tries again what failed":       stumbles,
+		"a fold tries again what failed":       failedRead,
 		"an owner is fenced from another node": rivals,
 		"another node's units and topics come": elsewhere,
 	} {

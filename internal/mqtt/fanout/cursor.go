@@ -103,7 +103,7 @@ func (c *Cursor) Forget() {
 	w.mu.returned = append(w.mu.returned, c)
 	w.mu.Unlock()
 	c.Member.cursors.Add(-1)
-	w.rouse()
+	w.wake()
 }
 
 // reclaim takes back the members that were handed over. One that is ahead of the worker keeps its cursor until then,

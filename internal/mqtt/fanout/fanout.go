@@ -180,7 +180,7 @@ func (f *Fanout) Advanced(p stream.PartitionID, stable record.Offset) {
 }
 
 // TopicsChanged implements stream.TopicWatcher: topics that somebody waits for are followed.
-func (f *Fanout) TopicsChanged() { f.listening.rouse() }
+func (f *Fanout) TopicsChanged() { f.listening.wake() }
 
 // Remap prepares for another mapping: when it returns, what that asks for is followed. It is to be called before
 // Options.Mapping gives the new table.

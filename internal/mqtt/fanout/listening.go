@@ -21,7 +21,7 @@ import (
 type listening struct {
 	f       *Fanout
 	watch   stream.Watching
-	wake    chan struct{} // holds one token
+	wakeup  chan struct{} // holds one token
 	version atomic.Uint64 // raised when interest may have another answer
 
 	interest struct {
@@ -45,7 +45,7 @@ const anyFirst = "+"
 const leaveAfter = time.Second
 
 func newListening(f *Fanout) *listening {
-	l := &listening{f: f, wake: make(chan struct{}, 1)}
+	l := &listening{f: f, wakeup: make(chan struct{}, 1)}
 	l.mu.followed = make(map[stream.PartitionID]struct{})
 	l.watch = f.opt.Log.Watch(f, stream.Followed)
 	l.mu.Lock()
@@ -58,7 +58,7 @@ func newListening(f *Fanout) *listening {
 func (l *listening) run(ctx context.Context) {
 	for {
 		select {
-		case <-l.wake:
+		case <-l.wakeup:
 			l.remap(l.f.opt.Mapping())
 		case <-ctx.Done():
 			return
@@ -66,9 +66,9 @@ func (l *listening) run(ctx context.Context) {
 	}
 }
 
-func (l *listening) rouse() {
+func (l *listening) wake() {
 	select {
-	case l.wake <- struct{}{}:
+	case l.wakeup <- struct{}{}:
 	default: // a token is there: it will look
 	}
 }
@@ -239,7 +239,7 @@ func (l *listening) begin(p stream.PartitionID, fresh bool) {
 		if !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Closed) {
 			l.f.complain("follow", "cannot follow a partition, trying again", p, "err", err)
 			l.mu.table = nil // the next look goes through all
-			time.AfterFunc(firstPause, l.rouse)
+			time.AfterFunc(firstPause, l.wake)
 		}
 		return
 	}

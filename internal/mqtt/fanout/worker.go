@@ -26,9 +26,9 @@ import (
 //     later, which is behind the claim.
 //  6. A read that fails moves the cursor over what is lost and nothing else.
 type worker struct {
-	f     *Fanout
-	index int
-	wake  chan struct{} // holds one token
+	f      *Fanout
+	index  int
+	wakeup chan struct{} // holds one token
 
 	mu struct {
 		sync.Mutex
@@ -88,7 +88,7 @@ type opinion struct {
 }
 
 func newWorker(f *Fanout, index int) *worker {
-	w := &worker{f: f, index: index, wake: make(chan struct{}, 1)}
+	w := &worker{f: f, index: index, wakeup: make(chan struct{}, 1)}
 	w.mu.parts = make(map[stream.PartitionID]*part)
 	w.batch.index = index
 	w.deliver, w.visit = w.guarded, w.found
@@ -120,7 +120,7 @@ func (w *worker) start(id stream.PartitionID, from, stable record.Offset) {
 		w.again(p)
 	}
 	w.mu.Unlock()
-	w.rouse()
+	w.wake()
 }
 
 // forget drops a partition whose records nobody gets any more.
@@ -148,7 +148,7 @@ func (w *worker) advanced(id stream.PartitionID, stable record.Offset) {
 	fresh := w.again(p)
 	w.mu.Unlock()
 	if fresh {
-		w.rouse()
+		w.wake()
 	}
 }
 
@@ -161,9 +161,9 @@ func (w *worker) again(p *part) (fresh bool) {
 	return fresh
 }
 
-func (w *worker) rouse() {
+func (w *worker) wake() {
 	select {
-	case w.wake <- struct{}{}:
+	case w.wakeup <- struct{}{}:
 	default: // a token is there: it will look
 	}
 }
@@ -180,7 +180,7 @@ func (w *worker) run(ctx context.Context) {
 		w.reclaim(returned)
 		if len(dirty) == 0 {
 			select {
-			case <-w.wake:
+			case <-w.wakeup:
 			case <-ctx.Done():
 			}
 			continue
@@ -203,7 +203,7 @@ const (
 	flushBytes = 64 << 10
 )
 
-func (w *worker) touch(m *Member) {
+func (w *worker) flushLater(m *Member) {
 	if st := &m.at[w.index]; !st.touched {
 		st.touched = true
 		w.touched = append(w.touched, m)
@@ -292,7 +292,7 @@ func (w *worker) tryLater(p *part) {
 		w.mu.Lock()
 		w.again(p)
 		w.mu.Unlock()
-		w.rouse()
+		w.wake()
 	})
 }
 
@@ -410,7 +410,7 @@ func (w *worker) offer(m *Member, r *Run, unsure *Delivery) (again bool) {
 		verdict = m.sink.Deliver(r)
 	}
 	if verdict != Gone {
-		w.touch(m)
+		w.flushLater(m)
 	}
 	switch {
 	case verdict == Later:

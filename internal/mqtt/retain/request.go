@@ -72,7 +72,7 @@ func (s *Store) Resume(q *Request) {
 		s.mu.queue = append(s.mu.queue, q)
 	}
 	s.mu.Unlock()
-	s.rouse()
+	s.wake()
 }
 
 // take takes the queued requests.

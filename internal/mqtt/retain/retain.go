@@ -60,7 +60,7 @@ type Store struct {
 	partition stream.PartitionID
 	count     atomic.Int64
 	bytes     atomic.Int64  // of memory
-	wake      chan struct{} // holds one token
+	wakeup    chan struct{} // holds one token
 	metrics   metrics
 	lines     *limit.Lines
 	flights   flights
@@ -131,7 +131,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		opt.PageBytes = 4 << 20
 	}
 	s := &Store{
-		opt: opt, wake: make(chan struct{}, 1), lines: limit.NewLines(time.Minute, 16), seed: maphash.MakeSeed(),
+		opt: opt, wakeup: make(chan struct{}, 1), lines: limit.NewLines(time.Minute, 16), seed: maphash.MakeSeed(),
 	}
 	s.flights.open = make(map[*Flight]struct{})
 	s.HeardBy(func(stream.PartitionID, record.Offset) uint64 { return 0 })
@@ -191,11 +191,11 @@ func (s *Store) Full(name []byte) bool {
 }
 
 // Advanced implements stream.Watcher.
-func (s *Store) Advanced(stream.PartitionID, record.Offset) { s.rouse() }
+func (s *Store) Advanced(stream.PartitionID, record.Offset) { s.wake() }
 
-func (s *Store) rouse() {
+func (s *Store) wake() {
 	select {
-	case s.wake <- struct{}{}:
+	case s.wakeup <- struct{}{}:
 	default: // a token is there: it will look
 	}
 }
@@ -209,12 +209,12 @@ func (s *Store) Run(ctx context.Context) error {
 		queue := s.take() // before the fold, so that it comes to where they need it
 		if err := s.fold(ctx); err != nil {
 			s.complain("fold", "cannot read the retained messages, trying again", "err", err)
-			time.AfterFunc(lastPause, s.rouse)
+			time.AfterFunc(lastPause, s.wake)
 		}
 		s.serve(queue)
 		if len(queue) == 0 {
 			select {
-			case <-s.wake:
+			case <-s.wakeup:
 			case <-ctx.Done():
 			}
 		}

@@ -15,12 +15,12 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-// keeper looks after the files: it prepares journal files ahead, turns full ones into segments, takes
+// housekeeper looks after the files: it prepares journal files ahead, turns full ones into segments, takes
 // checkpoints, obeys retention and repairs after failed commits. One goroutine.
-type keeper struct {
-	s    *Store
-	wake chan struct{}
-	more chan struct{} // the merge under way, or the next one, waits for a turn
+type housekeeper struct {
+	s      *Store
+	wakeup chan struct{}
+	more   chan struct{} // the merge under way, or the next one, waits for a turn
 
 	mu struct {
 		sync.Mutex
@@ -36,7 +36,7 @@ type keeper struct {
 		cleaned *pass    // that the cleaner is through with
 	}
 
-	// The keeper's own.
+	// The housekeeper's own.
 	files      map[fileID]*file  // sealed journals and segments
 	newest     map[uint64]uint32 // the largest generation that a file of a number had
 	checkpoint uint64            // number of the newest checkpoint
@@ -63,18 +63,18 @@ type keeper struct {
 
 const repairInterval = 250 * time.Millisecond
 
-func (k *keeper) init(s *Store) {
+func (k *housekeeper) init(s *Store) {
 	k.s = s
-	k.wake, k.more = make(chan struct{}, 1), make(chan struct{}, 1)
+	k.wakeup, k.more = make(chan struct{}, 1), make(chan struct{}, 1)
 	k.offsets = compact.NewOffsets(s.opt.DedupeBytes, &k.scratch)
 	k.cleaner = cleaner{s: s, passes: make(chan *pass, 1)}
 	k.mu.size = journalSize{least: s.opt.FirstJournalBytes, most: s.opt.JournalBytes, now: s.opt.FirstJournalBytes}
 	k.spoilt, k.putOff = make(map[stream.PartitionID]bool), make(map[stream.PartitionID]later)
-	k.nudge()
+	k.wake()
 }
 
 // look watches the wall clock for steps.
-func (k *keeper) look() {
+func (k *housekeeper) look() {
 	wait := k.s.opt.StepWait
 	if step := k.clock.look(k.s.opt.Clock(), time.Since(k.started), wait); step != 0 {
 		k.s.opt.Logger.Warn("the clock was set; records and producers that seem old now are not removed at once",
@@ -82,15 +82,15 @@ func (k *keeper) look() {
 	}
 }
 
-func (k *keeper) nudge() {
+func (k *housekeeper) wake() {
 	select {
-	case k.wake <- struct{}{}:
+	case k.wakeup <- struct{}{}:
 	default:
 	}
 }
 
 // seal takes over a journal file that takes no more frames.
-func (k *keeper) seal(f *file) {
+func (k *housekeeper) seal(f *file) {
 	if f.replaced {
 		f.Release() // nothing is in it, and its name is another's
 		return
@@ -106,11 +106,11 @@ func (k *keeper) seal(f *file) {
 	if behind {
 		k.s.hold(true)
 	}
-	k.nudge()
+	k.wake()
 }
 
 // sealedFiles is how many full journals wait to be made segments, and of how many of them that failed.
-func (k *keeper) sealedFiles() (all, stuck int) {
+func (k *housekeeper) sealedFiles() (all, stuck int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.waiting + k.mu.stuck, k.mu.stuck
@@ -118,7 +118,7 @@ func (k *keeper) sealedFiles() (all, stuck int) {
 
 // caughtUp is told that n full journals wait no longer, and whether the others go on waiting: then commits do not wait
 // for them, lest a disk that fails holds everything up.
-func (k *keeper) caughtUp(n int, stuck bool) {
+func (k *housekeeper) caughtUp(n int, stuck bool) {
 	k.mu.Lock()
 	k.mu.waiting -= n
 	behind := k.mu.waiting >= k.s.opt.SealedFiles
@@ -129,23 +129,23 @@ func (k *keeper) caughtUp(n int, stuck bool) {
 }
 
 // idle takes a file that nobody reads any more.
-func (k *keeper) idle(f *file) {
+func (k *housekeeper) idle(f *file) {
 	k.mu.Lock()
 	k.mu.idle = append(k.mu.idle, f)
 	k.mu.Unlock()
-	k.nudge()
+	k.wake()
 }
 
 // repair is told that appends are refused.
-func (k *keeper) repair() {
+func (k *housekeeper) repair() {
 	k.mu.Lock()
 	k.mu.broken = true
 	k.mu.Unlock()
-	k.nudge()
+	k.wake()
 }
 
-// loop is the keeper's goroutine. It ends when the announcer has ended and all is tidy.
-func (k *keeper) loop() {
+// loop is the housekeeper's goroutine. It ends when the announcer has ended and all is tidy.
+func (k *housekeeper) loop() {
 	defer close(k.cleaner.passes)
 	retention := time.NewTicker(k.s.opt.RetentionInterval)
 	defer retention.Stop()
@@ -153,7 +153,7 @@ func (k *keeper) loop() {
 	defer repair.Stop()
 	for !k.s.closing() {
 		select {
-		case <-k.wake:
+		case <-k.wakeup:
 			k.tidy()
 			k.retry()
 			k.goOn()
@@ -186,7 +186,7 @@ func (s *Store) closing() bool {
 }
 
 // tidy does what is due. What fails is logged and tried again at the next turn.
-func (k *keeper) tidy() {
+func (k *housekeeper) tidy() {
 	k.letGo(time.Now())
 	if err := errors.Join(k.clear(), k.prepare(), k.sealed(), k.compact(), k.clear()); err != nil {
 		k.s.opt.Logger.Error("housekeeping of the log failed; it is tried again", "error", err, "hint", fault.HintOf(err))
@@ -194,7 +194,7 @@ func (k *keeper) tidy() {
 }
 
 // retry prepares a file to write to while appends are refused, and lets appends in again.
-func (k *keeper) retry() {
+func (k *housekeeper) retry() {
 	k.mu.Lock()
 	broken := k.mu.broken
 	k.mu.Unlock()
@@ -216,7 +216,7 @@ func (k *keeper) retry() {
 }
 
 // contentOf tells what most of a full journal is.
-func (k *keeper) contentOf(f *file) content {
+func (k *housekeeper) contentOf(f *file) content {
 	switch {
 	case f.plain.bytes < f.end/2:
 		return dedupe
@@ -227,7 +227,7 @@ func (k *keeper) contentOf(f *file) content {
 }
 
 // prepare makes sure that there is a spare.
-func (k *keeper) prepare() error {
+func (k *housekeeper) prepare() error {
 	k.mu.Lock()
 	size := k.mu.size.now
 	if sp := k.mu.spare; sp != nil && sp.space.Size > size {
@@ -279,14 +279,14 @@ func (s *Store) haveRoom(size int64) error {
 
 // takeSpare gives the committer a file of at least size bytes: the prepared one, or a new one. For what is urgent that
 // is a small one, where there is no room for more.
-func (k *keeper) takeSpare(size int64, urgent bool) (spare, error) {
+func (k *housekeeper) takeSpare(size int64, urgent bool) (spare, error) {
 	k.mu.Lock()
 	sp := k.mu.spare
 	k.mu.spare = nil
 	k.mu.spares++
 	n, usual := k.mu.spares, k.mu.size.now
 	k.mu.Unlock()
-	k.nudge()
+	k.wake()
 	if sp == nil {
 		sp, err := k.s.newSpare(n, max(size, usual), false)
 		if urgent && size <= leastJournal && fault.Is(err, fault.Full) {
@@ -310,15 +310,15 @@ func (k *keeper) takeSpare(size int64, urgent bool) (spare, error) {
 }
 
 // discard takes a file that was to become a journal and did not.
-func (k *keeper) discard(sp spare) {
+func (k *housekeeper) discard(sp spare) {
 	k.mu.Lock()
 	k.mu.excess = append(k.mu.excess, &sp)
 	k.mu.Unlock()
-	k.nudge()
+	k.wake()
 }
 
 // putBack makes a file the spare, if there is none.
-func (k *keeper) putBack(sp *spare) {
+func (k *housekeeper) putBack(sp *spare) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.mu.spare == nil {
@@ -329,7 +329,7 @@ func (k *keeper) putBack(sp *spare) {
 }
 
 // clear closes the files nobody reads any more, and removes them or makes a spare of one.
-func (k *keeper) clear() error {
+func (k *housekeeper) clear() error {
 	k.mu.Lock()
 	idle := k.mu.idle
 	k.mu.idle = nil
@@ -359,7 +359,7 @@ func (k *keeper) clear() error {
 
 // dispose ends a file's life. A rolled-up journal of the usual size is used again: writing over blocks that
 // are allocated and written once is what the disk does fastest.
-func (k *keeper) dispose(f *file) error {
+func (k *housekeeper) dispose(f *file) error {
 	if !f.remove {
 		return f.close()
 	}
@@ -374,7 +374,7 @@ func (k *keeper) dispose(f *file) error {
 }
 
 // reuse makes a spare of a journal file, in place of one that was never written.
-func (k *keeper) reuse(f *file, size int64) bool {
+func (k *housekeeper) reuse(f *file, size int64) bool {
 	k.mu.Lock()
 	have := k.mu.spare != nil && k.mu.spare.space.Filled > 0 || size != k.mu.size.now
 	k.mu.spares++
@@ -395,7 +395,7 @@ func (k *keeper) reuse(f *file, size int64) bool {
 
 // takeCheckpoint writes the state of the log. What it holds is on stable storage by then: that of memory topics too.
 // Errors: Closed (closing takes one of its own), and those of a commit.
-func (k *keeper) takeCheckpoint() error {
+func (k *housekeeper) takeCheckpoint() error {
 	_, before := k.s.announced.get()
 	cp := k.s.snapshot()
 	if err := k.syncAll(); err != nil {
@@ -408,7 +408,7 @@ func (k *keeper) takeCheckpoint() error {
 }
 
 // syncAll waits until all that was announced before is on stable storage, by a commit group of its own.
-func (k *keeper) syncAll() error {
+func (k *housekeeper) syncAll() error {
 	done := make(chan error, 1)
 	g, err := k.s.openGroup(nil, stream.Owner{}, 0, true)
 	if err != nil {
@@ -421,7 +421,7 @@ func (k *keeper) syncAll() error {
 
 // rollOld ends the active journal when a compacted topic wants its records out of it (segment.ms,
 // max.compaction.lag.ms): what is in it is not compacted.
-func (k *keeper) rollOld() error {
+func (k *housekeeper) rollOld() error {
 	for _, p := range *k.s.parts.Load() {
 		if p == nil || !p.Settings().Compact {
 			continue
@@ -444,7 +444,7 @@ func (k *keeper) rollOld() error {
 }
 
 // roll ends the active journal.
-func (k *keeper) roll() error {
+func (k *housekeeper) roll() error {
 	done := make(chan error, 1)
 	g, err := k.s.openGroup(nil, stream.Owner{}, 0, false)
 	if fault.Is(err, fault.Closed) {
@@ -458,7 +458,7 @@ func (k *keeper) roll() error {
 	return <-done
 }
 
-func (k *keeper) save(cp *checkpoint) error {
+func (k *housekeeper) save(cp *checkpoint) error {
 	k.checkpoint++
 	cp.Ends = k.ends()
 	encoded := cp.encode()
@@ -473,7 +473,7 @@ func (k *keeper) save(cp *checkpoint) error {
 }
 
 // ends tells where the journals end that are sealed: the header behind may be damaged, or gone before them.
-func (k *keeper) ends() (ends []place) {
+func (k *housekeeper) ends() (ends []place) {
 	k.mu.Lock()
 	sealed := slices.Clone(k.mu.sealed)
 	k.mu.Unlock()
@@ -486,14 +486,14 @@ func (k *keeper) ends() (ends []place) {
 }
 
 // sortedFiles lists the sealed files by number.
-func (k *keeper) sortedFiles() []*file {
+func (k *housekeeper) sortedFiles() []*file {
 	files := slices.Collect(maps.Values(k.files))
 	slices.SortFunc(files, byID)
 	return files
 }
 
 // closing ends the files when all goroutines have ended: the state is final.
-func (k *keeper) closing() error {
+func (k *housekeeper) closing() error {
 	s := k.s
 	var err error
 	if !s.writer.broken {
