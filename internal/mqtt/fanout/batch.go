@@ -63,12 +63,15 @@ func (b *batch) add(m *Message, h *hit, part stream.PartitionID, offset record.O
 	st.last = at
 }
 
+// crowded tells whether a member gets the message in a form of its own, and there should be no more in hand before.
+func (b *batch) crowded(h *hit) bool { return h.identified() && b.full() }
+
 // deliver is the message in the form in which a member gets it.
 func (b *batch) deliver(m *Message, h *hit, part stream.PartitionID, offset record.Offset) *Delivery {
 	f := Form{Version: h.member.version, QoS: min(m.QoS(), h.qos), Retain: h.asPublished && m.Retain(), IDs: h.ids}
 	var own *Delivery
 	same := &own
-	if f.Version != packet.V5 || len(f.IDs) == 0 {
+	if !h.identified() {
 		same = &b.forms[bit(f.Version == packet.V5)][f.QoS&1][bit(f.Retain)]
 	}
 	if *same == nil {

@@ -3,6 +3,7 @@ package fanout
 import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
 // hits gathers who gets one record: one hit for each member, whatever the number of its subscriptions that match, at
@@ -26,6 +27,9 @@ type hit struct {
 	asPublished bool
 	unsure      bool // it may be the member's own: its receipt will tell
 }
+
+// identified tells whether the member gets it with subscription identifiers, in a form of its own.
+func (h *hit) identified() bool { return len(h.ids) > 0 && h.member.version == packet.V5 }
 
 func (h *hits) begin(part stream.PartitionID, offset record.Offset, epoch uint64) {
 	h.seq++

@@ -192,8 +192,12 @@ func (r *Reader) found(sub *subscription) {
 }
 
 func (r *Reader) deliver(h *hit, at record.Offset) Verdict {
+	before := len(r.batch.memory)
 	d := r.batch.deliver(&r.msg, h, r.pass.id, at)
 	verdict := h.member.sink.Deliver(r.batch.run.Offer(d))
+	if h.identified() { // nobody else gets it in this form
+		r.batch.memory = r.batch.memory[:before]
+	}
 	if st := &h.member.at[r.index]; verdict != Gone && !st.touched {
 		st.touched = true
 		r.touched = append(r.touched, h.member)

@@ -341,7 +341,12 @@ func (w *worker) live(v *record.View) {
 	}
 	w.batch.begin()
 	for i := range w.hits.used {
-		w.batch.add(&w.msg, &w.hits.list[i], p.id, v.Offset)
+		h := &w.hits.list[i]
+		if w.batch.crowded(h) {
+			w.offerBatch()
+			w.batch.begin()
+		}
+		w.batch.add(&w.msg, h, p.id, v.Offset)
 	}
 	if w.batch.full() {
 		w.offerBatch()
