@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The keeper on a cluster (internal/log/cluster) against Apache Kafka itself: one node in KRaft mode, as Maven has it,
 # which the tests start and stop. In go test ./... they are skipped; here a test that was skipped, or did not run, has
-# failed.
+# failed. One of them kills its node twice.
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" java
 mkdir "$work/kafka"

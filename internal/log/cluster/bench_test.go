@@ -3,8 +3,10 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -24,8 +26,8 @@ func (w window) Appended(_ uint64, _ stream.Placed, err error) {
 	<-w
 }
 
-// BenchmarkOnKafka appends units of 100 bytes from 16 callers with 64 under way each, and produces as many records
-// with franz-go alone.
+// BenchmarkOnKafka appends units of 100 bytes from 16 callers with 64 under way each, and one at a time, and produces
+// as many records with franz-go alone.
 func BenchmarkOnKafka(b *testing.B) {
 	seed := apache(b).seed
 	c := open(b, cluster.Options{Seeds: []string{seed}})
@@ -75,7 +77,32 @@ func BenchmarkOnKafka(b *testing.B) {
 			return &stream.Unit{Writes: []stream.Write{write(w, 0)}, Owner: owners[w%8]}
 		})
 	})
+	for name, lone := range map[string]*stream.Unit{
+		"alone, one partition":  {Writes: []stream.Write{write(0, 0)}},
+		"alone, two partitions": {Writes: []stream.Write{write(0, 0), write(0, 1)}},
+		"alone, an owner":       {Writes: []stream.Write{write(0, 0)}, Owner: owners[0]},
+	} {
+		b.Run(name, func(b *testing.B) { oneByOne(b, c, lone) })
+	}
 	b.Run("franz-go", func(b *testing.B) { alone(b, seed, value, callers*underWay) })
+}
+
+// oneByOne appends a unit when the one before is there.
+func oneByOne(b *testing.B, c stream.Keeper, u *stream.Unit) {
+	took := make([]time.Duration, b.N)
+	told := make(window, 1)
+	for i := range took {
+		began := time.Now()
+		told <- struct{}{}
+		if err := c.Append(u, told, 0); err != nil {
+			b.Fatal(err)
+		}
+		told <- struct{}{} // there is room when it was told
+		<-told
+		took[i] = time.Since(began)
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
 }
 
 // alone produces with franz-go, with so many records under way.

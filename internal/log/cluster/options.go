@@ -80,6 +80,7 @@ func (o *Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.DialTimeout(connect),
 		kgo.AlwaysRetryEOF(), // a broker that is killed ends connections at their first answer, too
 		kgo.RetryTimeout(o.Patience),
+		kgo.RequestTimeoutOverhead(o.answerWait(false)),
 		kgo.DisableClientMetrics(),
 	}
 	opts = append(append(opts, o.Client...), more...)
@@ -87,15 +88,20 @@ func (o *Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 }
 
 // answerWait is how long an answer is waited for, beyond what its request lets the broker wait, before the same is sent
-// on another connection: so that there is time for that, twice.
-func (o *Options) answerWait() time.Duration {
+// on another connection: so that there is time for a second try. A lane waits half as long, for its requests let the
+// broker wait for its followers just as long.
+func (o *Options) answerWait(lane bool) time.Duration {
 	const least = 100 * time.Millisecond // of franz-go
-	return max(o.Patience/4, least)
+	wait := o.Patience / 2
+	if lane {
+		wait /= 2
+	}
+	return max(wait, least)
 }
 
 // producer makes a client that appends. It tries nothing twice: its lane does, which has to know.
 func (o *Options) producer(secondKind bool) (*kgo.Client, error) {
-	opts := []kgo.Opt{kgo.RequestRetries(0), kgo.RequestTimeoutOverhead(o.answerWait())}
+	opts := []kgo.Opt{kgo.RequestRetries(0), kgo.RequestTimeoutOverhead(o.answerWait(true))}
 	if !secondKind {
 		// By these versions a cluster tells the kinds of transactions apart (KIP-890).
 		const produce, endTxn = 11, 4

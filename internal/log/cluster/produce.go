@@ -277,10 +277,10 @@ func (c *Cluster) round(ctx context.Context, by *producer, heads []*batch) {
 	var wg sync.WaitGroup
 	for leader, here := range byLeader {
 		if len(byLeader) == 1 {
-			by.ask(ctx, leader, here, c.opt.answerWait())
+			by.ask(ctx, leader, here, c.opt.answerWait(true))
 			break
 		}
-		wg.Go(func() { by.ask(ctx, leader, here, c.opt.answerWait()) })
+		wg.Go(func() { by.ask(ctx, leader, here, c.opt.answerWait(true)) })
 	}
 	wg.Wait()
 	for _, b := range heads {
