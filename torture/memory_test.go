@@ -3,7 +3,6 @@ package torture
 import (
 	"bytes"
 	"context"
-	wire "encoding/binary"
 	"flag"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firthmq/firth/conformance/outside"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -130,14 +130,7 @@ func converse(address string, frame []byte, times int) error {
 	}
 	defer c.Close()
 	for range times {
-		if _, err := c.Write(frame); err != nil {
-			return err
-		}
-		var size [4]byte
-		if _, err := io.ReadFull(c, size[:]); err != nil {
-			return err
-		}
-		if _, err := io.CopyN(io.Discard, c, int64(wire.BigEndian.Uint32(size[:]))); err != nil {
+		if _, err := outside.Ask(c, frame); err != nil {
 			return err
 		}
 	}

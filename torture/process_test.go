@@ -4,39 +4,27 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/firthmq/firth/conformance/outside"
 )
 
 // startLimit is how long a start may take before the test gives up on it.
 const startLimit = 60 * time.Second
 
 // binary builds firth once for all tests, unless FIRTH names one.
-var binary = sync.OnceValues(func() (string, error) {
-	if name := os.Getenv("FIRTH"); name != "" {
-		return filepath.Abs(name)
-	}
-	name := filepath.Join(workshop, "firth")
-	cmd := exec.Command("go", "build", "-o", name, "../cmd/firth")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return name, nil
-})
+var binary = sync.OnceValues(func() (string, error) { return outside.Build(workshop) })
 
 // workshop is the folder of the built binary: TestMain makes it and takes it away.
 var workshop string
@@ -61,7 +49,7 @@ type server struct {
 	binary string
 	cmd    *exec.Cmd
 	log    *bytes.Buffer // standard error of the current process
-	ended  chan error
+	ended  <-chan error
 }
 
 func newServer(t *testing.T, set ...string) *server {
@@ -136,21 +124,13 @@ func (s *server) start() (time.Duration, error) {
 	}
 	alarm := time.AfterFunc(startLimit, func() { s.cmd.Process.Kill() })
 	defer alarm.Stop()
-	line, err := out.ReadBytes('\n')
+	at, err := outside.Serving(out)
 	if err != nil {
 		return 0, fmt.Errorf("no line of readiness: %w, %w\n%s", err, s.cmd.Wait(), s.log)
 	}
 	took := time.Since(begin)
-	var ready struct{ Addresses struct{ MQTT, Kafka string } }
-	if err := json.Unmarshal(line, &ready); err != nil {
-		return 0, fmt.Errorf("%s: %w", line, err)
-	}
-	s.mqtt, s.kafka = ready.Addresses.MQTT, ready.Addresses.Kafka
-	s.ended = make(chan error, 1)
-	go func(cmd *exec.Cmd, ended chan<- error) {
-		out.WriteTo(io.Discard)
-		ended <- cmd.Wait()
-	}(s.cmd, s.ended)
+	s.mqtt, s.kafka = at.MQTT, at.Kafka
+	s.ended = outside.Ended(s.cmd, out)
 	return took, nil
 }
 

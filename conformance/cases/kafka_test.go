@@ -4,12 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"io"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/firthmq/firth/conformance/outside"
 )
 
 // client is a raw Kafka connection: requests of kmsg at any version, one at a time.
@@ -34,18 +35,11 @@ func (n *node) client(id string) *client {
 func (c *client) try(version int16, req kmsg.Request) (kmsg.Response, error) {
 	req.SetVersion(version)
 	c.last++
-	if _, err := c.conn.Write(c.form.AppendRequest(nil, req, c.last)); err != nil {
-		return nil, io.EOF
-	}
 	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
-	head := make([]byte, 4)
-	if _, err := io.ReadFull(c.conn, head); err != nil {
-		return nil, ended(err)
-	}
-	frame := make([]byte, binary.BigEndian.Uint32(head))
-	if _, err := io.ReadFull(c.conn, frame); err != nil {
+	frame, err := outside.Ask(c.conn, c.form.AppendRequest(nil, req, c.last))
+	if err != nil {
 		return nil, ended(err)
 	}
 	if id := int32(binary.BigEndian.Uint32(frame)); id != c.last {

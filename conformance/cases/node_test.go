@@ -3,8 +3,6 @@ package cases
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -17,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/firthmq/firth/conformance/outside"
 )
 
 // patience is how long anything may take that is bound to happen.
@@ -36,18 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 // built builds firth once for all tests, unless FIRTH names one.
-var built = sync.OnceValues(func() (string, error) {
-	if name := os.Getenv("FIRTH"); name != "" {
-		return filepath.Abs(name)
-	}
-	name := filepath.Join(workshop, "firth")
-	cmd := exec.Command("go", "build", "-o", name, "../../cmd/firth")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return name, nil
-})
+var built = sync.OnceValues(func() (string, error) { return outside.Build(workshop) })
 
 // node is the binary on a data directory of its own.
 type node struct {
@@ -58,7 +47,7 @@ type node struct {
 
 	cmd   *exec.Cmd
 	log   *logged // standard error of all its processes
-	ended chan error
+	ended <-chan error
 }
 
 // logged is what a process writes, for tests that read while it runs.
@@ -114,22 +103,12 @@ func (n *node) launch() {
 	alarm := time.AfterFunc(patience, func() { n.cmd.Process.Kill() })
 	defer alarm.Stop()
 	out := bufio.NewReader(pipe)
-	line, err := out.ReadBytes('\n')
+	at, err := outside.Serving(out)
 	if err != nil {
 		n.t.Fatalf("it does not serve: %v, %v\n%s", err, n.cmd.Wait(), n.log)
 	}
-	var ready struct {
-		Addresses struct{ MQTT, Kafka, HTTP string }
-	}
-	if err := json.Unmarshal(line, &ready); err != nil {
-		n.t.Fatalf("%s: %v", line, err)
-	}
-	n.mqtt, n.kafka, n.http = ready.Addresses.MQTT, ready.Addresses.Kafka, ready.Addresses.HTTP
-	n.ended = make(chan error, 1)
-	go func(cmd *exec.Cmd, ended chan<- error) {
-		out.WriteTo(io.Discard)
-		ended <- cmd.Wait()
-	}(n.cmd, n.ended)
+	n.mqtt, n.kafka, n.http = at.MQTT, at.Kafka, at.HTTP
+	n.ended = outside.Ended(n.cmd, out)
 }
 
 // kill ends the process with SIGKILL.
