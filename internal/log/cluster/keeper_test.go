@@ -30,6 +30,8 @@ var onCluster = map[string]func(t *testing.T, seeds []string){
 	"settings are those of the cluster":      settings,
 	"large units are one transaction":        largeUnits,
 	"a unit for one partition is in a batch": oneBatch,
+	"connections break":                      breaking,
+	"a rival takes a shard":                  rivals,
 }
 
 func TestKeeperOnKfake(t *testing.T) {
