@@ -2,6 +2,7 @@ package retain
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/firthmq/firth/internal/log/record"
@@ -225,10 +226,37 @@ func (a *Ask) Send(filter string, to Receiver, epoch uint64) {
 	if bounds, err := s.opt.Log.Bounds(s.partition); err == nil {
 		q.high = bounds.Stable
 	}
-	s.flights.Lock()
-	defer s.flights.Unlock()
-	q.last = s.flights.last
+	if a.add(q) && s.hasNone(q) {
+		q.isThrough()
+	}
+}
+
+// add takes a request in, and tells whether no unit was under way since Begin. The request is not to be answered then
+// if it is through.
+func (a *Ask) add(q *Request) (calm bool) {
+	f := &a.s.flights
+	f.Lock()
+	defer f.Unlock()
+	q.last = f.last
 	a.requests = append(a.requests, q)
+	return a.open == 1 && len(a.landed) == 0
+}
+
+// hasNone tells that no retained message belongs to the answer, where that can be told at once, as it mostly can: then
+// the request needs no turn. All that is older than the subscription has to be in the index, and looking for names has
+// to be quick.
+func (s *Store) hasNone(q *Request) bool {
+	if s.folded.Load() < int64(q.high) || s.Len() > 0 && strings.Contains(q.filter, "+") {
+		return false
+	}
+	none := true
+	s.index.RLock()
+	defer s.index.RUnlock()
+	s.index.names.Match(q.filter, func([]byte, entry) bool {
+		none = false
+		return false
+	})
+	return none
 }
 
 // End ends an Ask: its requests are answered when all that was under way has landed.
@@ -236,6 +264,7 @@ func (a *Ask) End() {
 	f := &a.s.flights
 	f.Lock()
 	f.asks = slices.DeleteFunc(f.asks, func(other *Ask) bool { return other == a })
+	a.requests = slices.DeleteFunc(a.requests, func(q *Request) bool { return q.through })
 	due := a.release()
 	f.Unlock()
 	for _, q := range due {

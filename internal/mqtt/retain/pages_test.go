@@ -7,6 +7,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/retain"
 )
 
@@ -93,4 +94,38 @@ func TestNothingIsListedForWhoCannotTakeIt(t *testing.T) {
 		r.wantThrough(t, 1)
 		same(t, r.taken(), "a", "x")
 	}
+}
+
+// TestNothingRetainedNeedsNoTurn subscribes where nothing is retained: the request is through at once, so that nothing
+// live waits for it. What is under way, or may be retained, is waited for.
+func TestNothingRetainedNeedsNoTurn(t *testing.T) {
+	h := open(t, vfs.NewMemory(), 0)
+	h.text("some/1", "x")
+	h.find("some/1") // it is in the index
+	for filter, atOnce := range map[string]bool{
+		"none/1": true, "none/#": true, "some/2": true, "some/1/#": false, "some/#": false, "+/2": false, "#": false,
+	} {
+		r := newReceiver(-1)
+		ask := h.store.Begin()
+		ask.Send(filter, r, 1)
+		if r.isThrough() != atOnce {
+			t.Errorf("%s is through at once: %v", filter, r.isThrough())
+		}
+		ask.End()
+		if !atOnce {
+			r.turn(t)
+		}
+		r.wantThrough(t, 1)
+	}
+	unit := &stream.Unit{Writes: []stream.Write{{Partition: 900}, {Partition: h.store.Partition()}}}
+	flight := h.store.Track(unit, nil)
+	r := newReceiver(-1)
+	ask := h.store.Begin()
+	ask.Send("none/1", r, 1)
+	r.wantThrough(t, 0)
+	ask.End()
+	r.wantThrough(t, 0)
+	flight.Drop()
+	r.turn(t)
+	r.wantThrough(t, 1)
 }

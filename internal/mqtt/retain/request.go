@@ -52,7 +52,7 @@ type Request struct {
 
 	queued bool // guarded by Store.mu
 
-	// Belongs to the goroutine of Run.
+	// Belongs to the goroutine of Run, before the End of its Ask to that.
 	names   []string // of the page in hand that are left; nil: it has to be listed
 	page    uint64   // the one in hand
 	pages   uint64   // of how many; 0: nobody has counted

@@ -60,6 +60,7 @@ type Store struct {
 	partition stream.PartitionID
 	count     atomic.Int64
 	bytes     atomic.Int64  // of memory
+	folded    atomic.Int64  // cursor, for who is not Run
 	wakeup    chan struct{} // holds one token
 	metrics   metrics
 	lines     *limit.Lines
@@ -232,6 +233,7 @@ func (s *Store) fold(ctx context.Context) error {
 		return nil
 	})
 	s.cursor = folded.Next
+	s.folded.Store(int64(s.cursor))
 	if !folded.Complete() {
 		s.metrics.corrupt.Add(float64(folded.Lost))
 		s.metrics.poisoned.Add(float64(folded.Strange))
