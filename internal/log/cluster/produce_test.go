@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/cluster"
+	"github.com/firthmq/firth/internal/log/stream"
 )
 
 // kinds are clusters by what their transactions are like: of the first kind a partition has to be named before it gets
@@ -129,6 +131,75 @@ func TestAnswerNeverComes(t *testing.T) {
 	if len(all) != 4 || all["0 3"] != 1 {
 		t.Errorf("there: %v", all)
 	}
+}
+
+// TestAnswersToProduce has a broker give one answer to a batch that it does not take in, to units of each kind.
+func TestAnswersToProduce(t *testing.T) {
+	const none = fault.Internal // it is not lost
+	f := fake(t)
+	c := open(t, cluster.Options{Seeds: f.ListenAddrs()})
+	topic := create(t, c, "a", 2, nil)
+	lost := 0
+	for _, answer := range []struct {
+		code                 *kerr.Error
+		plain, shared, owned fault.Kind // why the unit is lost
+	}{
+		{kerr.NotLeaderForPartition, none, none, none},
+		{kerr.NotEnoughReplicas, none, none, none},
+		{kerr.RequestTimedOut, none, none, none},
+		{kerr.UnknownServerError, none, none, none},
+		{kerr.OutOfOrderSequenceNumber, none, none, none},
+		{kerr.UnknownProducerID, none, none, none},
+		{kerr.TransactionAbortable, none, none, none},
+		{kerr.InvalidProducerEpoch, none, none, fault.Fenced},
+		{kerr.DuplicateSequenceNumber, fault.Timeout, none, none}, // it was there before, and nobody knows where
+		{kerr.MessageTooLarge, fault.TooLarge, fault.TooLarge, fault.TooLarge},
+		{kerr.TopicAuthorizationFailed, fault.Denied, fault.Denied, fault.Denied},
+	} {
+		owner, err := c.Own(context.Background(), topic.Partitions[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared, owned := unit("x", topic.Partitions...), unit("x", topic.Partitions[0])
+		owned.Owner = owner
+		for i, one := range []struct {
+			u    *stream.Unit
+			want fault.Kind
+		}{{unit("x", topic.Partitions[0]), answer.plain}, {shared, answer.shared}, {owned, answer.owned}} {
+			f.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+				return refuse(req, answer.code.Code), nil, true
+			})
+			told := newFates()
+			if err := c.Append(one.u, told, 0); err != nil {
+				t.Fatal(err)
+			}
+			told.wait(t, 1)
+			if err := told.errs[0]; one.want == none && err != nil || one.want != none && !fault.Is(err, one.want) {
+				t.Errorf("%v to a unit of kind %d: %v", answer.code.Message, i, err)
+			}
+			lost += len(told.errs)
+		}
+	}
+	if all := values(t, c, topic.Partitions[0]); len(all) != 33-lost {
+		t.Errorf("%d units, %d of 33 were lost", len(all), lost)
+	}
+}
+
+// refuse answers a Produce with an error for each of its partitions.
+func refuse(req kmsg.Request, code int16) kmsg.Response {
+	produce, _ := req.(*kmsg.ProduceRequest)
+	resp, _ := req.ResponseKind().(*kmsg.ProduceResponse)
+	for _, asked := range produce.Topics {
+		topic := kmsg.NewProduceResponseTopic()
+		topic.Topic, topic.TopicID = asked.Topic, asked.TopicID
+		for _, p := range asked.Partitions {
+			one := kmsg.NewProduceResponseTopicPartition()
+			one.Partition, one.ErrorCode, one.BaseOffset = p.Partition, code, -1
+			topic.Partitions = append(topic.Partitions, one)
+		}
+		resp.Topics = append(resp.Topics, topic)
+	}
+	return resp
 }
 
 // TestCommitWithoutAnswer gives no answer to a commit until patience ends, before and after the cluster has taken it
