@@ -1,7 +1,7 @@
 """What is measured: the rows, on which systems, and the goal of each."""
 from dataclasses import dataclass, replace
 
-from .load import Bench, CatchUp, ComeAndGo, Idle, KafkaPerformance, KafkaToMosquitto, MosquittoClients, Restart
+from .load import Bench, CatchUp, ComeAndGo, Idle, KafkaPerformance, MosquittoClients, Restart, ToSubscriber
 from .systems import Before, Bridge, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoSaving, Nats, NatsSync
 
 
@@ -133,7 +133,7 @@ BLOCKS = (
             (most("p50", 0.2, Bridge.name), most("p99", 0.25, Bridge.name)), latency=True),
         Row("the seam, 16 publishers × 64 in flight", seam("--raw", show="delivered", bridge=("-linger", "1ms")),
             (least("rate", 10, Bridge.name),)),
-        Row("from Kafka to a mosquitto_sub, QoS 1", KafkaToMosquitto(), systems=(Firth,)),
+        Row("from Kafka to an MQTT subscriber, QoS 0", ToSubscriber(), systems=(Firth,)),
     )),
     Block("Generators that are not ours: MQTT", (Firth, Mosquitto), (
         Row("4 × mosquitto_pub -l, QoS 1", MosquittoClients(), beside="QoS 1 ingest, 16 publishers × 64 in flight"),

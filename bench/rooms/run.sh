@@ -19,7 +19,7 @@ hot() {
 	hinge         ^Benchmark(Mapping|Partition)$
 	names         ^Benchmark(TrieMatch|TrieFanout|Match|CheckName)$
 	mqtt/fanout   ^BenchmarkLive$
-	mqtt          ^BenchmarkPublish$
+	mqtt          ^Benchmark(Deliver|Publish)$
 	log/record    ^Benchmark(Append|Seal|Iter|Validate)$
 	log/journal   ^BenchmarkFrame$
 	log/store     ^BenchmarkAppend$
