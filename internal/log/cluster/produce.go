@@ -436,7 +436,11 @@ func (c *Cluster) once(ctx context.Context, by *producer, all []*batch) (step, e
 		}
 	}
 	if s != done {
-		c.abort(by)
+		wait := c.opt.Patience
+		if ctx.Err() != nil { // the cluster may be away; to take the id anew aborts, too
+			wait = c.opt.answerWait(true)
+		}
+		c.abort(by, wait)
 	}
 	return s, err
 }
@@ -493,8 +497,8 @@ func (c *Cluster) gone(p *part) bool { return c.parts.Load().find(p.id) != p }
 
 // abort ends the open transaction without its records, if it has not ended with them before. It is false if the cluster
 // does not say that it has ended: then it ends when the id is taken anew, or when the cluster has waited long enough.
-func (c *Cluster) abort(by *producer) bool {
-	ctx, cancel := context.WithTimeout(c.ctx, c.opt.Patience)
+func (c *Cluster) abort(by *producer, wait time.Duration) bool {
+	ctx, cancel := context.WithTimeout(c.ctx, wait)
 	defer cancel()
 	if !by.owned {
 		return by.take(ctx) == nil
@@ -505,7 +509,7 @@ func (c *Cluster) abort(by *producer) bool {
 
 // settle finds out what became of a transaction that was to be committed when the cluster gave no answer.
 func (c *Cluster) settle(by *producer, b *batch, err error) (step, error) {
-	if !c.abort(by) {
+	if !c.abort(by, c.opt.Patience) {
 		return lose, unknown(err)
 	}
 	switch committed, known := c.committed(by, b.p, b.base); {
