@@ -244,8 +244,8 @@ type lingering struct {
 	until time.Time
 }
 
-// letGo releases the files whose time has come.
-func (k *housekeeper) letGo(now time.Time) {
+// releaseLingering releases the files whose time has come.
+func (k *housekeeper) releaseLingering(now time.Time) {
 	k.lingering = slices.DeleteFunc(k.lingering, func(l lingering) bool {
 		due := !now.Before(l.until)
 		if due {
@@ -255,8 +255,9 @@ func (k *housekeeper) letGo(now time.Time) {
 	})
 }
 
-// leave ends what there is of compaction when the log closes: a pass that is done counts when the log is opened again.
-func (k *housekeeper) leave() (errs []error) {
+// closeCompaction ends what there is of compaction when the log closes: a pass that is done counts when the log is
+// opened again.
+func (k *housekeeper) closeCompaction() (errs []error) {
 	k.mu.Lock()
 	ps := k.mu.cleaned
 	k.mu.cleaned = nil

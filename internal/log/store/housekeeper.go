@@ -73,8 +73,8 @@ func (k *housekeeper) init(s *Store) {
 	k.wake()
 }
 
-// look watches the wall clock for steps.
-func (k *housekeeper) look() {
+// checkClock watches the wall clock for steps.
+func (k *housekeeper) checkClock() {
 	wait := k.s.opt.StepWait
 	if step := k.clock.look(k.s.opt.Clock(), time.Since(k.started), wait); step != 0 {
 		k.s.opt.Logger.Warn("the clock was set; records and producers that seem old now are not removed at once",
@@ -156,7 +156,7 @@ func (k *housekeeper) loop() {
 		case <-k.wakeup:
 			k.tidy()
 			k.retry()
-			k.goOn()
+			k.wakeMerge()
 		case <-repair.C:
 			k.retry()
 		case <-k.more:
@@ -164,7 +164,7 @@ func (k *housekeeper) loop() {
 				k.s.opt.Logger.Error("merging files failed; it is tried again", "error", err, "hint", fault.HintOf(err))
 			}
 		case <-retention.C:
-			k.look()
+			k.checkClock()
 			if !k.clock.waits() {
 				k.s.expireProducers()
 			}
@@ -187,7 +187,7 @@ func (s *Store) closing() bool {
 
 // tidy does what is due. What fails is logged and tried again at the next turn.
 func (k *housekeeper) tidy() {
-	k.letGo(time.Now())
+	k.releaseLingering(time.Now())
 	if err := errors.Join(k.clear(), k.prepare(), k.sealed(), k.compact(), k.clear()); err != nil {
 		k.s.opt.Logger.Error("housekeeping of the log failed; it is tried again", "error", err, "hint", fault.HintOf(err))
 	}
@@ -504,7 +504,7 @@ func (k *housekeeper) closing() error {
 		cp.Place = place{File: s.writer.Number(), Pos: s.writer.End()}
 		err = k.save(&cp)
 	}
-	errs := append(k.leave(), err, s.writer.file.close())
+	errs := append(k.closeCompaction(), err, s.writer.file.close())
 	k.mu.Lock()
 	sealed, idle, spares := k.mu.sealed, k.mu.idle, k.mu.excess
 	if k.mu.spare != nil {

@@ -87,12 +87,12 @@ func (k *housekeeper) mergeStep() error {
 		k.abandonMerge()
 		return err
 	}
-	k.goOn()
+	k.wakeMerge()
 	return nil
 }
 
-// goOn asks for a turn of the merge under way, or of the next one.
-func (k *housekeeper) goOn() {
+// wakeMerge asks for a turn of the merge under way, or of the next one.
+func (k *housekeeper) wakeMerge() {
 	select {
 	case k.more <- struct{}{}:
 	default:
@@ -103,12 +103,12 @@ func (k *housekeeper) goOn() {
 func (k *housekeeper) abandonMerge() {
 	if m := k.merging; m != nil {
 		m.w.Abort()
-		k.letInputs(m)
+		k.releaseInputs(m)
 		k.merging = nil
 	}
 }
 
-func (k *housekeeper) letInputs(m *merge) {
+func (k *housekeeper) releaseInputs(m *merge) {
 	for _, f := range m.inputs {
 		f.busy = false
 	}
@@ -264,7 +264,7 @@ func (k *housekeeper) endMerge(m *merge) error {
 			p.Cover(partition.SpanOf(sum, by), read)
 		}
 	}
-	k.letInputs(m)
+	k.releaseInputs(m)
 	for _, f := range m.inputs {
 		if !k.holdsReadable(f) {
 			k.drop(f)

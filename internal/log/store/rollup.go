@@ -69,7 +69,7 @@ func (k *housekeeper) sealed() error {
 		k.files[f.fileID] = f
 	}
 	if err := k.takeCheckpoint(); err != nil {
-		k.again(files...)
+		k.requeue(files...)
 		k.caughtUp(0, true)
 		if fault.Is(err, fault.Closed) {
 			return nil
@@ -90,14 +90,14 @@ func (k *housekeeper) sealed() error {
 		case ofItself(err):
 			k.passOver(f, err)
 		case err != nil:
-			k.again(files[i:]...)
+			k.requeue(files[i:]...)
 			k.caughtUp(0, true)
 			return err
 		default:
 			k.converted(f)
 		}
 		if err := k.clear(); err != nil { // before the next takes as much of the disk
-			k.again(files[i+1:]...)
+			k.requeue(files[i+1:]...)
 			k.caughtUp(0, true)
 			return err
 		}
@@ -122,7 +122,7 @@ func (k *housekeeper) dueJournals() (due []*file) {
 			due = append(due, f)
 		}
 	}
-	k.again(wait...)
+	k.requeue(wait...)
 	return due
 }
 
@@ -142,7 +142,7 @@ func (k *housekeeper) passOver(f *file, err error) {
 			"file", f.name, "error", err, "hint", fault.HintOf(err))
 		k.caughtUp(1, false)
 	}
-	k.again(f)
+	k.requeue(f)
 }
 
 // converted is told that a journal waits no longer.
@@ -157,8 +157,8 @@ func (k *housekeeper) converted(f *file) {
 	k.s.opt.Logger.Info("a full journal that was tried again waits no longer", "file", f.name)
 }
 
-// again puts journals back to be converted at a later turn.
-func (k *housekeeper) again(files ...*file) {
+// requeue puts journals back to be converted at a later turn.
+func (k *housekeeper) requeue(files ...*file) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.sealed = append(k.mu.sealed, files...)

@@ -132,7 +132,7 @@ func (s *Store) run() {
 		s.mu.free = append(s.mu.free, &group{})
 	}
 	s.housekeeper.started = time.Now()
-	s.housekeeper.look()
+	s.housekeeper.checkClock()
 	s.done.Go(s.commitLoop)
 	s.done.Go(s.announceLoop)
 	s.done.Go(s.housekeeper.loop)

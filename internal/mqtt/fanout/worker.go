@@ -117,7 +117,7 @@ func (w *worker) start(id stream.PartitionID, from, stable record.Offset) {
 	p.cursor, p.claimed, p.first, p.stable, p.started = from, from, from, stable, true
 	if from < stable {
 		p.epochs = p.epochs.add(from, w.f.epoch.Load())
-		w.again(p)
+		w.enqueue(p)
 	}
 	w.mu.Unlock()
 	w.wake()
@@ -145,15 +145,15 @@ func (w *worker) advanced(id stream.PartitionID, stable record.Offset) {
 		return
 	}
 	p.epochs = p.epochs.add(before, w.f.epoch.Load())
-	fresh := w.again(p)
+	fresh := w.enqueue(p)
 	w.mu.Unlock()
 	if fresh {
 		w.wake()
 	}
 }
 
-// again puts a partition behind the others that have something to do. It needs the lock.
-func (w *worker) again(p *part) (fresh bool) {
+// enqueue puts a partition behind the others that have something to do. It needs the lock.
+func (w *worker) enqueue(p *part) (fresh bool) {
 	if fresh = !p.dirty; fresh {
 		p.dirty = true
 		w.mu.dirty = append(w.mu.dirty, p)
@@ -252,7 +252,7 @@ func (w *worker) turn(p *part) {
 	case next < end:
 		p.pause = 0
 		w.mu.Lock()
-		w.again(p)
+		w.enqueue(p)
 		w.mu.Unlock()
 	default:
 		p.pause = 0
@@ -290,7 +290,7 @@ func (w *worker) tryLater(p *part) {
 	p.pause = NextPause(p.pause)
 	time.AfterFunc(p.pause, func() {
 		w.mu.Lock()
-		w.again(p)
+		w.enqueue(p)
 		w.mu.Unlock()
 		w.wake()
 	})
