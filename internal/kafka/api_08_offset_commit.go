@@ -146,16 +146,20 @@ func (co *coordinator) commit(req *kmsg.OffsetCommitRequest, w *groupWrite, told
 		return
 	}
 	who := group.Who{MemberID: req.MemberID, InstanceID: wire.Plain(req.InstanceID)}
-	code := group.None
+	code := wire.None
 	func() {
 		defer co.release(og)
-		if code = og.mu.g.CheckCommit(co.now(), who, req.Generation); code == group.None {
+		code = wire.Code(og.mu.g.CheckCommit(co.now(), who, req.Generation))
+		if n := og.grownLocked(w.offsets); code == wire.None && n > 0 && !co.reserveLocked(og, n) {
+			code = wire.OffsetMetadataTooLarge // for the memory that there is
+		}
+		if code == wire.None {
 			w.og, w.done = og, func(err error) { told(fate(err)) }
 			og.enqueueLocked(w)
 		}
 	}()
-	if code != group.None {
-		told(wire.Code(code))
+	if code != wire.None {
+		told(code)
 	}
 }
 

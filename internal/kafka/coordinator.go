@@ -144,7 +144,8 @@ type ownedGroup struct {
 		offsets   map[partitionKey]committed
 		waiting   map[group.Ticket]chan<- group.Effect // requests that block
 		ticket    group.Ticket                         // the last one given
-		counted   int64                                // what its members take, in the budget
+		metadata  int64                                // bytes of it in offsets
+		counted   int64                                // what its members and metadata take, in the budget
 		queue     []*groupWrite                        // for the writer, in order
 		flying    map[*groupWrite]struct{}             // queued or appended, without a receipt yet
 		stored    bool                                 // the log has a record of the group itself
@@ -321,8 +322,8 @@ func (co *coordinator) reserveLocked(og *ownedGroup, n int64) bool {
 	if n > 0 && !co.budget.reserve(og.mu.counted, n) {
 		co.short.With("group_refused").Inc()
 		if held, ok := co.lines.Pass("full"); ok {
-			co.opt.Logger.Warn("kafka: the members of groups take all the memory that they may", "group", og.id, "more", held,
-				"hint", "raise limits.kafka_bytes, a quarter of which is theirs")
+			co.opt.Logger.Warn("kafka: what members say and commit takes all the memory that groups may have",
+				"group", og.id, "more", held, "hint", "raise limits.kafka_bytes, a quarter of which is theirs")
 		}
 		return false
 	}
@@ -336,7 +337,7 @@ func (co *coordinator) release(og *ownedGroup) {
 	queued := len(og.mu.queue) > 0
 	og.mu.forgotten = og.traceless()
 	forgotten := og.mu.forgotten
-	grown := og.mu.g.Bytes() - og.mu.counted
+	grown := og.bytesLocked() - og.mu.counted
 	og.mu.counted += grown
 	og.mu.Unlock()
 	co.budget.keep(grown)
@@ -347,6 +348,9 @@ func (co *coordinator) release(og *ownedGroup) {
 		co.drop(og)
 	}
 }
+
+// bytesLocked is what its clients make the group take.
+func (og *ownedGroup) bytesLocked() int64 { return og.mu.g.Bytes() + og.mu.metadata }
 
 // traceless tells whether nothing is known of a group but its name: it was made by a request that
 // failed, or it was deleted and the log has that.

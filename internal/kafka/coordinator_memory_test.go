@@ -99,3 +99,55 @@ func TestIdsThatWereHandedOutCount(t *testing.T) {
 		t.Errorf("%d bytes of ids, refused: %v", n, refused)
 	}
 }
+
+// TestMetadataOfOffsetsCounts has clients commit offsets with as much metadata as they may.
+func TestMetadataOfOffsetsCounts(t *testing.T) {
+	fs := vfs.NewMemory()
+	opt := Options{HeldBytes: 1 << 20}
+	r := openRoom(t, fs, opt, nil)
+	r.topic("t", 1)
+	commit := func(group string, metadata string) wire.Code {
+		t.Helper()
+		rp := kmsg.NewOffsetCommitRequestTopicPartition()
+		rp.Offset, rp.Metadata = 1, &metadata
+		rt := kmsg.NewOffsetCommitRequestTopic()
+		rt.Topic, rt.Partitions = "t", append(rt.Partitions, rp)
+		req := kmsg.NewPtrOffsetCommitRequest()
+		req.Group, req.Generation, req.Topics = group, -1, append(req.Topics, rt)
+		return ask[*kmsg.OffsetCommitResponse](r, 7, req).Topics[0].Partitions[0].ErrorCode
+	}
+	much := strings.Repeat("m", 4096)
+	in := 0
+	for in < 200 && commit(fmt.Sprint("group", in), much) == wire.None {
+		in++
+	}
+	if n := r.co.budget.groups(); in < 50 || in > 64 || n != int64(in*len(much)) {
+		t.Fatalf("%d groups have metadata, which counts as %d bytes of 256 KiB", in, n)
+	}
+	for _, c := range []struct {
+		group, metadata string
+		want            wire.Code
+	}{
+		{"another", much, wire.OffsetMetadataTooLarge}, {"another", "", wire.None}, {"group0", much, wire.None},
+		{"group0", "", wire.None}, {"another", much[:2048], wire.None},
+	} {
+		if code := commit(c.group, c.metadata); code != c.want {
+			t.Errorf("%d bytes for %s: %v, want %v", len(c.metadata), c.group, code, c.want)
+		}
+	}
+	before := r.co.budget.groups()
+	r.close()
+	r = openRoom(t, fs, opt, nil)
+	if n := r.co.budget.groups(); n != before {
+		t.Errorf("%d bytes after a restart, %d before", n, before)
+	}
+	req := kmsg.NewPtrDeleteGroupsRequest()
+	for i := range in {
+		req.Groups = append(req.Groups, fmt.Sprint("group", i))
+	}
+	req.Groups = append(req.Groups, "another")
+	ask[*kmsg.DeleteGroupsResponse](r, 1, req)
+	if n := r.co.budget.groups(); n != 0 {
+		t.Errorf("%d bytes when all groups are deleted", n)
+	}
+}

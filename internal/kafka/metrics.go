@@ -37,9 +37,9 @@ func (d *Door) measure() {
 		"Requests of a version that is not served, by API and version.", "api", "version")
 	short := d.groups.short
 	d.metrics.slow, d.metrics.overBudget = short.With("waited"), short.With("refused")
-	set.GaugeFunc("firth_kafka_held_bytes", "Bytes that requests, answers and members of groups take in memory.",
+	set.GaugeFunc("firth_kafka_held_bytes", "Bytes that requests, answers and groups take in memory.",
 		func() float64 { return float64(d.budget.held()) })
-	set.GaugeFunc("firth_kafka_group_bytes", "Bytes of these that members of groups take.", func() float64 {
+	set.GaugeFunc("firth_kafka_group_bytes", "Bytes of these that groups take: members and metadata.", func() float64 {
 		return float64(d.budget.groups())
 	})
 	set.GaugeFunc("firth_kafka_connections", "Kafka connections open.", func() float64 {

@@ -261,6 +261,7 @@ func (w *offsetWriter) report(og *ownedGroup, err error) {
 
 // applyLocked folds a durable write in.
 func (og *ownedGroup) applyLocked(gw *groupWrite) {
+	og.mu.metadata += og.grownLocked(gw.offsets)
 	for _, ch := range gw.offsets {
 		if ch.value == nil {
 			delete(og.mu.offsets, ch.key)
@@ -274,6 +275,17 @@ func (og *ownedGroup) applyLocked(gw *groupWrite) {
 	if gw.end {
 		og.mu.stored = false
 	}
+}
+
+// grownLocked is by how many bytes changes make the metadata of committed offsets more. Each is of another partition.
+func (og *ownedGroup) grownLocked(changes []offsetChange) (n int64) {
+	for _, ch := range changes {
+		n -= int64(len(og.mu.offsets[ch.key].Metadata))
+		if ch.value != nil {
+			n += int64(len(ch.value.Metadata))
+		}
+	}
+	return n
 }
 
 // flyingLocked are the partitions whose offsets are being written.

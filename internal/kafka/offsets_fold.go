@@ -112,8 +112,7 @@ func (f *folder) build() {
 			continue
 		}
 		og := newOwned(id, group.Load(id, opts, now, snapshot))
-		og.mu.stored, og.mu.counted = true, og.mu.g.Bytes()
-		f.co.budget.keep(og.mu.counted)
+		og.mu.stored = true
 		f.co.mu.groups[id] = og
 		if next := og.mu.g.Next(); next != 0 {
 			f.co.alarms.Set(og, next)
@@ -129,5 +128,12 @@ func (f *folder) build() {
 			f.co.mu.groups[id] = og
 		}
 		og.mu.offsets = offsets
+		for _, c := range offsets {
+			og.mu.metadata += int64(len(c.Metadata))
+		}
+	}
+	for _, og := range f.co.mu.groups {
+		og.mu.counted = og.bytesLocked()
+		f.co.budget.keep(og.mu.counted)
 	}
 }
