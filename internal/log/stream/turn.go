@@ -22,7 +22,7 @@ type Turn struct {
 	place  uint64 // in the order of arrival; 0: it does not wait
 	bytes  int64
 	inLine bool
-	called uint64 // the round in which it was called, from 1
+	called uint64 // by which call it was called last, from 1; 0: it has come since
 }
 
 // Line is the line of those who wait for room: who came first goes first. A keeper has one, under its
@@ -31,13 +31,22 @@ type Line struct {
 	turns []*Turn // by place
 	last  uint64
 
-	called int64  // bytes of those who were called and have not come
-	round  uint64 // of calls
+	called    int64   // bytes of those who were called and have not come
+	calls     uint64  // calls of Next
+	forgotten uint64  // up to which nothing is kept for who was called
+	furthest  uint64  // the last place that was called
+	again     []*Turn // who was called behind later places, and has not come
 }
 
 // Ahead tells whether somebody who waits comes before a turn; nil is one that has just come.
 func (l *Line) Ahead(t *Turn) bool {
-	return len(l.turns) > 0 && (t == nil || t.place == 0 || l.turns[0].place < t.place)
+	if len(l.turns) > 0 && (t == nil || t.place == 0 || l.turns[0].place < t.place) {
+		return true
+	}
+	// Who came too late and was called once more is not overtaken by who was called before that.
+	return t != nil && t.place != 0 && slices.ContainsFunc(l.again, func(other *Turn) bool {
+		return other.place < t.place && other.called > t.called
+	})
 }
 
 // Wait puts a turn into the line with what its unit takes, at the place that it has or behind all others.
@@ -66,10 +75,12 @@ func (l *Line) Pass(t *Turn) {
 
 // come notes that one came who was called.
 func (l *Line) come(t *Turn) {
-	if t.called == l.round+1 {
+	if t.called > l.forgotten {
 		l.called -= t.bytes
 	}
-	t.called = 0
+	if t.called = 0; len(l.again) > 0 {
+		l.again = slices.DeleteFunc(l.again, func(other *Turn) bool { return other == t })
+	}
 }
 
 // Next takes the first turns out of the line, as many as have room in so many bytes beside those who were called and
@@ -77,10 +88,15 @@ func (l *Line) come(t *Turn) {
 // their unit is appended.
 func (l *Line) Next(room int64, into []*Turn) []*Turn {
 	n := 0
+	l.calls++
 	for n < len(l.turns) && l.called < room {
 		t := l.turns[n]
-		t.inLine, t.bytes, t.called = false, max(t.bytes, 1), l.round+1
+		t.inLine, t.bytes, t.called = false, max(t.bytes, 1), l.calls
 		l.called += t.bytes
+		if t.place < l.furthest {
+			l.again = append(l.again, t)
+		}
+		l.furthest = max(l.furthest, t.place)
 		n++
 	}
 	into = append(into, l.turns[:n]...)
@@ -92,7 +108,7 @@ func (l *Line) Next(room int64, into []*Turn) []*Turn {
 func (l *Line) Called() bool { return l.called > 0 }
 
 // Forget gives the room away that is kept for those who were called. Their places in the line stay theirs.
-func (l *Line) Forget() { l.called, l.round = 0, l.round+1 }
+func (l *Line) Forget() { l.called, l.forgotten, l.again = 0, l.calls, nil }
 
 // Len is how many wait.
 func (l *Line) Len() int { return len(l.turns) }
