@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -186,7 +187,8 @@ func trim(ctx context.Context, h *history, address string) error {
 	}
 }
 
-// readAll reads every partition of every topic from its start to its end into log, starts and topics.
+// readAll reads every partition of every topic from its start to its end into log, starts and topics. What retention
+// removes meanwhile is not in it.
 func readAll(ctx context.Context, address string, into *finds) error {
 	c, err := dialKafka(address, kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {
@@ -246,6 +248,26 @@ func readAll(ctx context.Context, address string, into *finds) error {
 			}
 		})
 	}
+	return into.begin(ctx, admin, details.Names())
+}
+
+// begin asks where the partitions begin by now, and leaves out what was read before that.
+func (f *finds) begin(ctx context.Context, admin *kadm.Client, topics []string) error {
+	starts, err := admin.ListStartOffsets(ctx, topics...)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return err
+	}
+	starts.Each(func(o kadm.ListedOffset) {
+		at := place{o.Topic, o.Partition}
+		if o.Offset <= f.starts[at] {
+			return
+		}
+		f.starts[at] = o.Offset
+		f.log[at] = slices.DeleteFunc(f.log[at], func(r rec) bool { return r.offset < o.Offset })
+	})
 	return nil
 }
 
