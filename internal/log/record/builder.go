@@ -64,6 +64,12 @@ func (bu *Builder) Append(r *Record) {
 	bu.count++
 }
 
+// Bytes is the batch so far, its header not filled in. It is valid until the next Append.
+func (bu *Builder) Bytes() []byte { return bu.buf }
+
+// Extend gives the batch more room: dst begins with the very memory of Bytes.
+func (bu *Builder) Extend(dst []byte) { bu.buf = dst[:len(bu.buf)] }
+
 // Len is the size of the batch so far in bytes, header included.
 func (bu *Builder) Len() int { return len(bu.buf) }
 

@@ -101,28 +101,34 @@ func (f *file) Names(p stream.PartitionID) (*segment.Names, error) {
 func (f *file) Read(
 	_ stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch,
 ) ([]record.Batch, error) {
-	size := 0
-	for len(extents) > 0 && (size == 0 || size+int(extents[0].Len) <= maxBytes) {
-		n := 1
-		size += int(extents[0].Len)
-		for n < len(extents) && size+int(extents[n].Len) <= maxBytes &&
-			extents[n-1].Near(&extents[n]) {
-			size += int(extents[n].Len)
-			n++
-		}
+	for left := maxBytes; len(extents) > 0 && (left == maxBytes || int(extents[0].Len) <= left); {
+		n, size := near(extents, left)
 		var err error
-		if into, err = f.readNear(extents[:n], into); err != nil {
+		if into, err = f.readNear(make([]byte, spread(extents[:n])), extents[:n], into); err != nil {
 			return into, err
 		}
-		extents = extents[n:]
+		left, extents = left-size, extents[n:]
 	}
 	return into, nil
 }
 
-// readNear reads extents that lie close together at once, and checks them: nothing unchecked leaves the log.
-func (f *file) readNear(extents []segment.Extent, into []record.Batch) ([]record.Batch, error) {
-	first, last := extents[0], extents[len(extents)-1]
-	buf := make([]byte, last.Pos+int64(last.Len)-first.Pos)
+// near is how many of the first extents lie close together and have no more than maxBytes, but one at least, and how
+// many bytes they have.
+func near(extents []segment.Extent, maxBytes int) (n, size int) {
+	n, size = 1, int(extents[0].Len)
+	for n < len(extents) && size+int(extents[n].Len) <= maxBytes && extents[n-1].Near(&extents[n]) {
+		size += int(extents[n].Len)
+		n++
+	}
+	return n, size
+}
+
+// spread is how many bytes extents take in their file, with what lies between them.
+func spread(extents []segment.Extent) int64 { return extents[len(extents)-1].End() - extents[0].Pos }
+
+// readNear reads extents that lie close together at once into buf, and checks them: nothing unchecked leaves the log.
+func (f *file) readNear(buf []byte, extents []segment.Extent, into []record.Batch) ([]record.Batch, error) {
+	first := extents[0]
 	if err := f.readAt(buf, first.Pos); err != nil {
 		return into, err
 	}

@@ -163,6 +163,9 @@ func (g *group) add(p *partition.Partition, w *stream.Write, size int) spot {
 		s.open = true
 		g.disk = g.disk || !settings.Memory
 	}
+	if b := s.builder.Bytes(); cap(b)-len(b) < size {
+		g.extend(s, size)
+	}
 	at, n := int32(len(s.batches)-1), int32(s.builder.Count())
 	s.builder.Append(r)
 	if n == 0 || s.names[len(s.names)-1] != w.Name {
@@ -171,6 +174,17 @@ func (g *group) add(p *partition.Partition, w *stream.Write, size int) spot {
 	}
 	g.bytes += int64(size)
 	return spot{slot: int32(i), batch: at, delta: n}
+}
+
+// extend gives a batch more of the slab, twice what it has, if it is the newest piece of it; else it moves as it grows.
+func (g *group) extend(s *slot, size int) {
+	b := s.builder.Bytes()
+	at := len(g.arena) - cap(b)
+	end := len(g.arena) + max(size, cap(b))
+	if at >= 0 && end <= cap(g.arena) && &g.arena[at] == &b[0] {
+		g.arena = g.arena[:end]
+		s.builder.Extend(g.arena[at:at:end])
+	}
 }
 
 // closeBatch ends the batch being built. Its header is filled when it gets its offset.

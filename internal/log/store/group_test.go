@@ -50,6 +50,38 @@ func TestSlabHoldsBatchesAlone(t *testing.T) {
 	}
 }
 
+// TestBatchGrowsInTheSlab lets a batch outgrow what was reserved for it where nothing lies behind it: it grows where it
+// is. Between two that are open at once it moves.
+func TestBatchGrowsInTheSlab(t *testing.T) {
+	for _, partitions := range []int{1, 2} {
+		g := &group{}
+		g.reset(1)
+		w := stream.Write{Record: &record.Record{Value: make([]byte, 100)}}
+		parts := make([]*partition.Partition, partitions)
+		for i := range parts {
+			parts[i] = partition.New(stream.PartitionID(i), stream.Settings{MaxMessageBytes: 1 << 20})
+			g.add(parts[i], &w, w.Record.EncodedSize())
+		}
+		first := &g.slots[0].builder.Bytes()[0]
+		for range 50 {
+			for _, p := range parts {
+				g.add(p, &w, w.Record.EncodedSize())
+			}
+		}
+		g.seal(0, 0)
+		b := g.slots[0].batches[0].bytes
+		if here := &b[0] == first; here != (partitions == 1) {
+			t.Errorf("%d partitions: the batch lies where it was: %v", partitions, here)
+		}
+		if err := b.Check(); err != nil || b.Count() != 51 {
+			t.Errorf("%d partitions: %d records, %v", partitions, b.Count(), err)
+		}
+		if partitions == 1 && len(g.arena) != len(b) {
+			t.Errorf("a batch of %d bytes takes %d of the slab", len(b), len(g.arena))
+		}
+	}
+}
+
 // TestLargeBatchesAreNotMoved lets a partition get ten times what was reserved for it: batches of 16 KiB and more are
 // closed where their memory ends, and the next group reserves for all of it.
 func TestLargeBatchesAreNotMoved(t *testing.T) {

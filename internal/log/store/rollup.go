@@ -405,12 +405,16 @@ func (k *housekeeper) begin(w *segment.Writer, f *file, pt part) (*compact.Run, 
 	return run, w.Compact(id, segment.Compacted{Base: base, Gaps: end, Clean: base})
 }
 
-// eachBatch visits the batches that a partition has in a file.
+// eachBatch visits the batches that a partition has in a file. Each is valid while it is visited.
 func eachBatch(f *file, pt part, visit func(b record.Batch) error) error {
 	var batches []record.Batch
+	var buf []byte
 	for extents := pt.extents; len(extents) > 0; {
+		n, _ := near(extents, rollBytes)
+		size := int(spread(extents[:n]))
+		buf = slices.Grow(buf[:0], size)[:size]
 		var err error
-		if batches, err = f.Read(pt.p.ID, extents, rollBytes, batches[:0]); err != nil {
+		if batches, err = f.readNear(buf, extents[:n], batches[:0]); err != nil {
 			return err
 		}
 		for _, b := range batches {
@@ -418,10 +422,7 @@ func eachBatch(f *file, pt part, visit func(b record.Batch) error) error {
 				return err
 			}
 		}
-		last := batches[len(batches)-1].LastOffset()
-		for len(extents) > 0 && extents[0].Last <= last {
-			extents = extents[1:]
-		}
+		extents = extents[n:]
 	}
 	return nil
 }
