@@ -6,7 +6,10 @@ import (
 
 const (
 	windowBytes = 16 << 10 // read at once of what is not records
-	tailBytes   = 64       // what is behind the last records of a request is read along with them if it is no more
+	// What is behind the last records of a request is read along with them if it is no more than this; behind large
+	// ones this much of it, for the head of the next partition is in it.
+	tailBytes = 64
+	mostUsual = 1 << 20 // memory taken before its bytes arrive, for who has sent as much at once before
 )
 
 // body is what is left of a Produce request that is arriving.
@@ -76,14 +79,16 @@ func (s *body) records(n int) ([]byte, error) {
 		return b, nil
 	}
 	all := n
-	if rest := s.left - n; rest <= tailBytes {
-		all += rest
+	if rest := s.left - n; rest <= tailBytes || n >= windowBytes {
+		all += min(rest, tailBytes)
 	}
-	buf := append(make([]byte, 0, min(all, firstRead)), s.b...)
+	first := min(all, max(firstRead, s.c.usual))
+	buf := append(make([]byte, 0, first), s.b...)
 	buf, err := s.c.receive(buf, all)
 	if err != nil {
 		return nil, err
 	}
+	s.c.usual = min(all, mostUsual)
 	s.b, s.left = buf[n:], s.left-n
 	return buf[:n:n], nil
 }

@@ -55,6 +55,7 @@ type conn struct {
 
 	holding   holding // in the budget of the door
 	body      body    // of the Produce request that is arriving
+	usual     int     // bytes of the records that a partition got last
 	producing wire.ProduceStream
 
 	mu struct {
