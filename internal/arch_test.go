@@ -34,8 +34,8 @@ var fileUses = map[string][]string{
 
 // testRooms are rooms that the tests of every room may import besides what the MAP grants it.
 var testRooms = []string{
-	"hinge", "kit/clock", "kit/fault", "kit/logtest", "kit/vfs", "kit/vfs/vfstest", "kit/telemetry", "log/record",
-	"log/stream", "log/streamtest", "log/store", "mqtt/packet", "mqtt/session", "names", "node",
+	"hinge", "kit/clock", "kit/fault", "kit/logtest", "kit/race", "kit/vfs", "kit/vfs/vfstest", "kit/telemetry",
+	"log/record", "log/stream", "log/streamtest", "log/store", "mqtt/packet", "mqtt/session", "names", "node",
 }
 
 // testModules are modules that every test may import.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/logtest"
+	"github.com/firthmq/firth/internal/kit/race"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
@@ -104,7 +105,7 @@ func consumed(tb testing.TB, c *conn, wrote chan int, b []byte, acks int) {
 
 // TestPublishAllocs: a PUBLISH allocates nothing on its way to the disk and back to its PUBACK.
 func TestPublishAllocs(t *testing.T) {
-	if RaceDetector {
+	if race.Detector {
 		t.Skip("the race detector makes pools forget")
 	}
 	for qos, acks := range []int{0, 64} {
@@ -144,7 +145,7 @@ func (o *offer) deliver(tb testing.TB, c *conn) {
 
 // TestDeliverAllocs: to hand messages to a session allocates nothing.
 func TestDeliverAllocs(t *testing.T) {
-	if RaceDetector {
+	if race.Detector {
 		t.Skip("the race detector makes pools forget")
 	}
 	c, wrote := bench(t)

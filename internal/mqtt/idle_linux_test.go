@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/firthmq/firth/internal/mqtt"
+	"github.com/firthmq/firth/internal/kit/race"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -48,7 +48,7 @@ func TestIdleConnectionMemory(t *testing.T) {
 	var each int64
 	eventually(t, "the readers rest", func() bool {
 		each = (inUse() - before) / count
-		return each <= most || mqtt.RaceDetector
+		return each <= most || race.Detector
 	})
 	t.Logf("%d bytes for an idle connection", each)
 }

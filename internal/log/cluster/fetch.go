@@ -38,14 +38,10 @@ func fetch(ctx context.Context, cl *kgo.Client, broker int32, at []position, o f
 	req.MaxWaitMillis = int32(o.wait.Milliseconds())
 	req.MinBytes = 1
 	req.MaxBytes = math.MaxInt32 // the bound of each partition is the one that counts
-	topics, byName := make(map[record.UUID]int), make(map[string]record.UUID)
-	asked := make(map[spot]position, len(at))
+	asked := newAsked[position](len(at))
 	for _, one := range at {
-		asked[spot{one.p.topicID, one.p.index}] = one
-		i, ok := topics[one.p.topicID]
-		if !ok {
-			i = len(req.Topics)
-			topics[one.p.topicID], byName[one.p.topic] = i, one.p.topicID
+		i, isNew := asked.add(one.p, one)
+		if isNew {
 			t := kmsg.NewFetchRequestTopic()
 			t.Topic, t.TopicID = one.p.topic, one.p.topicID // by name up to version 12, then by id
 			req.Topics = append(req.Topics, t)
@@ -65,12 +61,9 @@ func fetch(ctx context.Context, cl *kgo.Client, broker int32, at []position, o f
 	return func(yield func(position, *kmsg.FetchResponseTopicPartition) bool) {
 		for i := range resp.Topics {
 			t := &resp.Topics[i]
-			id := record.UUID(t.TopicID)
-			if id == (record.UUID{}) {
-				id = byName[t.Topic]
-			}
 			for j := range t.Partitions {
-				if one, ok := asked[spot{id, t.Partitions[j].Partition}]; ok && !yield(one, &t.Partitions[j]) {
+				found := &t.Partitions[j]
+				if one, ok := asked.of(t.TopicID, t.Topic, found.Partition); ok && !yield(one, found) {
 					return
 				}
 			}

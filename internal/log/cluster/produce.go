@@ -314,16 +314,11 @@ func (p *producer) ask(ctx context.Context, leader int32, heads []*batch, wait t
 	if p.transactional() {
 		req.TransactionID = &p.name
 	}
-	topics := make(map[record.UUID]int)
-	asked := make(map[spot]*batch, len(heads))
-	byName := make(map[string]record.UUID)
+	asked := newAsked[*batch](len(heads))
 	for _, b := range heads {
 		b.err = errNoAnswer
-		asked[spot{b.p.topicID, b.p.index}] = b
-		i, ok := topics[b.p.topicID]
-		if !ok {
-			i = len(req.Topics)
-			topics[b.p.topicID], byName[b.p.topic] = i, b.p.topicID
+		i, isNew := asked.add(b.p, b)
+		if isNew {
 			t := kmsg.NewProduceRequestTopic()
 			t.Topic, t.TopicID = b.p.topic, b.p.topicID // by name up to version 12, then by id
 			req.Topics = append(req.Topics, t)
@@ -342,13 +337,9 @@ func (p *producer) ask(ctx context.Context, leader int32, heads []*batch, wait t
 	resp, _ := got.(*kmsg.ProduceResponse) // the response to its request
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
-		id := record.UUID(t.TopicID)
-		if id == (record.UUID{}) {
-			id = byName[t.Topic]
-		}
 		for j := range t.Partitions {
 			found := &t.Partitions[j]
-			if b := asked[spot{id, found.Partition}]; b != nil {
+			if b, ok := asked.of(t.TopicID, t.Topic, found.Partition); ok {
 				b.answered(found)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/race"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
@@ -67,7 +68,7 @@ func BenchmarkScan(b *testing.B) {
 
 // TestScanAllocs holds a pass over records in memory to no allocation: what a Scan needs is lent to it.
 func TestScanAllocs(t *testing.T) {
-	if store.RaceDetector {
+	if race.Detector {
 		t.Skip("pools forget under the race detector: make guards runs this")
 	}
 	pass := scanning(t, 10)

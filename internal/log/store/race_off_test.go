@@ -1,6 +1,0 @@
-//go:build !race
-
-package store
-
-// RaceDetector tells tests that they run under the race detector, where pools forget on purpose.
-const RaceDetector = false
