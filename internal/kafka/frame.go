@@ -65,7 +65,8 @@ func (c *conn) readFrame(size int, buf []byte) ([]byte, error) {
 }
 
 // receive reads on until buf, which is not of no capacity, holds size bytes, or more where it has room for them.
-// Memory is taken as the bytes arrive: who announces 100 MiB and sends nothing costs 64 KiB.
+// Memory is taken as the bytes arrive: who announces 100 MiB and sends nothing costs 64 KiB; for records up to 1 MiB,
+// if those that came last on the connection took as much.
 func (c *conn) receive(buf []byte, size int) ([]byte, error) {
 	for len(buf) < size {
 		if len(buf) == cap(buf) {
