@@ -119,6 +119,9 @@ func TestD9(t *testing.T) {
 	name := strings.Repeat("\x1b", 65_000)
 	d := n.connect(v5, name)
 	d.send(d.publish(0, "$d9/"+strings.Repeat("d", 60_000), 0, nil), d.publish(2, "d9/"+name[:60_000], 1, nil))
+	if got := d.read(); got[0] != 0x40 { // the PUBACK, lest it comes behind what ends the connection
+		t.Fatalf("% x for a PUBLISH", got)
+	}
 	d.ping()
 	d.send(packet(0x30, append(text(""), 3, 0x23, 0, 1, 'x')))
 	d.wantEnd("a protocol error", []byte{0xe0, 1, 0x82})
