@@ -191,7 +191,7 @@ def changes(figures, blocks):
             lines += [c.line(row.title) for c in found if c.measured]
         for metric, at in VISIT.items():
             c = Change(figures, block, at, metric)
-            lines += [c.line(f"{LABELS[metric]} ({block.title})")] * c.measured
+            lines += [c.line(f"{LABELS[metric]} ({block.title})")] if c.measured else []
     return "\n".join(lines) + "\n"
 
 

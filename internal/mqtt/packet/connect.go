@@ -46,7 +46,7 @@ func (d *Decoder) decodeConnect(first byte, body []byte) (Packet, error) {
 	if d.Version = p.Version; s.err != nil {
 		return nil, s.err
 	}
-	if err := d.checkFirst(first); err != nil {
+	if err := checkFirst(first, d.Version); err != nil {
 		return nil, err
 	}
 	flags := s.uint8()

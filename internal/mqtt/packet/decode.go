@@ -53,7 +53,7 @@ func isAck(first byte) bool {
 
 // open takes the fixed header off a frame.
 func (d *Decoder) open(frame []byte) (first byte, body []byte, err error) {
-	n, err := length(frame, len(frame), d.checkFirst)
+	n, err := length(frame, len(frame), d.Version)
 	switch {
 	case err != nil && ReasonOf(err) == Malformed:
 		return 0, nil, err

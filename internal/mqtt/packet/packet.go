@@ -101,16 +101,16 @@ const maxString = 1<<16 - 1
 // included, once all of it is there; 0 when more bytes are needed. It judges the fixed header as soon
 // as it can: Malformed for a type or flags that do not exist and for a length of five bytes or with
 // needless zeros, PacketTooLarge when the packet is larger than max bytes. It never looks at the body.
-func Frame(buf []byte, maxBytes int) (n int, err error) { return whole(buf, maxBytes, checkFirst) }
+func Frame(buf []byte, maxBytes int) (n int, err error) { return whole(buf, maxBytes, V311) }
 
 // Frame is like the function of this name, by the rules of the decoder's version: MQTT 3.1 gives most flags of
 // the fixed header no meaning (3.1, section 2.1). Before CONNECT the version is not known; Decode judges then.
 func (d *Decoder) Frame(buf []byte, maxBytes int) (n int, err error) {
-	return whole(buf, maxBytes, d.checkFirst)
+	return whole(buf, maxBytes, d.Version)
 }
 
-func whole(buf []byte, maxBytes int, check func(first byte) error) (n int, err error) {
-	n, err = length(buf, maxBytes, check)
+func whole(buf []byte, maxBytes int, v Version) (n int, err error) {
+	n, err = length(buf, maxBytes, v)
 	if n > len(buf) {
 		return 0, nil
 	}
@@ -119,14 +119,16 @@ func whole(buf []byte, maxBytes int, check func(first byte) error) (n int, err e
 
 // Length is like Frame, but gives the length as soon as the fixed header tells it, so that a reader
 // can make room for the rest. 0: the fixed header is not complete.
-func Length(buf []byte, maxBytes int) (n int, err error) { return length(buf, maxBytes, checkFirst) }
+func Length(buf []byte, maxBytes int) (n int, err error) { return length(buf, maxBytes, V311) }
 
-func length(buf []byte, maxBytes int, check func(first byte) error) (n int, err error) {
+func length(buf []byte, maxBytes int, v Version) (n int, err error) {
 	if len(buf) == 0 {
 		return 0, nil
 	}
-	if err := check(buf[0]); err != nil {
-		return 0, err
+	if first := buf[0]; first>>4 != byte(PUBLISH) || goodPublishFlags>>(first&0x0f)&1 == 0 {
+		if err := checkFirst(first, v); err != nil {
+			return 0, err
+		}
 	}
 	remaining, width, state := varint(buf[1:])
 	switch state {
@@ -143,45 +145,34 @@ func length(buf []byte, maxBytes int, check func(first byte) error) (n int, err 
 	return n, nil
 }
 
-// checkFirst judges the first byte: the type and its flags.
-func checkFirst(first byte) error {
+// checkFirst judges the first byte by the rules of a version: the type and its flags. The version of a CONNECT
+// stands behind it: with none, its flags are not judged yet.
+func checkFirst(first byte, v Version) error {
 	t, flags := Type(first>>4), first&0x0f
-	switch t {
-	case 0:
+	switch {
+	case t == 0:
 		return malformed("packet type 0") // [MQTT-2.1.2]
-	case PUBLISH:
-		return checkPublishFlags(flags)
-	case PUBREL, SUBSCRIBE, UNSUBSCRIBE:
+	case v == 0 && t == CONNECT:
+		return nil
+	case t == PUBLISH:
+		return checkPublishFlags(flags, v)
+	case v == V31:
+		return nil
+	case t == PUBREL, t == SUBSCRIBE, t == UNSUBSCRIBE:
 		if flags != 2 { // [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1]
 			return malformed("flags %d in the fixed header of %s, not 2", flags, t)
 		}
-	default:
-		if flags != 0 { // [MQTT-2.1.3-1]
-			return malformed("flags %d in the fixed header of %s, not 0", flags, t)
-		}
+	case flags != 0: // [MQTT-2.1.3-1]
+		return malformed("flags %d in the fixed header of %s, not 0", flags, t)
 	}
 	return nil
 }
 
-// checkFirst is the same by the rules of the decoder's version.
-func (d *Decoder) checkFirst(first byte) error {
-	t := Type(first >> 4)
-	switch {
-	case d.Version == 0 && t == CONNECT:
-		return nil
-	case d.Version != V31 || t == 0:
-		return checkFirst(first)
-	case t == PUBLISH && first>>1&3 == 3: // 3.1, section 2.1: reserved
-		return malformed("PUBLISH with QoS 3")
-	}
-	return nil
-}
-
-func checkPublishFlags(flags byte) error {
+func checkPublishFlags(flags byte, v Version) error {
 	switch qos := flags >> 1 & 3; {
 	case qos == 3:
-		return malformed("PUBLISH with QoS 3") // [MQTT-3.3.1-4]
-	case qos == 0 && flags&flagDup != 0:
+		return malformed("PUBLISH with QoS 3") // [MQTT-3.3.1-4]; 3.1, section 2.1: reserved
+	case v != V31 && qos == 0 && flags&flagDup != 0:
 		return malformed("PUBLISH with DUP and QoS 0") // [MQTT-3.3.1-2]
 	}
 	return nil

@@ -27,7 +27,7 @@ func (*Publish) Type() Type { return PUBLISH }
 func (d *Decoder) decodePublish(frame []byte) (Packet, error) {
 	first, width := frame[0], 1
 	if goodPublishFlags>>(first&0x0f)&1 == 0 {
-		if err := d.checkFirst(first); err != nil {
+		if err := checkFirst(first, d.Version); err != nil {
 			return nil, err
 		}
 	}
