@@ -93,7 +93,7 @@ func (l *link) putLocked(d *fanout.Delivery, waits bool, out *session.Outbound) 
 		return false
 	}
 	if d.QoS > 0 {
-		id, _ := out.Send(d.From)
+		id, _ := out.Send(d.From, d.QoS)
 		b[d.ID], b[d.ID+1] = byte(id>>8), byte(id)
 	}
 	l.out.sent[d.QoS]++

@@ -174,19 +174,13 @@ func (l *link) flushAcknowledged(t *turn) {
 	t.starved = l.wire.starved.Load()
 }
 
-// inFlight tells whether a message that we sent waits for its acknowledgement.
-func (l *link) inFlight(id uint16) bool {
-	state := l.term.Lock()
-	if state == nil {
-		return false
-	}
-	defer l.term.Unlock()
-	return state.Out.Has(id)
-}
-
 // pubrec answers a PUBREC, which belongs to QoS 2 only: nothing was sent with it.
 func (l *link) pubrec(p *packet.Pubrec) error {
-	if l.inFlight(p.PacketID) {
+	verdict := l.sent(func(out *session.Outbound) session.Verdict {
+		_, v := out.Received(p.PacketID, p.Reason.Failed())
+		return v
+	})
+	if verdict == session.WrongKind {
 		return &packet.Error{Reason: packet.ProtocolError, Detail: "PUBREC for a message of QoS 1"}
 	}
 	if !p.Reason.Failed() {
@@ -197,10 +191,24 @@ func (l *link) pubrec(p *packet.Pubrec) error {
 
 // pubcomp takes a PUBCOMP, which belongs to QoS 2 only. It asks for no answer.
 func (l *link) pubcomp(p *packet.Pubcomp) error {
-	if l.inFlight(p.PacketID) {
+	verdict := l.sent(func(out *session.Outbound) session.Verdict {
+		_, v := out.Complete(p.PacketID)
+		return v
+	})
+	if verdict == session.WrongKind {
 		return &packet.Error{Reason: packet.ProtocolError, Detail: "PUBCOMP for a message of QoS 1"}
 	}
 	return nil
+}
+
+// sent gives an acknowledgement to the table of what we sent.
+func (l *link) sent(take func(*session.Outbound) session.Verdict) session.Verdict {
+	state := l.term.Lock()
+	if state == nil {
+		return session.Unknown
+	}
+	defer l.term.Unlock()
+	return take(&state.Out)
 }
 
 // pubrel answers a PUBREL, which belongs to QoS 2 only: no message is open with it [MQTT-3.7.2-1].

