@@ -2,6 +2,9 @@
 // was sent and not acknowledged, the will, the expiry), Link is what belongs to the connection alone (what was agreed
 // on in CONNECT and CONNACK, topic aliases), and Acks, a part of it, is the acknowledgements that we owe.
 //
+// Outbound and Received are the packet ids of both ways, Marks the places in the log that many sessions share. What of
+// them is stored are records of __firth_sessions, which have their codec here.
+//
 // Events come in as method calls, effects go out as results or as bytes appended to the caller's buffer. There is no
 // goroutine, lock, clock or socket here: each machine says nothing of who guards it, and time never matters.
 //
