@@ -10,7 +10,7 @@ type State struct {
 	clientID string
 	will     *packet.Publish
 	limits   *Limits
-	subs     map[string]*Subscription
+	subs     filters
 	expiry   uint32 // session expiry interval that the client asked for, in seconds
 	held     int32  // bytes
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/names"
@@ -10,10 +11,28 @@ import (
 // Subscription is a subscription in force. It is immutable: a new SUBSCRIBE of its filter makes another.
 type Subscription struct {
 	Filter            string
+	Since             uint64 // mark at which it came into force; 0: none is known
 	ID                uint32 // subscription identifier; 0: none
 	QoS               byte   // granted: 0 to MaxQoS
 	NoLocal           bool
 	RetainAsPublished bool
+	RetainHandling    byte // 0 to 2
+}
+
+// Record is what to store of it, beside its filter.
+func (s *Subscription) Record() FilterRecord {
+	return FilterRecord{
+		ID: s.ID, QoS: s.QoS, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished,
+		RetainHandling: s.RetainHandling, Since: s.Since,
+	}
+}
+
+// Subscription is the subscription of a filter that was stored.
+func (f *FilterRecord) Subscription(filter string) *Subscription {
+	return &Subscription{
+		Filter: filter, ID: f.ID, QoS: min(f.QoS, MaxQoS), NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished,
+		RetainHandling: f.RetainHandling, Since: f.Since,
+	}
 }
 
 // Grant is the answer to one filter of a SUBSCRIBE.
@@ -45,49 +64,56 @@ func (s *State) subscribe(one *packet.Subscription, most int, id uint32) Grant {
 	case bytes.HasPrefix(one.Filter, []byte("$share/")):
 		return Grant{Reason: packet.SharedSubscriptionsNotSupported}
 	}
-	old := s.subs[string(one.Filter)]
-	if old == nil && len(s.subs) >= s.limits.MaxSubscriptions {
-		return Grant{Reason: packet.QuotaExceeded}
-	}
-	if old == nil && int(s.held)+holds(one.Filter) > most {
-		return Grant{Reason: packet.QuotaExceeded}
-	}
 	sub := &Subscription{
-		Filter: string(one.Filter), ID: id, QoS: min(one.QoS, MaxQoS),
-		NoLocal: one.NoLocal, RetainAsPublished: one.RetainAsPublished,
+		Filter: string(one.Filter), ID: id, QoS: min(one.QoS, MaxQoS), NoLocal: one.NoLocal,
+		RetainAsPublished: one.RetainAsPublished, RetainHandling: one.RetainHandling,
 	}
-	if s.subs == nil {
-		s.subs = make(map[string]*Subscription)
+	full := s.Subscriptions() >= s.limits.MaxSubscriptions || int(s.held)+holds(sub.Filter) > most
+	if full && !s.Subscribed(sub.Filter) {
+		return Grant{Reason: packet.QuotaExceeded}
 	}
-	s.subs[sub.Filter] = sub // [MQTT-3.8.4-3]
-	if old == nil {
-		s.held += int32(holds(one.Filter))
-	}
+	old := s.Resubscribe(sub) // [MQTT-3.8.4-3]
 	return Grant{
 		Reason: packet.ReasonCode(sub.QoS), Sub: sub, Old: old,
 		Retained: one.RetainHandling == 0 || one.RetainHandling == 1 && old == nil, // [MQTT-3.3.1-9] and on
 	}
 }
 
+// Resubscribe puts a subscription in force, as one that was stored, and returns what it replaces, or nil.
+func (s *State) Resubscribe(sub *Subscription) (old *Subscription) {
+	if old = s.subs.put(sub); old == nil {
+		s.held += int32(holds(sub.Filter))
+	}
+	return old
+}
+
 // Unsubscribe ends the subscription of a filter and returns it, or nil if there is none.
 func (s *State) Unsubscribe(filter []byte) *Subscription {
-	sub := s.subs[string(filter)]
+	sub := s.subs.remove(string(filter))
 	if sub != nil {
-		s.held -= int32(holds(filter))
-		delete(s.subs, sub.Filter)
+		s.held -= int32(holds(sub.Filter))
 	}
 	return sub
 }
 
 // holds is about how many bytes a subscription makes us hold: its filter, in the tables of the session and of the
 // fanout, itself, and a node of the trie for each level.
-func holds(filter []byte) int {
+func holds(filter string) int {
 	const self, node = 300, 100
-	return self + 3*len(filter) + node*(1+bytes.Count(filter, []byte("/")))
+	return self + 3*len(filter) + node*(1+strings.Count(filter, "/"))
 }
 
 // Subscribed tells whether there is a subscription to a filter.
-func (s *State) Subscribed(filter string) bool { return s.subs[filter] != nil }
+func (s *State) Subscribed(filter string) bool { return s.subs.find(filter) >= 0 }
 
 // Subscriptions is the number of filters.
-func (s *State) Subscriptions() int { return len(s.subs) }
+func (s *State) Subscriptions() int { return len(s.subs.list) }
+
+// All goes through the subscriptions in no order; use it with range. They must not change meanwhile.
+func (s *State) All(yield func(*Subscription) bool) {
+	for _, sub := range s.subs.list {
+		if !yield(sub) {
+			return
+		}
+	}
+}
