@@ -17,12 +17,15 @@ type batch struct {
 
 	memory     []byte // of frames
 	deliveries []Delivery
-	forms      [2][2][2]*Delivery // of the last message, by MQTT 5, QoS and RETAIN
+	forms      forms // of the last message
 	records    int
 	shares     []share
 	members    []*Member // that have a share, in the order of their first
 	run        Run
 }
+
+// forms are the forms in which a message is there, by MQTT 5, QoS and RETAIN.
+type forms [2][session.QoSLevels][2]*Delivery
 
 // share is one message for one member.
 type share struct {
@@ -43,7 +46,7 @@ const (
 // begin takes another message in hand.
 func (b *batch) begin() {
 	b.records++
-	b.forms = [2][2][2]*Delivery{}
+	b.forms = forms{}
 }
 
 // full tells whether what is in hand should be offered now.
@@ -72,7 +75,7 @@ func (b *batch) deliver(m *Message, h *hit, part stream.PartitionID, offset reco
 	var own *Delivery
 	same := &own
 	if !h.identified() {
-		same = &b.forms[bit(f.Version == packet.V5)][f.QoS&1][bit(f.Retain)]
+		same = &b.forms[bit(f.Version == packet.V5)][f.QoS][bit(f.Retain)]
 	}
 	if *same == nil {
 		d := b.another()

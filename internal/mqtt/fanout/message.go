@@ -50,8 +50,8 @@ func (m *Message) Set(from *hinge.Message, now time.Time) bool {
 // Topic is the topic name.
 func (m *Message) Topic() []byte { return m.pub.Topic }
 
-// QoS is the QoS with which it was published, at most 1 for now.
-func (m *Message) QoS() byte { return min(m.pub.QoS, 1) }
+// QoS is the QoS with which it was published, at most session.MaxQoS.
+func (m *Message) QoS() byte { return min(m.pub.QoS, session.MaxQoS) }
 
 // Retain tells whether it was published with RETAIN.
 func (m *Message) Retain() bool { return m.pub.Retain }
@@ -59,7 +59,7 @@ func (m *Message) Retain() bool { return m.pub.Retain }
 // Form is how a session gets a message.
 type Form struct {
 	Version packet.Version
-	QoS     byte     // 0 or 1: the smaller of the message's and the highest one granted
+	QoS     byte     // 0 to session.MaxQoS: the smaller of the message's and the highest one granted
 	Retain  bool     // the RETAIN flag to send [MQTT-3.3.1-12] [MQTT-3.3.1-13]
 	IDs     []uint32 // subscription identifiers of all that match, for MQTT 5 [MQTT-3.3.4-3]
 }
@@ -69,7 +69,7 @@ type Delivery struct {
 	Frame   []byte        // the whole PUBLISH, its packet id 0; not to be changed
 	Topic   []byte        // the topic name in it
 	ID      int           // where the packet id lies in it; 0 for QoS 0
-	QoS     byte          // 0 or 1
+	QoS     byte          // 0 to session.MaxQoS
 	CatchUp bool          // it comes from a cursor, or is retained, and can wait: it need not be dropped
 	Answer  bool          // it is a retained message that answers a SUBSCRIBE
 	From    session.Place // where it can be read again
