@@ -359,6 +359,12 @@ func (c *conn) Flush() {
 	c.link.flushDeliveries()
 }
 
+// Behind implements fanout.Sink.
+func (c *conn) Behind(by int) {
+	defer c.rescue()
+	c.link.behind(by)
+}
+
 // pushLater implements linkDriver.
 func (c *conn) pushLater() { c.pusher.add(c) }
 

@@ -31,7 +31,7 @@ type Options struct {
 
 // CatchUp serves cursors. New makes it, Run works. It is a fanout.Behind.
 //
-// Every cursor is in one place: in laggard.waiting, in lane.ready (or a pass that was taken from there) as
+// Every cursor is in one place: in laggard.waiting, in its lane (or was taken from there by a pass that has ended) as
 // laggard.current, or in lane.parked.
 type CatchUp struct {
 	opt Options
@@ -43,18 +43,19 @@ type CatchUp struct {
 		ended    bool
 		lanes    map[stream.PartitionID]*lane
 		laggards map[*fanout.Member]*laggard
-		queue    []*lane // with ready cursors, that nobody reads
+		queue    queue[*lane] // with ready cursors, that nobody reads
 		cursors  int
+		caughtUp []*fanout.Member // one for each cursor that was given back, to be told after the unlock
 	}
 }
 
 // laggard is a member that is behind.
 type laggard struct {
 	member  *fanout.Member
-	waiting []*fanout.Cursor // the one that waited longest first
-	current *fanout.Cursor   // that is in a lane
-	parked  int              // in lanes that are paused
-	roomy   bool             // it takes messages, as far as is known
+	waiting queue[*fanout.Cursor]
+	current *fanout.Cursor // that is in a lane
+	parked  int            // in lanes that are paused
+	roomy   bool           // it takes messages, as far as is known
 }
 
 // New makes a CatchUp for the members of a fanout.
@@ -79,6 +80,17 @@ func (c *CatchUp) Len() int {
 	return c.mu.cursors
 }
 
+// unlock unlocks, and tells the members whose cursors were given back. That is always later than it happened, so that
+// a sink never knows of fewer than there are.
+func (c *CatchUp) unlock() {
+	caughtUp := c.mu.caughtUp
+	c.mu.caughtUp = nil
+	c.mu.Unlock()
+	for _, m := range caughtUp {
+		m.CaughtUp()
+	}
+}
+
 // Run serves cursors until ctx ends. It returns when all readers have ended.
 func (c *CatchUp) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
@@ -97,14 +109,14 @@ func (c *CatchUp) Run(ctx context.Context) error {
 }
 
 func (c *CatchUp) run(r *fanout.Reader) {
-	var pass []*fanout.Cursor
+	var came []*fanout.Cursor
 	for {
 		l := c.take()
 		if l == nil {
 			return
 		}
-		pass = c.turn(r, l, pass[:0])
-		clear(pass)
+		came = c.turn(r, l, came[:0])
+		clear(came)
 	}
 }
 
@@ -112,14 +124,13 @@ func (c *CatchUp) run(r *fanout.Reader) {
 func (c *CatchUp) take() *lane {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.mu.queue) == 0 && !c.mu.ended {
+	for c.mu.queue.len() == 0 && !c.mu.ended {
 		c.mu.work.Wait()
 	}
 	if c.mu.ended {
 		return nil
 	}
-	l := c.mu.queue[0]
-	c.mu.queue = c.mu.queue[:copy(c.mu.queue, c.mu.queue[1:])]
+	l := c.mu.queue.pop()
 	l.queued, l.running = false, true
 	return l
 }
@@ -127,7 +138,7 @@ func (c *CatchUp) take() *lane {
 // Add implements fanout.Behind.
 func (c *CatchUp) Add(cursor *fanout.Cursor) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	c.mu.cursors++
 	m := cursor.Member
 	one := c.mu.laggards[m]
@@ -135,7 +146,7 @@ func (c *CatchUp) Add(cursor *fanout.Cursor) {
 		one = &laggard{member: m}
 		c.mu.laggards[m] = one
 	}
-	one.waiting = append(one.waiting, cursor)
+	one.waiting.push(cursor)
 	if one.current == nil && m.TakeRoomy() { // it was woken since it said Later
 		one.roomy = true
 	}
@@ -146,7 +157,7 @@ func (c *CatchUp) Add(cursor *fanout.Cursor) {
 // the pass has ended.
 func (c *CatchUp) Wake(m *fanout.Member) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	one := c.mu.laggards[m]
 	if one == nil || one.current != nil {
 		return
@@ -160,32 +171,35 @@ func (c *CatchUp) Wake(m *fanout.Member) {
 // do those below.
 func (c *CatchUp) serve(one *laggard) {
 	if one.member.Gone() {
-		for _, cursor := range one.waiting {
-			c.forget(cursor)
+		for one.waiting.len() > 0 {
+			c.forget(one.waiting.pop())
 		}
-		one.waiting = nil
 	}
-	for one.roomy && one.current == nil && len(one.waiting) > 0 {
-		cursor := one.waiting[0]
-		one.waiting = one.waiting[:copy(one.waiting, one.waiting[1:])]
+	for one.roomy && one.current == nil && one.waiting.len() > 0 {
+		cursor := one.waiting.pop()
 		l := c.lane(cursor.Partition)
 		if l.paused {
 			l.parked = append(l.parked, cursor)
 			one.parked++
 			continue
 		}
-		one.current = cursor
+		one.current, cursor.Verdict = cursor, fanout.Taken
 		l.add(cursor)
 		c.enqueue(l)
 	}
-	if one.current == nil && len(one.waiting) == 0 && one.parked == 0 {
+	if one.current == nil && one.waiting.len() == 0 && one.parked == 0 {
 		delete(c.mu.laggards, one.member)
 	}
 }
 
 func (c *CatchUp) forget(cursor *fanout.Cursor) {
 	cursor.Forget()
+	c.gaveBack(cursor)
+}
+
+func (c *CatchUp) gaveBack(cursor *fanout.Cursor) {
 	c.mu.cursors--
+	c.mu.caughtUp = append(c.mu.caughtUp, cursor.Member)
 }
 
 func (c *CatchUp) lane(p stream.PartitionID) *lane {
@@ -199,40 +213,56 @@ func (c *CatchUp) lane(p stream.PartitionID) *lane {
 
 // enqueue has somebody read a lane, unless nobody waits there or somebody will.
 func (c *CatchUp) enqueue(l *lane) {
-	if l.queued || l.running || len(l.ready) == 0 {
+	if l.queued || l.running || l.paused || l.empty() {
 		return
 	}
 	l.queued = true
-	c.mu.queue = append(c.mu.queue, l)
+	c.mu.queue.push(l)
 	c.mu.work.Signal()
 }
 
 // turn makes one pass over a lane.
-func (c *CatchUp) turn(r *fanout.Reader, l *lane, pass []*fanout.Cursor) []*fanout.Cursor {
+func (c *CatchUp) turn(r *fanout.Reader, l *lane, came []*fanout.Cursor) []*fanout.Cursor {
 	c.mu.Lock()
-	pass = l.next(pass)
+	pass := l.begin()
 	c.mu.Unlock()
 	end, later := r.Pass(pass)
 
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	l.passed, l.running = end, false
+	came = l.ended(end, came)
+	c.mu.Unlock()
+	for some := range slices.Chunk(came, atOnce) {
+		c.afterPass(some)
+	}
+	c.mu.Lock()
+	defer c.unlock()
+	l.running = false
 	if later {
 		c.pause(l)
 	} else {
 		l.pause = 0
 	}
-	for _, cursor := range pass {
-		c.after(cursor, end)
-	}
-	if c.enqueue(l); len(l.ready) == 0 && !l.paused {
+	if c.enqueue(l); l.empty() && !l.paused {
 		delete(c.mu.lanes, l.partition)
 	}
-	return pass
+	return came
 }
 
-// after decides what becomes of a cursor when a pass has ended at an offset.
-func (c *CatchUp) after(cursor *fanout.Cursor, end record.Offset) {
+// atOnce bounds the cursors that are dealt with under the lock, so that live delivery does not wait for many.
+const atOnce = 256
+
+// afterPass decides what becomes of some cursors of a pass that has ended.
+func (c *CatchUp) afterPass(some []*fanout.Cursor) {
+	c.mu.Lock()
+	defer c.unlock()
+	below := record.Offset(-1) // no cursor there has reached the head
+	for _, cursor := range some {
+		c.after(cursor, &below)
+	}
+}
+
+// after decides what becomes of a cursor when a pass that came to it has ended.
+func (c *CatchUp) after(cursor *fanout.Cursor, below *record.Offset) {
 	one := c.mu.laggards[cursor.Member]
 	one.current = nil
 	switch {
@@ -240,13 +270,12 @@ func (c *CatchUp) after(cursor *fanout.Cursor, end record.Offset) {
 		c.forget(cursor)
 	case cursor.Verdict == fanout.Later:
 		one.roomy = one.member.TakeRoomy()
-		one.waiting = append(one.waiting, cursor)
-	case cursor.At > end: // the pass did not come to it
-		one.waiting = slices.Insert(one.waiting, 0, cursor)
-	case cursor.HandOver():
-		c.mu.cursors--
+		one.waiting.push(cursor)
+	case cursor.At > *below && cursor.HandOver():
+		c.gaveBack(cursor)
 	default:
-		one.waiting = append(one.waiting, cursor)
+		*below = max(*below, cursor.At)
+		one.waiting.push(cursor)
 	}
 	c.serve(one)
 }
@@ -254,15 +283,15 @@ func (c *CatchUp) after(cursor *fanout.Cursor, end record.Offset) {
 // pause leaves a lane alone for a while, because it could not be read. Its members go on elsewhere meanwhile.
 func (c *CatchUp) pause(l *lane) {
 	l.paused, l.pause = true, fanout.NextPause(l.pause)
-	for _, cursor := range l.next(nil) {
+	for _, cursor := range l.drain() {
 		one := c.mu.laggards[cursor.Member]
 		one.current = nil
-		one.waiting = append(one.waiting, cursor)
+		one.waiting.push(cursor)
 		c.serve(one)
 	}
 	time.AfterFunc(l.pause, func() {
 		c.mu.Lock()
-		defer c.mu.Unlock()
+		defer c.unlock()
 		c.resume(l)
 	})
 }
@@ -274,10 +303,10 @@ func (c *CatchUp) resume(l *lane) {
 	for _, cursor := range parked {
 		one := c.mu.laggards[cursor.Member]
 		one.parked--
-		one.waiting = append(one.waiting, cursor)
+		one.waiting.push(cursor)
 		c.serve(one)
 	}
-	if len(l.ready) == 0 && !l.running {
+	if l.empty() && !l.running {
 		delete(c.mu.lanes, l.partition)
 	}
 }

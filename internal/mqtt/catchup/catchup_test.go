@@ -114,11 +114,15 @@ type sink struct {
 	later  int
 	full   chan struct{} // one token when it said Later
 	poison int           // a number over which it panics, once
+	behind int           // as it was told
+	wrong  error         // with what it was told
+	qos    byte          // the lowest of what came
+	next   int64         // one past the highest offset that came
 }
 
 func newSink(credit int) *sink {
 	return &sink{
-		credit: credit, poison: -1, got: map[string][]int{}, full: make(chan struct{}, 1),
+		credit: credit, poison: -1, qos: 9, got: map[string][]int{}, full: make(chan struct{}, 1),
 		rng: rand.New(rand.NewPCG(7, uint64(credit))),
 	}
 }
@@ -136,6 +140,9 @@ func (s *sink) Deliver(r *fanout.Run) fanout.Verdict {
 }
 
 func (s *sink) take(d *fanout.Delivery) fanout.Verdict {
+	if d.CatchUp && s.behind < 1 {
+		s.wrong = fmt.Errorf("offset %d comes from a cursor, and it is behind nowhere", d.From.Offset)
+	}
 	if s.credit == 0 {
 		s.later++
 		select {
@@ -153,10 +160,36 @@ func (s *sink) take(d *fanout.Delivery) fanout.Verdict {
 	}
 	s.got[string(d.Topic)] = append(s.got[string(d.Topic)], number)
 	s.total++
+	s.qos, s.next = min(s.qos, d.QoS), max(s.next, d.From.Offset+1)
 	return fanout.Taken
 }
 
 func (s *sink) Flush() {}
+
+func (s *sink) Behind(by int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.behind += by; s.behind < 0 {
+		s.wrong = fmt.Errorf("behind in %d partitions", s.behind)
+	}
+}
+
+// inStep tells whether the sink has heard that it is behind nowhere.
+func (s *sink) inStep() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.behind == 0
+}
+
+// check fails for what was wrong about what the sink was told.
+func (s *sink) check(t *testing.T) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wrong != nil {
+		t.Error(s.wrong)
+	}
+}
 
 func (s *sink) give(credit int) {
 	s.mu.Lock()
@@ -245,6 +278,7 @@ func TestSlowMembersLoseNothing(t *testing.T) {
 	writers.Wait()
 	for i, s := range sinks {
 		eventually(t, fmt.Sprintf("member %d has all", i), func() bool { return s.count() >= 4*each })
+		s.check(t)
 		for part := range topic.Partitions {
 			s.whole(t, fmt.Sprintf("slow/%d", part), 0, each-1)
 		}

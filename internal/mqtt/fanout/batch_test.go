@@ -17,6 +17,7 @@ type picky struct {
 	then   Verdict
 	got    []int64 // offsets
 	runs   int
+	behind int
 }
 
 func (s *picky) Deliver(r *Run) Verdict {
@@ -36,6 +37,8 @@ func (s *picky) Deliver(r *Run) Verdict {
 }
 
 func (s *picky) Flush() {}
+
+func (s *picky) Behind(by int) { s.behind += by }
 
 // added is who is behind, and keeps the cursors.
 type added struct{ cursors []*Cursor }
@@ -74,6 +77,9 @@ func TestBatchIsTakenInPart(t *testing.T) {
 			t.Errorf("%s got %v in %d runs, want %v in %d", name, c.sink.got, c.sink.runs, c.want, c.runs)
 		}
 	}
+	if some.behind != 1 || all.behind != 0 {
+		t.Errorf("told to be behind in %d and %d partitions, not in 1 and none", some.behind, all.behind)
+	}
 	if len(behind.cursors) != 1 || behind.cursors[0].Member.sink != Sink(some) || behind.cursors[0].At != 103 {
 		t.Errorf("cursors: %+v", behind.cursors)
 	}
@@ -110,3 +116,5 @@ func (w watching) Deliver(r *Run) Verdict {
 }
 
 func (watching) Flush() {}
+
+func (watching) Behind(int) {}

@@ -16,7 +16,8 @@ type Behind interface {
 	Wake(m *Member)
 }
 
-// Cursor is where a member stands in a partition that it reads by itself, because it could not take a record there.
+// Cursor is where a member stands in a partition that it reads by itself, because it could not take a record there or
+// was away.
 // The worker of the partition makes it; whoever is Behind moves it on, and hands the member over to the worker when
 // it has reached what the worker has in hand.
 type Cursor struct {
@@ -30,35 +31,51 @@ type Cursor struct {
 	worker *worker
 	part   *part
 	live   atomic.Int64 // the member is live again from this offset on
+
+	// Of who was away.
+	until record.Offset            // no message of QoS 0 below it is wanted
+	since map[string]record.Offset // the first record for a filter, where that is above At; nil mostly
 }
 
 // never is a place that no record has.
 const never = math.MaxInt64
 
-// fallBehind gives a member a cursor at a record that was just offered live.
+// fallBehind gives a member a cursor at a record that was offered live.
 func (w *worker) fallBehind(m *Member, p *part, at record.Offset) {
-	c := &Cursor{Member: m, Partition: p.id, At: at, worker: w, part: p}
-	c.live.Store(never)
-	if p.behind == nil {
-		p.behind = make(map[*Member]*Cursor)
-	}
-	p.behind[m] = c
-	m.at[w.index].behind++
-	m.cursors.Add(1)
+	w.setBehind(&Cursor{Member: m, Partition: p.id, At: at, worker: w, part: p})
+}
+
+// setBehind gives a member a cursor, for whoever is Behind.
+func (w *worker) setBehind(c *Cursor) {
 	w.f.metrics.catchUps.Inc()
+	c.Member.sink.Behind(1)
+	w.keep(c, never)
+	c.Member.cursors.Add(1)
 	w.f.behind.Add(c)
+}
+
+// keep has a member read a partition by its cursor up to a place.
+func (w *worker) keep(c *Cursor, live int64) {
+	c.live.Store(live)
+	if c.part.behind == nil {
+		c.part.behind = make(map[*Member]*Cursor)
+	}
+	c.part.behind[c.Member] = c
+	c.Member.at[w.index].behind++
 }
 
 // readsItself tells whether a member gets a record by its own cursor. The first that it does not, it is live again.
 func (w *worker) readsItself(m *Member, p *part, at record.Offset) bool {
-	c := p.behind[m]
-	if c == nil {
-		return false
+	if c := p.behind[m]; c != nil {
+		if int64(at) < c.live.Load() {
+			return true
+		}
+		w.takeBack(c)
 	}
-	if int64(at) < c.live.Load() {
+	if m.at[w.index].apart {
+		w.miss(m, p, at)
 		return true
 	}
-	w.takeBack(c)
 	return false
 }
 

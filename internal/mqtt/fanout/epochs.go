@@ -15,6 +15,9 @@ type heard struct {
 	epoch uint64
 }
 
+// unheard is the epoch of what nobody has heard of as news: no subscription but those that came back is as old.
+const unheard = 1
+
 // keptEpochs bounds the list while members are behind. Beyond it the older half counts as of one epoch, so that a
 // subscription may get a little of what is older than it.
 const keptEpochs = 4096
@@ -39,7 +42,7 @@ func (e epochs) at(offset record.Offset) uint64 {
 			return h.epoch
 		}
 	}
-	return ^uint64(0) // older than all that was heard: whoever reads it may have it
+	return unheard
 }
 
 // fewEpochs are kept in any case: what became news just now is still asked for by Heard.

@@ -15,6 +15,9 @@
 //	...
 //	f.Leave(m)
 //
+// A session that was away comes back with Return instead: it is a member that fell behind wherever it stands below live
+// delivery. How far that has come, Reached tells; what was sent before and not acknowledged, Again reads.
+//
 // The package knows nothing of sockets: a Sink is a connection, or a test.
 package fanout
 
@@ -55,6 +58,9 @@ type Sink interface {
 	Deliver(r *Run) Verdict
 	// Flush follows the last of some calls of Deliver: what they put together is to be sent.
 	Flush()
+	// Behind tells in how many partitions more, or below 0 fewer, the member is behind: what it was told, added up, is
+	// never less than it is. It comes from workers and readers, outside of their locks.
+	Behind(by int)
 }
 
 // Options of the fanout. Log and Mapping are needed.
@@ -114,7 +120,8 @@ type Fanout struct {
 	// epoch counts subscriptions. News carries the epoch in which it came, a subscription the epoch in
 	// which it was made: it gets what came in its epoch or later, and nothing before.
 	epoch atomic.Uint64
-	count atomic.Int64 // subscriptions
+	count atomic.Int64  // subscriptions
+	moves atomic.Uint64 // of all cursors of live delivery, see Reached
 
 	subs struct {
 		sync.RWMutex
@@ -153,6 +160,7 @@ func New(opt Options) *Fanout {
 	for i := range f.opt.Workers {
 		f.workers = append(f.workers, newWorker(f, i))
 	}
+	f.epoch.Store(unheard)
 	f.listening = newListening(f)
 	return f
 }
@@ -326,6 +334,11 @@ func (f *Fanout) Leave(m *Member) {
 	f.subs.Unlock()
 	for _, filter := range filters {
 		f.listening.remove(filter)
+	}
+	if m.apart.Load() > 0 {
+		for _, w := range f.workers {
+			w.look()
+		}
 	}
 	m.Wake() // its cursors are dropped
 }

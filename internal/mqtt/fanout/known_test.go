@@ -110,6 +110,8 @@ func (s *notes) Deliver(r *Run) Verdict {
 
 func (s *notes) Flush() {}
 
+func (s *notes) Behind(int) {}
+
 // anyRecord has one of a few keys and, now and then, a header that changes what it says.
 func anyRecord(rng *rand.Rand, keys []string) *record.Record {
 	r := &record.Record{Key: []byte(keys[rng.IntN(len(keys))]), Value: []byte("x")}
@@ -313,6 +315,8 @@ func (taking) Deliver(r *Run) Verdict {
 }
 
 func (taking) Flush() {}
+
+func (taking) Behind(int) {}
 
 func TestLiveAllocs(t *testing.T) {
 	for _, names := range []int{1, 16, 100_000} {

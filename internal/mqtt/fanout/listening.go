@@ -12,6 +12,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
 // listening has the fanout follow the partitions that some subscription may want, and no others.
@@ -35,6 +36,7 @@ type listening struct {
 		table    *hinge.Table
 		byFirst  map[string][]string // names of log topics by a first level of their records' names
 		followed map[stream.PartitionID]struct{}
+		lacking  bool // a partition could not be followed: the next look goes through all
 	}
 }
 
@@ -78,6 +80,10 @@ func (l *listening) add(filter string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.look(l.f.opt.Mapping())
+	l.addLocked(filter)
+}
+
+func (l *listening) addLocked(filter string) {
 	l.interest.Lock()
 	fresh := l.interest.add(filter)
 	l.interest.Unlock()
@@ -97,6 +103,66 @@ func (l *listening) add(filter string) {
 	}
 	for _, name := range l.mu.byFirst[anyFirst] {
 		l.follow(l.mu.topics.ByName(name))
+	}
+}
+
+// wanting is a log topic and those of some subscriptions that may want its records.
+type wanting struct {
+	topic *stream.Topic
+	subs  []*session.Subscription
+}
+
+// addAll is add for the filters of some subscriptions, and tells what they may want.
+func (l *listening) addAll(subs []*session.Subscription) []wanting {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.look(l.f.opt.Mapping())
+	var all []wanting
+	at := make(map[*stream.Topic]int)
+	for _, s := range subs {
+		l.addLocked(s.Filter)
+		l.forTopics(s.Filter, func(t *stream.Topic) {
+			i, known := at[t]
+			if !known {
+				i = len(all)
+				at[t], all = i, append(all, wanting{topic: t})
+			}
+			all[i].subs = append(all[i].subs, s)
+		})
+	}
+	return all
+}
+
+// topics are those whose records a filter may want.
+func (l *listening) topics(filter string) (all []*stream.Topic) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.look(l.f.opt.Mapping())
+	l.forTopics(filter, func(t *stream.Topic) { all = append(all, t) })
+	return all
+}
+
+// forTopics visits the topics whose records a filter may want. It needs the lock.
+func (l *listening) forTopics(filter string, visit func(*stream.Topic)) {
+	first, _, _ := strings.Cut(filter, "/")
+	switch {
+	case strings.HasPrefix(filter, "$"): // such names do not come from the log
+	case first == "+", first == "#":
+		for _, t := range l.mu.topics.All() {
+			if !strings.HasPrefix(t.Name, stream.InternalPrefix) {
+				visit(t)
+			}
+		}
+	default:
+		var one interest
+		one.add(filter)
+		for _, names := range [2][]string{l.mu.byFirst[first], l.mu.byFirst[anyFirst]} {
+			for _, name := range names {
+				if t := l.mu.topics.ByName(name); t != nil && one.in(l.mu.table, name) {
+					visit(t)
+				}
+			}
+		}
 	}
 }
 
@@ -139,11 +205,11 @@ func (l *listening) remap(table *hinge.Table) {
 func (l *listening) look(table *hinge.Table) {
 	topics := l.f.opt.Log.Topics()
 	before := l.mu.topics
-	if topics == before && table == l.mu.table {
+	if topics == before && table == l.mu.table && !l.mu.lacking {
 		return
 	}
-	remapped := table != l.mu.table
-	l.mu.topics, l.mu.table = topics, table
+	remapped := table != l.mu.table || l.mu.lacking
+	l.mu.topics, l.mu.table, l.mu.lacking = topics, table, false
 	if before != nil {
 		topics.Changes(before, func(old, now *stream.Topic) { l.changed(old, now, remapped) })
 	}
@@ -238,7 +304,7 @@ func (l *listening) begin(p stream.PartitionID, fresh bool) {
 		l.unfollow(p)
 		if !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Closed) {
 			l.f.complain("follow", "cannot follow a partition, trying again", p, "err", err)
-			l.mu.table = nil // the next look goes through all
+			l.mu.lacking = true
 			time.AfterFunc(firstPause, l.wake)
 		}
 		return

@@ -153,6 +153,8 @@ func (c counting) Deliver(r *Run) Verdict {
 
 func (counting) Flush() {}
 
+func (counting) Behind(int) {}
+
 // TestFollowsWhatIsWanted asks for the bounds of partitions that somebody listens to, and follows no others: also when
 // topics come and go, one gone and one made between two looks, and when the mapping changes.
 func TestFollowsWhatIsWanted(t *testing.T) {

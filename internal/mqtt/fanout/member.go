@@ -17,6 +17,8 @@ type Member struct {
 	subs    []*subscription // guarded by f.subs, as index
 	at      []standing      // by worker, then by reader
 	own     own
+	// apart is how many workers have not joined it yet, of one that came back.
+	apart atomic.Int32
 	// roomy says that the sink can take messages again, to who serves its cursors.
 	roomy   atomic.Bool
 	cursors atomic.Int32 // partitions that it reads by itself
@@ -31,8 +33,9 @@ const many = 32
 type standing struct {
 	seen    uint64 // the record for which the member was last found
 	hit     int32  // and its place in the list of hits
-	behind  int32  // partitions of the worker that it reads by itself
+	behind  int32  // partitions of the worker that it reads by itself, and one more while it is apart
 	touched bool   // it is in the list to flush
+	apart   bool   // it came back, and the worker has not joined it yet
 	first   int32  // its first and its last share of the batch in hand, one too high; 0: none
 	last    int32
 	cursor  *Cursor // of the pass that the reader is in
@@ -54,6 +57,10 @@ func (m *Member) Wake() {
 
 // TakeRoomy tells whether Wake was called since the last TakeRoomy.
 func (m *Member) TakeRoomy() bool { return m.roomy.Swap(false) }
+
+// CaughtUp tells the sink that the member reads a partition less by itself. It follows each HandOver and Forget of its
+// cursors, outside of all locks.
+func (m *Member) CaughtUp() { m.sink.Behind(-1) }
 
 // Gone tells whether the member left.
 func (m *Member) Gone() bool { return m.gone.Load() }

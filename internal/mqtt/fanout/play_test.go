@@ -58,7 +58,7 @@ func (p *play) run(t *testing.T, d *datadriven.TestData) string {
 		return lines(d, func(line string) string {
 			var offset int
 			p.scan(line, "%d", &offset)
-			if epoch := p.epochs.at(record.Offset(offset)); epoch != ^uint64(0) {
+			if epoch := p.epochs.at(record.Offset(offset)); epoch != unheard {
 				return fmt.Sprintf("%d: %d", offset, epoch)
 			}
 			return fmt.Sprintf("%d: from before", offset)

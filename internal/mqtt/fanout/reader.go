@@ -53,7 +53,8 @@ const narrowFrom = 1000
 
 // Pass reads on for cursors of one partition, sorted by At, from the first of them up to the head, about TurnBytes of
 // it, and offers each record to all that have come there. It leaves each cursor where it is then, with what its member
-// said. The pass ended at next; later says that the log could not be read there and should be asked again later.
+// said; those above next it did not come to and leaves alone. The pass ended at next; later says that the log could not
+// be read there and should be asked again later.
 func (r *Reader) Pass(cursors []*Cursor) (next record.Offset, later bool) {
 	first := cursors[0]
 	place := r.f.opt.Log.Topics().Place(first.Partition)
@@ -61,7 +62,7 @@ func (r *Reader) Pass(cursors []*Cursor) (next record.Offset, later bool) {
 		for _, c := range cursors {
 			c.Verdict = Gone
 		}
-		return first.At, false
+		return never, false
 	}
 	head := r.begin(cursors, place.Topic.Name)
 	if first.At >= head {
@@ -85,9 +86,6 @@ func (r *Reader) begin(cursors []*Cursor, topic string) (head record.Offset) {
 	r.pass = pass{
 		now: r.f.opt.Clock(), id: first.Partition, topic: topic, table: r.f.opt.Mapping(), cursors: cursors,
 		epochs: r.pass.epochs[:0],
-	}
-	for _, c := range cursors {
-		c.Verdict = Taken
 	}
 	w := first.worker
 	w.mu.Lock()
@@ -124,6 +122,7 @@ func (r *Reader) reach(offset record.Offset) {
 			c.Verdict = Gone
 			continue
 		}
+		c.Verdict = Taken
 		c.Member.at[r.index].cursor = c
 		p.open++
 	}
@@ -156,12 +155,15 @@ func (r *Reader) record(v *record.View) (more bool) {
 	r.batch.begin()
 	for i := range r.hits.used {
 		h := &r.hits.list[i]
+		c := h.member.at[r.index].cursor
+		if v.Offset < c.until && min(r.msg.QoS(), h.qos) == 0 {
+			continue // it was away
+		}
 		verdict := Later // if it may be its own, the receipt wakes it
 		if !h.unsure {
 			verdict = r.deliver(h, v.Offset)
 		}
 		if verdict != Taken {
-			c := h.member.at[r.index].cursor
 			c.Verdict, c.At = verdict, v.Offset
 			p.open--
 		}
@@ -186,7 +188,11 @@ func (r *Reader) match(name []byte) {
 // found takes a subscription that matches the record.
 func (r *Reader) found(sub *subscription) {
 	st := &sub.member.at[r.index]
-	if c := st.cursor; c != nil && c.Verdict == Taken && sub.epoch <= r.hits.epoch {
+	c := st.cursor
+	if c == nil || c.Verdict != Taken || sub.epoch > r.hits.epoch {
+		return
+	}
+	if r.hits.offset >= c.since[sub.Filter] {
 		r.hits.add(sub, st)
 	}
 }

@@ -24,7 +24,9 @@ import (
 //     news. The epoch is raised after the partitions it needs are followed.
 //  5. The worker claims first and asks who listens after that: whoever subscribes in between gets what becomes news
 //     later, which is behind the claim.
-//  6. A read that fails moves the cursor over what is lost and nothing else.
+//  6. A member that came back gets nothing from a worker before that has joined it, which it does between two turns:
+//     where it stands below part.cursor it falls behind, and where a record for it was passed over.
+//  7. A read that fails moves the cursor over what is lost and nothing else.
 type worker struct {
 	f      *Fanout
 	index  int
@@ -35,14 +37,20 @@ type worker struct {
 		parts    map[stream.PartitionID]*part
 		dirty    []*part   // with something to do
 		returned []*Cursor // that were handed over
+		joins    []*join   // of members that came back
+		newest   *part     // the head of the list of parts, the one whose cursor moved last
+		changed  bool      // what is owed may be there now, or not be needed any more
 	}
 
 	// What follows belongs to the worker's goroutine.
 	now     time.Time // of the turn
 	turning turning
-	epochs  epochs    // of the records in hand
-	waiting []*Cursor // handed over at a place that the worker has not reached
-	touched []*Member // to flush
+	epochs  epochs                              // of the records in hand
+	waiting []*Cursor                           // handed over at a place that the worker has not reached
+	joins   []*join                             // in hand
+	owed    []*join                             // that lack partitions which are not followed yet
+	missed  map[*Member]map[*part]record.Offset // of members that are apart: the first record that was passed over
+	touched []*Member                           // to flush
 	hits    hits
 	batch   batch
 	mapped  hinge.Message
@@ -71,9 +79,12 @@ type part struct {
 	first   record.Offset // where it began to be followed
 	started bool          // cursor, stable, claimed and first are set
 	dirty   bool          // it is in worker.mu.dirty
+	moved   uint64        // Fanout.moves when cursor moved last; 0: it is not in the list
+	newer   *part         // in the list
+	older   *part
 
 	// Belongs to the worker's goroutine.
-	cursor  record.Offset // the next record to deliver
+	cursor  record.Offset // the next record to deliver; set under worker.mu too
 	behind  map[*Member]*Cursor
 	pause   time.Duration // after the last read, which failed
 	opinion opinion
@@ -119,6 +130,8 @@ func (w *worker) start(id stream.PartitionID, from, stable record.Offset) {
 		p.epochs = p.epochs.add(from, w.f.epoch.Load())
 		w.enqueue(p)
 	}
+	w.moved(p)
+	w.mu.changed = true
 	w.mu.Unlock()
 	w.wake()
 }
@@ -126,8 +139,20 @@ func (w *worker) start(id stream.PartitionID, from, stable record.Offset) {
 // forget drops a partition whose records nobody gets any more.
 func (w *worker) forget(id stream.PartitionID) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.mu.parts, id)
+	if p := w.mu.parts[id]; p != nil {
+		w.unlink(p)
+		delete(w.mu.parts, id)
+	}
+	w.mu.Unlock()
+	w.look()
+}
+
+// look has the worker look at what is owed.
+func (w *worker) look() {
+	w.mu.Lock()
+	w.mu.changed = true
+	w.mu.Unlock()
+	w.wake()
 }
 
 // advanced takes the news of a partition.
@@ -176,9 +201,22 @@ func (w *worker) run(ctx context.Context) {
 		w.mu.Lock()
 		dirty, w.mu.dirty = w.mu.dirty, dirty[:0]
 		returned, w.mu.returned = w.mu.returned, returned[:0]
+		w.joins = append(w.joins, w.mu.joins...)
+		clear(w.mu.joins)
+		w.mu.joins = w.mu.joins[:0]
+		changed := w.mu.changed
+		w.mu.changed = false
 		w.mu.Unlock()
 		w.reclaim(returned)
+		clear(returned)
+		if changed {
+			w.settleOwed()
+		}
+		w.joinSome()
 		if len(dirty) == 0 {
+			if len(w.joins) > 0 {
+				continue
+			}
 			select {
 			case <-w.wakeup:
 			case <-ctx.Done():
@@ -192,7 +230,6 @@ func (w *worker) run(ctx context.Context) {
 		}
 		w.flush()
 		clear(dirty)
-		clear(returned)
 	}
 }
 
@@ -279,7 +316,10 @@ func (w *worker) claim(p *part) (end record.Offset, followed bool) {
 func (w *worker) dealtWith(p *part, next record.Offset) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	p.cursor, p.claimed = next, next
+	if p.claimed = next; p.cursor != next {
+		p.cursor = next
+		w.moved(p)
+	}
 	if p.behind == nil {
 		p.epochs = p.epochs.forget(next)
 	}
