@@ -11,8 +11,8 @@ type journalSize struct {
 
 const (
 	// A file that was filled sooner or later than this was too small or too large: each costs a checkpoint and a roll-up.
-	quickFill = 250 * time.Millisecond
-	slowFill  = 2 * time.Second
+	quickFill = 2 * time.Second
+	slowFill  = 20 * time.Second
 	// checkpointShare is how many times the bytes of a checkpoint a journal has at least.
 	checkpointShare = 16
 )
