@@ -239,11 +239,13 @@ func (o *Outbound) end(pos uint64, s *sent) Place {
 	}
 	from := s.place()
 	if pos == o.head {
-		for o.head != o.tail && o.at(o.head).step == over {
-			o.head++
+		pos++
+		for pos != o.tail && o.at(pos).step == over {
+			pos++
 		}
+		o.head = pos
 	}
-	if pos >= o.again {
+	if o.again != o.tail {
 		o.again = max(o.again, o.head)
 		o.skip()
 	}
@@ -332,8 +334,9 @@ func (s step) qos() byte {
 }
 
 // Restore puts back what was in flight, in any order, and drops what was there. The next position is behind the last of
-// them. What has no packet id beside a later one is dropped, and so is the earlier of two in the list that claim one
-// position; no records but damaged ones say so. SetWindow comes next.
+// them. One that is so old that it has no packet id beside the last is dropped: it was over when that was sent, and its
+// record is older. Of two that claim one position, which only damaged records do, the later in the list stays.
+// SetWindow comes next.
 func (o *Outbound) Restore(flights []Flight) (dropped int) {
 	*o = Outbound{window: o.window}
 	if len(flights) == 0 {
