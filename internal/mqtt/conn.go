@@ -13,7 +13,6 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
-	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
 // conn is one connection: a wire (the socket and what waits to be written), a reader (what has come and waits) and,
@@ -337,9 +336,9 @@ func (c *conn) Settled(ticket uint32, at stream.Placed, err error) {
 }
 
 // Displaced implements roster.Holder.
-func (c *conn) Displaced(state *session.State) {
+func (c *conn) Displaced() {
 	defer c.rescue()
-	c.link.displaced(state)
+	c.link.displaced()
 }
 
 // Deliver implements fanout.Sink.

@@ -41,14 +41,21 @@ func (c *conn) connect(t *turn, frame []byte) error {
 	if len(hello.ClientID) == 0 {
 		assigned = newClientID()
 	}
-	state, agreed, connack := session.Open(hello, &c.door.limits, assigned)
-	if err := tooLarge(connack, hello.Version, takes); err != nil { // [MQTT-3.1.2-24]
+	o := session.Open(hello, &c.door.limits, assigned)
+	if err := tooLarge(o.Connack, hello.Version, takes); err != nil { // [MQTT-3.1.2-24]
 		return c.refuseConnect(hello.Version, takes, err)
 	}
-	principal.ClientID = state.ClientID()
-	c.link.begin(principal, state, agreed)
-	c.setTimeout(time.Duration(agreed.KeepAlive()) * time.Second * 3 / 2)           // [MQTT-3.1.2-22]
-	c.wire.put(func(b []byte) []byte { return connack.AppendTo(b, hello.Version) }) // [MQTT-3.2.0-1]
+	principal.ClientID = o.ClientID
+	present, err := c.link.begin(principal, o)
+	if err != nil {
+		return c.refuseConnect(hello.Version, takes, &packet.Error{Reason: connackReason(err), Detail: err.Error()})
+	}
+	o.Connack.SessionPresent = present
+	c.setTimeout(time.Duration(o.Link.KeepAlive()) * time.Second * 3 / 2)             // [MQTT-3.1.2-22]
+	c.wire.put(func(b []byte) []byte { return o.Connack.AppendTo(b, hello.Version) }) // [MQTT-3.2.0-1]
+	if present {
+		c.link.goOn()
+	}
 	return nil
 }
 

@@ -1,8 +1,11 @@
 package mqtt
 
 import (
+	"context"
+
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
@@ -47,14 +50,12 @@ func (l *link) mustNotGo(d *fanout.Delivery) bool {
 // enqueue puts the rest of a run into the outbox. Push tells that it is to be pushed before it goes on: much waits, or
 // it is full. If there is no room for pushed by now, it is dropped. The seat is locked before the wire.
 func (l *link) enqueue(r *fanout.Run, pushed *fanout.Delivery) (v fanout.Verdict, push bool) {
-	var out *session.Outbound
-	if r.Tracked() {
-		state := l.term.Lock()
-		if state == nil {
+	var state *session.State
+	if r.Tracked() || l.keepsAll {
+		if state = l.term.Lock(); state == nil {
 			return fanout.Gone, false
 		}
 		defer l.term.Unlock()
-		out = &state.Out
 	}
 	w := l.wire
 	w.mu.Lock()
@@ -66,7 +67,7 @@ func (l *link) enqueue(r *fanout.Run, pushed *fanout.Delivery) (v fanout.Verdict
 		// One that is larger than the bound by itself is not dropped because another one is on its way.
 		waits := d.QoS > 0 || d.CatchUp || len(d.Frame) > l.door.opt.OutboxBytes
 		switch {
-		case l.putLocked(d, waits, out):
+		case l.putLocked(d, waits, state):
 		case waits:
 			return fanout.Later, false
 		case d != pushed && !w.stalled.Load(): // much may have come in one run that the client would take at once
@@ -81,10 +82,11 @@ func (l *link) enqueue(r *fanout.Run, pushed *fanout.Delivery) (v fanout.Verdict
 	return fanout.Taken, false
 }
 
-// putLocked puts one PUBLISH into the outbox, if there is room for it and in the window.
-func (l *link) putLocked(d *fanout.Delivery, waits bool, out *session.Outbound) bool {
+// putLocked puts one PUBLISH into the outbox, if there is room for it and in the window. The session is locked if the
+// message counts for it.
+func (l *link) putLocked(d *fanout.Delivery, waits bool, state *session.State) bool {
 	w := l.wire
-	if d.QoS > 0 && out.Full() {
+	if d.QoS > 0 && state.Out.Full() {
 		w.starved.Store(true)
 		return false
 	}
@@ -93,11 +95,25 @@ func (l *link) putLocked(d *fanout.Delivery, waits bool, out *session.Outbound) 
 		return false
 	}
 	if d.QoS > 0 {
-		id, _ := out.Send(d.From, d.QoS)
+		id, _ := state.Out.Send(d.From, d.QoS)
 		b[d.ID], b[d.ID+1] = byte(id>>8), byte(id)
+	}
+	if state != nil && l.took(d, state) {
+		l.term.Changed()
 	}
 	l.out.sent[d.QoS]++
 	return true
+}
+
+// took tells the session that it has a message. A retained one that answers a SUBSCRIBE moves no place.
+func (l *link) took(d *fanout.Delivery, state *session.State) (changed bool) {
+	switch {
+	case d.Answer:
+		return d.QoS > 0 && state.Touched(d.From)
+	case d.QoS > 0 || l.keepsAll:
+		return state.Took(d.From)
+	}
+	return false
 }
 
 // noteRoomy is called by the budget of the door when a message may fit that did not.
@@ -132,6 +148,7 @@ func (l *link) takeSent() (sent [session.QoSLevels]uint32) {
 
 // wakeDeliveries tells those who were told Later that there is room, if there is in the window too.
 func (l *link) wakeDeliveries() {
+	l.again.wake()
 	state := l.term.Lock()
 	if state == nil {
 		return
@@ -239,8 +256,8 @@ func (r *retainedReceiver) RetainedRoom(n int64) bool {
 
 // answered is told that retained messages which live ones wait for are on their way.
 func (l *link) answered() {
-	if l.answers.end() {
-		l.member.Load().Wake()
+	if m := l.member.Load(); l.answers.end() && m != nil {
+		m.Wake()
 	}
 }
 
@@ -254,11 +271,7 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 			one.Reason = packet.NotAuthorized
 		}
 	}
-	member := l.member.Load()
-	if member == nil {
-		member = l.door.fanout.Join(l.driver, l.version)
-		l.member.Store(member)
-	}
+	member := l.join()
 	l.awaitStored()
 	state := l.term.Lock()
 	if state == nil {
@@ -281,6 +294,9 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 			l.noLocal = l.noLocal || g.Sub.NoLocal
 			l.door.fanout.Subscribe(member, g.Sub, g.Old)
 		}
+	}
+	if err := l.storeSubscriptions(t.grants); err != nil {
+		return err
 	}
 	if err := l.answerWith(&suback); err != nil {
 		return err
@@ -321,7 +337,44 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 		}
 		unsuback.Reasons = append(unsuback.Reasons, reason)
 	}
+	if err := l.storeFilters(nil, p.Filters); err != nil {
+		return err
+	}
 	return l.answerWith(&unsuback)
+}
+
+// storeSubscriptions stores the subscriptions that were granted, if the session lasts.
+func (l *link) storeSubscriptions(grants []session.Grant) error {
+	var made []*session.Subscription
+	for i := range grants {
+		if g := &grants[i]; g.Sub != nil {
+			made = append(made, g.Sub)
+		}
+	}
+	return l.storeFilters(made, nil)
+}
+
+// storeFilters stores subscriptions that were made, and that those of other filters are gone, if the session lasts. If
+// the log does not take that, the client must not take them for kept: its connection ends, and it comes again.
+func (l *link) storeFilters(made []*session.Subscription, gone [][]byte) error {
+	if !l.lasts || len(made)+len(gone) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), l.door.opt.ConnectTimeout)
+	defer cancel()
+	filters := make([]string, len(gone))
+	for i := range gone {
+		filters[i] = string(gone[i])
+	}
+	err := l.term.StoreFilters(ctx, made, filters, func(visit func(stream.PartitionID, record.Offset)) {
+		for _, sub := range made {
+			l.door.fanout.ReachedFor(sub.Filter, visit)
+		}
+	})
+	if err != nil {
+		return &packet.Error{Reason: packet.ServerUnavailable, Detail: "a subscription could not be stored: " + err.Error()}
+	}
+	return nil
 }
 
 // sendRetained asks for the retained messages of a subscription. They flow beside everything else and wait, however

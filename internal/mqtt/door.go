@@ -9,7 +9,7 @@
 //	go door.Run(ctx)
 //	go door.Serve(ctx, listener)
 //
-// QoS 2 and shared subscriptions are announced as not available. A session ends with its connection.
+// QoS 2 and shared subscriptions are announced as not available.
 // Topics that begin with $ do not cross: a PUBLISH to one is refused with reason 0x90, in MQTT 3
 // acknowledged and dropped; a will to one is not published; a subscription to one is granted and gets nothing.
 package mqtt
@@ -45,7 +45,7 @@ type Door struct {
 	fanout   *fanout.Fanout
 	catchUp  *catchup.CatchUp
 	retained *retain.Store
-	seats    roster.Roster
+	seats    *roster.Roster
 	opened   time.Time
 	count    atomic.Int64  // connections
 	accepted atomic.Uint64 // connections ever
@@ -78,7 +78,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	d.limits = session.Limits{
 		ReceiveMaximum: opt.ReceiveMaximum, MaxInflight: uint16(opt.MaxInflight), TopicAliasMaximum: opt.TopicAliasMaximum,
 		MaxPacketBytes: opt.MaxPacketBytes, MaxKeepAlive: uint16(opt.MaxKeepAlive / time.Second),
-		MaxSubscriptions: opt.MaxSubscriptions,
+		MaxSubscriptions: opt.MaxSubscriptions, MaxExpiry: maxExpiry(opt.MaxExpiry),
 	}
 	d.mu.conns = make(map[*conn]struct{})
 	for range min(runtime.GOMAXPROCS(0), maxPollers) {
@@ -105,7 +105,20 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	})
 	d.retained.HeardBy(d.fanout.Heard)
 	d.catchUp = catchup.New(d.fanout, catchup.Options{Metrics: opt.Metrics})
-	return d, nil
+	d.seats, err = roster.Open(ctx, roster.Options{
+		Log: d.opt.Log, Limits: &d.limits, PublishWill: d.publishWill, Reached: d.fanout.Reached, Clock: opt.Clock,
+		Metrics: opt.Metrics, Logger: opt.Logger, MaxSessions: opt.MaxSessions, MaxBytes: opt.SessionBytes,
+		Interval: opt.CheckpointInterval,
+	})
+	return d, err
+}
+
+// maxExpiry is a bound on session expiry intervals in seconds.
+func maxExpiry(d time.Duration) uint32 {
+	if s := int64(d / time.Second); s > 0 && s < session.Never {
+		return uint32(s)
+	}
+	return session.Never
 }
 
 // overhead is how many bytes a byte costs that we hold: the garbage collector lets as much again gather before it runs.
@@ -122,7 +135,7 @@ const maxPollers = 16
 func (d *Door) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	work := []func(context.Context) error{d.fanout.Run, d.catchUp.Run, d.retained.Run}
+	work := []func(context.Context) error{d.fanout.Run, d.catchUp.Run, d.retained.Run, d.seats.Run}
 	for _, p := range d.pollers {
 		work = append(work, p.run)
 	}
@@ -265,7 +278,8 @@ func (d *Door) Drain(ctx context.Context) error {
 // Stats is the state of the door for people.
 type Stats struct {
 	Connections   int // sockets
-	Clients       int // sessions
+	Clients       int // sessions with a connection
+	Away          int // sessions without one
 	Subscriptions int
 	Retained      int // topic names with a retained message
 }
@@ -273,7 +287,7 @@ type Stats struct {
 // Stats is the state of the door now.
 func (d *Door) Stats() Stats {
 	return Stats{
-		Connections: int(d.count.Load()), Clients: d.seats.Len(),
+		Connections: int(d.count.Load()), Clients: d.seats.Present(), Away: d.seats.Len() - d.seats.Present(),
 		Subscriptions: d.fanout.Subscriptions(), Retained: d.retained.Len(),
 	}
 }

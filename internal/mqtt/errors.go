@@ -22,3 +22,11 @@ func reasonOf(err error) packet.ReasonCode {
 		return packet.UnspecifiedError
 	}
 }
+
+// connackReason is the reason code of a CONNACK for a session that cannot be kept.
+func connackReason(err error) packet.ReasonCode {
+	if fault.Is(err, fault.Limited) {
+		return packet.QuotaExceeded
+	}
+	return packet.ServerUnavailable
+}

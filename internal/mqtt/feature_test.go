@@ -358,11 +358,12 @@ func TestConnackSaysWhatIsInForce(t *testing.T) {
 		o.MaxKeepAlive = 30 * time.Second
 		o.ReceiveMaximum = 5
 		o.TopicAliasMaximum = 7
+		o.MaxExpiry = time.Minute
 	})
 	c := h.dial(t)
 	c.hello(packet.V5, "x", func(p *packet.Connect) { p.Props.SetSessionExpiry(3600); p.KeepAlive = 600 })
 	p := want[*packet.Connack](c).Props
-	if !p.Has(packet.PropSessionExpiry) || p.SessionExpiry != 0 || p.ServerKeepAlive != 30 || p.ReceiveMaximum != 5 ||
+	if !p.Has(packet.PropSessionExpiry) || p.SessionExpiry != 60 || p.ServerKeepAlive != 30 || p.ReceiveMaximum != 5 ||
 		p.TopicAliasMaximum != 7 || !p.Has(packet.PropMaximumQoS) || p.MaximumQoS != 1 || p.MaximumPacketSize == 0 ||
 		!p.Has(packet.PropSharedAvailable) || p.SharedAvailable != 0 {
 		t.Errorf("CONNACK %+v", p)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
@@ -34,8 +35,11 @@ type link struct {
 	turn      *stream.Turn                  // our place in the line for the log, once it was crowded
 	ended     sync.Once
 	answers   answers
+	again     again          // what is sent again
 	version   packet.Version // 0 before CONNECT
 	noLocal   bool           // some subscription has No Local
+	lasts     bool           // the session outlives its connection, unless a DISCONNECT says otherwise
+	keepsAll  bool           // messages of QoS 0, too, are kept while the client is away
 
 	out struct {
 		sent   [session.QoSLevels]uint32 // messages since the last Flush, for the metrics
@@ -72,22 +76,35 @@ type linkDriver interface {
 	// pushLater has the outbox written by another goroutine.
 	pushLater()
 	disconnect(reason packet.ReasonCode)
+	rescue()
 }
 
 func (l *link) init(d *Door, w *wire, a *limit.Account, by linkDriver) {
 	l.door, l.wire, l.account, l.driver = d, w, a, by
 }
 
-// begin takes the seat of the client. Another connection that has it loses it here: its session is over before this
-// one begins [MQTT-3.1.4-3], and nobody waits for it.
-func (l *link) begin(who Principal, state *session.State, agreed *session.Link) {
-	l.principal, l.agreed, l.version = who, agreed, agreed.Version()
-	term, before := l.door.seats.Take(who.ClientID, state, l.driver)
-	l.term = term
-	if before != nil {
-		l.door.metrics.takeovers.Inc()
-		before.Holder.Displaced(before.State)
+// begin takes the seat of the client. Another connection that has it loses it here: it is over before this one begins
+// [MQTT-3.1.4-3], and nobody waits for it. A session that lasts is stored before the client is told. Errors: those of
+// the roster and the log.
+func (l *link) begin(who Principal, o *session.Opening) (present bool, err error) {
+	d := l.door
+	ctx, cancel := context.WithTimeout(context.Background(), d.opt.ConnectTimeout)
+	defer cancel()
+	l.principal, l.agreed, l.version, l.lasts = who, o.Link, o.Link.Version(), o.Expiry > 0
+	l.keepsAll = l.lasts && d.opt.QueueQoS0
+	got, err := d.seats.Take(o, l.driver, &l.term) // from here on others know the link
+	if err != nil {
+		l.version = 0
+		return false, err
 	}
+	if got.Before != nil {
+		d.metrics.takeovers.Inc()
+		got.Before.Displaced()
+	}
+	if err := got.Settle(ctx); err != nil {
+		d.opt.Logger.Warn("a will was not published", "client", fault.Text(who.ClientID), "err", err)
+	}
+	return got.Present, l.term.Store(ctx)
 }
 
 // close puts a DISCONNECT last into the outbox, if the reason is a failure and the client knows it [MQTT-4.13.1-1].
@@ -100,33 +117,46 @@ func (l *link) close(reason packet.ReasonCode) {
 	l.wire.shut(last)
 }
 
-// end ends the session: subscriptions go, the will is published, the client identifier is free.
+// end ends what the connection has to do with its session: subscriptions are no longer served, and unless the session
+// lasts it is over.
 func (l *link) end() {
-	l.endWith(l.term.End())
-}
-
-// endWith ends what the connection has to do with its session. State is nil when another has the seat.
-func (l *link) endWith(state *session.State) {
 	l.ended.Do(func() {
 		l.wire.shutWith(nil)
+		l.again.wake()
 		l.takeRequests()
 		if m := l.member.Load(); m != nil {
 			l.door.fanout.Leave(m)
 		}
 	})
-	if state == nil {
-		return
+	left := l.term.Leave()
+	if left == nil {
+		return // another has the seat
 	}
-	if will := state.TakeWill(); will != nil { // [MQTT-3.1.2-8]
-		l.publishWill(will)
+	ctx, cancel := context.WithTimeout(context.Background(), l.door.opt.ConnectTimeout)
+	defer cancel()
+	if err := left.Settle(ctx); err != nil {
+		l.door.opt.Logger.Warn("what a session left was not stored",
+			"client", fault.Text(l.principal.ClientID), "err", err)
 	}
 }
 
-// displaced ends the session for another connection that took the seat over.
-func (l *link) displaced(state *session.State) {
+// displaced ends the connection for another that took the seat over.
+func (l *link) displaced() {
 	l.close(packet.SessionTakenOver)
-	l.endWith(state)
+	l.end()
 	l.driver.disconnect(packet.SessionTakenOver)
+}
+
+// behind implements fanout.Sink.
+func (l *link) behind(by int) {
+	state := l.term.Lock()
+	if state == nil {
+		return
+	}
+	defer l.term.Unlock()
+	if state.Behind(by, l.term.Last()) {
+		l.term.Changed()
+	}
 }
 
 // disconnect takes a DISCONNECT: the connection ends without a word.
@@ -164,7 +194,9 @@ func (l *link) flushAcknowledged(t *turn) {
 		return
 	}
 	for _, id := range t.acknowledged {
-		state.Out.Ack(id)
+		if from, v := state.Out.Ack(id); v == session.Taken && state.Touched(from) {
+			l.term.Changed()
+		}
 	}
 	roomy := state.Out.Roomy()
 	l.term.Unlock()
@@ -172,6 +204,7 @@ func (l *link) flushAcknowledged(t *turn) {
 		l.wakeStarved()
 	}
 	t.starved = l.wire.starved.Load()
+	l.again.wake()
 }
 
 // pubrec answers a PUBREC, which belongs to QoS 2 only: nothing was sent with it.
@@ -329,5 +362,3 @@ func (l *link) appendLater(u *stream.Unit, ticket uint32) error {
 	l.driver.expectRoom(false)
 	return err
 }
-
-func (l *link) behind(int) {}

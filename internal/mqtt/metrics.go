@@ -57,8 +57,6 @@ func newMetrics(d *Door, set *telemetry.Set) metrics {
 		m.drops[i] = dropped.With(name)
 	}
 	set.GaugeFunc("firth_mqtt_connections", "Connections now.", func() float64 { return float64(d.count.Load()) })
-	set.GaugeFunc("firth_mqtt_sessions", "Sessions now, by state.",
-		func() float64 { return float64(d.seats.Len()) }, "state", "connected")
 	set.GaugeFunc("firth_mqtt_held_bytes", "Memory that MQTT connections make the server hold, of limits.mqtt_bytes.",
 		func() float64 { return float64(overhead * d.budget.Used()) })
 	set.GaugeFunc("firth_mqtt_subscriptions", "Subscriptions now.",

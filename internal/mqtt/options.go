@@ -63,6 +63,16 @@ type Options struct {
 	ConnectTimeout time.Duration
 	// CloseTimeout is how long a connection that we end has to take our last words. Default 2 s.
 	CloseTimeout time.Duration
+	// MaxSessions is the most sessions that outlive their connections. Default 1,000,000.
+	MaxSessions int
+	// SessionBytes is about how much memory sessions without a connection may take. Default 256 MiB.
+	SessionBytes int64
+	// MaxExpiry bounds how long a session lasts without a connection (whole seconds). Default: no bound.
+	MaxExpiry time.Duration
+	// QueueQoS0 keeps messages of QoS 0, too, for sessions without a connection.
+	QueueQoS0 bool
+	// CheckpointInterval is how long after a change the places of sessions are stored. Default 1 s.
+	CheckpointInterval time.Duration
 	// RetainedTopics is the most topic names with a retained message. Default 1,000,000.
 	RetainedTopics int
 	// RetainedBytes is about how much memory retained messages may take. Default 256 MiB.
@@ -129,6 +139,8 @@ func (o *Options) validate() error {
 	case o.MaxConnections < 1 || o.MaxDeviceTopics < 1 || o.MaxSubscriptions < 1 || o.RetainedTopics < 1 ||
 		o.RetainedBytes < 1:
 		return fault.New(fault.Invalid, op, "a bound on connections, topics or subscriptions is less than 1")
+	case o.MaxSessions < 0 || o.SessionBytes < 0 || o.MaxExpiry < 0 || o.CheckpointInterval < 0:
+		return fault.New(fault.Invalid, op, "a bound on sessions is negative")
 	case o.ConnectTimeout < 0 || o.CloseTimeout < 0:
 		return fault.New(fault.Invalid, op, "a timeout is negative")
 	}

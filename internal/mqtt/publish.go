@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"context"
 	"errors"
 	"slices"
 
@@ -395,25 +394,4 @@ func (l *link) takeOwn() []ownWrite {
 	unit := slices.Clone(s.own[:n])
 	s.own = slices.Delete(s.own, 0, n)
 	return unit
-}
-
-// publishWill publishes the will of a session that ended without a DISCONNECT.
-func (l *link) publishWill(will *packet.Publish) {
-	t := l.door.takeTurn()
-	defer l.door.giveTurn(t)
-	ctx, cancel := context.WithTimeout(context.Background(), l.door.opt.ConnectTimeout)
-	defer cancel()
-	r, err := l.route(t, will.Topic, &routes{})
-	if err == nil {
-		err = l.admit(will, will.Topic)
-	}
-	if err == nil {
-		l.gather(t, will, will.Topic, r, false)
-		err = stream.AppendWait(ctx, l.door.log, &t.unit, nil, 0)
-	}
-	if err != nil {
-		l.door.metrics.dropped(dropRefused).Inc()
-		l.door.opt.Logger.Warn("will not published",
-			"client", fault.Text(l.principal.ClientID), "topic", fault.Text(will.Topic), "err", err)
-	}
 }

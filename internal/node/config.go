@@ -26,6 +26,7 @@ type Config struct {
 	Mapping                []hinge.Rule
 	Topics                 Topics
 	Limits                 Limits
+	Sessions               Sessions
 	Groups                 Groups
 	Log                    Log
 	Shutdown               Shutdown
@@ -67,6 +68,8 @@ type Limits struct {
 	Inflight         int   // unacknowledged messages to one device
 	ReceiveMaximum   int   // unacknowledged messages from one device
 	Subscriptions    int   // topic filters of one device
+	Sessions         int   // that outlive their connections
+	SessionBytes     int64 // memory of those without a connection
 	Retained         int   // topic names with a retained message
 	RetainedBytes    int64 // memory of retained messages
 	OutboxBytes      int64 // waiting to be written to one device
@@ -80,6 +83,12 @@ type Limits struct {
 	CommitBytes      int64 // waiting for one commit
 	JournalFile      int64 // bytes of a journal file
 	Memory           int64 // bytes the process aims to stay within
+}
+
+// Sessions say what a device finds that was away.
+type Sessions struct {
+	MaxExpiry time.Duration // forever: no bound
+	QueueQoS0 bool
 }
 
 // Groups say what members of consumer groups may ask for.

@@ -191,7 +191,8 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 		MaxPacketBytes: int(l.Packet), MaxConnections: l.Connections, MaxDeviceTopics: n.cfg.Topics.MaxFromDevices,
 		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,
 		OutboxBytes: int(l.OutboxBytes), BudgetBytes: l.MQTTBytes, ConnectTimeout: l.ConnectTimeout,
-		RetainedTopics: l.Retained, RetainedBytes: l.RetainedBytes,
+		RetainedTopics: l.Retained, RetainedBytes: l.RetainedBytes, MaxSessions: l.Sessions, SessionBytes: l.SessionBytes,
+		MaxExpiry: max(n.cfg.Sessions.MaxExpiry, 0), QueueQoS0: n.cfg.Sessions.QueueQoS0,
 		WebSocketOrigins: splitList(n.cfg.WSOrigins),
 	})
 	if err != nil {

@@ -18,7 +18,7 @@ const (
 func Options() []Option {
 	return slices.Concat(
 		placeOptions(), topicOptions(), mqttLimits(), kafkaLimits(), logLimits(),
-		groupOptions(), processOptions(),
+		sessionOptions(), groupOptions(), processOptions(),
 	)
 }
 
@@ -130,6 +130,15 @@ func mqttLimits() []Option {
 			Doc:   "How many topic filters one device may subscribe to.",
 			Shows: "SUBACK with reason code 0x97, Quota exceeded",
 		}.count(func(c *Config) *int { return &c.Limits.Subscriptions }, 1, 10_000_000),
+		Option{Key: "limits.sessions", Default: "1000000",
+			Doc:   "How many sessions that outlive their connections there may be.",
+			Shows: "CONNACK with reason code 0x97, Quota exceeded",
+		}.count(func(c *Config) *int { return &c.Limits.Sessions }, 1, 1_000_000_000),
+		Option{Key: "limits.session_bytes", Default: "256MiB",
+			Doc: "About how much memory the sessions of devices that are away may take: about 500 bytes each, and their " +
+				"filters. The messages for them lie in the log only. firth_mqtt_session_bytes shows it.",
+			Shows: "CONNACK with reason code 0x97, Quota exceeded, to a device that wants another session",
+		}.size(func(c *Config) *int64 { return &c.Limits.SessionBytes }, 64*kib, 1*tib, ""),
 		Option{Key: "limits.retained", Default: "1000000",
 			Doc:   "How many topic names may have a retained message.",
 			Shows: "PUBACK with reason code 0x97, Quota exceeded",
@@ -180,6 +189,21 @@ func kafkaLimits() []Option {
 				"OFFSET_METADATA_TOO_LARGE (12); `firth_kafka_held_bytes`, " +
 				"`firth_kafka_group_bytes`, `firth_kafka_short_of_memory_total`",
 		}.size(func(c *Config) *int64 { return &c.Limits.KafkaBytes }, 1*mib, 1*tib, ""),
+	}
+}
+
+func sessionOptions() []Option {
+	return []Option{
+		Option{Key: "sessions.max_expiry", Default: "30d",
+			Doc: "How long the session of a device lasts at most while the device is away: its subscriptions, and with them " +
+				"what it missed, as far as the retention of the topics has kept it. A device of MQTT 3 without a clean " +
+				"session gets this, one of MQTT 5 what it asks for, up to this.",
+			Shows: "CONNACK says Session Expiry Interval",
+		}.span(func(c *Config) *time.Duration { return &c.Sessions.MaxExpiry }, time.Second, 100*365*day, "forever"),
+		Option{Key: "sessions.queue_qos0", Default: "false",
+			Doc: "Whether a device that was away also gets the messages of QoS 0 that it missed (queue_qos0_messages of " +
+				"Mosquitto).",
+		}.flag(func(c *Config) *bool { return &c.Sessions.QueueQoS0 }),
 	}
 }
 

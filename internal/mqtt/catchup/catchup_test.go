@@ -26,13 +26,13 @@ import (
 const patience = time.Minute
 
 type house struct {
-	t      testing.TB
+	t      *testing.T
 	log    *store.Store
 	f      *fanout.Fanout
 	behind *catchup.CatchUp
 }
 
-func open(t testing.TB, opt store.Options, change func(*fanout.Options)) *house {
+func open(t *testing.T, opt store.Options, change func(*fanout.Options)) *house {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	if opt.FS == nil {
@@ -226,7 +226,7 @@ func (s *sink) whole(t *testing.T, topic string, first, last int) {
 	}
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
+func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

@@ -421,13 +421,10 @@ func TestRetentionWhileAway(t *testing.T) {
 type unbound struct {
 	stream.Log
 	silent atomic.Bool
-	asked  atomic.Int32 // in vain
 }
 
-// Bounds implements stream.Log.
 func (u *unbound) Bounds(p stream.PartitionID) (stream.Bounds, error) {
 	if u.silent.Load() {
-		u.asked.Add(1)
 		return stream.Bounds{}, fault.New(fault.Timeout, "bounds", "nobody answers")
 	}
 	return u.Log.Bounds(p)
@@ -457,28 +454,6 @@ func TestReturnToASilentLog(t *testing.T) {
 	eventually(t, "all", func() bool { return s.count() >= 80 && s.inStep() })
 	s.whole(t, "mute/x", 30, 109)
 	s.check(t)
-}
-
-// TestNewTopicOfASilentLog makes topics that cannot be followed at first: who waits for them gets them whole.
-func TestNewTopicOfASilentLog(t *testing.T) {
-	u := &unbound{}
-	h := open(t, store.Options{}, func(o *fanout.Options) {
-		u.Log = o.Log
-		o.Log, o.Logger = u, logtest.New(t, "cannot follow a partition, trying again")
-	})
-	s := newSink(-1)
-	h.join(s, "+/x", 1)
-	u.silent.Store(true)
-	for i := range 5 {
-		name := fmt.Sprintf("new%d", i)
-		h.produce(h.topic(name, 1, nil).Partitions[0], name+"/x", 0, 10)
-	}
-	eventually(t, "the log was asked in vain", func() bool { return u.asked.Load() > 5 })
-	u.silent.Store(false)
-	eventually(t, "all", func() bool { return s.count() >= 50 })
-	for i := range 5 {
-		s.whole(t, fmt.Sprintf("new%d/x", i), 0, 9)
-	}
 }
 
 // TestLeaveWhileReturning: who leaves before it was joined is forgotten.
@@ -699,19 +674,6 @@ func TestCrowdReturns(t *testing.T) {
 		sessions, returned, partitions, took, p99, quiet)
 	if !race.Detector && p99 > 100*time.Millisecond {
 		t.Errorf("live p99 %v", p99)
-	}
-}
-
-// BenchmarkReturn brings a session back to a topic of 1,000 partitions, in all of which it is in step.
-func BenchmarkReturn(b *testing.B) {
-	h := open(b, store.Options{}, nil)
-	h.topic("wide", 1000, nil)
-	h.join(newSink(-1), "wide/#", 0)
-	s, r := newSink(-1), from(0, filter("wide/1/#", 1))
-	b.ReportAllocs()
-	for b.Loop() {
-		m := h.back(s, r)
-		h.f.Leave(m)
 	}
 }
 

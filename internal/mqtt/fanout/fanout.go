@@ -59,7 +59,7 @@ type Sink interface {
 	// Flush follows the last of some calls of Deliver: what they put together is to be sent.
 	Flush()
 	// Behind tells in how many partitions more, or below 0 fewer, the member is behind: what it was told, added up, is
-	// never less than it is. It comes from workers, readers and who calls Return, outside of their locks.
+	// never less than it is. It comes from workers and readers, outside of their locks.
 	Behind(by int)
 }
 

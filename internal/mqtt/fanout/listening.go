@@ -36,8 +36,7 @@ type listening struct {
 		table    *hinge.Table
 		byFirst  map[string][]string // names of log topics by a first level of their records' names
 		followed map[stream.PartitionID]struct{}
-		lacking  bool                            // a partition could not be followed: the next look goes through all
-		unbegun  map[stream.PartitionID]struct{} // new ones of those
+		lacking  bool // a partition could not be followed: the next look goes through all
 	}
 }
 
@@ -49,7 +48,7 @@ const leaveAfter = time.Second
 
 func newListening(f *Fanout) *listening {
 	l := &listening{f: f, wakeup: make(chan struct{}, 1)}
-	l.mu.followed, l.mu.unbegun = make(map[stream.PartitionID]struct{}), make(map[stream.PartitionID]struct{})
+	l.mu.followed = make(map[stream.PartitionID]struct{})
 	l.watch = f.opt.Log.Watch(f, stream.Followed)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -301,13 +300,8 @@ func (l *listening) begin(p stream.PartitionID, fresh bool) {
 	w.prepare(p)
 	l.watch.Follow(p)
 	bounds, err := l.f.opt.Log.Bounds(p)
-	_, unbegun := l.mu.unbegun[p]
-	fresh = fresh || unbegun
 	if err != nil {
 		l.unfollow(p)
-		if fresh {
-			l.mu.unbegun[p] = struct{}{}
-		}
 		if !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Closed) {
 			l.f.complain("follow", "cannot follow a partition, trying again", p, "err", err)
 			l.mu.lacking = true
@@ -316,7 +310,6 @@ func (l *listening) begin(p stream.PartitionID, fresh bool) {
 		return
 	}
 	l.mu.followed[p] = struct{}{}
-	delete(l.mu.unbegun, p)
 	from := record.Offset(-1)
 	if fresh {
 		from = bounds.Start
@@ -328,7 +321,6 @@ func (l *listening) unfollow(ps ...stream.PartitionID) {
 	l.watch.Unfollow(ps...)
 	for _, p := range ps {
 		delete(l.mu.followed, p)
-		delete(l.mu.unbegun, p)
 		l.f.worker(p).forget(p)
 	}
 }

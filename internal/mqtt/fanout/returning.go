@@ -81,7 +81,7 @@ type stand struct {
 const headUnknown = -1
 
 // lookAtOnce is how many partitions are looked at under one lock.
-const lookAtOnce = 64
+const lookAtOnce = 256
 
 // standing finds where a session stands in the worker's partitions of some topics.
 func (w *worker) standing(m *Member, r *Returning, wanted []wanting) *join {

@@ -99,28 +99,6 @@ func TestAhead(t *testing.T) {
 	}
 }
 
-// TestEpochsOfWhatWasPassedOver: a member that is apart subscribes to more. What is passed over for it after that is
-// its own, also when much becomes news before it is joined.
-func TestEpochsOfWhatWasPassedOver(t *testing.T) {
-	h := hold(t)
-	behind := &added{}
-	h.CatchUpWith(behind)
-	m := h.bring(t, &picky{takes: 99}, 0)
-	sub := &session.Subscription{Filter: "fleet/x"}
-	h.Subscribe(m, sub, nil)
-	epoch := h.Epoch(m, sub)
-	for at := range record.Offset(3 * fewEpochs) {
-		h.part.epochs = h.part.epochs.add(at, epoch+uint64(at))
-	}
-	h.live(h.record(t, 0))
-	h.w.dealtWith(h.part, 3*fewEpochs)
-	h.takeJoins()
-	h.w.dealtWith(h.part, 3*fewEpochs)
-	if len(behind.cursors) != 1 || behind.cursors[0].At != 0 || h.part.epochs.at(0) != epoch {
-		t.Errorf("cursors %v; what came in epoch %d counts as of %d", behind.cursors, epoch, h.part.epochs.at(0))
-	}
-}
-
 // TestLeaveApart: a member that leaves before it was joined leaves nothing behind.
 func TestLeaveApart(t *testing.T) {
 	h := hold(t)

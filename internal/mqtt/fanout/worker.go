@@ -320,7 +320,7 @@ func (w *worker) dealtWith(p *part, next record.Offset) {
 		p.cursor = next
 		w.moved(p)
 	}
-	if p.behind == nil && len(w.missed) == 0 {
+	if p.behind == nil {
 		p.epochs = p.epochs.forget(next)
 	}
 }

@@ -1,165 +1,231 @@
-// Package roster owns the seats of all sessions. A seat outlives the connection that has it: whoever connects with its
-// client identifier takes it over, and whoever had it before is fenced by the seat's epoch. Nobody waits for anybody.
+// Package roster owns the seats of all sessions, present or not. A seat outlives the connection that has it: whoever
+// connects with its client identifier takes it over, and whoever had it before is fenced by the seat's epoch. Nobody
+// waits for anybody.
 //
-//	term, before := seats.Take(clientID, state, holder)
-//	before.Holder.Displaced(before.State)     // if there was one
-//	err := term.Append(log, unit, n)          // holder.Settled follows
-//	state := term.End()                       // nil: another has the seat
+//	got, err := seats.Take(opening, holder, &term)
+//	got.Before.Displaced()                    // if there was one
+//	err = term.Store(ctx)                     // before the CONNACK
+//	err = term.Append(log, unit, n)           // holder.Settled follows
+//	left := term.Leave()                      // nil: another has the seat
 //
-// The seat is the receipt of what its session appends: the log tells the seat, and the seat tells the connection that
-// has it, if that is still the one that appended.
+// Sessions that last lie in __firth_sessions and are a fold of it at the start; Run makes checkpoints of those that
+// change, ends those that expire and publishes the wills that are due (docs/design/0007). The seat is the receipt of
+// what its session appends: the log tells the seat, and the seat tells the connection that has it, if that is still the
+// one that appended.
 package roster
 
 import (
+	"context"
+	"hash/fnv"
+	"log/slog"
 	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/firthmq/firth/internal/kit/alarm"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/limit"
+	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
-// Holder is the connection that has a seat.
-type Holder interface {
-	// Settled tells what became of a unit that the holder appended, in the order of its Appends. at is nil with an
-	// error. It comes from the log's goroutine and must not block. A holder that has lost the seat is told nothing but
-	// what was on its way.
-	Settled(ticket uint32, at stream.Placed, err error)
-	// Displaced tells that another has the seat now, and hands over the session that the holder had. It comes once,
-	// from the goroutine of the new holder, and must not wait for the old one's.
-	Displaced(state *session.State)
+// TopicName is the internal topic of which the roster is a fold.
+const TopicName = "__firth_sessions"
+
+// Options of a roster. Log and Limits are needed.
+type Options struct {
+	Log    stream.Keeper
+	Limits *session.Limits
+	// PublishWill publishes the will of a session, in one unit with other writes that take it out of the log.
+	PublishWill func(ctx context.Context, state *session.State, w *session.Will, with *stream.Unit) error
+	// Reached calls visit with how far live delivery has come in each partition in which it moved since an earlier call,
+	// which gave since: what is below was offered to all.
+	Reached func(since uint64, visit func(p stream.PartitionID, at record.Offset)) (now uint64)
+	// Clock is the wall clock. Default: time.Now.
+	Clock func() time.Time
+	// Metrics gets the gauges. Default: nobody looks.
+	Metrics *telemetry.Set
+	// Logger gets what an operator should know. Default: nothing is logged.
+	Logger *slog.Logger
+	// MaxSessions is the most sessions that last. Default 1,000,000.
+	MaxSessions int
+	// MaxBytes is about how much memory sessions without a connection may take. Default 256 MiB.
+	MaxBytes int64
+	// Interval is how long after a change a checkpoint follows. Default 1 s.
+	Interval time.Duration
 }
 
-// Roster is the seats by client identifier. The zero value is empty.
+func (o Options) withDefaults() Options {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Reached == nil {
+		o.Reached = func(uint64, func(stream.PartitionID, record.Offset)) uint64 { return 0 }
+	}
+	if o.MaxSessions == 0 {
+		o.MaxSessions = 1_000_000
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 256 << 20
+	}
+	if o.Interval == 0 {
+		o.Interval = time.Second
+	}
+	return o
+}
+
+// Roster is the seats by client identifier. Open makes it, Run keeps it.
 type Roster struct {
+	opt     Options
+	shards  []*shard
+	alarms  *alarm.Alarms[*Seat]
+	changed chan struct{} // holds one token: there is something for a checkpoint
+	lines   *limit.Lines
+	metrics metrics
+
+	present atomic.Int64 // seats with a connection
+	lasting atomic.Int64 // sessions that last
+	bytes   atomic.Int64 // of sessions without a connection
+
 	mu struct {
 		sync.Mutex
 		seats map[string]*Seat
 	}
 }
 
-// Seat is where a session is, with or without a connection.
-type Seat struct {
-	mu struct {
-		sync.Mutex
-		state  *session.State // nil: no session
-		holder Holder         // nil: no connection
-		epoch  uint32         // of the holder; raised whenever the seat changes hands
+type metrics struct {
+	expired     telemetry.Counter
+	wills       telemetry.Counter
+	checkpoints telemetry.Counter
+}
+
+// Open makes __firth_sessions if it is not there, and reads it. Errors: those of the log.
+func Open(ctx context.Context, opt Options) (*Roster, error) {
+	r := &Roster{opt: opt.withDefaults(), alarms: alarm.New[*Seat](), changed: make(chan struct{}, 1),
+		lines: limit.NewLines(time.Minute, 16)}
+	r.mu.seats = make(map[string]*Seat)
+	r.measure()
+	topic := r.opt.Log.Topics().ByName(TopicName)
+	if topic == nil {
+		var err error
+		if topic, err = createTopic(ctx, r.opt.Log); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range topic.Partitions {
+		owner, err := r.opt.Log.Own(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		r.shards = append(r.shards, newShard(r, p, owner))
+	}
+	for _, s := range r.shards {
+		if err := s.fold(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// createTopic makes the topic of the sessions. One partition is enough for one node: what is appended gathers in the
+// log's commit groups anyway.
+func createTopic(ctx context.Context, log stream.Keeper) (*stream.Topic, error) {
+	t, err := log.CreateTopic(ctx, stream.TopicSpec{Name: TopicName, Partitions: 1, Config: map[string]string{
+		"cleanup.policy": "compact", "retention.ms": "-1",
+	}})
+	if fault.Is(err, fault.Exists) {
+		if t = log.Topics().ByName(TopicName); t != nil {
+			return t, nil
+		}
+	}
+	return t, err
+}
+
+func (r *Roster) measure() {
+	set := r.opt.Metrics
+	const name, help = "firth_mqtt_sessions", "Sessions now, by state."
+	set.GaugeFunc(name, help, func() float64 { return float64(r.Present()) }, "state", "connected")
+	set.GaugeFunc(name, help, func() float64 { return float64(r.Len() - r.Present()) }, "state", "away")
+	set.GaugeFunc("firth_mqtt_session_bytes", "Memory that sessions without a connection take, about.",
+		func() float64 { return float64(r.bytes.Load()) })
+	r.metrics = metrics{
+		expired: set.Counter("firth_mqtt_sessions_expired_total", "Sessions that ended because nobody came back.").With(),
+		wills:   set.Counter("firth_mqtt_wills_total", "Wills that were published.").With(),
+		checkpoints: set.Counter("firth_mqtt_session_checkpoints_total",
+			"Times that the places of sessions were stored.").With(),
 	}
 }
 
-// Term is the time in which a holder has a seat: until another takes it, or the holder ends it. The zero Term is over.
-type Term struct {
-	roster *Roster
-	seat   *Seat
-	id     string
-	epoch  uint32
+// shardOf is the shard of a client identifier.
+func (r *Roster) shardOf(id string) *shard {
+	if len(r.shards) == 1 {
+		return r.shards[0]
+	}
+	h := fnv.New32a()
+	h.Write([]byte(id)) // never fails
+	return r.shards[int(h.Sum32()%uint32(len(r.shards)))]
 }
 
-// Displaced is who had a seat before, with the session that ended by the takeover.
-type Displaced struct {
-	Holder Holder
-	State  *session.State
-}
-
-// Len is the number of seats.
+// Len is the number of sessions.
 func (r *Roster) Len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.mu.seats)
 }
 
-// Take gives the seat of a client identifier to a holder, with a session for it, and says who had it before. From here
-// on the one before appends nothing and is told nothing more.
-func (r *Roster) Take(id string, state *session.State, h Holder) (t Term, before *Displaced) {
+// Present is the number of sessions with a connection.
+func (r *Roster) Present() int { return int(r.present.Load()) }
+
+// Taken is what Take found. Settle has to follow, and then Term.Store before the client is told.
+type Taken struct {
+	// State is the session. It is locked by Term.Lock.
+	State *session.State
+	// Present tells that the session was there before [MQTT-3.2.2-2].
+	Present bool
+	// Before is the connection that had the seat, which is to be displaced; nil: none.
+	Before Holder
+
+	seat *Seat
+	// was is the session before, and will its will, if that is to be published because the session has ended or because
+	// it is due.
+	was  *session.State
+	will *session.Will
+}
+
+// Settle publishes the will of the session before, if it is due by the takeover. It may wait for room in the log.
+// Errors: those of the log.
+func (t *Taken) Settle(ctx context.Context) error {
+	if t.will == nil {
+		return nil
+	}
+	return t.seat.publishWill(ctx, t.was, t.will)
+}
+
+// Take gives the seat of a client to a holder, and sets its term before anybody can know of it. From here on whoever
+// had the seat before appends nothing and is told nothing more. Errors: Limited, when another session that lasts does
+// not fit.
+func (r *Roster) Take(o *session.Opening, h Holder, t *Term) (got Taken, err error) {
+	now := r.opt.Clock().UnixMilli()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.mu.seats == nil {
-		r.mu.seats = make(map[string]*Seat)
-	}
-	seat := r.mu.seats[id]
+	seat := r.mu.seats[o.ClientID]
 	if seat == nil {
-		seat = &Seat{}
-		r.mu.seats[id] = seat
+		if o.Expiry > 0 && (r.lasting.Load() >= int64(r.opt.MaxSessions) || r.bytes.Load() >= r.opt.MaxBytes) {
+			return Taken{}, fault.New(fault.Limited, "mqtt.Connect", "%d sessions of %d bytes are kept",
+				r.lasting.Load(), r.bytes.Load())
+		}
+		seat = &Seat{roster: r, shard: r.shardOf(o.ClientID), id: o.ClientID}
+		r.mu.seats[o.ClientID] = seat
 	}
 	seat.mu.Lock()
 	defer seat.mu.Unlock()
-	if seat.mu.holder != nil {
-		before = &Displaced{Holder: seat.mu.holder, State: seat.mu.state}
-	}
-	seat.mu.epoch++
-	seat.mu.state, seat.mu.holder = state, h
-	return Term{roster: r, seat: seat, id: id, epoch: seat.mu.epoch}, before
-}
-
-// Lock gives the session, locked, until Unlock; nil, and not locked, when the term is over.
-func (t *Term) Lock() *session.State {
-	if t.seat == nil {
-		return nil
-	}
-	t.seat.mu.Lock()
-	if t.seat.mu.epoch != t.epoch || t.seat.mu.holder == nil {
-		t.seat.mu.Unlock()
-		return nil
-	}
-	return t.seat.mu.state
-}
-
-// Unlock ends what Lock began.
-func (t *Term) Unlock() { t.seat.mu.Unlock() }
-
-// Over tells whether another has the seat.
-func (t *Term) Over() bool {
-	if t.Lock() == nil {
-		return true
-	}
-	t.Unlock()
-	return false
-}
-
-// Append appends a unit for the session; with a ticket above 0 the holder's Settled follows.
-// Errors: Fenced when the term is over; those of Log.Append.
-func (t *Term) Append(log stream.Log, u *stream.Unit, ticket uint32) error {
-	if t.Over() {
-		return fault.New(fault.Fenced, "mqtt.Append", "another connection has the session")
-	}
-	if ticket == 0 {
-		return log.Append(u, nil, 0)
-	}
-	return log.Append(u, t.seat, uint64(t.epoch)<<32|uint64(ticket))
-}
-
-// Appended implements stream.Receipt.
-func (s *Seat) Appended(ticket uint64, at stream.Placed, err error) {
-	if h := s.holding(uint32(ticket >> 32)); h != nil {
-		h.Settled(uint32(ticket), at, err)
-	}
-}
-
-// holding is the holder of an epoch, or nil.
-func (s *Seat) holding(epoch uint32) Holder {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.epoch != epoch {
-		return nil
-	}
-	return s.mu.holder
-}
-
-// End ends the term, and the session with it, and returns the session; nil when another has the seat.
-func (t *Term) End() *session.State {
-	if t.seat == nil {
-		return nil
-	}
-	r := t.roster
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	state := t.Lock()
-	if state == nil {
-		return nil
-	}
-	defer t.Unlock()
-	t.seat.mu.epoch++
-	t.seat.mu.state, t.seat.mu.holder = nil, nil
-	delete(r.mu.seats, t.id)
-	return state
+	got = seat.take(o, h, now)
+	*t = Term{seat: seat, epoch: seat.mu.epoch}
+	r.alarms.Cancel(seat)
+	return got, nil
 }

@@ -1,20 +1,29 @@
 package roster_test
 
 import (
+	"context"
+	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/logtest"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/roster"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
+
+var limits = session.Limits{MaxInflight: 10, ReceiveMaximum: 10, MaxSubscriptions: 10, MaxExpiry: session.Never}
 
 // holder is a connection that notes what it is told.
 type holder struct {
 	mu        sync.Mutex
 	settled   []uint32
-	displaced []*session.State
+	displaced int
 }
 
 func (h *holder) Settled(ticket uint32, _ stream.Placed, _ error) {
@@ -23,54 +32,125 @@ func (h *holder) Settled(ticket uint32, _ stream.Placed, _ error) {
 	h.settled = append(h.settled, ticket)
 }
 
-func (h *holder) Displaced(s *session.State) {
+func (h *holder) Displaced() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.displaced = append(h.displaced, s)
+	h.displaced++
 }
 
-// log notes the receipts that it is given.
-type log struct {
+// appends notes the receipts that it is given.
+type appends struct {
 	stream.Log
 	to      []stream.Receipt
 	tickets []uint64
 }
 
-func (l *log) Append(_ *stream.Unit, to stream.Receipt, ticket uint64) error {
+func (l *appends) Append(_ *stream.Unit, to stream.Receipt, ticket uint64) error {
 	l.to, l.tickets = append(l.to, to), append(l.tickets, ticket)
 	return nil
 }
 
-func (l *log) tell(i int) { l.to[i].Appended(l.tickets[i], nil, nil) }
+func (l *appends) tell(i int) { l.to[i].Appended(l.tickets[i], nil, nil) }
+
+// wills notes what is published.
+type wills struct {
+	mu   sync.Mutex
+	from []string
+	log  stream.Log
+}
+
+func (w *wills) publish(ctx context.Context, s *session.State, _ *session.Will, with *stream.Unit) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.from = append(w.from, s.ClientID())
+	if len(with.Writes) == 0 {
+		return nil
+	}
+	return stream.AppendWait(ctx, w.log, with, nil, 0)
+}
+
+// open opens a roster on a log in memory.
+func open(t *testing.T, fs vfs.FS, change func(*roster.Options)) (*roster.Roster, *wills) {
+	t.Helper()
+	log, err := store.Open(context.Background(), store.Options{FS: fs, Logger: logtest.New(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &wills{log: log}
+	opt := roster.Options{Log: log, Limits: &limits, PublishWill: w.publish, Logger: logtest.New(t)}
+	if change != nil {
+		change(&opt)
+	}
+	r, err := roster.Open(context.Background(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, w
+}
+
+// opening is a CONNECT with an expiry interval.
+func opening(id string, expiry uint32, clean bool) *session.Opening {
+	c := &packet.Connect{Version: packet.V5, ClientID: []byte(id), CleanStart: clean}
+	c.Props.SetSessionExpiry(expiry)
+	return session.Open(c, &limits, "")
+}
+
+func take(t *testing.T, r *roster.Roster, o *session.Opening, h roster.Holder) (roster.Term, roster.Taken) {
+	t.Helper()
+	var term roster.Term
+	got, err := r.Take(o, h, &term)
+	if err == nil {
+		err = got.Settle(context.Background())
+	}
+	if err == nil {
+		err = term.Store(context.Background())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return term, got
+}
+
+func leave(t *testing.T, term *roster.Term) {
+	t.Helper()
+	if left := term.Leave(); left != nil {
+		if err := left.Settle(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
 
 // TestTakeover: whoever takes a seat fences the one before at once: it appends nothing, is told nothing of what it had
 // appended, sees no session, and ends nothing.
 func TestTakeover(t *testing.T) {
-	var seats roster.Roster
-	var l log
+	seats, _ := open(t, vfs.NewMemory(), nil)
+	var l appends
 	var unit stream.Unit
 	first, second := &holder{}, &holder{}
-	one, two := &session.State{}, &session.State{}
-	old, before := seats.Take("a", one, first)
-	if before != nil || old.Over() || seats.Len() != 1 {
+	old, got := take(t, seats, opening("a", 0, true), first)
+	if got.Before != nil || got.Present || old.Over() || seats.Len() != 1 {
 		t.Fatal("the seat was not free")
 	}
-	if err := old.Append(&l, &unit, 7); err != nil {
-		t.Fatal(err)
-	}
-	if err := old.Append(&l, &unit, 8); err != nil {
-		t.Fatal(err)
+	for ticket := range uint32(2) {
+		if err := old.Append(&l, &unit, 7+ticket); err != nil {
+			t.Fatal(err)
+		}
 	}
 	l.tell(0)
-	fresh, before := seats.Take("a", two, second)
-	if before == nil || before.Holder != first || before.State != one {
-		t.Fatalf("before: %+v", before)
+	fresh, got := take(t, seats, opening("a", 0, true), second)
+	if got.Before != first || got.Present {
+		t.Fatalf("before: %+v", got)
 	}
 	l.tell(1)
 	if err := old.Append(&l, &unit, 9); !fault.Is(err, fault.Fenced) {
 		t.Errorf("the old one appends: %v", err)
 	}
-	if old.Lock() != nil || old.End() != nil {
+	if old.Lock() != nil || old.Leave() != nil {
 		t.Error("the old one still has the session")
 	}
 	if len(first.settled) != 1 || first.settled[0] != 7 {
@@ -80,11 +160,12 @@ func TestTakeover(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.tell(2)
-	if len(second.settled) != 1 || fresh.Lock() != two {
+	if len(second.settled) != 1 || fresh.Lock() != got.State {
 		t.Error("the new one has not got the session")
 	}
 	fresh.Unlock()
-	if fresh.End() != two || !fresh.Over() || seats.Len() != 0 {
+	leave(t, &fresh)
+	if !fresh.Over() || seats.Len() != 0 || seats.Present() != 0 {
 		t.Error("the session did not end")
 	}
 	if err := fresh.Append(&l, &unit, 1); !fault.Is(err, fault.Fenced) {
@@ -94,51 +175,177 @@ func TestTakeover(t *testing.T) {
 	if len(second.settled) != 1 {
 		t.Error("told after the end")
 	}
-	if again, before := seats.Take("a", &session.State{}, first); before != nil || again.Over() {
-		t.Error("the seat is not free again")
-	}
 }
 
-// TestStorm: however many take a seat at a time, each session ends exactly once, by displacement or by its own end, and
-// no seat is left.
+// TestStorm: however many take a seat at a time, one has it, and no seat is left of those that do not last; of those
+// that do, one is away.
 func TestStorm(t *testing.T) {
-	var seats roster.Roster
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	ended := map[*session.State]int{}
-	note := func(s *session.State) {
-		mu.Lock()
-		defer mu.Unlock()
-		ended[s]++
-	}
-	const takers, each = 8, 500
-	for range takers {
-		wg.Go(func() {
-			for range each {
-				term, before := seats.Take("storm", &session.State{}, &holder{})
-				if before != nil {
-					note(before.State)
-				}
-				if s := term.End(); s != nil {
-					note(s)
-				}
+	for _, expiry := range []uint32{0, 1000} {
+		t.Run(fmt.Sprint(expiry), func(t *testing.T) {
+			fs := vfs.NewMemory()
+			seats, _ := open(t, fs, nil)
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					for range 200 {
+						var term roster.Term
+						got, err := seats.Take(opening("storm", expiry, false), &holder{}, &term)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						if got.Before != nil {
+							got.Before.Displaced()
+						}
+						if err := term.Store(context.Background()); err != nil {
+							t.Error(err)
+						}
+						leave(t, &term)
+					}
+				})
+			}
+			wg.Wait()
+			if away := min(int(expiry), 1); seats.Len() != away || seats.Present() != 0 {
+				t.Errorf("%d seats are left, %d with a connection", seats.Len(), seats.Present())
 			}
 		})
 	}
-	wg.Wait()
-	if len(ended) != takers*each || seats.Len() != 0 {
-		t.Errorf("%d of %d sessions ended, %d seats are left", len(ended), takers*each, seats.Len())
+}
+
+// TestWhoIsKept: what a roster has after a restart is what it had before, whatever changed in between.
+func TestWhoIsKept(t *testing.T) {
+	fs := vfs.NewMemory()
+	seats, _ := open(t, fs, nil)
+	for _, id := range []string{"kept", "clean", "short", "ended"} {
+		term, _ := take(t, seats, opening(id, 1000, false), &holder{})
+		leave(t, &term)
 	}
-	for _, n := range ended {
-		if n != 1 {
-			t.Fatalf("a session ended %d times", n)
+	clean, _ := take(t, seats, opening("clean", 0, true), &holder{})
+	leave(t, &clean)
+	short, _ := take(t, seats, opening("short", 0, false), &holder{})
+	leave(t, &short)
+	ended, _ := take(t, seats, opening("ended", 1000, false), &holder{})
+	state := ended.Lock()
+	d := &packet.Disconnect{}
+	d.Props.SetSessionExpiry(0)
+	if err := state.Disconnect(d); err != nil {
+		t.Fatal(err)
+	}
+	ended.Unlock()
+	leave(t, &ended)
+	take(t, seats, opening("kept", 1000, false), &holder{}) // what came before is durable, too
+	if seats.Len() != 1 {
+		t.Errorf("%d sessions", seats.Len())
+	}
+	again, _ := open(t, clone(t, fs), nil)
+	if again.Len() != 1 {
+		t.Errorf("%d sessions after a restart", again.Len())
+	}
+	if _, got := take(t, again, opening("kept", 1000, false), &holder{}); !got.Present {
+		t.Error("the session is not there")
+	}
+}
+
+// clone is what another process would find.
+func clone(t *testing.T, fs *vfs.Memory) *vfs.Memory {
+	t.Helper()
+	return fs.CrashClone(nil)
+}
+
+// TestWillsAreDueOnce: each will is published once, by whichever of the clock, a clean start or an expired session
+// comes first, and none of a session that somebody came back to.
+func TestWillsAreDueOnce(t *testing.T) {
+	var mu sync.Mutex
+	now := time.Now()
+	clock := func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return now
+	}
+	fs := vfs.NewMemory()
+	seats, published := open(t, fs, func(o *roster.Options) { o.Clock = clock })
+	for _, id := range []string{"delayed", "expires", "clean", "back"} {
+		c := &packet.Connect{Version: packet.V5, ClientID: []byte(id), Will: &packet.Will{Topic: []byte("w")}}
+		c.Props.SetSessionExpiry(100)
+		c.Will.Props.SetWillDelay(50)
+		if id == "expires" {
+			c.Will.Props.SetWillDelay(500)
+		}
+		term, _ := take(t, seats, session.Open(c, &limits, ""), &holder{})
+		leave(t, &term)
+	}
+	back, _ := take(t, seats, opening("back", 100, false), &holder{})
+	leave(t, &back)
+	fresh, _ := take(t, seats, opening("clean", 0, true), &holder{})
+	leave(t, &fresh)
+	if len(published.from) != 1 || published.from[0] != "clean" {
+		t.Fatalf("published %v", published.from)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	run := make(chan error, 1)
+	mu.Lock()
+	now = now.Add(time.Minute)
+	mu.Unlock()
+	go func() { run <- seats.Run(ctx) }()
+	until(t, "the delay is over", func() bool { return published.count() == 2 })
+	cancel()
+	if err := <-run; err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	now = now.Add(time.Hour)
+	mu.Unlock()
+	again, more := open(t, clone(t, fs), func(o *roster.Options) { o.Clock = clock })
+	ctx, cancel = context.WithCancel(context.Background())
+	defer cancel()
+	go func() { run <- again.Run(ctx) }()
+	until(t, "all have expired", func() bool { return again.Len() == 0 })
+	cancel()
+	if err := <-run; err != nil {
+		t.Fatal(err)
+	}
+	if more.count() != 1 || more.from[0] != "expires" {
+		t.Errorf("after a restart: %v", more.from)
+	}
+}
+
+func (w *wills) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.from)
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
 		}
 	}
 }
 
+// TestMaxSessions bounds how many sessions last; those that do not are not counted.
+func TestMaxSessions(t *testing.T) {
+	seats, _ := open(t, vfs.NewMemory(), func(o *roster.Options) { o.MaxSessions = 2 })
+	for i := range 2 {
+		term, _ := take(t, seats, opening(fmt.Sprint(i), 1000, false), &holder{})
+		leave(t, &term)
+	}
+	var none roster.Term
+	if _, err := seats.Take(opening("third", 1000, false), &holder{}, &none); !fault.Is(err, fault.Limited) {
+		t.Errorf("a third session: %v", err)
+	}
+	take(t, seats, opening("short", 0, false), &holder{})
+	take(t, seats, opening("1", 1000, false), &holder{})
+}
+
 func TestZeroTermIsOver(t *testing.T) {
 	var term roster.Term
-	if term.Lock() != nil || term.End() != nil || !term.Over() {
-		t.Error("the zero Term is not over")
+	if !term.Over() || term.Leave() != nil {
+		t.Error("the zero term is not over")
 	}
 }

@@ -49,7 +49,7 @@ func TestFiltersAgainstModel(t *testing.T) {
 
 // TestAll: all subscriptions come once, and what is stored of each makes it again.
 func TestAll(t *testing.T) {
-	s, _, _ := Open(&packet.Connect{Version: packet.V5, ClientID: []byte("a")}, &Limits{MaxSubscriptions: 100}, "")
+	s := New(Open(&packet.Connect{Version: packet.V5, ClientID: []byte("a")}, &Limits{MaxSubscriptions: 100}, ""))
 	for i := range 40 {
 		s.Resubscribe(&Subscription{
 			Filter: fmt.Sprint(i), ID: uint32(i), QoS: byte(i % 2), NoLocal: i%3 == 0, RetainAsPublished: i%5 == 0,
@@ -91,7 +91,7 @@ func TestStateMemory(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	for i := range all {
-		s, _, _ := Open(&packet.Connect{Version: packet.V5, ClientID: fmt.Appendf(nil, "device-%08d", i)}, limits, "")
+		s := New(Open(&packet.Connect{Version: packet.V5, ClientID: fmt.Appendf(nil, "device-%08d", i)}, limits, ""))
 		s.Subscribe(&packet.Subscribe{Subscriptions: []packet.Subscription{
 			{Filter: fmt.Appendf(nil, "fleet/%08d/command", i), QoS: 1},
 		}}, 1<<20, nil)

@@ -8,8 +8,9 @@
 // Events come in as method calls, effects go out as results or as bytes appended to the caller's buffer. There is no
 // goroutine, lock, clock or socket here: each machine says nothing of who guards it, and time never matters.
 //
-//	state, link, connack := session.Open(connect, limits, "auto-1")
-//	topic, err := link.Publish(p)                        // alias resolved, rules applied
+//	opening := session.Open(connect, limits, "auto-1")
+//	state := session.New(opening)                        // or state.Connect(opening), for one that was there
+//	topic, err := opening.Link.Publish(p)                // alias resolved, rules applied
 //	err = link.Acks.Expect(packet.PUBACK, p.PacketID)    // a QoS 1 PUBLISH waits for the log
 //	out = link.Acks.Settle(1, packet.Success, out)       // the log has it: PUBACK
 package session
@@ -22,6 +23,9 @@ const MaxQoS = 1
 // QoSLevels is how many levels MQTT knows: the size of a table by QoS.
 const QoSLevels = 3
 
+// Never is the session expiry interval of a session that does not expire (MQTT 5.0, section 3.1.2.11.2).
+const Never = 0xffff_ffff
+
 // Limits are what the server allows every session.
 type Limits struct {
 	ReceiveMaximum    uint16 // messages above QoS 0 that a client may have unacknowledged; not 0
@@ -30,42 +34,65 @@ type Limits struct {
 	MaxPacketBytes    int    // largest packet that we take
 	MaxKeepAlive      uint16 // seconds; a client that asks for more, or for none, gets this. 0: no bound
 	MaxSubscriptions  int    // filters of one session
+	MaxExpiry         uint32 // seconds that a session lasts at most without a connection; Never: no bound
 }
 
-// Open starts the session that c asks for and says what to answer. assignedID is the client identifier for a client
-// that has none. The will keeps c's slices: c must not be reused.
-//
-// Sessions end with their connection for now: the session expiry interval in force is 0, which the CONNACK says to a
-// client that asked for another (section 3.2.2.3.2).
-func Open(c *packet.Connect, limits *Limits, assignedID string) (*State, *Link, *packet.Connack) {
+// Opening is what a CONNECT asks for. It keeps slices of the packet, which must not be reused.
+type Opening struct {
+	ClientID string // given, or assigned
+	Clean    bool   // a session that is there ends first [MQTT-3.1.2-4]
+	Expiry   uint32 // seconds, in force: the session lasts so long without a connection
+	Link     *Link
+	Connack  *packet.Connack // but for Session Present
+
+	version   packet.Version
+	limits    *Limits
+	will      *packet.Publish
+	willDelay uint32
+}
+
+// Open judges what c asks for. assignedID is the client identifier for a client that has none.
+func Open(c *packet.Connect, limits *Limits, assignedID string) *Opening {
 	ack := &packet.Connack{}
-	s := &State{clientID: string(c.ClientID), expiry: c.Props.SessionExpiry, limits: limits}
-	if s.clientID == "" {
-		s.clientID = assignedID
+	o := &Opening{ClientID: string(c.ClientID), Clean: c.CleanStart, Expiry: expiry(c, limits), Link: newLink(c, limits),
+		Connack: ack, version: c.Version, limits: limits}
+	if o.ClientID == "" {
+		o.ClientID = assignedID
 		ack.Props.SetAssignedClientID([]byte(assignedID)) // [MQTT-3.2.2-16]
 	}
 	if w := c.Will; w != nil {
-		s.will = &packet.Publish{Topic: w.Topic, Payload: w.Payload, Props: w.Props, QoS: w.QoS, Retain: w.Retain}
-		s.will.Props.Remove(packet.PropWillDelay)
+		o.will = &packet.Publish{Topic: w.Topic, Payload: w.Payload, Props: w.Props, QoS: w.QoS, Retain: w.Retain}
+		o.willDelay = w.Props.WillDelay
+		o.will.Props.Remove(packet.PropWillDelay)
 	}
-	l := newLink(c, limits)
-	s.Out.window = l.window
-	if l.keepAlive != c.KeepAlive {
-		ack.Props.SetServerKeepAlive(l.keepAlive) // [MQTT-3.2.2-21]
+	if o.Link.keepAlive != c.KeepAlive {
+		ack.Props.SetServerKeepAlive(o.Link.keepAlive) // [MQTT-3.2.2-21]
 	}
 	if c.Version == packet.V5 {
-		announce(c, limits, &ack.Props)
+		announce(limits, &ack.Props)
+		if o.Expiry != c.Props.SessionExpiry {
+			ack.Props.SetSessionExpiry(o.Expiry) // section 3.2.2.3.2
+		}
 	} else {
 		ack.Props = packet.Properties{}
 	}
-	return s, l, ack
+	return o
+}
+
+// expiry is the session expiry interval in force. A session of MQTT 3 that is not clean does not expire.
+func expiry(c *packet.Connect, limits *Limits) uint32 {
+	asked := c.Props.SessionExpiry
+	if c.Version != packet.V5 {
+		asked = Never
+		if c.CleanStart {
+			asked = 0
+		}
+	}
+	return min(asked, limits.MaxExpiry)
 }
 
 // announce states in the CONNACK where we do less than the defaults of the specification.
-func announce(c *packet.Connect, limits *Limits, props *packet.Properties) {
-	if c.Props.SessionExpiry > 0 {
-		props.SetSessionExpiry(0)
-	}
+func announce(limits *Limits, props *packet.Properties) {
 	if limits.ReceiveMaximum < 0xffff {
 		props.SetReceiveMaximum(limits.ReceiveMaximum)
 	}

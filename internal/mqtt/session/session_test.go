@@ -17,6 +17,7 @@ func TestPlays(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		p := &play{t: t, limits: session.Limits{
 			ReceiveMaximum: 4, MaxInflight: 10, TopicAliasMaximum: 2, MaxPacketBytes: 1 << 20, MaxSubscriptions: 3,
+			MaxExpiry: session.Never,
 		}}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return p.event(d) })
 	})
@@ -68,6 +69,7 @@ func (p *play) event(d *datadriven.TestData) string {
 		return p.disconnect(d)
 	case "will":
 		if w := p.s.TakeWill(); w != nil {
+			w := &w.Message
 			return fmt.Sprintf("%s = %s, QoS %d, retain %v\n", w.Topic, w.Payload, w.QoS, w.Retain)
 		}
 		return "none\n"
@@ -118,10 +120,10 @@ func (p *play) connect(d *datadriven.TestData) string {
 		c.Will = &packet.Will{Topic: []byte(will), Payload: []byte("bye"), QoS: 1, Retain: true}
 	}
 	p.limits.MaxKeepAlive = uint16(p.number(d, "max-keep-alive"))
-	s, link, ack := session.Open(c, &p.limits, "assigned-1")
-	p.s, p.link = s, link
+	o := session.Open(c, &p.limits, "assigned-1")
+	p.s, p.link = session.New(o), o.Link
 	return fmt.Sprintf("%x\nclient %s, keep alive %d, window %d\n",
-		ack.AppendTo(nil, c.Version), s.ClientID(), link.KeepAlive(), s.Out.Window())
+		o.Connack.AppendTo(nil, c.Version), p.s.ClientID(), p.link.KeepAlive(), p.s.Out.Window())
 }
 
 func (p *play) publish(d *datadriven.TestData) string {
@@ -332,7 +334,8 @@ func (p *play) disconnect(d *datadriven.TestData) string {
 
 func TestSettleAllocatesNothing(t *testing.T) {
 	limits := session.Limits{MaxInflight: 100, ReceiveMaximum: 1000}
-	s, link, _ := session.Open(&packet.Connect{Version: packet.V5, ClientID: []byte("x")}, &limits, "")
+	o := session.Open(&packet.Connect{Version: packet.V5, ClientID: []byte("x")}, &limits, "")
+	s, link := session.New(o), o.Link
 	out := make([]byte, 0, 1024)
 	allocs := testing.AllocsPerRun(100, func() {
 		for id := range uint16(64) {

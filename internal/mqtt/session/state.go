@@ -1,44 +1,302 @@
 package session
 
-import "github.com/firthmq/firth/internal/mqtt/packet"
+import (
+	"math"
 
-// State is what a session is beyond its connection. Open makes it. It is not safe for concurrent use.
+	"github.com/firthmq/firth/internal/mqtt/packet"
+)
+
+// State is what a session is beyond its connection. New makes it; Connect gives it to the next connection. It is not
+// safe for concurrent use.
+//
+// Its place in the log is the mark that it is pinned to, or the last one of all if it is not behind anywhere, and for
+// the partitions in which it has taken more than that, a place (docs/design/0007).
 type State struct {
 	// Out is the table of what was sent to the client and not acknowledged.
 	Out Outbound
 
 	clientID string
-	will     *packet.Publish
 	limits   *Limits
 	subs     filters
-	expiry   uint32 // session expiry interval that the client asked for, in seconds
-	held     int32  // bytes
+	places   []place // by partition
+	will     *Will
+	mark     uint64 // that it is pinned to; 0: it follows the last
+	away     int64  // since when it has no connection, in milliseconds since 1970; 0: it has one
+	expiry   uint32 // seconds that it lasts without a connection
+	behind   int32  // in how many partitions
+	held     int32  // bytes of subscriptions
+	version  packet.Version
+	changed  bool // since the last checkpoint
+	told     bool // the record of the session is as it should be
+}
+
+// Will is the will of a session.
+type Will struct {
+	Message packet.Publish
+	Delay   uint32 // seconds after the connection ends at which it is published
+	Due     int64  // milliseconds since 1970 at which it is; 0: there is a connection
+}
+
+// place is how much a session has taken of a partition, beyond its mark.
+type place struct {
+	partition uint32
+	changed   bool // since the last checkpoint
+	stored    bool // there is a record of it
+	next      int64
+}
+
+// New is the session that a CONNECT asks for.
+func New(o *Opening) *State {
+	s := &State{clientID: o.ClientID, limits: o.limits}
+	s.Connect(o)
+	return s
+}
+
+// Connect gives a session to another connection. What the connection before left, a will that is due, is to be taken
+// before.
+func (s *State) Connect(o *Opening) {
+	s.version, s.expiry, s.away, s.behind, s.told = o.version, o.Expiry, 0, 0, false
+	s.limits = o.limits
+	s.Out.SetWindow(o.Link.window)
+	s.will = nil
+	if o.will != nil {
+		s.will = &Will{Message: *o.will, Delay: o.willDelay}
+	}
 }
 
 // ClientID is the client identifier, given or assigned.
 func (s *State) ClientID() string { return s.clientID }
 
+// Version is the protocol version of the last connection.
+func (s *State) Version() packet.Version { return s.version }
+
+// Expiry is how many seconds the session lasts without a connection.
+func (s *State) Expiry() uint32 { return s.expiry }
+
+// Lasts tells whether the session outlives its connection.
+func (s *State) Lasts() bool { return s.expiry > 0 }
+
 // Held is about how many bytes the subscriptions make us hold.
 func (s *State) Held() int { return int(s.held) }
 
-// TakeWill is the will to publish when the session's connection ends, or nil. The second time it is nil.
-func (s *State) TakeWill() *packet.Publish {
-	w := s.will
-	s.will = nil
-	return w
-}
-
-// Will is the will, or nil.
-func (s *State) Will() *packet.Publish { return s.will }
-
-// Disconnect takes a DISCONNECT of the client: unless it says so, the will is deleted [MQTT-3.14.4-3]. It may not
-// raise the session expiry interval from 0 [MQTT-3.1.2-23].
+// Disconnect takes a DISCONNECT of the client: unless it says so, the will is deleted [MQTT-3.14.4-3]. It may change
+// the session expiry interval, but not raise it from 0 [MQTT-3.1.2-23].
 func (s *State) Disconnect(p *packet.Disconnect) error {
-	if p.Props.SessionExpiry > 0 && s.expiry == 0 {
-		return &packet.Error{Reason: packet.ProtocolError, Detail: "session expiry interval raised from 0"}
+	if p.Props.Has(packet.PropSessionExpiry) {
+		if p.Props.SessionExpiry > 0 && s.expiry == 0 {
+			return &packet.Error{Reason: packet.ProtocolError, Detail: "session expiry interval raised from 0"}
+		}
+		s.expiry = min(p.Props.SessionExpiry, s.limits.MaxExpiry)
 	}
 	if p.Reason == packet.Success {
 		s.will = nil
 	}
 	return nil
+}
+
+// Leave notes that the connection ended at a time in milliseconds since 1970, when last was the last mark. The will is
+// due after its delay or when the session ends, whichever is first [MQTT-3.1.3-9].
+func (s *State) Leave(now int64, last uint64) {
+	s.away, s.told = now, false
+	if s.mark == 0 {
+		s.mark = last
+	}
+	if s.will != nil {
+		s.will.Due = now + 1000*int64(min(s.will.Delay, s.expiry))
+	}
+}
+
+// Away is since when the session has no connection, in milliseconds since 1970; 0: it has one.
+func (s *State) Away() int64 { return s.away }
+
+// Ends is when a session without a connection ends, in milliseconds since 1970; math.MaxInt64: never, or not before it
+// has lost its connection.
+func (s *State) Ends() int64 {
+	if s.away == 0 || s.expiry == Never {
+		return math.MaxInt64
+	}
+	return s.away + 1000*int64(s.expiry)
+}
+
+// Will is the will, or nil.
+func (s *State) Will() *Will { return s.will }
+
+// TakeWill is the will, which the session has no more; nil: there is none.
+func (s *State) TakeWill() *Will {
+	w := s.will
+	s.will = nil
+	return w
+}
+
+// Behind notes in how many partitions more, or fewer, the session is behind. The first pins it to the last mark.
+// Changed tells that a checkpoint has to look at it.
+func (s *State) Behind(by int, last uint64) (changed bool) {
+	s.behind = max(s.behind+int32(by), 0)
+	if s.behind > 0 && s.mark == 0 {
+		s.mark, s.told = last, false
+	}
+	return s.change()
+}
+
+// change notes that the session has changed; false: it was noted before.
+func (s *State) change() bool {
+	if s.changed || !s.Lasts() {
+		return false
+	}
+	s.changed = true
+	return true
+}
+
+// Took notes that a message was taken, with which all before it in its partition are. Changed is as of Behind.
+func (s *State) Took(from Place) (changed bool) {
+	if !s.Lasts() {
+		return false
+	}
+	p := s.at(from.Partition)
+	p.next, p.changed = max(p.next, from.Offset+1), true
+	return s.change()
+}
+
+// Touched notes that what is in flight of the partition of a message changed. Changed is as of Behind.
+func (s *State) Touched(from Place) (changed bool) {
+	if !s.Lasts() {
+		return false
+	}
+	s.at(from.Partition).changed = true
+	return s.change()
+}
+
+// at is the place in a partition, made if there is none. The last one comes first: most sessions get what they get from
+// one partition.
+func (s *State) at(partition uint32) *place {
+	for i := len(s.places) - 1; i >= 0; i-- {
+		if s.places[i].partition == partition {
+			last := len(s.places) - 1
+			s.places[i], s.places[last] = s.places[last], s.places[i]
+			return &s.places[last]
+		}
+	}
+	s.places = append(s.places, place{partition: partition})
+	return &s.places[len(s.places)-1]
+}
+
+// Marked tells the offset of a partition at a mark, or at the next older one that is known; mark 0 is the last. Not ok:
+// there is none so old.
+type Marked interface {
+	At(partition uint32, mark uint64) (offset int64, ok bool)
+}
+
+// Stands is where the session stands in a partition: everything before it was taken, or is older than its
+// subscriptions. Negative: the partition is newer than its mark and than one of them.
+func (s *State) Stands(partition uint32, marks Marked) int64 {
+	at, ok := marks.At(partition, s.mark)
+	if !ok {
+		at = s.sinceAll(partition, marks)
+	}
+	for i := range s.places {
+		if s.places[i].partition == partition {
+			return max(at, s.places[i].next)
+		}
+	}
+	return at
+}
+
+// sinceAll is the first offset of a partition that any subscription may get; -1: one gets all.
+func (s *State) sinceAll(partition uint32, marks Marked) int64 {
+	first := int64(math.MaxInt64)
+	s.All(func(sub *Subscription) bool {
+		at, ok := marks.At(partition, sub.Since)
+		if !ok || sub.Since == 0 {
+			at = -1
+		}
+		first = min(first, at)
+		return first >= 0
+	})
+	if first == math.MaxInt64 {
+		return -1
+	}
+	return first
+}
+
+// Since is the first offset of a partition that a subscription of the session may get; 0: it gets all.
+func (s *State) Since(sub *Subscription, partition uint32, marks Marked) int64 {
+	if at, ok := marks.At(partition, sub.Since); ok && sub.Since > 0 {
+		return at
+	}
+	return 0
+}
+
+// Checkpoint gives what changed since the last one, and releases the session from its mark if it is behind nowhere: the
+// mark that was taken before becomes the one it follows. place gets what is to be stored of a partition; nil: nothing.
+// Record tells that the record of the session is to be stored, too.
+func (s *State) Checkpoint(marks Marked, place func(partition uint32, r *PlaceRecord)) (record bool) {
+	if s.away == 0 && s.behind == 0 && s.mark != 0 {
+		s.mark, s.told = 0, false
+	}
+	flights := s.flights()
+	kept := s.places[:0]
+	for _, p := range s.places {
+		in := flights[p.partition]
+		at, ok := marks.At(p.partition, s.mark)
+		needed := len(in) > 0 || p.next > 0 && (!ok || at < p.next)
+		switch {
+		case !needed && p.stored:
+			place(p.partition, nil)
+			continue
+		case !needed:
+			continue
+		case p.changed:
+			place(p.partition, &PlaceRecord{Next: p.next, Flights: in})
+			p.changed, p.stored = false, true
+		}
+		kept = append(kept, p)
+	}
+	s.places = kept
+	if len(kept) == 0 {
+		s.places = nil
+	}
+	record = !s.told
+	s.changed, s.told = false, true
+	return record
+}
+
+// flights is what is in flight, by partition.
+func (s *State) flights() map[uint32][]Flight {
+	if s.Out.InFlight() == 0 {
+		return nil
+	}
+	by := make(map[uint32][]Flight)
+	s.Out.Flights(func(f Flight) bool {
+		by[f.From.Partition] = append(by[f.From.Partition], f)
+		return true
+	})
+	return by
+}
+
+// StoredSince notes since which mark a subscription is in force, and gives its record.
+func (s *State) StoredSince(sub *Subscription, mark uint64) FilterRecord {
+	sub.Since = mark
+	return sub.Record()
+}
+
+// Record is the record of the session.
+func (s *State) Record() SessionRecord {
+	return SessionRecord{Version: s.version, Expiry: s.expiry, Away: s.away, Mark: s.mark}
+}
+
+// Unstored notes that what the last checkpoint gave was not stored.
+func (s *State) Unstored() {
+	s.changed, s.told = true, false
+	for i := range s.places {
+		s.places[i].changed = true
+	}
+}
+
+// Stored calls place with each partition of which there is a record.
+func (s *State) Stored(place func(partition uint32)) {
+	for _, p := range s.places {
+		if p.stored {
+			place(p.partition)
+		}
+	}
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/firthmq/firth/internal/names"
 )
 
-// Subscription is a subscription in force. It is immutable: a new SUBSCRIBE of its filter makes another.
+// Subscription is a subscription in force. But for Since, which belongs to the State, it is immutable: a new SUBSCRIBE
+// of its filter makes another.
 type Subscription struct {
 	Filter            string
 	Since             uint64 // mark at which it came into force; 0: none is known

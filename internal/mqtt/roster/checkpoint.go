@@ -1,0 +1,147 @@
+package roster
+
+import (
+	"context"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// idle is how many intervals pass between checkpoints while no session changes: those that nothing is for are not to
+// stay behind for ever, or they would read for nothing when they come back.
+const idle = 10
+
+// Run makes checkpoints and watches the clocks until ctx ends.
+func (r *Roster) Run(ctx context.Context) error {
+	clock, next := time.NewTimer(0), time.NewTimer(r.opt.Interval) // next: the checkpoint
+	defer clock.Stop()
+	defer next.Stop()
+	soon := true
+	for ctx.Err() == nil {
+		clock.Reset(r.ring(ctx))
+		select {
+		case <-r.changed:
+			if !soon {
+				next.Reset(r.opt.Interval)
+			}
+			soon = true
+		case <-next.C:
+			if soon = r.Checkpoint(ctx); soon {
+				next.Reset(r.opt.Interval)
+			} else {
+				next.Reset(idle * r.opt.Interval)
+			}
+		case <-r.alarms.Sooner():
+		case <-clock.C:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// Checkpoint makes one for each shard now. Moving tells that sessions changed, so that another should follow soon.
+func (r *Roster) Checkpoint(ctx context.Context) (moving bool) {
+	for _, s := range r.shards {
+		moved, err := s.makeCheckpoint(ctx)
+		moving = moving || moved || err != nil
+		if err != nil && ctx.Err() == nil && !fault.Is(err, fault.Closed) {
+			r.complain("checkpoint", "the places of sessions could not be stored, trying again", "err", err)
+		}
+	}
+	return moving
+}
+
+func (r *Roster) complain(kind, what string, args ...any) {
+	if held, ok := r.lines.Pass(kind); ok {
+		r.opt.Logger.Warn(what, append(args, "lines held back", held)...)
+	}
+}
+
+// makeCheckpoint takes the next mark, stores what changed of the sessions, and then the mark: that is the order that
+// makes the mark true for whoever follows it.
+func (s *shard) makeCheckpoint(ctx context.Context) (moved bool, err error) {
+	if s.roster.lasting.Load() == 0 {
+		s.takeDirty()
+		return false, nil
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	var reached []reach
+	s.looked = s.roster.opt.Reached(s.looked, func(p stream.PartitionID, at record.Offset) {
+		reached = append(reached, reach{uint32(p), int64(at)})
+	})
+	mark, partitions := s.mark(reached)
+	s.checkpoint.Store(mark)
+	partitions = append(partitions, s.takeUnstored()...)
+	dirty := s.takeDirty()
+	moved = len(dirty) > 0
+	if len(partitions) == 0 && len(dirty) == 0 {
+		return false, nil
+	}
+	if err := s.storeAll(ctx, dirty); err != nil {
+		s.again(partitions)
+		return true, err
+	}
+	u := s.unit()
+	u.putMarks(partitions)
+	r := session.MarkRecord{{Mark: mark}}
+	u.put(session.Key{Kind: session.KindMark}, r.AppendTo(nil))
+	done, err := s.append(ctx, u)
+	if err == nil {
+		err = done.wait(ctx)
+	}
+	if err != nil {
+		s.again(partitions)
+		return true, err
+	}
+	s.roster.metrics.checkpoints.Inc()
+	return moved, nil
+}
+
+// storeAll stores what changed of seats. It needs the writing lock.
+func (s *shard) storeAll(ctx context.Context, seats []*Seat) error {
+	u := s.unit()
+	var undo []func()
+	for i, seat := range seats {
+		undo = append(undo, seat.collect(u))
+		if u.size < maxUnit && i < len(seats)-1 {
+			continue
+		}
+		done, err := s.append(ctx, u)
+		if err == nil {
+			err = done.wait(ctx)
+		}
+		if err != nil {
+			for _, u := range undo {
+				u()
+			}
+			for _, seat := range seats {
+				s.note(seat)
+			}
+			return err
+		}
+		undo = undo[:0]
+	}
+	for _, seat := range seats {
+		s.roster.release(seat)
+	}
+	return nil
+}
+
+// again has the marks of partitions stored with the next checkpoint, though they may not move.
+func (s *shard) again(partitions []uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.unstored = append(s.mu.unstored, partitions...)
+}
+
+func (s *shard) takeUnstored() []uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	partitions := s.mu.unstored
+	s.mu.unstored = nil
+	return partitions
+}

@@ -1,0 +1,133 @@
+package roster
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// The clocks of sessions without a connection: wills that are due, and the end.
+
+// maxSleep bounds how long the clock is not looked at: it may be set.
+const maxSleep = 30 * time.Second
+
+// retryAfter is after how many milliseconds something is tried again that the log did not take.
+const retryAfter = 1000
+
+// arm sets the alarm of a session without a connection. It needs the lock of the seat.
+func (s *Seat) arm() {
+	at := s.mu.state.Ends()
+	if w := s.mu.state.Will(); w != nil {
+		at = min(at, w.Due)
+	}
+	if at != math.MaxInt64 {
+		s.roster.alarms.Set(s, at)
+	}
+}
+
+// ring does what is due by the clock, and tells when the next is.
+func (r *Roster) ring(ctx context.Context) (next time.Duration) {
+	for ctx.Err() == nil {
+		now := r.opt.Clock().UnixMilli()
+		seat, due, at, waits := r.alarms.Due(now)
+		switch {
+		case due:
+			r.alarmed(ctx, seat, now)
+		case waits:
+			return min(time.Duration(at-now)*time.Millisecond, maxSleep)
+		default:
+			return maxSleep
+		}
+	}
+	return 0
+}
+
+// alarmed publishes a will that is due, and ends a session that has expired.
+func (r *Roster) alarmed(ctx context.Context, seat *Seat, now int64) {
+	if state, w := seat.dueWill(now); w != nil {
+		if err := seat.publishWill(ctx, state, w); err != nil {
+			r.complain("will", "a will could not be published, trying again", "err", err)
+			r.alarms.Set(seat, now+retryAfter)
+			return
+		}
+	}
+	if !seat.expire(now) {
+		return
+	}
+	r.metrics.expired.Inc()
+	if err := seat.store(ctx, false); err != nil {
+		r.complain("expire", "a session that has expired could not be removed, trying again", "err", err)
+	}
+}
+
+// dueWill is the will that is due, of a session without a connection; nil: none.
+func (s *Seat) dueWill(now int64) (*session.State, *session.Will) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.mu.state
+	if state == nil || s.mu.holder != nil {
+		return nil, nil
+	}
+	if w := state.Will(); w != nil && (w.Due <= now || state.Ends() <= now) {
+		return state, w
+	}
+	return nil, nil
+}
+
+// expire ends the session if its time has come; otherwise it sets the alarm anew.
+func (s *Seat) expire(now int64) (expired bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.mu.state
+	if state == nil || s.mu.holder != nil {
+		return false
+	}
+	if state.Ends() > now {
+		s.arm()
+		return false
+	}
+	s.uncount()
+	s.mu.epoch++
+	s.mu.state = nil
+	s.ended(state)
+	return true
+}
+
+// publishWill publishes the will of a session, and takes it out of the log in the same unit, if it is there.
+func (s *Seat) publishWill(ctx context.Context, state *session.State, w *session.Will) error {
+	s.shard.writing.Lock()
+	defer s.shard.writing.Unlock()
+	u := s.shard.unit()
+	stored := s.hasStoredWill()
+	if stored {
+		u.put(session.Key{Kind: session.KindWill, Client: state.ClientID()}, nil)
+	} else {
+		u.stream.Owner.Epoch = 0
+	}
+	if err := s.roster.opt.PublishWill(ctx, state, w, &u.stream); err != nil {
+		return err
+	}
+	s.roster.metrics.wills.Inc()
+	s.published(state, w, stored)
+	return nil
+}
+
+func (s *Seat) hasStoredWill() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.will
+}
+
+// published forgets a will that was published.
+func (s *Seat) published(state *session.State, w *session.Will, stored bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.state == state && state.Will() == w {
+		state.TakeWill()
+	}
+	if stored {
+		s.mu.will = false
+	}
+}

@@ -1,0 +1,151 @@
+package roster
+
+import (
+	"context"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// fold reads the sessions of a shard. Those that had a connection are away since now.
+func (s *shard) fold(ctx context.Context) error {
+	bounds, err := s.roster.opt.Log.Bounds(s.partition)
+	if err != nil {
+		return err
+	}
+	f := folding{shard: s, sessions: make(map[string]*session.Restoring)}
+	folded, err := stream.Fold(ctx, s.roster.opt.Log, s.partition, bounds.Start, f.apply)
+	if err != nil {
+		return err
+	}
+	if !folded.Complete() {
+		s.roster.opt.Logger.Error("some records of sessions could not be read and are left out",
+			"lost", folded.Lost, "strange", folded.Strange, "err", folded.First)
+	}
+	s.mu.marks.Raise(f.checkpoint)
+	if f.checkpoint == 0 { // a session is pinned to a mark that there is, though no partition stood anywhere at it
+		f.checkpoint = s.mu.marks.Next()
+	}
+	s.checkpoint.Store(f.checkpoint)
+	now := s.roster.opt.Clock().UnixMilli()
+	for id, one := range f.sessions {
+		if state := one.Done(); state != nil {
+			s.seat(id, state, now)
+		}
+	}
+	return nil
+}
+
+type folding struct {
+	shard      *shard
+	sessions   map[string]*session.Restoring
+	checkpoint uint64
+}
+
+// apply applies one record.
+func (f *folding) apply(v *record.View) error {
+	key, err := session.ParseKey(v.Key)
+	if err != nil {
+		return err
+	}
+	switch key.Kind {
+	case session.KindMark:
+		return f.mark(&key, v.Value)
+	case session.KindSession, session.KindFilter, session.KindWill, session.KindPlace:
+		one := f.sessions[key.Client]
+		if one == nil {
+			one = session.Restore(key.Client, f.shard.roster.opt.Limits)
+			f.sessions[key.Client] = one
+		}
+		return f.one(one, &key, v.Value)
+	}
+	return nil // of a later release
+}
+
+// mark applies the marks of a partition or, without one, the last checkpoint.
+func (f *folding) mark(key *session.Key, value []byte) error {
+	marks := &f.shard.mu.marks // nobody else knows the shard yet
+	r, err := session.ParseMark(value)
+	switch {
+	case err != nil:
+		return err
+	case key.Topic == record.UUID{}:
+		if len(r) > 0 {
+			f.checkpoint = r[0].Mark
+		}
+		return nil
+	}
+	if p, ok := f.partition(key); ok {
+		marks.Restore(uint32(p), r)
+	}
+	return nil
+}
+
+// partition is the partition that a key names; not ok: it is gone.
+func (f *folding) partition(key *session.Key) (p stream.PartitionID, ok bool) {
+	t := f.shard.roster.opt.Log.Topics().ByID(key.Topic)
+	if t == nil || int(key.Index) >= len(t.Partitions) {
+		return 0, false
+	}
+	return t.Partitions[key.Index], true
+}
+
+// one applies a record of one session; without a value it is a removal.
+func (f *folding) one(one *session.Restoring, key *session.Key, value []byte) (err error) {
+	gone := value == nil
+	switch key.Kind {
+	case session.KindSession:
+		var r session.SessionRecord
+		if gone {
+			one.Session(nil)
+		} else if r, err = session.ParseSession(value); err == nil {
+			one.Session(&r)
+			f.shard.mu.marks.Raise(r.Mark) // no number is given twice, though a crash took its mark away
+		}
+	case session.KindFilter:
+		var r session.FilterRecord
+		if gone {
+			one.Filter(key.Filter, nil)
+		} else if r, err = session.ParseFilter(value); err == nil {
+			one.Filter(key.Filter, &r)
+			f.shard.mu.marks.Raise(r.Since)
+		}
+	case session.KindWill:
+		var r session.WillRecord
+		if gone {
+			one.Will(nil)
+		} else if r, err = session.ParseWill(value); err == nil {
+			one.Will(&r)
+		}
+	case session.KindPlace:
+		p, ok := f.partition(key)
+		if !ok {
+			return nil
+		}
+		var r session.PlaceRecord
+		if gone {
+			one.Place(uint32(p), nil)
+		} else if r, err = session.ParsePlace(value); err == nil {
+			one.Place(uint32(p), &r)
+		}
+	default:
+		err = fault.New(fault.Internal, "mqtt.fold", "a record of kind %q", key.Kind)
+	}
+	return err
+}
+
+// seat makes the seat of a session that was read.
+func (s *shard) seat(id string, state *session.State, now int64) {
+	r := s.roster
+	seat := &Seat{roster: r, shard: s, id: id}
+	seat.mu.state, seat.mu.kept, seat.mu.will = state, true, state.Will() != nil
+	if state.Away() == 0 {
+		state.Leave(now, s.last())
+		s.note(seat)
+	}
+	seat.count()
+	r.mu.seats[id] = seat // nobody else knows the roster yet
+	seat.arm()
+}

@@ -1,0 +1,232 @@
+package roster
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// Holder is the connection that has a seat.
+type Holder interface {
+	// Settled tells what became of a unit that the holder appended, in the order of its Appends. at is nil with an
+	// error. It comes from the log's goroutine and must not block. A holder that has lost the seat is told nothing but
+	// what was on its way.
+	Settled(ticket uint32, at stream.Placed, err error)
+	// Displaced tells that another has the seat now. It comes once, from the goroutine of the new holder, and must not
+	// wait for the old one's.
+	Displaced()
+}
+
+// Seat is where a session is, with or without a connection.
+type Seat struct {
+	roster *Roster
+	shard  *shard
+	id     string
+	mu     struct {
+		sync.Mutex
+		state   *session.State // nil: no session
+		holder  Holder         // nil: no connection
+		epoch   uint32         // of the holder; raised whenever the seat changes hands
+		bytes   int32          // counted in Roster.bytes
+		lasting bool           // counted in Roster.lasting
+		// remains are sessions that have ended whose records are still in the log.
+		remains []*session.State
+		kept    bool // the log has records of state
+		will    bool // and its will
+	}
+}
+
+// take gives the seat to a holder. It needs the lock of the seat and that of the roster.
+func (s *Seat) take(o *session.Opening, h Holder, now int64) (got Taken) {
+	was := s.mu.state
+	got.seat, got.was, got.Before = s, was, s.mu.holder
+	if got.Present = was != nil && !o.Clean && was.Lasts() && was.Ends() > now; got.Present {
+		if got.Before != nil { // its connection ends now, and the session is away for a moment
+			was.Leave(now, s.shard.last())
+		}
+		if w := was.Will(); w != nil && w.Due <= now {
+			got.will = was.TakeWill()
+		}
+		was.Connect(o)
+		got.State = was
+	} else {
+		if was != nil {
+			got.will = was.TakeWill()
+			s.ended(was)
+		}
+		got.State = session.New(o)
+	}
+	s.uncount()
+	s.mu.epoch++
+	s.mu.state, s.mu.holder = got.State, h
+	s.count()
+	if got.Before == nil {
+		s.roster.present.Add(1)
+	}
+	return got
+}
+
+// ended notes that the records of a session are to be removed, if there are any.
+func (s *Seat) ended(state *session.State) {
+	if s.mu.kept {
+		s.mu.remains = append(s.mu.remains, state)
+		s.mu.kept = false
+	}
+}
+
+// count counts the session in: among those that last, and its memory if it has no connection.
+func (s *Seat) count() {
+	state := s.mu.state
+	if s.mu.lasting = state.Lasts(); s.mu.lasting {
+		s.roster.lasting.Add(1)
+	}
+	if s.mu.holder == nil {
+		s.mu.bytes = int32(seatBytes + state.Held())
+		s.roster.bytes.Add(int64(s.mu.bytes))
+	}
+}
+
+// uncount counts it out again.
+func (s *Seat) uncount() {
+	if s.mu.lasting {
+		s.roster.lasting.Add(-1)
+	}
+	s.roster.bytes.Add(-int64(s.mu.bytes))
+	s.mu.lasting, s.mu.bytes = false, 0
+}
+
+// seatBytes is about what a session without subscriptions takes.
+const seatBytes = 500
+
+// Term is the time in which a holder has a seat: until another takes it, or the holder leaves it. The zero Term is
+// over.
+type Term struct {
+	seat  *Seat
+	epoch uint32
+}
+
+// Lock gives the session, locked, until Unlock; nil, and not locked, when the term is over.
+func (t *Term) Lock() *session.State {
+	if t.seat == nil {
+		return nil
+	}
+	t.seat.mu.Lock()
+	if t.seat.mu.epoch != t.epoch || t.seat.mu.holder == nil {
+		t.seat.mu.Unlock()
+		return nil
+	}
+	return t.seat.mu.state
+}
+
+// Unlock ends what Lock began.
+func (t *Term) Unlock() { t.seat.mu.Unlock() }
+
+// Over tells whether another has the seat.
+func (t *Term) Over() bool {
+	if t.Lock() == nil {
+		return true
+	}
+	t.Unlock()
+	return false
+}
+
+// Append appends a unit for the session; with a ticket above 0 the holder's Settled follows.
+// Errors: Fenced when the term is over; those of Log.Append.
+func (t *Term) Append(log stream.Log, u *stream.Unit, ticket uint32) error {
+	if t.Over() {
+		return errFenced()
+	}
+	if ticket == 0 {
+		return log.Append(u, nil, 0)
+	}
+	return log.Append(u, t.seat, uint64(t.epoch)<<32|uint64(ticket))
+}
+
+func errFenced() error {
+	return fault.New(fault.Fenced, "mqtt.Append", "another connection has the session")
+}
+
+// Appended implements stream.Receipt.
+func (s *Seat) Appended(ticket uint64, at stream.Placed, err error) {
+	if h := s.holding(uint32(ticket >> 32)); h != nil {
+		h.Settled(uint32(ticket), at, err)
+	}
+}
+
+// holding is the holder of an epoch, or nil.
+func (s *Seat) holding(epoch uint32) Holder {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.epoch != epoch {
+		return nil
+	}
+	return s.mu.holder
+}
+
+// Changed has a checkpoint look at the session. The session may be locked or not.
+func (t *Term) Changed() { t.seat.shard.note(t.seat) }
+
+// Last is the last mark of the session's shard.
+func (t *Term) Last() uint64 { return t.seat.shard.last() }
+
+// Left is a session whose connection ended. Settle has to follow.
+type Left struct {
+	seat  *Seat
+	state *session.State
+	will  *session.Will // to be published now; nil: none
+}
+
+// Settle publishes the will, if it is due, and stores that the session is away, or that it has ended. It may wait for
+// room in the log. Errors: those of the log.
+func (l *Left) Settle(ctx context.Context) error {
+	var err error
+	if l.will != nil {
+		err = l.seat.publishWill(ctx, l.state, l.will)
+	}
+	if l.seat.hasRecords() {
+		err = errors.Join(err, l.seat.store(ctx, false))
+	}
+	return err
+}
+
+// Leave ends the term, and the session with it unless it lasts; nil: another has the seat.
+func (t *Term) Leave() *Left {
+	if t.seat == nil {
+		return nil
+	}
+	r, seat := t.seat.roster, t.seat
+	now := r.opt.Clock().UnixMilli()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	state := t.Lock()
+	if state == nil {
+		return nil
+	}
+	defer t.Unlock()
+	left := &Left{seat: seat, state: state}
+	seat.uncount()
+	seat.mu.epoch++
+	seat.mu.holder = nil
+	r.present.Add(-1)
+	if !state.Lasts() {
+		left.will = state.Will()
+		seat.mu.state = nil
+		seat.ended(state)
+		if len(seat.mu.remains) == 0 {
+			delete(r.mu.seats, seat.id)
+		}
+		return left
+	}
+	state.Leave(now, seat.shard.last())
+	state.Out.Compact()
+	if w := state.Will(); w != nil && w.Due <= now {
+		left.will = w
+	}
+	seat.count()
+	seat.arm()
+	return left
+}

@@ -1,0 +1,73 @@
+package session
+
+// Restoring is a session that is put together from its records, in the order in which they were written.
+type Restoring struct {
+	State   *State
+	flights map[uint32][]Flight
+	session bool
+}
+
+// Restore begins to put together the session of a client.
+func Restore(clientID string, limits *Limits) *Restoring {
+	s := &State{clientID: clientID, limits: limits, told: true}
+	s.Out.SetWindow(limits.MaxInflight)
+	return &Restoring{State: s}
+}
+
+// Session applies the record of the session; nil: it has ended.
+func (r *Restoring) Session(rec *SessionRecord) {
+	if r.session = rec != nil; !r.session {
+		return
+	}
+	s := r.State
+	s.version, s.expiry, s.away, s.mark = rec.Version, rec.Expiry, rec.Away, rec.Mark
+}
+
+// Filter applies the record of a subscription; nil: there is none any more.
+func (r *Restoring) Filter(filter string, rec *FilterRecord) {
+	s := r.State
+	if rec == nil {
+		s.Unsubscribe([]byte(filter))
+		return
+	}
+	s.Resubscribe(rec.Subscription(filter))
+}
+
+// Will applies the record of the will; nil: there is none any more.
+func (r *Restoring) Will(rec *WillRecord) {
+	if r.State.will = nil; rec != nil {
+		r.State.will = &Will{Message: rec.Will, Delay: rec.Delay, Due: rec.Due}
+	}
+}
+
+// Place applies the record of a partition; nil: there is none any more.
+func (r *Restoring) Place(partition uint32, rec *PlaceRecord) {
+	s := r.State
+	p := s.at(partition)
+	if rec == nil {
+		s.places = s.places[:len(s.places)-1]
+		delete(r.flights, partition)
+		return
+	}
+	p.next, p.stored = rec.Next, true
+	if r.flights == nil {
+		r.flights = make(map[uint32][]Flight)
+	}
+	for i := range rec.Flights {
+		rec.Flights[i].From.Partition = partition
+	}
+	r.flights[partition] = rec.Flights
+}
+
+// Done gives the session, or nil if its records were only remains of one that has ended.
+func (r *Restoring) Done() *State {
+	if !r.session {
+		return nil
+	}
+	var all []Flight
+	for _, in := range r.flights {
+		all = append(all, in...)
+	}
+	r.State.Out.Restore(all)
+	return r.State
+}

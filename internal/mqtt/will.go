@@ -1,0 +1,51 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/limit"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// publishWill publishes the will of a session, in one unit with other writes. One that may not be published, or that
+// nobody could, is dropped and counted. It waits for room in the log. Errors: those of the log.
+func (d *Door) publishWill(ctx context.Context, state *session.State, w *session.Will, with *stream.Unit) error {
+	t := d.takeTurn()
+	defer d.giveTurn(t)
+	l := &link{door: d, account: new(limit.Account), principal: Principal{ClientID: state.ClientID()}}
+	l.account.Open(d.budget)
+	defer l.account.Close()
+	will := &w.Message
+	r, err := l.route(t, will.Topic, &routes{})
+	if err == nil {
+		err = l.admit(will, will.Topic)
+	}
+	if err == nil {
+		l.gather(t, will, will.Topic, r, false)
+		with.Writes = append(with.Writes, t.unit.Writes...)
+	} else if !isLasting(err) {
+		return err
+	}
+	if err != nil {
+		d.metrics.dropped(dropRefused).Inc()
+		d.opt.Logger.Warn("will not published",
+			"client", fault.Text(state.ClientID()), "topic", fault.Text(will.Topic), "err", err)
+	}
+	if len(with.Writes) == 0 {
+		return nil
+	}
+	return stream.AppendWait(ctx, d.log, with, nil, 0)
+}
+
+// isLasting tells whether what a publish was refused for will be so the next time.
+func isLasting(err error) bool {
+	for _, kind := range []fault.Kind{fault.Denied, fault.Invalid, fault.Limited, fault.TooLarge} {
+		if fault.Is(err, kind) {
+			return true
+		}
+	}
+	return errors.Is(err, errBlocks)
+}
