@@ -147,7 +147,7 @@ func (c *CatchUp) Add(cursor *fanout.Cursor) {
 		c.mu.laggards[m] = one
 	}
 	one.waiting.push(cursor)
-	if one.current == nil && m.TakeRoomy() { // it was woken since it said Later
+	if one.current == nil && (cursor.Willing || m.TakeRoomy()) { // it was woken since it said Later
 		one.roomy = true
 	}
 	c.serve(one)

@@ -112,15 +112,24 @@ type wanting struct {
 	subs  []*session.Subscription
 }
 
-// addAll is add for the filters of some subscriptions, and tells what they may want.
-func (l *listening) addAll(subs []*session.Subscription) []wanting {
+// addAll is add for the filters of some subscriptions.
+func (l *listening) addAll(subs []*session.Subscription) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.look(l.f.opt.Mapping())
+	for _, s := range subs {
+		l.addLocked(s.Filter)
+	}
+}
+
+// wanted are the topics that are wanted by some subscriptions.
+func (l *listening) wanted(subs []*session.Subscription) []wanting {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.look(l.f.opt.Mapping())
 	var all []wanting
 	at := make(map[*stream.Topic]int)
 	for _, s := range subs {
-		l.addLocked(s.Filter)
 		l.forTopics(s.Filter, func(t *stream.Topic) {
 			i, known := at[t]
 			if !known {

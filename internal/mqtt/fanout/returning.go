@@ -31,15 +31,17 @@ func (f *Fanout) Return(m *Member, r Returning) {
 	for i := range f.workers {
 		m.at[i].apart, m.at[i].behind = true, 1
 	}
-	wanted := f.listening.addAll(r.Subs)
-	if !f.bringBack(m, r.Subs) {
+	f.listening.addAll(r.Subs)
+	var wanted []wanting
+	if f.bringBack(m, r.Subs) {
+		// What a worker claims from here on, it passes over for this member, and notes where it did so first. Of what was
+		// claimed before, At tells: so what is wanted is listed now, with the topics that were made just before.
+		wanted = f.listening.wanted(r.Subs)
+	} else {
 		for _, s := range r.Subs {
 			f.listening.remove(s.Filter)
 		}
-		wanted = nil
 	}
-	// What a worker claims from here on, it passes over for this member, and notes where it did so first. Of what was
-	// claimed before, At tells.
 	for _, w := range f.workers {
 		w.ask(w.standing(m, &r, wanted))
 	}
@@ -227,7 +229,7 @@ func (w *worker) started(id stream.PartitionID) (p *part, stable record.Offset) 
 
 // catchUp gives a member a cursor whose sink has not said Later.
 func (w *worker) catchUp(c *Cursor) {
-	c.Member.roomy.Store(true)
+	c.Willing = true
 	w.setBehind(c)
 }
 
