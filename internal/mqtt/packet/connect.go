@@ -120,7 +120,7 @@ func checkConnectFlags(flags byte, v Version) error {
 		return malformed("will QoS without a will")
 	case flags&connectWill == 0 && flags&connectWillRetain != 0: // [MQTT-3.1.2-13]
 		return malformed("will retain without a will")
-	case v != V5 && flags&connectPassword != 0 && flags&connectUserName == 0: // 3.1.1 [MQTT-3.1.2-22]
+	case v != V5 && flags&connectPassword != 0 && flags&connectUserName == 0: // [MQTT-3.1.2-22 of 3.1.1]
 		return malformed("password without user name")
 	}
 	return nil
@@ -165,7 +165,7 @@ func (p *Connect) check() error {
 		return protocolError("authentication data without a method")
 	case p.Version == V31 && (n == 0 || n > 23): // 3.1, section 3.1
 		return &Error{Reason: ClientIDNotValid, Detail: "a client identifier of MQTT 3.1 has 1 to 23 characters"}
-	case p.Version == V311 && n == 0 && !p.CleanStart: // 3.1.1 [MQTT-3.1.3-8]
+	case p.Version == V311 && n == 0 && !p.CleanStart: // [MQTT-3.1.3-8 of 3.1.1]
 		return &Error{Reason: ClientIDNotValid, Detail: "an empty client identifier needs a clean session"}
 	}
 	return nil

@@ -151,7 +151,7 @@ func checkFirst(first byte, v Version) error {
 	t, flags := Type(first>>4), first&0x0f
 	switch {
 	case t == 0:
-		return malformed("packet type 0") // [MQTT-2.1.2]
+		return malformed("packet type 0") // section 2.1.2
 	case v == 0 && t == CONNECT:
 		return nil
 	case t == PUBLISH:

@@ -108,7 +108,7 @@ func (d *Decoder) subscription(s *scan) Subscription {
 	reserved := byte(0xc0) // [MQTT-3.8.3-5]
 	switch d.Version {
 	case V311:
-		reserved = 0xfc // 3.1.1 [MQTT-3-8.3-4]
+		reserved = 0xfc // [MQTT-3.8.3-4 of 3.1.1]
 	case V31:
 		reserved, options = 0, one.QoS // 3.1, section 3.8: not used
 	}
@@ -117,7 +117,7 @@ func (d *Decoder) subscription(s *scan) Subscription {
 		s.fail(malformed("reserved bits in subscription options 0x%02x", options))
 	case one.QoS == 3 && d.Version == V5: // section 3.8.3.1
 		s.fail(protocolError("subscription with QoS 3"))
-	case one.QoS == 3: // 3.1.1 [MQTT-3-8.3-4]
+	case one.QoS == 3: // [MQTT-3.8.3-4 of 3.1.1]
 		s.fail(malformed("subscription with QoS 3"))
 	case options>>4&3 == 3: // section 3.8.3.1
 		s.fail(protocolError("subscription with retain handling 3"))
@@ -198,7 +198,7 @@ func (s *scan) reasons(into []ReasonCode, v Version, t Type) []ReasonCode {
 	}
 	for len(s.b) > 0 {
 		r := s.reason(in, t)
-		if v != V5 && r > GrantedQoS2 && r != UnspecifiedError && s.err == nil { // 3.1.1 [MQTT-3.9.3-2]
+		if v != V5 && r > GrantedQoS2 && r != UnspecifiedError && s.err == nil { // [MQTT-3.9.3-2 of 3.1.1]
 			s.fail(malformed("return code 0x%02x in %s", uint8(r), t))
 		}
 		into = append(into, r)
@@ -274,7 +274,7 @@ func (p *Suback) AppendTo(dst []byte, v Version) []byte {
 	dst = p.Props.appendSection(appendUint16(dst, p.PacketID), v)
 	for _, r := range p.Reasons {
 		if v != V5 && r.Failed() {
-			r = UnspecifiedError // 0x80, the only failure of 3.1.1 [MQTT-3.9.3-2]
+			r = UnspecifiedError // 0x80, the only failure of 3.1.1 [MQTT-3.9.3-2 of 3.1.1]
 		}
 		dst = append(dst, byte(r))
 	}
