@@ -32,6 +32,7 @@ func (f *Fanout) Return(m *Member, r Returning) {
 		m.at[i].apart, m.at[i].behind = true, 1
 	}
 	f.listening.addAll(r.Subs)
+	before := f.moves.Load()
 	var wanted []wanting
 	if f.bringBack(m, r.Subs) {
 		// What a worker claims from here on, it passes over for this member, and notes where it did so first. Of what was
@@ -43,7 +44,7 @@ func (f *Fanout) Return(m *Member, r Returning) {
 		}
 	}
 	for _, w := range f.workers {
-		w.ask(w.standing(m, &r, wanted))
+		w.ask(w.standing(m, &r, wanted, before))
 	}
 }
 
@@ -85,8 +86,9 @@ const headUnknown = -1
 // lookAtOnce is how many partitions are looked at under one lock.
 const lookAtOnce = 256
 
-// standing finds where a session stands in the worker's partitions of some topics.
-func (w *worker) standing(m *Member, r *Returning, wanted []wanting) *join {
+// standing finds where a session stands in the worker's partitions of some topics. Before its subscriptions were in
+// force, Fanout.moves was before.
+func (w *worker) standing(m *Member, r *Returning, wanted []wanting, before uint64) *join {
 	j := &join{member: m}
 	var some []stand
 	for i := range wanted {
@@ -97,11 +99,11 @@ func (w *worker) standing(m *Member, r *Returning, wanted []wanting) *join {
 			}
 			some = append(some, stand{id: p, at: max(r.At(p), 0)})
 			if len(some) == lookAtOnce {
-				j.stands = w.compare(some, j.stands)
+				j.stands = w.compare(some, j.stands, before)
 				some = some[:0]
 			}
 		}
-		j.stands = w.compare(some, j.stands)
+		j.stands = w.compare(some, j.stands, before)
 		some = some[:0]
 		for k := first; k < len(j.stands); k++ {
 			s := &j.stands[k]
@@ -115,8 +117,8 @@ func (w *worker) standing(m *Member, r *Returning, wanted []wanting) *join {
 }
 
 // compare appends those of some stands to stands that are not in step with the worker, or where it has records in hand,
-// of which it may have passed over some or none.
-func (w *worker) compare(some, stands []stand) []stand {
+// or had when the subscriptions came in force: of those it may have passed over some or none.
+func (w *worker) compare(some, stands []stand, before uint64) []stand {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range some {
@@ -127,7 +129,7 @@ func (w *worker) compare(some, stands []stand) []stand {
 			continue
 		}
 		s.at = min(s.at, p.stable) // a log that lost its end gives those offsets again
-		if s.until = p.stable; s.at != p.cursor || p.cursor != p.claimed {
+		if s.until = p.stable; s.at != p.cursor || p.cursor != p.claimed || p.moved > before {
 			stands = append(stands, s)
 		}
 	}

@@ -99,6 +99,34 @@ func TestAhead(t *testing.T) {
 	}
 }
 
+// TestReturnInTheMiddleOfATurn: another connection took by a cursor what the worker has in hand, and the session comes
+// back before the worker comes to that. It gets nothing twice.
+func TestReturnInTheMiddleOfATurn(t *testing.T) {
+	h := hold(t)
+	behind := &added{}
+	h.CatchUpWith(behind)
+	h.bring(t, &picky{takes: 99}, 0)
+	h.takeJoins()
+	h.part.claimed, h.part.stable = 5, 5
+	sink := &picky{takes: 99}
+	h.Return(h.Join(sink, packet.V5), Returning{
+		Subs: []*session.Subscription{{Filter: "fleet/#", QoS: 1}},
+		At: func(stream.PartitionID) record.Offset { // the subscription is in force by now, and the turn goes on
+			for at := range record.Offset(5) {
+				h.live(h.record(t, at))
+			}
+			h.w.dealtWith(h.part, 5)
+			return 5
+		},
+		Since: func(*session.Subscription, stream.PartitionID) record.Offset { return 0 },
+	})
+	h.takeJoins()
+	h.live(h.record(t, 5))
+	if fmt.Sprint(sink.got) != "[5]" || len(behind.cursors) > 0 || sink.behind != 0 {
+		t.Errorf("got %v, cursors %v, behind in %d", sink.got, behind.cursors, sink.behind)
+	}
+}
+
 // TestLeaveApart: a member that leaves before it was joined leaves nothing behind.
 func TestLeaveApart(t *testing.T) {
 	h := hold(t)
