@@ -86,6 +86,7 @@ func (l *link) comeBack() {
 	l.door.fanout.Return(l.join(), fanout.Returning{
 		Subs: subs, At: l.term.Stands, Since: l.term.Since, QoS0: l.keepsAll,
 	})
+	l.behind(-1) // as Connect began it
 }
 
 // join makes the session a member of the fanout, if it is none.

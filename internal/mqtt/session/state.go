@@ -49,13 +49,15 @@ type place struct {
 func New(o *Opening) *State {
 	s := &State{clientID: o.ClientID, limits: o.limits}
 	s.Connect(o)
+	s.behind = 0
 	return s
 }
 
 // Connect gives a session to another connection. What the connection before left, a will that is due, is to be taken
-// before.
+// before. The session is behind until whoever brings it back says Behind(-1): no Checkpoint releases it from its mark
+// before it is known where it stands.
 func (s *State) Connect(o *Opening) {
-	s.version, s.expiry, s.away, s.behind, s.told = o.version, o.Expiry, 0, 0, false
+	s.version, s.expiry, s.away, s.behind, s.told = o.version, o.Expiry, 0, 1, false
 	s.limits = o.limits
 	s.Out.SetWindow(o.Link.window)
 	s.will = nil
@@ -273,9 +275,12 @@ func (s *State) flights() map[uint32][]Flight {
 	return by
 }
 
-// StoredSince notes since which mark a subscription is in force, and gives its record.
+// StoredSince notes since which mark a subscription is in force, and gives its record. One that replaced another is in
+// force since that one was.
 func (s *State) StoredSince(sub *Subscription, mark uint64) FilterRecord {
-	sub.Since = mark
+	if sub.Since == 0 {
+		sub.Since = mark
+	}
 	return sub.Record()
 }
 

@@ -74,6 +74,9 @@ func (s *State) subscribe(one *packet.Subscription, most int, id uint32) Grant {
 		return Grant{Reason: packet.QuotaExceeded}
 	}
 	old := s.Resubscribe(sub) // [MQTT-3.8.4-3]
+	if old != nil {
+		sub.Since = old.Since // what is between the two is not lost [MQTT-3.8.4-4]
+	}
 	return Grant{
 		Reason: packet.ReasonCode(sub.QoS), Sub: sub, Old: old,
 		Retained: one.RetainHandling == 0 || one.RetainHandling == 1 && old == nil, // [MQTT-3.3.1-9] and on
