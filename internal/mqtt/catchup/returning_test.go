@@ -335,7 +335,7 @@ func TestReturnForLittle(t *testing.T) {
 	for _, p := range h.topic("little", 2, nil).Partitions {
 		h.produce(p, fmt.Sprintf("little/%d", p), 0, 1)
 	}
-	for i := range 3000 {
+	for i := range 1500 {
 		s := newSink(-1)
 		m := h.back(s, from(0, filter("little/#", 1)))
 		eventually(t, fmt.Sprintf("session %d has both", i), func() bool { return s.count() == 2 && s.inStep() })
