@@ -26,6 +26,8 @@ const modulePath = "github.com/firthmq/firth"
 var fileUses = map[string][]string{
 	"internal/node/config.go":       {"os.ReadFile"}, // the configuration file is the operator's, not the log's
 	"internal/mqtt/poller_linux.go": {"os.NewFile"},  // of epoll's descriptor
+	// A socket is a file of the system's.
+	"internal/node/unixsocket.go":   {"os.Chmod", "os.Lstat", "os.Remove", "os.SameFile"},
 	"internal/mqtt/socket_linux.go": {"syscall.RawSyscall6", "syscall.Syscall"},
 	"cmd/firth/mqtt.go":             {"os.ReadFile", "crypto/tls.LoadX509KeyPair"},
 	"cmd/firth/pub.go":              {"os.ReadFile"},

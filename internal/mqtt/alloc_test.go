@@ -71,7 +71,7 @@ func bench(tb testing.TB) (c *conn, wrote chan int) {
 			tb.Error(err)
 		}
 	})
-	c = d.newConn(sinkhole{wrote: wrote})
+	c = d.newConn(d.plain(), sinkhole{wrote: wrote})
 	hello := (&packet.Connect{CleanStart: true, ClientID: []byte("bench")}).AppendTo(nil, packet.V5)
 	if _, err := c.consume(hello, false); err != nil {
 		tb.Fatal(err)

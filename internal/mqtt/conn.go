@@ -19,13 +19,14 @@ import (
 // from its CONNECT on, a link to the session. Its driver (see hold) reads, decodes and appends to the log; receipts
 // come from the log's goroutine, deliveries from the workers of fanout and retain.
 type conn struct {
-	door    *Door
-	account limit.Account // of what we make the door hold
-	wire    wire
-	reader  reader
-	link    link
-	poller  *poller // of a plain socket
-	pusher  *pusher
+	door     *Door
+	listener *Listener     // that it came by
+	account  limit.Account // of what we make the door hold
+	wire     wire
+	reader   reader
+	link     link
+	poller   *poller // of a plain socket
+	pusher   *pusher
 
 	hold    hold         // who drives
 	ending  atomic.Bool  // somebody has asked for the end
@@ -62,8 +63,8 @@ var (
 	errDeaf       = errors.New("the client does not read")
 )
 
-func (d *Door) newConn(n net.Conn) *conn {
-	c := &conn{door: d}
+func (d *Door) newConn(by *Listener, n net.Conn) *conn {
+	c := &conn{door: d, listener: by}
 	c.account.Open(d.budget)
 	c.wire.init(d, n, &c.account, c)
 	c.link.init(d, &c.wire, &c.account, c)

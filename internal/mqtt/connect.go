@@ -41,7 +41,7 @@ func (c *conn) connect(t *turn, frame []byte) error {
 	if len(hello.ClientID) == 0 {
 		assigned = newClientID()
 	}
-	o := session.Open(hello, &c.door.limits, assigned)
+	o := session.Open(hello, &c.listener.limits, assigned)
 	if err := tooLarge(o.Connack, hello.Version, takes); err != nil { // [MQTT-3.1.2-24]
 		return c.refuseConnect(hello.Version, takes, err)
 	}

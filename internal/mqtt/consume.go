@@ -11,9 +11,9 @@ const maxConnect = 256 << 10
 
 func (c *conn) packetLimit() int {
 	if c.link.version == 0 {
-		return min(maxConnect, c.door.opt.MaxPacketBytes)
+		return min(maxConnect, c.listener.limits.MaxPacketBytes)
 	}
-	return c.door.opt.MaxPacketBytes
+	return c.listener.limits.MaxPacketBytes
 }
 
 // consume takes all whole packets off the front of buf and says how many bytes that were. It knows nothing of where the

@@ -1,4 +1,4 @@
-// Package mqtt is the device door: MQTT 3.1, 3.1.1 and 5.0 over TCP and WebSocket.
+// Package mqtt is the device door: MQTT 3.1, 3.1.1 and 5.0 over TCP, WebSocket and Unix sockets.
 //
 // A PUBLISH becomes a record of the log and is acknowledged when the log says that it is stored; what
 // is new in the log becomes PUBLISH packets for those who subscribed. The door keeps no message itself:
@@ -7,7 +7,7 @@
 //
 //	door, err := mqtt.Open(ctx, mqtt.Options{Log: log, Mapping: table})
 //	go door.Run(ctx)
-//	go door.Serve(ctx, listener)
+//	go door.Serve(ctx, listener) // or door.Listener(...), for one with limits of its own
 //
 // QoS 2 and shared subscriptions are announced as not available.
 // Topics that begin with $ do not cross: a PUBLISH to one is refused with reason 0x90, in MQTT 3
@@ -17,7 +17,6 @@ package mqtt
 import (
 	"context"
 	"errors"
-	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -164,60 +163,11 @@ func (d *Door) SetMapping(t *hinge.Table) {
 	d.mapping.Store(t)
 }
 
-// Serve accepts connections from l until l is closed or ctx ends, which closes it. Connections live on:
-// Drain ends them. Errors: those of l, but not that it was closed.
-func (d *Door) Serve(ctx context.Context, l net.Listener) error {
-	stop := context.AfterFunc(ctx, func() {
-		if err := l.Close(); err != nil {
-			d.opt.Logger.Debug("closing a listener", "err", err)
-		}
-	})
-	defer stop()
-	pause := time.Duration(0)
-	for {
-		n, err := l.Accept()
-		switch {
-		case err == nil:
-			pause = 0
-			d.start(n)
-		case errors.Is(err, net.ErrClosed):
-			return nil
-		case !isTemporary(err):
-			return fault.Wrap(fault.IO, "mqtt.Serve", err)
-		default: // no descriptors left, or the like: others may end soon
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			d.opt.Logger.Warn("cannot accept a connection, trying again", "err", err, "in", pause)
-			timer := time.NewTimer(pause)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-			}
-			timer.Stop()
-		}
-	}
-}
-
-func isTemporary(err error) bool {
-	var t interface{ Temporary() bool }
-	return errors.As(err, &t) && t.Temporary()
-}
-
-// start begins to serve a connection.
-func (d *Door) start(n net.Conn) {
-	c := d.newConn(n)
-	if !d.add(c) {
-		c.timer.Stop()
-		c.wire.close()
-		return
-	}
-	c.start()
-}
-
 // add counts a connection in, unless there are too many or the door closes.
 func (d *Door) add(c *conn) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.mu.draining || len(d.mu.conns) >= d.opt.MaxConnections {
+	if d.mu.draining || len(d.mu.conns) >= d.opt.MaxConnections || !c.listener.enter() {
 		return false
 	}
 	d.mu.conns[c] = struct{}{}
@@ -235,6 +185,7 @@ func (d *Door) remove(c *conn) {
 		return
 	}
 	delete(d.mu.conns, c)
+	c.listener.leave()
 	if c.wire.sock != nil {
 		c.poller.remove(c)
 	}

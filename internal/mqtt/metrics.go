@@ -33,6 +33,20 @@ type metrics struct {
 	sent          [session.QoSLevels]telemetry.Counter
 	drops         [drops]telemetry.Counter
 	errors        telemetry.Counters
+	listeners     telemetry.Gauges
+	closed        telemetry.Counters
+}
+
+// listenerMetrics are those of one listener.
+type listenerMetrics struct {
+	connections telemetry.Gauge
+	full        telemetry.Counter // closed, because there are too many
+	header      telemetry.Counter // closed, for want of a PROXY header
+}
+
+func (m *metrics) of(listener string) listenerMetrics {
+	return listenerMetrics{connections: m.listeners.With(listener), full: m.closed.With(listener, "full"),
+		header: m.closed.With(listener, "proxy_header")}
 }
 
 func newMetrics(d *Door, set *telemetry.Set) metrics {
@@ -45,6 +59,9 @@ func newMetrics(d *Door, set *telemetry.Set) metrics {
 		bytesSent:     set.Counter("firth_mqtt_sent_bytes_total", "Bytes written to clients.").With(),
 		errors: set.Counter("firth_mqtt_client_errors_total",
 			"Connections refused or ended for an error of the client, by reason code.", "reason"),
+		listeners: set.Gauge("firth_mqtt_listener_connections", "Connections now, by listener.", "listener"),
+		closed: set.Counter("firth_mqtt_listener_refused_total",
+			"Connections closed before they were served, by listener and reason: full, proxy_header.", "listener", "reason"),
 	}
 	received := set.Counter("firth_mqtt_messages_received_total", "PUBLISH packets received, by QoS.", "qos")
 	sent := set.Counter("firth_mqtt_messages_sent_total", "PUBLISH packets sent, by QoS.", "qos")

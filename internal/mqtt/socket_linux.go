@@ -9,9 +9,11 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/firthmq/firth/internal/kit/proxy"
 )
 
-// socket is a plain TCP socket that a poller watches. It is taken from the runtime: a net.Conn costs a
+// socket is a plain TCP or Unix socket that a poller watches. It is taken from the runtime: a net.Conn costs a
 // goroutine that waits, and a wake-up for every message. Reads and writes never block.
 type socket struct {
 	fd     int
@@ -22,14 +24,23 @@ type socket struct {
 
 const closedBit = 1 << 30
 
-// takeSocket takes the descriptor of a plain TCP connection from the runtime; nil: it is none. The
+// takeSocket takes the descriptor of a plain connection from the runtime; nil: it is none. The
 // connection given is closed then.
 func takeSocket(n net.Conn) *socket {
-	tcp, ok := n.(*net.TCPConn)
-	if !ok {
+	remote := n.RemoteAddr()
+	if behind, ok := n.(*proxy.Conn); ok {
+		n = behind.Conn
+	}
+	var plain syscall.Conn
+	switch n := n.(type) {
+	case *net.TCPConn:
+		plain = n
+	case *net.UnixConn:
+		plain = n
+	default:
 		return nil
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := plain.SyscallConn()
 	if err != nil {
 		return nil
 	}
@@ -42,7 +53,7 @@ func takeSocket(n net.Conn) *socket {
 	}); err != nil || fd < 0 {
 		return nil
 	}
-	s := &socket{fd: fd, remote: n.RemoteAddr()}
+	s := &socket{fd: fd, remote: remote}
 	if n.Close() != nil { // the old descriptor; the socket lives on
 		s.close()
 		return nil

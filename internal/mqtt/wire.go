@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -78,6 +79,9 @@ func (w *wire) remote() string {
 	}
 	if a == nil {
 		return ""
+	}
+	if name := a.String(); a.Network() == "unix" {
+		return "unix:" + strings.TrimPrefix(name, "@") // who connects to a Unix socket has no name, as a rule
 	}
 	return a.String()
 }

@@ -19,7 +19,8 @@ import (
 type Config struct {
 	Data                   string // data directory
 	Listen                 Listen
-	Advertise              string // "auto" or host:port
+	Listeners              []Listener // besides those of Listen
+	Advertise              string     // "auto" or host:port
 	AllowRemoteWithoutAuth bool
 	Profiles               bool
 	WSOrigins              string // patterns of host[:port], with commas
@@ -39,7 +40,8 @@ type Config struct {
 	origins map[string]Origin // by key; a key that is missing has its default
 }
 
-// Listen holds the addresses of the doors: host:port, or "" for a door that stays shut.
+// Listen holds the addresses of the doors: host:port, or "" for a door that stays shut. MQTT and WS may hold several,
+// with commas, and Unix sockets (unix:/path).
 type Listen struct{ MQTT, WS, Kafka, HTTP string }
 
 // Topics says what a topic gets that asks for nothing, and who may make one by using it.
@@ -132,7 +134,7 @@ func Default() *Config {
 	c := &Config{origins: map[string]Origin{}}
 	for _, o := range Options() {
 		if o.parse == nil {
-			continue // a list: empty by default
+			continue // a list of objects: empty by default
 		}
 		if err := o.parse(c, o.Default); err != nil {
 			panic("default of " + o.Key + ": " + err.Error()) // a fault of the table; TestDefaults walks it

@@ -117,7 +117,9 @@ func dump(t *testing.T, c *Config) string {
 // TestEveryKeyFromEverySource sets each key to another value in the file, the environment and by flag.
 func TestEveryKeyFromEverySource(t *testing.T) {
 	other := map[string]string{
-		"path": "/x y", "address": "127.0.0.1:0", "auto | host:port": "example.org:1", "true | false": "true",
+		"path": "/x y", "address": "127.0.0.1:0", "list of addresses": "127.0.0.1:0,unix:/x",
+		"list of listeners": `[{"name":"a","address":"unix:/run/a","mode":"0600","connections":5}]`,
+		"auto | host:port":  "example.org:1", "true | false": "true",
 		"list of rules": `[{"mqtt":"a/#","topic":"a"}]`, "list of patterns": "*.example.org", "topic name": "rest",
 		"size": "1MiB", "time": "5s", "whole number": "7", "disk | memory": "memory", "text | json": "json",
 		"CreateTime | LogAppendTime": "LogAppendTime", "debug | info | warn | error": "warn",
@@ -143,7 +145,9 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		}
 		want := o.show(Default())
 		file := strings.ReplaceAll(o.Key, ".", ": {") + ": " + value + strings.Repeat("}", strings.Count(o.Key, "."))
-		if strings.ContainsAny(value, "* ") {
+		if o.list {
+			file = strings.Replace(file, value, strconv.Quote(value), 1)
+		} else if strings.ContainsAny(value, "* ") {
 			file = o.Key + ": " + strconv.Quote(value)
 		}
 		for source, src := range map[string]Sources{
@@ -205,6 +209,9 @@ listen: {mqtt: 1884, ws: off}
 mapping:
   - {mqtt: "factory/{site}/{line}/#", topic: "factory-{site}", key: "{line}", partitions: 6, headers: {site: "{site}"}}
   - {mqtt: "{rest#}", topic: all}
+listeners:
+  - {name: plant, address: "127.0.0.1:1885", proxy: true, connections: 500, packet: 64KiB}
+  - {kind: ws, address: "unix:/run/firth/ws.sock", mode: 0666}
 topics: {defaults: {retention: forever, retention_bytes: 1536MiB, max_message: 1000000}}
 shutdown: {timeout: 90s}
 `

@@ -1,18 +1,24 @@
 package node
 
 import (
+	"io/fs"
 	"net"
 	"net/netip"
+	"strings"
 )
 
 // checkWhole looks at what no single option can tell: the doors against each other and the outside, and bounds.
 func (l *loader) checkWhole() {
-	taken := map[string]string{}
+	taken, names := map[string]string{}, map[string]bool{"mqtt": true, "ws": true}
 	for _, d := range l.config.doors() {
-		if d.address == "" {
-			continue
-		}
 		at := l.origin(d.key)
+		if d.own != nil {
+			at = l.entries[d.key][d.entry]
+			if names[d.label()] {
+				l.report(at, "%s: two are called %s", d.key, d.label())
+			}
+			names[d.label()] = true
+		}
 		if other := taken[d.address]; other != "" && !anyPort(d.address) {
 			l.report(at, "%s: %s is taken by %s already", d.key, d.address, other)
 		}
@@ -54,16 +60,47 @@ func (l *loader) origin(key string) spot {
 }
 
 // door is one address that a node may listen on.
-type door struct{ name, key, address string }
-
-func (c *Config) doors() []door {
-	return []door{
-		{"mqtt", "listen.mqtt", c.Listen.MQTT},
-		{"ws", "listen.ws", c.Listen.WS},
-		{"kafka", "listen.kafka", c.Listen.Kafka},
-		{"http", "listen.http", c.Listen.HTTP},
-	}
+type door struct {
+	name, key, address string
+	own                *Listener // of listeners; nil: there are no limits of its own
+	entry              int       // which one of its key
 }
+
+// doors are all addresses that a node listens on; one that is off is not among them.
+func (c *Config) doors() (all []door) {
+	add := func(name, key, addresses string) {
+		for i, one := range splitList(addresses) {
+			all = append(all, door{name: name, key: key, address: one, entry: i})
+		}
+	}
+	add("mqtt", "listen.mqtt", c.Listen.MQTT)
+	add("ws", "listen.ws", c.Listen.WS)
+	add("kafka", "listen.kafka", c.Listen.Kafka)
+	add("http", "listen.http", c.Listen.HTTP)
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		all = append(all, door{name: l.Kind, key: "listeners", address: l.Address, own: l, entry: i})
+	}
+	return all
+}
+
+// label is what metrics and log lines call it.
+func (d *door) label() string {
+	if d.own == nil {
+		return d.name
+	}
+	return d.own.label()
+}
+
+// socketMode is the mode of a Unix socket.
+func (d *door) socketMode() fs.FileMode {
+	if d.own == nil {
+		return defaultSocketMode
+	}
+	return d.own.Mode
+}
+
+const defaultSocketMode = 0o660
 
 func anyPort(address string) bool {
 	_, port, err := net.SplitHostPort(address)
@@ -73,6 +110,9 @@ func anyPort(address string) bool {
 // isLoopback tells whether only this machine reaches an address. A name other than localhost is not
 // looked up: it fails closed. localhost is not looked up either, see listen.
 func isLoopback(address string) bool {
+	if strings.HasPrefix(address, unixPrefix) || strings.HasPrefix(address, "/") {
+		return true // a Unix socket
+	}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -77,14 +78,16 @@ func (n *Node) serveProfiles(mux *http.ServeMux) {
 // serveWS opens the WebSocket door. A connection belongs to the MQTT door once it is upgraded; the
 // limits of time here are for what comes before.
 func (n *Node) serveWS(context.Context) error {
-	ls := n.sockets["ws"]
-	if len(ls) == 0 {
-		return nil
+	byWay := map[string][]socket{}
+	for _, s := range n.sockets["ws"] {
+		byWay[s.door.label()] = append(byWay[s.door.label()], s)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /mqtt", n.mqtt.WebSocket())
-	server := n.newServer(atHome(splitList(n.cfg.WSOrigins), mux))
-	n.serveRequests("ws", server, ls)
+	for _, label := range slices.Sorted(maps.Keys(byWay)) {
+		mux := http.NewServeMux()
+		mux.Handle("GET /mqtt", n.ways[label].WebSocket())
+		server := n.newServer(atHome(splitList(n.cfg.WSOrigins), mux))
+		n.serveRequests(label, server, byWay[label])
+	}
 	return nil
 }
 
@@ -95,10 +98,10 @@ func (n *Node) newServer(h http.Handler) *http.Server {
 	}
 }
 
-func (n *Node) serveRequests(name string, server *http.Server, ls []net.Listener) {
+func (n *Node) serveRequests(name string, server *http.Server, ls []socket) {
 	stop := n.run(name, func(ctx context.Context) error {
-		return serveAll(ctx, ls, func(_ context.Context, l net.Listener) error {
-			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return serveAll(ctx, ls, func(_ context.Context, s socket) error {
+			if err := server.Serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {
 				return err
 			}
 			return nil
@@ -132,10 +135,8 @@ type check struct {
 
 func (n *Node) checks() []check {
 	list := []check{{"log", n.store.Refused()}}
-	for _, d := range n.Addresses().list() {
-		if d.address != "" {
-			list = append(list, check{name: d.name + " " + d.address})
-		}
+	for _, d := range n.listening() {
+		list = append(list, check{name: d.name + " " + d.address})
 	}
 	if n.draining.Load() {
 		list = append(list, check{"shutdown", errors.New("closing: clients should go elsewhere")})
@@ -177,7 +178,7 @@ func answer(w http.ResponseWriter, status int, text string) {
 func atHome(known []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		if local == nil || isLoopback(local.String()) {
+		if local == nil || local.Network() != "unix" && isLoopback(local.String()) { // no browser gets to a Unix socket
 			for _, host := range []string{r.Host, originHost(r)} {
 				if host != "" && !isHome(host) && !matches(known, host) {
 					answer(w, http.StatusForbidden, fmt.Sprintf("%q is not this machine: on a loopback address only requests "+

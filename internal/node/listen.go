@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/proxy"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 )
 
@@ -17,19 +19,39 @@ func (n *Node) bind(ctx context.Context) error {
 		"Connections closed at once because too few open files are left.", "door")
 	var errs []error
 	for _, d := range n.cfg.doors() {
-		if d.address == "" {
-			continue
-		}
 		ls, err := listen(ctx, d, n.cfg.AllowRemoteWithoutAuth)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		for _, l := range ls {
-			n.sockets[d.name] = append(n.sockets[d.name], n.frugal(d.name, l, refused.With(d.name)))
+			l = n.behind(d, n.frugal(d.name, l, refused.With(d.name)))
+			n.sockets[d.name] = append(n.sockets[d.name], socket{Listener: l, door: d})
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// socket is an address that the node has.
+type socket struct {
+	net.Listener
+	door door
+}
+
+// address is where it listens now: host:port, or unix:/path.
+func (s *socket) address() string {
+	if a := s.Addr(); a.Network() == "unix" {
+		return unixPrefix + a.String()
+	}
+	return s.Addr().String()
+}
+
+// behind has a listener read the headers of a load balancer, if it is behind one.
+func (n *Node) behind(d door, l net.Listener) net.Listener {
+	if d.own == nil || !d.own.Proxy {
+		return l
+	}
+	return proxy.Listen(l, proxy.Options{Timeout: n.cfg.Limits.ConnectTimeout, Refused: n.ways[d.label()].NoHeader})
 }
 
 // frugal has the door leave some open files to the log; the HTTP door may use half of these.
@@ -51,11 +73,18 @@ func listen(ctx context.Context, d door, remote bool) ([]net.Listener, error) {
 	if !remote && !isLoopback(d.address) {
 		return nil, fault.New(fault.Denied, d.key, "%s", refuseRemote(d.address))
 	}
+	if path, isUnix := strings.CutPrefix(d.address, unixPrefix); isUnix {
+		l, err := listenUnix(ctx, d, path)
+		if err != nil {
+			return nil, err
+		}
+		return []net.Listener{l}, nil
+	}
 	var lc net.ListenConfig
 	at := func(address string) (net.Listener, error) {
 		l, err := lc.Listen(ctx, "tcp", address)
 		if err != nil {
-			return nil, explainListen(door{d.name, d.key, address}, err)
+			return nil, explainListen(door{name: d.name, key: d.key, address: address, own: d.own}, err)
 		}
 		return l, nil
 	}
@@ -113,7 +142,17 @@ func explainListen(d door, err error) error {
 		port = d.address
 	}
 	choose := "choose another one: --set " + d.key + "=HOST:PORT"
+	if d.own != nil {
+		choose = "choose another one"
+	}
+	path, isUnix := strings.CutPrefix(d.address, unixPrefix)
 	switch {
+	case isUnix && errors.Is(err, syscall.EADDRINUSE):
+		return fault.New(fault.Exists, d.key, "another program listens on %s", d.address).
+			WithHint("ss -lxp src %s shows which", path)
+	case isUnix:
+		return fault.New(fault.IO, d.key, "cannot listen on %s: %w", d.address, err).
+			WithHint("its folder must be there, and belong to the user that runs firth")
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fault.New(fault.Exists, d.key, "%s is in use by another program", d.address).
 			WithHint("ss -ltnp 'sport = :%s' shows which; stop it, or %s (port 0 takes any free one)", port, choose)
@@ -130,7 +169,7 @@ func explainListen(d door, err error) error {
 func (n *Node) warnOfStrangers() {
 	for _, d := range n.cfg.doors() {
 		for _, l := range n.sockets[d.name] {
-			if isLoopback(l.Addr().String()) {
+			if l.door != d || isLoopback(l.address()) {
 				continue
 			}
 			n.log.Warn("anybody who reaches this address can read and write everything: nothing asks who is there",
@@ -141,7 +180,7 @@ func (n *Node) warnOfStrangers() {
 
 // serveAll serves all addresses of a door, until one of them ends.
 func serveAll(
-	ctx context.Context, ls []net.Listener, serve func(ctx context.Context, l net.Listener) error,
+	ctx context.Context, ls []socket, serve func(ctx context.Context, s socket) error,
 ) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -80,7 +80,7 @@ func TestLocalhostIsBothFamilies(t *testing.T) {
 func TestLocalhostOfOneFamily(t *testing.T) {
 	none := func(errno syscall.Errno, address string) error {
 		err := &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", errno)}
-		return explainListen(door{"mqtt", "listen.mqtt", address}, err)
+		return explainListen(door{name: "mqtt", key: "listen.mqtt", address: address}, err)
 	}
 	for _, c := range []struct {
 		name   string

@@ -39,7 +39,7 @@ type Assignment struct {
 
 // Load reads a configuration. Its error is Problems: all that is wrong, at once.
 func Load(src Sources) (*Config, error) {
-	l := &loader{config: Default(), options: map[string]*Option{}, file: src.File}
+	l := &loader{config: Default(), options: map[string]*Option{}, file: src.File, entries: map[string][]spot{}}
 	for _, o := range Options() {
 		l.options[o.Key] = &o
 		l.keys = append(l.keys, o.Key)
@@ -60,6 +60,7 @@ type loader struct {
 	options  map[string]*Option
 	keys     []string
 	file     string
+	entries  map[string][]spot // of lists: where each entry stands
 	problems []found
 }
 
@@ -327,8 +328,8 @@ func (l *loader) guess(section, key string) string {
 // value reads the value of one option in the file.
 func (l *loader) value(o *Option, v ast.Node) {
 	at := l.inFile(v)
-	if o.parse == nil {
-		l.rules(v, l.inFile)
+	if o.listing != nil {
+		o.listing.read(l, v, l.inFile)
 		l.config.origins[o.Key] = Origin{"file", at.place}
 		return
 	}
@@ -383,7 +384,7 @@ func (l *loader) set(o *Option, text string, at spot, source string) {
 
 // setText reads a value that is not in the file.
 func (l *loader) setText(o *Option, text string, at spot, source string) {
-	if o.parse != nil {
+	if o.listing == nil {
 		l.set(o, text, at, source)
 		return
 	}
@@ -395,11 +396,7 @@ func (l *loader) setText(o *Option, text string, at spot, source string) {
 	}
 	l.config.origins[o.Key] = Origin{source, at.place}
 	for _, doc := range file.Docs {
-		if doc.Body == nil {
-			l.config.Mapping = nil
-			continue
-		}
-		l.rules(doc.Body, func(ast.Node) spot { return at })
+		o.listing.read(l, doc.Body, func(ast.Node) spot { return at })
 	}
 }
 

@@ -40,7 +40,8 @@ are not taken for ours.
 ## Values
 
 - **address**: ` + "`host:port`" + `; a bare port is a port on 127.0.0.1; port 0 lets the system choose one;
-  ` + "`off`" + ` (or an empty text) keeps that door shut.
+  ` + "`off`" + ` (or an empty text) keeps that door shut. Where several are allowed, they are a YAML list, or have
+  commas between them; ` + "`unix:/run/firth/mqtt.sock`" + ` is a Unix socket.
 - **size**: a number of bytes, or a number with a unit: ` + "`KiB`, `MiB`, `GiB`, `TiB`" + ` (powers of 1024),
   ` + "`kB`, `MB`, `GB`, `TB`" + ` (powers of 1000).
 - **time**: numbers with units: ` + "`ms`, `s`, `m`, `h`, `d` (24 h), `w` (7 d)" + `; ` + "`1d12h`" + ` is fine.
@@ -84,8 +85,8 @@ func ConfigurationPage() string {
 			b.WriteString("- reload: SIGHUP changes it\n")
 		}
 		b.WriteString("\n")
-		if o.parse == nil {
-			b.WriteString(rulesManual)
+		if o.listing != nil {
+			b.WriteString(o.listing.manual())
 		}
 	}
 	return strings.TrimSuffix(b.String(), "\n")

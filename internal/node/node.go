@@ -44,7 +44,8 @@ type Node struct {
 	kafka    *kafka.Door
 	mqtt     *mqtt.Door
 	mapping  atomic.Pointer[hinge.Table]
-	sockets  map[string][]net.Listener // by door; what is off is not in it
+	sockets  map[string][]socket       // by kind of door; what is off is not in it
+	ways     map[string]*mqtt.Listener // into the device door, by label
 	rooms    []room                    // in the order of opening
 	draining atomic.Bool
 	failed   chan error // the first room that ended by itself
@@ -78,7 +79,7 @@ type Addresses struct {
 func Start(ctx context.Context, c *Config) (*Node, error) {
 	n := &Node{
 		log: c.Logger, metrics: telemetry.New(), cfg: c,
-		sockets: map[string][]net.Listener{}, failed: make(chan error, 1),
+		sockets: map[string][]socket{}, ways: map[string]*mqtt.Listener{}, failed: make(chan error, 1),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -199,6 +200,26 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 		return err
 	}
 	n.opened("mqtt delivery", n.run("mqtt delivery", n.mqtt.Run))
+	return n.openWays()
+}
+
+// openWays makes the ways into the device door, each with its limits.
+func (n *Node) openWays() error {
+	for _, d := range n.cfg.doors() {
+		opt := mqtt.ListenerOptions{Name: d.label()}
+		if d.own != nil {
+			opt = d.own.options()
+		}
+		if n.ways[d.label()] != nil || d.name != "mqtt" && d.name != "ws" {
+			continue
+		}
+		opt.MaxPacketBytes = min(opt.MaxPacketBytes, int(n.cfg.Limits.Packet))
+		way, err := n.mqtt.Listener(opt)
+		if err != nil {
+			return err
+		}
+		n.ways[d.label()] = way
+	}
 	return nil
 }
 
@@ -207,7 +228,9 @@ func (n *Node) serveKafka(context.Context) error {
 	if len(ls) == 0 {
 		return nil
 	}
-	stop := n.run("kafka", func(ctx context.Context) error { return serveAll(ctx, ls, n.kafka.Serve) })
+	stop := n.run("kafka", func(ctx context.Context) error {
+		return serveAll(ctx, ls, func(ctx context.Context, s socket) error { return n.kafka.Serve(ctx, s.Listener) })
+	})
 	n.opened("kafka", func(ctx context.Context) error { return errors.Join(n.kafka.Drain(ctx), stop(ctx)) })
 	return nil
 }
@@ -215,7 +238,11 @@ func (n *Node) serveKafka(context.Context) error {
 func (n *Node) serveMQTT(context.Context) error {
 	stop := func(context.Context) error { return nil }
 	if ls := n.sockets["mqtt"]; len(ls) > 0 {
-		stop = n.run("mqtt", func(ctx context.Context) error { return serveAll(ctx, ls, n.mqtt.Serve) })
+		stop = n.run("mqtt", func(ctx context.Context) error {
+			return serveAll(ctx, ls, func(ctx context.Context, s socket) error {
+				return n.ways[s.door.label()].Serve(ctx, s.Listener)
+			})
+		})
 	}
 	// Drain ends WebSocket connections too, so it is there even if no MQTT socket is.
 	n.opened("mqtt", func(ctx context.Context) error { return errors.Join(stop(ctx), n.mqtt.Drain(ctx)) })
@@ -265,11 +292,42 @@ func (n *Node) Failed() <-chan error { return n.failed }
 func (n *Node) Addresses() Addresses {
 	at := func(door string) string {
 		if ls := n.sockets[door]; len(ls) > 0 {
-			return ls[0].Addr().String()
+			return ls[0].address()
 		}
 		return ""
 	}
 	return Addresses{MQTT: at("mqtt"), WS: at("ws"), Kafka: at("kafka"), HTTP: at("http")}
+}
+
+// Address is one more address that the device door listens on.
+type Address struct {
+	Name    string `json:"name"` // as in the configuration
+	Kind    string `json:"kind"` // "mqtt" or "ws"
+	Address string `json:"address"`
+}
+
+// more are the addresses besides those that Addresses tells.
+func (n *Node) more() (all []Address) {
+	for _, kind := range []string{"mqtt", "ws"} {
+		first := door{}
+		for i, s := range n.sockets[kind] {
+			if i > 0 && s.door != first { // one door may have two sockets, on localhost
+				all = append(all, Address{Name: s.door.label(), Kind: kind, Address: s.address()})
+			}
+			first = s.door
+		}
+	}
+	return all
+}
+
+// listening is every address that the node listens on, door by door.
+func (n *Node) listening() (all []door) {
+	for _, name := range []string{"mqtt", "ws", "kafka", "http"} {
+		for _, s := range n.sockets[name] {
+			all = append(all, door{name: name, key: s.door.key, address: s.address(), own: s.door.own})
+		}
+	}
+	return all
 }
 
 func (a Addresses) list() []door {

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"net"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/goccy/go-yaml/ast"
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -17,7 +20,10 @@ import (
 
 // Option describes one key of the configuration. The file, the environment, --set, `config print` and
 // docs/configuration.md all work from the same list.
-type Option struct {
+type Option = OptionOf[Config]
+
+// OptionOf describes one value of a C: of the configuration, or of an entry of one of its lists.
+type OptionOf[C any] struct {
 	Key     string // as in the file, with dots: "listen.mqtt"
 	Type    string // what a value looks like, for people: "address", "size", "disk | memory"
 	Default string
@@ -26,14 +32,32 @@ type Option struct {
 	Shows   string // of a limit: what a client sees when it meets it
 	Reload  bool   // SIGHUP changes it without a restart
 
-	parse func(c *Config, text string) error // nil for a list
-	show  func(c *Config) string             // the value as parse takes it
-	bare  bool                               // JSON prints the value without quotes
-	list  bool                               // the file may hold a list of words; the text has commas
+	parse   func(c *C, text string) error // nil for a list of objects
+	show    func(c *C) string             // the value as parse takes it
+	bare    bool                          // JSON prints the value without quotes
+	list    bool                          // the file may hold a list of words; the text has commas
+	listing listing                       // of a list of objects
+}
+
+// listing is a list of objects in the configuration.
+type listing interface {
+	// read reads the list; at tells where a piece of it stands.
+	read(l *loader, n ast.Node, at func(ast.Node) spot)
+	// rows prints each entry as one JSON object, which is YAML too.
+	rows(c *Config) []string
+	// manual says what an entry looks like.
+	manual() string
+}
+
+// objects completes an option that is a list of objects.
+func objects(o Option, list listing) Option {
+	o.Default, o.bare, o.listing = "[]", true, list
+	o.show = func(c *Config) string { return "[" + strings.Join(list.rows(c), ",") + "]" }
+	return o
 }
 
 // Env is the name of the option's environment variable: FIRTH_LISTEN_MQTT for listen.mqtt.
-func (o *Option) Env() string {
+func (o *OptionOf[C]) Env() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(o.Key, ".", "_"))
 }
 
@@ -41,19 +65,19 @@ const envPrefix = "FIRTH_"
 
 // Each function below completes an option with the reading, printing and bounds of one kind of value.
 
-func (o Option) text(field func(*Config) *string, check func(string) error) Option {
-	o.parse = func(c *Config, s string) error {
+func (o OptionOf[C]) text(field func(*C) *string, check func(string) error) OptionOf[C] {
+	o.parse = func(c *C, s string) error {
 		if err := check(s); err != nil {
 			return err
 		}
 		*field(c) = s
 		return nil
 	}
-	o.show = func(c *Config) string { return *field(c) }
+	o.show = func(c *C) string { return *field(c) }
 	return o
 }
 
-func (o Option) choice(field func(*Config) *string, allowed ...string) Option {
+func (o OptionOf[C]) choice(field func(*C) *string, allowed ...string) OptionOf[C] {
 	o.Type = strings.Join(allowed, " | ")
 	return o.text(field, func(s string) error {
 		if !slices.Contains(allowed, s) {
@@ -63,22 +87,22 @@ func (o Option) choice(field func(*Config) *string, allowed ...string) Option {
 	})
 }
 
-func (o Option) flag(field func(*Config) *bool) Option {
+func (o OptionOf[C]) flag(field func(*C) *bool) OptionOf[C] {
 	o.Type, o.bare = "true | false", true
-	o.parse = func(c *Config, s string) error {
+	o.parse = func(c *C, s string) error {
 		if s != "true" && s != "false" {
 			return fmt.Errorf("%q is not true or false", s)
 		}
 		*field(c) = s == "true"
 		return nil
 	}
-	o.show = func(c *Config) string { return strconv.FormatBool(*field(c)) }
+	o.show = func(c *C) string { return strconv.FormatBool(*field(c)) }
 	return o
 }
 
-func (o Option) count(field func(*Config) *int, low, high int) Option {
+func (o OptionOf[C]) count(field func(*C) *int, low, high int) OptionOf[C] {
 	o.Type, o.bare, o.Bounds = "whole number", true, fmt.Sprintf("%d to %d", low, high)
-	o.parse = func(c *Config, s string) error {
+	o.parse = func(c *C, s string) error {
 		n, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
 			return fmt.Errorf("%q is not a whole number (%s)", s, o.Bounds)
@@ -89,17 +113,17 @@ func (o Option) count(field func(*Config) *int, low, high int) Option {
 		*field(c) = int(n)
 		return nil
 	}
-	o.show = func(c *Config) string { return strconv.Itoa(*field(c)) }
+	o.show = func(c *C) string { return strconv.Itoa(*field(c)) }
 	return o
 }
 
 // size is a number of bytes; with none, the word for no bound ("unlimited"), it may be without one.
-func (o Option) size(field func(*Config) *int64, low, high int64, none string) Option {
+func (o OptionOf[C]) size(field func(*C) *int64, low, high int64, none string) OptionOf[C] {
 	o.Type, o.Bounds = "size", formatSize(low)+" to "+formatSize(high)
 	if none != "" {
 		o.Bounds += ", or " + none
 	}
-	o.parse = func(c *Config, s string) error {
+	o.parse = func(c *C, s string) error {
 		if none != "" && s == none {
 			*field(c) = unlimited
 			return nil
@@ -114,7 +138,7 @@ func (o Option) size(field func(*Config) *int64, low, high int64, none string) O
 		*field(c) = n
 		return nil
 	}
-	o.show = func(c *Config) string {
+	o.show = func(c *C) string {
 		if *field(c) == unlimited {
 			return none
 		}
@@ -124,12 +148,12 @@ func (o Option) size(field func(*Config) *int64, low, high int64, none string) O
 }
 
 // span is a length of time; with none, the word for no end ("forever"), it may be without one.
-func (o Option) span(field func(*Config) *time.Duration, low, high time.Duration, none string) Option {
+func (o OptionOf[C]) span(field func(*C) *time.Duration, low, high time.Duration, none string) OptionOf[C] {
 	o.Type, o.Bounds = "time", formatDuration(low)+" to "+formatDuration(high)
 	if none != "" {
 		o.Bounds += ", or " + none
 	}
-	o.parse = func(c *Config, s string) error {
+	o.parse = func(c *C, s string) error {
 		if none != "" && s == none {
 			*field(c) = forever
 			return nil
@@ -144,7 +168,7 @@ func (o Option) span(field func(*Config) *time.Duration, low, high time.Duration
 		*field(c) = d
 		return nil
 	}
-	o.show = func(c *Config) string {
+	o.show = func(c *C) string {
 		if *field(c) == forever {
 			return none
 		}
@@ -154,22 +178,71 @@ func (o Option) span(field func(*Config) *time.Duration, low, high time.Duration
 }
 
 // address is host:port, a bare port on localhost, or off.
-func (o Option) address(field func(*Config) *string) Option {
+func (o OptionOf[C]) address(field func(*C) *string) OptionOf[C] {
 	o.Type = "address"
-	o.parse = func(c *Config, s string) error {
-		address, err := parseListen(s)
+	return o.addressBy(field, parseListen)
+}
+
+// addresses is a list of addresses, or off. It may hold Unix sockets.
+func (o OptionOf[C]) addresses(field func(*C) *string) OptionOf[C] {
+	o.Type, o.list = "list of addresses", true
+	return o.addressBy(field, parseListens)
+}
+
+func (o OptionOf[C]) addressBy(field func(*C) *string, parse func(string) (string, error)) OptionOf[C] {
+	o.parse = func(c *C, s string) error {
+		address, err := parse(s)
 		if err == nil {
 			*field(c) = address
 		}
 		return err
 	}
-	o.show = func(c *Config) string {
+	o.show = func(c *C) string {
 		if *field(c) == "" {
 			return "off"
 		}
 		return *field(c)
 	}
 	return o
+}
+
+// unixPrefix begins the address of a Unix socket; its path follows.
+const unixPrefix = "unix:"
+
+// maxUnixPath is the longest path of a Unix socket: the system has 108 bytes for it, and a zero behind it.
+const maxUnixPath = 107
+
+// parseListens reads addresses with commas between them.
+func parseListens(s string) (string, error) {
+	if s == "" || s == "off" {
+		return "", nil
+	}
+	var all []string
+	for _, one := range splitList(s) {
+		address, err := parseSocket(one)
+		if err != nil {
+			return "", err
+		}
+		if address == "" {
+			return "", fmt.Errorf("%q stands alone: there is nothing to turn off beside other addresses", one)
+		}
+		all = append(all, address)
+	}
+	return strings.Join(all, ","), nil
+}
+
+// parseSocket is parseListen for what may be a Unix socket, too.
+func parseSocket(s string) (string, error) {
+	path, isUnix := strings.CutPrefix(s, unixPrefix)
+	switch {
+	case !isUnix:
+		return parseListen(s)
+	case !filepath.IsAbs(path):
+		return "", fmt.Errorf("%q is no absolute path of a Unix socket (example: unix:/run/firth/mqtt.sock)", s)
+	case len(path) > maxUnixPath:
+		return "", fmt.Errorf("the path of a Unix socket has at most %d bytes, this one has %d", maxUnixPath, len(path))
+	}
+	return unixPrefix + filepath.Clean(path), nil
 }
 
 // parseListen gives the address to listen on as host:port, or "" for none.

@@ -32,17 +32,19 @@ func placeOptions() []Option {
 				"may use it.",
 		}.text(func(c *Config) *string { return &c.Data }, checkPath),
 		Option{Key: "listen.mqtt", Default: "localhost:1883",
-			Doc: "Where devices connect with MQTT over TCP." + bothFamilies,
-		}.address(func(c *Config) *string { return &c.Listen.MQTT }),
+			Doc: "Where devices connect with MQTT over TCP, or over Unix sockets: unix:/run/firth/mqtt.sock. For an address " +
+				"with limits of its own see listeners." + bothFamilies,
+		}.addresses(func(c *Config) *string { return &c.Listen.MQTT }),
 		Option{Key: "listen.ws", Default: "localhost:8083",
 			Doc: "Where devices and browsers connect with MQTT over WebSocket, at the path /mqtt." + bothFamilies,
-		}.address(func(c *Config) *string { return &c.Listen.WS }),
+		}.addresses(func(c *Config) *string { return &c.Listen.WS }),
 		Option{Key: "listen.kafka", Default: "localhost:9092",
 			Doc: "Where Kafka clients connect." + bothFamilies,
 		}.address(func(c *Config) *string { return &c.Listen.Kafka }),
 		Option{Key: "listen.http", Default: "localhost:8080",
 			Doc: "Where /healthz, /readyz and /metrics are served." + bothFamilies,
 		}.address(func(c *Config) *string { return &c.Listen.HTTP }),
+		listenersOption(),
 		Option{Key: "advertise", Type: "auto | host:port", Default: "auto",
 			Doc: "The address that Kafka clients are told to connect to. auto tells each client the address that it " +
 				"reached this node by, " +
@@ -58,11 +60,11 @@ func placeOptions() []Option {
 				"Pages from the very address they connect to always may; programs that are no browser send no origin and " +
 				"always may. On a loopback address, hosts that a proxy on this machine passes on must be listed too.",
 		}.text(func(c *Config) *string { return &c.WSOrigins }, checkOrigins),
-		{Key: "mapping", Type: "list of rules", Default: "[]", Reload: true,
+		objects(Option{Key: "mapping", Type: "list of rules", Reload: true,
 			Doc: "How MQTT topic names and log topics belong together: an ordered list, the first rule that matches is " +
 				"taken. " +
 				"Without a rule, the first level of the MQTT topic name is the log topic and the whole name is the key.",
-			show: showRules, bare: true},
+		}, mappingRules{}),
 	}
 }
 

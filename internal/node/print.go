@@ -29,8 +29,8 @@ func (c *Config) WriteYAML(w io.Writer, origins bool) error {
 		line := strings.Repeat("  ", last) + parts[last] + ":"
 		rows := []string(nil)
 		switch {
-		case o.parse == nil && len(c.Mapping) > 0:
-			rows = ruleLines(c.Mapping)
+		case o.listing != nil && len(o.listing.rows(c)) > 0:
+			rows = o.listing.rows(c)
 		case o.bare || plain.MatchString(o.show(c)) && o.show(c) != "null":
 			line += " " + o.show(c)
 		default:
@@ -59,15 +59,20 @@ func quote(s string) string {
 	return strings.TrimSpace(b.String())
 }
 
+// asJSON is a value as JSON: numbers, lists and the like without quotes.
+func (o *OptionOf[C]) asJSON(text string) string {
+	if o.bare && json.Valid([]byte(text)) {
+		return text
+	}
+	return quote(text)
+}
+
 // WriteJSON writes the whole configuration as one JSON object, nested like the file; with origins, each
 // value is an object with its value and its origin.
 func (c *Config) WriteJSON(w io.Writer, origins bool) error {
 	tree := map[string]any{}
 	for _, o := range Options() {
-		value := json.RawMessage(o.show(c))
-		if !o.bare {
-			value = json.RawMessage(quote(o.show(c)))
-		}
+		value := json.RawMessage(o.asJSON(o.show(c)))
 		parts := strings.Split(o.Key, ".")
 		last := len(parts) - 1
 		at := tree

@@ -16,10 +16,16 @@ import (
 // maxRulePartitions is the most partitions that a mapping rule may ask for.
 const maxRulePartitions = 10_000
 
-// rules reads the list of mapping rules into the configuration. at tells where a piece of it stands.
-func (l *loader) rules(n ast.Node, at func(ast.Node) spot) {
+// mappingRules is the list of mapping rules.
+type mappingRules struct{}
+
+func (mappingRules) rows(c *Config) []string { return ruleLines(c.Mapping) }
+
+func (mappingRules) manual() string { return rulesManual }
+
+func (mappingRules) read(l *loader, n ast.Node, at func(ast.Node) spot) {
 	l.config.Mapping = nil
-	if isNothing(n) {
+	if n == nil || isNothing(n) {
 		return
 	}
 	list, ok := n.(*ast.SequenceNode)
@@ -153,12 +159,6 @@ func (r *ruleReader) compile(whole spot) {
 		}
 		r.report(at, "%s: %s", r.name, line)
 	}
-}
-
-// showRules prints the rules as JSON, which is YAML too.
-func showRules(c *Config) string {
-	lines := ruleLines(c.Mapping)
-	return "[" + strings.Join(lines, ",") + "]"
 }
 
 // ruleLines prints each rule as one JSON object.

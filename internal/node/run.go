@@ -165,14 +165,15 @@ type Ready struct {
 	Data      string    `json:"data"`    // absolute path
 	Cluster   string    `json:"cluster"` // the identity of the log, as Kafka clients see it
 	Addresses Addresses `json:"addresses"`
-	StartMs   float64   `json:"start_ms"` // from reading the configuration to serving
+	More      []Address `json:"listeners,omitempty"` // besides those
+	StartMs   float64   `json:"start_ms"`            // from reading the configuration to serving
 }
 
 // announce says where the node can be reached, to people and to scripts.
 func (p Process) announce(n *Node, took time.Duration) error {
 	r := Ready{
 		Version: BuildVersion().Version, PID: os.Getpid(), Data: n.folder, Cluster: n.store.ClusterID(),
-		Addresses: n.Addresses(), StartMs: float64(took.Microseconds()) / 1000,
+		Addresses: n.Addresses(), More: n.more(), StartMs: float64(took.Microseconds()) / 1000,
 	}
 	line, err := json.Marshal(r)
 	if err != nil {
@@ -218,6 +219,10 @@ func greeting(r Ready) string {
 	for _, d := range a.list() {
 		fmt.Fprintf(&b, "%-7s%s\n", d.name, orOff(d.address))
 		remote = remote || d.address != "" && !isLoopback(d.address)
+	}
+	for _, more := range r.More {
+		fmt.Fprintf(&b, "%-7s%s\n", more.Kind, more.Address)
+		remote = remote || !isLoopback(more.Address)
 	}
 	fmt.Fprintf(&b, "data   %s\n", r.Data)
 	if !remote {

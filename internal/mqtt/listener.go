@@ -1,0 +1,143 @@
+package mqtt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// ListenerOptions are what is particular to one listener. The zero value of a field is what holds for the door.
+type ListenerOptions struct {
+	// Name is for metrics and log lines. Default: mqtt.
+	Name string
+	// MaxConnections is the most connections by this listener at a time.
+	MaxConnections int
+	// MaxPacketBytes is the largest packet taken, fixed header included, from 1 KiB to what the door takes.
+	MaxPacketBytes int
+}
+
+// Listener is one way into the door: some addresses, and the limits of who connects to them.
+type Listener struct {
+	door    *Door
+	opt     ListenerOptions
+	limits  session.Limits
+	metrics listenerMetrics
+	count   atomic.Int64 // connections
+}
+
+// Listener makes a way in. Its name is used once. Errors: Invalid for an option out of range.
+func (d *Door) Listener(opt ListenerOptions) (*Listener, error) {
+	const op = "mqtt.Listener"
+	opt.Name = cmp.Or(opt.Name, "mqtt")
+	opt.MaxConnections = cmp.Or(opt.MaxConnections, d.opt.MaxConnections)
+	opt.MaxPacketBytes = cmp.Or(opt.MaxPacketBytes, d.opt.MaxPacketBytes)
+	switch {
+	case opt.MaxConnections < 1:
+		return nil, fault.New(fault.Invalid, op, "MaxConnections %d is less than 1", opt.MaxConnections)
+	case opt.MaxPacketBytes < minMaxPacket || opt.MaxPacketBytes > d.opt.MaxPacketBytes:
+		return nil, fault.New(fault.Invalid, op, "MaxPacketBytes %d is not between %d and %d",
+			opt.MaxPacketBytes, minMaxPacket, d.opt.MaxPacketBytes)
+	}
+	l := &Listener{door: d, opt: opt, limits: d.limits, metrics: d.metrics.of(opt.Name)}
+	l.limits.MaxPacketBytes = opt.MaxPacketBytes
+	return l, nil
+}
+
+// Serve is Listener.Serve of a listener without limits of its own.
+func (d *Door) Serve(ctx context.Context, l net.Listener) error { return d.plain().Serve(ctx, l) }
+
+func (d *Door) plain() *Listener {
+	l, err := d.Listener(ListenerOptions{})
+	if err != nil {
+		panic(err) // the options of a door are good for a listener
+	}
+	return l
+}
+
+// Serve accepts connections from n until n is closed or ctx ends, which closes it. Connections live on:
+// Drain ends them. Errors: those of n, but not that it was closed.
+func (l *Listener) Serve(ctx context.Context, n net.Listener) error {
+	log := l.door.opt.Logger
+	stop := context.AfterFunc(ctx, func() {
+		if err := n.Close(); err != nil {
+			log.Debug("closing a listener", "err", err)
+		}
+	})
+	defer stop()
+	pause := time.Duration(0)
+	for {
+		c, err := n.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			l.start(c)
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case !isTemporary(err):
+			return fault.Wrap(fault.IO, "mqtt.Serve", err)
+		default: // no descriptors left, or the like: others may end soon
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			log.Warn("cannot accept a connection, trying again", "err", err, "in", pause)
+			timer := time.NewTimer(pause)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			timer.Stop()
+		}
+	}
+}
+
+func isTemporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// start begins to serve a connection of the poller's.
+func (l *Listener) start(n net.Conn) {
+	if c := l.admit(n); c != nil {
+		c.start()
+	}
+}
+
+// admit takes a connection in; nil: there is no room for it, and it is closed.
+func (l *Listener) admit(n net.Conn) *conn {
+	c := l.door.newConn(l, n)
+	if l.door.add(c) {
+		return c
+	}
+	l.metrics.full.Inc()
+	c.timer.Stop()
+	c.account.Close()
+	c.wire.close()
+	return nil
+}
+
+// NoHeader counts and logs a connection that was closed because no good header of the PROXY protocol came.
+func (l *Listener) NoHeader(balancer net.Addr, why error) {
+	l.metrics.header.Inc()
+	l.door.tell("closed a connection without a good header of the PROXY protocol", l.opt.Name, packet.ProtocolError,
+		"listener", l.opt.Name, "remote", balancer, "err", why)
+}
+
+// enter counts a connection in, unless there are too many. It is called under the lock of the door.
+func (l *Listener) enter() bool {
+	if l.count.Load() >= int64(l.opt.MaxConnections) {
+		return false
+	}
+	l.count.Add(1)
+	l.metrics.connections.Add(1)
+	return true
+}
+
+func (l *Listener) leave() {
+	l.count.Add(-1)
+	l.metrics.connections.Add(-1)
+}
