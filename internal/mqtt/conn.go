@@ -336,6 +336,21 @@ func (c *conn) Settled(ticket uint32, at stream.Placed, err error) {
 	c.link.settled(ticket, at, err)
 }
 
+// Arrived implements roster.Holder.
+func (c *conn) Arrived(id uint16, stored bool) {
+	defer c.rescue()
+	c.link.arrived(id, stored)
+}
+
+// Aside implements roster.Holder.
+func (c *conn) Aside() int { return c.link.keptAside() }
+
+// Saved implements roster.Holder.
+func (c *conn) Saved(n int, err error) {
+	defer c.rescue()
+	c.link.saved(n, err)
+}
+
 // Displaced implements roster.Holder.
 func (c *conn) Displaced() {
 	defer c.rescue()

@@ -70,12 +70,9 @@ func (c *conn) admitConnect(p *packet.Connect) error {
 	}
 	dollar := isDollar(w.Topic)
 	switch {
-	case w.QoS > session.MaxQoS && p.Version == packet.V5: // [MQTT-3.2.2-12]
-		return &packet.Error{Reason: packet.QoSNotSupported, Detail: fmt.Sprintf("will with QoS %d", w.QoS)}
 	case !dollar && !c.door.may(&c.link.principal, Publish, w.Topic):
 		return &packet.Error{Reason: packet.NotAuthorized, Detail: "will topic"}
 	}
-	w.QoS = min(w.QoS, session.MaxQoS) // MQTT 3 cannot be told; it is delivered with no more anyway
 	if dollar {
 		// Bridges of Mosquitto announce themselves there. Their client would never get in.
 		c.door.tell("a will to a topic that begins with $ will not be published", c.link.principal.ClientID,

@@ -41,7 +41,9 @@ func (c *conn) consume(buf []byte, inPoller bool) (used int, err error) {
 	if err != nil && c.link.version == 0 && !errors.Is(err, errRefused) && !errors.Is(err, errBlocks) {
 		err = errRefused // a bad fixed header before CONNECT: no answer
 	}
-	c.link.flushAcknowledged(t)
+	if wrong := c.link.flushAcknowledged(t); wrong != nil && (err == nil || errors.Is(err, errBlocks)) {
+		err = wrong
+	}
 	switch flushed := c.link.flush(t); {
 	case errors.Is(flushed, errCrowded), errors.Is(err, errCrowded):
 		used, err = messagesLast(buf, t.crowdedAt, done), errCrowded
@@ -71,16 +73,22 @@ func (c *conn) packet(t *turn, frame []byte) error {
 	}
 	switch p := p.(type) {
 	case *packet.Puback:
-		if t.acknowledged = append(t.acknowledged, p.PacketID); len(t.acknowledged) == turnSlots {
-			c.link.flushAcknowledged(t)
-		}
-		return nil
-	case *packet.Pingreq:
+		return c.link.acknowledged(t, acknowledged{packet.PUBACK, p.PacketID, p.Reason.Failed()})
+	case *packet.Pubrec:
+		return c.link.acknowledged(t, acknowledged{packet.PUBREC, p.PacketID, p.Reason.Failed()})
+	case *packet.Pubcomp:
+		return c.link.acknowledged(t, acknowledged{packet.PUBCOMP, p.PacketID, false})
+	case *packet.Pubrel:
+		return c.link.pubrel(t, p)
+	case *packet.Pingreq: // its answer tells the client that what it acknowledged before was heard
+		err := c.link.flushAcknowledged(t)
 		c.wire.put(packet.AppendPingresp)
-		return nil
+		return err
 	}
 	// The rest is rare, and comes after what was published and acknowledged before it.
-	c.link.flushAcknowledged(t)
+	if err := c.link.flushAcknowledged(t); err != nil {
+		return err
+	}
 	if err := c.link.flush(t); err != nil {
 		return err
 	}
@@ -101,12 +109,6 @@ func (c *conn) rarePacket(t *turn, p packet.Packet) error {
 		return c.link.unsubscribe(p)
 	case *packet.Disconnect:
 		return c.link.disconnect(p)
-	case *packet.Pubrec:
-		return c.link.pubrec(p)
-	case *packet.Pubrel:
-		return c.link.pubrel(p)
-	case *packet.Pubcomp:
-		return c.link.pubcomp(p)
 	case *packet.Auth: // [MQTT-4.12.0-6]
 		return &packet.Error{Reason: packet.ProtocolError, Detail: "AUTH without an authentication method in CONNECT"}
 	default:
@@ -114,8 +116,8 @@ func (c *conn) rarePacket(t *turn, p packet.Packet) error {
 	}
 }
 
-// messagesLast moves the PUBLISH packets in b[from:to], which wait for room in the log, to the end of it and says where
-// they begin: the packets between them were handled.
+// messagesLast moves the PUBLISH and PUBREL packets in b[from:to], which wait for room in the log, to the end of it and
+// says where they begin: the packets between them were handled.
 func messagesLast(b []byte, from, to int) int {
 	end := from
 	for at := from; at < to; {
@@ -123,7 +125,7 @@ func messagesLast(b []byte, from, to int) int {
 		if err != nil || n == 0 {
 			break // it was looked at before
 		}
-		if packet.Type(b[at]>>4) == packet.PUBLISH {
+		if t := packet.Type(b[at] >> 4); t == packet.PUBLISH || t == packet.PUBREL {
 			end += copy(b[end:], b[at:at+n])
 		}
 		at += n
@@ -142,6 +144,6 @@ func (c *conn) lookAhead() (took bool, err error) {
 	defer c.door.giveTurn(t)
 	t.dec.Version = c.link.version
 	frame := func(b []byte) (int, error) { return t.dec.Frame(b, c.packetLimit()) }
-	defer c.link.flushAcknowledged(t)
-	return c.reader.ahead(frame, func(b []byte) error { return c.packet(t, b) })
+	took, err = c.reader.ahead(frame, func(b []byte) error { return c.packet(t, b) })
+	return took, errors.Join(err, c.link.flushAcknowledged(t))
 }

@@ -90,7 +90,12 @@ func (l *link) putLocked(d *fanout.Delivery, waits bool, state *session.State) b
 		w.starved.Store(true)
 		return false
 	}
-	b := w.takeLocked(d.Frame, waits)
+	var b []byte
+	if d.QoS == 2 && state.Lasts() {
+		b = l.keepAsideLocked(d.Frame)
+	} else {
+		b = w.takeLocked(d.Frame, waits)
+	}
 	if b == nil {
 		return false
 	}

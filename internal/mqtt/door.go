@@ -9,7 +9,7 @@
 //	go door.Run(ctx)
 //	go door.Serve(ctx, listener) // or door.Listener(...), for one with limits of its own
 //
-// QoS 2 and shared subscriptions are announced as not available.
+// Shared subscriptions are announced as not available.
 // Topics that begin with $ do not cross: a PUBLISH to one is refused with reason 0x90, in MQTT 3
 // acknowledged and dropped; a will to one is not published; a subscription to one is granted and gets nothing.
 package mqtt

@@ -334,7 +334,7 @@ func TestPublishReachesLogAndSubscriber(t *testing.T) {
 	both(t, func(t *testing.T, v packet.Version) {
 		h := open(t, nil)
 		sub := h.connect(t, v, "sub", nil)
-		if ack := sub.subscribe(2, "sensors/+/temp"); len(ack.Reasons) != 1 || ack.Reasons[0] != packet.GrantedQoS1 {
+		if ack := sub.subscribe(2, "sensors/+/temp"); len(ack.Reasons) != 1 || ack.Reasons[0] != packet.GrantedQoS2 {
 			t.Fatalf("SUBACK %+v", ack)
 		}
 		pub := h.connect(t, v, "pub", nil)

@@ -346,7 +346,8 @@ func TestPacketsBehindConnectAreTakenInOrder(t *testing.T) {
 		&packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{{Filter: []byte("early/#")}}},
 		&packet.Publish{Topic: []byte("early/1"), Payload: []byte("x")})
 	ack := want[*packet.Connack](c)
-	if len(ack.Props.AssignedClientID) == 0 || ack.Props.MaximumQoS != 1 || !ack.Props.Has(packet.PropSharedAvailable) {
+	if len(ack.Props.AssignedClientID) == 0 || ack.Props.Has(packet.PropMaximumQoS) ||
+		!ack.Props.Has(packet.PropSharedAvailable) {
 		t.Errorf("CONNACK %+v", ack)
 	}
 	want[*packet.Suback](c)
@@ -364,7 +365,7 @@ func TestConnackSaysWhatIsInForce(t *testing.T) {
 	c.hello(packet.V5, "x", func(p *packet.Connect) { p.Props.SetSessionExpiry(3600); p.KeepAlive = 600 })
 	p := want[*packet.Connack](c).Props
 	if !p.Has(packet.PropSessionExpiry) || p.SessionExpiry != 60 || p.ServerKeepAlive != 30 || p.ReceiveMaximum != 5 ||
-		p.TopicAliasMaximum != 7 || !p.Has(packet.PropMaximumQoS) || p.MaximumQoS != 1 || p.MaximumPacketSize == 0 ||
+		p.TopicAliasMaximum != 7 || p.Has(packet.PropMaximumQoS) || p.MaximumPacketSize == 0 ||
 		!p.Has(packet.PropSharedAvailable) || p.SharedAvailable != 0 {
 		t.Errorf("CONNACK %+v", p)
 	}

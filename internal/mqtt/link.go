@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,7 @@ type link struct {
 // seldom is what few connections ever need of what is under the lock of the wire.
 type seldom struct {
 	own      []ownWrite        // appended, without a receipt
+	aside    aside             // until the session is stored
 	requests []*retain.Request // retained messages that were told Later
 	settled  chan struct{}     // closed when no PUBLISH waits for its acknowledgement
 	stored   chan struct{}     // closed when no unit without acknowledgements waits for the log
@@ -182,73 +184,79 @@ func (l *link) answerWith(p packet.Packet) error {
 	return nil
 }
 
-// flushAcknowledged tells the session of the PUBACKs of a turn. One for an id that is not in flight means nothing.
-// Starved of the turn tells then that deliveries go on with more of them only.
-func (l *link) flushAcknowledged(t *turn) {
+// acknowledged gathers an acknowledgement of the client.
+func (l *link) acknowledged(t *turn, a acknowledged) error {
+	if t.acknowledged = append(t.acknowledged, a); len(t.acknowledged) < turnSlots {
+		return nil
+	}
+	return l.flushAcknowledged(t)
+}
+
+// flushAcknowledged tells the session of what the client acknowledged in a turn. What is not in flight means nothing.
+// Starved of the turn tells then that deliveries go on with more of them only. Errors: *packet.Error for an
+// acknowledgement that belongs to another QoS.
+func (l *link) flushAcknowledged(t *turn) error {
 	if len(t.acknowledged) == 0 {
-		return
+		return nil
 	}
 	defer func() { t.acknowledged = t.acknowledged[:0] }()
 	state := l.term.Lock()
 	if state == nil {
-		return
+		return nil
 	}
-	for _, id := range t.acknowledged {
-		if from, v := state.Out.Ack(id); v == session.Taken && state.Touched(from) {
-			l.term.Changed()
-		}
+	rel, roomy, err := l.take(state, t.acknowledged)
+	if len(rel) > 0 {
+		l.wire.put(func(b []byte) []byte { return append(b, rel...) })
 	}
-	roomy := state.Out.Roomy()
-	l.term.Unlock()
 	if roomy && l.wire.unstarve() {
 		l.wakeStarved()
 	}
 	t.starved = l.wire.starved.Load()
 	l.again.wake()
-}
-
-// pubrec answers a PUBREC, which belongs to QoS 2 only: nothing was sent with it.
-func (l *link) pubrec(p *packet.Pubrec) error {
-	verdict := l.sent(func(out *session.Outbound) session.Verdict {
-		_, v := out.Received(p.PacketID, p.Reason.Failed())
-		return v
-	})
-	if verdict == session.WrongKind {
-		return &packet.Error{Reason: packet.ProtocolError, Detail: "PUBREC for a message of QoS 1"}
-	}
-	if !p.Reason.Failed() {
-		l.wire.put(func(b []byte) []byte { return packet.AppendPubrel(b, l.version, p.PacketID, packet.PacketIDNotFound) })
-	}
-	return nil
-}
-
-// pubcomp takes a PUBCOMP, which belongs to QoS 2 only. It asks for no answer.
-func (l *link) pubcomp(p *packet.Pubcomp) error {
-	verdict := l.sent(func(out *session.Outbound) session.Verdict {
-		_, v := out.Complete(p.PacketID)
-		return v
-	})
-	if verdict == session.WrongKind {
-		return &packet.Error{Reason: packet.ProtocolError, Detail: "PUBCOMP for a message of QoS 1"}
-	}
-	return nil
-}
-
-// sent gives an acknowledgement to the table of what we sent.
-func (l *link) sent(take func(*session.Outbound) session.Verdict) session.Verdict {
-	state := l.term.Lock()
-	if state == nil {
-		return session.Unknown
-	}
-	defer l.term.Unlock()
-	return take(&state.Out)
-}
-
-// pubrel answers a PUBREL, which belongs to QoS 2 only: no message is open with it [MQTT-3.7.2-1].
-func (l *link) pubrel(p *packet.Pubrel) error {
-	err := l.answerInTurn(packet.PUBCOMP, p.PacketID, packet.PacketIDNotFound)
-	l.wire.push()
 	return err
+}
+
+// take gives acknowledgements to the session, which it unlocks. Rel is PUBREL packets that can be sent now.
+func (l *link) take(state *session.State, all []acknowledged) (rel []byte, roomy bool, err error) {
+	defer l.term.Unlock()
+	for i := range all {
+		a := &all[i]
+		var from session.Place
+		var v session.Verdict
+		switch a.kind {
+		case packet.PUBREC:
+			if from, v = state.Out.Received(a.id, a.failed); !a.failed && v != session.WrongKind {
+				rel = l.release(state, rel, a.id, v)
+			}
+		case packet.PUBCOMP:
+			from, v = state.Out.Complete(a.id)
+		default:
+			from, v = state.Out.Ack(a.id)
+		}
+		if v == session.Taken && state.Touched(from) {
+			l.term.Changed()
+		}
+		if v == session.WrongKind && err == nil {
+			err = &packet.Error{Reason: packet.ProtocolError,
+				Detail: fmt.Sprintf("%s for a message of another QoS", a.kind)}
+		}
+	}
+	return rel, state.Out.Roomy(), err
+}
+
+// release appends the PUBREL of a message that the client has, or keeps it aside until that is stored.
+func (l *link) release(state *session.State, rel []byte, id uint16, v session.Verdict) []byte {
+	switch {
+	case v == session.Unknown:
+		return packet.AppendPubrel(rel, l.version, id, packet.PacketIDNotFound)
+	case !state.Lasts():
+		return packet.AppendPubrel(rel, l.version, id, packet.Success)
+	}
+	var b [8]byte
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	l.asideLocked(packet.AppendPubrel(b[:0], l.version, id, packet.Success))
+	return rel
 }
 
 // answerInTurn acknowledges a packet that does not go to the log, behind the acknowledgements that come before it.
@@ -326,16 +334,16 @@ func (l *link) bareUnits(more int32) {
 	}
 }
 
-// append gives a unit to the log. Errors: errCrowded when it has no room and the driver must not wait, those of
+// append has try give a unit to the log. Errors: errCrowded when it has no room and the driver must not wait, those of
 // Term.Append.
-func (l *link) append(u *stream.Unit, ticket uint32) error {
+func (l *link) append(u *stream.Unit, try func() error) error {
 	u.Turn = l.turn
 	if l.turn != nil {
 		l.driver.expectRoom(true)
 	}
-	err := l.term.Append(l.door.log, u, ticket)
+	err := try()
 	if errors.Is(err, stream.ErrCrowded) {
-		return l.appendLater(u, ticket)
+		return l.appendLater(u, try)
 	}
 	if l.turn != nil {
 		l.driver.expectRoom(false)
@@ -344,8 +352,7 @@ func (l *link) append(u *stream.Unit, ticket uint32) error {
 }
 
 // appendLater waits in the log's line for room, or has the driver told when there is.
-func (l *link) appendLater(u *stream.Unit, ticket uint32) error {
-	try := func() error { return l.term.Append(l.door.log, u, ticket) }
+func (l *link) appendLater(u *stream.Unit, try func() error) error {
 	switch {
 	case l.driver.mayWait():
 		return stream.WaitForRoom(context.Background(), &u.Turn, try)

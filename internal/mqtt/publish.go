@@ -22,14 +22,22 @@ func (l *link) publish(t *turn, p *packet.Publish, routes *routes) error {
 	if err != nil {
 		return err
 	}
-	r, err := l.route(t, name, routes)
-	if errors.Is(err, errBlocks) || errors.Is(err, errCrowded) {
-		return err
+	if p.QoS == 2 {
+		if again, err := l.arrives(t, p.PacketID); again || err != nil {
+			return err
+		}
 	}
+	r, err := l.route(t, name, routes)
 	if err == nil {
 		err = l.admit(p, name)
 	}
 	if err != nil {
+		if p.QoS == 2 {
+			l.dismiss(p.PacketID)
+		}
+		if errors.Is(err, errBlocks) || errors.Is(err, errCrowded) {
+			return err
+		}
 		return l.refuse(t, p, name, err)
 	}
 	l.gather(t, p, name, r, l.noLocal && l.member.Load().NoLocal(name))
@@ -73,7 +81,8 @@ func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, own boo
 	fill(&s.message, p, name)
 	r.target.Record(&s.message, &s.record)
 	s.record.Timestamp = t.unixMs
-	s.writes, s.id, s.qos, s.partition, s.own = 1, p.PacketID, p.QoS, r.partition, own
+	s.writes, s.id, s.qos, s.partition, s.own, s.kind = 1, p.PacketID, p.QoS, r.partition, own, ackOf(p.QoS)
+	t.exact = t.exact || p.QoS == 2
 	t.own = t.own || own
 	t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: r.partition, Record: &s.record, Name: r.told})
 	if p.Retain {
@@ -89,6 +98,14 @@ func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, own boo
 		t.acks++
 	}
 	t.size += len(p.Payload)
+}
+
+// ackOf is the kind of acknowledgement that a message gets.
+func ackOf(qos byte) packet.Type {
+	if qos == 2 {
+		return packet.PUBREC
+	}
+	return packet.PUBACK
 }
 
 // fill makes m the message of a PUBLISH whose topic name is resolved.
@@ -139,7 +156,7 @@ func (l *link) flushEach(t *turn) error {
 		case err == nil:
 			continue
 		}
-		if err := l.notStored(slots[0].id, err); err != nil {
+		if err := l.notStored(slots[0], err); err != nil {
 			return err
 		}
 	}
@@ -157,9 +174,13 @@ func isFinal(err error) bool {
 func (l *link) appendSlots(t *turn, slots []*slot, u *stream.Unit) error {
 	acks := 0
 	var ticket uint32
+	if t.exact {
+		t.packetIDs(slots)
+	}
 	if t.acks > 0 || t.own {
 		var err error
 		if acks, err = l.expect(slots); err != nil {
+			l.undo(t)
 			return err
 		}
 		ticket = uint32(acks)
@@ -171,10 +192,10 @@ func (l *link) appendSlots(t *turn, slots []*slot, u *stream.Unit) error {
 		ticket = ticketBare
 		l.bareUnits(1)
 	}
-	err := l.append(u, ticket)
+	err := l.appendUnit(t, u, ticket)
 	if err == nil {
 		for _, s := range slots {
-			t.received[s.qos]++
+			t.received[s.qos] += min(s.writes, 1)
 		}
 		return nil
 	}
@@ -209,7 +230,7 @@ func (l *link) expect(slots []*slot) (n int, err error) {
 		if s.id == 0 {
 			continue
 		}
-		if err := l.agreed.Acks.Expect(packet.PUBACK, s.id); err != nil {
+		if err := l.agreed.Acks.Expect(s.kind, s.id); err != nil {
 			l.agreed.Acks.Withdraw(n)
 			return 0, err
 		}
@@ -272,21 +293,21 @@ func (l *link) eachOwn(slots []*slot, visit func(ownWrite)) (some bool) {
 	return last >= 0
 }
 
-// notStored answers a message whose Append failed. MQTT 3 cannot say no: the connection ends, and the client sends it
-// again when it is back.
-func (l *link) notStored(id uint16, cause error) error {
+// notStored answers a message whose Append failed. MQTT 3 cannot say no, and neither can a PUBCOMP: the connection
+// ends, and the client sends it again when it is back.
+func (l *link) notStored(s *slot, cause error) error {
 	d := l.door
 	d.metrics.dropped(dropNotStored).Inc()
 	d.opt.Logger.Debug("message not stored", "client", fault.Text(l.principal.ClientID), "err", cause)
 	switch {
 	case fault.Is(cause, fault.Closed):
 		return &packet.Error{Reason: packet.ServerShuttingDown, Detail: cause.Error()}
-	case id == 0:
+	case s.id == 0:
 		return nil
-	case l.version != packet.V5:
+	case l.version != packet.V5 || s.kind == packet.PUBCOMP:
 		return &packet.Error{Reason: packet.ServerUnavailable, Detail: cause.Error()}
 	}
-	err := l.answerInTurn(packet.PUBACK, id, reasonOf(cause))
+	err := l.answerInTurn(s.kind, s.id, reasonOf(cause))
 	l.wire.push()
 	return err
 }
@@ -319,7 +340,7 @@ func (l *link) refuse(t *turn, p *packet.Publish, name []byte, cause error) erro
 		}
 		reason = packet.Success
 	}
-	err := l.answerInTurn(packet.PUBACK, p.PacketID, reason)
+	err := l.answerInTurn(ackOf(p.QoS), p.PacketID, reason)
 	l.wire.push()
 	return err
 }

@@ -111,8 +111,8 @@ func (r *reader) fill(w *wire, lent []byte, limit int) (b []byte, err error) {
 // aheadBytes is how much is read while messages wait for room, to find what need not wait behind them.
 const aheadBytes = bufferBytes
 
-// ahead takes packets out of what waits that need not wait (PINGREQ and PUBACK) and has them handled, up to a packet
-// that nothing may overtake: all but PUBLISH. Back-pressure on messages shall not stop the rest.
+// ahead takes packets out of what waits that need not wait (PINGREQ and acknowledgements) and has them handled, up to a
+// packet that nothing may overtake: all but PUBLISH and PUBREL. Back-pressure on messages shall not stop the rest.
 func (r *reader) ahead(frame func([]byte) (int, error), handle func(frame []byte) error) (took bool, err error) {
 	to := r.scanned
 	from := to
@@ -122,7 +122,7 @@ func (r *reader) ahead(frame func([]byte) (int, error), handle func(frame []byte
 			break
 		}
 		switch kind := packet.Type(r.kept[from] >> 4); {
-		case kind == packet.PUBLISH:
+		case kind == packet.PUBLISH || kind == packet.PUBREL:
 			to += copy(r.kept[to:], r.kept[from:from+n])
 		case !overtakes(kind):
 			r.barred = true
@@ -141,4 +141,11 @@ func (r *reader) ahead(frame func([]byte) (int, error), handle func(frame []byte
 }
 
 // overtakes tells whether a packet may be handled before PUBLISH packets that came before it and wait.
-func overtakes(kind packet.Type) bool { return kind == packet.PINGREQ || kind == packet.PUBACK }
+func overtakes(kind packet.Type) bool {
+	switch kind {
+	case packet.PINGREQ, packet.PUBACK, packet.PUBREC, packet.PUBCOMP:
+		return true
+	default:
+		return false
+	}
+}

@@ -21,8 +21,11 @@ type turn struct {
 	own       bool        // one of them matches a No Local subscription of its publisher
 	size      int         // bytes of payload gathered
 	inPoller  bool        // nothing may block: errBlocks instead
-	// acknowledged is packet ids of PUBACKs that the session was not told of yet.
-	acknowledged []uint16
+	// exact tells that some of what was gathered is about QoS 2, arrived and released which packet ids of it.
+	exact             bool
+	arrived, released []uint16
+	// acknowledged is what the client acknowledged and the session was not told of yet.
+	acknowledged []acknowledged
 	starved      bool // deliveries wait for more acknowledgements
 	unixMs       int64
 	grants       []session.Grant
@@ -41,6 +44,15 @@ type slot struct {
 	qos       byte
 	id        uint16 // 0: QoS 0
 	own       bool   // it matches a No Local subscription of its publisher
+	// kind is the acknowledgement that it gets: PUBACK, PUBREC or, for a PUBREL, which has no message, PUBCOMP.
+	kind packet.Type
+}
+
+// acknowledged is a PUBACK, PUBREC or PUBCOMP of the client.
+type acknowledged struct {
+	kind   packet.Type
+	id     uint16
+	failed bool
 }
 
 const (
@@ -71,7 +83,7 @@ func (d *Door) giveTurn(t *turn) {
 }
 
 func (t *turn) reset() {
-	t.used, t.acks, t.own, t.size = 0, 0, false, 0
+	t.used, t.acks, t.own, t.exact, t.size = 0, 0, false, false, 0
 	t.unit.Writes, t.unit.Turn = t.unit.Writes[:0], nil
 }
 

@@ -2,6 +2,7 @@ package roster
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -14,11 +15,14 @@ import (
 // stay behind for ever, or they would read for nothing when they come back.
 const idle = 10
 
-// Run makes checkpoints and watches the clocks until ctx ends.
+// Run makes checkpoints, watches the clocks and saves until ctx ends.
 func (r *Roster) Run(ctx context.Context) error {
 	clock, next := time.NewTimer(0), time.NewTimer(r.opt.Interval) // next: the checkpoint
 	defer clock.Stop()
 	defer next.Stop()
+	var saver sync.WaitGroup
+	saver.Go(func() { r.runSaver(ctx) })
+	defer saver.Wait()
 	soon := true
 	for ctx.Err() == nil {
 		clock.Reset(r.ring(ctx))

@@ -53,7 +53,7 @@ func (f *folding) apply(v *record.View) error {
 	switch key.Kind {
 	case session.KindMark:
 		return f.mark(&key, v.Value)
-	case session.KindSession, session.KindFilter, session.KindWill, session.KindPlace:
+	case session.KindSession, session.KindFilter, session.KindWill, session.KindPlace, session.KindReceived:
 		one := f.sessions[key.Client]
 		if one == nil {
 			one = session.Restore(key.Client, f.shard.roster.opt.Limits)
@@ -129,6 +129,14 @@ func (f *folding) one(one *session.Restoring, key *session.Key, value []byte) (e
 			one.Place(uint32(p), nil)
 		} else if r, err = session.ParsePlace(value); err == nil {
 			one.Place(uint32(p), &r)
+		}
+	case session.KindReceived:
+		var r session.ReceivedRecord
+		if !gone {
+			r, err = session.ParseReceived(value)
+		}
+		if err == nil {
+			one.Received(key.Chunk, r)
 		}
 	default:
 		err = fault.New(fault.Internal, "mqtt.fold", "a record of kind %q", key.Kind)

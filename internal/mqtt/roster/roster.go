@@ -85,6 +85,7 @@ type Roster struct {
 	shards  []*shard
 	alarms  *alarm.Alarms[*Seat]
 	changed chan struct{} // holds one token: there is something for a checkpoint
+	saves   chan struct{} // holds one token: there is something to save
 	lines   *limit.Lines
 	metrics metrics
 
@@ -106,7 +107,8 @@ type metrics struct {
 
 // Open makes __firth_sessions if it is not there, and reads it. Errors: those of the log.
 func Open(ctx context.Context, opt Options) (*Roster, error) {
-	r := &Roster{opt: opt.withDefaults(), alarms: alarm.New[*Seat](), changed: make(chan struct{}, 1),
+	r := &Roster{opt: opt.withDefaults(), alarms: alarm.New[*Seat](),
+		changed: make(chan struct{}, 1), saves: make(chan struct{}, 1),
 		lines: limit.NewLines(time.Minute, 16)}
 	r.mu.seats = make(map[string]*Seat)
 	r.measure()

@@ -32,6 +32,10 @@ func (h *holder) Settled(ticket uint32, _ stream.Placed, _ error) {
 	h.settled = append(h.settled, ticket)
 }
 
+func (h *holder) Arrived(uint16, bool) {}
+func (h *holder) Aside() int           { return 0 }
+func (h *holder) Saved(int, error)     {}
+
 func (h *holder) Displaced() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

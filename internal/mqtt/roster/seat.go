@@ -16,6 +16,14 @@ type Holder interface {
 	// error. It comes from the log's goroutine and must not block. A holder that has lost the seat is told nothing but
 	// what was on its way.
 	Settled(ticket uint32, at stream.Placed, err error)
+	// Arrived tells that it is known now what became of the message of QoS 2 of a packet id that the holder awaits,
+	// stored or not. It comes as Settled does.
+	Arrived(id uint16, stored bool)
+	// Aside is how many bytes the holder keeps until the session is saved. The seat is locked.
+	Aside() int
+	// Saved tells that the first bytes kept aside may go, or that they must not, because the log did not take what they
+	// rest on.
+	Saved(bytes int, err error)
 	// Displaced tells that another has the seat now. It comes once, from the goroutine of the new holder, and must not
 	// wait for the old one's.
 	Displaced()
@@ -35,8 +43,12 @@ type Seat struct {
 		lasting bool           // counted in Roster.lasting
 		// remains are sessions that have ended whose records are still in the log.
 		remains []*session.State
-		kept    bool // the log has records of state
-		will    bool // and its will
+		exacts  exacts
+		awaited []uint16 // packet ids of QoS 2 that the holder awaits
+		saving  bool     // it is among shard.saves
+		unsure  bool     // the log may have chunks of packet ids that are not so
+		kept    bool     // the log has records of state
+		will    bool     // and its will
 	}
 }
 
@@ -62,7 +74,7 @@ func (s *Seat) take(o *session.Opening, h Holder, now int64) (got Taken) {
 	}
 	s.uncount()
 	s.mu.epoch++
-	s.mu.state, s.mu.holder = got.State, h
+	s.mu.state, s.mu.holder, s.mu.awaited = got.State, h, nil
 	s.count()
 	if got.Before == nil {
 		s.roster.present.Add(1)
@@ -143,7 +155,7 @@ func (t *Term) Append(log stream.Log, u *stream.Unit, ticket uint32) error {
 	if ticket == 0 {
 		return log.Append(u, nil, 0)
 	}
-	return log.Append(u, t.seat, uint64(t.epoch)<<32|uint64(ticket))
+	return log.Append(u, t.seat, uint64(t.epoch)<<epochShift|uint64(ticket))
 }
 
 func errFenced() error {
@@ -152,7 +164,14 @@ func errFenced() error {
 
 // Appended implements stream.Receipt.
 func (s *Seat) Appended(ticket uint64, at stream.Placed, err error) {
-	if h := s.holding(uint32(ticket >> 32)); h != nil {
+	if ticket&exactBit != 0 {
+		if h, awaited := s.settleExact(err); h != nil {
+			for _, id := range awaited {
+				h.Arrived(id, err == nil)
+			}
+		}
+	}
+	if h := s.holding(uint32(ticket >> epochShift)); h != nil {
 		h.Settled(uint32(ticket), at, err)
 	}
 }

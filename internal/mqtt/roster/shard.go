@@ -26,6 +26,7 @@ type shard struct {
 		sync.Mutex
 		marks session.Marks
 		dirty []*Seat // that changed since the last checkpoint
+		saves []*Seat // whose holders keep something aside
 		// unstored are partitions whose marks a checkpoint could not store.
 		unstored []uint32
 	}
@@ -104,7 +105,10 @@ func (s *shard) unit() *unit {
 
 // put adds a record; no value removes what is stored under the key.
 func (u *unit) put(key session.Key, value []byte) {
-	k := key.AppendTo(nil)
+	u.add(key.AppendTo(nil), value)
+}
+
+func (u *unit) add(k, value []byte) {
 	u.size += len(k) + len(value) + 16
 	u.stream.Writes = append(u.stream.Writes, stream.Write{
 		Partition: u.shard.partition,

@@ -38,17 +38,13 @@ func (s *Seat) collect(u *unit) (undo func()) {
 // update writes what changed of a session.
 func (s *Seat) update(u *unit, state *session.State) {
 	id := state.ClientID()
-	record := state.Checkpoint(s.shard, func(p uint32, r *session.PlaceRecord) {
-		key, ok := s.shard.place(session.KindPlace, p)
-		if key.Client = id; !ok {
-			return // its topic is gone
+	record := state.Checkpoint(s.shard, func(p uint32, r *session.PlaceRecord) { s.putPlace(u, p, r) })
+	if s.mu.unsure {
+		s.mu.unsure = false
+		for number := range 256 {
+			u.add(s.chunk(state, byte(number)))
 		}
-		var value []byte
-		if r != nil {
-			value = r.AppendTo(nil)
-		}
-		u.put(key, value)
-	})
+	}
 	if !record {
 		return
 	}
@@ -66,6 +62,20 @@ func (s *Seat) update(u *unit, state *session.State) {
 	}
 }
 
+// putPlace writes a place, or removes it.
+func (s *Seat) putPlace(u *unit, partition uint32, r *session.PlaceRecord) {
+	key, ok := s.shard.place(session.KindPlace, partition)
+	if !ok {
+		return // its topic is gone
+	}
+	key.Client = s.id
+	var value []byte
+	if r != nil {
+		value = r.AppendTo(nil)
+	}
+	u.put(key, value)
+}
+
 // remove removes all records of a session that has ended.
 func (s *Seat) remove(u *unit, state *session.State) {
 	id := state.ClientID()
@@ -78,12 +88,10 @@ func (s *Seat) remove(u *unit, state *session.State) {
 		u.put(session.Key{Kind: session.KindFilter, Client: id, Filter: sub.Filter}, nil)
 		return true
 	})
-	state.Stored(func(p uint32) {
-		if key, ok := s.shard.place(session.KindPlace, p); ok {
-			key.Client = id
-			u.put(key, nil)
-		}
-	})
+	state.Stored(func(p uint32) { s.putPlace(u, p, nil) })
+	for number := range state.In.Chunks {
+		u.put(session.Key{Kind: session.KindReceived, Client: id, Chunk: number}, nil)
+	}
 	s.mu.kept = false
 }
 

@@ -58,9 +58,6 @@ func (l *Link) Held() int { return int(l.held) }
 // Publish judges a PUBLISH from the client and resolves its topic alias. The topic points into p or into the link, and
 // holds until the next call. An error ends the connection: *packet.Error.
 func (l *Link) Publish(p *packet.Publish) (topic []byte, err error) {
-	if p.QoS > MaxQoS { // [MQTT-3.2.2-11]
-		return nil, &packet.Error{Reason: packet.QoSNotSupported, Detail: fmt.Sprintf("PUBLISH with QoS %d", p.QoS)}
-	}
 	if len(p.Props.SubscriptionIDs) > 0 { // [MQTT-3.3.4-6]
 		return nil, &packet.Error{Reason: packet.ProtocolError, Detail: "subscription identifier in a PUBLISH from a client"}
 	}

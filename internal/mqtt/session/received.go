@@ -60,6 +60,17 @@ func (r *Received) Release(id uint16) (before Arrival) {
 	return before
 }
 
+// Undo has ids be as they were before a unit that the log did not take: of those that arrived nothing is known, and
+// those that were released are Known.
+func (r *Received) Undo(arrived, released []uint16) {
+	for _, id := range arrived {
+		r.Release(id)
+	}
+	for _, id := range released {
+		r.make(byte(id >> 8)).known.set(byte(id))
+	}
+}
+
 // Of is what is known of an id.
 func (r *Received) Of(id uint16) Arrival {
 	switch c := r.find(id); {

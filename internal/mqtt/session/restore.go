@@ -59,6 +59,9 @@ func (r *Restoring) Place(partition uint32, rec *PlaceRecord) {
 	r.flights[partition] = rec.Flights
 }
 
+// Received applies the record of a chunk of packet ids of QoS 2.
+func (r *Restoring) Received(chunk byte, rec ReceivedRecord) { r.State.In.Restore(chunk, rec) }
+
 // Done gives the session, or nil if its records were only remains of one that has ended.
 func (r *Restoring) Done() *State {
 	if !r.session {

@@ -18,7 +18,7 @@ package session
 import "github.com/firthmq/firth/internal/mqtt/packet"
 
 // MaxQoS is the highest quality of service that is granted and announced [MQTT-3.2.2-9].
-const MaxQoS = 1
+const MaxQoS = 2
 
 // QoSLevels is how many levels MQTT knows: the size of a table by QoS.
 const QoSLevels = 3
@@ -95,9 +95,6 @@ func expiry(c *packet.Connect, limits *Limits) uint32 {
 func announce(limits *Limits, props *packet.Properties) {
 	if limits.ReceiveMaximum < 0xffff {
 		props.SetReceiveMaximum(limits.ReceiveMaximum)
-	}
-	if MaxQoS < 2 {
-		props.SetMaximumQoS(MaxQoS)
 	}
 	if limits.MaxPacketBytes < packet.MaxSize {
 		props.SetMaximumPacketSize(uint32(limits.MaxPacketBytes))

@@ -14,6 +14,8 @@ import (
 type State struct {
 	// Out is the table of what was sent to the client and not acknowledged.
 	Out Outbound
+	// In is the packet ids of QoS 2 that the client has sent and not released.
+	In Received
 
 	clientID string
 	limits   *Limits
@@ -260,6 +262,23 @@ func (s *State) Checkpoint(marks Marked, place func(partition uint32, r *PlaceRe
 	record = !s.told
 	s.changed, s.told = false, true
 	return record
+}
+
+// Save gives the places that changed, without waiting for the next checkpoint: what is in flight there, which the
+// client is told when it is stored.
+func (s *State) Save(place func(partition uint32, r *PlaceRecord)) {
+	var flights map[uint32][]Flight
+	for i := range s.places {
+		p := &s.places[i]
+		if !p.changed {
+			continue
+		}
+		if flights == nil {
+			flights = s.flights()
+		}
+		place(p.partition, &PlaceRecord{Next: p.next, Flights: flights[p.partition]})
+		p.changed, p.stored = false, true
+	}
 }
 
 // flights is what is in flight, by partition.
