@@ -345,7 +345,6 @@ func TestExitCodesAndHints(t *testing.T) {
 		{"pub -t t", output.ExitUsage, "-m"},
 		{"pub -t a/# -m x", output.ExitUsage, "wildcard"},
 		{"pub -t a -m x -q 3", output.ExitUsage, "QoS"},
-		{"pub -t a -m x -q 2", output.ExitFailed, "QoS"},
 		{"sub", output.ExitUsage, "-t"},
 		{"sub -t a/#/b", output.ExitUsage, "a/#/b"},
 		{"sub -t a -F %Z", output.ExitUsage, "%Z"},

@@ -173,13 +173,13 @@ func (q *Acks) appendDue(dst []byte) []byte {
 			return dst
 		}
 		q.gone(a)
-		switch {
-		case a.kind == packet.PUBREC:
+		switch a.kind {
+		case packet.PUBREC:
 			if !a.reason.Failed() && !a.repeat {
 				q.exchanges++
 			}
 			dst = packet.AppendPubrec(dst, q.version, a.id, a.reason)
-		case a.kind == packet.PUBCOMP:
+		case packet.PUBCOMP:
 			q.exchanges -= min(q.exchanges, 1)
 			dst = packet.AppendPubcomp(dst, q.version, a.id, a.reason)
 		default:
