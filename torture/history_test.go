@@ -5,6 +5,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 )
@@ -29,6 +30,7 @@ type message struct {
 
 	sends   atomic.Int32 // how often it may have reached the server
 	acked   atomic.Bool
+	ackedAt time.Time   // set before acked, by a publisher
 	refused atomic.Bool // at least once: it may stand behind what was sent later
 	index   int32       // partition and offset that the acknowledgement told; set before acked, only of once
 	offset  int64

@@ -105,7 +105,8 @@ func (p *publisher) acked(ticket uint64, reason packet.ReasonCode, err error) {
 		m.refused.Store(true)
 	case reason >= 0x80:
 		p.h.complain("%s %d was refused: %v", p.name, ticket, reason)
-	default:
+	case !m.acked.Load():
+		m.ackedAt = time.Now()
 		m.acked.Store(true)
 	}
 }
