@@ -464,4 +464,6 @@ func (h *history) acknowledged() (all []*message) {
 	}
 	return all
 }
-func (in *interest) String() string { return fmt.Sprintf("%v %v %v %v", in.on, in.after, in.from, in.until) }
+func (in *interest) String() string {
+	return fmt.Sprintf("%v %v %v %v", in.on, in.after, in.from, in.until)
+}
