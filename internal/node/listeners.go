@@ -62,7 +62,7 @@ func listenerFields() []OptionOf[Listener] {
 		}.mode(func(l *Listener) *fs.FileMode { return &l.Mode }),
 		option{Key: "proxy", Default: "false",
 			Doc: "Whether each connection begins with a header of the PROXY protocol, version 1 or 2, as HAProxy, nginx " +
-				"and the load balancers of clouds send it: log lines and bans then go by the address in it. One without a " +
+				"and the load balancers of clouds send it: log lines go by the address in it. One without a " +
 				"good header within limits.connect_timeout is closed. Whoever can connect can claim any address: let only " +
 				"the balancer.",
 		}.flag(func(l *Listener) *bool { return &l.Proxy }),
