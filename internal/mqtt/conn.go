@@ -361,6 +361,7 @@ func (c *conn) Displaced() {
 func (c *conn) Deliver(r *fanout.Run) (v fanout.Verdict) {
 	defer func() {
 		if p := recover(); p != nil {
+			c.link.term.Cut()
 			c.panicked(p)
 			v = fanout.Gone
 		}

@@ -61,6 +61,9 @@ func (l *link) enqueue(r *fanout.Run, pushed *fanout.Delivery) (v fanout.Verdict
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.mu.closed || w.mu.broken {
+		if state != nil {
+			l.term.CutLocked(state)
+		}
 		return fanout.Gone, false
 	}
 	for d := r.Next(); d != nil; d = r.Next() {

@@ -133,14 +133,10 @@ func qos2InOneGo(t *testing.T, change func(*packet.Connect)) {
 // TestQoS2GoesOn: an exchange goes on where it stood after the connection or the server was lost, both ways: the log
 // has each message once, and the subscriber sees each once.
 func TestQoS2GoesOn(t *testing.T) {
-	for fate, befalls := range fates {
-		t.Run(fate, func(t *testing.T) {
-			both(t, func(t *testing.T, v packet.Version) { qos2GoesOn(t, v, befalls) })
-		})
-	}
+	everyFate(t, qos2GoesOn)
 }
 
-func qos2GoesOn(t *testing.T, v packet.Version, befalls func(*testing.T, *house) *house) {
+func qos2GoesOn(t *testing.T, v packet.Version, befalls fate) {
 	h := open(t, nil)
 	p, _ := h.comeBack(t, v, "p", nil)
 	s, _ := h.comeBack(t, v, "s", nil)

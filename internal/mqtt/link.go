@@ -116,6 +116,7 @@ func (l *link) close(reason packet.ReasonCode) {
 	if reason.Failed() && l.version == packet.V5 {
 		last = (&packet.Disconnect{Reason: reason}).AppendTo(nil, packet.V5)
 	}
+	l.term.Cut()
 	l.wire.shut(last)
 }
 
@@ -123,6 +124,7 @@ func (l *link) close(reason packet.ReasonCode) {
 // lasts it is over.
 func (l *link) end() {
 	l.ended.Do(func() {
+		l.term.Cut()
 		l.wire.shutWith(nil)
 		l.again.wake()
 		l.takeRequests()

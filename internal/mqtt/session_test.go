@@ -56,8 +56,10 @@ func (h *house) leave(c *raw) {
 	eventually(h.t, "the session is away", func() bool { return h.door.Stats().Away > before })
 }
 
-// fates are what may happen to a server while a session is away.
-var fates = map[string]func(t *testing.T, h *house) *house{
+// fate is what may happen to a server while a session is away; it gives the one that is there after it.
+type fate func(t *testing.T, h *house) *house
+
+var fates = map[string]fate{
 	"nothing": func(_ *testing.T, h *house) *house { return h },
 	"restart": func(t *testing.T, h *house) *house {
 		h.stop()
@@ -75,17 +77,22 @@ var fates = map[string]func(t *testing.T, h *house) *house{
 	},
 }
 
-// TestSessionFindsWhatItMissed: a session that was away gets every message above QoS 0, once and in order, and goes on
-// with what is new. Whatever happens to the server meanwhile.
-func TestSessionFindsWhatItMissed(t *testing.T) {
-	for fate, befalls := range fates {
-		t.Run(fate, func(t *testing.T) {
-			both(t, func(t *testing.T, v packet.Version) { findsWhatItMissed(t, v, befalls) })
+// everyFate runs a test for each fate and for MQTT 3.1.1 and 5.0.
+func everyFate(t *testing.T, test func(t *testing.T, v packet.Version, befalls fate)) {
+	for name, befalls := range fates {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, v packet.Version) { test(t, v, befalls) })
 		})
 	}
 }
 
-func findsWhatItMissed(t *testing.T, v packet.Version, befalls func(*testing.T, *house) *house) {
+// TestSessionFindsWhatItMissed: a session that was away gets every message above QoS 0, once and in order, and goes on
+// with what is new. Whatever happens to the server meanwhile.
+func TestSessionFindsWhatItMissed(t *testing.T) {
+	everyFate(t, findsWhatItMissed)
+}
+
+func findsWhatItMissed(t *testing.T, v packet.Version, befalls fate) {
 	h := open(t, nil)
 	c, present := h.comeBack(t, v, "sleeper", nil)
 	if present {
@@ -98,9 +105,9 @@ func findsWhatItMissed(t *testing.T, v packet.Version, befalls func(*testing.T, 
 	c.quiet()
 	h.leave(c)
 	for i := range 50 {
-		p.published(fmt.Sprintf("%c/%d", 'a'+i%2, i%3), fmt.Sprint(i), false)
-		p.published("other/1", "no", false)
 		p.publish(0, 0, "a/1", "QoS 0 is not kept")
+		p.published(fmt.Sprintf("%c/%d", 'a'+i%2, i%3), fmt.Sprint(i), false) // it, too, is stored then
+		p.published("other/1", "no", false)
 	}
 	p.quiet()
 	p.send(&packet.Disconnect{})
@@ -126,14 +133,10 @@ func findsWhatItMissed(t *testing.T, v packet.Version, befalls func(*testing.T, 
 // TestSessionSendsAgain: what was not acknowledged comes again, with DUP and its packet id, in the order in which it
 // was sent and before anything new [MQTT-4.4.0-1] [MQTT-4.6.0-1].
 func TestSessionSendsAgain(t *testing.T) {
-	for fate, befalls := range fates {
-		t.Run(fate, func(t *testing.T) {
-			both(t, func(t *testing.T, v packet.Version) { sendsAgain(t, v, befalls) })
-		})
-	}
+	everyFate(t, sendsAgain)
 }
 
-func sendsAgain(t *testing.T, v packet.Version, befalls func(*testing.T, *house) *house) {
+func sendsAgain(t *testing.T, v packet.Version, befalls fate) {
 	h := open(t, nil)
 	c, _ := h.comeBack(t, v, "sleeper", nil)
 	c.subscribe(1, "#")
@@ -229,47 +232,44 @@ func TestSessionTakeover(t *testing.T) {
 	})
 }
 
-// TestCleanStartEndsASession, and so does an expiry interval of 0 at the end, also beyond a crash.
+// TestCleanStartEndsASession, also beyond a crash [MQTT-3.1.2-4].
 func TestCleanStartEndsASession(t *testing.T) {
-	ends := map[string]func(t *testing.T, h *house, v packet.Version){
-		"clean start": func(t *testing.T, h *house, v packet.Version) {
-			h.connect(t, v, "one", nil).send(&packet.Disconnect{})
-		},
-		"disconnect": func(t *testing.T, h *house, v packet.Version) {
-			c := h.back(t, v, "one")
-			d := &packet.Disconnect{}
-			if v != packet.V5 {
-				t.Skip("MQTT 3 cannot say so")
-			}
-			d.Props.SetSessionExpiry(0)
-			c.send(d)
-		},
-	}
-	for name, end := range ends {
-		for fate, befalls := range fates {
-			t.Run(name+"/"+fate, func(t *testing.T) {
-				both(t, func(t *testing.T, v packet.Version) {
-					h := open(t, nil)
-					c, _ := h.comeBack(t, v, "one", nil)
-					c.subscribe(1, "a/#")
-					h.leave(c)
-					end(t, h, v)
-					eventually(t, "the session has ended", func() bool {
-						s := h.door.Stats()
-						return s.Away == 0 && s.Clients == 0
-					})
-					p := h.connect(t, v, "p", nil)
-					p.published("a/1", "missed", false)
-					h = befalls(t, h)
-					c, present := h.comeBack(t, v, "one", nil)
-					if present {
-						t.Fatal("the session is there again")
-					}
-					c.quiet()
-				})
+	everyFate(t, func(t *testing.T, v packet.Version, befalls fate) {
+		sessionEnds(t, v, befalls, func(h *house) { h.connect(t, v, "one", nil).send(&packet.Disconnect{}) })
+	})
+}
+
+// TestDisconnectEndsASession: a DISCONNECT with an expiry interval of 0 does (section 3.14.2.2.2).
+func TestDisconnectEndsASession(t *testing.T) {
+	for name, befalls := range fates {
+		t.Run(name, func(t *testing.T) {
+			sessionEnds(t, packet.V5, befalls, func(h *house) {
+				c, d := h.back(t, packet.V5, "one"), &packet.Disconnect{}
+				d.Props.SetSessionExpiry(0)
+				c.send(d)
 			})
-		}
+		})
 	}
+}
+
+func sessionEnds(t *testing.T, v packet.Version, befalls fate, end func(h *house)) {
+	h := open(t, nil)
+	c, _ := h.comeBack(t, v, "one", nil)
+	c.subscribe(1, "a/#")
+	h.leave(c)
+	end(h)
+	eventually(t, "the session has ended", func() bool {
+		s := h.door.Stats()
+		return s.Away == 0 && s.Clients == 0
+	})
+	p := h.connect(t, v, "p", nil)
+	p.published("a/1", "missed", false)
+	h = befalls(t, h)
+	c, present := h.comeBack(t, v, "one", nil)
+	if present {
+		t.Fatal("the session is there again")
+	}
+	c.quiet()
 }
 
 // TestSessionExpires by the wall clock, also while the server is down.

@@ -12,7 +12,8 @@ import (
 
 // publishWill publishes the will of a session, in one unit with other writes. One that may not be published, or that
 // nobody could, is dropped and counted. It waits for room in the log. Errors: those of the log.
-func (d *Door) publishWill(ctx context.Context, state *session.State, w *session.Will, with *stream.Unit) error {
+func (d *Door) publishWill(ctx context.Context, state *session.State, w *session.Will, with *stream.Unit,
+	to stream.Receipt) error {
 	t := d.takeTurn()
 	defer d.giveTurn(t)
 	l := &link{door: d, account: new(limit.Account), principal: Principal{ClientID: state.ClientID()}}
@@ -37,7 +38,7 @@ func (d *Door) publishWill(ctx context.Context, state *session.State, w *session
 	if len(with.Writes) == 0 {
 		return nil
 	}
-	return stream.AppendWait(ctx, d.log, with, nil, 0)
+	return stream.AppendWait(ctx, d.log, with, to, 1)
 }
 
 // isLasting tells whether what a publish was refused for will be so the next time.

@@ -67,12 +67,14 @@ func (r *Roster) complain(kind, what string, args ...any) {
 // makeCheckpoint takes the next mark, stores what changed of the sessions, and then the mark: that is the order that
 // makes the mark true for whoever follows it.
 func (s *shard) makeCheckpoint(ctx context.Context) (moved bool, err error) {
-	if s.roster.lasting.Load() == 0 {
-		s.takeDirty()
+	if s.roster.lasting.Load() == 0 && s.calm() {
 		return false, nil
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if err := s.settle(ctx); err != nil {
+		return true, err
+	}
 	var reached []reach
 	s.looked = s.roster.opt.Reached(s.looked, func(p stream.PartitionID, at record.Offset) {
 		reached = append(reached, reach{uint32(p), int64(at)})
@@ -85,17 +87,8 @@ func (s *shard) makeCheckpoint(ctx context.Context) (moved bool, err error) {
 	if len(partitions) == 0 && len(dirty) == 0 {
 		return false, nil
 	}
-	if err := s.storeAll(ctx, dirty); err != nil {
-		s.again(partitions)
-		return true, err
-	}
-	u := s.unit()
-	u.putMarks(partitions)
-	r := session.MarkRecord{{Mark: mark}}
-	u.put(session.Key{Kind: session.KindMark}, r.AppendTo(nil))
-	done, err := s.append(ctx, u)
-	if err == nil {
-		err = done.wait(ctx)
+	if err = s.storeAll(ctx, dirty); err == nil {
+		err = s.storeMark(ctx, mark, partitions)
 	}
 	if err != nil {
 		s.again(partitions)
@@ -105,20 +98,24 @@ func (s *shard) makeCheckpoint(ctx context.Context) (moved bool, err error) {
 	return moved, nil
 }
 
-// storeAll stores what changed of seats. It needs the writing lock.
+// calm tells that there is nothing to store.
+func (s *shard) calm() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.mu.dirty) == 0 && len(s.mu.fates) == 0
+}
+
+// storeAll stores what changed of seats. It needs the writing lock, as storeMark does.
 func (s *shard) storeAll(ctx context.Context, seats []*Seat) error {
-	u := s.unit()
-	var undo []func()
-	for i, seat := range seats {
-		undo = append(undo, seat.collect(u))
-		if u.size < maxUnit && i < len(seats)-1 {
-			continue
+	for len(seats) > 0 {
+		u := s.unit()
+		var undo []func()
+		n := 0
+		for n < len(seats) && u.size < maxUnit {
+			undo = append(undo, seats[n].collect(u))
+			n++
 		}
-		done, err := s.append(ctx, u)
-		if err == nil {
-			err = done.wait(ctx)
-		}
-		if err != nil {
+		if err := s.appendAndWait(ctx, u); err != nil {
 			for _, u := range undo {
 				u()
 			}
@@ -127,12 +124,29 @@ func (s *shard) storeAll(ctx context.Context, seats []*Seat) error {
 			}
 			return err
 		}
-		undo = undo[:0]
-	}
-	for _, seat := range seats {
-		s.roster.release(seat)
+		for _, seat := range seats[:n] {
+			s.roster.release(seat)
+		}
+		seats = seats[n:]
 	}
 	return nil
+}
+
+// storeMark stores the offsets of partitions at marks, and that the last checkpoint is that of a mark.
+func (s *shard) storeMark(ctx context.Context, mark uint64, partitions []uint32) error {
+	u := s.unit()
+	u.putMarks(partitions)
+	r := session.MarkRecord{{Mark: mark}}
+	u.put(session.Key{Kind: session.KindMark}, r.AppendTo(nil))
+	return s.appendAndWait(ctx, u)
+}
+
+func (s *shard) appendAndWait(ctx context.Context, u *unit) error {
+	done, err := s.append(ctx, u)
+	if err == nil {
+		_, err = done.wait(ctx)
+	}
+	return err
 }
 
 // again has the marks of partitions stored with the next checkpoint, though they may not move.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
@@ -47,7 +48,7 @@ func (r *Roster) ring(ctx context.Context) (next time.Duration) {
 // alarmed publishes a will that is due, and ends a session that has expired.
 func (r *Roster) alarmed(ctx context.Context, seat *Seat, now int64) {
 	if state, w := seat.dueWill(now); w != nil {
-		if err := seat.publishWill(ctx, state, w); err != nil {
+		if err := seat.publishWill(ctx, state, w, false); err != nil {
 			r.complain("will", "a will could not be published, trying again", "err", err)
 			r.alarms.Set(seat, now+retryAfter)
 			return
@@ -57,7 +58,7 @@ func (r *Roster) alarmed(ctx context.Context, seat *Seat, now int64) {
 		return
 	}
 	r.metrics.expired.Inc()
-	if err := seat.store(ctx, false); err != nil {
+	if err := seat.storeLater(ctx); err != nil {
 		r.complain("expire", "a session that has expired could not be removed, trying again", "err", err)
 	}
 }
@@ -95,39 +96,66 @@ func (s *Seat) expire(now int64) (expired bool) {
 	return true
 }
 
-// publishWill publishes the will of a session, and takes it out of the log in the same unit, if it is there.
-func (s *Seat) publishWill(ctx context.Context, state *session.State, w *session.Will) error {
+// publishWill publishes the will of a session, and takes it out of the log in the same unit, if it is there; then it
+// waits for that. Taken tells that the session has it no more: the caller took it. Otherwise whoever comes first
+// publishes it.
+func (s *Seat) publishWill(ctx context.Context, state *session.State, w *session.Will, taken bool) error {
+	done, err := s.appendWill(ctx, state, w, taken)
+	if err == nil {
+		_, err = done.wait(ctx)
+	}
+	if err != nil {
+		s.unpublished(state, w)
+	}
+	return err
+}
+
+// appendWill has the session forget its will, so that no record of it is written behind that which removes it. Done is
+// nil where nobody needs to wait.
+func (s *Seat) appendWill(
+	ctx context.Context, state *session.State, w *session.Will, taken bool,
+) (done receipt, err error) {
 	s.shard.writing.Lock()
 	defer s.shard.writing.Unlock()
-	u := s.shard.unit()
-	stored := s.hasStoredWill()
+	stored, ours := s.claimWill(state, w, taken)
+	if !ours {
+		return nil, nil
+	}
+	u := &unit{shard: s.shard}
+	var to stream.Receipt
 	if stored {
-		u.put(session.Key{Kind: session.KindWill, Client: state.ClientID()}, nil)
-	} else {
-		u.stream.Owner.Epoch = 0
+		u = s.shard.unit()
+		u.put(session.Key{Kind: session.KindWill, Client: s.id}, nil)
+		done = make(receipt, 1)
+		to = done
 	}
-	if err := s.roster.opt.PublishWill(ctx, state, w, &u.stream); err != nil {
-		return err
+	if err = s.roster.opt.PublishWill(ctx, state, w, &u.stream, to); err == nil {
+		s.roster.metrics.wills.Inc()
 	}
-	s.roster.metrics.wills.Inc()
-	s.published(state, w, stored)
-	return nil
+	return done, err
 }
 
-func (s *Seat) hasStoredWill() bool {
+// claimWill takes the will, and tells whether the log has it. Not ours: it was published.
+func (s *Seat) claimWill(state *session.State, w *session.Will, taken bool) (stored, ours bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mu.will
-}
-
-// published forgets a will that was published.
-func (s *Seat) published(state *session.State, w *session.Will, stored bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.state == state && state.Will() == w {
+	if !taken {
+		if s.mu.state != state || state.Will() != w {
+			return false, false
+		}
 		state.TakeWill()
 	}
-	if stored {
-		s.mu.will = false
+	stored = s.mu.will
+	s.mu.will = false
+	return stored, true
+}
+
+// unpublished gives a will back that the log did not take, unless the client is back.
+func (s *Seat) unpublished(state *session.State, w *session.Will) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.state == state && s.mu.holder == nil && state.Will() == nil {
+		state.GiveWill(w)
+		s.shard.note(s)
 	}
 }

@@ -38,8 +38,10 @@ const TopicName = "__firth_sessions"
 type Options struct {
 	Log    stream.Keeper
 	Limits *session.Limits
-	// PublishWill publishes the will of a session, in one unit with other writes that take it out of the log.
-	PublishWill func(ctx context.Context, state *session.State, w *session.Will, with *stream.Unit) error
+	// PublishWill appends the will of a session, in one unit with other writes, which take it out of the log; to, if there
+	// are any, is told.
+	PublishWill func(
+		ctx context.Context, state *session.State, w *session.Will, with *stream.Unit, to stream.Receipt) error
 	// Reached calls visit with how far live delivery has come in each partition in which it moved since an earlier call,
 	// which gave since: what is below was offered to all.
 	Reached func(since uint64, visit func(p stream.PartitionID, at record.Offset)) (now uint64)
@@ -89,9 +91,10 @@ type Roster struct {
 	lines   *limit.Lines
 	metrics metrics
 
-	present atomic.Int64 // seats with a connection
-	lasting atomic.Int64 // sessions that last
-	bytes   atomic.Int64 // of sessions without a connection
+	sessions atomic.Int64
+	present  atomic.Int64 // seats with a connection
+	lasting  atomic.Int64 // sessions that last
+	bytes    atomic.Int64 // of sessions without a connection
 
 	mu struct {
 		sync.Mutex
@@ -174,11 +177,7 @@ func (r *Roster) shardOf(id string) *shard {
 }
 
 // Len is the number of sessions.
-func (r *Roster) Len() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.mu.seats)
-}
+func (r *Roster) Len() int { return int(r.sessions.Load()) }
 
 // Present is the number of sessions with a connection.
 func (r *Roster) Present() int { return int(r.present.Load()) }
@@ -205,7 +204,7 @@ func (t *Taken) Settle(ctx context.Context) error {
 	if t.will == nil {
 		return nil
 	}
-	return t.seat.publishWill(ctx, t.was, t.will)
+	return t.seat.publishWill(ctx, t.was, t.will, true)
 }
 
 // Take gives the seat of a client to a holder, and sets its term before anybody can know of it. From here on whoever

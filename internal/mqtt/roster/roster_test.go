@@ -10,6 +10,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -63,14 +64,16 @@ type wills struct {
 	log  stream.Log
 }
 
-func (w *wills) publish(ctx context.Context, s *session.State, _ *session.Will, with *stream.Unit) error {
+func (w *wills) publish(
+	ctx context.Context, s *session.State, _ *session.Will, with *stream.Unit, to stream.Receipt,
+) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.from = append(w.from, s.ClientID())
 	if len(with.Writes) == 0 {
 		return nil
 	}
-	return stream.AppendWait(ctx, w.log, with, nil, 0)
+	return stream.AppendWait(ctx, w.log, with, to, 1)
 }
 
 // open opens a roster on a log in memory.
@@ -351,5 +354,60 @@ func TestZeroTermIsOver(t *testing.T) {
 	var term roster.Term
 	if !term.Over() || term.Leave() != nil {
 		t.Error("the zero term is not over")
+	}
+}
+
+// lossy is a log that loses units, and says so, while it is told to.
+type lossy struct {
+	stream.Keeper
+	mu   sync.Mutex
+	lose bool
+}
+
+func (l *lossy) set(lose bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lose = lose
+}
+
+// Append implements stream.Log.
+func (l *lossy) Append(u *stream.Unit, to stream.Receipt, ticket uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.lose {
+		return l.Keeper.Append(u, to, ticket)
+	}
+	if to != nil {
+		go to.Appended(ticket, nil, fault.New(fault.IO, "test", "lost"))
+	}
+	return nil
+}
+
+// TestLostLeave: that a session left is stored before a mark which rests on it, though the unit that said so was lost.
+func TestLostLeave(t *testing.T) {
+	fs := vfs.NewMemory()
+	var log *lossy
+	at := record.Offset(10)
+	change := func(o *roster.Options) {
+		log = &lossy{Keeper: o.Log}
+		o.Log = log
+		o.Reached = func(_ uint64, visit func(stream.PartitionID, record.Offset)) uint64 {
+			visit(0, at)
+			return 0
+		}
+	}
+	seats, _ := open(t, fs, change)
+	ctx := context.Background()
+	term, _ := take(t, seats, opening("a", 1000, false), &holder{})
+	seats.Checkpoint(ctx)
+	log.set(true)
+	leave(t, &term)
+	log.set(false)
+	at = 20
+	seats.Checkpoint(ctx)
+	again, _ := open(t, clone(t, fs), nil)
+	fresh, _ := take(t, again, opening("a", 1000, false), &holder{})
+	if stands := fresh.Stands(0); stands > 10 {
+		t.Errorf("it stands at %d, and left at 10", stands)
 	}
 }

@@ -59,7 +59,7 @@ func (s *shard) save(ctx context.Context) {
 			n, some, done, err := s.saveSome(ctx, seats)
 			seats = seats[n:]
 			if err == nil {
-				err = done.wait(ctx)
+				_, err = done.wait(ctx)
 			}
 			for _, one := range some {
 				one.tell(err)
@@ -100,7 +100,7 @@ func (s *Seat) collectSave(u *unit) (one saved, ok bool) {
 	if s.mu.holder == nil {
 		return saved{}, false
 	}
-	s.mu.state.Save(func(p uint32, r *session.PlaceRecord) { s.putPlace(u, p, r) })
+	s.mu.state.Save(func(p uint32, r *session.PlaceRecord) bool { return s.putPlace(u, p, r) })
 	return saved{seat: s, epoch: s.mu.epoch, bytes: s.mu.holder.Aside()}, true
 }
 

@@ -40,6 +40,7 @@ type Seat struct {
 		holder  Holder         // nil: no connection
 		epoch   uint32         // of the holder; raised whenever the seat changes hands
 		bytes   int32          // counted in Roster.bytes
+		counted bool           // in Roster.sessions
 		lasting bool           // counted in Roster.lasting
 		// remains are sessions that have ended whose records are still in the log.
 		remains []*session.State
@@ -93,6 +94,8 @@ func (s *Seat) ended(state *session.State) {
 // count counts the session in: among those that last, and its memory if it has no connection.
 func (s *Seat) count() {
 	state := s.mu.state
+	s.mu.counted = true
+	s.roster.sessions.Add(1)
 	if s.mu.lasting = state.Lasts(); s.mu.lasting {
 		s.roster.lasting.Add(1)
 	}
@@ -104,11 +107,15 @@ func (s *Seat) count() {
 
 // uncount counts it out again.
 func (s *Seat) uncount() {
+	if !s.mu.counted {
+		return
+	}
+	s.roster.sessions.Add(-1)
 	if s.mu.lasting {
 		s.roster.lasting.Add(-1)
 	}
 	s.roster.bytes.Add(-int64(s.mu.bytes))
-	s.mu.lasting, s.mu.bytes = false, 0
+	s.mu.counted, s.mu.lasting, s.mu.bytes = false, false, 0
 }
 
 // seatBytes is about what a session without subscriptions takes.
@@ -186,6 +193,21 @@ func (s *Seat) holding(epoch uint32) Holder {
 	return s.mu.holder
 }
 
+// Cut notes that the holder takes no more, before it leaves: what it refuses from here on is not taken.
+func (t *Term) Cut() {
+	if state := t.Lock(); state != nil {
+		t.CutLocked(state)
+		t.Unlock()
+	}
+}
+
+// CutLocked is Cut for who has the session locked.
+func (t *Term) CutLocked(state *session.State) {
+	if state.Cut(t.Last()) {
+		t.Changed()
+	}
+}
+
 // Changed has a checkpoint look at the session. The session may be locked or not.
 func (t *Term) Changed() { t.seat.shard.note(t.seat) }
 
@@ -197,6 +219,7 @@ type Left struct {
 	seat  *Seat
 	state *session.State
 	will  *session.Will // to be published now; nil: none
+	taken bool          // the session has the will no more
 }
 
 // Settle publishes the will, if it is due, and stores that the session is away, or that it has ended. It may wait for
@@ -204,10 +227,10 @@ type Left struct {
 func (l *Left) Settle(ctx context.Context) error {
 	var err error
 	if l.will != nil {
-		err = l.seat.publishWill(ctx, l.state, l.will)
+		err = l.seat.publishWill(ctx, l.state, l.will, l.taken)
 	}
 	if l.seat.hasRecords() {
-		err = errors.Join(err, l.seat.store(ctx, false))
+		err = errors.Join(err, l.seat.storeLater(ctx))
 	}
 	return err
 }
@@ -232,7 +255,7 @@ func (t *Term) Leave() *Left {
 	seat.mu.holder = nil
 	r.present.Add(-1)
 	if !state.Lasts() {
-		left.will = state.Will()
+		left.will, left.taken = state.TakeWill(), true
 		seat.mu.state = nil
 		seat.ended(state)
 		if len(seat.mu.remains) == 0 {

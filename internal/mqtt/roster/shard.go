@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/session"
@@ -20,12 +21,15 @@ type shard struct {
 	// they tell came to be. It is taken before the lock of a seat.
 	writing sync.Mutex
 
-	looked     uint64        // when live delivery was looked at last, as Options.Reached has it; under writing
+	looked   uint64     // when live delivery was looked at last, as Options.Reached has it; under writing
+	settling sync.Mutex // held by who waits for the fates
+
 	checkpoint atomic.Uint64 // the mark of the last one
 	mu         struct {      // a leaf: nothing is locked inside
 		sync.Mutex
 		marks session.Marks
 		dirty []*Seat // that changed since the last checkpoint
+		fates []fate  // units of seats that nobody waited for
 		saves []*Seat // whose holders keep something aside
 		// unstored are partitions whose marks a checkpoint could not store.
 		unstored []uint32
@@ -54,6 +58,11 @@ func (s *shard) note(seat *Seat) {
 	s.mu.Lock()
 	s.mu.dirty = append(s.mu.dirty, seat)
 	s.mu.Unlock()
+	s.wake()
+}
+
+// wake has the next checkpoint come soon.
+func (s *shard) wake() {
 	select {
 	case s.roster.changed <- struct{}{}:
 	default: // a token is there
@@ -179,15 +188,15 @@ func (s *shard) append(ctx context.Context, u *unit) (done receipt, err error) {
 	return done, nil
 }
 
-// wait waits for the fate of a unit.
-func (r receipt) wait(ctx context.Context) error {
+// wait waits for the fate of a unit. Not known: ctx ended before.
+func (r receipt) wait(ctx context.Context) (known bool, err error) {
 	if r == nil {
-		return nil
+		return true, nil
 	}
 	select {
 	case err := <-r:
-		return err
+		return true, err
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, fault.Wrap(fault.Timeout, "mqtt.Store", ctx.Err())
 	}
 }

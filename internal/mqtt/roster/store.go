@@ -38,7 +38,7 @@ func (s *Seat) collect(u *unit) (undo func()) {
 // update writes what changed of a session.
 func (s *Seat) update(u *unit, state *session.State) {
 	id := state.ClientID()
-	record := state.Checkpoint(s.shard, func(p uint32, r *session.PlaceRecord) { s.putPlace(u, p, r) })
+	record := state.Checkpoint(func(p uint32, r *session.PlaceRecord) bool { return s.putPlace(u, p, r) })
 	if s.mu.unsure {
 		s.mu.unsure = false
 		for number := range 256 {
@@ -62,11 +62,11 @@ func (s *Seat) update(u *unit, state *session.State) {
 	}
 }
 
-// putPlace writes a place, or removes it.
-func (s *Seat) putPlace(u *unit, partition uint32, r *session.PlaceRecord) {
+// putPlace writes a place, or removes it. False: its topic is gone.
+func (s *Seat) putPlace(u *unit, partition uint32, r *session.PlaceRecord) (there bool) {
 	key, ok := s.shard.place(session.KindPlace, partition)
 	if !ok {
-		return // its topic is gone
+		return false
 	}
 	key.Client = s.id
 	var value []byte
@@ -74,6 +74,7 @@ func (s *Seat) putPlace(u *unit, partition uint32, r *session.PlaceRecord) {
 		value = r.AppendTo(nil)
 	}
 	u.put(key, value)
+	return true
 }
 
 // remove removes all records of a session that has ended.
@@ -95,20 +96,101 @@ func (s *Seat) remove(u *unit, state *session.State) {
 	s.mu.kept = false
 }
 
-// store stores what is to be stored of a seat. It returns when that is durable, or with wait unset on its way.
-func (s *Seat) store(ctx context.Context, wait bool) error {
-	var undo func()
-	done, err := s.shard.write(ctx, func(u *unit) { undo = s.collect(u) })
-	if err == nil && wait {
-		err = done.wait(ctx)
-	}
+// write has what is to be stored of a seat appended.
+func (s *Seat) write(ctx context.Context) (f fate, err error) {
+	f.seat = s
+	f.done, err = s.shard.write(ctx, func(u *unit) { f.undo = s.collect(u) })
 	if err != nil {
-		undo()
-		s.shard.note(s)
+		f.fail()
+	}
+	return f, err
+}
+
+// store stores what is to be stored of a seat, and returns when that is durable.
+func (s *Seat) store(ctx context.Context) error {
+	f, err := s.write(ctx)
+	if err != nil {
 		return err
 	}
-	s.roster.release(s)
+	known, err := f.settle(ctx)
+	if !known {
+		s.shard.await(f)
+	}
+	return err
+}
+
+// storeLater is store for who does not wait: the next settle of the shard does.
+func (s *Seat) storeLater(ctx context.Context) error {
+	f, err := s.write(ctx)
+	if err == nil {
+		s.shard.await(f)
+	}
+	return err
+}
+
+// fate is a unit on its way, and what is to be undone if it is not stored.
+type fate struct {
+	seat *Seat
+	done receipt
+	undo func()
+}
+
+// settle waits for the unit. Not known: ctx ended before.
+func (f *fate) settle(ctx context.Context) (known bool, err error) {
+	if known, err = f.done.wait(ctx); known && err != nil {
+		f.fail()
+	} else if known {
+		f.seat.roster.release(f.seat)
+	}
+	return known, err
+}
+
+func (f *fate) fail() {
+	f.undo()
+	f.seat.shard.note(f.seat)
+}
+
+// await has the next settle wait for a unit.
+func (s *shard) await(f fate) {
+	s.mu.Lock()
+	s.mu.fates = append(s.mu.fates, f)
+	s.mu.Unlock()
+	s.wake()
+}
+
+// settle waits for the units of seats that are on their way. Nothing that rests on them is written before: no mark, and
+// no record of a session that takes the place of one that has ended. Errors: that of ctx; then the others are still on
+// their way.
+func (s *shard) settle(ctx context.Context) error {
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	fates := s.takeFates()
+	for i := range fates {
+		known, err := fates[i].settle(ctx)
+		if !known {
+			s.giveFates(fates[i:])
+			return err
+		}
+		if err != nil {
+			s.roster.complain("settle", "what a session left was not stored, trying again", "err", err)
+		}
+	}
 	return nil
+}
+
+func (s *shard) takeFates() []fate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fates := s.mu.fates
+	s.mu.fates = nil
+	return fates
+}
+
+// giveFates puts back those whose fate is not known yet, before those that came since.
+func (s *shard) giveFates(fates []fate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.fates = append(fates, s.mu.fates...)
 }
 
 // release gives up a seat without a session, once no records of one are left.
@@ -135,7 +217,10 @@ func (t *Term) Store(ctx context.Context) error {
 	if !t.seat.hasRecords() {
 		return nil
 	}
-	return t.seat.store(ctx, true)
+	if err := t.seat.shard.settle(ctx); err != nil { // what the session before left
+		return err
+	}
+	return t.seat.store(ctx)
 }
 
 // StoreFilters stores subscriptions that were made and removes those of other filters, and returns when that is
@@ -150,30 +235,45 @@ func (t *Term) StoreFilters(
 		at = append(at, reach{uint32(p), int64(offset)})
 	})
 	done, err := shard.write(ctx, func(u *unit) {
-		since, moved := shard.mark(at)
-		u.putMarks(moved)
 		state := t.Lock()
-		if state == nil || !state.Lasts() {
-			u.stream.Writes = nil
-			if state != nil {
-				t.Unlock()
-			}
+		if state == nil {
 			return
 		}
 		defer t.Unlock()
-		id := state.ClientID()
-		for _, sub := range made {
-			r := state.StoredSince(sub, since)
-			u.put(session.Key{Kind: session.KindFilter, Client: id, Filter: sub.Filter}, r.AppendTo(nil))
-		}
-		for _, filter := range gone {
-			u.put(session.Key{Kind: session.KindFilter, Client: id, Filter: filter}, nil)
+		if state.Lasts() {
+			t.seat.putFilters(u, state, made, gone, at)
 		}
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = done.wait(ctx)
 	}
-	return done.wait(ctx)
+	if err != nil {
+		t.seat.unsaved(t.epoch)
+	}
+	return err
+}
+
+// placedAtOnce is in how many partitions a session gets places when it subscribes. Where a filter wants more, its mark
+// has to do, which may be thinned out.
+const placedAtOnce = 64
+
+// putFilters writes subscriptions that were made, since when they are in force, and removes those of other filters.
+func (s *Seat) putFilters(u *unit, state *session.State, made []*session.Subscription, gone []string, at []reach) {
+	since, moved := s.shard.mark(at)
+	u.putMarks(moved)
+	if len(at) <= placedAtOnce {
+		for _, r := range at {
+			state.Reached(r.partition, r.offset)
+		}
+		state.Save(func(p uint32, r *session.PlaceRecord) bool { return s.putPlace(u, p, r) })
+	}
+	for _, sub := range made {
+		r := state.StoredSince(sub, since)
+		u.put(session.Key{Kind: session.KindFilter, Client: s.id, Filter: sub.Filter}, r.AppendTo(nil))
+	}
+	for _, filter := range gone {
+		u.put(session.Key{Kind: session.KindFilter, Client: s.id, Filter: filter}, nil)
+	}
 }
 
 // Stands is where the session stands in a partition, and Since the first offset there that a subscription may get, for

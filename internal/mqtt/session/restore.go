@@ -43,12 +43,12 @@ func (r *Restoring) Will(rec *WillRecord) {
 // Place applies the record of a partition; nil: there is none any more.
 func (r *Restoring) Place(partition uint32, rec *PlaceRecord) {
 	s := r.State
-	p := s.at(partition)
 	if rec == nil {
-		s.places = s.places[:len(s.places)-1]
+		s.places.remove(partition)
 		delete(r.flights, partition)
 		return
 	}
+	p := s.places.at(partition)
 	p.next, p.stored = rec.Next, true
 	if r.flights == nil {
 		r.flights = make(map[uint32][]Flight)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"math"
+	"slices"
 
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -10,7 +11,7 @@ import (
 // safe for concurrent use.
 //
 // Its place in the log is the mark that it is pinned to, or the last one of all if it is not behind anywhere, and for
-// the partitions in which it has taken more than that, a place (docs/design/0007).
+// the partitions of which it has taken something, a place (docs/design/0007).
 type State struct {
 	// Out is the table of what was sent to the client and not acknowledged.
 	Out Outbound
@@ -20,7 +21,7 @@ type State struct {
 	clientID string
 	limits   *Limits
 	subs     filters
-	places   []place // by partition
+	places   places
 	will     *Will
 	mark     uint64 // that it is pinned to; 0: it follows the last
 	away     int64  // since when it has no connection, in milliseconds since 1970; 0: it has one
@@ -28,6 +29,7 @@ type State struct {
 	behind   int32  // in how many partitions
 	held     int32  // bytes of subscriptions
 	version  packet.Version
+	cut      bool // its connection takes no more, though it is there
 	changed  bool // since the last checkpoint
 	told     bool // the record of the session is as it should be
 }
@@ -37,14 +39,6 @@ type Will struct {
 	Message packet.Publish
 	Delay   uint32 // seconds after the connection ends at which it is published
 	Due     int64  // milliseconds since 1970 at which it is; 0: there is a connection
-}
-
-// place is how much a session has taken of a partition, beyond its mark.
-type place struct {
-	partition uint32
-	changed   bool // since the last checkpoint
-	stored    bool // there is a record of it
-	next      int64
 }
 
 // New is the session that a CONNECT asks for.
@@ -60,7 +54,7 @@ func New(o *Opening) *State {
 // before it is known where it stands.
 func (s *State) Connect(o *Opening) {
 	s.version, s.expiry, s.away, s.behind, s.told = o.version, o.Expiry, 0, 1, false
-	s.limits = o.limits
+	s.limits, s.cut = o.limits, false
 	s.Out.SetWindow(o.Link.window)
 	s.will = nil
 	if o.will != nil {
@@ -132,6 +126,33 @@ func (s *State) TakeWill() *Will {
 	return w
 }
 
+// Cut notes that the connection takes no more from here on, before that is known to be its end: what it refuses is not
+// taken, so the session is pinned to the last mark until the next Connect. Changed is as of Behind.
+func (s *State) Cut(last uint64) (changed bool) {
+	s.cut = true
+	if s.mark == 0 {
+		s.mark, s.told = last, false
+	}
+	return s.change()
+}
+
+// Reached notes that all of a partition below an offset was offered, if the session is behind nowhere: then it was
+// taken.
+func (s *State) Reached(partition uint32, offset int64) (changed bool) {
+	if !s.Lasts() || s.behind > 0 || s.cut {
+		return false
+	}
+	p := s.places.at(partition)
+	p.next, p.changed = max(p.next, offset), true
+	return s.change()
+}
+
+// GiveWill gives a will back that was taken.
+func (s *State) GiveWill(w *Will) {
+	s.will, s.told = w, false
+	s.change()
+}
+
 // Behind notes in how many partitions more, or fewer, the session is behind. The first pins it to the last mark.
 // Changed tells that a checkpoint has to look at it.
 func (s *State) Behind(by int, last uint64) (changed bool) {
@@ -156,7 +177,7 @@ func (s *State) Took(from Place) (changed bool) {
 	if !s.Lasts() {
 		return false
 	}
-	p := s.at(from.Partition)
+	p := s.places.at(from.Partition)
 	p.next, p.changed = max(p.next, from.Offset+1), true
 	return s.change()
 }
@@ -166,22 +187,8 @@ func (s *State) Touched(from Place) (changed bool) {
 	if !s.Lasts() {
 		return false
 	}
-	s.at(from.Partition).changed = true
+	s.places.at(from.Partition).changed = true
 	return s.change()
-}
-
-// at is the place in a partition, made if there is none. The last one comes first: most sessions get what they get from
-// one partition.
-func (s *State) at(partition uint32) *place {
-	for i := len(s.places) - 1; i >= 0; i-- {
-		if s.places[i].partition == partition {
-			last := len(s.places) - 1
-			s.places[i], s.places[last] = s.places[last], s.places[i]
-			return &s.places[last]
-		}
-	}
-	s.places = append(s.places, place{partition: partition})
-	return &s.places[len(s.places)-1]
 }
 
 // Marked tells the offset of a partition at a mark, or at the next older one that is known; mark 0 is the last. Not ok:
@@ -197,10 +204,8 @@ func (s *State) Stands(partition uint32, marks Marked) int64 {
 	if !ok {
 		at = s.sinceAll(partition, marks)
 	}
-	for i := range s.places {
-		if s.places[i].partition == partition {
-			return max(at, s.places[i].next)
-		}
+	if p := s.places.find(partition); p != nil && p.next > 0 {
+		return max(at, p.next)
 	}
 	return at
 }
@@ -230,54 +235,46 @@ func (s *State) Since(sub *Subscription, partition uint32, marks Marked) int64 {
 	return 0
 }
 
-// Checkpoint gives what changed since the last one, and releases the session from its mark if it is behind nowhere: the
-// mark that was taken before becomes the one it follows. place gets what is to be stored of a partition; nil: nothing.
-// Record tells that the record of the session is to be stored, too.
-func (s *State) Checkpoint(marks Marked, place func(partition uint32, r *PlaceRecord)) (record bool) {
-	if s.away == 0 && s.behind == 0 && s.mark != 0 {
+// Checkpoint gives what changed since the last one, and releases the session from its mark if it is behind nowhere:
+// the mark that was taken before becomes the one it follows. store gets what is to be stored of a partition, nil:
+// nothing any more, and tells whether the partition is there. Record tells that the record of the session is to be
+// stored, too.
+//
+// A place of what was taken stays for as long as its partition, though the mark implies it: the mark may be thinned out,
+// and then an older one answers for it.
+func (s *State) Checkpoint(store func(partition uint32, r *PlaceRecord) (there bool)) (record bool) {
+	if s.away == 0 && s.behind == 0 && s.mark != 0 && !s.cut {
 		s.mark, s.told = 0, false
 	}
-	flights := s.flights()
-	kept := s.places[:0]
-	for _, p := range s.places {
-		in := flights[p.partition]
-		at, ok := marks.At(p.partition, s.mark)
-		needed := len(in) > 0 || p.next > 0 && (!ok || at < p.next)
-		switch {
-		case !needed && p.stored:
-			place(p.partition, nil)
-			continue
-		case !needed:
-			continue
-		case p.changed:
-			place(p.partition, &PlaceRecord{Next: p.next, Flights: in})
-			p.changed, p.stored = false, true
-		}
-		kept = append(kept, p)
-	}
-	s.places = kept
-	if len(kept) == 0 {
-		s.places = nil
-	}
+	s.Save(store)
 	record = !s.told
 	s.changed, s.told = false, true
 	return record
 }
 
-// Save gives the places that changed, without waiting for the next checkpoint: what is in flight there, which the
-// client is told when it is stored.
-func (s *State) Save(place func(partition uint32, r *PlaceRecord)) {
+// Save gives the places that changed, without waiting for the next checkpoint; see there for store.
+func (s *State) Save(store func(partition uint32, r *PlaceRecord) (there bool)) {
 	var flights map[uint32][]Flight
-	for i := range s.places {
-		p := &s.places[i]
+	s.places = slices.DeleteFunc(s.places, func(p place) bool {
 		if !p.changed {
-			continue
+			return false
 		}
 		if flights == nil {
 			flights = s.flights()
 		}
-		place(p.partition, &PlaceRecord{Next: p.next, Flights: flights[p.partition]})
-		p.changed, p.stored = false, true
+		in := flights[p.partition]
+		if p.next == 0 && len(in) == 0 {
+			if p.stored {
+				store(p.partition, nil)
+			}
+			return true
+		}
+		return !store(p.partition, &PlaceRecord{Next: p.next, Flights: in})
+	})
+	for i := range s.places {
+		if p := &s.places[i]; p.changed {
+			p.changed, p.stored = false, true
+		}
 	}
 }
 
