@@ -126,8 +126,8 @@ func (s *State) TakeWill() *Will {
 	return w
 }
 
-// Cut notes that the connection takes no more from here on, before that is known to be its end: what it refuses is not
-// taken, so the session is pinned to the last mark until the next Connect. Changed is as of Behind.
+// Cut notes that the connection takes no more from here on, before that is known to be its end: what it refuses is
+// not taken, so the session is pinned to the last mark until the next Connect. Changed is as of Behind.
 func (s *State) Cut(last uint64) (changed bool) {
 	s.cut = true
 	if s.mark == 0 {
@@ -240,8 +240,8 @@ func (s *State) Since(sub *Subscription, partition uint32, marks Marked) int64 {
 // nothing any more, and tells whether the partition is there. Record tells that the record of the session is to be
 // stored, too.
 //
-// A place of what was taken stays for as long as its partition, though the mark implies it: the mark may be thinned out,
-// and then an older one answers for it.
+// A place of what was taken stays for as long as its partition, though the mark implies it: the mark may be thinned
+// out, and then an older one answers for it.
 func (s *State) Checkpoint(store func(partition uint32, r *PlaceRecord) (there bool)) (record bool) {
 	if s.away == 0 && s.behind == 0 && s.mark != 0 && !s.cut {
 		s.mark, s.told = 0, false
