@@ -319,7 +319,7 @@ func (s *sleeper) judge(one *hearing, p *packet.Publish) {
 		s.complain("%s = %q with QoS %d, retain %v was not sent so", topic, p.Payload, p.QoS, p.Retain)
 		return
 	}
-	if why := s.unwanted(topic, m.seq); why != "" {
+	if why := s.unwanted(topic, m.seq, p.Dup); why != "" {
 		s.complain("%s %d came: %s; DUP %v, acknowledged %v ago, connected since %v; %+v", topic, m.seq, why, p.Dup,
 			time.Since(m.ackedAt), time.Since(one.begun), s.interest)
 	}
@@ -341,8 +341,9 @@ func (s *sleeper) judge(one *hearing, p *packet.Publish) {
 	l.seen[m.seq], l.last = true, max(l.last, m.seq)
 }
 
-// unwanted says why a message should not have come.
-func (s *sleeper) unwanted(topic string, seq int) (why string) {
+// unwanted says why a message should not have come. One that is sent again was in flight when its session left, by this
+// subscription or one of the same filter before it, and its delivery goes on [MQTT-3.10.4-3].
+func (s *sleeper) unwanted(topic string, seq int, again bool) (why string) {
 	why = "of no subscription"
 	for f, in := range s.interest {
 		if !mqttnames.Match(f, []byte(topic)) {
@@ -350,7 +351,7 @@ func (s *sleeper) unwanted(topic string, seq int) (why string) {
 		}
 		until, ended := in.until[topic]
 		switch after, some := in.after[topic]; {
-		case some && seq <= after:
+		case some && seq <= after && !again:
 			why = fmt.Sprintf("older than the subscription to %s, behind %d", f, after)
 		case !in.on && in.until != nil && (!ended || seq > until):
 			why = fmt.Sprintf("younger than the end of the subscription to %s, at %d", f, until)
