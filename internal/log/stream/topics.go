@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -269,4 +270,24 @@ func CheckTopicName(name string) error {
 		}
 	}
 	return nil
+}
+
+// EnsureState gives the topic of a name that holds state of the node, made if it is not there: one partition,
+// compacted, kept for ever and on the disk, whatever the defaults of topics are. Errors: those of CreateTopic.
+func EnsureState(ctx context.Context, log Keeper, name string) (*Topic, error) {
+	onDisk := map[string]string{"firth.durability": "disk"}
+	if t := log.Topics().ByName(name); t != nil && t.Settings.Memory { // of an earlier release
+		return log.AlterTopic(ctx, name, TopicChange{Set: onDisk})
+	} else if t != nil {
+		return t, nil
+	}
+	t, err := log.CreateTopic(ctx, TopicSpec{Name: name, Partitions: 1, Config: map[string]string{
+		"cleanup.policy": "compact", "retention.ms": "-1", "firth.durability": "disk",
+	}})
+	if fault.Is(err, fault.Exists) { // somebody else made it
+		if t = log.Topics().ByName(name); t != nil {
+			return t, nil
+		}
+	}
+	return t, err
 }

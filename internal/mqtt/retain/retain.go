@@ -136,12 +136,9 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	s.flights.open = make(map[*Flight]struct{})
 	s.HeardBy(func(stream.PartitionID, record.Offset) uint64 { return 0 })
-	t := opt.Log.Topics().ByName(TopicName)
-	if t == nil {
-		var err error
-		if t, err = createTopic(ctx, opt.Log); err != nil {
-			return nil, err
-		}
+	t, err := stream.EnsureState(ctx, opt.Log, TopicName)
+	if err != nil {
+		return nil, err
 	}
 	s.partition = t.Partitions[0]
 	opt.Metrics.GaugeFunc("firth_mqtt_retained_messages", "Topic names with a retained message.",
@@ -157,18 +154,6 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	s.cursor = bounds.Start
 	return s, s.fold(ctx)
-}
-
-func createTopic(ctx context.Context, log stream.Keeper) (*stream.Topic, error) {
-	t, err := log.CreateTopic(ctx, stream.TopicSpec{Name: TopicName, Partitions: 1, Config: map[string]string{
-		"cleanup.policy": "compact", "retention.ms": "-1",
-	}})
-	if fault.Is(err, fault.Exists) {
-		if t = log.Topics().ByName(TopicName); t != nil {
-			return t, nil
-		}
-	}
-	return t, err
 }
 
 // Partition is where the door appends the records of retained messages.

@@ -115,12 +115,9 @@ func Open(ctx context.Context, opt Options) (*Roster, error) {
 		lines: limit.NewLines(time.Minute, 16)}
 	r.mu.seats = make(map[string]*Seat)
 	r.measure()
-	topic := r.opt.Log.Topics().ByName(TopicName)
-	if topic == nil {
-		var err error
-		if topic, err = createTopic(ctx, r.opt.Log); err != nil {
-			return nil, err
-		}
+	topic, err := stream.EnsureState(ctx, r.opt.Log, TopicName)
+	if err != nil {
+		return nil, err
 	}
 	for _, p := range topic.Partitions {
 		owner, err := r.opt.Log.Own(ctx, p)
@@ -135,20 +132,6 @@ func Open(ctx context.Context, opt Options) (*Roster, error) {
 		}
 	}
 	return r, nil
-}
-
-// createTopic makes the topic of the sessions. One partition is enough for one node: what is appended gathers in the
-// log's commit groups anyway.
-func createTopic(ctx context.Context, log stream.Keeper) (*stream.Topic, error) {
-	t, err := log.CreateTopic(ctx, stream.TopicSpec{Name: TopicName, Partitions: 1, Config: map[string]string{
-		"cleanup.policy": "compact", "retention.ms": "-1",
-	}})
-	if fault.Is(err, fault.Exists) {
-		if t = log.Topics().ByName(TopicName); t != nil {
-			return t, nil
-		}
-	}
-	return t, err
 }
 
 func (r *Roster) measure() {
