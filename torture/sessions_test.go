@@ -82,6 +82,7 @@ func (n *nights) must(err error) {
 func (n *nights) open(dice *rand.Rand) {
 	_, err := n.s.start()
 	n.must(err)
+	address := n.s.mqtt // the same after every start
 	some := func() words { return words{rand.New(rand.NewPCG(dice.Uint64(), dice.Uint64()))} }
 	var publish, sleep []func(ctx context.Context)
 	for i := range 4 {
@@ -90,7 +91,7 @@ func (n *nights) open(dice *rand.Rand) {
 		n.publishers = append(n.publishers, p)
 		publish = append(publish, func(ctx context.Context) {
 			for ctx.Err() == nil {
-				if p.run(ctx, n.s.mqtt) != nil {
+				if p.run(ctx, address) != nil {
 					pauseFor(ctx, pace)
 				}
 				p.settle()
@@ -101,7 +102,7 @@ func (n *nights) open(dice *rand.Rand) {
 		s := newSleeper(habits, n.h, &n.kills, dice)
 		n.sleepers = append(n.sleepers, s)
 		for range 1 + s.twins {
-			sleep = append(sleep, func(ctx context.Context) { s.run(ctx, n.s.mqtt) })
+			sleep = append(sleep, func(ctx context.Context) { s.run(ctx, address) })
 		}
 	}
 	n.stop = []func(){inBackground(publish), inBackground(sleep)}

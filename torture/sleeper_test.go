@@ -335,7 +335,7 @@ func (s *sleeper) judge(one *hearing, p *packet.Publish) {
 		l = &line{seen: map[int]bool{}, last: -1}
 		s.got[topic] = l
 	}
-	if !l.seen[m.seq] && m.seq < l.last && s.owed(topic, m.seq) {
+	if !l.seen[m.seq] && m.seq < l.last {
 		s.complain("%s %d came first behind %d; %+v", topic, m.seq, l.last, s.interest)
 	}
 	l.seen[m.seq], l.last = true, max(l.last, m.seq)
@@ -360,17 +360,6 @@ func (s *sleeper) unwanted(topic string, seq int, again bool) (why string) {
 		}
 	}
 	return why
-}
-
-// owed tells whether a message was sent when a subscription that matches it was granted. What was sent while it was
-// asked for may have been left out, and may come when a crash has taken the session back to its mark.
-func (s *sleeper) owed(topic string, seq int) bool {
-	for f, in := range s.interest {
-		if from, some := in.from[topic]; mqttnames.Match(f, []byte(topic)) && in.from != nil && (!some || seq > from) {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *sleeper) notify() {

@@ -370,13 +370,15 @@ func (l *link) storeFilters(made []*session.Subscription, gone [][]byte) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), l.door.opt.ConnectTimeout)
 	defer cancel()
+	news, enough := context.WithTimeout(ctx, l.door.opt.CloseTimeout) // a partition may be one that cannot be read now
+	defer enough()
 	filters := make([]string, len(gone))
 	for i := range gone {
 		filters[i] = string(gone[i])
 	}
 	err := l.term.StoreFilters(ctx, made, filters, func(visit func(stream.PartitionID, record.Offset)) {
 		for _, sub := range made {
-			l.door.fanout.ReachedFor(sub.Filter, visit)
+			l.door.fanout.ReachedFor(news, sub.Filter, visit)
 		}
 	})
 	if err != nil {

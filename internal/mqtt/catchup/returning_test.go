@@ -610,7 +610,7 @@ func TestReachedSince(t *testing.T) {
 	h.topic("else", 1, nil)
 	visited := map[stream.PartitionID]record.Offset{}
 	eventually(t, "both have come to the end", func() bool {
-		h.f.ReachedFor("mark/+", func(p stream.PartitionID, at record.Offset) { visited[p] = at })
+		h.f.ReachedFor(t.Context(), "mark/+", func(p stream.PartitionID, at record.Offset) { visited[p] = at })
 		return visited[p] == 1 && visited[q] == 2
 	})
 	if len(visited) != 2 {

@@ -1,6 +1,9 @@
 package fanout
 
 import (
+	"context"
+	"slices"
+
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 )
@@ -35,16 +38,56 @@ func (w *worker) reached(since uint64, list []reach) []reach {
 	return list
 }
 
-// ReachedFor is Reached for the partitions that a filter may want, whenever they moved. It may wait where Subscribe
-// does.
-func (f *Fanout) ReachedFor(filter string, visit func(p stream.PartitionID, at record.Offset)) {
-	for _, t := range f.listening.topics(filter) {
+// ReachedFor is Reached for the partitions that a filter may want, whenever they moved. It waits, until ctx ends, for
+// what is news when it is called: who subscribed before gets nothing that is older than what it visits.
+func (f *Fanout) ReachedFor(ctx context.Context, filter string, visit func(p stream.PartitionID, at record.Offset)) {
+	topics := f.listening.topics(filter)
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			if dealt := f.worker(p).dealing(p); dealt != nil {
+				select {
+				case <-dealt:
+				case <-ctx.Done():
+				}
+			}
+		}
+	}
+	for _, t := range topics {
 		for _, p := range t.Partitions {
 			if at, followed := f.worker(p).reachedIn(p); followed {
 				visit(p, at)
 			}
 		}
 	}
+}
+
+// dealing gives a channel that is closed when a partition is dealt with as far as it was heard of now; nil: it is.
+func (w *worker) dealing(id stream.PartitionID) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.mu.parts[id]
+	if p == nil || !p.started || p.cursor >= p.stable {
+		return nil
+	}
+	dealt := make(chan struct{})
+	p.dealings = append(p.dealings, dealing{p.stable, dealt})
+	return dealt
+}
+
+// dealing is somebody who waits for a partition to be dealt with up to an offset.
+type dealing struct {
+	to    record.Offset
+	dealt chan struct{}
+}
+
+// tellDealings tells those whose offset is reached. It needs the lock.
+func (p *part) tellDealings(reached record.Offset) {
+	p.dealings = slices.DeleteFunc(p.dealings, func(d dealing) bool {
+		if d.to <= reached {
+			close(d.dealt)
+		}
+		return d.to <= reached
+	})
 }
 
 func (w *worker) reachedIn(id stream.PartitionID) (at record.Offset, followed bool) {

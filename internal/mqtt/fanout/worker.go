@@ -82,6 +82,8 @@ type part struct {
 	moved   uint64        // Fanout.moves when cursor moved last; 0: it is not in the list
 	newer   *part         // in the list
 	older   *part
+	// dealings are those who wait until the worker has dealt with what they heard of.
+	dealings []dealing
 
 	// Belongs to the worker's goroutine.
 	cursor  record.Offset // the next record to deliver; set under worker.mu too
@@ -142,6 +144,7 @@ func (w *worker) forget(id stream.PartitionID) {
 	if p := w.mu.parts[id]; p != nil {
 		w.unlink(p)
 		delete(w.mu.parts, id)
+		p.tellDealings(never)
 	}
 	w.mu.Unlock()
 	w.look()
@@ -319,6 +322,7 @@ func (w *worker) dealtWith(p *part, next record.Offset) {
 	if p.claimed = next; p.cursor != next {
 		p.cursor = next
 		w.moved(p)
+		p.tellDealings(next)
 	}
 	if p.behind == nil {
 		p.epochs = p.epochs.forget(next)
