@@ -95,11 +95,12 @@ func TestUnreadablePartitionHoldsNoCompactionUp(t *testing.T) {
 		ofBad.write(s, bad, rng, 10, 60)
 	}
 	for range 60 {
-		ofGood.write(s, good, rng, 10, 1000) // few of a key in a journal: a roll-up alone does not do
+		ofGood.write(s, good, rng, 10, 1000) // few of a key in a journal: a roll-up alone leaves three of four
 	}
+	// About 850 values stay; what the dirty ratio leaves for later and the open journal hold up to 1,000 more, of 6,300.
 	eventually(t, "the topic that can be read is compacted", func() bool {
 		left, err := keyedLeft(s, good, (*store.Store).Read)
-		return err == nil && len(left) < len(ofGood.acked)/4
+		return err == nil && len(left) < len(ofGood.acked)/2
 	})
 	ofGood.verify(t, s, good)
 	faulty.OnOp(nil)
