@@ -25,6 +25,7 @@ type conn struct {
 	wire     wire
 	reader   reader
 	link     link
+	auth     *auth   // nil: the client has no authentication method
 	poller   *poller // of a plain socket
 	pusher   *pusher
 
@@ -134,7 +135,7 @@ func (c *conn) closeWebSocket(reason packet.ReasonCode) {
 	if reason == packet.ServerShuttingDown {
 		c.link.awaitSettled(c.door.opt.CloseTimeout)
 	}
-	c.link.close(reason)
+	c.link.close(reason, nil)
 	c.wire.awaitIdle(c.door.opt.CloseTimeout)
 	c.wire.close()
 }
@@ -158,9 +159,9 @@ func (c *conn) endSession(cause error) (hears bool) {
 		c.link.awaitSettled(c.door.opt.CloseTimeout)
 	}
 	if hears {
-		c.link.close(reason)
+		c.link.close(reason, cause)
 	} else {
-		c.link.close(packet.Success)
+		c.link.close(packet.Success, nil)
 	}
 	c.logEnd(cause, reason)
 	c.link.end()

@@ -15,12 +15,8 @@ import (
 // connect takes the first packet. Its bytes are copied: client identifier and will stay.
 func (c *conn) connect(t *turn, frame []byte) error {
 	p, err := t.dec.Decode(bytes.Clone(frame))
-	takes := packet.MaxSize // the largest packet that the client takes
-	if most := t.dec.ClientMaximum; most > 0 {
-		takes = int(min(most, packet.MaxSize))
-	}
 	if err != nil {
-		return c.refuseConnect(t.dec.Version, takes, err)
+		return c.refuseConnect(t.dec.Version, most(t.dec.ClientMaximum), nil, err)
 	}
 	t.dec = packet.Decoder{Version: t.dec.Version} // it may hold memory of the copy
 	hello, ok := p.(*packet.Connect)
@@ -28,27 +24,46 @@ func (c *conn) connect(t *turn, frame []byte) error {
 		return errRefused
 	}
 	if !c.account.Fits(int64(len(frame))) {
-		return c.refuseConnect(hello.Version, takes,
-			&packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for another session"})
+		return c.refuseHello(hello, &packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for another session"})
 	}
 	c.account.Add(int64(len(frame)))
 	principal := Principal{ClientID: string(hello.ClientID), UserName: string(hello.UserName)}
 	c.link.principal = principal
+	if err := c.redirect(); err != nil {
+		return c.refuseHello(hello, err)
+	}
+	if hello.Props.Has(packet.PropAuthMethod) {
+		if err := c.beginAuth(hello, principal); err != nil {
+			return c.refuseHello(hello, err)
+		}
+		return c.authenticate(hello, hello.Props.AuthData)
+	}
+	return c.accept(hello, principal, nil)
+}
+
+// accept begins the session of a client that is who it says, or refuses it. The answer goes with the CONNACK to a
+// client that authenticated itself.
+func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte) error {
+	c.link.principal = principal
 	if err := c.admitConnect(hello); err != nil {
-		return c.refuseConnect(hello.Version, takes, err)
+		return c.refuseHello(hello, err)
 	}
 	assigned := ""
 	if len(hello.ClientID) == 0 {
 		assigned = newClientID()
 	}
 	o := session.Open(hello, &c.listener.limits, assigned)
-	if err := tooLarge(o.Connack, hello.Version, takes); err != nil { // [MQTT-3.1.2-24]
-		return c.refuseConnect(hello.Version, takes, err)
+	if c.auth != nil {
+		c.auth.say(&o.Connack.Props, answer)
+	}
+	o.Fit()
+	if err := tooLarge(o.Connack, hello.Version, takenBy(hello)); err != nil { // [MQTT-3.1.2-24]
+		return c.refuseHello(hello, err)
 	}
 	principal.ClientID = o.ClientID
 	present, err := c.link.begin(principal, o)
 	if err != nil {
-		return c.refuseConnect(hello.Version, takes, &packet.Error{Reason: connackReason(err), Detail: err.Error()})
+		return c.refuseHello(hello, &packet.Error{Reason: connackReason(err), Detail: err.Error()})
 	}
 	o.Connack.SessionPresent = present
 	c.setTimeout(time.Duration(o.Link.KeepAlive()) * time.Second * 3 / 2)             // [MQTT-3.1.2-22]
@@ -59,11 +74,19 @@ func (c *conn) connect(t *turn, frame []byte) error {
 	return nil
 }
 
+// redirect refuses clients that shall go to another server.
+func (c *conn) redirect() error {
+	switch c.door.opt.Redirect {
+	case RedirectForNow:
+		return &packet.Error{Reason: packet.UseAnotherServer, Detail: "clients are sent to another server for now"}
+	case RedirectForGood:
+		return &packet.Error{Reason: packet.ServerMoved, Detail: "clients are sent to another server for good"}
+	}
+	return nil
+}
+
 // admitConnect refuses what the codec cannot judge.
 func (c *conn) admitConnect(p *packet.Connect) error {
-	if p.Props.Has(packet.PropAuthMethod) { // [MQTT-4.12.0-1]
-		return &packet.Error{Reason: packet.BadAuthenticationMethod, Detail: "no extended authentication"}
-	}
 	w := p.Will
 	if w == nil {
 		return nil
@@ -71,7 +94,10 @@ func (c *conn) admitConnect(p *packet.Connect) error {
 	dollar := isDollar(w.Topic)
 	switch {
 	case !dollar && !c.door.may(&c.link.principal, Publish, w.Topic):
-		return &packet.Error{Reason: packet.NotAuthorized, Detail: "will topic"}
+		return &packet.Error{Reason: packet.NotAuthorized, Detail: "the client may not publish its will"}
+	}
+	if err := packet.CheckPayload(&w.Props, w.Payload); err != nil {
+		return err
 	}
 	if dollar {
 		// Bridges of Mosquitto announce themselves there. Their client would never get in.
@@ -82,19 +108,31 @@ func (c *conn) admitConnect(p *packet.Connect) error {
 	return nil
 }
 
+// refuseHello answers a CONNECT that is refused although it was well formed.
+func (c *conn) refuseHello(hello *packet.Connect, cause error) error {
+	return c.refuseConnect(hello.Version, takenBy(hello), hello, cause)
+}
+
 // refuseConnect answers a CONNECT that is refused, if the client takes so large an answer [MQTT-3.1.2-24]. What MQTT 3
-// has no return code for, and what is no CONNECT of any version, gets no answer.
-func (c *conn) refuseConnect(v packet.Version, takes int, cause error) error {
+// has no return code for, and what is no CONNECT of any version, gets no answer. hello is nil when the CONNECT could
+// not be read.
+func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect, cause error) error {
 	reason := packet.ReasonOf(cause)
 	c.door.metrics.refused(reason)
 	c.door.tell("connection refused", c.link.principal.ClientID, reason, "remote", c.wire.remote(), "err", cause)
 	answer := v == packet.V5
 	switch reason {
 	case packet.UnsupportedVersion, packet.QuotaExceeded, // [MQTT-3.1.2-2]
-		packet.ClientIDNotValid, packet.NotAuthorized, packet.BadUserNameOrPassword, packet.BadAuthenticationMethod:
+		packet.ClientIDNotValid, packet.NotAuthorized, packet.BadUserNameOrPassword, packet.BadAuthenticationMethod,
+		packet.UseAnotherServer, packet.ServerMoved:
 		answer = v != 0
 	}
-	if connack := (packet.Connack{Reason: reason}); answer && connack.Size(v) <= takes {
+	connack := packet.Connack{Reason: reason}
+	if v == packet.V5 && hello != nil {
+		c.door.refer(reason, &connack.Props)
+		explain(&connack, &connack.Props, cause, takes, hello.WantsReasons())
+	}
+	if answer && connack.Size(v) <= takes {
 		c.wire.put(func(b []byte) []byte { return connack.AppendTo(b, v) })
 	}
 	return errRefused
@@ -104,6 +142,16 @@ func newClientID() string {
 	var b [12]byte
 	rand.Read(b[:]) // never fails
 	return "auto-" + hex.EncodeToString(b[:])
+}
+
+// takenBy is the largest packet that a client takes, in bytes.
+func takenBy(hello *packet.Connect) int { return most(hello.Props.MaximumPacketSize) }
+
+func most(maximumPacketSize uint32) int {
+	if maximumPacketSize == 0 {
+		return packet.MaxSize
+	}
+	return int(min(maximumPacketSize, packet.MaxSize))
 }
 
 func tooLarge(p packet.Packet, v packet.Version, most int) error {

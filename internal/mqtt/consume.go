@@ -62,6 +62,9 @@ func (c *conn) packet(t *turn, frame []byte) error {
 		if t.inPoller {
 			return errBlocks
 		}
+		if c.auth != nil {
+			return c.awaitAuth(t, frame)
+		}
 		return c.connect(t, frame)
 	}
 	p, err := t.dec.Decode(frame)
@@ -109,8 +112,11 @@ func (c *conn) rarePacket(t *turn, p packet.Packet) error {
 		return c.link.unsubscribe(p)
 	case *packet.Disconnect:
 		return c.link.disconnect(p)
-	case *packet.Auth: // [MQTT-4.12.0-6]
-		return &packet.Error{Reason: packet.ProtocolError, Detail: "AUTH without an authentication method in CONNECT"}
+	case *packet.Auth:
+		if t.inPoller {
+			return errBlocks
+		}
+		return c.reauthenticate(p)
 	default:
 		return &packet.Error{Reason: packet.ProtocolError, Detail: "unexpected " + p.Type().String()}
 	}

@@ -94,23 +94,41 @@ func (l *link) putLocked(d *fanout.Delivery, waits bool, state *session.State) b
 		return false
 	}
 	var b []byte
-	if d.QoS == 2 && state.Lasts() {
+	out, alias, aside := d, uint16(0), d.QoS == 2 && state.Lasts()
+	aliased := l.out.aliases != nil && !aside // what is kept aside goes out later than what comes after it
+	if aliased {
+		out, alias = l.out.aliases.setting(d, l.agreed.MaxPacket(), l.account.Fits)
+	}
+	if aside {
 		b = l.keepAsideLocked(d.Frame)
 	} else {
-		b = w.takeLocked(d.Frame, waits)
+		b = w.takeLocked(out.Frame, waits)
 	}
 	if b == nil {
 		return false
 	}
 	if d.QoS > 0 {
 		id, _ := state.Out.Send(d.From, d.QoS)
-		b[d.ID], b[d.ID+1] = byte(id>>8), byte(id)
+		b[out.ID], b[out.ID+1] = byte(id>>8), byte(id)
+	}
+	if aliased {
+		l.aliasLocked(b, d, alias)
 	}
 	if state != nil && l.took(d, state) {
 		l.term.Changed()
 	}
 	l.out.sent[d.QoS]++
 	return true
+}
+
+// aliasLocked notes an alias that the PUBLISH at the end of the outbox sets; else it has it say that of its topic, if
+// there is one.
+func (l *link) aliasLocked(b []byte, d *fanout.Delivery, alias uint16) {
+	if alias > 0 {
+		l.account.Add(int64(l.out.aliases.commit(alias, d.Topic)))
+		return
+	}
+	l.wire.dropLocked(len(b) - l.out.aliases.replace(b, d))
 }
 
 // took tells the session that it has a message. A retained one that answers a SUBSCRIBE moves no place.

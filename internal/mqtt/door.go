@@ -78,6 +78,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		ReceiveMaximum: opt.ReceiveMaximum, MaxInflight: uint16(opt.MaxInflight), TopicAliasMaximum: opt.TopicAliasMaximum,
 		MaxPacketBytes: opt.MaxPacketBytes, MaxKeepAlive: uint16(opt.MaxKeepAlive / time.Second),
 		MaxSubscriptions: opt.MaxSubscriptions, MaxExpiry: maxExpiry(opt.MaxExpiry),
+		ResponsePrefix: opt.ResponsePrefix,
 	}
 	d.mu.conns = make(map[*conn]struct{})
 	for range min(runtime.GOMAXPROCS(0), maxPollers) {

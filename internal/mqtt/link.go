@@ -43,9 +43,10 @@ type link struct {
 	keepsAll  bool           // messages of QoS 0, too, are kept while the client is away
 
 	out struct {
-		sent   [session.QoSLevels]uint32 // messages since the last Flush, for the metrics
-		bare   int32                     // units without acknowledgements that wait for the log
-		seldom *seldom                   // nil: none of it was needed
+		sent    [session.QoSLevels]uint32 // messages since the last Flush, for the metrics
+		bare    int32                     // units without acknowledgements that wait for the log
+		seldom  *seldom                   // nil: none of it was needed
+		aliases *aliases                  // nil: the client takes none
 	}
 }
 
@@ -94,6 +95,7 @@ func (l *link) begin(who Principal, o *session.Opening) (present bool, err error
 	defer cancel()
 	l.principal, l.agreed, l.version, l.lasts = who, o.Link, o.Link.Version(), o.Expiry > 0
 	l.keepsAll = l.lasts && d.opt.QueueQoS0
+	l.out.aliases = newAliases(min(int(o.Link.TakesAliases()), d.opt.TopicAliases))
 	got, err := d.seats.Take(o, l.driver, &l.term) // from here on others know the link
 	if err != nil {
 		l.version = 0
@@ -110,14 +112,28 @@ func (l *link) begin(who Principal, o *session.Opening) (present bool, err error
 }
 
 // close puts a DISCONNECT last into the outbox, if the reason is a failure and the client knows it [MQTT-4.13.1-1].
-// From here on no delivery and no acknowledgement goes out.
-func (l *link) close(reason packet.ReasonCode) {
+// From here on no delivery and no acknowledgement goes out. The cause may be nil.
+func (l *link) close(reason packet.ReasonCode, cause error) {
 	var last []byte
 	if reason.Failed() && l.version == packet.V5 {
-		last = (&packet.Disconnect{Reason: reason}).AppendTo(nil, packet.V5)
+		last = l.lastWords(reason, cause).AppendTo(nil, packet.V5)
 	}
 	l.term.Cut()
 	l.wire.shut(last)
+}
+
+// lastWords is our DISCONNECT. One that shuts down names the server to go to, if there is one.
+func (l *link) lastWords(reason packet.ReasonCode, cause error) *packet.Disconnect {
+	d, takes := l.door, l.agreed.MaxPacket()
+	p := &packet.Disconnect{Reason: reason}
+	if instead := d.opt.insteadOf(reason); instead != reason {
+		p.Reason = instead
+		if d.refer(instead, &p.Props); p.Size(packet.V5) > takes {
+			p = &packet.Disconnect{Reason: reason}
+		}
+	}
+	explain(p, &p.Props, cause, takes, l.agreed.WantsReasons())
+	return p
 }
 
 // end ends what the connection has to do with its session: subscriptions are no longer served, and unless the session
@@ -146,7 +162,7 @@ func (l *link) end() {
 
 // displaced ends the connection for another that took the seat over.
 func (l *link) displaced() {
-	l.close(packet.SessionTakenOver)
+	l.close(packet.SessionTakenOver, nil)
 	l.end()
 	l.driver.disconnect(packet.SessionTakenOver)
 }

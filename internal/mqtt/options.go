@@ -3,6 +3,7 @@ package mqtt
 import (
 	"cmp"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
@@ -52,6 +53,19 @@ type Options struct {
 	MaxInflight int
 	// TopicAliasMaximum is how many topic aliases a client may set. Default 32.
 	TopicAliasMaximum uint16
+	// TopicAliases is how many topic aliases we set for an MQTT 5 client that takes them, at most: to the topics that it
+	// gets often. Default 32; below 0: none.
+	TopicAliases int
+	// Mechanisms are the methods of enhanced authentication by name. Default: none.
+	Mechanisms map[string]Mechanism
+	// ResponsePrefix is what the response information begins with that an MQTT 5 client may ask for; the client
+	// identifier follows. Default: there is no response information.
+	ResponsePrefix string
+	// ServerReference is the server that MQTT 5 clients are told to use instead when this one shuts down (0x9C), and by
+	// Redirect. Default: none.
+	ServerReference string
+	// Redirect refuses all clients.
+	Redirect Redirect
 	// OutboxBytes is how much may wait to be written to one client before QoS 0 messages are dropped and
 	// QoS 1 messages wait in the log. Default 1 MiB, at least 4 KiB.
 	OutboxBytes int
@@ -84,6 +98,31 @@ type Options struct {
 	FanoutWorkers int
 }
 
+// Redirect tells whether clients are sent to another server.
+type Redirect uint8
+
+// The ways to send clients to another server.
+const (
+	// RedirectNone takes clients.
+	RedirectNone Redirect = iota
+	// RedirectForNow refuses them with Use another server (0x9C).
+	RedirectForNow
+	// RedirectForGood refuses them with Server moved (0x9D), and ends with that.
+	RedirectForGood
+)
+
+// insteadOf is the reason code to end a connection with where there is a better one: a server that shuts down and has a
+// successor names it.
+func (o *Options) insteadOf(reason packet.ReasonCode) packet.ReasonCode {
+	switch {
+	case reason != packet.ServerShuttingDown || o.ServerReference == "":
+		return reason
+	case o.Redirect == RedirectForGood:
+		return packet.ServerMoved
+	}
+	return packet.UseAnotherServer
+}
+
 const (
 	defaultMaxPacket = 1<<20 + 64<<10
 	minMaxPacket     = 1 << 10
@@ -109,6 +148,7 @@ func (o Options) withDefaults() Options {
 	o.ReceiveMaximum = cmp.Or(o.ReceiveMaximum, 1024)
 	o.MaxInflight = cmp.Or(o.MaxInflight, 1000)
 	o.TopicAliasMaximum = cmp.Or(o.TopicAliasMaximum, 32)
+	o.TopicAliases = max(cmp.Or(o.TopicAliases, 32), 0)
 	o.OutboxBytes = cmp.Or(o.OutboxBytes, 1<<20)
 	o.BudgetBytes = cmp.Or(o.BudgetBytes, 256<<20)
 	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 10*time.Second)
@@ -141,6 +181,8 @@ func (o *Options) validate() error {
 		return fault.New(fault.Invalid, op, "a bound on connections, topics or subscriptions is less than 1")
 	case o.MaxSessions < 0 || o.SessionBytes < 0 || o.MaxExpiry < 0 || o.CheckpointInterval < 0:
 		return fault.New(fault.Invalid, op, "a bound on sessions is negative")
+	case o.TopicAliases > math.MaxUint16:
+		return fault.New(fault.Invalid, op, "TopicAliases %d is more than %d", o.TopicAliases, math.MaxUint16)
 	case o.ConnectTimeout < 0 || o.CloseTimeout < 0:
 		return fault.New(fault.Invalid, op, "a timeout is negative")
 	}

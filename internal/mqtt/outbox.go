@@ -70,6 +70,9 @@ func (w *wire) takeMoreLocked(message []byte, waits bool) []byte {
 	return w.mu.buf.b[from:]
 }
 
+// dropLocked takes the last n bytes of the outbox out again.
+func (w *wire) dropLocked(n int) { w.mu.buf.b = w.mu.buf.b[:len(w.mu.buf.b)-n] }
+
 func (w *wire) refuseLocked(waits bool) []byte {
 	if waits {
 		w.starved.Store(true)

@@ -71,7 +71,7 @@ func (l *link) admit(p *packet.Publish, name []byte) error {
 	if p.Retain && len(p.Payload) > 0 && d.retained.Full(name) {
 		return fault.New(fault.Limited, op, "%d topics have a retained message", d.retained.Len())
 	}
-	return nil
+	return packet.CheckPayload(&p.Props, p.Payload)
 }
 
 // gather puts a PUBLISH into a slot. The record points into the packet and the route, which stay as they are until the
@@ -328,7 +328,9 @@ func (l *link) refuse(t *turn, p *packet.Publish, name []byte, cause error) erro
 		return nil
 	}
 	reason := reasonOf(cause)
-	switch {
+	switch wrong, ok := errors.AsType[*packet.Error](cause); {
+	case ok:
+		reason = wrong.Reason
 	case fault.Is(cause, fault.Closed):
 		return &packet.Error{Reason: packet.ServerShuttingDown, Detail: cause.Error()}
 	case fault.Is(cause, fault.Invalid) || isDollar(name):

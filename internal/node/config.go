@@ -12,6 +12,7 @@ import (
 	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/mqtt"
 )
 
 // Config is the tree of options of one node. Default makes one, Load reads one; the table in options.go
@@ -27,6 +28,7 @@ type Config struct {
 	Mapping                []hinge.Rule
 	Topics                 Topics
 	Limits                 Limits
+	MQTT                   MQTT
 	Sessions               Sessions
 	Groups                 Groups
 	Log                    Log
@@ -85,6 +87,24 @@ type Limits struct {
 	CommitBytes      int64 // waiting for one commit
 	JournalFile      int64 // bytes of a journal file
 	Memory           int64 // bytes the process aims to stay within
+}
+
+// MQTT says what devices of MQTT 5 are told.
+type MQTT struct {
+	TopicAliases    int // that we set for one device
+	ResponsePrefix  string
+	ServerReference string
+	Redirect        string // "none", "for_now" or "for_good"
+}
+
+func (m *MQTT) redirect() mqtt.Redirect {
+	switch m.Redirect {
+	case "for_now":
+		return mqtt.RedirectForNow
+	case "for_good":
+		return mqtt.RedirectForGood
+	}
+	return mqtt.RedirectNone
 }
 
 // Sessions say what a device finds that was away.

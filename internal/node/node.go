@@ -193,6 +193,8 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,
 		OutboxBytes: int(l.OutboxBytes), BudgetBytes: l.MQTTBytes, ConnectTimeout: l.ConnectTimeout,
 		RetainedTopics: l.Retained, RetainedBytes: l.RetainedBytes, MaxSessions: l.Sessions, SessionBytes: l.SessionBytes,
+		TopicAliases: orNone(n.cfg.MQTT.TopicAliases), ResponsePrefix: n.cfg.MQTT.ResponsePrefix,
+		ServerReference: n.cfg.MQTT.ServerReference, Redirect: n.cfg.MQTT.redirect(),
 		MaxExpiry: max(n.cfg.Sessions.MaxExpiry, 0), QueueQoS0: n.cfg.Sessions.QueueQoS0,
 		WebSocketOrigins: splitList(n.cfg.WSOrigins),
 	})
@@ -201,6 +203,14 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 	}
 	n.opened("mqtt delivery", n.run("mqtt delivery", n.mqtt.Run))
 	return n.openWays()
+}
+
+// orNone is n, or below 0 for none of an option whose 0 is its default.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // openWays makes the ways into the device door, each with its limits.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/names"
 )
 
 // Option describes one key of the configuration. The file, the environment, --set, `config print` and
@@ -313,6 +314,28 @@ func checkOrigins(s string) error {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return fmt.Errorf("%q is not a pattern: %w", pattern, err)
 		}
+	}
+	return nil
+}
+
+// checkTopicPrefix wants the beginning of a topic name.
+func checkTopicPrefix(s string) error {
+	if s == "" {
+		return nil
+	}
+	if err := names.CheckName([]byte(s)); err != nil {
+		return fmt.Errorf("%q is not the beginning of a topic name: %w", s, err)
+	}
+	if s[0] == '$' {
+		return fmt.Errorf("%q begins with $; devices do not publish there", s)
+	}
+	return nil
+}
+
+func checkReference(s string) error {
+	const longest = 1000
+	if len(s) > longest {
+		return fmt.Errorf("%d bytes are too many, at most %d", len(s), longest)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ const (
 func Options() []Option {
 	return slices.Concat(
 		placeOptions(), topicOptions(), mqttLimits(), kafkaLimits(), logLimits(),
-		sessionOptions(), groupOptions(), processOptions(),
+		mqttOptions(), sessionOptions(), groupOptions(), processOptions(),
 	)
 }
 
@@ -191,6 +191,29 @@ func kafkaLimits() []Option {
 				"OFFSET_METADATA_TOO_LARGE (12); `firth_kafka_held_bytes`, " +
 				"`firth_kafka_group_bytes`, `firth_kafka_short_of_memory_total`",
 		}.size(func(c *Config) *int64 { return &c.Limits.KafkaBytes }, 1*mib, 1*tib, ""),
+	}
+}
+
+func mqttOptions() []Option {
+	return []Option{
+		Option{Key: "mqtt.topic_aliases", Default: "32",
+			Doc: "How many topic aliases the server sets for a device of MQTT 5 that takes them (Topic Alias Maximum), at " +
+				"most: for the topics that it gets often, whose names are sent once then. 0 sets none.",
+		}.count(func(c *Config) *int { return &c.MQTT.TopicAliases }, 0, 65_535),
+		Option{Key: "mqtt.response_prefix", Type: "topic name", Default: "",
+			Doc: "What the response information begins with that a device of MQTT 5 may ask for in CONNECT (Request " +
+				"Response Information); its client identifier follows, with %XX for characters that mean something in a " +
+				"topic name. A place for the answers to what it asks others. Empty: there is no response information.",
+		}.text(func(c *Config) *string { return &c.MQTT.ResponsePrefix }, checkTopicPrefix),
+		Option{Key: "mqtt.server_reference", Type: "host:port", Default: "",
+			Doc: "The server that devices of MQTT 5 are told to use when this one shuts down: DISCONNECT 0x9C, Use another " +
+				"server, with this Server Reference, in place of 0x8B.",
+		}.text(func(c *Config) *string { return &c.MQTT.ServerReference }, checkReference),
+		Option{Key: "mqtt.redirect", Default: "none",
+			Doc: "Whether devices are refused, because this server is to be left: for_now with 0x9C, Use another server, " +
+				"for_good with 0x9D, Server moved, and with mqtt.server_reference if that is set. Devices of MQTT 3 get " +
+				"return code 3.",
+		}.choice(func(c *Config) *string { return &c.MQTT.Redirect }, "none", "for_now", "for_good"),
 	}
 }
 

@@ -156,6 +156,12 @@ func (d *Decoder) willProperties(s *scan, w *Will) {
 	d.users = nil
 }
 
+// WantsReasons tells whether the client wants reason strings and user properties that explain what went wrong
+// (section 3.1.2.11.7).
+func (p *Connect) WantsReasons() bool {
+	return p.Version == V5 && (!p.Props.Has(PropRequestProblemInfo) || p.Props.RequestProblemInfo == 1)
+}
+
 // check applies the rules that need the whole packet.
 func (p *Connect) check() error {
 	switch n := len(p.ClientID); {

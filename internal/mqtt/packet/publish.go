@@ -1,5 +1,7 @@
 package packet
 
+import "unicode/utf8"
+
 // Publish is a PUBLISH packet (section 3.3).
 type Publish struct {
 	Topic    []byte // the topic name; may be empty when a topic alias is given
@@ -95,6 +97,15 @@ func (d *Decoder) publishProperties(b []byte, p *Publish) (rest []byte, err erro
 	s := scan{b: b}
 	d.properties(&s, &p.Props, PUBLISH)
 	return s.b, s.err
+}
+
+// CheckPayload judges the payload of a message by its payload format indicator: 1 says that it is UTF-8
+// (section 3.3.2.3.2). Errors: PayloadFormatInvalid.
+func CheckPayload(props *Properties, payload []byte) error {
+	if props.PayloadFormat == 1 && props.Has(PropPayloadFormat) && !utf8.Valid(payload) {
+		return &Error{Reason: PayloadFormatInvalid, Detail: "the payload is said to be UTF-8, and is not"}
+	}
+	return nil
 }
 
 // Size is the number of bytes that AppendTo appends.

@@ -20,12 +20,14 @@ type Link struct {
 	maxPacket uint32   // largest packet that the client takes
 	keepAlive uint16
 	window    uint16 // messages above QoS 0 that may be in flight to the client
+	aliasMax  uint16 // topic aliases that the client takes
+	reasons   bool   // the client wants reason strings
 	version   packet.Version
 }
 
 func newLink(c *packet.Connect, limits *Limits) *Link {
 	l := &Link{version: c.Version, keepAlive: c.KeepAlive, maxPacket: packet.MaxSize, window: limits.MaxInflight,
-		limits: limits}
+		aliasMax: c.Props.TopicAliasMaximum, reasons: c.WantsReasons(), limits: limits}
 	if c.Props.Has(packet.PropReceiveMaximum) {
 		l.window = min(l.window, c.Props.ReceiveMaximum) // [MQTT-3.3.4-9]
 	}
@@ -51,6 +53,12 @@ func (l *Link) KeepAlive() uint16 { return l.keepAlive }
 
 // MaxPacket is the largest packet in bytes that the client takes [MQTT-3.1.2-24].
 func (l *Link) MaxPacket() int { return int(l.maxPacket) }
+
+// TakesAliases is the highest topic alias that the client takes [MQTT-3.1.2-26]; 0: none.
+func (l *Link) TakesAliases() uint16 { return l.aliasMax }
+
+// WantsReasons tells whether the client wants reason strings [MQTT-3.1.2-29].
+func (l *Link) WantsReasons() bool { return l.reasons }
 
 // Held is how many bytes the topic aliases make us hold.
 func (l *Link) Held() int { return int(l.held) }

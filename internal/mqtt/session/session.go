@@ -15,7 +15,12 @@
 //	out = link.Acks.Settle(1, packet.Success, out)       // the log has it: PUBACK
 package session
 
-import "github.com/firthmq/firth/internal/mqtt/packet"
+import (
+	"math"
+	"strings"
+
+	"github.com/firthmq/firth/internal/mqtt/packet"
+)
 
 // MaxQoS is the highest quality of service that is granted and announced [MQTT-3.2.2-9].
 const MaxQoS = 2
@@ -34,6 +39,7 @@ type Limits struct {
 	MaxPacketBytes    int    // largest packet that we take
 	MaxKeepAlive      uint16 // seconds; a client that asks for more, or for none, gets this. 0: no bound
 	MaxSubscriptions  int    // filters of one session
+	ResponsePrefix    string // response information begins with it; empty: there is none
 	MaxExpiry         uint32 // seconds that a session lasts at most without a connection; Never: no bound
 }
 
@@ -73,10 +79,25 @@ func Open(c *packet.Connect, limits *Limits, assignedID string) *Opening {
 		if o.Expiry != c.Props.SessionExpiry {
 			ack.Props.SetSessionExpiry(o.Expiry) // section 3.2.2.3.2
 		}
+		if c.Props.RequestResponseInfo == 1 && limits.ResponsePrefix != "" { // [MQTT-3.1.2-28]
+			ack.Props.SetResponseInfo([]byte(limits.ResponsePrefix + topicLevel(o.ClientID)))
+		}
 	} else {
 		ack.Props = packet.Properties{}
 	}
 	return o
+}
+
+// Fit leaves out of the CONNACK what the client can do without, if it is larger than the client takes.
+func (o *Opening) Fit() {
+	if len(o.Connack.Props.ResponseInfo) > math.MaxUint16 || o.Connack.Size(o.version) > o.Link.MaxPacket() {
+		o.Connack.Props.Remove(packet.PropResponseInfo)
+	}
+}
+
+// topicLevel is a client identifier as a level of a topic name, with %XX for what has a meaning there.
+func topicLevel(id string) string {
+	return strings.NewReplacer("%", "%25", "/", "%2F", "+", "%2B", "#", "%23", "$", "%24").Replace(id)
 }
 
 // expiry is the session expiry interval in force. A session of MQTT 3 that is not clean does not expire.
