@@ -108,6 +108,18 @@ BLOCKS = (
             (least("rate", 15, NatsSync.name),)),
         Row("QoS 1 ingest, 16 publishers × 64 in flight, kept", mqtt("-q", 1, session=True)),
     )),
+    Block("MQTT: exactly once and sessions, 100 B", (Firth, Mosquitto), (
+        Row("QoS 2 ingest, 16 publishers × 64 in flight", mqtt("-q", 2),
+            (least("rate", 4, THEIRS), most("cpu", 0.25, THEIRS))),
+        Row("fan-in 16 → 1, QoS 1, persistent", mqtt("-q", 1, "--subscribers", 1, "--persistent", show="delivered"),
+            (least("rate", 4, THEIRS),)),
+        Row("fan-out 1 → 100, QoS 1, persistent", to_subscribers(1, 100, "--persistent"), (least("rate", 4, THEIRS),)),
+        Row("fan-in 16 → 1, QoS 2, persistent", mqtt("-q", 2, "--subscribers", 1, "--persistent", show="delivered")),
+    )),
+    Block("MQTT to keep: QoS 2, a subscriber is away, 100 B", (Firth, MosquittoSaving), (
+        Row("QoS 2 ingest, 16 publishers × 1, kept", mqtt("-q", 2, "--in-flight", 1, session=True),
+            (least("rate", 2, MosquittoSaving.name),)),
+    )),
     Block("Kafka", (Firth, Kafka, KafkaFlush), (
         Row("produce → consume at 2,000/s, 1 KiB", kafka("--mode", "latency", "--linger", "0s"),
             (most("p50", 1, Kafka.name), most("p99", 0.5, Kafka.name), most("p50", 0.2, KafkaFlush.name)), latency=True),

@@ -40,6 +40,9 @@ func newBenchMQTTCommand() *cobra.Command {
 	mqttLoadFlags(cmd, &m)
 	cmd.Flags().IntVar(&m.PayloadSize, "size", 100, "bytes of payload, with subscribers at least 8")
 	cmd.Flags().IntVar(&m.Subscribers, "subscribers", 0, "connections that subscribe to everything published")
+	cmd.Flags().StringVar(&m.Share, "share", "", "group in which the subscribers share the messages; empty: each gets all")
+	cmd.Flags().BoolVar(&m.Persistent, "persistent", false,
+		"the broker keeps the sessions (clean session 0), which are removed at the end")
 	cmd.Flags().Bool("help", false, "show this help")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		result, err := m.Run(cmd.Context())
@@ -55,8 +58,8 @@ func mqttLoadFlags(cmd *cobra.Command, m *bench.MQTT) {
 	port := f.IntP("port", "p", 1883, "its MQTT port")
 	cmd.PreRun = func(*cobra.Command, []string) { m.Address = fmt.Sprintf("%s:%d", *host, *port) }
 	f.IntVar(&m.Publishers, "publishers", 16, "connections that publish")
-	f.IntVar(&m.InFlight, "in-flight", 64, "QoS 1 messages each publisher sends ahead of their acknowledgements")
-	f.Uint8VarP(&m.QoS, "qos", "q", 1, "quality of service, 0 or 1")
+	f.IntVar(&m.InFlight, "in-flight", 64, "QoS 1 and 2 messages each publisher sends ahead of their acknowledgements")
+	f.Uint8VarP(&m.QoS, "qos", "q", 1, "quality of service: 0, 1 or 2")
 	f.StringVarP(&m.Topic, "topic", "t", "bench", "messages go to TOPIC/<number of the publisher>")
 	f.Float64Var(&m.Rate, "rate", 0, "messages a second of all publishers together; 0: as fast as it goes")
 	timeFlags(cmd, &m.Duration, &m.Warmup)

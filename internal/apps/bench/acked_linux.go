@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -150,13 +149,16 @@ func (p *poller) receive(l *line) (time.Time, error) {
 func (p *poller) take(l *line, in []byte, now time.Time) error {
 	var done, measured int64
 	for ; len(in) >= 4; in = in[4:] {
-		if in[0] != 0x40 || in[1] != 2 {
-			return fault.New(fault.Invalid, "bench.Read", "% x where a PUBACK is due", in[:4])
+		id, last, out, err := answered(p.QoS, in, l.out)
+		if l.out = out; err != nil {
+			return err
 		}
-		id := binary.BigEndian.Uint16(in[2:])
+		if !last {
+			continue
+		}
 		due, ok := l.window.give(id)
 		if !ok {
-			return fault.New(fault.Invalid, "bench.Publish", "PUBACK for packet id %d, which is not in flight", id)
+			return errNotInFlight(id)
 		}
 		if done++; p.within(now) {
 			measured++

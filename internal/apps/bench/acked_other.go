@@ -4,13 +4,10 @@ package bench
 
 import (
 	"context"
-	"encoding/binary"
 	"time"
-
-	"github.com/firthmq/firth/internal/kit/fault"
 )
 
-// publishAcked keeps as many QoS 1 messages in flight as it may, with a goroutine a connection.
+// publishAcked keeps as many messages in flight as it may, with a goroutine a connection.
 func (r *run) publishAcked(ctx context.Context) error {
 	all := newCrew(ctx)
 	for _, c := range r.pubs {
@@ -41,18 +38,24 @@ func (r *run) keepInFlight(c *conn) error {
 	return nil
 }
 
-// takeAcks waits for one PUBACK and takes all that came with it.
+// takeAcks waits for one answer and takes all that came with it.
 func (r *run) takeAcks(c *conn, w *window, taken *samples) error {
 	var done, measured int64
 	for first := true; first || c.buffered(); first = false {
-		ack, err := c.expect(0x40, 4)
+		ack, err := c.frame()
 		if err != nil {
 			return err
 		}
-		id := binary.BigEndian.Uint16(ack[2:])
+		id, last, out, err := answered(r.QoS, ack, c.out)
+		if c.out = out; err != nil {
+			return err
+		}
+		if !last {
+			continue
+		}
 		due, ok := w.give(id)
 		if !ok {
-			return fault.New(fault.Invalid, "bench.Publish", "PUBACK for packet id %d, which is not in flight", id)
+			return errNotInFlight(id)
 		}
 		if done++; r.within(c.readAt) {
 			measured++

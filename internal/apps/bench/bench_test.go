@@ -297,6 +297,10 @@ func TestMQTTLoads(t *testing.T) {
 		"qos1-fan-in":  func(m *MQTT) { m.QoS, m.Subscribers = 1, 1 },
 		"qos1-time":    func(m *MQTT) { m.QoS, m.Subscribers, m.PayloadSize = 1, 1, 8 }, // and no room for more
 		"qos1-fan-out": func(m *MQTT) { m.QoS, m.Subscribers, m.Rate = 1, 5, 500 },
+		"qos2":         func(m *MQTT) { m.QoS = 2 },
+		"qos2-rate":    func(m *MQTT) { m.QoS, m.Rate = 2, 500 },
+		"qos2-fan-in":  func(m *MQTT) { m.QoS, m.Subscribers = 2, 1 },
+		"persistent":   func(m *MQTT) { m.QoS, m.Subscribers, m.Persistent = 2, 2, true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := base
@@ -309,7 +313,7 @@ func TestMQTTLoads(t *testing.T) {
 					t.Fatalf("%+v, %v", res, err)
 				case res.Messages == 0 || res.Total == 0:
 					return fmt.Sprintf("%+v", res)
-				case m.QoS == 1 && res.Latency.Count == 0:
+				case m.QoS > 0 && res.Latency.Count == 0:
 					return "no samples"
 				case m.Subscribers > 0 && res.Delivered < res.Messages/2:
 					return fmt.Sprintf("%d messages, %d delivered", res.Messages, res.Delivered)

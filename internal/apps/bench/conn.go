@@ -22,15 +22,18 @@ type conn struct {
 	body   []byte // the payload
 }
 
-// dial connects a client with a clean session and no keep alive.
-func dial(ctx context.Context, address, id string) (*conn, error) {
+// dial connects a client without keep alive, to a clean session or to the one that the broker keeps for it.
+func dial(ctx context.Context, address, id string, clean bool) (*conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fault.Wrap(fault.IO, "bench.Dial", err)
 	}
 	b := &conn{Conn: c, buf: make([]byte, 16<<10)}
-	hello := []byte{0x10, byte(12 + len(id)), 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, byte(len(id))}
+	hello := []byte{0x10, byte(12 + len(id)), 0, 4, 'M', 'Q', 'T', 'T', 4, 0, 0, 0, 0, byte(len(id))}
+	if clean {
+		hello[9] = 2
+	}
 	b.out = append(append(b.out, hello...), id...)
 	if err := b.flush(); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -155,24 +158,55 @@ func age(payload []byte, now time.Time) time.Duration {
 	return time.Duration(now.UnixNano() - int64(binary.BigEndian.Uint64(payload)))
 }
 
-// acknowledge gives the payload of a PUBLISH, nil for any other packet, and sends its PUBACK, together with
-// those of all that came with it.
-func (c *conn) acknowledge(f []byte) (payload []byte, err error) {
-	if f[0]>>4 != 3 {
-		return nil, nil
+// take gives the payload of a PUBLISH, nil for any other packet, and sends what is due for it: PUBACK or PUBREC, and
+// PUBCOMP for a PUBREL, together with those of all that came with it.
+func (c *conn) take(f []byte) (payload []byte, err error) {
+	switch f[0] >> 4 {
+	case 3:
+		if payload, err = c.acknowledge(f); err != nil {
+			return nil, err
+		}
+	case 6:
+		if len(f) < 4 {
+			return nil, fault.New(fault.Invalid, "bench.Read", "% x where a PUBREL is due", f)
+		}
+		c.out = append(c.out, 0x70, 2, f[2], f[3])
 	}
+	if !c.buffered() {
+		err = c.flush()
+	}
+	return payload, err
+}
+
+func (c *conn) acknowledge(f []byte) (payload []byte, err error) {
 	_, n := binary.Uvarint(f[1:])
 	at := 1 + n
 	at += 2 + int(binary.BigEndian.Uint16(f[at:]))
-	if f[0]&0x06 != 0 {
-		c.out = append(c.out, 0x40, 2, f[at], f[at+1])
+	if qos := f[0] >> 1 & 3; qos > 0 {
+		c.out = append(c.out, 0x30+qos<<4, 2, f[at], f[at+1]) // PUBACK 0x40, PUBREC 0x50
 		at += 2
 	}
 	if len(f) < at+stampBytes {
 		return nil, fault.New(fault.Invalid, "bench.Read", "a message of %d bytes that this load did not send", len(f)-at)
 	}
-	if !c.buffered() {
-		err = c.flush()
+	return f[at:], nil
+}
+
+// answered takes what a broker answers to a message: done is true with its last one. The PUBREL that is due for a
+// PUBREC is put behind out.
+func answered(qos byte, ack, out []byte) (id uint16, done bool, _ []byte, err error) {
+	if len(ack) < 4 || ack[1] != 2 || qos == 1 && ack[0] != 0x40 || qos == 2 && ack[0] != 0x50 && ack[0] != 0x70 {
+		return 0, false, out, fault.New(fault.Invalid, "bench.Read", "% x where the answer to a PUBLISH is due",
+			ack[:min(len(ack), 4)])
 	}
-	return f[at:], err
+	id = binary.BigEndian.Uint16(ack[2:])
+	if ack[0] == 0x50 {
+		return id, false, append(out, 0x62, 2, ack[2], ack[3]), nil
+	}
+	return id, true, out, nil
+}
+
+// errNotInFlight tells of an answer to a message that was not sent or is done.
+func errNotInFlight(id uint16) error {
+	return fault.New(fault.Invalid, "bench.Publish", "an answer for packet id %d, which is not in flight", id)
 }

@@ -13,9 +13,11 @@ import (
 type MQTT struct {
 	Address     string
 	Publishers  int
-	Subscribers int           // of everything under Topic; each gets every message
-	QoS         byte          // of publishers and subscribers: 0 or 1
-	InFlight    int           // QoS 1 messages a publisher sends ahead of their acknowledgements
+	Subscribers int           // of everything under Topic; each gets every message, unless they share them
+	Share       string        // the group in which the subscribers share the messages; "": none
+	Persistent  bool          // the broker keeps the sessions (clean session 0); they are removed at the end
+	QoS         byte          // of publishers and subscribers: 0, 1 or 2
+	InFlight    int           // messages a publisher sends ahead of their last acknowledgement (not QoS 0)
 	PayloadSize int           // bytes; with subscribers at least 8, which hold the time
 	Topic       string        // messages go to Topic/<publisher>
 	Rate        float64       // messages a second of all publishers together; 0: as fast as it goes
@@ -29,7 +31,7 @@ const settle = time.Second
 // patience is how long an acknowledgement may take once the time is over.
 const patience = 10 * time.Second
 
-// Run drives the load and measures it: with QoS 1 from PUBLISH to PUBACK, with subscribers from PUBLISH
+// Run drives the load and measures it: from PUBLISH to PUBACK (QoS 1) or PUBCOMP (QoS 2), with subscribers from PUBLISH
 // to delivery. Errors: IO, Denied, Invalid.
 func (m MQTT) Run(ctx context.Context) (*Result, error) {
 	if err := m.validate(); err != nil {
@@ -39,8 +41,9 @@ func (m MQTT) Run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.close()
-	if err := errors.Join(r.drive(ctx, nil), ctx.Err()); err != nil {
+	err = errors.Join(r.drive(ctx, nil), ctx.Err())
+	r.close()
+	if err = errors.Join(err, r.forget(ctx)); err != nil {
 		return nil, err
 	}
 	return r.result(m.work("mqtt"), m.PayloadSize), nil
@@ -48,16 +51,16 @@ func (m MQTT) Run(ctx context.Context) (*Result, error) {
 
 func (m MQTT) validate() error {
 	switch {
-	case m.Publishers < 1 || m.QoS > 1 || m.InFlight < 1 || m.InFlight > 60_000 || m.Duration <= 0:
+	case m.Publishers < 1 || m.QoS > 2 || m.InFlight < 1 || m.InFlight > 60_000 || m.Duration <= 0:
 		return fault.New(fault.Invalid, "bench.MQTT",
-			"at least 1 publisher, QoS 0 or 1, 1 to 60000 in flight and a duration are needed")
+			"at least 1 publisher, QoS 0 to 2, 1 to 60000 in flight and a duration are needed")
 	case m.PayloadSize < 0:
 		return fault.New(fault.Invalid, "bench.MQTT", "a payload of %d bytes", m.PayloadSize)
 	case m.Subscribers > 0 && m.PayloadSize < stampBytes:
 		return fault.New(fault.Invalid, "bench.MQTT",
 			"subscribers need payloads of at least %d bytes, which say when a message was sent", stampBytes)
-	case len(m.Topic) == 0 || len(m.Topic) > 100:
-		return fault.New(fault.Invalid, "bench.MQTT", "a topic of 1 to 100 bytes is needed")
+	case len(m.filter()) > 100 || len(m.Topic) == 0:
+		return fault.New(fault.Invalid, "bench.MQTT", "a topic is needed, at most 100 bytes long with the share")
 	}
 	return nil
 }
@@ -67,6 +70,12 @@ func (m MQTT) work(kind string) string {
 	work := fmt.Sprintf("%s qos%d %d × %d, %d B", kind, m.QoS, m.Publishers, m.InFlight, m.PayloadSize)
 	if m.Subscribers > 0 {
 		work += fmt.Sprintf(" → %d", m.Subscribers)
+	}
+	if m.Share != "" {
+		work += " shared"
+	}
+	if m.Persistent {
+		work += ", persistent"
 	}
 	if m.Rate > 0 {
 		work += fmt.Sprintf(" at %.0f/s", m.Rate)
@@ -91,7 +100,7 @@ func (m MQTT) open(ctx context.Context) (_ *run, err error) {
 		}
 	}()
 	for i := range m.Publishers {
-		c, err := dial(ctx, m.Address, fmt.Sprintf("bench-p-%d", i))
+		c, err := dial(ctx, m.Address, publisherID(i), !m.Persistent)
 		if err != nil {
 			return nil, err
 		}
@@ -99,16 +108,50 @@ func (m MQTT) open(ctx context.Context) (_ *run, err error) {
 		r.pubs = append(r.pubs, c)
 	}
 	for i := range m.Subscribers {
-		c, err := dial(ctx, m.Address, fmt.Sprintf("bench-s-%d", i))
+		c, err := dial(ctx, m.Address, subscriberID(i), !m.Persistent)
 		if err != nil {
 			return nil, err
 		}
 		r.subs = append(r.subs, c)
-		if err := c.subscribe(m.Topic+"/#", m.QoS); err != nil {
+		if err := c.subscribe(m.filter(), m.QoS); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
+}
+
+func publisherID(i int) string  { return fmt.Sprintf("bench-p-%d", i) }
+func subscriberID(i int) string { return fmt.Sprintf("bench-s-%d", i) }
+
+// filter is what the subscribers ask for.
+func (m MQTT) filter() string {
+	if m.Share != "" {
+		return "$share/" + m.Share + "/" + m.Topic + "/#"
+	}
+	return m.Topic + "/#"
+}
+
+// forget has the broker forget the sessions that it kept: a clean session ends the one before.
+func (r *run) forget(ctx context.Context) error {
+	if !r.Persistent {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	for i := range r.Publishers + r.Subscribers {
+		id := publisherID(i)
+		if i >= r.Publishers {
+			id = subscriberID(i - r.Publishers)
+		}
+		c, err := dial(ctx, r.Address, id, true)
+		if err != nil {
+			return err
+		}
+		if err := c.Close(); err != nil {
+			return fault.Wrap(fault.IO, "bench.Close", err)
+		}
+	}
+	return nil
 }
 
 func (r *run) close() {
@@ -180,7 +223,7 @@ func (r *run) receive(c *conn) error {
 			}
 			return nil // the deadline: what came has been counted
 		}
-		payload, err := c.acknowledge(f)
+		payload, err := c.take(f)
 		if err != nil {
 			return err
 		}

@@ -2,14 +2,13 @@ package bench
 
 import (
 	"context"
-	"encoding/binary"
 	"sync/atomic"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
-// window is the QoS 1 packet ids of one connection: those that are free, and when the others were due.
+// window is the packet ids of one connection: those that are free, and when the others were due.
 type window struct {
 	free []uint16
 	sent []time.Time // by packet id
@@ -177,18 +176,28 @@ func (r *run) sendPaced(ctx context.Context, all []*slots) (sent int64, err erro
 // receiveAcks takes the acknowledgements of one connection until its deadline.
 func (r *run) receiveAcks(c *conn, s *slots) error {
 	var taken samples
+	var out []byte
 	defer func() { r.acked(taken) }()
 	for {
-		ack, err := c.expect(0x40, 4)
+		ack, err := c.frame()
 		if err != nil {
 			if s.done.Load() {
 				return nil
 			}
 			return err
 		}
-		id := binary.BigEndian.Uint16(ack[2:])
+		id, last, release, err := answered(r.QoS, ack, out[:0])
+		if out = release; err != nil {
+			return err
+		}
 		if int(id) >= len(s.sent) {
-			return fault.New(fault.Invalid, "bench.Publish", "PUBACK for packet id %d, which is not in flight", id)
+			return errNotInFlight(id)
+		}
+		if !last {
+			if _, err := c.Write(out); err != nil { // not by way of c.out: that is the sender's
+				return fault.Wrap(fault.IO, "bench.Write", err)
+			}
+			continue
 		}
 		r.total.Add(1)
 		if due := s.sent[id].Load(); r.within(c.readAt) {
