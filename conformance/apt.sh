@@ -60,6 +60,16 @@ received cleared "state/door open"
 if grep -q lamp "$work/cleared"; then fail "a cleared retained message was delivered"; fi
 pass "retained: set, delivered, cleared"
 
+# What exporters for Mosquitto read: each value once with RETAIN, at once.
+names=$(mosquitto_sub -h "$mqtt_host" -p "$mqtt_port" -W 60 -C 53 -t '$SYS/#' -F '%r %t' | sort)
+for name in version uptime clients/connected clients/total clients/maximum messages/received messages/sent \
+	publish/messages/received publish/messages/sent bytes/received bytes/sent 'retained messages/count' \
+	subscriptions/count load/messages/received/1min store/messages/bytes heap/current; do
+	echo "$names" | grep -qxF "1 \$SYS/broker/$name" || fail "\$SYS has no $name: $names"
+done
+equal "$(echo "$names" | sort -u | wc -l)" 53 "values below \$SYS"
+pass "\$SYS has what mosquitto_sub finds at Mosquitto, as retained messages"
+
 subscribe will -v -C 1 -q 1 -t 'gone/#'
 stdbuf -oL mosquitto_sub -d -h "$mqtt_host" -p "$mqtt_port" -t nothing --will-topic gone/device --will-payload dead \
 	--will-qos 1 >"$work/dying" 2>&1 &

@@ -7,6 +7,7 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
+	"github.com/firthmq/firth/internal/mqtt/sys"
 	"github.com/firthmq/firth/internal/names"
 )
 
@@ -76,8 +77,10 @@ func (l *link) comeBack() {
 		return
 	}
 	subs := make([]*session.Subscription, 0, state.Subscriptions())
+	watches := false
 	for sub := range state.All {
 		subs = append(subs, sub)
+		watches = watches || sys.Below(sub.Filter)
 		l.noLocal = l.noLocal || sub.NoLocal
 	}
 	held := state.Held()
@@ -87,6 +90,9 @@ func (l *link) comeBack() {
 		Subs: subs, At: l.term.Stands, Since: l.term.Since, QoS0: l.keepsAll,
 	})
 	l.behind(-1) // as Connect began it
+	if watches {
+		l.door.status.watch(l)
+	}
 }
 
 // join makes the session a member of the fanout, if it is none.
@@ -210,6 +216,6 @@ func (l *link) putAgain(f *session.Flight, d *fanout.Delivery) (done, ended bool
 	id := f.ID()
 	b[0] |= dup // [MQTT-3.3.1-1]
 	b[d.ID], b[d.ID+1] = byte(id>>8), byte(id)
-	l.out.sent[d.QoS]++
+	l.out.sent.count(d)
 	return true, false
 }

@@ -23,6 +23,8 @@ func (c *conn) connect(t *turn, frame []byte) error {
 	if !ok {
 		return errRefused
 	}
+	c.door.metrics.connects.Inc()
+	c.door.metrics.othersIn.Inc()
 	if !c.account.Fits(int64(len(frame))) {
 		return c.refuseHello(hello, &packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for another session"})
 	}
@@ -68,6 +70,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	o.Connack.SessionPresent = present
 	c.setTimeout(time.Duration(o.Link.KeepAlive()) * time.Second * 3 / 2)             // [MQTT-3.1.2-22]
 	c.wire.put(func(b []byte) []byte { return o.Connack.AppendTo(b, hello.Version) }) // [MQTT-3.2.0-1]
+	c.door.metrics.othersOut.Inc()
 	if present {
 		c.link.goOn()
 	}

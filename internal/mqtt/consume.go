@@ -74,6 +74,14 @@ func (c *conn) packet(t *turn, frame []byte) error {
 	if p, ok := p.(*packet.Publish); ok {
 		return c.link.publish(t, p, &c.reader.routes)
 	}
+	if err = c.otherPacket(t, p); !errors.Is(err, errBlocks) && p.Type() != packet.PUBREL {
+		t.others++ // a PUBREL is counted as a message is: when it goes to the log
+	}
+	return err
+}
+
+// otherPacket does what a packet besides CONNECT and PUBLISH asks.
+func (c *conn) otherPacket(t *turn, p packet.Packet) error {
 	switch p := p.(type) {
 	case *packet.Puback:
 		return c.link.acknowledged(t, acknowledged{packet.PUBACK, p.PacketID, p.Reason.Failed()})
@@ -86,6 +94,7 @@ func (c *conn) packet(t *turn, frame []byte) error {
 	case *packet.Pingreq: // its answer tells the client that what it acknowledged before was heard
 		err := c.link.flushAcknowledged(t)
 		c.wire.put(packet.AppendPingresp)
+		c.door.metrics.othersOut.Inc()
 		return err
 	}
 	// The rest is rare, and comes after what was published and acknowledged before it.

@@ -117,7 +117,7 @@ func (l *link) putLocked(d *fanout.Delivery, waits bool, state *session.State) b
 	if state != nil && l.took(d, state) {
 		l.term.Changed()
 	}
-	l.out.sent[d.QoS]++
+	l.out.sent.count(d)
 	return true
 }
 
@@ -156,20 +156,16 @@ func (l *link) leaveLine() {
 
 // flushDeliveries has what was delivered written.
 func (l *link) flushDeliveries() {
-	sent := l.takeSent()
+	went := l.takeSent()
 	l.wire.push()
-	for qos, n := range sent {
-		if n > 0 {
-			l.door.metrics.sent[qos].Add(float64(n))
-		}
-	}
+	l.door.metrics.countSent(&went)
 }
 
-func (l *link) takeSent() (sent [session.QoSLevels]uint32) {
+func (l *link) takeSent() (s sent) {
 	l.wire.mu.Lock()
 	defer l.wire.mu.Unlock()
-	sent, l.out.sent = l.out.sent, sent
-	return sent
+	s, l.out.sent = l.out.sent, s
+	return s
 }
 
 // wakeDeliveries tells those who were told Later that there is room, if there is in the window too.
@@ -332,6 +328,7 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 			l.sendRetained(ask, member, g.Sub)
 		}
 	}
+	l.watchStatus(t.grants)
 	return nil
 }
 

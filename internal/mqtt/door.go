@@ -11,7 +11,8 @@
 //
 // Shared subscriptions are announced as not available.
 // Topics that begin with $ do not cross: a PUBLISH to one is refused with reason 0x90, in MQTT 3
-// acknowledged and dropped; a will to one is not published; a subscription to one is granted and gets nothing.
+// acknowledged and dropped; a will to one is not published; a subscription to one is granted and gets nothing,
+// but for those below $SYS.
 package mqtt
 
 import (
@@ -45,6 +46,7 @@ type Door struct {
 	catchUp  *catchup.CatchUp
 	retained *retain.Store
 	seats    *roster.Roster
+	status   *status
 	opened   time.Time
 	count    atomic.Int64  // connections
 	accepted atomic.Uint64 // connections ever
@@ -89,7 +91,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		d.pollers, d.pushers = append(d.pollers, p), append(d.pushers, newPusher())
 	}
 	d.mapping.Store(opt.Mapping)
-	d.metrics = newMetrics(d, opt.Metrics)
+	d.metrics, d.status = newMetrics(d, opt.Metrics), newStatus(d)
 	var err error
 	d.retained, err = retain.Open(ctx, retain.Options{
 		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, MaxTopics: opt.RetainedTopics,
@@ -135,7 +137,7 @@ const maxPollers = 16
 func (d *Door) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	work := []func(context.Context) error{d.fanout.Run, d.catchUp.Run, d.retained.Run, d.seats.Run}
+	work := []func(context.Context) error{d.fanout.Run, d.catchUp.Run, d.retained.Run, d.seats.Run, d.status.run}
 	for _, p := range d.pollers {
 		work = append(work, p.run)
 	}

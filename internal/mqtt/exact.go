@@ -123,6 +123,7 @@ func (l *link) pubrel(t *turn, p *packet.Pubrel) error {
 	if err := l.flush(t); err != nil {
 		return err
 	}
+	t.others++
 	err := l.answerInTurn(packet.PUBCOMP, p.PacketID, packet.PacketIDNotFound)
 	l.wire.push()
 	return err

@@ -43,11 +43,23 @@ type link struct {
 	keepsAll  bool           // messages of QoS 0, too, are kept while the client is away
 
 	out struct {
-		sent    [session.QoSLevels]uint32 // messages since the last Flush, for the metrics
-		bare    int32                     // units without acknowledgements that wait for the log
-		seldom  *seldom                   // nil: none of it was needed
-		aliases *aliases                  // nil: the client takes none
+		sent    sent     // since the last Flush, for the metrics
+		bare    int32    // units without acknowledgements that wait for the log
+		seldom  *seldom  // nil: none of it was needed
+		aliases *aliases // nil: the client takes none
 	}
+}
+
+// sent is how many messages went out, by QoS, and the bytes of their payloads.
+type sent struct {
+	messages [session.QoSLevels]uint32
+	bytes    uint32
+}
+
+// count counts one message more.
+func (s *sent) count(d *fanout.Delivery) {
+	s.messages[d.QoS]++
+	s.bytes += uint32(d.Payload)
 }
 
 // seldom is what few connections ever need of what is under the lock of the wire.
@@ -199,6 +211,7 @@ func (l *link) answerWith(p packet.Packet) error {
 		return err
 	}
 	l.wire.put(func(b []byte) []byte { return p.AppendTo(b, l.version) })
+	l.door.metrics.othersOut.Inc()
 	return nil
 }
 
@@ -225,6 +238,7 @@ func (l *link) flushAcknowledged(t *turn) error {
 	rel, roomy, err := l.take(state, t.acknowledged)
 	if len(rel) > 0 {
 		l.wire.put(func(b []byte) []byte { return append(b, rel...) })
+		l.door.metrics.othersOut.Add(float64(len(rel) / pubrelBytes))
 	}
 	if roomy && l.wire.unstarve() {
 		l.wakeStarved()
@@ -233,6 +247,9 @@ func (l *link) flushAcknowledged(t *turn) error {
 	l.again.wake()
 	return err
 }
+
+// pubrelBytes is the size of a PUBREL without a reason.
+const pubrelBytes = 4
 
 // take gives acknowledgements to the session, which it unlocks. Rel is PUBREL packets that can be sent now.
 func (l *link) take(state *session.State, all []acknowledged) (rel []byte, roomy bool, err error) {
@@ -294,6 +311,7 @@ func (l *link) answerInTurn(kind packet.Type, id uint16, reason packet.ReasonCod
 	if acks.Lost() {
 		return &packet.Error{Reason: packet.ServerUnavailable, Detail: "a message was not stored"}
 	}
+	l.door.metrics.othersOut.Inc()
 	return nil
 }
 

@@ -25,10 +25,15 @@ var dropNames = [drops]string{"outbox_full", "too_large", "denied", "refused", "
 // metrics of the door.
 type metrics struct {
 	connections   telemetry.Counter
+	connects      telemetry.Counter
 	takeovers     telemetry.Counter
 	panics        telemetry.Counter
 	bytesReceived telemetry.Counter
 	bytesSent     telemetry.Counter
+	othersIn      telemetry.Counter                    // packets besides PUBLISH
+	othersOut     telemetry.Counter                    // packets besides PUBLISH
+	payloadIn     telemetry.Counter                    // bytes
+	payloadOut    telemetry.Counter                    // bytes
 	received      [session.QoSLevels]telemetry.Counter // by QoS
 	sent          [session.QoSLevels]telemetry.Counter
 	drops         [drops]telemetry.Counter
@@ -52,11 +57,18 @@ func (m *metrics) of(listener string) listenerMetrics {
 func newMetrics(d *Door, set *telemetry.Set) metrics {
 	m := metrics{
 		connections: set.Counter("firth_mqtt_connections_total", "Connections accepted.").With(),
+		connects:    set.Counter("firth_mqtt_connects_total", "CONNECT packets received.").With(),
 		takeovers: set.Counter("firth_mqtt_takeovers_total",
 			"Sessions taken over by a connection with the same client identifier.").With(),
 		panics:        set.Counter("firth_mqtt_panics_total", "Connections that ended by a fault of ours.").With(),
 		bytesReceived: set.Counter("firth_mqtt_received_bytes_total", "Bytes read from clients.").With(),
 		bytesSent:     set.Counter("firth_mqtt_sent_bytes_total", "Bytes written to clients.").With(),
+		othersIn:      set.Counter("firth_mqtt_other_packets_received_total", "Packets received besides PUBLISH.").With(),
+		othersOut:     set.Counter("firth_mqtt_other_packets_sent_total", "Packets sent besides PUBLISH.").With(),
+		payloadIn: set.Counter("firth_mqtt_messages_received_bytes_total",
+			"Bytes of payload in PUBLISH packets received.").With(),
+		payloadOut: set.Counter("firth_mqtt_messages_sent_bytes_total",
+			"Bytes of payload in PUBLISH packets sent.").With(),
 		errors: set.Counter("firth_mqtt_client_errors_total",
 			"Connections refused or ended for an error of the client, by reason code.", "reason"),
 		listeners: set.Gauge("firth_mqtt_listener_connections", "Connections now, by listener.", "listener"),
@@ -79,6 +91,18 @@ func newMetrics(d *Door, set *telemetry.Set) metrics {
 	set.GaugeFunc("firth_mqtt_subscriptions", "Subscriptions now.",
 		func() float64 { return float64(d.fanout.Subscriptions()) })
 	return m
+}
+
+// countSent counts messages that went out.
+func (m *metrics) countSent(s *sent) {
+	for qos, n := range s.messages {
+		if n > 0 {
+			m.sent[qos].Add(float64(n))
+		}
+	}
+	if s.bytes > 0 {
+		m.payloadOut.Add(float64(s.bytes))
+	}
 }
 
 func (m *metrics) dropped(why drop) telemetry.Counter { return m.drops[why] }

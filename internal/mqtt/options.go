@@ -29,6 +29,10 @@ type Options struct {
 	// Judge is the time by which a message stamped at a time (milliseconds since 1970) is judged at now: earlier than now
 	// where the wall clock was set forward since (clock.Clock.For). Default: now.
 	Judge func(stamp int64, now time.Time) time.Time
+	// Version is what $SYS/broker/version tells behind "firth version". Default: nothing.
+	Version string
+	// SysInterval is how often those who subscribe to $SYS are told what has changed. Default 10 s; negative: nobody is.
+	SysInterval time.Duration
 	// Guard decides who may do what. Default: everybody may do everything.
 	Guard Guard
 
@@ -153,6 +157,7 @@ func (o Options) withDefaults() Options {
 	o.BudgetBytes = cmp.Or(o.BudgetBytes, 256<<20)
 	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 10*time.Second)
 	o.CloseTimeout = cmp.Or(o.CloseTimeout, 2*time.Second)
+	o.SysInterval = cmp.Or(o.SysInterval, 10*time.Second)
 	o.RetainedTopics = cmp.Or(o.RetainedTopics, 1_000_000)
 	o.RetainedBytes = cmp.Or(o.RetainedBytes, 256<<20)
 	return o

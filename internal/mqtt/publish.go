@@ -195,7 +195,7 @@ func (l *link) appendSlots(t *turn, slots []*slot, u *stream.Unit) error {
 	err := l.appendUnit(t, u, ticket)
 	if err == nil {
 		for _, s := range slots {
-			t.received[s.qos] += min(s.writes, 1)
+			t.count(s)
 		}
 		return nil
 	}
@@ -322,6 +322,7 @@ func (l *link) refuse(t *turn, p *packet.Publish, name []byte, cause error) erro
 		}
 	}
 	t.received[p.QoS]++
+	t.payload += len(p.Payload)
 	l.door.metrics.dropped(dropRefused).Inc()
 	l.door.opt.Logger.Debug("message refused", "client", fault.Text(l.principal.ClientID), "err", cause)
 	if p.QoS == 0 {
@@ -363,6 +364,7 @@ func (l *link) settled(ticket uint32, at stream.Placed, err error) {
 		l.ownPlaced(at)
 	}
 	n := int(ticket &^ ticketOwn)
+	l.door.metrics.othersOut.Add(float64(n))
 	reason := packet.Success
 	if err != nil {
 		reason = reasonOf(err)

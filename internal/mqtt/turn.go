@@ -30,6 +30,8 @@ type turn struct {
 	unixMs       int64
 	grants       []session.Grant
 	received     [session.QoSLevels]int // messages by QoS
+	payload      int                    // bytes of their payloads
+	others       int                    // packets besides PUBLISH
 }
 
 // slot is one PUBLISH on its way into the log.
@@ -78,8 +80,25 @@ func (d *Door) giveTurn(t *turn) {
 			t.received[qos] = 0
 		}
 	}
+	if t.others > 0 {
+		d.metrics.othersIn.Add(float64(t.others))
+	}
+	if t.payload > 0 {
+		d.metrics.payloadIn.Add(float64(t.payload))
+	}
+	t.others, t.payload = 0, 0
 	t.reset()
 	d.turns.Put(t)
+}
+
+// count counts what went to the log: a PUBLISH or a PUBREL.
+func (t *turn) count(s *slot) {
+	if s.writes == 0 {
+		t.others++
+		return
+	}
+	t.received[s.qos]++
+	t.payload += len(s.message.Payload)
 }
 
 func (t *turn) reset() {

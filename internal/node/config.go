@@ -89,12 +89,13 @@ type Limits struct {
 	Memory           int64 // bytes the process aims to stay within
 }
 
-// MQTT says what devices of MQTT 5 are told.
+// MQTT says what devices are told.
 type MQTT struct {
 	TopicAliases    int // that we set for one device
 	ResponsePrefix  string
 	ServerReference string
 	Redirect        string // "none", "for_now" or "for_good"
+	SysInterval     time.Duration
 }
 
 func (m *MQTT) redirect() mqtt.Redirect {

@@ -197,6 +197,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 		ServerReference: n.cfg.MQTT.ServerReference, Redirect: n.cfg.MQTT.redirect(),
 		MaxExpiry: max(n.cfg.Sessions.MaxExpiry, 0), QueueQoS0: n.cfg.Sessions.QueueQoS0,
 		WebSocketOrigins: splitList(n.cfg.WSOrigins),
+		Version:          BuildVersion().Version, SysInterval: orNone(n.cfg.MQTT.SysInterval),
 	})
 	if err != nil {
 		return err
@@ -206,7 +207,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 }
 
 // orNone is n, or below 0 for none of an option whose 0 is its default.
-func orNone(n int) int {
+func orNone[N int | time.Duration](n N) N {
 	if n == 0 {
 		return -1
 	}

@@ -196,6 +196,10 @@ func kafkaLimits() []Option {
 
 func mqttOptions() []Option {
 	return []Option{
+		Option{Key: "mqtt.sys_interval", Default: "10s",
+			Doc: "How often those who subscribe below $SYS are told what has changed (sys_interval of Mosquitto). With 0s " +
+				"there is nothing below $SYS. While nobody subscribes there, nothing is done.",
+		}.span(func(c *Config) *time.Duration { return &c.MQTT.SysInterval }, 0, day, ""),
 		Option{Key: "mqtt.topic_aliases", Default: "32",
 			Doc: "How many topic aliases the server sets for a device of MQTT 5 that takes them (Topic Alias Maximum), at " +
 				"most: for the topics that it gets often, whose names are sent once then. 0 sets none.",

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // Counter only grows.
@@ -45,6 +46,15 @@ func (s *Set) register(c prometheus.Collector) {
 	if s != nil {
 		s.registry.MustRegister(c)
 	}
+}
+
+// Value is what a counter of a Set has counted.
+func Value(c Counter) float64 {
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		return 0 // a counter always has a value
+	}
+	return m.GetCounter().GetValue()
 }
 
 // Counters is a counter for each combination of label values.

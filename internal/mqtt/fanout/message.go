@@ -69,6 +69,7 @@ type Delivery struct {
 	Frame   []byte        // the whole PUBLISH, its packet id 0; not to be changed
 	Topic   []byte        // the topic name in it
 	ID      int           // where the packet id lies in it; 0 for QoS 0
+	Payload int           // bytes of payload in it
 	QoS     byte          // 0 to session.MaxQoS
 	CatchUp bool          // it comes from a cursor, or is retained, and can wait: it need not be dropped
 	Answer  bool          // it is a retained message that answers a SUBSCRIBE
@@ -79,7 +80,7 @@ type Delivery struct {
 func (m *Message) Deliver(d *Delivery, f Form, memory []byte) []byte {
 	from := len(memory)
 	memory = m.appendTo(memory, f)
-	d.Frame, d.QoS, d.ID = memory[from:], f.QoS, 0
+	d.Frame, d.Payload, d.QoS, d.ID = memory[from:], len(m.pub.Payload), f.QoS, 0
 	at := 1 // behind the fixed header is the topic name, and then the packet id
 	for d.Frame[at]&0x80 != 0 {
 		at++

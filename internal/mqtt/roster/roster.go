@@ -93,6 +93,7 @@ type Roster struct {
 
 	sessions atomic.Int64
 	present  atomic.Int64 // seats with a connection
+	most     atomic.Int64 // what present was at its highest; written under mu
 	lasting  atomic.Int64 // sessions that last
 	bytes    atomic.Int64 // of sessions without a connection
 
@@ -165,6 +166,12 @@ func (r *Roster) Len() int { return int(r.sessions.Load()) }
 // Present is the number of sessions with a connection.
 func (r *Roster) Present() int { return int(r.present.Load()) }
 
+// Most is the highest number that Present ever gave.
+func (r *Roster) Most() int { return int(r.most.Load()) }
+
+// Expired is how many sessions have ended because nobody came back.
+func (r *Roster) Expired() int { return int(telemetry.Value(r.metrics.expired)) }
+
 // Taken is what Take found. Settle has to follow, and then Term.Store before the client is told.
 type Taken struct {
 	// State is the session. It is locked by Term.Lock.
@@ -209,6 +216,7 @@ func (r *Roster) Take(o *session.Opening, h Holder, t *Term) (got Taken, err err
 	seat.mu.Lock()
 	defer seat.mu.Unlock()
 	got = seat.take(o, h, now)
+	r.most.Store(max(r.most.Load(), r.present.Load()))
 	*t = Term{seat: seat, epoch: seat.mu.epoch}
 	r.alarms.Cancel(seat)
 	return got, nil
