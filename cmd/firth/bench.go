@@ -23,7 +23,7 @@ they count from when a message was due, so that a stall is seen in full.`,
   # acknowledgement latency at 5,000 messages a second
   firth bench mqtt --publishers 16 --in-flight 64 -q 1 --rate 5000`,
 	}
-	cmd.AddCommand(newBenchMQTTCommand(), newBenchKafkaCommand(), newBenchSeamCommand())
+	cmd.AddCommand(newBenchMQTTCommand(), newBenchReturnCommand(), newBenchKafkaCommand(), newBenchSeamCommand())
 	return cmd
 }
 
@@ -46,6 +46,37 @@ func newBenchMQTTCommand() *cobra.Command {
 	cmd.Flags().Bool("help", false, "show this help")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		result, err := m.Run(cmd.Context())
+		return printResult(cmd, *form, result, err)
+	}
+	return cmd
+}
+
+func newBenchReturnCommand() *cobra.Command {
+	b := bench.Returning{}
+	cmd := &cobra.Command{
+		Use:   "return",
+		Short: "Have sessions go away, publish for them, and measure their return",
+		Long: `Have sessions subscribe (QoS 1, a topic each) and go away, publish for them, and measure how fast all come
+back and take what they missed. A message that is missing, twice there or in the wrong place is an error. With
+--only the two halves are run one by one, so that the broker can be restarted in between.`,
+		Example: `  firth bench return --sessions 10000 --messages 100
+  firth bench return --only leave && systemctl restart firth && firth bench return --only back`,
+		Args: cobra.NoArgs,
+	}
+	form := formFlag(cmd)
+	f := cmd.Flags()
+	host := f.StringP("host", "h", "127.0.0.1", "broker to connect to")
+	port := f.IntP("port", "p", 1883, "its MQTT port")
+	f.IntVar(&b.Sessions, "sessions", 1000, "how many sessions")
+	f.IntVar(&b.Messages, "messages", 100, "messages for each")
+	f.IntVar(&b.Together, "together", 100, "how many come back at a time: each leaves when it has its messages")
+	f.IntVar(&b.PayloadSize, "size", 100, "bytes of payload, at least 8")
+	f.StringVarP(&b.Topic, "topic", "t", "bench", "messages go to TOPIC/<number of the session>")
+	only := f.String("only", "", "the half that is run: leave or back; empty: both")
+	f.Bool("help", false, "show this help")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		b.Address, b.Only = fmt.Sprintf("%s:%d", *host, *port), bench.Part(*only)
+		result, err := b.Run(cmd.Context())
 		return printResult(cmd, *form, result, err)
 	}
 	return cmd

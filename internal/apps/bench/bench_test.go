@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -323,6 +324,32 @@ func TestMQTTLoads(t *testing.T) {
 				return ""
 			})
 		})
+	}
+}
+
+// TestReturn has sessions come back, in one go and in two.
+func TestReturn(t *testing.T) {
+	b := Returning{Address: startNode(t).MQTT, Sessions: 40, Messages: 25, Together: 8, PayloadSize: 16, Topic: "r"}
+	for _, only := range [][]Part{{""}, {Leave, Back}} {
+		for _, b.Only = range only {
+			res, err := b.Run(t.Context())
+			if err != nil || res.Messages != 1000 || res.Total != 1000 {
+				t.Fatalf("%q: %+v, %v", b.Only, res, err)
+			}
+			if b.Only != Leave && res.Latency.Count != 40 {
+				t.Errorf("%q: %+v", b.Only, res.Latency)
+			}
+		}
+	}
+	b.Only, b.Messages = Leave, 3
+	if _, err := b.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.Only, b.Messages = Back, 4
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := b.Run(ctx); err == nil {
+		t.Error("a message that is missing is not missed")
 	}
 }
 

@@ -109,11 +109,16 @@ func (c *conn) prepare(topic string, qos byte, size int) {
 // publish puts a message in the buffer; its payload begins with the time it was due, if it holds one. An id of 0 is
 // QoS 0.
 func (c *conn) publish(id uint16, due time.Time) {
+	stamp(c.body, due)
+	c.put(id)
+}
+
+// put puts a message in the buffer as it is.
+func (c *conn) put(id uint16) {
 	c.out = append(c.out, c.prefix...)
 	if id > 0 {
 		c.out = append(c.out, byte(id>>8), byte(id))
 	}
-	stamp(c.body, due)
 	c.out = append(c.out, c.body...)
 }
 

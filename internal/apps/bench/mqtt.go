@@ -147,8 +147,8 @@ func (r *run) forget(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := c.Close(); err != nil {
-			return fault.Wrap(fault.IO, "bench.Close", err)
+		if err := c.disconnect(); err != nil {
+			return err
 		}
 	}
 	return nil
