@@ -105,7 +105,7 @@ func TestResponseInformation(t *testing.T) {
 	}
 }
 
-// TestReasonStrings: CONNACK and DISCONNECT say what is wrong, if the client wants to know and it fits
+// TestReasonStrings: CONNACK and DISCONNECT say what is wrong, if the client asks for it and it fits
 // [MQTT-3.2.2-19] [MQTT-3.14.2-3] [MQTT-3.2.2-20] [MQTT-3.14.2-4]; the server's DISCONNECT says no more
 // [MQTT-3.14.2-2].
 func TestReasonStrings(t *testing.T) {
@@ -115,10 +115,13 @@ func TestReasonStrings(t *testing.T) {
 		change func(*packet.Connect)
 		said   bool
 	}{
-		{"nothing asked", func(*packet.Connect) {}, true},
+		{"nothing asked", func(*packet.Connect) {}, false},
 		{"asked for", func(p *packet.Connect) { p.Props.SetRequestProblemInfo(1) }, true},
 		{"not wanted", quietly, false},
-		{"too large", func(p *packet.Connect) { p.Props.SetMaximumPacketSize(40) }, false},
+		{"too large", func(p *packet.Connect) {
+			p.Props.SetRequestProblemInfo(1)
+			p.Props.SetMaximumPacketSize(40)
+		}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := h.dial(t)

@@ -156,10 +156,11 @@ func (d *Decoder) willProperties(s *scan, w *Will) {
 	d.users = nil
 }
 
-// WantsReasons tells whether the client wants reason strings and user properties that explain what went wrong
-// (section 3.1.2.11.7).
+// WantsReasons tells whether the client asks for reason strings, which say what went wrong: with Request Problem
+// Information 1 in so many words. Without it they would be allowed (section 3.1.2.11.7), but most devices read none and
+// a link that is paid by the byte is not the place for them.
 func (p *Connect) WantsReasons() bool {
-	return p.Version == V5 && (!p.Props.Has(PropRequestProblemInfo) || p.Props.RequestProblemInfo == 1)
+	return p.Version == V5 && p.Props.Has(PropRequestProblemInfo) && p.Props.RequestProblemInfo == 1
 }
 
 // check applies the rules that need the whole packet.
