@@ -122,6 +122,24 @@ func TestPublishAllocs(t *testing.T) {
 	}
 }
 
+// TestPublishAllocsPaced: nor does one whose client is bound to a rate.
+func TestPublishAllocsPaced(t *testing.T) {
+	if race.Detector {
+		t.Skip("the race detector makes pools forget")
+	}
+	c, wrote := bench(t)
+	rates := Rates{Messages: 1 << 40, Bytes: 1 << 50, AllMessages: 1 << 40}
+	by, err := c.door.Listener(ListenerOptions{Name: "paced", Rates: rates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.pace = by.newPace(c)
+	b := run(1, 1)
+	if perRun := testing.AllocsPerRun(500, func() { consumed(t, c, wrote, b, 64) }); perRun > 0 {
+		t.Errorf("%.0f allocations for 64 messages", perRun)
+	}
+}
+
 // offer is a run of the same message for a client of MQTT 5.
 type offer struct {
 	run fanout.Run

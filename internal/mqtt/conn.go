@@ -28,6 +28,8 @@ type conn struct {
 	auth     *auth   // nil: the client has no authentication method
 	poller   *poller // of a plain socket
 	pusher   *pusher
+	pace     *pace // nil: the client publishes as fast as it can
+	refused  bool  // too many connect: its CONNECT is refused
 
 	hold    hold         // who drives
 	ending  atomic.Bool  // somebody has asked for the end
@@ -52,6 +54,7 @@ type conn struct {
 const (
 	waitLog    = 1 << iota // room in the log
 	waitClient             // that the client reads our answers
+	waitPace               // until the client may publish again
 	// notListening: so much waits that nothing is read. What the client says now is not heard, and that is our doing.
 	notListening
 )
@@ -70,6 +73,7 @@ func (d *Door) newConn(by *Listener, n net.Conn) *conn {
 	c.wire.init(d, n, &c.account, c)
 	c.link.init(d, &c.wire, &c.account, c)
 	c.reader.account = &c.account
+	c.pace = by.newPace(c)
 	i := int(d.accepted.Add(1))
 	c.poller, c.pusher = d.pollers[i%len(d.pollers)], d.pushers[i%len(d.pushers)]
 	c.hold.claim()
@@ -98,6 +102,7 @@ func (c *conn) disconnect(reason packet.ReasonCode) {
 	if !c.setReason(reason) {
 		return
 	}
+	c.pace.end()
 	switch {
 	case c.wire.sock != nil:
 		c.wakeDriver()
@@ -147,6 +152,7 @@ func (c *conn) finish(cause error) (ended bool) {
 		return false
 	}
 	c.timer.Stop()
+	c.pace.stop()
 	c.close()
 	c.door.remove(c)
 	return true

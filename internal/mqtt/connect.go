@@ -31,6 +31,10 @@ func (c *conn) connect(t *turn, frame []byte) error {
 	c.account.Add(int64(len(frame)))
 	principal := Principal{ClientID: string(hello.ClientID), UserName: string(hello.UserName)}
 	c.link.principal = principal
+	if c.refused {
+		c.listener.metrics.hasty.Inc()
+		return c.refuseHello(hello, &packet.Error{Reason: packet.ConnectionRateExceeded, Detail: "too many connect"})
+	}
 	if err := c.redirect(); err != nil {
 		return c.refuseHello(hello, err)
 	}
@@ -127,7 +131,7 @@ func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect,
 	switch reason {
 	case packet.UnsupportedVersion, packet.QuotaExceeded, // [MQTT-3.1.2-2]
 		packet.ClientIDNotValid, packet.NotAuthorized, packet.BadUserNameOrPassword, packet.BadAuthenticationMethod,
-		packet.UseAnotherServer, packet.ServerMoved:
+		packet.UseAnotherServer, packet.ServerMoved, packet.ConnectionRateExceeded, packet.Banned:
 		answer = v != 0
 	}
 	connack := packet.Connack{Reason: reason}

@@ -18,9 +18,9 @@ func (c *conn) packetLimit() int {
 
 // consume takes all whole packets off the front of buf and says how many bytes that were. It knows nothing of where the
 // bytes come from. All PUBLISH packets in buf go to the log together, in one Append. In a poller it stops before a
-// packet that may block, with errBlocks; without room in the log it stops before the first message that was not
-// appended, with errCrowded. Any other error ends the connection; what came before the packet at fault is done all the
-// same.
+// packet that may block, with errBlocks; before a message that comes too fast, with errSlowed; without room in the log
+// before the first message that was not appended, with errCrowded. Any other error ends the connection; what came
+// before the packet at fault is done all the same.
 func (c *conn) consume(buf []byte, inPoller bool) (used int, err error) {
 	t := c.door.takeTurn()
 	defer c.door.giveTurn(t)
@@ -35,19 +35,19 @@ func (c *conn) consume(buf []byte, inPoller bool) (used int, err error) {
 			done += n
 		}
 	}
-	if used = done; err != nil && !errors.Is(err, errBlocks) {
+	if used = done; err != nil && !waits(err) {
 		used += n
 	}
-	if err != nil && c.link.version == 0 && !errors.Is(err, errRefused) && !errors.Is(err, errBlocks) {
+	if err != nil && c.link.version == 0 && !errors.Is(err, errRefused) && !waits(err) {
 		err = errRefused // a bad fixed header before CONNECT: no answer
 	}
-	if wrong := c.link.flushAcknowledged(t); wrong != nil && (err == nil || errors.Is(err, errBlocks)) {
+	if wrong := c.link.flushAcknowledged(t); wrong != nil && (err == nil || waits(err)) {
 		err = wrong
 	}
 	switch flushed := c.link.flush(t); {
 	case errors.Is(flushed, errCrowded), errors.Is(err, errCrowded):
 		used, err = messagesLast(buf, t.crowdedAt, done), errCrowded
-	case flushed != nil && (err == nil || errors.Is(err, errBlocks)):
+	case flushed != nil && (err == nil || waits(err)):
 		err = flushed
 	}
 	if t.starved && c.wire.sock != nil {
@@ -72,6 +72,9 @@ func (c *conn) packet(t *turn, frame []byte) error {
 		return err
 	}
 	if p, ok := p.(*packet.Publish); ok {
+		if c.pace != nil && !c.pace.allow(len(p.Payload), c.door.uptime()) {
+			return errSlowed
+		}
 		return c.link.publish(t, p, &c.reader.routes)
 	}
 	if err = c.otherPacket(t, p); !errors.Is(err, errBlocks) && p.Type() != packet.PUBREL {

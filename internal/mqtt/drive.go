@@ -15,7 +15,12 @@ var (
 	errBlocks = errors.New("left to a goroutine")
 	// errCrowded is messages that wait until the log has room. The driver is woken then.
 	errCrowded = errors.New("the log has no room now")
+	// errSlowed is a message that waits because its client publishes too fast (pace).
+	errSlowed = errors.New("the client publishes too fast")
 )
+
+// waits tells whether an error is that the packet in hand, and what comes behind it, is for later.
+func waits(err error) bool { return errors.Is(err, errBlocks) || errors.Is(err, errSlowed) }
 
 // poll drives for the poller, which has claimed the connection. Ended tells that the client sends no more, so that a
 // short read is not the last.
@@ -123,9 +128,16 @@ func (c *conn) step(lent []byte, inPoller bool) (more bool, err error) {
 	}
 	used, err := c.consume(b, inPoller)
 	r.keep(b[used:])
-	r.whole = errors.Is(err, errBlocks) || errors.Is(err, errCrowded)
+	r.whole = waits(err) || errors.Is(err, errCrowded)
 	c.note(used > 0)
-	if errors.Is(err, errCrowded) {
+	switch {
+	case errors.Is(err, errSlowed) && c.wire.sock == nil:
+		c.slowDown()
+		return true, nil
+	case errors.Is(err, errSlowed):
+		c.slow()
+		return c.stepAhead(lent)
+	case errors.Is(err, errCrowded):
 		return c.stepAhead(lent)
 	}
 	return more, err
@@ -151,7 +163,7 @@ func (c *conn) mayTakeMessages() bool {
 	if waits&waitClient != 0 {
 		c.waits.And(^waitClient)
 	}
-	return waits&waitLog == 0
+	return waits&(waitLog|waitPace) == 0
 }
 
 // listenAgain is for messages that need not wait any more: the client has had no chance to be heard since they did.

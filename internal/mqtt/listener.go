@@ -21,6 +21,8 @@ type ListenerOptions struct {
 	MaxConnections int
 	// MaxPacketBytes is the largest packet taken, fixed header included, from 1 KiB to what the door takes.
 	MaxPacketBytes int
+	// Rates are how fast its clients may connect and publish.
+	Rates Rates
 }
 
 // Listener is one way into the door: some addresses, and the limits of who connects to them.
@@ -30,6 +32,8 @@ type Listener struct {
 	limits  session.Limits
 	metrics listenerMetrics
 	count   atomic.Int64 // connections
+	gate    gate         // how fast they come
+	all     allClients   // how fast all of them publish
 }
 
 // Listener makes a way in. Its name is used once. Errors: Invalid for an option out of range.
@@ -38,7 +42,10 @@ func (d *Door) Listener(opt ListenerOptions) (*Listener, error) {
 	opt.Name = cmp.Or(opt.Name, "mqtt")
 	opt.MaxConnections = cmp.Or(opt.MaxConnections, d.opt.MaxConnections)
 	opt.MaxPacketBytes = cmp.Or(opt.MaxPacketBytes, d.opt.MaxPacketBytes)
+	opt.Rates = opt.Rates.or(d.opt.Rates)
 	switch {
+	case opt.Rates.negative():
+		return nil, fault.New(fault.Invalid, op, "a rate is negative")
 	case opt.MaxConnections < 1:
 		return nil, fault.New(fault.Invalid, op, "MaxConnections %d is less than 1", opt.MaxConnections)
 	case opt.MaxPacketBytes < minMaxPacket || opt.MaxPacketBytes > d.opt.MaxPacketBytes:
@@ -47,6 +54,8 @@ func (d *Door) Listener(opt ListenerOptions) (*Listener, error) {
 	}
 	l := &Listener{door: d, opt: opt, limits: d.limits, metrics: d.metrics.of(opt.Name)}
 	l.limits.MaxPacketBytes = opt.MaxPacketBytes
+	l.gate.init(opt.Rates.Connects)
+	l.all.init(opt.Rates.AllMessages)
 	return l, nil
 }
 
@@ -107,13 +116,19 @@ func (l *Listener) start(n net.Conn) {
 	}
 }
 
-// admit takes a connection in; nil: there is no room for it, and it is closed.
+// admit takes a connection in; nil: there is no room for it, or too many come, and it is closed.
 func (l *Listener) admit(n net.Conn) *conn {
+	pass := l.gate.arrive(l.door.uptime())
 	c := l.door.newConn(l, n)
-	if l.door.add(c) {
+	c.refused = pass == refusePass
+	switch {
+	case pass == closePass:
+		l.metrics.hasty.Inc()
+	case l.door.add(c):
 		return c
+	default:
+		l.metrics.full.Inc()
 	}
-	l.metrics.full.Inc()
 	c.timer.Stop()
 	c.account.Close()
 	c.wire.close()

@@ -40,6 +40,7 @@ type metrics struct {
 	errors        telemetry.Counters
 	listeners     telemetry.Gauges
 	closed        telemetry.Counters
+	slowed        telemetry.Counters
 }
 
 // listenerMetrics are those of one listener.
@@ -47,11 +48,14 @@ type listenerMetrics struct {
 	connections telemetry.Gauge
 	full        telemetry.Counter // closed, because there are too many
 	header      telemetry.Counter // closed, for want of a PROXY header
+	hasty       telemetry.Counter // closed or refused, because they come too fast
+	slowed      telemetry.Counter // times that a client had to wait with what it published
 }
 
 func (m *metrics) of(listener string) listenerMetrics {
 	return listenerMetrics{connections: m.listeners.With(listener), full: m.closed.With(listener, "full"),
-		header: m.closed.With(listener, "proxy_header")}
+		header: m.closed.With(listener, "proxy_header"), hasty: m.closed.With(listener, "rate"),
+		slowed: m.slowed.With(listener)}
 }
 
 func newMetrics(d *Door, set *telemetry.Set) metrics {
@@ -73,7 +77,10 @@ func newMetrics(d *Door, set *telemetry.Set) metrics {
 			"Connections refused or ended for an error of the client, by reason code.", "reason"),
 		listeners: set.Gauge("firth_mqtt_listener_connections", "Connections now, by listener.", "listener"),
 		closed: set.Counter("firth_mqtt_listener_refused_total",
-			"Connections closed before they were served, by listener and reason: full, proxy_header.", "listener", "reason"),
+			"Connections closed before they were served, by listener and reason: full, proxy_header, rate.", "listener",
+			"reason"),
+		slowed: set.Counter("firth_mqtt_slowed_total",
+			"Times that a client which publishes too fast had to wait, by listener.", "listener"),
 	}
 	received := set.Counter("firth_mqtt_messages_received_total", "PUBLISH packets received, by QoS.", "qos")
 	sent := set.Counter("firth_mqtt_messages_sent_total", "PUBLISH packets sent, by QoS.", "qos")

@@ -41,6 +41,8 @@ type Options struct {
 	MaxPacketBytes int
 	// MaxConnections is the most connections at a time. Default 100,000.
 	MaxConnections int
+	// Rates are how fast clients may connect and publish by each listener that has none of its own. Default: no bounds.
+	Rates Rates
 	// MaxDeviceTopics is the number of topics in the log up to which a PUBLISH makes the log topic that
 	// its topic name maps to. From there on messages for log topics that do not exist go to the
 	// catch-all topic of the mapping. Default 1,000.

@@ -87,6 +87,7 @@ type Limits struct {
 	CommitBytes      int64 // waiting for one commit
 	JournalFile      int64 // bytes of a journal file
 	Memory           int64 // bytes the process aims to stay within
+	Rates            Rates // of listeners that have none of their own
 }
 
 // MQTT says what devices are told.

@@ -19,6 +19,7 @@ type Listener struct {
 	Proxy       bool  // connections begin with a header of the PROXY protocol
 	Connections int   // at a time; unlimited: as many as limits.connections says
 	Packet      int64 // bytes; unlimited: as many as limits.packet says
+	Rates       Rates // unlimited: as limits says
 }
 
 // label is the name of a listener for people and metrics.
@@ -33,6 +34,7 @@ func (l *Listener) label() string {
 func (l *Listener) options() mqtt.ListenerOptions {
 	return mqtt.ListenerOptions{
 		Name: l.label(), MaxConnections: max(l.Connections, 0), MaxPacketBytes: int(max(l.Packet, 0)),
+		Rates: l.Rates.options(),
 	}
 }
 
@@ -47,7 +49,7 @@ func listenersOption() Option {
 
 func listenerFields() []OptionOf[Listener] {
 	type option = OptionOf[Listener]
-	return []option{
+	return append([]option{
 		option{Key: "name", Type: "text",
 			Doc: "What metrics and log lines call it. Without one that is its address.",
 		}.text(func(l *Listener) *string { return &l.Name }, func(string) error { return nil }),
@@ -74,7 +76,7 @@ func listenerFields() []OptionOf[Listener] {
 			Doc:   "The largest MQTT packet that a device may send by it; unlimited: what limits.packet says, and never more.",
 			Shows: "as for limits.packet",
 		}.size(func(l *Listener) *int64 { return &l.Packet }, 1*kib, 256*mib-1, "unlimited"),
-	}
+	}, rateOptions("", " unlimited: as limits says.", func(l *Listener) *Rates { return &l.Rates })...)
 }
 
 // mode is the permissions of a file.
@@ -128,6 +130,7 @@ func checkListener(l *Listener) (field string, err error) {
 const listenersManual = "```yaml" + `
 listeners:
   - { name: plant, address: "127.0.0.1:1884", connections: 500, packet: 64KiB }
+  - { name: field, address: "127.0.0.1:1886", connect_rate: 100, message_rate: 50, byte_rate: 64KiB }
   - { name: balanced, address: "127.0.0.1:1885", proxy: true }
   - { kind: ws, address: "unix:/run/firth/ws.sock", mode: "0666" }
 ` + "```" + `

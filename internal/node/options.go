@@ -17,7 +17,9 @@ const (
 // Options lists every option, in the order of the manual page.
 func Options() []Option {
 	return slices.Concat(
-		placeOptions(), topicOptions(), mqttLimits(), kafkaLimits(), logLimits(),
+		placeOptions(), topicOptions(), mqttLimits(),
+		rateOptions("limits.", " A listener may have its own bound.", func(c *Config) *Rates { return &c.Limits.Rates }),
+		kafkaLimits(), logLimits(),
 		mqttOptions(), sessionOptions(), groupOptions(), processOptions(),
 	)
 }
