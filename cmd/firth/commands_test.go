@@ -23,6 +23,7 @@ import (
 // broker is a node for the commands to talk to.
 type broker struct {
 	t     *testing.T
+	http  []string // --http and the address
 	kafka []string // -b and the address
 	mqtt  []string // -p and the port
 }
@@ -31,7 +32,7 @@ func startBroker(t *testing.T) *broker {
 	t.Helper()
 	c := node.Default()
 	c.Data, c.Logger = t.TempDir(), logtest.New(t)
-	c.Listen.MQTT, c.Listen.Kafka, c.Listen.WS, c.Listen.HTTP = "127.0.0.1:0", "127.0.0.1:0", "", ""
+	c.Listen.MQTT, c.Listen.Kafka, c.Listen.WS, c.Listen.HTTP = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0"
 	n, err := node.Start(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +46,10 @@ func startBroker(t *testing.T) *broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &broker{t: t, kafka: []string{"-b", n.Addresses().Kafka}, mqtt: []string{"-p", port}}
+	a := n.Addresses()
+	return &broker{
+		t: t, http: []string{"--http", a.HTTP}, kafka: []string{"-b", a.Kafka}, mqtt: []string{"-p", port},
+	}
 }
 
 // try runs a command line, with what the broker's doors need, and gives what it printed and its code.
@@ -55,8 +59,11 @@ func (b *broker) try(in string, args ...string) (out, errs string, code int) {
 }
 
 func (b *broker) complete(args []string) []string {
-	if args[0] == "pub" || args[0] == "sub" {
+	switch args[0] {
+	case "pub", "sub":
 		return slices.Concat(args[:1], b.mqtt, args[1:])
+	case "session":
+		return slices.Concat(args, b.http)
 	}
 	return slices.Concat(args, b.kafka)
 }

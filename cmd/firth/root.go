@@ -45,6 +45,7 @@ func newRoot() *cobra.Command {
 		newProduceCommand(),
 		newPubCommand(),
 		newServeCommand(),
+		newSessionCommand(),
 		newSubCommand(),
 		newTopicCommand(),
 		newVersionCommand(),

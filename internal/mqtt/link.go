@@ -37,6 +37,7 @@ type link struct {
 	ended     sync.Once
 	answers   answers
 	again     again          // what is sent again
+	since     int64          // of the CONNECT, milliseconds since 1970
 	version   packet.Version // 0 before CONNECT
 	noLocal   bool           // some subscription has No Local
 	lasts     bool           // the session outlives its connection, unless a DISCONNECT says otherwise
@@ -106,7 +107,7 @@ func (l *link) begin(who Principal, o *session.Opening) (present bool, err error
 	ctx, cancel := context.WithTimeout(context.Background(), d.opt.ConnectTimeout)
 	defer cancel()
 	l.principal, l.agreed, l.version, l.lasts = who, o.Link, o.Link.Version(), o.Expiry > 0
-	l.keepsAll = l.lasts && d.opt.QueueQoS0
+	l.keepsAll, l.since = l.lasts && d.opt.QueueQoS0, d.opt.Clock().UnixMilli()
 	l.out.aliases = newAliases(min(int(o.Link.TakesAliases()), d.opt.TopicAliases))
 	got, err := d.seats.Take(o, l.driver, &l.term) // from here on others know the link
 	if err != nil {

@@ -32,6 +32,7 @@ const frontPage = `This is Firth: MQTT and Kafka, one log.
 /healthz          200 while this process should be left alone
 /readyz           200 while clients should be sent here; ?verbose names each check
 /metrics          for Prometheus
+/admin/v1/        for firth session and the like, from this machine
 `
 
 // serveHTTP opens the door for people and machines that look after this node.
@@ -45,6 +46,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	mux.HandleFunc("GET /healthz", n.healthz)
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", n.metrics.Handler())
+	n.serveAdmin(mux)
 	if n.cfg.Profiles {
 		n.serveProfiles(mux)
 	}

@@ -107,6 +107,9 @@ func (s *State) Leave(now int64, last uint64) {
 // Away is since when the session has no connection, in milliseconds since 1970; 0: it has one.
 func (s *State) Away() int64 { return s.away }
 
+// EndSoon has the session end with its connection or, without one, now.
+func (s *State) EndSoon() { s.expiry = 0 }
+
 // Ends is when a session without a connection ends, in milliseconds since 1970; math.MaxInt64: never, or not before it
 // has lost its connection.
 func (s *State) Ends() int64 {
@@ -162,6 +165,9 @@ func (s *State) Behind(by int, last uint64) (changed bool) {
 	}
 	return s.change()
 }
+
+// BehindIn is in how many partitions the session is behind.
+func (s *State) BehindIn() int { return int(s.behind) }
 
 // change notes that the session has changed; false: it was noted before.
 func (s *State) change() bool {

@@ -1,0 +1,121 @@
+// Package admin asks a running broker for what its administrators want to know and do: JSON over HTTP, on listen.http.
+//
+//	c := admin.Client{Address: "127.0.0.1:8080"}
+//	err := c.Call(ctx, admin.Request{Method: "GET", Path: "/sessions", Query: url.Values{"limit": {"10"}}}, &lines)
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/firthmq/firth/internal/cli/output"
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// Client asks one broker.
+type Client struct {
+	// Address is host:port of listen.http, or unix: and the path of a socket.
+	Address string
+}
+
+const (
+	prefix   = "/admin/v1"
+	jsonType = "application/json"
+	unix     = "unix:"
+)
+
+// Request is what a broker is asked.
+type Request struct {
+	Method string // of HTTP: GET, POST or DELETE
+	Path   string // below the version of the interface, with a slash before it
+	Query  url.Values
+	In     any // becomes the body as JSON; nil: none
+}
+
+// Call sends a request and reads the answer into out, unless that is nil. Errors: of the kind that the broker says;
+// with the exit code of no connection where nobody answers.
+func (c Client) Call(ctx context.Context, q Request, out any) error {
+	body, err := c.Open(ctx, q)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(body).Decode(out); err != nil {
+		return fault.New(fault.Internal, "admin", "an answer that is not understood: %w", err)
+	}
+	return nil
+}
+
+// Open is Call for who reads the answer as it comes, and closes it.
+func (c Client) Open(ctx context.Context, q Request) (io.ReadCloser, error) {
+	var body io.Reader
+	if q.In != nil {
+		text, err := json.Marshal(q.In)
+		if err != nil {
+			return nil, fault.Wrap(fault.Internal, "admin", err)
+		}
+		body = bytes.NewReader(text)
+	}
+	host, transport := c.Address, &http.Transport{DisableKeepAlives: true}
+	if socket, is := strings.CutPrefix(c.Address, unix); is {
+		host = "localhost"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
+	}
+	u := url.URL{Scheme: "http", Host: host, Path: prefix + q.Path, RawQuery: q.Query.Encode()}
+	r, err := http.NewRequestWithContext(ctx, q.Method, u.String(), body)
+	if err != nil {
+		return nil, output.Usage("%w", err)
+	}
+	r.Header.Set("Content-Type", jsonType)
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		return nil, output.WithCode(output.ExitConnect, fault.New(fault.IO, "connect to "+c.Address, "%w", err).
+			WithHint("is Firth running, on this machine? Another listen.http is given with --http host:port"))
+	}
+	if answer.StatusCode != http.StatusOK {
+		defer answer.Body.Close()
+		return nil, refused(answer)
+	}
+	return answer.Body, nil
+}
+
+// refused is the error that an answer tells of.
+func refused(answer *http.Response) error {
+	const longest = 64 << 10
+	text, err := io.ReadAll(io.LimitReader(answer.Body, longest))
+	if err != nil {
+		return fault.Wrap(fault.IO, "admin", err)
+	}
+	var said struct{ Error, Kind, Hint string }
+	if json.Unmarshal(text, &said) != nil || said.Error == "" {
+		return fault.New(fault.Unsupported, "admin", "%s: %s", answer.Status, strings.TrimSpace(string(text))).
+			WithHint("is this listen.http of a Firth of this version?")
+	}
+	kind := fault.Internal
+	for _, k := range fault.Kinds() {
+		if k.String() == said.Kind {
+			kind = k
+		}
+	}
+	op, what, found := strings.Cut(said.Error, ": ")
+	if !found {
+		op, what = "admin", said.Error
+	}
+	f := &fault.Error{Kind: kind, Op: op, Err: fmt.Errorf("%s", what), Hint: said.Hint}
+	if kind == fault.Invalid {
+		return output.WithCode(output.ExitUsage, f)
+	}
+	return f
+}

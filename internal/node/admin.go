@@ -1,0 +1,140 @@
+package node
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"strconv"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt"
+)
+
+// The interface for who looks after a running node: JSON over HTTP below adminPath, on listen.http. As long as nothing
+// asks who is there it answers programs of this machine only.
+
+const adminPath = "/admin/v1"
+
+// adminDo answers a request with a value that becomes JSON; nil: there is nothing to say.
+type adminDo func(r *http.Request) (any, error)
+
+func (n *Node) serveAdmin(mux *http.ServeMux) {
+	for pattern, do := range map[string]adminDo{
+		"GET " + adminPath + "/sessions":   n.adminSessions,
+		"GET " + adminPath + "/session":    n.adminSession,
+		"DELETE " + adminPath + "/session": n.adminKick,
+	} {
+		mux.Handle(pattern, ofThisMachine(answering(do)))
+	}
+}
+
+// ofThisMachine lets through what a program of this machine asks: by loopback or a Unix socket, not passed on by a
+// proxy, and where it changes something, not by a page in a browser, which cannot send JSON elsewhere unasked.
+func ofThisMachine(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+		switch {
+		case local == nil || local.Network() != "unix" && !isLoopback(local.String()):
+			refuse(w, fault.New(fault.Denied, "admin", "only programs of this machine are answered").
+				WithHint("ask on a loopback address of the machine that runs firth"))
+		case r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "":
+			refuse(w, fault.New(fault.Denied, "admin", "a proxy passed this on: only programs of this machine are answered"))
+		case r.Method != http.MethodGet && r.Header.Get("Content-Type") != adminType:
+			refuse(w, fault.New(fault.Denied, "admin", "a change needs Content-Type: %s", adminType))
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+const adminType = "application/json"
+
+// answering has a value be the answer, and an error the refusal.
+func answering(do adminDo) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, err := do(r)
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		answerJSON(w, http.StatusOK, v)
+	})
+}
+
+// adminRefusal is the answer to what is refused.
+type adminRefusal struct {
+	Error string `json:"error"`
+	Kind  string `json:"kind"` // of package fault, in words
+	Hint  string `json:"hint,omitempty"`
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	kind := fault.KindOf(err)
+	answerJSON(w, adminStatus(kind), adminRefusal{Error: err.Error(), Kind: kind.String(), Hint: fault.HintOf(err)})
+}
+
+// adminStatus is the status for a kind of error.
+func adminStatus(kind fault.Kind) int {
+	switch kind {
+	case fault.Invalid, fault.OutOfRange, fault.TooLarge:
+		return http.StatusBadRequest
+	case fault.Denied:
+		return http.StatusForbidden
+	case fault.NotFound:
+		return http.StatusNotFound
+	case fault.Exists:
+		return http.StatusConflict
+	case fault.Limited:
+		return http.StatusTooManyRequests
+	case fault.Full, fault.ReadOnly, fault.Closed, fault.Timeout:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+func answerJSON(w http.ResponseWriter, status int, v any) {
+	h := w.Header()
+	h.Set("Content-Type", adminType)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // a client that has gone needs no answer
+}
+
+// number is a parameter that is a number from 1 to most; without it, most.
+func number(r *http.Request, name string, most int) (int, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return most, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > most {
+		return 0, fault.New(fault.Invalid, "admin", "%s=%s is not a number from 1 to %d", name, text, most)
+	}
+	return n, nil
+}
+
+// mostSessions bounds a page of sessions.
+const mostSessions = 10_000
+
+// adminSessions lists sessions by client identifier: those behind after, with prefix, connected or away, limit of them.
+func (n *Node) adminSessions(r *http.Request) (any, error) {
+	limit, err := number(r, "limit", mostSessions)
+	if err != nil {
+		return nil, err
+	}
+	q := r.URL.Query()
+	return n.mqtt.Sessions(mqtt.SessionQuery{
+		After: q.Get("after"), Prefix: q.Get("prefix"), State: q.Get("state"), Limit: limit,
+	})
+}
+
+func (n *Node) adminSession(r *http.Request) (any, error) {
+	return n.mqtt.Session(r.URL.Query().Get("client"))
+}
+
+// adminKick ends the connection of a session, and with forget=true the session too.
+func (n *Node) adminKick(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	return n.mqtt.Kick(r.Context(), q.Get("client"), q.Get("forget") == "true")
+}
