@@ -411,3 +411,52 @@ func TestLostLeave(t *testing.T) {
 		t.Errorf("it stands at %d, and left at 10", stands)
 	}
 }
+
+// TestInFlightSinceTheSubscription: what a session is sent after it has subscribed is in flight after a crash, though
+// nothing else of it changed since the checkpoint before.
+func TestInFlightSinceTheSubscription(t *testing.T) {
+	fs := vfs.NewMemory()
+	var p stream.PartitionID
+	at := record.Offset(0)
+	reached := func(_ uint64, visit func(stream.PartitionID, record.Offset)) uint64 {
+		visit(p, at)
+		return 0
+	}
+	ctx := context.Background()
+	seats, _ := open(t, fs, func(o *roster.Options) {
+		topic, err := o.Log.(stream.Keeper).CreateTopic(ctx, stream.TopicSpec{Name: "t", Partitions: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, o.Reached = topic.Partitions[0], reached
+	})
+	term, _ := take(t, seats, opening("a", 1000, false), &holder{})
+	seats.Checkpoint(ctx)
+	sub := &session.Subscription{Filter: "t", QoS: 1}
+	state := term.Lock()
+	state.Resubscribe(sub)
+	term.Unlock()
+	err := term.StoreFilters(ctx, []*session.Subscription{sub}, nil, func(visit func(stream.PartitionID, record.Offset)) {
+		visit(p, at)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := session.Place{Partition: uint32(p), Offset: 4}
+	state = term.Lock()
+	if _, ok := state.Out.Send(from, 1); !ok {
+		t.Fatal("there is no room")
+	}
+	changed := state.Took(from)
+	term.Unlock()
+	if changed {
+		term.Changed()
+	}
+	at = 5
+	seats.Checkpoint(ctx)
+	again, _ := open(t, clone(t, fs), nil)
+	_, got := take(t, again, opening("a", 1000, false), &holder{})
+	if n := got.State.Out.InFlight(); n != 1 {
+		t.Errorf("%d messages are in flight, want 1", n)
+	}
+}

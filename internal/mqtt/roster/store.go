@@ -263,7 +263,9 @@ func (s *Seat) putFilters(u *unit, state *session.State, made []*session.Subscri
 	u.putMarks(moved)
 	if len(at) <= placedAtOnce {
 		for _, r := range at {
-			state.Reached(r.partition, r.offset)
+			if state.Reached(r.partition, r.offset) {
+				s.shard.note(s)
+			}
 		}
 		state.Save(func(p uint32, r *session.PlaceRecord) bool { return s.putPlace(u, p, r) })
 	}

@@ -140,7 +140,7 @@ func (s *State) Cut(last uint64) (changed bool) {
 }
 
 // Reached notes that all of a partition below an offset was offered, if the session is behind nowhere: then it was
-// taken.
+// taken. Changed is as of Behind.
 func (s *State) Reached(partition uint32, offset int64) (changed bool) {
 	if !s.Lasts() || s.behind > 0 || s.cut {
 		return false
