@@ -424,7 +424,7 @@ func TestInFlightSinceTheSubscription(t *testing.T) {
 	}
 	ctx := context.Background()
 	seats, _ := open(t, fs, func(o *roster.Options) {
-		topic, err := o.Log.(stream.Keeper).CreateTopic(ctx, stream.TopicSpec{Name: "t", Partitions: 1})
+		topic, err := o.Log.CreateTopic(ctx, stream.TopicSpec{Name: "t", Partitions: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
