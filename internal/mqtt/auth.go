@@ -83,7 +83,7 @@ func (a *auth) expects(p *packet.Auth) error {
 	return nil
 }
 
-// packet is an AUTH of ours.
+// packet is an AUTH of ours, without a reason string and user properties [MQTT-3.15.2-2] [MQTT-3.15.2-3].
 func (a *auth) packet(reason packet.ReasonCode, answer []byte) *packet.Auth {
 	p := &packet.Auth{Reason: reason}
 	a.say(&p.Props, answer)

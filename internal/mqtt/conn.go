@@ -145,8 +145,8 @@ func (c *conn) closeWebSocket(reason packet.ReasonCode) {
 	c.wire.close()
 }
 
-// finish ends the connection for a cause: the session first, then the DISCONNECT, then the socket. False: it lingers,
-// and the driver goes on until it is called again.
+// finish ends the connection for a cause: the session first, then the DISCONNECT, then the socket [MQTT-4.13.2-1].
+// False: it lingers, and the driver goes on until it is called again.
 func (c *conn) finish(cause error) (ended bool) {
 	if !c.lingers.Load() && c.endSession(cause) && c.linger() {
 		return false

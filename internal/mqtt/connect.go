@@ -16,7 +16,7 @@ import (
 func (c *conn) connect(t *turn, frame []byte) error {
 	p, err := t.dec.Decode(bytes.Clone(frame))
 	if err != nil {
-		return c.refuseConnect(t.dec.Version, most(t.dec.ClientMaximum), nil, err)
+		return c.refuseConnect(t.dec.Version, most(t.dec.ClientMaximum), nil, err) // [MQTT-3.1.4-1]
 	}
 	t.dec = packet.Decoder{Version: t.dec.Version} // it may hold memory of the copy
 	hello, ok := p.(*packet.Connect)
@@ -47,8 +47,8 @@ func (c *conn) connect(t *turn, frame []byte) error {
 	return c.accept(hello, principal, nil)
 }
 
-// accept begins the session of a client that is who it says, or refuses it. The answer goes with the CONNACK to a
-// client that authenticated itself.
+// accept begins the session of a client that is who it says, or refuses it [MQTT-3.1.4-5] [MQTT-3.2.0-2]. The answer
+// goes with the CONNACK to a client that authenticated itself.
 func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte) error {
 	c.link.principal = principal
 	if err := c.admitConnect(hello); err != nil {
@@ -56,7 +56,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	}
 	assigned := ""
 	if len(hello.ClientID) == 0 {
-		assigned = newClientID()
+		assigned = newClientID() // [MQTT-3.1.3-6]
 	}
 	o := session.Open(hello, &c.listener.limits, assigned)
 	if c.auth != nil {
@@ -66,12 +66,12 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	if err := tooLarge(o.Connack, hello.Version, takenBy(hello)); err != nil { // [MQTT-3.1.2-24]
 		return c.refuseHello(hello, err)
 	}
-	principal.ClientID = o.ClientID
+	principal.ClientID = o.ClientID // [MQTT-3.1.3-7]
 	present, err := c.link.begin(principal, o)
 	if err != nil {
 		return c.refuseHello(hello, &packet.Error{Reason: connackReason(err), Detail: err.Error()})
 	}
-	o.Connack.SessionPresent = present
+	o.Connack.SessionPresent = present                                                // [MQTT-3.2.2-3]
 	c.setTimeout(time.Duration(o.Link.KeepAlive()) * time.Second * 3 / 2)             // [MQTT-3.1.2-22]
 	c.wire.put(func(b []byte) []byte { return o.Connack.AppendTo(b, hello.Version) }) // [MQTT-3.2.0-1]
 	c.door.metrics.othersOut.Inc()
@@ -134,7 +134,7 @@ func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect,
 		packet.UseAnotherServer, packet.ServerMoved, packet.ConnectionRateExceeded, packet.Banned:
 		answer = v != 0
 	}
-	connack := packet.Connack{Reason: reason}
+	connack := packet.Connack{Reason: reason} // [MQTT-3.1.3-8] [MQTT-3.1.4-2]
 	if v == packet.V5 && hello != nil {
 		c.door.refer(reason, &connack.Props)
 		explain(&connack, &connack.Props, cause, takes, hello.WantsReasons())
@@ -142,7 +142,7 @@ func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect,
 	if answer && connack.Size(v) <= takes {
 		c.wire.put(func(b []byte) []byte { return connack.AppendTo(b, v) })
 	}
-	return errRefused
+	return errRefused // it ends the connection, and what is behind it [MQTT-3.1.4-6] [MQTT-3.2.2-7]
 }
 
 func newClientID() string {

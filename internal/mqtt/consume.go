@@ -96,7 +96,7 @@ func (c *conn) otherPacket(t *turn, p packet.Packet) error {
 		return c.link.pubrel(t, p)
 	case *packet.Pingreq: // its answer tells the client that what it acknowledged before was heard
 		err := c.link.flushAcknowledged(t)
-		c.wire.put(packet.AppendPingresp)
+		c.wire.put(packet.AppendPingresp) // [MQTT-3.12.4-1]
 		c.door.metrics.othersOut.Inc()
 		return err
 	}

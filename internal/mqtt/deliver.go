@@ -89,7 +89,7 @@ func (l *link) enqueue(r *fanout.Run, pushed *fanout.Delivery) (v fanout.Verdict
 // message counts for it.
 func (l *link) putLocked(d *fanout.Delivery, waits bool, state *session.State) bool {
 	w := l.wire
-	if d.QoS > 0 && state.Out.Full() {
+	if d.QoS > 0 && state.Out.Full() { // [MQTT-3.3.4-10] [MQTT-4.9.0-2] [MQTT-4.9.0-3]
 		w.starved.Store(true)
 		return false
 	}
@@ -286,6 +286,8 @@ func (l *link) answered() {
 // subscribe puts subscriptions in force, then answers, then sends what is retained: everything that is acknowledged
 // after the SUBACK comes, live or retained. What came before the SUBSCRIBE, on this connection or with RETAIN on any,
 // is older than the subscriptions, and comes before what is newer.
+//
+// SUBACK has neither a reason string nor user properties [MQTT-3.9.2-1] [MQTT-3.9.2-2].
 func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	for i := range p.Subscriptions {
 		one := &p.Subscriptions[i]
@@ -308,6 +310,7 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	defer l.answered()
 	ask := l.door.retained.Begin()
 	defer ask.End()
+	// [MQTT-2.2.1-6] [MQTT-3.8.4-2]
 	suback := packet.Suback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, 0, len(t.grants))}
 	for i := range t.grants {
 		g := &t.grants[i]
@@ -320,7 +323,7 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	if err := l.storeSubscriptions(t.grants); err != nil {
 		return err
 	}
-	if err := l.answerWith(&suback); err != nil {
+	if err := l.answerWith(&suback); err != nil { // [MQTT-3.8.4-1]
 		return err
 	}
 	for i := range t.grants {
@@ -340,10 +343,12 @@ func (l *link) roomForFilters(held int) int {
 	return int(min(int64(maxFilterBytes-held), l.door.budget.Share()-l.account.Held()))
 }
 
-// unsubscribe ends subscriptions. Nothing comes by them after the UNSUBACK but what was on its way.
+// unsubscribe ends subscriptions. Nothing comes by them after the UNSUBACK but what was on its way, which is
+// completed [MQTT-3.10.4-3]. UNSUBACK has neither a reason string nor user properties [MQTT-3.11.2-1] [MQTT-3.11.2-2].
 func (l *link) unsubscribe(p *packet.Unsubscribe) error {
+	// [MQTT-3.10.4-5]
 	unsuback := packet.Unsuback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, 0, len(p.Filters))}
-	for _, filter := range p.Filters {
+	for _, filter := range p.Filters { // [MQTT-3.10.4-6] [MQTT-3.11.3-1]
 		state := l.term.Lock()
 		if state == nil {
 			return errEnded
@@ -353,7 +358,7 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 		freed := before - state.Held()
 		l.term.Unlock()
 		l.account.Add(-int64(freed))
-		reason := packet.NoSubscriptionExisted
+		reason := packet.NoSubscriptionExisted // [MQTT-3.11.3-2]
 		if sub != nil {
 			l.door.fanout.Unsubscribe(l.member.Load(), sub)
 			reason = packet.Success
@@ -363,7 +368,7 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 	if err := l.storeFilters(nil, p.Filters); err != nil {
 		return err
 	}
-	return l.answerWith(&unsuback)
+	return l.answerWith(&unsuback) // [MQTT-3.10.4-4]
 }
 
 // storeSubscriptions stores the subscriptions that were granted, if the session lasts.

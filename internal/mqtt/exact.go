@@ -14,7 +14,8 @@ import (
 // the packet leaves, and is kept aside until then.
 
 // arrives notes the packet id of a PUBLISH with QoS 2. Again tells that its message came before: then it does not go to
-// the log once more, and its PUBREC is seen to [MQTT-4.3.3-10]. Errors: those of flush; of an acknowledgement too many.
+// the log once more, and its PUBREC is seen to [MQTT-4.3.3-10]. Once the id is released it stands for another message
+// [MQTT-4.3.3-12]. Errors: those of flush; of an acknowledgement too many.
 func (l *link) arrives(t *turn, id uint16) (again bool, err error) {
 	before, ok := l.arrival(id)
 	if !ok {
@@ -95,7 +96,7 @@ func (l *link) decide(id uint16, reason packet.ReasonCode) (lost bool) {
 	return l.agreed.Acks.Lost()
 }
 
-// dismiss forgets a packet id whose message does not go to the log.
+// dismiss forgets a packet id whose message does not go to the log: it stands for a new one then [MQTT-4.3.3-9].
 func (l *link) dismiss(id uint16) {
 	if state := l.term.Lock(); state != nil {
 		state.In.Release(id)

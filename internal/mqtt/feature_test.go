@@ -354,7 +354,7 @@ func TestPacketsBehindConnectAreTakenInOrder(t *testing.T) {
 	c.gets("early/1", "x")
 }
 
-func TestConnackSaysWhatIsInForce(t *testing.T) {
+func TestConnackSaysWhatIsInForce(t *testing.T) { // [MQTT-3.2.2-9]
 	h := open(t, func(o *mqtt.Options) {
 		o.MaxKeepAlive = 30 * time.Second
 		o.ReceiveMaximum = 5

@@ -22,18 +22,19 @@ const (
 // connection ends.
 func TestBadConnect(t *testing.T) {
 	for _, test := range []struct{ name, send, answer string }{
-		{"first packet PINGREQ", "c000", ""},
+		{"first packet PINGREQ", "c000", ""}, // [MQTT-3.1.0-1] [MQTT-3.1.0-1 of 3.1.1]
 		{"first packet PUBLISH", "3005 0001 61 3131", ""},
 		{"first packet SUBSCRIBE", "82 06 0001 0001 61 00", ""},
 		{"first packet AUTH", "f000", ""},
 		{"first packet CONNACK", "20020000", ""},
 		{"reserved type 0", "0000", ""},
 		{"remaining length of five bytes", "10 ff ff ff ff 01", ""},
-		{"remaining length not minimal", "10 8d 80 00", ""},
+		{"remaining length not minimal", "10 8d 80 00", ""}, // [MQTT-1.5.5-1]
 		{"remaining length over the limit", "10 ff ff ff 7f 00", ""},
+		// [MQTT-3.1.2-1] [MQTT-3.1.2-1 of 3.1.1]
 		{"wrong protocol name", "10 0d 0004 4d515458 04 02 003c 0001 61", "20 02 00 01"},
 		{"protocol name with a wrong length", "10 0d 00ff 4d515454 04 02 003c 0001 61", ""},
-		{"level 0", "10 0d 0004 4d515454 00 02 003c 0001 61", "20 02 00 01"},
+		{"level 0", "10 0d 0004 4d515454 00 02 003c 0001 61", "20 02 00 01"}, // [MQTT-3.1.2-2] [MQTT-3.1.2-2 of 3.1.1]
 		{"level 2", "10 0d 0004 4d515454 02 02 003c 0001 61", "20 02 00 01"},
 		{"level 6", "10 0d 0004 4d515454 06 02 003c 0001 61", "20 03 00 84 00"},
 		{"level 255", "10 0d 0004 4d515454 ff 02 003c 0001 61", "20 03 00 84 00"},
@@ -44,7 +45,9 @@ func TestBadConnect(t *testing.T) {
 		{"MQIsdp, level 6", "10 0f 0006 4d5149736470 06 02 003c 0001 61", "20 02 00 01"},
 		{"MQIsdp, level 4", "10 0f 0006 4d5149736470 04 02 003c 0001 61", "20 02 00 01"},
 		{"wrong protocol name, level 5", "10 0d 0004 4d515458 05 02 003c 0001 61", "20 02 00 01"},
+		// [MQTT-2.2.2-1 of 3.1.1] [MQTT-2.2.2-2 of 3.1.1]
 		{"flags in the fixed header, 3.1.1", "11 0d 0004 4d515454 04 02 003c 0001 61", ""},
+		// [MQTT-2.1.3-1]
 		{"flags in the fixed header, 5", "14 0e 0004 4d515454 05 02 003c 00 0001 61", "20 03 00 81 00"},
 		{"maximum packet size 2", "10 13 0004 4d515454 05 02 003c 05 27 00000002 0001 61", ""},
 		{"maximum packet size 4 and a bad will", "10 1a 0004 4d515454 05 06 003c 05 27 00000004 0001 61 00 0001 23 0000", ""},
@@ -53,6 +56,7 @@ func TestBadConnect(t *testing.T) {
 		{"will topic empty, 5", "10 13 0004 4d515454 05 06 003c 00 0001 61 00 0000 0000", "20 03 00 81 00"},
 		{"will topic with a wildcard, 5", "10 14 0004 4d515454 05 06 003c 00 0001 61 00 0001 23 0000", "20 03 00 81 00"},
 		{"password without user name, 3.1.1", "10 10 0004 4d515454 04 42 003c 0001 61 0001 70", ""},
+		// [MQTT-3.1.3-8 of 3.1.1] [MQTT-3.1.3-9 of 3.1.1]
 		{"empty client id without clean session, 3.1.1", "10 0c 0004 4d515454 04 00 003c 0000", "20 02 00 02"},
 		{"client id with U+0000, 5", "10 0e 0004 4d515454 05 02 003c 00 0001 00", "20 03 00 81 00"},
 		{"client id that is no UTF-8, 5", "10 0e 0004 4d515454 05 02 003c 00 0001 ff", "20 03 00 81 00"},
@@ -88,7 +92,7 @@ func quietly(p *packet.Connect) {
 func TestBadPacket(t *testing.T) {
 	disconnect := func(code string) string { return "e0 01 " + code }
 	for _, test := range []struct{ name, send, answer5, answer311 string }{
-		{"second CONNECT", connect5, disconnect("82"), ""},
+		{"second CONNECT", connect5, disconnect("82"), ""}, // [MQTT-3.1.0-2] [MQTT-3.1.0-2 of 3.1.1]
 		{"CONNACK from a client", "20 03 00 00 00", disconnect("82"), ""},
 		{"SUBACK from a client", "90 04 0001 00 00", disconnect("82"), ""},
 		{"PINGRESP from a client", "d0 00", disconnect("82"), ""},

@@ -128,7 +128,7 @@ func (l *link) begin(who Principal, o *session.Opening) (present bool, err error
 // From here on no delivery and no acknowledgement goes out. The cause may be nil.
 func (l *link) close(reason packet.ReasonCode, cause error) {
 	var last []byte
-	if reason.Failed() && l.version == packet.V5 {
+	if reason.Failed() && l.version == packet.V5 { // [MQTT-3.14.0-1]
 		last = l.lastWords(reason, cause).AppendTo(nil, packet.V5)
 	}
 	l.term.Cut()

@@ -70,8 +70,8 @@ func (d *Door) plain() *Listener {
 	return l
 }
 
-// Serve accepts connections from n until n is closed or ctx ends, which closes it. Connections live on:
-// Drain ends them. Errors: those of n, but not that it was closed.
+// Serve accepts connections from n, whose bytes come whole and in their order [MQTT-4.2-1], until n is closed or ctx
+// ends, which closes it. Connections live on: Drain ends them. Errors: those of n, but not that it was closed.
 func (l *Listener) Serve(ctx context.Context, n net.Listener) error {
 	log := l.door.opt.Logger
 	stop := context.AfterFunc(ctx, func() {

@@ -175,7 +175,7 @@ func (w *wire) append(appendTo func([]byte) []byte) {
 	}
 }
 
-// shut puts the last bytes into the outbox, if any, which takes nothing after them.
+// shut puts the last bytes into the outbox, if any, which takes nothing after them [MQTT-3.14.4-1].
 func (w *wire) shut(last []byte) {
 	w.shutWith(last)
 	w.push()

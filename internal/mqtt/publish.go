@@ -85,10 +85,10 @@ func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, own boo
 	t.exact = t.exact || p.QoS == 2
 	t.own = t.own || own
 	t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: r.partition, Record: &s.record, Name: r.told})
-	if p.Retain {
+	if p.Retain { // [MQTT-3.3.1-5]
 		r.retainedTarget(name).Record(&s.message, &s.retained)
 		s.retained.Timestamp = t.unixMs
-		if len(p.Payload) == 0 { // [MQTT-3.3.1-6]
+		if len(p.Payload) == 0 { // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
 			s.retained.Value = nil
 		}
 		s.writes = 2
@@ -100,7 +100,7 @@ func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, own boo
 	t.size += len(p.Payload)
 }
 
-// ackOf is the kind of acknowledgement that a message gets.
+// ackOf is the kind of acknowledgement that a message gets [MQTT-3.3.4-1] [MQTT-4.3.2-4] [MQTT-4.3.3-8].
 func ackOf(qos byte) packet.Type {
 	if qos == 2 {
 		return packet.PUBREC

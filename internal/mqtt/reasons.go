@@ -17,7 +17,7 @@ func explain(p packet.Packet, props *packet.Properties, cause error, takes int, 
 		return
 	}
 	props.SetReasonString([]byte(wrong.Detail))
-	if p.Size(packet.V5) > takes {
+	if p.Size(packet.V5) > takes { // [MQTT-3.2.2-20] [MQTT-3.14.2-4]
 		props.Remove(packet.PropReasonString)
 	}
 }

@@ -18,7 +18,7 @@ func (l *Listener) WebSocket() http.Handler {
 	log := l.door.opt.Logger
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-			Subprotocols:    []string{"mqtt", "mqttv3.1"}, // [MQTT-6.0.0-4]
+			Subprotocols:    []string{"mqtt", "mqttv3.1"}, // [MQTT-6.0.0-4] [MQTT-6.0.0-4]
 			OriginPatterns:  l.door.opt.WebSocketOrigins,
 			CompressionMode: websocket.CompressionDisabled,
 		})

@@ -62,7 +62,7 @@ func (f *Fanout) Again(
 }
 
 // Next makes d the delivery of the next message, as it goes to the session again but for DUP and its packet id; it is
-// valid until the next call. d.Frame is nil if the message is gone: expired, compacted, or removed with others. False:
+// valid until the next call. d.Frame is nil if the message is gone: compacted, or removed with others. False:
 // there are no more, or Err says why it cannot be read now; then Next tries it again.
 func (a *Again) Next(d *Delivery) bool {
 	a.err = nil
@@ -181,9 +181,10 @@ func (a *Again) guarded(one *again, table *hinge.Table, topic *stream.Topic, v *
 		}
 	}()
 	one.read = true
-	if !a.message(table, topic, v) || !a.msg.Set(&a.mapped, a.f.judge(&a.mapped, a.f.opt.Clock())) {
+	if !a.message(table, topic, v) {
 		return
 	}
+	a.msg.SetSent(&a.mapped, a.f.judge(&a.mapped, a.f.opt.Clock()))
 	ids, asPublished := a.subs(a.mapped.Topic)
 	form := Form{Version: a.version, QoS: one.QoS, IDs: ids}
 	form.Retain = a.mapped.Retain && (asPublished || topic.Internal())

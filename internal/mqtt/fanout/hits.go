@@ -57,7 +57,7 @@ func (h *hits) add(sub *subscription, st *standing) {
 	one.asPublished = one.asPublished || sub.RetainAsPublished
 	one.unsure = one.unsure || unsure
 	if sub.ID > 0 {
-		one.ids = append(one.ids, sub.ID)
+		one.ids = append(one.ids, sub.ID) // [MQTT-3.3.4-4] [MQTT-3.3.4-5]
 	}
 }
 

@@ -14,12 +14,23 @@ type Message struct {
 }
 
 // Set makes m the message of a record as it is at a time: its expiry is what is left of it
-// [MQTT-3.3.2-6]. It is false for a message that has expired. m points into from.
+// [MQTT-3.3.2-6]. It is false for a message that has expired [MQTT-3.3.2-5]. DUP is 0, whatever it was when it was
+// published [MQTT-3.3.1-3] [MQTT-4.3.1-1] [MQTT-4.3.2-2] [MQTT-4.3.3-2]. m points into from.
 func (m *Message) Set(from *hinge.Message, now time.Time) bool {
 	left, ok := from.Remaining(now.UnixMilli())
-	if !ok {
-		return false
+	if ok {
+		m.set(from, left)
 	}
+	return ok
+}
+
+// SetSent is Set for a message that was sent before: that does not expire [MQTT-4.3.3-7], at the end nothing is left.
+func (m *Message) SetSent(from *hinge.Message, now time.Time) {
+	left, _ := from.Remaining(now.UnixMilli())
+	m.set(from, left)
+}
+
+func (m *Message) set(from *hinge.Message, left uint32) {
 	p := &m.pub
 	p.Topic, p.Payload, p.QoS, p.Retain = from.Topic, from.Payload, from.QoS, from.Retain
 	props := &p.Props
@@ -30,21 +41,20 @@ func (m *Message) Set(from *hinge.Message, now time.Time) bool {
 		props.SetMessageExpiry(left)
 	}
 	if from.HasPayloadFormat {
-		props.SetPayloadFormat(from.PayloadFormat)
+		props.SetPayloadFormat(from.PayloadFormat) // [MQTT-3.3.2-4]
 	}
 	if from.ContentType != nil {
-		props.SetContentType(from.ContentType)
+		props.SetContentType(from.ContentType) // [MQTT-3.3.2-20]
 	}
 	if from.ResponseTopic != nil {
-		props.SetResponseTopic(from.ResponseTopic)
+		props.SetResponseTopic(from.ResponseTopic) // [MQTT-3.3.2-15]
 	}
 	if from.Correlation != nil {
-		props.SetCorrelationData(from.Correlation)
+		props.SetCorrelationData(from.Correlation) // [MQTT-3.3.2-16]
 	}
 	if len(from.UserProperties) > 0 {
 		props.SetUser(from.UserProperties) // [MQTT-3.3.2-17] [MQTT-3.3.2-18]
 	}
-	return true
 }
 
 // Topic is the topic name.

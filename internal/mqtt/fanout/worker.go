@@ -419,7 +419,7 @@ func (w *worker) among(subs []*subscription) {
 	}
 }
 
-// found takes a subscription that matches the record.
+// found takes a subscription that matches the record [MQTT-3.3.2-3].
 func (w *worker) found(sub *subscription) {
 	if sub.epoch > w.hits.epoch {
 		return // made after the record became news

@@ -43,7 +43,7 @@ func (d *Decoder) decodeAck(t Type, body []byte) (Packet, error) {
 		if t == PUBREL || t == PUBCOMP {
 			in = inPubrel
 		}
-		p.Reason = s.reason(in, t) // [MQTT-3.4.2-1] and its like
+		p.Reason = s.reason(in, t) // [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.6.2-1] [MQTT-3.7.2-1]
 		if len(s.b) > 0 {          // section 3.4.2.2.1: no property length when nothing follows
 			d.properties(&s, &p.Props, t)
 		}
@@ -139,8 +139,9 @@ func (p *Pubcomp) AppendTo(dst []byte, v Version) []byte {
 	return (*Puback)(p).appendAs(dst, firstPubcomp, v)
 }
 
-// appendAck appends an acknowledgement without properties: four bytes on success and in MQTT 3,
-// where a failure cannot be told.
+// appendAck appends an acknowledgement without properties, as the server sends them, so that none is too large
+// [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2]
+// [MQTT-3.7.2-3]: four bytes on success and in MQTT 3, where a failure cannot be told.
 func appendAck(dst []byte, first byte, v Version, id uint16, reason ReasonCode) []byte {
 	if v != V5 || reason == Success {
 		return append(dst, first, 2, byte(id>>8), byte(id))

@@ -62,7 +62,7 @@ func (d *Decoder) decodeConnect(first byte, body []byte) (Packet, error) {
 		d.properties(&s, &p.Props, CONNECT)
 		d.ClientMaximum = p.Props.MaximumPacketSize
 	}
-	d.connectPayload(&s, p, flags)
+	d.connectPayload(&s, p, flags) // [MQTT-3.1.2-16] [MQTT-3.1.2-18]
 	if err := s.end(); err != nil {
 		return nil, err
 	}
@@ -128,8 +128,8 @@ func checkConnectFlags(flags byte, v Version) error {
 
 // connectPayload reads what follows the properties, in its fixed order [MQTT-3.1.3-1].
 func (d *Decoder) connectPayload(s *scan, p *Connect, flags byte) {
-	p.ClientID = s.string() // [MQTT-3.1.3-4]
-	if flags&connectWill != 0 {
+	p.ClientID = s.string()     // [MQTT-3.1.3-4] [MQTT-3.1.3-3]
+	if flags&connectWill != 0 { // [MQTT-3.1.2-9]
 		w := &Will{QoS: flags >> 3 & 3, Retain: flags&connectWillRetain != 0}
 		if p.Version == V5 {
 			d.willProperties(s, w)
@@ -163,7 +163,8 @@ func (p *Connect) WantsReasons() bool {
 	return p.Version == V5 && p.Props.Has(PropRequestProblemInfo) && p.Props.RequestProblemInfo == 1
 }
 
-// check applies the rules that need the whole packet.
+// check applies the rules that need the whole packet. No version refuses a client identifier of 1 to 23 characters
+// [MQTT-3.1.3-5].
 func (p *Connect) check() error {
 	switch n := len(p.ClientID); {
 	case p.Will != nil && len(p.Will.Topic) == 0: // [MQTT-4.7.3-1]

@@ -162,7 +162,7 @@ func checkFirst(first byte, v Version) error {
 		if flags != 2 { // [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1]
 			return malformed("flags %d in the fixed header of %s, not 2", flags, t)
 		}
-	case flags != 0: // [MQTT-2.1.3-1]
+	case flags != 0: // [MQTT-2.1.3-1] [MQTT-3.14.1-1] [MQTT-3.15.1-1]
 		return malformed("flags %d in the fixed header of %s, not 0", flags, t)
 	}
 	return nil

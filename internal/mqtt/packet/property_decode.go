@@ -25,7 +25,7 @@ func (d *Decoder) properties(s *scan, p *Properties, t Type) {
 			continue
 		}
 		switch {
-		case id == PropUser:
+		case id == PropUser: // [MQTT-1.5.7-1]
 			in.string()
 			in.string()
 			if in.err == nil {
@@ -54,8 +54,8 @@ func owner(t Type) string {
 	return t.String()
 }
 
-// userRun gathers the user properties of one packet. As long as they follow each other they are one
-// piece of the packet; otherwise they are copied together.
+// userRun gathers the user properties of one packet, in their order [MQTT-3.1.3-10]. As long as they follow each other
+// they are one piece of the packet; otherwise they are copied together.
 type userRun struct {
 	found  UserProperties
 	copied bool
@@ -134,7 +134,7 @@ func (p *Properties) value(in *scan, id Property) {
 
 // text reads a property that is a string.
 func (p *Properties) text(in *scan, id Property) []byte {
-	if id != PropResponseTopic {
+	if id != PropResponseTopic { // [MQTT-3.3.2-19]
 		return in.string()
 	}
 	v := in.binary()

@@ -42,7 +42,7 @@ func (p *Properties) appendSection(dst []byte, v Version) []byte {
 	if v != V5 {
 		return dst
 	}
-	dst = appendVarint(dst, p.size())
+	dst = appendVarint(dst, p.size()) // [MQTT-2.2.2-1]
 	for left := p.present; left != 0; left &= left - 1 {
 		dst = p.appendValue(dst, Property(bits.TrailingZeros64(left)))
 	}

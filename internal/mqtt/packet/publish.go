@@ -74,7 +74,7 @@ func (p *Publish) head(b []byte) (rest []byte, err error) {
 	if len(b) < end {
 		return nil, errShort()
 	}
-	p.Topic = b[2:end:end]
+	p.Topic = b[2:end:end] // [MQTT-3.3.2-1]
 	if err := checkTopicName(p.Topic); err != nil {
 		return nil, err
 	}

@@ -99,7 +99,7 @@ func countFilters(b []byte, extra int) (n int) {
 }
 
 func (d *Decoder) subscription(s *scan) Subscription {
-	one := Subscription{Filter: s.filter(d.Version)}
+	one := Subscription{Filter: s.filter(d.Version)} // [MQTT-3.8.3-1]
 	options := s.uint8()
 	if s.err != nil {
 		return one

@@ -77,7 +77,7 @@ func (s *Seat) dueWill(now int64) (*session.State, *session.Will) {
 	return nil, nil
 }
 
-// expire ends the session if its time has come; otherwise it sets the alarm anew.
+// expire ends the session if its time has come; otherwise it sets the alarm anew [MQTT-4.1.0-2].
 func (s *Seat) expire(now int64) (expired bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,9 +96,9 @@ func (s *Seat) expire(now int64) (expired bool) {
 	return true
 }
 
-// publishWill publishes the will of a session, and takes it out of the log in the same unit, if it is there; then it
-// waits for that. Taken tells that the session has it no more: the caller took it. Otherwise whoever comes first
-// publishes it.
+// publishWill publishes the will of a session [MQTT-3.1.2-8], and takes it out of the log in the same unit, if it is
+// there; then it waits for that. Taken tells that the session has it no more: the caller took it. Otherwise whoever
+// comes first publishes it.
 func (s *Seat) publishWill(ctx context.Context, state *session.State, w *session.Will, taken bool) error {
 	done, err := s.appendWill(ctx, state, w, taken)
 	if err == nil {

@@ -204,7 +204,7 @@ func (r *Roster) Take(o *session.Opening, h Holder, t *Term) (got Taken, err err
 	now := r.opt.Clock().UnixMilli()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	seat := r.mu.seats[o.ClientID]
+	seat := r.mu.seats[o.ClientID] // [MQTT-3.1.3-2]
 	if seat == nil {
 		if o.Expiry > 0 && (r.lasting.Load() >= int64(r.opt.MaxSessions) || r.bytes.Load() >= r.opt.MaxBytes) {
 			return Taken{}, fault.New(fault.Limited, "mqtt.Connect", "%d sessions of %d bytes are kept",

@@ -57,6 +57,7 @@ type Seat struct {
 func (s *Seat) take(o *session.Opening, h Holder, now int64) (got Taken) {
 	was := s.mu.state
 	got.seat, got.was, got.Before = s, was, s.mu.holder
+	// [MQTT-3.1.2-5] [MQTT-3.1.4-4]
 	if got.Present = was != nil && !o.Clean && was.Lasts() && was.Ends() > now; got.Present {
 		if got.Before != nil { // its connection ends now, and the session is away for a moment
 			was.Leave(now, s.shard.last())
@@ -71,7 +72,7 @@ func (s *Seat) take(o *session.Opening, h Holder, now int64) (got Taken) {
 			got.will = was.TakeWill()
 			s.ended(was)
 		}
-		got.State = session.New(o)
+		got.State = session.New(o) // [MQTT-3.1.2-6]
 	}
 	s.uncount()
 	s.mu.epoch++
@@ -235,7 +236,7 @@ func (l *Left) Settle(ctx context.Context) error {
 	return err
 }
 
-// Leave ends the term, and the session with it unless it lasts; nil: another has the seat.
+// Leave ends the term, and the session with it unless it lasts, not before [MQTT-4.1.0-1]; nil: another has the seat.
 func (t *Term) Leave() *Left {
 	if t.seat == nil {
 		return nil

@@ -6,8 +6,9 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
-// Acks are the acknowledgements that a client is owed, oldest first: they leave in the order of the packets that they
-// answer [MQTT-4.6.0-2], whenever it is decided what each says. It is a ring.
+// Acks are the acknowledgements that a client is owed, each with the packet id of what it answers [MQTT-2.2.1-5],
+// oldest first: they leave in the order of those packets [MQTT-4.6.0-2], whenever it is decided what each says. It is a
+// ring.
 //
 // Positions only grow; the ring index is their low bits. head <= open <= tail: [head, open) holds only decided ones,
 // and the one at open, if there is one, is undecided.
@@ -142,7 +143,7 @@ func (q *Acks) Withdraw(n int) {
 	}
 }
 
-// gone counts one out that is not owed any more.
+// gone counts one out that is not owed any more: its packet id stands for a new message [MQTT-4.3.2-5].
 func (q *Acks) gone(a *ack) {
 	if a.kind != packet.PUBCOMP && !a.repeat {
 		q.publishes--

@@ -15,7 +15,7 @@ type Link struct {
 	Acks Acks
 
 	limits    *Limits
-	aliases   [][]byte // topic by alias-1, made when the first is set
+	aliases   [][]byte // topic by alias-1, made when the first is set [MQTT-3.3.2-7]
 	held      int32    // bytes of aliases
 	maxPacket uint32   // largest packet that the client takes
 	keepAlive uint16
@@ -29,11 +29,12 @@ func newLink(c *packet.Connect, limits *Limits) *Link {
 	l := &Link{version: c.Version, keepAlive: c.KeepAlive, maxPacket: packet.MaxSize, window: limits.MaxInflight,
 		aliasMax: c.Props.TopicAliasMaximum, reasons: c.WantsReasons(), limits: limits}
 	if c.Props.Has(packet.PropReceiveMaximum) {
-		l.window = min(l.window, c.Props.ReceiveMaximum) // [MQTT-3.3.4-9]
+		l.window = min(l.window, c.Props.ReceiveMaximum) // [MQTT-3.3.4-9] [MQTT-4.9.0-1]
 	}
 	if c.Props.Has(packet.PropMaximumPacketSize) {
 		l.maxPacket = min(c.Props.MaximumPacketSize, packet.MaxSize)
 	}
+	// [MQTT-3.2.2-22]
 	if most := limits.MaxKeepAlive; c.Version == packet.V5 && most > 0 && (l.keepAlive == 0 || l.keepAlive > most) {
 		l.keepAlive = most
 	}
@@ -93,7 +94,7 @@ func (l *Link) alias(p *packet.Publish) ([]byte, error) {
 	}
 	if len(p.Topic) > 0 {
 		if l.aliases == nil {
-			l.aliases = make([][]byte, l.limits.TopicAliasMaximum)
+			l.aliases = make([][]byte, l.limits.TopicAliasMaximum) // [MQTT-3.3.2-12]
 		}
 		if l.held += int32(len(p.Topic) - len(l.aliases[n-1])); l.held > maxAliasBytes {
 			return nil, &packet.Error{Reason: packet.QuotaExceeded,

@@ -46,9 +46,9 @@ type step uint8
 
 const (
 	over       step = iota // also of a position that nothing is known of
-	unacked                // QoS 1, waits for the PUBACK
-	unreceived             // QoS 2, waits for the PUBREC
-	released               // QoS 2, waits for the PUBCOMP
+	unacked                // QoS 1, waits for the PUBACK [MQTT-4.3.2-3]
+	unreceived             // QoS 2, waits for the PUBREC [MQTT-4.3.3-3]
+	released               // QoS 2, waits for the PUBCOMP [MQTT-4.3.3-5] [MQTT-4.3.3-6]
 )
 
 func (s *sent) place() Place { return Place{Partition: s.partition, Offset: s.offset} }
@@ -123,7 +123,7 @@ func (o *Outbound) Send(from Place, qos byte) (id uint16, ok bool) {
 		o.move(nextRing(len(o.ring), int(o.before)))
 	}
 	*o.at(o.tail) = sent{offset: from.Offset, partition: from.Partition, step: firstStep(qos), counts: true}
-	id = packetID(o.tail)
+	id = packetID(o.tail) // [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]
 	o.tail++
 	o.again = o.tail
 	o.open++
@@ -201,7 +201,7 @@ func (o *Outbound) Received(id uint16, failed bool) (from Place, v Verdict) {
 		return Place{}, Unknown
 	case s.step == unacked:
 		return Place{}, WrongKind
-	case failed:
+	case failed: // [MQTT-4.4.0-2]
 		return o.end(pos, s), Taken
 	}
 	s.step = released

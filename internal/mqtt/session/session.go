@@ -67,6 +67,7 @@ func Open(c *packet.Connect, limits *Limits, assignedID string) *Opening {
 		ack.Props.SetAssignedClientID([]byte(assignedID)) // [MQTT-3.2.2-16]
 	}
 	if w := c.Will; w != nil {
+		// [MQTT-3.1.2-14] [MQTT-3.1.2-15]
 		o.will = &packet.Publish{Topic: w.Topic, Payload: w.Payload, Props: w.Props, QoS: w.QoS, Retain: w.Retain}
 		o.willDelay = w.Props.WillDelay
 		o.will.Props.Remove(packet.PropWillDelay)
@@ -112,7 +113,8 @@ func expiry(c *packet.Connect, limits *Limits) uint32 {
 	return min(asked, limits.MaxExpiry)
 }
 
-// announce states in the CONNACK where we do less than the defaults of the specification.
+// announce states in the CONNACK where we do less than the defaults of the specification. Retained messages are
+// available to wills, too [MQTT-3.2.2-13].
 func announce(limits *Limits, props *packet.Properties) {
 	if limits.ReceiveMaximum < 0xffff {
 		props.SetReceiveMaximum(limits.ReceiveMaximum)

@@ -58,7 +58,7 @@ func (s *State) Connect(o *Opening) {
 	s.Out.SetWindow(o.Link.window)
 	s.will = nil
 	if o.will != nil {
-		s.will = &Will{Message: *o.will, Delay: o.willDelay}
+		s.will = &Will{Message: *o.will, Delay: o.willDelay} // [MQTT-3.1.2-7]
 	}
 }
 
@@ -122,7 +122,7 @@ func (s *State) Ends() int64 {
 // Will is the will, or nil.
 func (s *State) Will() *Will { return s.will }
 
-// TakeWill is the will, which the session has no more; nil: there is none.
+// TakeWill is the will, which the session has no more; nil: there is none [MQTT-3.1.2-10].
 func (s *State) TakeWill() *Will {
 	w := s.will
 	s.will = nil

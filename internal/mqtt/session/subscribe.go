@@ -50,7 +50,7 @@ type Grant struct {
 // Room is how many bytes they may add to what the session makes us hold; a filter beyond it is refused.
 func (s *State) Subscribe(p *packet.Subscribe, room int, grants []Grant) []Grant {
 	most := int(s.held) + room
-	for i := range p.Subscriptions {
+	for i := range p.Subscriptions { // [MQTT-3.8.4-5] [MQTT-3.9.3-1]
 		grants = append(grants, s.subscribe(&p.Subscriptions[i], most, p.Props.SubscriptionID()))
 	}
 	return grants
@@ -66,7 +66,7 @@ func (s *State) subscribe(one *packet.Subscription, most int, id uint32) Grant {
 		return Grant{Reason: packet.SharedSubscriptionsNotSupported}
 	}
 	sub := &Subscription{
-		Filter: string(one.Filter), ID: id, QoS: min(one.QoS, MaxQoS), NoLocal: one.NoLocal,
+		Filter: string(one.Filter), ID: id, QoS: min(one.QoS, MaxQoS), NoLocal: one.NoLocal, // [MQTT-3.2.2-10]
 		RetainAsPublished: one.RetainAsPublished, RetainHandling: one.RetainHandling,
 	}
 	full := s.Subscriptions() >= s.limits.MaxSubscriptions || int(s.held)+holds(sub.Filter) > most
@@ -78,7 +78,7 @@ func (s *State) subscribe(one *packet.Subscription, most int, id uint32) Grant {
 		sub.Since = old.Since // what is between the two is not lost [MQTT-3.8.4-4]
 	}
 	return Grant{
-		Reason: packet.ReasonCode(sub.QoS), Sub: sub, Old: old,
+		Reason: packet.ReasonCode(sub.QoS), Sub: sub, Old: old, // [MQTT-3.8.4-7] [MQTT-3.9.3-2]
 		Retained: one.RetainHandling == 0 || one.RetainHandling == 1 && old == nil, // [MQTT-3.3.1-9] and on
 	}
 }
@@ -91,7 +91,7 @@ func (s *State) Resubscribe(sub *Subscription) (old *Subscription) {
 	return old
 }
 
-// Unsubscribe ends the subscription of a filter and returns it, or nil if there is none.
+// Unsubscribe ends the subscription of a filter and returns it, or nil if there is none [MQTT-3.10.4-1].
 func (s *State) Unsubscribe(filter []byte) *Subscription {
 	sub := s.subs.remove(string(filter))
 	if sub != nil {
