@@ -43,6 +43,7 @@ type sleeper struct {
 	dice     *rand.Rand
 	there    bool // the server has said that there is a session
 	gone     bool // or that there was one that ends with its connection
+	unclean  bool // it asked for a clean start, and does not know whether it had one
 	interest map[string]*interest
 	got      map[string]*line // by MQTT topic
 	last     *sitting         // the last connection that it was let in with; nil: it is not known which that was
@@ -161,10 +162,14 @@ func (s *sleeper) leave(c *client.Client) {
 	s.left = absence{begun, time.Now(), s.kills.Load()}
 }
 
-// connect connects and has its subscriptions in force, or gives nil.
+// connect connects, clean again if it is not known what came of the last clean start, and has its subscriptions in
+// force; or it gives nil.
 func (s *sleeper) connect(ctx context.Context, address string, clean bool) *client.Client {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
+	s.mu.Lock()
+	clean = clean || s.unclean
+	s.mu.Unlock()
 	o := client.Options{ClientID: s.id, Version: s.version, Resume: !clean, ManualAck: true, KeepAlive: -1}
 	if s.version == packet.V5 {
 		o.Props.SetSessionExpiry(0xffff_ffff)
@@ -181,10 +186,8 @@ func (s *sleeper) connect(ctx context.Context, address string, clean bool) *clie
 	c, err := client.Dial(ctx, address, o)
 	s.mu.Lock()
 	if err != nil {
-		s.last = nil // the server may have let it in
-		if clean {
-			s.forget()
-		}
+		s.last, s.gone = nil, false // the server may have let it in
+		s.unclean = clean
 		s.mu.Unlock()
 		return nil
 	}
@@ -228,7 +231,7 @@ func (s *sleeper) judgePresent(present, clean bool, begun time.Time) {
 	default:
 		s.returns++
 	}
-	s.there, s.gone = true, clean && s.version != packet.V5
+	s.there, s.gone, s.unclean = true, clean && s.version != packet.V5, false
 }
 
 // subscribe makes the subscriptions that it lacks, and others by its habits.

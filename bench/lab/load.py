@@ -216,6 +216,27 @@ class ComeAndGo:
 
 
 @dataclass(frozen=True)
+class Return:
+    """Sessions that were away, for whom messages were published, come back and take them. It takes as long as it takes;
+    a session without all of them in order fails the row."""
+
+    sessions: int = 10_000
+    messages: int = 100
+    together: int = 100
+
+    def run(self, system, how, topic):
+        share = min(1, how.seconds)  # the quick form has fewer
+        halves = [FIRTH, "bench", "return", "--sessions", int(self.sessions * share), "--messages", self.messages,
+                  "--together", self.together, "-t", topic, "-p", system.mqtt, "-o", "json", "--only"]
+        for half in ("leave", "back"):
+            meter = Meter(system)
+            done = subprocess.run([str(c) for c in [*halves, half]], capture_output=True, text=True, env=QUIET, timeout=900)
+            if done.returncode:
+                raise RuntimeError(done.stderr.strip())
+        return figures(json.loads(done.stdout), meter, "messages", 0)
+
+
+@dataclass(frozen=True)
 class ToSubscriber:
     """Records that our generator produces with Kafka as fast as it can, to an MQTT subscriber on a plain socket. They
     have QoS 0, as all that come without a header, so what counts is how many come."""

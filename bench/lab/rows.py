@@ -1,7 +1,7 @@
 """What is measured: the rows, on which systems, and the goal of each."""
 from dataclasses import dataclass, replace
 
-from .load import Bench, CatchUp, ComeAndGo, Idle, KafkaPerformance, MosquittoClients, Restart, ToSubscriber
+from .load import Bench, CatchUp, ComeAndGo, Idle, KafkaPerformance, MosquittoClients, Restart, Return, ToSubscriber
 from .systems import Before, Bridge, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoSaving, Nats, NatsSync
 
 
@@ -119,6 +119,7 @@ BLOCKS = (
     Block("MQTT to keep: QoS 2, a subscriber is away, 100 B", (Firth, MosquittoSaving), (
         Row("QoS 2 ingest, 16 publishers × 1, kept", mqtt("-q", 2, "--in-flight", 1, session=True),
             (least("rate", 2, MosquittoSaving.name),)),
+        Row("10,000 sessions come back, 100 messages each", Return(), (least("rate", 5, MosquittoSaving.name),)),
     )),
     Block("Kafka", (Firth, Kafka, KafkaFlush), (
         Row("produce → consume at 2,000/s, 1 KiB", kafka("--mode", "latency", "--linger", "0s"),

@@ -24,10 +24,9 @@ func (s *shard) fold(ctx context.Context) error {
 		s.roster.opt.Logger.Error("some records of sessions could not be read and are left out",
 			"lost", folded.Lost, "strange", folded.Strange, "err", folded.First)
 	}
+	// Without a checkpoint nobody is known to have been offered anything, whatever the marks of subscriptions say.
+	f.checkpoint = max(f.checkpoint, session.FirstMark)
 	s.mu.marks.Raise(f.checkpoint)
-	if f.checkpoint == 0 { // a session is pinned to a mark that there is, though no partition stood anywhere at it
-		f.checkpoint = s.mu.marks.Next()
-	}
 	s.checkpoint.Store(f.checkpoint)
 	now := s.roster.opt.Clock().UnixMilli()
 	for id, one := range f.sessions {

@@ -412,38 +412,51 @@ func TestLostLeave(t *testing.T) {
 	}
 }
 
-// TestInFlightSinceTheSubscription: what a session is sent after it has subscribed is in flight after a crash, though
-// nothing else of it changed since the checkpoint before.
-func TestInFlightSinceTheSubscription(t *testing.T) {
-	fs := vfs.NewMemory()
+// onTopic opens a roster on a log that has a topic of one partition, which is given.
+func onTopic(t *testing.T, fs vfs.FS, reached *record.Offset) (*roster.Roster, stream.PartitionID) {
+	t.Helper()
 	var p stream.PartitionID
-	at := record.Offset(0)
-	reached := func(_ uint64, visit func(stream.PartitionID, record.Offset)) uint64 {
-		visit(p, at)
-		return 0
-	}
-	ctx := context.Background()
 	seats, _ := open(t, fs, func(o *roster.Options) {
-		topic, err := o.Log.CreateTopic(ctx, stream.TopicSpec{Name: "t", Partitions: 1})
-		if err != nil {
-			t.Fatal(err)
+		topic := o.Log.Topics().ByName("t")
+		if topic == nil {
+			var err error
+			if topic, err = o.Log.CreateTopic(t.Context(), stream.TopicSpec{Name: "t", Partitions: 1}); err != nil {
+				t.Fatal(err)
+			}
 		}
-		p, o.Reached = topic.Partitions[0], reached
+		p = topic.Partitions[0]
+		o.Reached = func(_ uint64, visit func(stream.PartitionID, record.Offset)) uint64 {
+			visit(p, *reached)
+			return 0
+		}
 	})
-	term, _ := take(t, seats, opening("a", 1000, false), &holder{})
-	seats.Checkpoint(ctx)
+	return seats, p
+}
+
+// subscribe makes a subscription when live delivery has reached an offset.
+func subscribe(t *testing.T, term *roster.Term, p stream.PartitionID, reached record.Offset) {
+	t.Helper()
 	sub := &session.Subscription{Filter: "t", QoS: 1}
 	state := term.Lock()
 	state.Resubscribe(sub)
 	term.Unlock()
-	err := term.StoreFilters(ctx, []*session.Subscription{sub}, nil, func(visit func(stream.PartitionID, record.Offset)) {
-		visit(p, at)
-	})
+	err := term.StoreFilters(t.Context(), []*session.Subscription{sub}, nil,
+		func(visit func(stream.PartitionID, record.Offset)) { visit(p, reached) })
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestInFlightSinceTheSubscription: what a session is sent after it has subscribed is in flight after a crash, though
+// nothing else of it changed since the checkpoint before.
+func TestInFlightSinceTheSubscription(t *testing.T) {
+	fs, reached := vfs.NewMemory(), record.Offset(0)
+	seats, p := onTopic(t, fs, &reached)
+	term, _ := take(t, seats, opening("a", 1000, false), &holder{})
+	seats.Checkpoint(t.Context())
+	subscribe(t, &term, p, 0)
 	from := session.Place{Partition: uint32(p), Offset: 4}
-	state = term.Lock()
+	state := term.Lock()
 	if _, ok := state.Out.Send(from, 1); !ok {
 		t.Fatal("there is no room")
 	}
@@ -452,11 +465,31 @@ func TestInFlightSinceTheSubscription(t *testing.T) {
 	if changed {
 		term.Changed()
 	}
-	at = 5
-	seats.Checkpoint(ctx)
+	reached = 5
+	seats.Checkpoint(t.Context())
 	again, _ := open(t, clone(t, fs), nil)
 	_, got := take(t, again, opening("a", 1000, false), &holder{})
 	if n := got.State.Out.InFlight(); n != 1 {
 		t.Errorf("%d messages are in flight, want 1", n)
+	}
+}
+
+// TestCrashesBeforeTheFirstCheckpoint: a session stands where it has subscribed, though the server crashed twice before
+// it ever made a checkpoint and others have subscribed in between.
+func TestCrashesBeforeTheFirstCheckpoint(t *testing.T) {
+	fs, reached := vfs.NewMemory(), record.Offset(10)
+	seats, p := onTopic(t, fs, &reached)
+	term, _ := take(t, seats, opening("a", 1000, false), &holder{})
+	subscribe(t, &term, p, 10)
+	for _, reached = range []record.Offset{20, 30} {
+		fs = clone(t, fs)
+		seats, _ = onTopic(t, fs, &reached)
+		other, _ := take(t, seats, opening("b", 1000, false), &holder{})
+		subscribe(t, &other, p, reached)
+	}
+	seats, _ = onTopic(t, clone(t, fs), &reached)
+	term, _ = take(t, seats, opening("a", 1000, false), &holder{})
+	if at := term.Stands(p); at != 10 {
+		t.Errorf("it stands at %d, and was offered nothing since 10", at)
 	}
 }

@@ -14,6 +14,9 @@ type Marks struct {
 	last  uint64
 }
 
+// FirstMark is the mark before there is any other, at which no partition stands anywhere.
+const FirstMark = 1
+
 // MarkAt is the offset of a partition at a mark.
 type MarkAt struct {
 	Mark   uint64 // from 1
