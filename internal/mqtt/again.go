@@ -214,8 +214,8 @@ func (l *link) putAgain(f *session.Flight, d *fanout.Delivery) (done, ended bool
 	}
 	const dup = 1 << 3
 	id := f.ID()
-	b[0] |= dup // [MQTT-3.3.1-1]
-	b[d.ID], b[d.ID+1] = byte(id>>8), byte(id)
+	b[0] |= dup                                // [MQTT-3.3.1-1]
+	b[d.ID], b[d.ID+1] = byte(id>>8), byte(id) // [MQTT-2.3.1-3 of 3.1.1]
 	l.out.sent.count(d)
 	return true, false
 }

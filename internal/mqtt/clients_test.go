@@ -18,7 +18,7 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
-// TestPaho3 talks to the door with the MQTT 3.1.1 client of Eclipse Paho.
+// TestPaho3 talks to the door with the MQTT 3.1.1 client of Eclipse Paho [MQTT-7.0.0-2 of 3.1.1].
 func TestPaho3(t *testing.T) {
 	h := open(t, nil)
 	connect := func(id string) paho3.Client {

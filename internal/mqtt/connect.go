@@ -121,8 +121,8 @@ func (c *conn) refuseHello(hello *packet.Connect, cause error) error {
 }
 
 // refuseConnect answers a CONNECT that is refused, if the client takes so large an answer [MQTT-3.1.2-24]. What MQTT 3
-// has no return code for, and what is no CONNECT of any version, gets no answer. hello is nil when the CONNECT could
-// not be read.
+// has no return code for [MQTT-3.2.2-6 of 3.1.1], and what is no CONNECT of any version, gets no answer. hello is nil
+// when the CONNECT could not be read.
 func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect, cause error) error {
 	reason := packet.ReasonOf(cause)
 	c.door.metrics.refused(reason)

@@ -213,7 +213,7 @@ type retainedReceiver struct {
 
 var _ retain.Receiver = (*retainedReceiver)(nil)
 
-// Retained implements retain.Receiver. The RETAIN flag is always set [MQTT-3.3.1-8].
+// Retained implements retain.Receiver. The RETAIN flag is always set [MQTT-3.3.1-8 of 3.1.1].
 func (r *retainedReceiver) Retained(q *retain.Request, m *hinge.Message, at record.Offset) retain.Outcome {
 	door := r.link.door
 	if !r.link.subscribed(r.sub.Filter) { // [MQTT-3.10.4-2]

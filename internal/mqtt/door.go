@@ -13,6 +13,8 @@
 // Topics that begin with $ do not cross: a PUBLISH to one is refused with reason 0x90, in MQTT 3
 // acknowledged and dropped; a will to one is not published; a subscription to one is granted and gets nothing,
 // but for those below $SYS.
+//
+// No client needs to know anything beyond the standard [MQTT-7.0.0-2 of 3.1.1].
 package mqtt
 
 import (

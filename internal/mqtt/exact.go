@@ -104,8 +104,8 @@ func (l *link) dismiss(id uint16) {
 	}
 }
 
-// pubrel takes a PUBREL: its packet id is free, once that is stored. One that nothing is open with is told so
-// [MQTT-4.3.3-11].
+// pubrel takes a PUBREL: its packet id is free, once that is stored, also where its message has expired
+// [MQTT-4.3.3-13]. One that nothing is open with is told so [MQTT-4.3.3-11].
 func (l *link) pubrel(t *turn, p *packet.Pubrel) error {
 	known, ok := l.releases(p.PacketID)
 	if !ok {

@@ -86,6 +86,9 @@ func TestManyRetainedInASmallWindow(t *testing.T) {
 	sub.quiet()
 }
 
+// TestRetainHandlingAndRetainAsPublished sends what is retained as Retain Handling asks: always [MQTT-3.3.1-9], for a
+// new subscription [MQTT-3.3.1-10], never [MQTT-3.3.1-11]; and RETAIN as Retain As Published asks [MQTT-3.3.1-12]
+// [MQTT-3.3.1-13].
 func TestRetainHandlingAndRetainAsPublished(t *testing.T) {
 	h := open(t, nil)
 	pub, sub := h.connect(t, packet.V5, "pub", nil), h.connect(t, packet.V5, "sub", nil)
@@ -141,7 +144,7 @@ func TestOverlappingSubscriptionsGiveOneCopy(t *testing.T) {
 	sub.quiet()
 }
 
-func TestNoLocal(t *testing.T) {
+func TestNoLocal(t *testing.T) { // [MQTT-3.8.3-3]
 	h := open(t, nil)
 	a, b := h.connect(t, packet.V5, "a", nil), h.connect(t, packet.V5, "b", nil)
 	a.send(&packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{
@@ -206,7 +209,7 @@ func TestMessageProperties(t *testing.T) {
 	}
 }
 
-func TestMessageExpiry(t *testing.T) {
+func TestMessageExpiry(t *testing.T) { // [MQTT-3.3.2-6]
 	var now atomic.Int64
 	now.Store(time.Now().UnixMilli())
 	h := open(t, func(o *mqtt.Options) { o.Clock = func() time.Time { return time.UnixMilli(now.Load()) } })
@@ -371,7 +374,7 @@ func TestConnackSaysWhatIsInForce(t *testing.T) { // [MQTT-3.2.2-9]
 	}
 }
 
-func TestMaximumPacketSizeOfClient(t *testing.T) {
+func TestMaximumPacketSizeOfClient(t *testing.T) { // [MQTT-3.1.2-25]
 	h := open(t, nil)
 	sub := h.connect(t, packet.V5, "small", func(p *packet.Connect) {
 		p.Props.SetMaximumPacketSize(50)

@@ -114,7 +114,8 @@ func TestTooLargeRecordIsSaid(t *testing.T) {
 }
 
 // TestRefusedIsNotAcknowledged: a message that never got as far as the log, here because its topic cannot be made or
-// too many names are retained, is no more acknowledged than one that the log refused. MQTT 3 cannot be told why.
+// too many names are retained, is no more acknowledged than one that the log refused. MQTT 3 cannot be told why:
+// its connection ends [MQTT-4.8.0-2 of 3.1.1].
 func TestRefusedIsNotAcknowledged(t *testing.T) {
 	disk := vfs.NewFaulty(vfs.NewMemory())
 	h := openOn(t, disk, func(o *mqtt.Options) { o.RetainedTopics = 1 },

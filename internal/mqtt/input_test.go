@@ -278,7 +278,7 @@ func TestDrip(t *testing.T) {
 	})
 }
 
-func TestOddNamesAreLegal(t *testing.T) {
+func TestOddNamesAreLegal(t *testing.T) { // [MQTT-3.1.3-8]
 	h := shared(t)
 	for _, id := range []string{"with space", "+#/..", "%00\n\x1b[31m", "ünï", strings.Repeat("x", 65535)} {
 		c := h.connect(t, packet.V5, id, nil)

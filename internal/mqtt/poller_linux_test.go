@@ -27,7 +27,8 @@ func TestManyIdleConnectionsHaveNoGoroutines(t *testing.T) {
 }
 
 // TestPiecesOfPackets writes packets in pieces of every size: in the poller, in a goroutine that takes over for
-// what is rare or large, and back. Every PUBLISH is acknowledged in order, and stored once.
+// what is rare or large, and back. Every PUBLISH is acknowledged in order, and stored once [MQTT-4.2-1]
+// [MQTT-4.2.0-1 of 3.1.1].
 func TestPiecesOfPackets(t *testing.T) {
 	h := open(t, func(o *mqtt.Options) { o.OutboxBytes = 64 << 20 }) // nothing is dropped
 	sub := h.connect(t, packet.V311, "reader", nil)

@@ -85,7 +85,7 @@ func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, own boo
 	t.exact = t.exact || p.QoS == 2
 	t.own = t.own || own
 	t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: r.partition, Record: &s.record, Name: r.told})
-	if p.Retain { // [MQTT-3.3.1-5]
+	if p.Retain { // [MQTT-3.3.1-5] [MQTT-3.3.1-8]
 		r.retainedTarget(name).Record(&s.message, &s.retained)
 		s.retained.Timestamp = t.unixMs
 		if len(p.Payload) == 0 { // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
@@ -294,7 +294,7 @@ func (l *link) eachOwn(slots []*slot, visit func(ownWrite)) (some bool) {
 }
 
 // notStored answers a message whose Append failed. MQTT 3 cannot say no, and neither can a PUBCOMP: the connection
-// ends, and the client sends it again when it is back.
+// ends [MQTT-4.8.0-2 of 3.1.1], and the client sends it again when it is back.
 func (l *link) notStored(s *slot, cause error) error {
 	d := l.door
 	d.metrics.dropped(dropNotStored).Inc()

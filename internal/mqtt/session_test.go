@@ -87,7 +87,7 @@ func everyFate(t *testing.T, test func(t *testing.T, v packet.Version, befalls f
 }
 
 // TestSessionFindsWhatItMissed: a session that was away gets every message above QoS 0, once and in order, and goes on
-// with what is new. Whatever happens to the server meanwhile.
+// with what is new [MQTT-3.1.2-23] [MQTT-3.1.2-5 of 3.1.1]. Whatever happens to the server meanwhile.
 func TestSessionFindsWhatItMissed(t *testing.T) {
 	everyFate(t, findsWhatItMissed)
 }
@@ -272,7 +272,7 @@ func sessionEnds(t *testing.T, v packet.Version, befalls fate, end func(h *house
 	c.quiet()
 }
 
-// TestSessionExpires by the wall clock, also while the server is down.
+// TestSessionExpires by the wall clock, also while the server is down [MQTT-4.1.0-2].
 func TestSessionExpires(t *testing.T) {
 	var ahead atomic.Int64
 	clock := func(o *mqtt.Options) {

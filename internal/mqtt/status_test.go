@@ -37,7 +37,7 @@ func (c *raw) value(all map[string]told) {
 }
 
 // TestStatus: who subscribes to $SYS/# gets every value with RETAIN, then what changes without; a wildcard at the first
-// level matches none of it [MQTT-4.7.2-1].
+// level matches none of it [MQTT-4.7.2-1] [MQTT-4.7.2-1 of 3.1.1].
 func TestStatus(t *testing.T) { both(t, tellStatus) }
 
 func tellStatus(t *testing.T, v packet.Version) {

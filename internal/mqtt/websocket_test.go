@@ -114,14 +114,14 @@ func (f *frames) next() error {
 }
 
 // conversation is packets of a client, and what they are answered with: how many packets of each type.
-func conversation() (all []byte, answers map[packet.Type]int) {
+func conversation(v packet.Version) (all []byte, answers map[packet.Type]int) {
 	for _, p := range []packet.Packet{
-		&packet.Connect{Version: packet.V5, CleanStart: true},
+		&packet.Connect{Version: v, CleanStart: true},
 		&packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{{Filter: []byte("w/#")}}},
 		&packet.Publish{Topic: []byte("w/1"), QoS: 1, PacketID: 2, Payload: []byte("x")},
 		&packet.Pingreq{},
 	} {
-		all = p.AppendTo(all, packet.V5)
+		all = p.AppendTo(all, v)
 	}
 	return all, map[packet.Type]int{packet.CONNACK: 1, packet.SUBACK: 1, packet.PUBACK: 1, packet.PUBLISH: 1,
 		packet.PINGRESP: 1}
@@ -155,14 +155,16 @@ func (f *frames) answered(want map[packet.Type]int) {
 }
 
 // TestWebSocketSplits cuts the packets of a conversation into messages and frames at every byte, with control frames
-// between the parts [MQTT-6.0.0-2].
-func TestWebSocketSplits(t *testing.T) {
+// between the parts [MQTT-6.0.0-2] [MQTT-6.0.0-2 of 3.1.1].
+func TestWebSocketSplits(t *testing.T) { both(t, webSocketSplits) }
+
+func webSocketSplits(t *testing.T, v packet.Version) {
 	h := open(t, nil)
 	web := httptest.NewServer(h.door.WebSocket())
 	defer web.Close()
 	at := web.Listener.Addr().String()
 	const offers = "Sec-WebSocket-Protocol: mqtt\r\n"
-	all, answers := conversation()
+	all, answers := conversation(v)
 	ping := frame(nil, frameLast|framePing, []byte("still there?"))
 	play := func(name string, pongs int, b []byte) {
 		t.Helper()
@@ -215,13 +217,17 @@ func TestLargeWebSocketMessage(t *testing.T) {
 	f.answered(map[packet.Type]int{packet.CONNACK: 1, packet.PINGRESP: 1})
 }
 
-// TestWebSocketRefuses: text frames [MQTT-6.0.0-1], no sub-protocol of ours [MQTT-6.0.0-3], frames that are none.
-func TestWebSocketRefuses(t *testing.T) {
+// TestWebSocketRefuses: text frames [MQTT-6.0.0-1] [MQTT-6.0.0-1 of 3.1.1], no sub-protocol of ours [MQTT-6.0.0-3],
+// frames that are none. The sub-protocol that is chosen is mqtt where it is offered [MQTT-6.0.0-4]
+// [MQTT-6.0.0-4 of 3.1.1].
+func TestWebSocketRefuses(t *testing.T) { both(t, webSocketRefuses) }
+
+func webSocketRefuses(t *testing.T, v packet.Version) {
 	h := open(t, nil)
 	web := httptest.NewServer(h.door.WebSocket())
 	defer web.Close()
 	at := web.Listener.Addr().String()
-	all, answers := conversation()
+	all, answers := conversation(v)
 	binaryFrame := frame(nil, frameLast|frameBinary, all)
 	const mqtt = "Sec-WebSocket-Protocol: mqtt\r\n"
 	for name, c := range map[string]struct {

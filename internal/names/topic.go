@@ -184,8 +184,8 @@ func ParseShare(filter string) (group, rest string, shared bool, err error) {
 	return group, rest, true, nil
 }
 
-// Match tells whether a valid filter matches a valid name. A filter that begins with a wildcard
-// matches no name that begins with $ [MQTT-4.7.2-1]. It does not know shared subscriptions.
+// Match tells whether a valid filter matches a valid name, byte by byte: neither is normalised [MQTT-4.7.3-4]. A filter
+// that begins with a wildcard matches no name that begins with $ [MQTT-4.7.2-1]. It does not know shared subscriptions.
 func Match[F, N bytes](filter F, name N) bool {
 	if len(name) > 0 && name[0] == '$' && len(filter) > 0 && (filter[0] == '+' || filter[0] == '#') {
 		return false

@@ -1,4 +1,5 @@
-// Package client is an MQTT client (5.0, 3.1.1 and 3.1) for commands, load generators and bridges.
+// Package client is an MQTT client (5.0, 3.1.1 and 3.1) for commands, load generators and bridges: a server that
+// connects to others keeps the rules of a client with it [MQTT-7.0.0-1 of 3.1.1].
 //
 // It keeps many messages in flight and writes what has gathered in one system call. Acknowledgements
 // come back as tickets: nothing is allocated for a message, and no goroutine waits for one. A

@@ -79,6 +79,7 @@ func (a *acks) check(t *testing.T, n int) {
 	}
 }
 
+// TestPublishAndReceive: a server whose decoder is strict takes all that the client says [MQTT-7.0.0-1 of 3.1.1].
 func TestPublishAndReceive(t *testing.T) {
 	for _, v := range []packet.Version{packet.V31, packet.V311, packet.V5} {
 		for qos := range byte(3) {

@@ -18,8 +18,9 @@ import (
 //  2. cursor <= claimed <= stable. Records below cursor are dealt with; those of [cursor, claimed) are in hand: the
 //     worker deals with them in this turn or the next. Between two turns cursor equals claimed.
 //  3. A member with a cursor of its own in a partition (part.behind) gets every record below Cursor.live by that, and
-//     every record from there on by the worker: nothing twice, nothing not at all, and in order, since live is set
-//     once the cursor is there, under worker.mu, and is never below claimed.
+//     every record from there on by the worker: nothing twice, nothing not at all [MQTT-4.5.0-1], and in order
+//     [MQTT-4.6.0-5] [MQTT-4.6.0-6], since live is set once the cursor is there, under worker.mu, and is never below
+//     claimed.
 //  4. A subscription gets a record if, and only if, its epoch is not newer than the one in which the record became
 //     news. The epoch is raised after the partitions it needs are followed.
 //  5. The worker claims first and asks who listens after that: whoever subscribes in between gets what becomes news

@@ -114,7 +114,7 @@ func checkConnectFlags(flags byte, v Version) error {
 	switch {
 	case flags&connectReserved != 0: // [MQTT-3.1.2-3]
 		return malformed("the reserved flag of CONNECT is set")
-	case qos == 3: // [MQTT-3.1.2-12]
+	case qos == 3: // [MQTT-3.1.2-12] [MQTT-3.2.2-12]
 		return malformed("will with QoS 3")
 	case flags&connectWill == 0 && qos != 0: // [MQTT-3.1.2-11]
 		return malformed("will QoS without a will")

@@ -94,8 +94,9 @@ func isShared(filter []byte) bool {
 	return len(filter) >= len(shareLevel) && string(filter[:len(shareLevel)]) == shareLevel
 }
 
-// checkFilter judges the form of a filter that is a well-formed string: its length, its wildcards and, in MQTT 5,
-// the name of its share. MQTT 3 knows no shares: there $share is a level like any other.
+// checkFilter judges the form of a filter that is a well-formed string: its length, its wildcards, which no version
+// lacks [MQTT-3.8.3-2 of 3.1.1], and, in MQTT 5, the name of its share. MQTT 3 knows no shares: there $share is a level
+// like any other.
 func checkFilter(filter []byte, v Version) error {
 	if v == V5 && isShared(filter) {
 		rest := filter[len(shareLevel):]

@@ -1,6 +1,8 @@
 // Package retain holds the retained messages: the last message of each topic name that was published
 // with RETAIN (MQTT 5.0, section 3.3.1.3).
 //
+// They belong to no session and outlive all [MQTT-3.1.2-7 of 3.1.1].
+//
 // They are a fold of the internal topic __firth_retained: the key is the topic name, the value the
 // payload, headers as mapping writes them, no value when the message was cleared. The door appends the
 // record there in one unit with the record of the message itself. The store is read from the log at

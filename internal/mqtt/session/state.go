@@ -122,7 +122,7 @@ func (s *State) Ends() int64 {
 // Will is the will, or nil.
 func (s *State) Will() *Will { return s.will }
 
-// TakeWill is the will, which the session has no more; nil: there is none [MQTT-3.1.2-10].
+// TakeWill is the will, which the session has no more; nil: there is none [MQTT-3.1.2-10] [MQTT-3.1.2-12 of 3.1.1].
 func (s *State) TakeWill() *Will {
 	w := s.will
 	s.will = nil

@@ -79,7 +79,8 @@ func (s *State) subscribe(one *packet.Subscription, most int, id uint32) Grant {
 	}
 	return Grant{
 		Reason: packet.ReasonCode(sub.QoS), Sub: sub, Old: old, // [MQTT-3.8.4-7] [MQTT-3.9.3-2]
-		Retained: one.RetainHandling == 0 || one.RetainHandling == 1 && old == nil, // [MQTT-3.3.1-9] and on
+		// [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
+		Retained: one.RetainHandling == 0 || one.RetainHandling == 1 && old == nil,
 	}
 }
 
