@@ -46,6 +46,7 @@ func newRoot() *cobra.Command {
 		newPubCommand(),
 		newServeCommand(),
 		newSessionCommand(),
+		newBanCommand(),
 		newSubCommand(),
 		newTopicCommand(),
 		newVersionCommand(),

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"context"
 	"errors"
 	"net"
 	"runtime/debug"
@@ -171,7 +172,17 @@ func (c *conn) endSession(cause error) (hears bool) {
 	}
 	c.logEnd(cause, reason)
 	c.link.end()
+	if c.link.version != 0 && reason != packet.ServerShuttingDown {
+		c.countLeft()
+	}
 	return hears || errors.Is(cause, errRefused)
+}
+
+// countLeft counts that a client left.
+func (c *conn) countLeft() {
+	ctx, cancel := context.WithTimeout(context.Background(), c.door.opt.ConnectTimeout)
+	defer cancel()
+	c.door.bans.left(ctx, &c.link.principal)
 }
 
 // lastReason is the reason code to end with, and whether the client is there to hear it.

@@ -51,6 +51,9 @@ func (c *conn) connect(t *turn, frame []byte) error {
 // goes with the CONNACK to a client that authenticated itself.
 func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte) error {
 	c.link.principal = principal
+	if err := c.refuseBanned(); err != nil {
+		return c.refuseHello(hello, err)
+	}
 	if err := c.admitConnect(hello); err != nil {
 		return c.refuseHello(hello, err)
 	}
@@ -70,6 +73,9 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	present, err := c.link.begin(principal, o)
 	if err != nil {
 		return c.refuseHello(hello, &packet.Error{Reason: connackReason(err), Detail: err.Error()})
+	}
+	if c.isBanned() { // since it was looked at: who banned it may not have seen this connection
+		c.disconnect(packet.AdministrativeAction)
 	}
 	o.Connack.SessionPresent = present                                                // [MQTT-3.2.2-3]
 	c.setTimeout(time.Duration(o.Link.KeepAlive()) * time.Second * 3 / 2)             // [MQTT-3.1.2-22]

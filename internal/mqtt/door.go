@@ -49,6 +49,7 @@ type Door struct {
 	retained *retain.Store
 	seats    *roster.Roster
 	status   *status
+	bans     bans
 	opened   time.Time
 	count    atomic.Int64  // connections
 	accepted atomic.Uint64 // connections ever
@@ -100,6 +101,9 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		MaxBytes: opt.RetainedBytes,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := d.openBans(ctx); err != nil {
 		return nil, err
 	}
 	d.log = d.retained.Log()

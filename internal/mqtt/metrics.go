@@ -41,6 +41,8 @@ type metrics struct {
 	listeners     telemetry.Gauges
 	closed        telemetry.Counters
 	slowed        telemetry.Counters
+	banned        telemetry.Counter
+	flapped       telemetry.Counter
 }
 
 // listenerMetrics are those of one listener.
@@ -79,6 +81,9 @@ func newMetrics(d *Door, set *telemetry.Set) metrics {
 		closed: set.Counter("firth_mqtt_listener_refused_total",
 			"Connections closed before they were served, by listener and reason: full, proxy_header, rate.", "listener",
 			"reason"),
+		banned: set.Counter("firth_mqtt_banned_total", "CONNECT packets refused because of a ban.").With(),
+		flapped: set.Counter("firth_mqtt_flapping_total",
+			"Clients banned because they connected and disconnected too often.").With(),
 		slowed: set.Counter("firth_mqtt_slowed_total",
 			"Times that a client which publishes too fast had to wait, by listener.", "listener"),
 	}

@@ -43,6 +43,8 @@ type Options struct {
 	MaxConnections int
 	// Rates are how fast clients may connect and publish by each listener that has none of its own. Default: no bounds.
 	Rates Rates
+	// Flapping bans clients that connect and disconnect too often. Default: it bans nobody.
+	Flapping Flapping
 	// MaxDeviceTopics is the number of topics in the log up to which a PUBLISH makes the log topic that
 	// its topic name maps to. From there on messages for log topics that do not exist go to the
 	// catch-all topic of the mapping. Default 1,000.
@@ -160,6 +162,8 @@ func (o Options) withDefaults() Options {
 	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 10*time.Second)
 	o.CloseTimeout = cmp.Or(o.CloseTimeout, 2*time.Second)
 	o.SysInterval = cmp.Or(o.SysInterval, 10*time.Second)
+	o.Flapping.Window = cmp.Or(o.Flapping.Window, time.Minute)
+	o.Flapping.Ban = cmp.Or(o.Flapping.Ban, 5*time.Minute)
 	o.RetainedTopics = cmp.Or(o.RetainedTopics, 1_000_000)
 	o.RetainedBytes = cmp.Or(o.RetainedBytes, 256<<20)
 	return o
@@ -190,6 +194,8 @@ func (o *Options) validate() error {
 		return fault.New(fault.Invalid, op, "a bound on sessions is negative")
 	case o.TopicAliases > math.MaxUint16:
 		return fault.New(fault.Invalid, op, "TopicAliases %d is more than %d", o.TopicAliases, math.MaxUint16)
+	case o.Flapping.Disconnects < 0 || o.Flapping.Window < 0 || o.Flapping.Ban < 0:
+		return fault.New(fault.Invalid, op, "Flapping %+v is negative", o.Flapping)
 	case o.ConnectTimeout < 0 || o.CloseTimeout < 0:
 		return fault.New(fault.Invalid, op, "a timeout is negative")
 	}

@@ -23,6 +23,9 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"GET " + adminPath + "/sessions":   n.adminSessions,
 		"GET " + adminPath + "/session":    n.adminSession,
 		"DELETE " + adminPath + "/session": n.adminKick,
+		"GET " + adminPath + "/bans":       n.adminBans,
+		"POST " + adminPath + "/ban":       n.adminBan,
+		"DELETE " + adminPath + "/ban":     n.adminUnban,
 	} {
 		mux.Handle(pattern, ofThisMachine(answering(do)))
 	}

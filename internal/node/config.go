@@ -30,6 +30,7 @@ type Config struct {
 	Limits                 Limits
 	MQTT                   MQTT
 	Sessions               Sessions
+	Flapping               Flapping
 	Groups                 Groups
 	Log                    Log
 	Shutdown               Shutdown
@@ -113,6 +114,13 @@ func (m *MQTT) redirect() mqtt.Redirect {
 type Sessions struct {
 	MaxExpiry time.Duration // forever: no bound
 	QueueQoS0 bool
+}
+
+// Flapping says which devices connect and disconnect too often, and for how long they are kept out.
+type Flapping struct {
+	Disconnects int // unlimited: nobody does
+	Window      time.Duration
+	Ban         time.Duration
 }
 
 // Groups say what members of consumer groups may ask for.

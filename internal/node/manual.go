@@ -136,6 +136,8 @@ const fixedLimits = `
 | levels of an MQTT topic name or filter | 200 | PUBACK with 0x90, SUBACK with 0x8F: the name is invalid |
 | CONNECT packet, will included | 256 KiB | the connection is closed |
 | topic aliases of a device | 32 | CONNACK says Topic Alias Maximum; a higher one ends the connection with 0x94 |
+| bans | 100,000, half of them by flapping | ` + "`firth ban add`" + ` fails; who flaps is not banned |
+| clients whose disconnects are counted for flapping | 100,000 in a window | others are not counted |
 | steps of one enhanced authentication | 64 | CONNACK or DISCONNECT with 0x87, Not authorized |
 | topics that get an alias for a device | of 5 to 1,024 bytes, packets up to 8 KiB | others have their name |
 | topic names behind the aliases of a device | 256 KiB | the connection ends with 0x97, Quota exceeded |

@@ -20,7 +20,7 @@ func Options() []Option {
 		placeOptions(), topicOptions(), mqttLimits(),
 		rateOptions("limits.", " A listener may have its own bound.", func(c *Config) *Rates { return &c.Limits.Rates }),
 		kafkaLimits(), logLimits(),
-		mqttOptions(), sessionOptions(), groupOptions(), processOptions(),
+		mqttOptions(), sessionOptions(), flappingOptions(), groupOptions(), processOptions(),
 	)
 }
 
@@ -235,6 +235,22 @@ func sessionOptions() []Option {
 			Doc: "Whether a device that was away also gets the messages of QoS 0 that it missed (queue_qos0_messages of " +
 				"Mosquitto).",
 		}.flag(func(c *Config) *bool { return &c.Sessions.QueueQoS0 }),
+	}
+}
+
+func flappingOptions() []Option {
+	return []Option{
+		Option{Key: "flapping.disconnects", Default: "unlimited",
+			Doc: "How often a device may disconnect, or lose its connection, within flapping.window before its client " +
+				"identifier is banned for flapping.ban. firth ban list shows it.",
+			Shows: "CONNACK with reason code 0x8A, Banned, return code 5 in MQTT 3; `firth_mqtt_flapping_total`",
+		}.number(func(c *Config) *int { return &c.Flapping.Disconnects }, 1, 1_000_000),
+		Option{Key: "flapping.window", Default: "1m",
+			Doc: "How long disconnects of a device count together.",
+		}.span(func(c *Config) *time.Duration { return &c.Flapping.Window }, time.Second, day, ""),
+		Option{Key: "flapping.ban", Default: "5m",
+			Doc: "For how long a device is banned that disconnects too often.",
+		}.span(func(c *Config) *time.Duration { return &c.Flapping.Ban }, time.Second, 365*day, ""),
 	}
 }
 

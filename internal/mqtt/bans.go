@@ -1,0 +1,307 @@
+package mqtt
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/ban"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/roster"
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// bansTopic is the internal topic of which the bans are a fold. It is made with the first ban.
+const bansTopic = "__firth_bans"
+
+// Flapping bans clients whose connections come and go too often. The zero value bans nobody.
+type Flapping struct {
+	// Disconnects is how often a client may lose its connection, or end it, within Window. 0: as often as it likes.
+	Disconnects int
+	// Window is how long disconnects count together. Default one minute.
+	Window time.Duration
+	// Ban is for how long such a client is kept out. Default five minutes.
+	Ban time.Duration
+}
+
+// maxBans bounds the bans; flapping leaves a half of them to operators.
+const maxBans = 100_000
+
+// bans are who is kept out. A ban is stored before it is in force, but for those that flapping makes.
+type bans struct {
+	door *Door
+	some atomic.Bool // there may be bans
+
+	changing sync.Mutex // held over a change, the log included: one at a time
+
+	mu struct {
+		sync.Mutex
+		table    ban.Table
+		flapping *ban.Flapping
+	}
+}
+
+// openBans reads the bans. What cannot be read, or is not understood, is as if it had not been set.
+func (d *Door) openBans(ctx context.Context) error {
+	b := &d.bans
+	b.door, b.mu.flapping = d, ban.NewFlapping(d.opt.Flapping.Disconnects, d.opt.Flapping.Window)
+	t := d.opt.Log.Topics().ByName(bansTopic)
+	if t == nil {
+		return nil
+	}
+	folded, err := stream.Fold(ctx, d.opt.Log, t.Partitions[0], 0, func(v *record.View) error {
+		one, err := ban.Parse(v.Key, v.Value)
+		switch {
+		case err != nil:
+			return err
+		case v.Value == nil:
+			b.mu.table.Remove(one.Kind, one.Who)
+			return nil
+		default:
+			return b.mu.table.Add(one)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if !folded.Complete() {
+		d.opt.Logger.Warn("some bans could not be read and are not in force", "lost", folded.Lost,
+			"strange", folded.Strange, "err", folded.First)
+	}
+	b.some.Store(b.mu.table.Len() > 0)
+	return nil
+}
+
+// BanLine is a ban as people see it.
+type BanLine struct {
+	Kind   string     `json:"kind"` // client, user or address
+	Who    string     `json:"who"`
+	Since  time.Time  `json:"since"`
+	Until  *time.Time `json:"until,omitempty"` // none: for ever
+	By     string     `json:"by,omitempty"`
+	Reason string     `json:"reason,omitempty"`
+}
+
+func banLine(b *ban.Ban) BanLine {
+	line := BanLine{Kind: string(b.Kind), Who: b.Who, Since: time.UnixMilli(b.Since).UTC(), By: b.By, Reason: b.Reason}
+	if b.Until > 0 {
+		until := time.UnixMilli(b.Until).UTC()
+		line.Until = &until
+	}
+	return line
+}
+
+// Bans lists the bans that are not over, by kind and whom they are about.
+func (d *Door) Bans() []BanLine {
+	now := d.opt.Clock().UnixMilli()
+	d.bans.mu.Lock()
+	all := d.bans.mu.table.All(now)
+	d.bans.mu.Unlock()
+	lines := make([]BanLine, len(all))
+	for i := range all {
+		lines[i] = banLine(&all[i])
+	}
+	return lines
+}
+
+// Ban keeps somebody out from now on, and ends the connections that are there with reason 0x98. A ban for the same is
+// replaced. Since is now. It returns when the ban is stored. Errors: Invalid; Limited; those of the log.
+func (d *Door) Ban(ctx context.Context, line BanLine) (*BanLine, error) {
+	one := ban.Ban{Kind: ban.Kind(line.Kind), Who: line.Who, Since: d.opt.Clock().UnixMilli(), By: line.By,
+		Reason: line.Reason}
+	if line.Until != nil {
+		if one.Until = line.Until.UnixMilli(); one.Over(one.Since) || one.Until <= 0 {
+			return nil, fault.New(fault.Invalid, "ban", "%s has passed", line.Until.Format(time.RFC3339))
+		}
+	}
+	if err := one.Check(); err != nil {
+		return nil, err
+	}
+	if err := d.bans.add(ctx, &one); err != nil {
+		return nil, err
+	}
+	d.evict()
+	made := banLine(&one)
+	return &made, nil
+}
+
+// Unban removes a ban. It returns when that is stored. Errors: Invalid, NotFound, those of the log.
+func (d *Door) Unban(ctx context.Context, kind, who string) (*BanLine, error) {
+	one := ban.Ban{Kind: ban.Kind(kind), Who: who}
+	if err := one.Check(); err != nil {
+		return nil, err
+	}
+	b := &d.bans
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	was := b.lookup(one.Kind, one.Who)
+	if was == nil {
+		return nil, fault.New(fault.NotFound, "ban", "%s %s is not banned", kind, fault.Text(who)).
+			WithHint("firth ban list shows who is")
+	}
+	if err := b.store(ctx, nil, *was); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	b.mu.table.Remove(was.Kind, was.Who)
+	b.mu.Unlock()
+	gone := banLine(was)
+	return &gone, nil
+}
+
+func (b *bans) lookup(kind ban.Kind, who string) *ban.Ban {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.table.Get(kind, who)
+}
+
+// add stores a ban and puts it in force. What is over is removed with it.
+func (b *bans) add(ctx context.Context, one *ban.Ban) error {
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	over, full := b.expire(one.Since)
+	if full {
+		return fault.New(fault.Limited, "ban", "there are %d bans", maxBans)
+	}
+	if err := b.store(ctx, one, over...); err != nil {
+		return err
+	}
+	return b.enforce(one)
+}
+
+func (b *bans) expire(now int64) (over []ban.Ban, full bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.table.Expire(now), b.mu.table.Len() >= maxBans
+}
+
+func (b *bans) enforce(one *ban.Ban) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.some.Store(true)
+	return b.mu.table.Add(*one)
+}
+
+// store puts a ban, and the end of others, on stable storage, in one unit.
+func (b *bans) store(ctx context.Context, one *ban.Ban, over ...ban.Ban) error {
+	log := b.door.opt.Log
+	t, err := stream.EnsureState(ctx, log, bansTopic)
+	if err != nil {
+		return err
+	}
+	var records []record.Record
+	now := b.door.opt.Clock().UnixMilli()
+	for i := range over {
+		records = append(records, record.Record{Timestamp: now, Key: over[i].Key()})
+	}
+	if one != nil {
+		value, err := one.Value()
+		if err != nil {
+			return err
+		}
+		records = append(records, record.Record{Timestamp: now, Key: one.Key(), Value: value})
+	}
+	var unit stream.Unit
+	for i := range records {
+		unit.Writes = append(unit.Writes, stream.Write{Partition: t.Partitions[0], Record: &records[i]})
+	}
+	return storeUnit(ctx, log, &unit)
+}
+
+// storeUnit appends a unit and returns when it is stored. Errors: those of the log; Timeout.
+func storeUnit(ctx context.Context, log stream.Log, u *stream.Unit) error {
+	stored := make(storedReceipt, 1)
+	if err := stream.AppendWait(ctx, log, u, stored, 0); err != nil {
+		return err
+	}
+	select {
+	case err := <-stored:
+		return err
+	case <-ctx.Done():
+		return fault.Wrap(fault.Timeout, "mqtt.Append", ctx.Err())
+	}
+}
+
+// storedReceipt is a receipt that somebody waits for; it holds one.
+type storedReceipt chan error
+
+// Appended implements stream.Receipt.
+func (r storedReceipt) Appended(_ uint64, _ stream.Placed, err error) { r <- err }
+
+// find is the ban of a client, or nil.
+func (b *bans) find(who *Principal, remote string) *ban.Ban {
+	if !b.some.Load() {
+		return nil
+	}
+	now := b.door.opt.Clock().UnixMilli()
+	at, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		at = netip.AddrPort{} // a Unix socket has none
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.table.Find(who.ClientID, who.UserName, at.Addr(), now)
+}
+
+// isBanned tells whether the client of the connection is banned.
+func (c *conn) isBanned() bool { return c.door.bans.find(&c.link.principal, c.wire.remote()) != nil }
+
+// evict ends the connections of those who are banned, with reason 0x98.
+func (d *Door) evict() {
+	for _, id := range d.seats.IDs("", "") {
+		var holder *conn
+		d.seats.Look(id, func(_ *session.State, h roster.Holder) { holder, _ = h.(*conn) })
+		if holder != nil && holder.isBanned() {
+			holder.disconnect(packet.AdministrativeAction)
+		}
+	}
+}
+
+// refuseBanned refuses a client that is banned: 0x8A, Banned; return code 5 in MQTT 3.
+func (c *conn) refuseBanned() error {
+	b := c.door.bans.find(&c.link.principal, c.wire.remote())
+	if b == nil {
+		return nil
+	}
+	c.door.metrics.banned.Inc()
+	detail := "banned"
+	if b.Reason != "" {
+		detail += ": " + b.Reason
+	}
+	return &packet.Error{Reason: packet.Banned, Detail: detail}
+}
+
+// left counts that the connection of a client ended, and bans the client if that was once too often.
+func (b *bans) left(ctx context.Context, who *Principal) {
+	d := b.door
+	if d.opt.Flapping.Disconnects == 0 {
+		return
+	}
+	now := d.opt.Clock().UnixMilli()
+	if !b.flaps(who.ClientID, now) {
+		return
+	}
+	one := ban.Ban{Kind: ban.Client, Who: who.ClientID, Since: now, Until: now + d.opt.Flapping.Ban.Milliseconds(),
+		By: "flapping", Reason: "it connects and disconnects too often"}
+	d.metrics.flapped.Inc()
+	d.tell("a client connects and disconnects too often and is banned", who.ClientID, packet.Banned,
+		"for", d.opt.Flapping.Ban)
+	err := b.enforce(&one)
+	if err == nil {
+		err = b.add(ctx, &one)
+	}
+	if err != nil {
+		d.opt.Logger.Warn("a ban is in force but not stored", "client", fault.Text(who.ClientID), "err", err)
+	}
+}
+
+func (b *bans) flaps(client string, now int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.flapping.Left(client, now) && b.mu.table.Len() < maxBans/2
+}
