@@ -43,7 +43,7 @@ type sleeper struct {
 	dice     *rand.Rand
 	there    bool // the server has said that there is a session
 	gone     bool // or that there was one that ends with its connection
-	unclean  bool // it asked for a clean start, and does not know whether it had one
+	unclean  bool // a session may have begun that it knows nothing of: it asks for a clean start next
 	interest map[string]*interest
 	got      map[string]*line // by MQTT topic
 	last     *sitting         // the last connection that it was let in with; nil: it is not known which that was
@@ -162,8 +162,8 @@ func (s *sleeper) leave(c *client.Client) {
 	s.left = absence{begun, time.Now(), s.kills.Load()}
 }
 
-// connect connects, clean again if it is not known what came of the last clean start, and has its subscriptions in
-// force; or it gives nil.
+// connect connects, clean if it is not known whether a session has begun since, and has its subscriptions in force; or
+// it gives nil.
 func (s *sleeper) connect(ctx context.Context, address string, clean bool) *client.Client {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
@@ -187,7 +187,7 @@ func (s *sleeper) connect(ctx context.Context, address string, clean bool) *clie
 	s.mu.Lock()
 	if err != nil {
 		s.last, s.gone = nil, false // the server may have let it in
-		s.unclean = clean
+		s.unclean = clean || s.expiry > 0 && s.there && time.Since(s.left.since) >= s.expiry
 		s.mu.Unlock()
 		return nil
 	}

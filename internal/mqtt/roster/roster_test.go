@@ -3,6 +3,7 @@ package roster_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -25,6 +26,8 @@ type holder struct {
 	mu        sync.Mutex
 	settled   []uint32
 	displaced int
+	aside     int
+	saved     []int
 }
 
 func (h *holder) Settled(ticket uint32, _ stream.Placed, _ error) {
@@ -34,8 +37,19 @@ func (h *holder) Settled(ticket uint32, _ stream.Placed, _ error) {
 }
 
 func (h *holder) Arrived(uint16, bool) {}
-func (h *holder) Aside() int           { return 0 }
-func (h *holder) Saved(int, error)     {}
+func (h *holder) Aside() int           { return h.aside }
+
+func (h *holder) Saved(bytes int, _ error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.saved = append(h.saved, bytes)
+}
+
+func (h *holder) toldSaved() []int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.saved)
+}
 
 func (h *holder) Displaced() {
 	h.mu.Lock()
@@ -491,5 +505,32 @@ func TestCrashesBeforeTheFirstCheckpoint(t *testing.T) {
 	term, _ = take(t, seats, opening("a", 1000, false), &holder{})
 	if at := term.Stands(p); at != 10 {
 		t.Errorf("it stands at %d, and was offered nothing since 10", at)
+	}
+}
+
+// TestSaveOfTheOneBefore: who takes a seat while it is to be saved for another is not told of a save of nothing.
+func TestSaveOfTheOneBefore(t *testing.T) {
+	seats, _ := open(t, vfs.NewMemory(), nil)
+	save := func(id string, h *holder) {
+		term, _ := take(t, seats, opening(id, 1000, false), h)
+		term.Lock()
+		term.Save()
+		term.Unlock()
+	}
+	before, after, last := &holder{aside: 3}, &holder{}, &holder{aside: 5}
+	save("a", before)
+	take(t, seats, opening("a", 1000, false), after)
+	save("b", last)
+	ctx, cancel := context.WithCancel(t.Context())
+	var ran sync.WaitGroup
+	ran.Go(func() { _ = seats.Run(ctx) })
+	until(t, "the last is saved", func() bool { return len(last.toldSaved()) > 0 })
+	cancel()
+	ran.Wait()
+	if got := append(before.toldSaved(), after.toldSaved()...); len(got) > 0 {
+		t.Errorf("told of %v bytes", got)
+	}
+	if got := last.toldSaved(); got[0] != 5 {
+		t.Errorf("told of %v bytes, want 5", got)
 	}
 }

@@ -104,12 +104,13 @@ func (s *Seat) collectSave(u *unit) (one saved, ok bool) {
 	return saved{seat: s, epoch: s.mu.epoch, bytes: s.mu.holder.Aside()}, true
 }
 
-// tell tells the holder what became of a save.
+// tell tells the holder what became of a save. One that had nothing aside has not asked for it: another, who had the
+// seat before, did.
 func (one *saved) tell(err error) {
 	if err != nil {
 		one.seat.unsaved(one.epoch)
 	}
-	if h := one.seat.holding(one.epoch); h != nil {
+	if h := one.seat.holding(one.epoch); h != nil && one.bytes > 0 {
 		h.Saved(one.bytes, err)
 	}
 }
