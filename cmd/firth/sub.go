@@ -31,6 +31,8 @@ type subFlags struct {
 	retainHandling         int
 	count                  int
 	timeout                float64
+	from                   string
+	where                  bool
 	form                   output.Form
 }
 
@@ -48,7 +50,8 @@ With QoS 1 and 2 a message is acknowledged after it has been printed. A lost con
 A terminal gets no control characters of others: they are shown as \u001b. Elsewhere the bytes are what was sent.`,
 		Example: `  firth sub -t 'sensors/#' -v
   firth sub -t 'fleet/+/position' -q 1 -C 10 -F '@H:@M:@S %t %p'
-  firth sub -t '#' -J | jq .payload`,
+  firth sub -t '#' -J | jq .payload
+  firth sub -t 'sensors/#' --from -1h --where -F '%t %p %P'`,
 		DisableFlagsInUseLine: true,
 	}
 	f.mqttFlags = addMQTTFlags(cmd)
@@ -65,6 +68,10 @@ A terminal gets no control characters of others: they are shown as \u001b. Elsew
 	flags.BoolVar(&f.asPublished, "retain-as-published", false, "keep the retain flag as the publisher set it (MQTT 5)")
 	flags.IntVar(&f.retainHandling, "retain-handling", 0,
 		"retained messages: 0 send, 1 if the subscription is new, `2` never (MQTT 5)")
+	flags.StringVar(&f.from, "from", "",
+		"begin in the past: `earliest`, an offset, a time as 2026-01-31T12:00:00Z, or -1h; then go on with what is new")
+	flags.BoolVar(&f.where, "where", false,
+		"ask where in the log each message is: user properties firth-topic, -partition, -offset and -time (MQTT 5)")
 	flags.IntVarP(&f.count, "count", "C", 0, "exit after `N` messages")
 	flags.Float64VarP(&f.timeout, "timeout", "W", 0, "exit after `seconds`")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -99,6 +106,21 @@ func (f *subFlags) check(args []string) error {
 		return output.Usage("-c needs a client identifier: -i")
 	}
 	return nil
+}
+
+// beginning says where the subscriptions begin: in properties or, where there are none, before each filter.
+func (f *subFlags) beginning(props *packet.Properties) (prefix string) {
+	if f.where {
+		props.AddUser("firth-where", "yes")
+	}
+	switch {
+	case f.from == "":
+	case f.version == "5":
+		props.AddUser("firth-from", f.from)
+	default:
+		return "$replay/" + f.from + "/"
+	}
+	return ""
 }
 
 // spec is the format string in force.
@@ -211,15 +233,17 @@ func wait(ctx context.Context, pause time.Duration) bool {
 // subscribeTo subscribes to all filters. It fails if all are refused, and warns of each that is.
 func (l *listener) subscribeTo(ctx context.Context, cmd *cobra.Command, c *client.Client) error {
 	var subs []packet.Subscription
+	props := *l.f.propertiesOf("subscribe")
+	prefix := l.f.beginning(&props)
 	for _, filter := range l.f.topics {
-		one := packet.Subscription{Filter: []byte(filter), QoS: byte(l.f.qos),
+		one := packet.Subscription{Filter: []byte(prefix + filter), QoS: byte(l.f.qos),
 			RetainAsPublished: l.f.asPublished, RetainHandling: byte(l.f.retainHandling)}
 		if l.f.noRetained && !l.f.asPublished {
 			one.RetainHandling = 2
 		}
 		subs = append(subs, one)
 	}
-	reasons, err := c.Subscribe(ctx, *l.f.propertiesOf("subscribe"), subs...)
+	reasons, err := c.Subscribe(ctx, props, subs...)
 	if err != nil {
 		return err
 	}

@@ -77,8 +77,13 @@ func (l *link) comeBack() {
 		return
 	}
 	subs := make([]*session.Subscription, 0, state.Subscriptions())
+	var replays []*session.Subscription
 	watches := false
 	for sub := range state.All {
+		if sub.Replay != nil {
+			replays = append(replays, sub)
+			continue
+		}
 		subs = append(subs, sub)
 		watches = watches || sys.Below(sub.Filter)
 		l.noLocal = l.noLocal || sub.NoLocal
@@ -90,6 +95,11 @@ func (l *link) comeBack() {
 		Subs: subs, At: l.term.Stands, Since: l.term.Since, QoS0: l.keepsAll,
 	})
 	l.behind(-1) // as Connect began it
+	for _, sub := range replays {
+		if err := l.beginReplay(sub); err != nil {
+			l.unreadable(err)
+		}
+	}
 	if watches {
 		l.door.status.watch(l)
 	}
@@ -136,23 +146,22 @@ func (l *link) unreadable(err error) {
 	l.driver.disconnect(packet.ServerUnavailable)
 }
 
-// matching tells the identifiers of the session's subscriptions that match a name, and whether one has Retain As
-// Published.
-func (l *link) matching(name []byte) (ids []uint32, asPublished bool) {
+// matching tells how the session's subscriptions that match a name want its messages.
+func (l *link) matching(name []byte) (w fanout.Wants) {
 	state := l.term.Lock()
 	if state == nil {
-		return nil, false
+		return w
 	}
 	defer l.term.Unlock()
 	for sub := range state.All {
-		if names.Match(sub.Filter, name) {
-			asPublished = asPublished || sub.RetainAsPublished
+		if names.Match(session.Served([]byte(sub.Filter)), name) {
+			w.AsPublished, w.Where = w.AsPublished || sub.RetainAsPublished, w.Where || sub.Where
 			if sub.ID > 0 {
-				ids = append(ids, sub.ID)
+				w.IDs = append(w.IDs, sub.ID)
 			}
 		}
 	}
-	return ids, asPublished
+	return w
 }
 
 // repeat puts a message in flight into the outbox once more, when there is room. False: the connection has ended.

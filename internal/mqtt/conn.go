@@ -376,7 +376,10 @@ func (c *conn) Displaced() {
 }
 
 // Deliver implements fanout.Sink.
-func (c *conn) Deliver(r *fanout.Run) (v fanout.Verdict) {
+func (c *conn) Deliver(r *fanout.Run) (v fanout.Verdict) { return c.deliverFor(nil, r) }
+
+// deliverFor implements linkDriver.
+func (c *conn) deliverFor(by *replay, r *fanout.Run) (v fanout.Verdict) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.link.term.Cut()
@@ -384,7 +387,7 @@ func (c *conn) Deliver(r *fanout.Run) (v fanout.Verdict) {
 			v = fanout.Gone
 		}
 	}()
-	return c.link.deliver(r)
+	return c.link.deliver(r, by)
 }
 
 // Flush implements fanout.Sink.
@@ -397,6 +400,12 @@ func (c *conn) Flush() {
 func (c *conn) Behind(by int) {
 	defer c.rescue()
 	c.link.behind(by)
+}
+
+// behindFor implements linkDriver.
+func (c *conn) behindFor(r *replay, by int) {
+	defer c.rescue()
+	c.link.behindFor(r, by)
 }
 
 // pushLater implements linkDriver.

@@ -14,14 +14,15 @@ import (
 
 // deliver puts PUBLISH packets into the outbox. QoS 0 is dropped when the outbox is full, what is above it never: then
 // the session reads the log later.
-func (l *link) deliver(r *fanout.Run) fanout.Verdict {
+// By is the subscription that they come by, if it begins in the past.
+func (l *link) deliver(r *fanout.Run, by *replay) fanout.Verdict {
 	if d := r.Next(); d != nil && !d.Answer && l.answers.holdBack() {
 		return fanout.Later
 	}
 	r.Drop(l.mustNotGo)
 	var pushed *fanout.Delivery // the outbox was pushed for it
 	for r.Next() != nil {
-		verdict, push := l.enqueue(r, pushed)
+		verdict, push := l.enqueue(r, by, pushed)
 		if verdict != fanout.Taken {
 			return verdict
 		}
@@ -49,9 +50,9 @@ func (l *link) mustNotGo(d *fanout.Delivery) bool {
 
 // enqueue puts the rest of a run into the outbox. Push tells that it is to be pushed before it goes on: much waits, or
 // it is full. If there is no room for pushed by now, it is dropped. The seat is locked before the wire.
-func (l *link) enqueue(r *fanout.Run, pushed *fanout.Delivery) (v fanout.Verdict, push bool) {
+func (l *link) enqueue(r *fanout.Run, by *replay, pushed *fanout.Delivery) (v fanout.Verdict, push bool) {
 	var state *session.State
-	if r.Tracked() || l.keepsAll {
+	if r.Tracked() || l.keepsAll || by != nil {
 		if state = l.term.Lock(); state == nil {
 			return fanout.Gone, false
 		}
@@ -70,7 +71,7 @@ func (l *link) enqueue(r *fanout.Run, pushed *fanout.Delivery) (v fanout.Verdict
 		// One that is larger than the bound by itself is not dropped because another one is on its way.
 		waits := d.QoS > 0 || d.CatchUp || len(d.Frame) > l.door.opt.OutboxBytes
 		switch {
-		case l.putLocked(d, waits, state):
+		case l.putLocked(d, waits, state, by):
 		case waits:
 			return fanout.Later, false
 		case d != pushed && !w.stalled.Load(): // much may have come in one run that the client would take at once
@@ -87,7 +88,7 @@ func (l *link) enqueue(r *fanout.Run, pushed *fanout.Delivery) (v fanout.Verdict
 
 // putLocked puts one PUBLISH into the outbox, if there is room for it and in the window. The session is locked if the
 // message counts for it.
-func (l *link) putLocked(d *fanout.Delivery, waits bool, state *session.State) bool {
+func (l *link) putLocked(d *fanout.Delivery, waits bool, state *session.State, by *replay) bool {
 	w := l.wire
 	if d.QoS > 0 && state.Out.Full() { // [MQTT-3.3.4-10] [MQTT-4.9.0-2] [MQTT-4.9.0-3]
 		w.starved.Store(true)
@@ -114,7 +115,7 @@ func (l *link) putLocked(d *fanout.Delivery, waits bool, state *session.State) b
 	if aliased {
 		l.aliasLocked(b, d, alias)
 	}
-	if state != nil && l.took(d, state) {
+	if state != nil && l.took(d, state, by) {
 		l.term.Changed()
 	}
 	l.out.sent.count(d)
@@ -132,8 +133,11 @@ func (l *link) aliasLocked(b []byte, d *fanout.Delivery, alias uint16) {
 }
 
 // took tells the session that it has a message. A retained one that answers a SUBSCRIBE moves no place.
-func (l *link) took(d *fanout.Delivery, state *session.State) (changed bool) {
+func (l *link) took(d *fanout.Delivery, state *session.State, by *replay) (changed bool) {
 	switch {
+	case by != nil:
+		changed = state.ReplayTook(by.sub.Replay, d.From)
+		return d.QoS > 0 && state.Touched(d.From) || changed
 	case d.Answer:
 		return d.QoS > 0 && state.Touched(d.From)
 	case d.QoS > 0 || l.keepsAll:
@@ -184,7 +188,7 @@ func (l *link) wakeDeliveries() {
 
 // wakeStarved tells everybody who was told Later that there is room.
 func (l *link) wakeStarved() {
-	if m := l.member.Load(); m != nil {
+	for _, m := range l.members() {
 		m.Wake()
 	}
 	for _, r := range l.takeRequests() {
@@ -278,7 +282,10 @@ func (r *retainedReceiver) RetainedRoom(n int64) bool {
 
 // answered is told that retained messages which live ones wait for are on their way.
 func (l *link) answered() {
-	if m := l.member.Load(); l.answers.end() && m != nil {
+	if !l.answers.end() {
+		return
+	}
+	for _, m := range l.members() {
 		m.Wake()
 	}
 }
@@ -291,7 +298,7 @@ func (l *link) answered() {
 func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	for i := range p.Subscriptions {
 		one := &p.Subscriptions[i]
-		if !one.Reason.Failed() && !l.door.may(&l.principal, Subscribe, one.Filter) {
+		if !one.Reason.Failed() && !l.door.may(&l.principal, Subscribe, session.Served(one.Filter)) {
 			one.Reason = packet.NotAuthorized
 		}
 	}
@@ -302,7 +309,7 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 		return errEnded
 	}
 	before := state.Held()
-	t.grants = state.Subscribe(p, l.roomForFilters(before), t.grants[:0])
+	t.grants = state.Subscribe(p, t.unixMs, l.roomForFilters(before), t.grants[:0])
 	l.account.Add(int64(state.Held() - before))
 	l.term.Unlock()
 	defer clear(t.grants)
@@ -317,7 +324,13 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 		suback.Reasons = append(suback.Reasons, g.Reason)
 		if g.Sub != nil {
 			l.noLocal = l.noLocal || g.Sub.NoLocal
-			l.door.fanout.Subscribe(member, g.Sub, g.Old)
+			if err := l.serve(member, g); err != nil {
+				return err
+			}
+		}
+		if g.Err != nil {
+			explain(&suback, &suback.Props, &packet.Error{Reason: g.Reason, Detail: g.Err.Error()}, l.agreed.MaxPacket(),
+				l.agreed.TakesReasons())
 		}
 	}
 	if err := l.storeSubscriptions(t.grants); err != nil {
@@ -360,7 +373,7 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 		l.account.Add(-int64(freed))
 		reason := packet.NoSubscriptionExisted // [MQTT-3.11.3-2]
 		if sub != nil {
-			l.door.fanout.Unsubscribe(l.member.Load(), sub)
+			l.stopServing(sub)
 			reason = packet.Success
 		}
 		unsuback.Reasons = append(unsuback.Reasons, reason)
@@ -398,6 +411,9 @@ func (l *link) storeFilters(made []*session.Subscription, gone [][]byte) error {
 	}
 	err := l.term.StoreFilters(ctx, made, filters, func(visit func(stream.PartitionID, record.Offset)) {
 		for _, sub := range made {
+			if sub.Replay != nil {
+				continue // it has places of its own
+			}
 			l.door.fanout.ReachedFor(news, sub.Filter, visit)
 		}
 	})

@@ -68,6 +68,7 @@ type seldom struct {
 	own      []ownWrite        // appended, without a receipt
 	aside    aside             // until the session is stored
 	requests []*retain.Request // retained messages that were told Later
+	replays  []*replay         // subscriptions that begin in the past
 	settled  chan struct{}     // closed when no PUBLISH waits for its acknowledgement
 	stored   chan struct{}     // closed when no unit without acknowledgements waits for the log
 }
@@ -84,6 +85,9 @@ func (l *link) seldomLocked() *seldom {
 type linkDriver interface {
 	roster.Holder
 	fanout.Sink
+	// deliverFor is Deliver for a subscription that begins in the past, and behindFor Behind.
+	deliverFor(by *replay, r *fanout.Run) fanout.Verdict
+	behindFor(r *replay, by int)
 	// mayWait tells whether the goroutine of the driver may wait for the log.
 	mayWait() bool
 	// expectRoom says whether messages wait for room in the log, which logRoomy is told of.
@@ -157,7 +161,7 @@ func (l *link) end() {
 		l.wire.shutWith(nil)
 		l.again.wake()
 		l.takeRequests()
-		if m := l.member.Load(); m != nil {
+		for _, m := range l.members() {
 			l.door.fanout.Leave(m)
 		}
 	})

@@ -10,7 +10,7 @@ import (
 const maxReasonString = 200
 
 // explain says in words why p refuses or ends, if the client wants to know and the packet still fits
-// [MQTT-3.2.2-19] [MQTT-3.14.2-3]. Only CONNACK and DISCONNECT have reason strings: they are what people look at.
+// [MQTT-3.2.2-19] [MQTT-3.14.2-3]. CONNACK, DISCONNECT and SUBACK have reason strings: they are what people look at.
 func explain(p packet.Packet, props *packet.Properties, cause error, takes int, wanted bool) {
 	wrong, ok := errors.AsType[*packet.Error](cause)
 	if !ok || !wanted || wrong.Detail == "" || len(wrong.Detail) > maxReasonString {

@@ -28,7 +28,7 @@ type Sent struct {
 type Again struct {
 	f       *Fanout
 	version packet.Version
-	subs    func(name []byte) (ids []uint32, asPublished bool)
+	subs    func(name []byte) Wants
 	sent    []Sent // that are left, behind those of the page
 	page    []again
 	next    int // in the page
@@ -53,11 +53,15 @@ const (
 	againBytes = 64 << 10
 )
 
-// Again prepares to read messages for a client of a version. subs tells, for a topic name, the identifiers of the
-// subscriptions that match it, and whether one of them has Retain As Published.
-func (f *Fanout) Again(
-	sent []Sent, version packet.Version, subs func(name []byte) (ids []uint32, asPublished bool),
-) *Again {
+// Wants is how the subscriptions that match a topic name want its messages.
+type Wants struct {
+	IDs         []uint32 // subscription identifiers
+	AsPublished bool     // one has Retain As Published
+	Where       bool     // one asks where they are in the log
+}
+
+// Again prepares to read messages for a client of a version. subs tells of the subscriptions that match a topic name.
+func (f *Fanout) Again(sent []Sent, version packet.Version, subs func(name []byte) Wants) *Again {
 	return &Again{f: f, version: version, subs: subs, sent: sent}
 }
 
@@ -185,9 +189,11 @@ func (a *Again) guarded(one *again, table *hinge.Table, topic *stream.Topic, v *
 		return
 	}
 	a.msg.SetSent(&a.mapped, a.f.judge(&a.mapped, a.f.opt.Clock()))
-	ids, asPublished := a.subs(a.mapped.Topic)
-	form := Form{Version: a.version, QoS: one.QoS, IDs: ids}
-	form.Retain = a.mapped.Retain && (asPublished || topic.Internal())
+	wants := a.subs(a.mapped.Topic)
+	form := Form{Version: a.version, QoS: one.QoS, IDs: wants.IDs, Where: wants.Where && !topic.Internal()}
+	form.Retain = a.mapped.Retain && (wants.AsPublished || topic.Internal())
+	a.msg.In(topic.Name, a.f.opt.Log.Topics().Place(stream.PartitionID(one.From.Partition)).Index)
+	one.delivery.From = one.From
 	a.memory = a.msg.Deliver(&one.delivery, form, a.memory)
 }
 

@@ -72,7 +72,8 @@ func (b *batch) crowded(h *hit) bool { return h.identified() && b.full() }
 // deliver is the message in the form in which a member gets it.
 func (b *batch) deliver(m *Message, h *hit, part stream.PartitionID, offset record.Offset) *Delivery {
 	// [MQTT-3.8.4-8]
-	f := Form{Version: h.member.version, QoS: min(m.QoS(), h.qos), Retain: h.asPublished && m.Retain(), IDs: h.ids}
+	f := Form{Version: h.member.version, QoS: min(m.QoS(), h.qos), Retain: h.asPublished && m.Retain(), IDs: h.ids,
+		Where: h.where}
 	var own *Delivery
 	same := &own
 	if !h.identified() {

@@ -25,11 +25,12 @@ type hit struct {
 	ids         []uint32
 	qos         byte
 	asPublished bool
+	where       bool
 	unsure      bool // it may be the member's own: its receipt will tell
 }
 
-// identified tells whether the member gets it with subscription identifiers, in a form of its own.
-func (h *hit) identified() bool { return len(h.ids) > 0 && h.member.version == packet.V5 }
+// identified tells whether the member gets it with subscription identifiers or where it is, in a form of its own.
+func (h *hit) identified() bool { return (len(h.ids) > 0 || h.where) && h.member.version == packet.V5 }
 
 func (h *hits) begin(part stream.PartitionID, offset record.Offset, epoch uint64) {
 	h.seq++
@@ -56,6 +57,7 @@ func (h *hits) add(sub *subscription, st *standing) {
 	one.qos = max(one.qos, sub.QoS)
 	one.asPublished = one.asPublished || sub.RetainAsPublished
 	one.unsure = one.unsure || unsure
+	one.where = one.where || sub.Where
 	if sub.ID > 0 {
 		one.ids = append(one.ids, sub.ID) // [MQTT-3.3.4-4] [MQTT-3.3.4-5]
 	}

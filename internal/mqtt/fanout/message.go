@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
@@ -11,7 +12,17 @@ import (
 // Message is a message on its way to sessions. The zero value needs a Set; it is used again and again.
 type Message struct {
 	pub packet.Publish
+
+	// Where it is, for those who ask: its log topic, the number of the partition there, and its stamp.
+	topic string
+	index int32
+	stamp int64
+	where packet.UserProperties // memory
+	text  []byte                // memory
 }
+
+// In says in which partition of which log topic the messages are that are set from here on.
+func (m *Message) In(topic string, index int32) { m.topic, m.index = topic, index }
 
 // Set makes m the message of a record as it is at a time: its expiry is what is left of it
 // [MQTT-3.3.2-6]. It is false for a message that has expired [MQTT-3.3.2-5]. DUP is 0, whatever it was when it was
@@ -31,6 +42,7 @@ func (m *Message) SetSent(from *hinge.Message, now time.Time) {
 }
 
 func (m *Message) set(from *hinge.Message, left uint32) {
+	m.stamp = from.Timestamp
 	p := &m.pub
 	p.Topic, p.Payload, p.QoS, p.Retain = from.Topic, from.Payload, from.QoS, from.Retain
 	props := &p.Props
@@ -72,6 +84,7 @@ type Form struct {
 	QoS     byte     // 0 to session.MaxQoS: the smaller of the message's and the highest one granted
 	Retain  bool     // the RETAIN flag to send [MQTT-3.3.1-12] [MQTT-3.3.1-13]
 	IDs     []uint32 // subscription identifiers of all that match, for MQTT 5 [MQTT-3.3.4-3]
+	Where   bool     // the message says where it is in the log, to MQTT 5
 }
 
 // Delivery is a message as it goes to sessions.
@@ -86,10 +99,15 @@ type Delivery struct {
 	From    session.Place // where it can be read again
 }
 
-// Deliver makes d the delivery of the message in a form. Its frame is appended to memory, which is returned.
+// Deliver makes d the delivery of the message in a form; where that asks for it, d.From is set before. Its frame is
+// appended to memory, which is returned.
 func (m *Message) Deliver(d *Delivery, f Form, memory []byte) []byte {
 	from := len(memory)
-	memory = m.appendTo(memory, f)
+	if f.Where && f.Version == packet.V5 {
+		memory = m.located(memory, f, d.From.Offset)
+	} else {
+		memory = m.appendTo(memory, f)
+	}
 	d.Frame, d.Payload, d.QoS, d.ID = memory[from:], len(m.pub.Payload), f.QoS, 0
 	at := 1 // behind the fixed header is the topic name, and then the packet id
 	for d.Frame[at]&0x80 != 0 {
@@ -125,5 +143,33 @@ func (m *Message) identified(memory []byte, ids []uint32) []byte {
 	kept := props.SubscriptionIDs[:0]
 	props.Remove(packet.PropSubscriptionID)
 	props.SubscriptionIDs = kept
+	return memory
+}
+
+// The user properties that say where a message is in the log.
+const (
+	propertyTopic     = "firth-topic"
+	propertyPartition = "firth-partition"
+	propertyOffset    = "firth-offset"
+	propertyTime      = "firth-time"
+)
+
+// located is appendTo with where the message is, before its own user properties.
+func (m *Message) located(memory []byte, f Form, offset int64) []byte {
+	props := &m.pub.Props
+	own := props.User
+	u := m.where[:0].Append([]byte(propertyTopic), []byte(m.topic))
+	m.text = strconv.AppendInt(m.text[:0], int64(m.index), 10)
+	u = u.Append([]byte(propertyPartition), m.text)
+	m.text = strconv.AppendInt(m.text[:0], offset, 10)
+	u = u.Append([]byte(propertyOffset), m.text)
+	m.text = time.UnixMilli(m.stamp).UTC().AppendFormat(m.text[:0], "2006-01-02T15:04:05.000Z07:00")
+	u = u.Append([]byte(propertyTime), m.text)
+	m.where = append(u, own...)
+	props.SetUser(m.where)
+	memory = m.appendTo(memory, f)
+	if props.Remove(packet.PropUser); len(own) > 0 {
+		props.SetUser(own)
+	}
 	return memory
 }

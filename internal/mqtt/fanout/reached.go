@@ -61,6 +61,14 @@ func (f *Fanout) ReachedFor(ctx context.Context, filter string, visit func(p str
 	}
 }
 
+// Partitions are those that a filter may want.
+func (f *Fanout) Partitions(filter string) (all []stream.PartitionID) {
+	for _, t := range f.listening.topics(filter) {
+		all = append(all, t.Partitions...)
+	}
+	return all
+}
+
 // dealing gives a channel that is closed when a partition is dealt with as far as it was heard of now; nil: it is.
 func (w *worker) dealing(id stream.PartitionID) <-chan struct{} {
 	w.mu.Lock()

@@ -64,6 +64,7 @@ func (r *Reader) Pass(cursors []*Cursor) (next record.Offset, later bool) {
 		}
 		return never, false
 	}
+	r.msg.In(place.Topic.Name, place.Index)
 	head := r.begin(cursors, place.Topic.Name)
 	if first.At >= head {
 		return first.At, false

@@ -271,6 +271,7 @@ func (w *worker) turn(p *part) {
 		w.dealtWith(p, end)
 		return
 	}
+	w.msg.In(place.Topic.Name, place.Index)
 	w.turning = turning{part: p, topic: place.Topic.Name, table: w.f.opt.Mapping()}
 	if !w.wanted(p) {
 		w.dealtWith(p, end)

@@ -52,7 +52,8 @@ func (f *folding) apply(v *record.View) error {
 	switch key.Kind {
 	case session.KindMark:
 		return f.mark(&key, v.Value)
-	case session.KindSession, session.KindFilter, session.KindWill, session.KindPlace, session.KindReceived:
+	case session.KindSession, session.KindFilter, session.KindWill, session.KindPlace, session.KindReceived,
+		session.KindReplay:
 		one := f.sessions[key.Client]
 		if one == nil {
 			one = session.Restore(key.Client, f.shard.roster.opt.Limits)
@@ -109,7 +110,7 @@ func (f *folding) one(one *session.Restoring, key *session.Key, value []byte) (e
 			one.Filter(key.Filter, nil)
 		} else if r, err = session.ParseFilter(value); err == nil {
 			one.Filter(key.Filter, &r)
-			f.shard.mu.marks.Raise(r.Since)
+			f.shard.mu.marks.Raise(max(r.Since, r.Mark))
 		}
 	case session.KindWill:
 		var r session.WillRecord
@@ -128,6 +129,17 @@ func (f *folding) one(one *session.Restoring, key *session.Key, value []byte) (e
 			one.Place(uint32(p), nil)
 		} else if r, err = session.ParsePlace(value); err == nil {
 			one.Place(uint32(p), &r)
+		}
+	case session.KindReplay:
+		p, ok := f.partition(key)
+		if !ok {
+			return nil
+		}
+		var r session.ReplayRecord
+		if gone {
+			one.Replay(key.Filter, uint32(p), nil)
+		} else if r, err = session.ParseReplay(value); err == nil {
+			one.Replay(key.Filter, uint32(p), &r)
 		}
 	case session.KindReceived:
 		var r session.ReceivedRecord

@@ -101,6 +101,7 @@ func (s *Seat) collectSave(u *unit) (one saved, ok bool) {
 		return saved{}, false
 	}
 	s.mu.state.Save(func(p uint32, r *session.PlaceRecord) bool { return s.putPlace(u, p, r) })
+	s.mu.state.SaveReplays(replaysOf{s, u})
 	return saved{seat: s, epoch: s.mu.epoch, bytes: s.mu.holder.Aside()}, true
 }
 

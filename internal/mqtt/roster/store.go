@@ -39,6 +39,7 @@ func (s *Seat) collect(u *unit) (undo func()) {
 func (s *Seat) update(u *unit, state *session.State) {
 	id := state.ClientID()
 	record := state.Checkpoint(func(p uint32, r *session.PlaceRecord) bool { return s.putPlace(u, p, r) })
+	state.SaveReplays(replaysOf{s, u})
 	if s.mu.unsure {
 		s.mu.unsure = false
 		for number := range 256 {
@@ -77,6 +78,43 @@ func (s *Seat) putPlace(u *unit, partition uint32, r *session.PlaceRecord) (ther
 	return true
 }
 
+// replaysOf stores what is to be stored of the replays of a seat.
+type replaysOf struct {
+	seat *Seat
+	unit *unit
+}
+
+// Filter implements session.Storing.
+func (s replaysOf) Filter(sub *session.Subscription) {
+	r := sub.Record()
+	s.unit.put(session.Key{Kind: session.KindFilter, Client: s.seat.id, Filter: sub.Filter}, r.AppendTo(nil))
+}
+
+// Replay implements session.Storing.
+func (s replaysOf) Replay(filter string, partition uint32, r *session.ReplayRecord) (there bool) {
+	key, ok := s.seat.shard.place(session.KindReplay, partition)
+	if !ok {
+		return false
+	}
+	key.Client, key.Filter = s.seat.id, filter
+	var value []byte
+	if r != nil {
+		value = r.AppendTo(nil)
+	}
+	s.unit.put(key, value)
+	return true
+}
+
+// ReplayStands is where the replay of a subscription stands in a partition; see session.Replay.
+func (t *Term) ReplayStands(r *session.Replay, p stream.PartitionID) (at record.Offset, fresh bool) {
+	if t.Lock() == nil {
+		return 0, false
+	}
+	defer t.Unlock()
+	offset, fresh := r.Stands(uint32(p), t.seat.shard)
+	return record.Offset(offset), fresh
+}
+
 // remove removes all records of a session that has ended.
 func (s *Seat) remove(u *unit, state *session.State) {
 	id := state.ClientID()
@@ -90,6 +128,7 @@ func (s *Seat) remove(u *unit, state *session.State) {
 		return true
 	})
 	state.Stored(func(p uint32) { s.putPlace(u, p, nil) })
+	state.StoredReplays(func(filter string, p uint32) { replaysOf{s, u}.Replay(filter, p, nil) })
 	for number := range state.In.Chunks {
 		u.put(session.Key{Kind: session.KindReceived, Client: id, Chunk: number}, nil)
 	}
@@ -273,6 +312,7 @@ func (s *Seat) putFilters(u *unit, state *session.State, made []*session.Subscri
 		r := state.StoredSince(sub, since)
 		u.put(session.Key{Kind: session.KindFilter, Client: s.id, Filter: sub.Filter}, r.AppendTo(nil))
 	}
+	state.SaveReplays(replaysOf{s, u})
 	for _, filter := range gone {
 		u.put(session.Key{Kind: session.KindFilter, Client: s.id, Filter: filter}, nil)
 	}

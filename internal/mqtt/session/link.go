@@ -22,12 +22,14 @@ type Link struct {
 	window    uint16 // messages above QoS 0 that may be in flight to the client
 	aliasMax  uint16 // topic aliases that the client takes
 	reasons   bool   // the client wants reason strings
+	silence   bool   // it takes none [MQTT-3.1.2-29]
 	version   packet.Version
 }
 
 func newLink(c *packet.Connect, limits *Limits) *Link {
 	l := &Link{version: c.Version, keepAlive: c.KeepAlive, maxPacket: packet.MaxSize, window: limits.MaxInflight,
 		aliasMax: c.Props.TopicAliasMaximum, reasons: c.WantsReasons(), limits: limits}
+	l.silence = c.Version != packet.V5 || c.Props.Has(packet.PropRequestProblemInfo) && c.Props.RequestProblemInfo == 0
 	if c.Props.Has(packet.PropReceiveMaximum) {
 		l.window = min(l.window, c.Props.ReceiveMaximum) // [MQTT-3.3.4-9] [MQTT-4.9.0-1]
 	}
@@ -60,6 +62,9 @@ func (l *Link) TakesAliases() uint16 { return l.aliasMax }
 
 // WantsReasons tells whether the client wants reason strings [MQTT-3.1.2-29].
 func (l *Link) WantsReasons() bool { return l.reasons }
+
+// TakesReasons tells whether the client may be sent a reason string where it needs one.
+func (l *Link) TakesReasons() bool { return !l.silence }
 
 // Held is how many bytes the topic aliases make us hold.
 func (l *Link) Held() int { return int(l.held) }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 )
@@ -20,6 +21,7 @@ const (
 	KindPlace    Kind = 'p' // PlaceRecord: Client, Topic, Index
 	KindReceived Kind = 'r' // ReceivedRecord: Client, Chunk
 	KindMark     Kind = 'm' // MarkRecord: Topic, Index
+	KindReplay   Kind = 'h' // ReplayRecord: Client, Topic, Index, Filter
 )
 
 // Key is the key of a record. The fields that its kind does not have are zero.
@@ -47,6 +49,10 @@ func (k *Key) AppendTo(b []byte) []byte {
 		b = binary.BigEndian.AppendUint32(b, uint32(k.Index))
 	case KindReceived:
 		b = append(b, k.Chunk)
+	case KindReplay:
+		b = append(b, k.Topic[:]...)
+		b = binary.BigEndian.AppendUint32(b, uint32(k.Index))
+		b = append(b, k.Filter...)
 	}
 	return b
 }
@@ -57,7 +63,7 @@ func ParseKey(b []byte) (Key, error) {
 	r := reader{b: b}
 	k := Key{Kind: Kind(r.byte())}
 	switch k.Kind {
-	case KindSession, KindFilter, KindWill, KindPlace, KindReceived:
+	case KindSession, KindFilter, KindWill, KindPlace, KindReceived, KindReplay:
 		k.Client = string(r.bytes(int(r.uint16())))
 		r.want(k.Client != "")
 	case KindMark:
@@ -77,6 +83,11 @@ func ParseKey(b []byte) (Key, error) {
 		r.want(k.Index >= 0)
 	case KindReceived:
 		k.Chunk = r.byte()
+	case KindReplay:
+		copy(k.Topic[:], r.bytes(len(k.Topic)))
+		k.Index = int32(r.uint32())
+		k.Filter = string(r.bytes(len(r.b)))
+		r.want(k.Index >= 0 && k.Filter != "")
 	}
 	if r.bad || len(r.b) > 0 {
 		return Key{}, fault.New(fault.Corrupt, op, "a key of kind %q and %d bytes", byte(k.Kind), len(b))
@@ -89,11 +100,12 @@ func ParseKey(b []byte) (Key, error) {
 const valueVersion = 1
 
 // openValue is a reader behind the version of a value. Errors: Unsupported, Corrupt.
-func openValue(op string, b []byte) (reader, error) {
+// Also is a version that is read besides.
+func openValue(op string, b []byte, also ...byte) (reader, error) {
 	switch {
 	case len(b) == 0:
 		return reader{}, fault.New(fault.Corrupt, op, "an empty value")
-	case b[0] != valueVersion:
+	case b[0] != valueVersion && !slices.Contains(also, b[0]):
 		return reader{}, fault.New(fault.Unsupported, op, "version %d", b[0])
 	}
 	return reader{b: b[1:]}, nil

@@ -52,6 +52,11 @@ func TestRecordBytes(t *testing.T) {
 		{&ReceivedRecord{1, 2}, "01 0102 00…00"},
 		{&Key{Kind: KindMark, Topic: exampleTopic, Index: 2}, "6d 000102030405060708090a0b0c0d0e0f 00000002"},
 		{&MarkRecord{{Mark: 3, Offset: 30}, {Mark: 7, Offset: 42}}, "01 02 03 3c 04 18"},
+		{&FilterRecord{ID: 9, QoS: 1, Since: 3, Where: true, From: From{FromOffset, 40}, Caught: true, Mark: 7},
+			"02 01 09 03 0b 28 07"},
+		{&Key{Kind: KindReplay, Client: "c1", Topic: exampleTopic, Index: 2, Filter: "a/#"},
+			"68 0002 6331 000102030405060708090a0b0c0d0e0f 00000002 612f23"},
+		{&ReplayRecord{Since: 3, Next: 42}, "01 03 2a"},
 		{&FilterRecord{QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2}, "01 2e 00 00"},
 		{&PlaceRecord{Next: 300, Flights: []Flight{
 			{Position: 0, From: Place{Offset: 299}, QoS: 2},
@@ -86,6 +91,7 @@ var parsers = map[Kind]func([]byte) (appender, error){
 	KindPlace:    func(b []byte) (appender, error) { r, err := ParsePlace(b); return &r, err },
 	KindReceived: func(b []byte) (appender, error) { r, err := ParseReceived(b); return &r, err },
 	KindMark:     func(b []byte) (appender, error) { r, err := ParseMark(b); return &r, err },
+	KindReplay:   func(b []byte) (appender, error) { r, err := ParseReplay(b); return &r, err },
 }
 
 // samples are values of each kind, empty and full.
@@ -104,8 +110,11 @@ func samples() map[Kind][]appender {
 		KindSession: {&SessionRecord{Version: packet.V31}, &SessionRecord{
 			Version: packet.V5, Expiry: 1<<32 - 1, Away: 1<<63 - 1, Mark: 1<<64 - 1}},
 		KindFilter: {&FilterRecord{}, &FilterRecord{
-			ID: maxSubscriptionID, QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2, Since: 1<<64 - 1}},
-		KindWill: {&will, &rich},
+			ID: maxSubscriptionID, QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2, Since: 1<<64 - 1},
+			&FilterRecord{Since: 5, Where: true}, &FilterRecord{QoS: 1, Since: 5, From: From{Kind: FromEarliest}},
+			&FilterRecord{Since: 5, From: From{FromTime, 1<<63 - 1}, Caught: true, Mark: 1<<64 - 1, Where: true}},
+		KindReplay: {&ReplayRecord{}, &ReplayRecord{Since: 1<<64 - 1, Next: 1<<63 - 1}},
+		KindWill:   {&will, &rich},
 		KindPlace: {&PlaceRecord{}, &place, &PlaceRecord{Next: 1<<63 - 1, Flights: []Flight{
 			{QoS: 2, Released: true}, {Position: maxPosition, QoS: 2, From: Place{Offset: 1<<63 - 1}}}}},
 		KindReceived: {&ReceivedRecord{}, &full},
@@ -133,7 +142,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 					t.Errorf("%c: the first %d bytes of %x gave %v", kind, cut, b, err)
 				}
 			}
-			b[0]++
+			b[0] = replayVersion + 1
 			if _, err := parse(b); !fault.Is(err, fault.Unsupported) {
 				t.Errorf("%c: version %d gave %v", kind, b[0], err)
 			}
@@ -210,6 +219,7 @@ func TestKeys(t *testing.T) {
 		{Kind: KindPlace, Client: "c", Topic: exampleTopic, Index: 1<<31 - 1},
 		{Kind: KindReceived, Client: "c", Chunk: 255},
 		{Kind: KindMark, Topic: exampleTopic},
+		{Kind: KindReplay, Client: "c", Topic: exampleTopic, Index: 1<<31 - 1, Filter: long},
 	} {
 		b := k.AppendTo(nil)
 		if back, err := ParseKey(b); err != nil || back != k {
@@ -217,7 +227,8 @@ func TestKeys(t *testing.T) {
 		}
 		for cut := range b {
 			back, err := ParseKey(b[:cut])
-			if k.Kind == KindFilter && err == nil && cut > 3+len(k.Client) {
+			behind := map[Kind]int{KindFilter: 3, KindReplay: 23}[k.Kind]
+			if behind > 0 && err == nil && cut > behind+len(k.Client) {
 				continue // a shorter filter
 			}
 			if !fault.Is(err, fault.Corrupt) {
@@ -225,7 +236,7 @@ func TestKeys(t *testing.T) {
 				break
 			}
 		}
-		if _, err := ParseKey(append(b, 0)); k.Kind != KindFilter && !fault.Is(err, fault.Corrupt) {
+		if _, err := ParseKey(append(b, 0)); k.Kind != KindFilter && k.Kind != KindReplay && !fault.Is(err, fault.Corrupt) {
 			t.Errorf("%x and more gave %v", b, err)
 		}
 	}

@@ -4,6 +4,7 @@ package session
 type Restoring struct {
 	State   *State
 	flights map[uint32][]Flight
+	replays map[replayPlace]ReplayRecord
 	session bool
 }
 
@@ -59,6 +60,31 @@ func (r *Restoring) Place(partition uint32, rec *PlaceRecord) {
 	r.flights[partition] = rec.Flights
 }
 
+// Replay applies the record of a place of the replay of a filter; nil: there is none any more.
+func (r *Restoring) Replay(filter string, partition uint32, rec *ReplayRecord) {
+	at := replayPlace{filter, partition}
+	if rec == nil {
+		delete(r.replays, at)
+		return
+	}
+	if r.replays == nil {
+		r.replays = make(map[replayPlace]ReplayRecord)
+	}
+	r.replays[at] = *rec
+}
+
+// restoreReplays puts the places of replays in. Those of replays that have ended are left alone.
+func (r *Restoring) restoreReplays() {
+	for at, rec := range r.replays {
+		sub := r.State.find(at.filter)
+		if sub == nil || sub.Replay == nil || sub.Since != rec.Since {
+			continue
+		}
+		p := sub.Replay.places.at(at.partition)
+		p.next, p.stored = rec.Next, true
+	}
+}
+
 // Received applies the record of a chunk of packet ids of QoS 2.
 func (r *Restoring) Received(chunk byte, rec ReceivedRecord) { r.State.In.Restore(chunk, rec) }
 
@@ -72,5 +98,6 @@ func (r *Restoring) Done() *State {
 		all = append(all, in...)
 	}
 	r.State.Out.Restore(all)
+	r.restoreReplays()
 	return r.State
 }

@@ -302,7 +302,7 @@ func (p *play) subscribe(d *datadriven.TestData) string {
 		m.Subscriptions = append(m.Subscriptions, one)
 	}
 	var out strings.Builder
-	for _, g := range p.s.Subscribe(m, p.room(d), nil) {
+	for _, g := range p.s.Subscribe(m, 0, p.room(d), nil) {
 		fmt.Fprintf(&out, "0x%02x", uint8(g.Reason))
 		if g.Sub != nil {
 			fmt.Fprintf(&out, " %s id=%d no-local=%v replaces=%v retained=%v",

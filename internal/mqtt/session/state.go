@@ -22,6 +22,7 @@ type State struct {
 	limits   *Limits
 	subs     filters
 	places   places
+	replays  *replays // nil: no subscription begins in the past
 	will     *Will
 	mark     uint64 // that it is pinned to; 0: it follows the last
 	away     int64  // since when it has no connection, in milliseconds since 1970; 0: it has one
@@ -55,6 +56,9 @@ func New(o *Opening) *State {
 func (s *State) Connect(o *Opening) {
 	s.version, s.expiry, s.away, s.behind, s.told = o.version, o.Expiry, 0, 1, false
 	s.limits, s.cut = o.limits, false
+	for sub := range s.Replays {
+		sub.Replay.behind = 1 // as the session
+	}
 	s.Out.SetWindow(o.Link.window)
 	s.will = nil
 	if o.will != nil {
@@ -99,6 +103,7 @@ func (s *State) Leave(now int64, last uint64) {
 	if s.mark == 0 {
 		s.mark = last
 	}
+	s.pinReplays(last)
 	if s.will != nil {
 		s.will.Due = now + 1000*int64(min(s.will.Delay, s.expiry))
 	}
@@ -136,6 +141,7 @@ func (s *State) Cut(last uint64) (changed bool) {
 	if s.mark == 0 {
 		s.mark, s.told = last, false
 	}
+	s.pinReplays(last)
 	return s.change()
 }
 
@@ -167,7 +173,13 @@ func (s *State) Behind(by int, last uint64) (changed bool) {
 }
 
 // BehindIn is in how many partitions the session is behind.
-func (s *State) BehindIn() int { return int(s.behind) }
+func (s *State) BehindIn() int {
+	n := s.behind
+	for sub := range s.Replays {
+		n += sub.Replay.behind
+	}
+	return int(n)
+}
 
 // change notes that the session has changed; false: it was noted before.
 func (s *State) change() bool {
@@ -220,6 +232,9 @@ func (s *State) Stands(partition uint32, marks Marked) int64 {
 func (s *State) sinceAll(partition uint32, marks Marked) int64 {
 	first := int64(math.MaxInt64)
 	s.All(func(sub *Subscription) bool {
+		if sub.Replay != nil {
+			return true // it stands by itself
+		}
 		at, ok := marks.At(partition, sub.Since)
 		if !ok || sub.Since == 0 {
 			at = -1
@@ -252,6 +267,7 @@ func (s *State) Checkpoint(store func(partition uint32, r *PlaceRecord) (there b
 	if s.away == 0 && s.behind == 0 && s.mark != 0 && !s.cut {
 		s.mark, s.told = 0, false
 	}
+	s.releaseReplays()
 	s.Save(store)
 	record = !s.told
 	s.changed, s.told = false, true
@@ -317,6 +333,7 @@ func (s *State) Unstored() {
 	for i := range s.places {
 		s.places[i].changed = true
 	}
+	s.unstoreReplays()
 }
 
 // Stored calls place with each partition of which there is a record.

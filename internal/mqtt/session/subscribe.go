@@ -17,23 +17,44 @@ type Subscription struct {
 	QoS               byte   // granted: 0 to MaxQoS
 	NoLocal           bool
 	RetainAsPublished bool
-	RetainHandling    byte // 0 to 2
+	RetainHandling    byte    // 0 to 2
+	Where             bool    // deliveries say where in the log they are, to MQTT 5
+	Replay            *Replay // it begins in the past; nil: it does not. It belongs to the State
+}
+
+// Served is the subscription as it is served: its filter is that of the topic names.
+func (s *Subscription) Served() *Subscription {
+	filter := Served([]byte(s.Filter))
+	if len(filter) == len(s.Filter) {
+		return s
+	}
+	served := *s
+	served.Filter = string(filter)
+	return &served
 }
 
 // Record is what to store of it, beside its filter.
 func (s *Subscription) Record() FilterRecord {
-	return FilterRecord{
+	f := FilterRecord{
 		ID: s.ID, QoS: s.QoS, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished,
-		RetainHandling: s.RetainHandling, Since: s.Since,
+		RetainHandling: s.RetainHandling, Since: s.Since, Where: s.Where,
 	}
+	if r := s.Replay; r != nil {
+		f.From, f.Caught, f.Mark = r.From, r.caught, r.mark
+	}
+	return f
 }
 
 // Subscription is the subscription of a filter that was stored.
 func (f *FilterRecord) Subscription(filter string) *Subscription {
-	return &Subscription{
+	s := &Subscription{
 		Filter: filter, ID: f.ID, QoS: min(f.QoS, MaxQoS), NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished,
-		RetainHandling: f.RetainHandling, Since: f.Since,
+		RetainHandling: f.RetainHandling, Since: f.Since, Where: f.Where,
 	}
+	if f.From.Kind != FromNews {
+		s.Replay = &Replay{From: f.From, mark: f.Mark, caught: f.Caught, told: true}
+	}
+	return s
 }
 
 // Grant is the answer to one filter of a SUBSCRIBE.
@@ -42,21 +63,38 @@ type Grant struct {
 	Sub      *Subscription // nil when refused
 	Old      *Subscription // what it replaces, or nil
 	Retained bool          // retained messages are to be sent
+	Err      error         // why it was refused, in words for the client; nil: the reason says it
 }
 
 // Subscribe answers every filter of a SUBSCRIBE in order [MQTT-3.8.4-6], appended to grants. A filter
 // whose Reason is a failure already (refused by the guard) is refused with it, one of too many levels as invalid.
 //
-// Room is how many bytes they may add to what the session makes us hold; a filter beyond it is refused.
-func (s *State) Subscribe(p *packet.Subscribe, room int, grants []Grant) []Grant {
+// Now, milliseconds since 1970, is when -1h is an hour ago. Room is how many bytes they may add to what the session
+// makes us hold; a filter beyond it is refused.
+func (s *State) Subscribe(p *packet.Subscribe, now int64, room int, grants []Grant) []Grant {
 	most := int(s.held) + room
+	asked := readAsked(&p.Props, now)
 	for i := range p.Subscriptions { // [MQTT-3.8.4-5] [MQTT-3.9.3-1]
-		grants = append(grants, s.subscribe(&p.Subscriptions[i], most, p.Props.SubscriptionID()))
+		one := &p.Subscriptions[i]
+		from, reason, err := asked.of(one, now)
+		if err != nil && !one.Reason.Failed() {
+			grants = append(grants, Grant{Reason: reason, Err: err})
+			continue
+		}
+		sub := &Subscription{
+			Filter: string(one.Filter), ID: p.Props.SubscriptionID(), QoS: min(one.QoS, MaxQoS), // [MQTT-3.2.2-10]
+			NoLocal: one.NoLocal, RetainAsPublished: one.RetainAsPublished, RetainHandling: one.RetainHandling,
+			Where: asked.where,
+		}
+		if from.Kind != FromNews {
+			sub.Replay = &Replay{From: from, behind: 1, told: true} // until whoever serves it says ReplayBehind(-1)
+		}
+		grants = append(grants, s.subscribe(one, sub, most))
 	}
 	return grants
 }
 
-func (s *State) subscribe(one *packet.Subscription, most int, id uint32) Grant {
+func (s *State) subscribe(one *packet.Subscription, sub *Subscription, most int) Grant {
 	switch {
 	case one.Reason.Failed():
 		return Grant{Reason: one.Reason}
@@ -65,22 +103,20 @@ func (s *State) subscribe(one *packet.Subscription, most int, id uint32) Grant {
 	case bytes.HasPrefix(one.Filter, []byte("$share/")):
 		return Grant{Reason: packet.SharedSubscriptionsNotSupported}
 	}
-	sub := &Subscription{
-		Filter: string(one.Filter), ID: id, QoS: min(one.QoS, MaxQoS), NoLocal: one.NoLocal, // [MQTT-3.2.2-10]
-		RetainAsPublished: one.RetainAsPublished, RetainHandling: one.RetainHandling,
-	}
+	begins := sub.Replay != nil
 	full := s.Subscriptions() >= s.limits.MaxSubscriptions || int(s.held)+holds(sub.Filter) > most
 	if full && !s.Subscribed(sub.Filter) {
 		return Grant{Reason: packet.QuotaExceeded}
 	}
-	old := s.Resubscribe(sub) // [MQTT-3.8.4-3]
-	if old != nil {
-		sub.Since = old.Since // what is between the two is not lost [MQTT-3.8.4-4]
+	old := s.find(sub.Filter)
+	if old != nil && !begins {
+		sub.Since, sub.Replay = old.Since, old.Replay // what is between the two is not lost [MQTT-3.8.4-4]
 	}
+	s.Resubscribe(sub) // [MQTT-3.8.4-3]
 	return Grant{
 		Reason: packet.ReasonCode(sub.QoS), Sub: sub, Old: old, // [MQTT-3.8.4-7] [MQTT-3.9.3-2]
-		// [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
-		Retained: one.RetainHandling == 0 || one.RetainHandling == 1 && old == nil,
+		// [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]. Who reads the history gets the messages themselves.
+		Retained: !begins && (one.RetainHandling == 0 || one.RetainHandling == 1 && old == nil),
 	}
 }
 
@@ -89,7 +125,16 @@ func (s *State) Resubscribe(sub *Subscription) (old *Subscription) {
 	if old = s.subs.put(sub); old == nil {
 		s.held += int32(holds(sub.Filter))
 	}
+	s.replaces(old, sub)
 	return old
+}
+
+// find is the subscription of a filter, or nil.
+func (s *State) find(filter string) *Subscription {
+	if at := s.subs.find(filter); at >= 0 {
+		return s.subs.list[at]
+	}
+	return nil
 }
 
 // Unsubscribe ends the subscription of a filter and returns it, or nil if there is none [MQTT-3.10.4-1].
@@ -97,6 +142,7 @@ func (s *State) Unsubscribe(filter []byte) *Subscription {
 	sub := s.subs.remove(string(filter))
 	if sub != nil {
 		s.held -= int32(holds(sub.Filter))
+		s.replaces(sub, nil)
 	}
 	return sub
 }

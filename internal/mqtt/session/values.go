@@ -55,6 +55,12 @@ type FilterRecord struct {
 	RetainAsPublished bool
 	RetainHandling    byte   // 0 to 2
 	Since             uint64 // mark at which it came into force; 0: none is known
+	Where             bool   // deliveries say where they are
+	// Where it begins, if not at what was news, whether it has caught up, and the mark that it is pinned to since; 0: it
+	// follows the last.
+	From   From
+	Caught bool
+	Mark   uint64
 }
 
 // maxSubscriptionID is the largest subscription identifier (section 3.8.2.1.2).
@@ -78,15 +84,42 @@ func (f *FilterRecord) AppendTo(b []byte) []byte {
 	if f.RetainAsPublished {
 		options |= optionRetainAsPublished
 	}
-	b = append(b, valueVersion, options)
+	flags := byte(f.From.Kind) << flagsFrom
+	if f.Where {
+		flags |= flagWhere
+	}
+	if f.Caught {
+		flags |= flagCaught
+	}
+	version := byte(valueVersion)
+	if flags != 0 {
+		version = replayVersion
+	}
+	b = append(b, version, options)
 	b = binary.AppendUvarint(b, uint64(f.ID))
-	return binary.AppendUvarint(b, f.Since)
+	b = binary.AppendUvarint(b, f.Since)
+	if flags == 0 {
+		return b
+	}
+	b = append(b, flags)
+	b = binary.AppendUvarint(b, uint64(f.From.At))
+	return binary.AppendUvarint(b, f.Mark)
 }
+
+// replayVersion is the version of a value with the fields of a replay, which must not be lost.
+const replayVersion = 2
+
+// The bits of the byte behind the other fields of that version.
+const (
+	flagWhere  = 1
+	flagCaught = 1 << 1
+	flagsFrom  = 2 // shift of the kind of a From
+)
 
 // ParseFilter decodes a FilterRecord.
 func ParseFilter(b []byte) (FilterRecord, error) {
 	const op = "session.ParseFilter"
-	r, err := openValue(op, b)
+	r, err := openValue(op, b, replayVersion)
 	if err != nil {
 		return FilterRecord{}, err
 	}
@@ -98,6 +131,13 @@ func ParseFilter(b []byte) (FilterRecord, error) {
 	r.want(f.QoS < QoSLevels && f.RetainHandling <= 2 && options&optionReserved == 0)
 	f.ID = uint32(r.uvarint(maxSubscriptionID))
 	f.Since = r.uvarint(math.MaxUint64)
+	if !r.bad && b[0] == replayVersion {
+		flags := r.byte()
+		f.Where, f.Caught, f.From.Kind = flags&flagWhere != 0, flags&flagCaught != 0, FromKind(flags>>flagsFrom)
+		f.From.At = int64(r.uvarint(math.MaxInt64))
+		f.Mark = r.uvarint(math.MaxUint64)
+		r.want(f.From.Kind < fromKinds)
+	}
 	if err := r.done(op, b); err != nil {
 		return FilterRecord{}, err
 	}
