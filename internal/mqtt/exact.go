@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -17,6 +18,11 @@ import (
 // the log once more, and its PUBREC is seen to [MQTT-4.3.3-10]. Once the id is released it stands for another message
 // [MQTT-4.3.3-12]. Errors: those of flush; of an acknowledgement too many.
 func (l *link) arrives(t *turn, id uint16) (again bool, err error) {
+	if t.frees(id) { // in a unit before the one that takes it
+		if err := l.flush(t); err != nil {
+			return false, err
+		}
+	}
 	before, ok := l.arrival(id)
 	if !ok {
 		return false, errEnded
@@ -107,13 +113,14 @@ func (l *link) dismiss(id uint16) {
 // pubrel takes a PUBREL: its packet id is free, once that is stored, also where its message has expired
 // [MQTT-4.3.3-13]. One that nothing is open with is told so [MQTT-4.3.3-11].
 func (l *link) pubrel(t *turn, p *packet.Pubrel) error {
-	known, ok := l.releases(p.PacketID)
-	if !ok {
-		return errEnded
+	known, err := l.releases(t, p.PacketID)
+	if err != nil {
+		return err
 	}
 	if known {
 		s := t.next()
 		s.id, s.kind, s.qos = p.PacketID, packet.PUBCOMP, 2
+		t.freed |= idBit(s.id)
 		t.acks++
 		t.exact = true
 		if t.used == turnSlots {
@@ -125,23 +132,40 @@ func (l *link) pubrel(t *turn, p *packet.Pubrel) error {
 		return err
 	}
 	t.others++
-	err := l.answerInTurn(packet.PUBCOMP, p.PacketID, packet.PacketIDNotFound)
+	err = l.answerInTurn(packet.PUBCOMP, p.PacketID, packet.PacketIDNotFound)
 	l.wire.push()
 	return err
 }
 
-// releases frees a packet id, and tells whether it was known.
-func (l *link) releases(id uint16) (known, ok bool) {
-	state := l.term.Lock()
-	if state == nil {
-		return false, false
+// releases frees a packet id, and tells whether it was known. A client may not wait for the PUBREC: then the message is
+// on its way to the log, in a unit before the one that frees the id. Errors: those of flush.
+func (l *link) releases(t *turn, id uint16) (known bool, err error) {
+	for {
+		state := l.term.Lock()
+		if state == nil {
+			return false, errEnded
+		}
+		before := state.In.Of(id)
+		if before != session.Pending || t.used == 0 {
+			state.In.Release(id)
+			l.term.Unlock()
+			return before != session.NotReceived, nil
+		}
+		l.term.Unlock()
+		if err := l.flush(t); err != nil {
+			return false, err
+		}
 	}
-	defer l.term.Unlock()
-	if state.In.Of(id) != session.Known {
-		return false, true
-	}
-	state.In.Release(id)
-	return true, true
+}
+
+// idBit is a bit for a packet id, which others share.
+func idBit(id uint16) uint64 { return 1 << (id & 63) }
+
+// frees tells whether a PUBREL of the turn frees a packet id.
+func (t *turn) frees(id uint16) bool {
+	return t.freed&idBit(id) != 0 && slices.ContainsFunc(t.slots[:t.used], func(s *slot) bool {
+		return s.id == id && s.kind == packet.PUBCOMP
+	})
 }
 
 // packetIDs notes in the turn which packet ids of QoS 2 arrived and which were released with some slots.

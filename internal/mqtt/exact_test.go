@@ -130,6 +130,35 @@ func qos2InOneGo(t *testing.T, change func(*packet.Connect)) {
 	}
 }
 
+// TestReleaseBeforeReceived: a client that releases a message before it has the PUBREC has its answers in their order, and
+// its packet id is free: what it sends with it next is a new message.
+func TestReleaseBeforeReceived(t *testing.T) {
+	for kind, change := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			both(t, func(t *testing.T, v packet.Version) {
+				h := slow(t) // PUBREL comes before the log has the message, whether in one read with it or not
+				c := h.connect(t, v, "c", change)
+				for i := range 20 {
+					c.publish(2, 1, "a/1", fmt.Sprint(i))
+					c.send(&packet.Pubrel{PacketID: 1})
+					c.send(&packet.Publish{Topic: []byte("a/1"), QoS: 2, PacketID: 1}, &packet.Pubrel{PacketID: 1})
+					for range 2 {
+						if p := want[*packet.Pubrec](c); p.Reason != packet.Success {
+							t.Fatalf("PUBREC %s", p.Reason)
+						}
+						if p := want[*packet.Pubcomp](c); p.Reason != packet.Success {
+							t.Fatalf("PUBCOMP %s", p.Reason)
+						}
+					}
+				}
+				if n := len(h.records("a")); n != 40 {
+					t.Errorf("%d records for 40 messages", n)
+				}
+			})
+		})
+	}
+}
+
 // TestQoS2GoesOn: an exchange goes on where it stood after the connection or the server was lost, both ways: the log
 // has each message once, and the subscriber sees each once.
 func TestQoS2GoesOn(t *testing.T) {

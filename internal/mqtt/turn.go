@@ -24,6 +24,7 @@ type turn struct {
 	// exact tells that some of what was gathered is about QoS 2, arrived and released which packet ids of it.
 	exact             bool
 	arrived, released []uint16
+	freed             uint64 // an idBit for each PUBREL gathered
 	// acknowledged is what the client acknowledged and the session was not told of yet.
 	acknowledged []acknowledged
 	starved      bool // deliveries wait for more acknowledgements
@@ -102,7 +103,7 @@ func (t *turn) count(s *slot) {
 }
 
 func (t *turn) reset() {
-	t.used, t.acks, t.own, t.exact, t.size = 0, 0, false, false, 0
+	t.used, t.acks, t.own, t.exact, t.size, t.freed = 0, 0, false, false, 0, 0
 	t.unit.Writes, t.unit.Turn = t.unit.Writes[:0], nil
 }
 
