@@ -196,6 +196,9 @@ func (h *house) connect(t testing.TB, v packet.Version, id string, change func(*
 
 func (c *raw) hello(v packet.Version, id string, change func(*packet.Connect)) {
 	c.t.Helper()
+	if v == packet.V31 && id == "" { // it has to have one
+		id = c.net.LocalAddr().String()
+	}
 	c.v, c.dec = v, packet.Decoder{Version: v, Client: true}
 	p := &packet.Connect{Version: v, CleanStart: true, ClientID: []byte(id)}
 	if change != nil {
@@ -328,6 +331,12 @@ func both(t *testing.T, test func(t *testing.T, v packet.Version)) {
 	for _, v := range []packet.Version{packet.V311, packet.V5} {
 		t.Run(v.String(), func(t *testing.T) { test(t, v) })
 	}
+}
+
+// every runs a test for all versions.
+func every(t *testing.T, test func(t *testing.T, v packet.Version)) {
+	both(t, test)
+	t.Run(packet.V31.String(), func(t *testing.T) { test(t, packet.V31) })
 }
 
 func TestPublishReachesLogAndSubscriber(t *testing.T) {

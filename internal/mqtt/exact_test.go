@@ -130,12 +130,12 @@ func qos2InOneGo(t *testing.T, change func(*packet.Connect)) {
 	}
 }
 
-// TestReleaseBeforeReceived: a client that releases a message before it has the PUBREC has its answers in their order, and
-// its packet id is free: what it sends with it next is a new message.
+// TestReleaseBeforeReceived: a client that releases a message before it has the PUBREC has its answers in their order,
+// and its packet id is free: what it sends with it next is a new message.
 func TestReleaseBeforeReceived(t *testing.T) {
 	for kind, change := range kinds {
 		t.Run(kind, func(t *testing.T) {
-			both(t, func(t *testing.T, v packet.Version) {
+			every(t, func(t *testing.T, v packet.Version) {
 				h := slow(t) // PUBREL comes before the log has the message, whether in one read with it or not
 				c := h.connect(t, v, "c", change)
 				for i := range 20 {

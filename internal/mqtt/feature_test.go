@@ -255,7 +255,7 @@ func TestWill(t *testing.T) {
 		p.Will = &packet.Will{Topic: []byte("will/t"), Payload: []byte("dead"), QoS: 1, Retain: true}
 		p.KeepAlive = 1
 	}
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		for name, end := range map[string]func(h *house, c *raw) bool{
 			"reset":      func(_ *house, c *raw) bool { c.net.(*net.TCPConn).SetLinger(0); c.net.Close(); return true },
 			"close":      func(_ *house, c *raw) bool { c.net.Close(); return true },
@@ -290,7 +290,7 @@ func TestWill(t *testing.T) {
 }
 
 func TestTakeover(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		h := open(t, nil)
 		old := h.connect(t, v, "same", nil)
 		old.subscribe(1, "t/#")

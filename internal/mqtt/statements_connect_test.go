@@ -329,7 +329,7 @@ func TestConnackIsFirst(t *testing.T) {
 // [MQTT-3.1.2-16 of 3.1.1] [MQTT-3.1.2-17 of 3.1.1]. All that is asked for is available: a will with QoS 2
 // [MQTT-3.2.2-12], and a retained one [MQTT-3.2.2-13].
 func TestWillsFlags(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		h := open(t, nil)
 		watcher := h.connect(t, v, "watcher", nil)
 		watcher.subscribe(2, "w/#")

@@ -132,7 +132,7 @@ func TestAcknowledgementForm(t *testing.T) {
 // 65,535 have been used and some still are. New messages have DUP 0, whatever it was when they were published
 // [MQTT-3.3.1-3] [MQTT-3.3.1-3 of 3.1.1] [MQTT-4.3.1-1] [MQTT-4.3.1-1 of 3.1.1] [MQTT-4.3.2-2] [MQTT-4.3.3-2].
 func TestPacketIDsOfServer(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		h := open(t, nil)
 		c, p := h.connect(t, v, "c", nil), h.connect(t, v, "p", nil)
 		c.subscribe(2, "#")
@@ -205,7 +205,7 @@ func (c *raw) takesWindow(from, n int, inFlight map[uint16][]packet.Packet) {
 // [MQTT-4.3.2-5] [MQTT-4.3.2-2 of 3.1.1] [MQTT-4.3.3-12] [MQTT-4.3.3-9]; before it, with QoS 2, for the same one
 // [MQTT-4.3.3-10] [MQTT-4.3.3-11].
 func TestPacketIDIsFree(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		h := open(t, func(o *mqtt.Options) { o.Guard = &guard{} })
 		c := h.connect(t, v, "c", nil)
 		for i := range 4 {
@@ -354,7 +354,7 @@ func TestWhatWasSentDoesNotExpire(t *testing.T) {
 // one without payload removes it [MQTT-3.3.1-6] [MQTT-3.3.1-10 of 3.1.1] and is not retained itself [MQTT-3.3.1-7]
 // [MQTT-3.3.1-11 of 3.1.1]. It outlives the session of who published it [MQTT-3.1.2-7 of 3.1.1].
 func TestRetainFlag(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		h := open(t, nil)
 		for _, step := range []struct { // messages, and what is retained then
 			payload string
@@ -410,7 +410,7 @@ func (c *raw) publishWith(qos byte, retain bool, topic, payload string) {
 // byte by byte, and no character of a name is made another [MQTT-4.7.3-4] [MQTT-4.7.3-4 of 3.1.1] [MQTT-1.5.4-3]
 // [MQTT-1.5.3-3 of 3.1.1].
 func TestForwarded(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		h := open(t, nil)
 		c, p := h.connect(t, v, "c", nil), h.connect(t, v, "p", nil)
 		names := []string{"f/a", "f/A", "f/ a", "f//a", "f/a/", "/f/a", "f/å", "f/a\u030a", "f/\ufeffa", "f/\ufeff",
@@ -516,7 +516,7 @@ func TestFlowControl(t *testing.T) {
 // does every topic [MQTT-4.6.0-6] [MQTT-4.6.0-5 of 3.1.1], to every session that subscribed to it [MQTT-4.5.0-1]
 // [MQTT-4.5.0-1 of 3.1.1].
 func TestOrder(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		h := open(t, nil)
 		const count, subscribers = 300, 3
 		var subs [subscribers]*raw

@@ -97,7 +97,7 @@ func TestSessionLastsAsItsConnection(t *testing.T) {
 
 // TestLongNames: names and filters have 65,535 bytes at most [MQTT-4.7.3-3] [MQTT-4.7.3-3 of 3.1.1].
 func TestLongNames(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		c := shared(t).connect(t, v, "c", nil)
 		long := "long/" + strings.Repeat("x", 65535-len("long/"))
 		if ack := c.subscribe(1, long); ack.Reasons[0] != packet.GrantedQoS1 {
@@ -130,7 +130,7 @@ func TestNotAllowed311(t *testing.T) {
 // TestRetainedLive: who has subscribed before gets a message that is retained with RETAIN 0 [MQTT-3.3.1-12]
 // [MQTT-3.3.1-9 of 3.1.1].
 func TestRetainedLive(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		c := open(t, nil).connect(t, v, "c", nil)
 		c.subscribe(0, "r")
 		c.send(&packet.Publish{Topic: []byte("r"), Payload: []byte("x"), Retain: true})
@@ -138,4 +138,22 @@ func TestRetainedLive(t *testing.T) {
 			t.Error("RETAIN is 1")
 		}
 	})
+}
+
+// TestSessionOf31: MQTT 3.1 has sessions too, though its CONNACK cannot tell.
+func TestSessionOf31(t *testing.T) {
+	h := open(t, nil)
+	c, present := h.comeBack(t, packet.V31, "c", nil)
+	c.subscribe(2, "s/#")
+	h.leave(c)
+	p := h.connect(t, packet.V31, "p", nil)
+	p.published("s/1", "one", false)
+	p.sends2(1, "s/1", "two", false)
+	c, again := h.comeBack(t, packet.V31, "c", nil)
+	c.gets("s/1", "one")
+	c.gets2("two")
+	c.quiet()
+	if present || again {
+		t.Error("CONNACK of MQTT 3.1 tells of a session")
+	}
 }

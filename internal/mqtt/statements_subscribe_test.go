@@ -94,7 +94,7 @@ func TestRefusedFilters(t *testing.T) {
 // TestGrantedQoS: a message comes with the smaller of its QoS and the one granted [MQTT-3.8.4-8]
 // [MQTT-3.8.4-6 of 3.1.1].
 func TestGrantedQoS(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		h := open(t, nil)
 		p := h.connect(t, v, "p", nil)
 		for granted := range byte(3) {
@@ -120,7 +120,7 @@ func TestGrantedQoS(t *testing.T) {
 // TestSubscribeAgain: a filter that is there is replaced [MQTT-3.8.4-3] [MQTT-3.8.4-3 of 3.1.1]: there is one
 // subscription, with the new QoS; what is retained comes again, as Retain Handling asks.
 func TestSubscribeAgain(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		h := open(t, nil)
 		c, p := h.connect(t, v, "c", nil), h.connect(t, v, "p", nil)
 		p.published("s/1", "kept", true)
@@ -187,7 +187,7 @@ func TestUnsubscribe(t *testing.T) {
 // TestOverlap: who has several filters that match gets one copy, with the highest QoS of them [MQTT-3.3.4-2]
 // [MQTT-3.3.5-1 of 3.1.1] and all their identifiers [MQTT-3.3.4-3] [MQTT-3.3.4-4] [MQTT-3.3.4-5].
 func TestOverlap(t *testing.T) {
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		h := open(t, nil)
 		c, p := h.connect(t, v, "c", nil), h.connect(t, v, "p", nil)
 		for i, filter := range []string{"o/#", "o/+", "o/x", "+/x", "o/y"} {
@@ -224,7 +224,7 @@ func TestFiltersMatch(t *testing.T) {
 	names := []string{"m", "m/", "m//", "m/a", "m/A", "m/a ", "m/a/", "m/a/b", "m/å"} // of one log topic: in order
 	h := open(t, nil)
 	p := h.connect(t, packet.V5, "p", nil)
-	both(t, func(t *testing.T, v packet.Version) {
+	every(t, func(t *testing.T, v packet.Version) {
 		for filter, matches := range map[string]string{
 			"#": strings.Join(names, ","), "m/#": strings.Join(names, ","),
 			"+": "m", "m": "m", "+/+": "m/,m/a,m/A,m/a ,m/å", "m/+": "m/,m/a,m/A,m/a ,m/å", "m/": "m/", "+/": "m/",
