@@ -10,7 +10,7 @@
 //	go door.Serve(ctx, listener) // or door.Listener(...), for one with limits of its own
 //
 // Shared subscriptions are announced as not available.
-// Topics that begin with $ do not cross: a PUBLISH to one is refused with reason 0x90, in MQTT 3
+// Topics that begin with $ do not cross: a PUBLISH to one (but for $delayed) is refused with reason 0x90, in MQTT 3
 // acknowledged and dropped; a will to one is not published; a subscription to one is granted and gets nothing,
 // but for those below $SYS.
 //
@@ -30,6 +30,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/catchup"
+	"github.com/firthmq/firth/internal/mqtt/delay"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
@@ -50,6 +51,7 @@ type Door struct {
 	seats    *roster.Roster
 	status   *status
 	bans     bans
+	delayed  *delay.Store // nil: nothing is
 	opened   time.Time
 	count    atomic.Int64  // connections
 	accepted atomic.Uint64 // connections ever
@@ -103,6 +105,9 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.openDelayed(ctx); err != nil {
+		return nil, err
+	}
 	if err := d.openBans(ctx); err != nil {
 		return nil, err
 	}
@@ -144,6 +149,9 @@ func (d *Door) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	work := []func(context.Context) error{d.fanout.Run, d.catchUp.Run, d.retained.Run, d.seats.Run, d.status.run}
+	if d.delayed != nil {
+		work = append(work, d.delayed.Run)
+	}
 	for _, p := range d.pollers {
 		work = append(work, p.run)
 	}

@@ -45,6 +45,9 @@ type Options struct {
 	Rates Rates
 	// Flapping bans clients that connect and disconnect too often. Default: it bans nobody.
 	Flapping Flapping
+	// MaxDelayed is about how many messages may wait that are published to $delayed/SECONDS/TOPIC. Default 100,000; below
+	// 0 there is no such thing.
+	MaxDelayed int
 	// MaxDeviceTopics is the number of topics in the log up to which a PUBLISH makes the log topic that
 	// its topic name maps to. From there on messages for log topics that do not exist go to the
 	// catch-all topic of the mapping. Default 1,000.

@@ -8,6 +8,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/delay"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -27,11 +28,7 @@ func (l *link) publish(t *turn, p *packet.Publish, routes *routes) error {
 			return err
 		}
 	}
-	r, err := l.route(t, name, routes)
-	if err == nil {
-		err = l.admit(p, name)
-	}
-	if err != nil {
+	if err := l.toLog(t, p, name, routes); err != nil {
 		if p.QoS == 2 {
 			l.dismiss(p.PacketID)
 		}
@@ -40,10 +37,25 @@ func (l *link) publish(t *turn, p *packet.Publish, routes *routes) error {
 		}
 		return l.refuse(t, p, name, err)
 	}
-	l.gather(t, p, name, r, l.noLocal && l.member.Load().NoLocal(name))
 	if t.used == turnSlots || t.size >= turnBytes {
 		return l.flush(t)
 	}
+	return nil
+}
+
+// toLog gathers a PUBLISH whose name is resolved, if the client may publish it. Errors: those of route, admit, delay.
+func (l *link) toLog(t *turn, p *packet.Publish, name []byte, routes *routes) error {
+	if isDollar(name) && delay.Delayed(name) {
+		return l.delay(t, p, name)
+	}
+	r, err := l.route(t, name, routes)
+	if err == nil {
+		err = l.admit(p, name)
+	}
+	if err != nil {
+		return err
+	}
+	l.gather(t, p, name, r, l.noLocal && l.member.Load().NoLocal(name))
 	return nil
 }
 
@@ -334,7 +346,7 @@ func (l *link) refuse(t *turn, p *packet.Publish, name []byte, cause error) erro
 		reason = wrong.Reason
 	case fault.Is(cause, fault.Closed):
 		return &packet.Error{Reason: packet.ServerShuttingDown, Detail: cause.Error()}
-	case fault.Is(cause, fault.Invalid) || isDollar(name):
+	case fault.Is(cause, fault.Invalid) || errors.Is(cause, errDollar):
 		reason = packet.TopicNameInvalid
 	}
 	if l.version != packet.V5 {

@@ -64,6 +64,9 @@ func (rs *routes) add(name []byte, most int64) *route {
 	return r
 }
 
+// errDollar refuses a topic name.
+var errDollar = fault.New(fault.Denied, "mqtt.Publish", "clients do not publish to topics that begin with $")
+
 // route finds where a topic name leads and makes the log topic if need be. Errors: Denied for a name
 // that begins with $, Invalid for a bad name, those of CreateTopic.
 func (l *link) route(t *turn, name []byte, routes *routes) (*route, error) {
@@ -78,7 +81,7 @@ func (l *link) route(t *turn, name []byte, routes *routes) (*route, error) {
 	}
 	if r == nil {
 		if isDollar(name) {
-			return nil, fault.New(fault.Denied, "mqtt.Publish", "clients do not publish to topics that begin with $")
+			return nil, errDollar
 		}
 		before := routes.held
 		r = routes.add(name, l.door.budget.Share())

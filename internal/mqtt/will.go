@@ -7,33 +7,41 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/delay"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
-// publishWill publishes the will of a session, in one unit with other writes. One that may not be published, or that
-// nobody could, is dropped and counted. It waits for room in the log. Errors: those of the log.
+// publishWill publishes the will of a session, in one unit with other writes.
 func (d *Door) publishWill(ctx context.Context, state *session.State, w *session.Will, with *stream.Unit,
 	to stream.Receipt) error {
+	return d.publishFor(ctx, "will", &delay.Message{Client: state.ClientID(), Publish: w.Message}, with, to)
+}
+
+// publishFor publishes a message for a client that need not be there, in one unit with other writes. One that may not
+// be published, or that nobody could, is dropped and counted: then the other writes are made alone. It waits for room
+// in the log. Errors: those of the log.
+func (d *Door) publishFor(ctx context.Context, what string, m *delay.Message, with *stream.Unit,
+	to stream.Receipt) error {
+	client, p := m.Client, &m.Publish
 	t := d.takeTurn()
 	defer d.giveTurn(t)
-	l := &link{door: d, account: new(limit.Account), principal: Principal{ClientID: state.ClientID()}}
+	l := &link{door: d, account: new(limit.Account), principal: Principal{ClientID: client}}
 	l.account.Open(d.budget)
 	defer l.account.Close()
-	will := &w.Message
-	r, err := l.route(t, will.Topic, &routes{})
+	r, err := l.route(t, p.Topic, &routes{})
 	if err == nil {
-		err = l.admit(will, will.Topic)
+		err = l.admit(p, p.Topic)
 	}
 	if err == nil {
-		l.gather(t, will, will.Topic, r, false)
+		l.gather(t, p, p.Topic, r, false)
 		with.Writes = append(with.Writes, t.unit.Writes...)
 	} else if !isLasting(err) {
 		return err
 	}
 	if err != nil {
 		d.metrics.dropped(dropRefused).Inc()
-		d.opt.Logger.Warn("will not published",
-			"client", fault.Text(state.ClientID()), "topic", fault.Text(will.Topic), "err", err)
+		d.opt.Logger.Warn(what+" not published",
+			"client", fault.Text(client), "topic", fault.Text(p.Topic), "err", err)
 	}
 	if len(with.Writes) == 0 {
 		return nil

@@ -76,6 +76,7 @@ type Limits struct {
 	Sessions         int   // that outlive their connections
 	SessionBytes     int64 // memory of those without a connection
 	Retained         int   // topic names with a retained message
+	Delayed          int   // messages that wait to be published
 	RetainedBytes    int64 // memory of retained messages
 	OutboxBytes      int64 // waiting to be written to one device
 	MQTTBytes        int64 // that all MQTT connections together make us hold

@@ -152,6 +152,11 @@ func mqttLimits() []Option {
 				"Larger ones are read from the log when they are asked for, as are small ones that came when there was no room.",
 			Shows: "PUBACK with reason code 0x97, Quota exceeded, for another name",
 		}.size(func(c *Config) *int64 { return &c.Limits.RetainedBytes }, 64*kib, 1*tib, ""),
+		Option{Key: "limits.delayed", Default: "100000",
+			Doc: "About how many messages may wait at a time that devices published to $delayed/SECONDS/TOPIC, each about 100 " +
+				"bytes of memory. With 0 there is no such thing: such names are refused as others that begin with $.",
+			Shows: "PUBACK with reason code 0x97, Quota exceeded",
+		}.count(func(c *Config) *int { return &c.Limits.Delayed }, 0, 100_000_000),
 		Option{Key: "limits.outbox_bytes", Default: "1MiB",
 			Doc:   "How much may wait to be written to one device that reads slowly.",
 			Shows: "messages of QoS 0 to it are dropped and counted; those of QoS 1 and 2 wait in the log",
