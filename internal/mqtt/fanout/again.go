@@ -16,8 +16,11 @@ import (
 // Sent is a message that a session was sent before.
 type Sent struct {
 	From session.Place
-	QoS  byte // with which it was sent
+	QoS  byte // with which it was sent, or AsPublished
 }
+
+// AsPublished is the QoS of a message that was sent to nobody yet.
+const AsPublished = 0xff
 
 // Again reads messages once more that a session was sent and has not acknowledged, in the order in which they were
 // sent. It waits for the disk, and belongs to one goroutine.
@@ -190,6 +193,12 @@ func (a *Again) guarded(one *again, table *hinge.Table, topic *stream.Topic, v *
 	}
 	a.msg.SetSent(&a.mapped, a.f.judge(&a.mapped, a.f.opt.Clock()))
 	wants := a.subs(a.mapped.Topic)
+	if one.QoS == AsPublished {
+		one.QoS = a.msg.QoS()
+	}
+	if a.f.opt.Keys {
+		a.msg.setKey(v.Key)
+	}
 	form := Form{Version: a.version, QoS: one.QoS, IDs: wants.IDs, Where: wants.Where && !topic.Internal()}
 	form.Retain = a.mapped.Retain && (wants.AsPublished || topic.Internal())
 	a.msg.In(topic.Name, a.f.opt.Log.Topics().Place(stream.PartitionID(one.From.Partition)).Index)

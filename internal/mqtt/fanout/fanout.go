@@ -51,16 +51,21 @@ const (
 	Gone
 )
 
-// Sink is a session's way to its client. Its methods must not block.
+// Sink is a session's way to its client, as the fanout needs it. Its methods must not block.
 type Sink interface {
+	Offered
+	// Behind tells in how many partitions more, or below 0 fewer, the member is behind: what it was told, added up, is
+	// never less than it is. It comes from workers and readers, outside of their locks.
+	Behind(by int)
+}
+
+// Offered is who is offered messages. Its methods must not block.
+type Offered interface {
 	// Deliver offers messages, and tells what became of the first that was not taken; Taken: all were. They are valid
 	// only during the call.
 	Deliver(r *Run) Verdict
 	// Flush follows the last of some calls of Deliver: what they put together is to be sent.
 	Flush()
-	// Behind tells in how many partitions more, or below 0 fewer, the member is behind: what it was told, added up, is
-	// never less than it is. It comes from workers and readers, outside of their locks.
-	Behind(by int)
 }
 
 // Options of the fanout. Log and Mapping are needed.
@@ -77,6 +82,8 @@ type Options struct {
 	// Judge is the time by which a message stamped at a time (milliseconds since 1970) is judged at now: earlier than now
 	// where the wall clock was set forward since (clock.Clock.For). Default: now.
 	Judge func(stamp int64, now time.Time) time.Time
+	// Keys has deliveries know the key of their record, for who keeps what belongs together with one reader.
+	Keys bool
 	// Workers is how many goroutines read the log. Default: the number of CPUs, at most 16.
 	Workers int
 	// Readers is how many goroutines read for members that fell behind. Default 2.

@@ -1,6 +1,8 @@
 package fanout
 
 import (
+	"encoding/binary"
+	"hash/fnv"
 	"strconv"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 // Message is a message on its way to sessions. The zero value needs a Set; it is used again and again.
 type Message struct {
 	pub packet.Publish
+	key uint64 // see Delivery
 
 	// Where it is, for those who ask: its log topic, the number of the partition there, and its stamp.
 	topic string
@@ -19,6 +22,16 @@ type Message struct {
 	stamp int64
 	where packet.UserProperties // memory
 	text  []byte                // memory
+}
+
+// setKey notes the key of the record, or the topic name where it has none.
+func (m *Message) setKey(key []byte) {
+	if len(key) == 0 {
+		key = m.pub.Topic
+	}
+	h := fnv.New64a()
+	h.Write(key) // never fails
+	m.key = h.Sum64()
 }
 
 // In says in which partition of which log topic the messages are that are set from here on.
@@ -97,6 +110,79 @@ type Delivery struct {
 	CatchUp bool          // it comes from a cursor, or is retained, and can wait: it need not be dropped
 	Answer  bool          // it is a retained message that answers a SUBSCRIBE
 	From    session.Place // where it can be read again
+	Key     uint64        // stands for the key of its record, with Options.Keys; 0 otherwise
+}
+
+// Reform makes into the same message in a form of its own: d has the version 5, no identifiers, RETAIN as it was
+// published and a QoS that is no lower. The frame is appended to memory, which is returned.
+func (d *Delivery) Reform(into *Delivery, f Form, memory []byte) []byte {
+	const lengthBytes, retain, qosShift = 2, 1, 1
+	rest := d.Frame[d.topicEnd():]
+	if d.QoS > 0 {
+		rest = rest[packetIDBytes:]
+	}
+	size, width := binary.Uvarint(rest)
+	props, payload := rest[width:width+int(size)], rest[width+int(size):]
+	propsSize, ids := len(props), f.IDs
+	if f.Version != packet.V5 {
+		ids = nil
+	}
+	for _, id := range ids {
+		propsSize += 1 + varintSize(id)
+	}
+	length := lengthBytes + len(d.Topic) + len(payload)
+	if f.QoS > 0 {
+		length += packetIDBytes
+	}
+	if f.Version == packet.V5 {
+		length += varintSize(uint32(propsSize)) + propsSize
+	}
+	first := byte(packet.PUBLISH)<<4 | f.QoS<<qosShift
+	if f.Retain {
+		first |= retain
+	}
+	from := len(memory)
+	memory = binary.AppendUvarint(append(memory, first), uint64(length))
+	memory = binary.BigEndian.AppendUint16(memory, uint16(len(d.Topic)))
+	memory = append(memory, d.Topic...)
+	*into = *d
+	into.QoS, into.ID = f.QoS, 0
+	at := len(memory) - from
+	if f.QoS > 0 {
+		into.ID = at
+		memory = append(memory, 0, 0)
+	}
+	if f.Version == packet.V5 {
+		memory = append(binary.AppendUvarint(memory, uint64(propsSize)), props...)
+		for _, id := range ids {
+			memory = binary.AppendUvarint(append(memory, byte(packet.PropSubscriptionID)), uint64(id))
+		}
+	}
+	memory = append(memory, payload...)
+	into.Frame = memory[from:]
+	into.Topic = into.Frame[at-len(d.Topic) : at]
+	return memory
+}
+
+// Retain tells whether RETAIN is set in the frame.
+func (d *Delivery) Retain() bool { return d.Frame[0]&1 != 0 }
+
+// topicEnd is where in the frame the topic name ends.
+func (d *Delivery) topicEnd() int {
+	at := 1 // behind the fixed header are two bytes of its length, and then the name
+	for d.Frame[at]&0x80 != 0 {
+		at++
+	}
+	return at + 1 + 2 + len(d.Topic)
+}
+
+const packetIDBytes = 2
+
+func varintSize(n uint32) (size int) {
+	for size = 1; n >= 0x80; size++ {
+		n >>= 7
+	}
+	return size
 }
 
 // Deliver makes d the delivery of the message in a form; where that asks for it, d.From is set before. Its frame is
@@ -108,7 +194,7 @@ func (m *Message) Deliver(d *Delivery, f Form, memory []byte) []byte {
 	} else {
 		memory = m.appendTo(memory, f)
 	}
-	d.Frame, d.Payload, d.QoS, d.ID = memory[from:], len(m.pub.Payload), f.QoS, 0
+	d.Frame, d.Payload, d.QoS, d.ID, d.Key = memory[from:], len(m.pub.Payload), f.QoS, 0, m.key
 	at := 1 // behind the fixed header is the topic name, and then the packet id
 	for d.Frame[at]&0x80 != 0 {
 		at++

@@ -152,6 +152,9 @@ func (r *Reader) record(v *record.View) (more bool) {
 	}
 	r.hits.begin(p.id, v.Offset, p.epochs.at(v.Offset))
 	r.match(r.msg.Topic())
+	if r.f.opt.Keys {
+		r.msg.setKey(v.Key)
+	}
 	r.batch.reset()
 	r.batch.begin()
 	for i := range r.hits.used {

@@ -385,6 +385,9 @@ func (w *worker) live(v *record.View) {
 	if w.hits.used == 0 {
 		return
 	}
+	if w.f.opt.Keys {
+		w.msg.setKey(v.Key)
+	}
 	w.batch.begin()
 	for i := range w.hits.used {
 		h := &w.hits.list[i]

@@ -1,0 +1,19 @@
+package names
+
+import "strings"
+
+// SplitShare is ParseShare for a filter that is known to be well-formed.
+func SplitShare(filter string) (share, topics string, ok bool) {
+	rest, ok := strings.CutPrefix(filter, sharePrefix)
+	if !ok {
+		return "", filter, false
+	}
+	share, topics, _ = strings.Cut(rest, "/")
+	return share, topics, true
+}
+
+// Topics is the part of a filter that topic names are matched with: behind the share name, if there is one.
+func Topics(filter string) string {
+	_, topics, _ := SplitShare(filter)
+	return topics
+}
