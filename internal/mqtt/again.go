@@ -92,7 +92,7 @@ func (l *link) comeBack() {
 	l.term.Unlock()
 	l.account.Add(int64(held))
 	l.door.fanout.Return(l.join(), fanout.Returning{
-		Subs: subs, At: l.term.Stands, Since: l.term.Since, QoS0: l.keepsAll,
+		Subs: l.splitShares(subs), At: l.term.Stands, Since: l.term.Since, QoS0: l.keepsAll,
 	})
 	l.behind(-1) // as Connect began it
 	for _, sub := range replays {

@@ -14,6 +14,7 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
 // conn is one connection: a wire (the socket and what waits to be written), a reader (what has come and waits) and,
@@ -362,6 +363,9 @@ func (c *conn) Arrived(id uint16, stored bool) {
 
 // Aside implements roster.Holder.
 func (c *conn) Aside() int { return c.link.keptAside() }
+
+// LetGo implements roster.Holder.
+func (c *conn) LetGo(from session.Place) bool { return c.link.letShareGo(from) }
 
 // Saved implements roster.Holder.
 func (c *conn) Saved(n int, err error) {

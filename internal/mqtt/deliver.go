@@ -16,7 +16,7 @@ import (
 // the session reads the log later.
 // By is the subscription that they come by, if it begins in the past.
 func (l *link) deliver(r *fanout.Run, by *replay) fanout.Verdict {
-	if d := r.Next(); d != nil && !d.Answer && l.answers.holdBack() {
+	if d := r.Next(); d != nil && !d.Answer && d.From.Share == 0 && l.answers.holdBack() {
 		return fanout.Later
 	}
 	r.Drop(l.mustNotGo)
@@ -39,6 +39,8 @@ func (l *link) deliver(r *fanout.Run, by *replay) fanout.Verdict {
 func (l *link) mustNotGo(d *fanout.Delivery) bool {
 	why := dropDenied
 	switch {
+	case d.From.Share > 0: // its group has asked (May)
+		return false
 	case len(d.Frame) > l.agreed.MaxPacket():
 		why = dropTooLarge
 	case l.door.may(&l.principal, Receive, d.Topic):
@@ -132,9 +134,12 @@ func (l *link) aliasLocked(b []byte, d *fanout.Delivery, alias uint16) {
 	l.wire.dropLocked(len(b) - l.out.aliases.replace(b, d))
 }
 
-// took tells the session that it has a message. A retained one that answers a SUBSCRIBE moves no place.
+// took tells the session that it has a message. A retained one that answers a SUBSCRIBE moves no place, nor does one
+// of a group.
 func (l *link) took(d *fanout.Delivery, state *session.State, by *replay) (changed bool) {
 	switch {
+	case d.From.Share > 0:
+		return false // its group keeps the place
 	case by != nil:
 		changed = state.ReplayTook(by.sub.Replay, d.From)
 		return d.QoS > 0 && state.Touched(d.From) || changed
@@ -191,6 +196,7 @@ func (l *link) wakeStarved() {
 	for _, m := range l.members() {
 		m.Wake()
 	}
+	l.wakeShares()
 	for _, r := range l.takeRequests() {
 		l.door.retained.Resume(r)
 	}
@@ -322,7 +328,11 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	for i := range t.grants {
 		g := &t.grants[i]
 		suback.Reasons = append(suback.Reasons, g.Reason)
-		if g.Sub != nil {
+		switch {
+		case g.Sub == nil:
+		case g.Sub.Shared():
+			l.joinShare(g.Sub, g.Old)
+		default:
 			l.noLocal = l.noLocal || g.Sub.NoLocal
 			if err := l.serve(member, g); err != nil {
 				return err
@@ -372,7 +382,12 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 		l.term.Unlock()
 		l.account.Add(-int64(freed))
 		reason := packet.NoSubscriptionExisted // [MQTT-3.11.3-2]
-		if sub != nil {
+		switch {
+		case sub == nil:
+		case sub.Shared():
+			l.leaveShare(sub)
+			reason = packet.Success
+		default:
 			l.stopServing(sub)
 			reason = packet.Success
 		}
@@ -414,12 +429,13 @@ func (l *link) storeFilters(made []*session.Subscription, gone [][]byte) error {
 			if sub.Replay != nil {
 				continue // it has places of its own
 			}
-			l.door.fanout.ReachedFor(news, sub.Filter, visit)
+			l.door.fanout.ReachedFor(news, string(session.Served([]byte(sub.Filter))), visit)
 		}
 	})
 	if err != nil {
 		return &packet.Error{Reason: packet.ServerUnavailable, Detail: "a subscription could not be stored: " + err.Error()}
 	}
+	l.keepShares(made)
 	return nil
 }
 

@@ -9,7 +9,7 @@
 //	go door.Run(ctx)
 //	go door.Serve(ctx, listener) // or door.Listener(...), for one with limits of its own
 //
-// Shared subscriptions are announced as not available.
+// Shared subscriptions are served by package groups, to clients of MQTT 3 too.
 // Topics that begin with $ do not cross: a PUBLISH to one (but for $delayed) is refused with reason 0x90, in MQTT 3
 // acknowledged and dropped; a will to one is not published; a subscription to one is granted and gets nothing,
 // but for those below $SYS.
@@ -32,6 +32,7 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/catchup"
 	"github.com/firthmq/firth/internal/mqtt/delay"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
+	"github.com/firthmq/firth/internal/mqtt/groups"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
 	"github.com/firthmq/firth/internal/mqtt/roster"
@@ -48,6 +49,7 @@ type Door struct {
 	fanout   *fanout.Fanout
 	catchUp  *catchup.CatchUp
 	retained *retain.Store
+	groups   *groups.Groups
 	seats    *roster.Roster
 	status   *status
 	bans     bans
@@ -114,16 +116,24 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	d.log = d.retained.Log()
 	d.fanout = fanout.New(fanout.Options{
 		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, Clock: opt.Clock, Judge: opt.Judge,
-		Workers: opt.FanoutWorkers,
+		Workers: opt.FanoutWorkers, Keys: opt.SharedByKey,
 	})
 	d.retained.HeardBy(d.fanout.Heard)
 	d.catchUp = catchup.New(d.fanout, catchup.Options{Metrics: opt.Metrics})
+	d.groups = groups.New(groups.Options{
+		Fanout: d.fanout, ByKey: opt.SharedByKey, QoS0: opt.QueueQoS0, Metrics: opt.Metrics, Logger: opt.Logger,
+	})
 	d.seats, err = roster.Open(ctx, roster.Options{
-		Log: d.opt.Log, Limits: &d.limits, PublishWill: d.publishWill, Reached: d.fanout.Reached, Clock: opt.Clock,
+		Beside: d.groups,
+		Log:    d.opt.Log, Limits: &d.limits, PublishWill: d.publishWill, Reached: d.fanout.Reached, Clock: opt.Clock,
 		Metrics: opt.Metrics, Logger: opt.Logger, MaxSessions: opt.MaxSessions, MaxBytes: opt.SessionBytes,
 		Interval: opt.CheckpointInterval,
 	})
-	return d, err
+	if err != nil {
+		return nil, err
+	}
+	d.groups.Start(d.seats)
+	return d, nil
 }
 
 // maxExpiry is a bound on session expiry intervals in seconds.
@@ -148,7 +158,9 @@ const maxPollers = 16
 func (d *Door) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	work := []func(context.Context) error{d.fanout.Run, d.catchUp.Run, d.retained.Run, d.seats.Run, d.status.run}
+	work := []func(context.Context) error{
+		d.fanout.Run, d.catchUp.Run, d.retained.Run, d.groups.Run, d.seats.Run, d.status.run,
+	}
 	if d.delayed != nil {
 		work = append(work, d.delayed.Run)
 	}
@@ -249,6 +261,7 @@ type Stats struct {
 	Clients       int // sessions with a connection
 	Away          int // sessions without one
 	Subscriptions int
+	SharedGroups  int // of shared subscriptions
 	Retained      int // topic names with a retained message
 }
 
@@ -256,6 +269,6 @@ type Stats struct {
 func (d *Door) Stats() Stats {
 	return Stats{
 		Connections: int(d.count.Load()), Clients: d.seats.Present(), Away: d.seats.Len() - d.seats.Present(),
-		Subscriptions: d.fanout.Subscriptions(), Retained: d.retained.Len(),
+		Subscriptions: d.fanout.Subscriptions(), SharedGroups: d.groups.Len(), Retained: d.retained.Len(),
 	}
 }

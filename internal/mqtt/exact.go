@@ -261,6 +261,7 @@ func (l *link) saved(n int, err error) {
 	if l.letGo(n) {
 		l.driver.pushLater()
 	}
+	l.unclogShares()
 	if l.wire.starved.Load() {
 		l.wakeDeliveries()
 	}

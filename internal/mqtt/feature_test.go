@@ -369,7 +369,7 @@ func TestConnackSaysWhatIsInForce(t *testing.T) { // [MQTT-3.2.2-9]
 	p := want[*packet.Connack](c).Props
 	if !p.Has(packet.PropSessionExpiry) || p.SessionExpiry != 60 || p.ServerKeepAlive != 30 || p.ReceiveMaximum != 5 ||
 		p.TopicAliasMaximum != 7 || p.Has(packet.PropMaximumQoS) || p.MaximumPacketSize == 0 ||
-		!p.Has(packet.PropSharedAvailable) || p.SharedAvailable != 0 {
+		!p.Has(packet.PropSharedAvailable) || p.SharedAvailable != 1 {
 		t.Errorf("CONNACK %+v", p)
 	}
 }

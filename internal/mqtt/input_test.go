@@ -146,7 +146,7 @@ func TestBadPacket5(t *testing.T) {
 		{"filter #/a", "82 09 0001 00 0003 232f61 00", "e0 01 81"},
 		{"filter a#", "82 08 0001 00 0002 6123 00", "e0 01 81"},
 		{"one good filter, one bad", "82 0c 0001 00 0001 61 01 0002 2b61 00", "e0 01 81"},
-		{"shared subscription", "82 10 0001 00 000a 2473686172652f672f61 00", "+ 90 04 0001 00 9e"},
+		{"shared subscription", "82 10 0001 00 000a 2473686172652f672f61 00", "+ 90 04 0001 00 00"},
 		{"shared subscription with no local", "82 10 0001 00 000a 2473686172652f672f61 04", "e0 01 82"},
 		{"shared subscription without a name", "82 0f 0001 00 0009 2473686172652f2f61 00", "e0 01 81"},
 		{"UNSUBSCRIBE without a filter", "a2 03 0001 00", "e0 01 82"},

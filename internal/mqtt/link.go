@@ -12,6 +12,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
+	"github.com/firthmq/firth/internal/mqtt/groups"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
 	"github.com/firthmq/firth/internal/mqtt/roster"
@@ -35,6 +36,7 @@ type link struct {
 	member    atomic.Pointer[fanout.Member] // nil before the first SUBSCRIBE
 	turn      *stream.Turn                  // our place in the line for the log, once it was crowded
 	ended     sync.Once
+	shares    atomic.Pointer[shares] // nil before the first shared subscription
 	answers   answers
 	again     again          // what is sent again
 	since     int64          // of the CONNECT, milliseconds since 1970
@@ -85,6 +87,7 @@ func (l *link) seldomLocked() *seldom {
 type linkDriver interface {
 	roster.Holder
 	fanout.Sink
+	groups.Link
 	// deliverFor is Deliver for a subscription that begins in the past, and behindFor Behind.
 	deliverFor(by *replay, r *fanout.Run) fanout.Verdict
 	behindFor(r *replay, by int)
@@ -164,6 +167,7 @@ func (l *link) end() {
 		for _, m := range l.members() {
 			l.door.fanout.Leave(m)
 		}
+		l.leaveShares()
 	})
 	left := l.term.Leave()
 	if left == nil {
@@ -240,7 +244,9 @@ func (l *link) flushAcknowledged(t *turn) error {
 	if state == nil {
 		return nil
 	}
-	rel, roomy, err := l.take(state, t.acknowledged)
+	rel, roomy, err := l.take(state, t)
+	l.sharesDone(t.shared)
+	t.shared = t.shared[:0]
 	if len(rel) > 0 {
 		l.wire.put(func(b []byte) []byte { return append(b, rel...) })
 		l.door.metrics.othersOut.Add(float64(len(rel) / pubrelBytes))
@@ -257,10 +263,10 @@ func (l *link) flushAcknowledged(t *turn) error {
 const pubrelBytes = 4
 
 // take gives acknowledgements to the session, which it unlocks. Rel is PUBREL packets that can be sent now.
-func (l *link) take(state *session.State, all []acknowledged) (rel []byte, roomy bool, err error) {
+func (l *link) take(state *session.State, t *turn) (rel []byte, roomy bool, err error) {
 	defer l.term.Unlock()
-	for i := range all {
-		a := &all[i]
+	for i := range t.acknowledged {
+		a := &t.acknowledged[i]
 		var from session.Place
 		var v session.Verdict
 		switch a.kind {
@@ -273,7 +279,10 @@ func (l *link) take(state *session.State, all []acknowledged) (rel []byte, roomy
 		default:
 			from, v = state.Out.Ack(a.id)
 		}
-		if v == session.Taken && state.Touched(from) {
+		switch {
+		case v == session.Taken && from.Share > 0:
+			t.shared = append(t.shared, from)
+		case v == session.Taken && state.Touched(from):
 			l.term.Changed()
 		}
 		if v == session.WrongKind && err == nil {

@@ -96,6 +96,8 @@ type Options struct {
 	MaxExpiry time.Duration
 	// QueueQoS0 keeps messages of QoS 0, too, for sessions without a connection.
 	QueueQoS0 bool
+	// SharedByKey gives messages with one key to one member of a shared subscription, so that their order is kept.
+	SharedByKey bool
 	// CheckpointInterval is how long after a change the places of sessions are stored. Default 1 s.
 	CheckpointInterval time.Duration
 	// RetainedTopics is the most topic names with a retained message. Default 1,000,000.

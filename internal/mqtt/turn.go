@@ -27,7 +27,8 @@ type turn struct {
 	freed             uint64 // an idBit for each PUBREL gathered
 	// acknowledged is what the client acknowledged and the session was not told of yet.
 	acknowledged []acknowledged
-	starved      bool // deliveries wait for more acknowledgements
+	shared       []session.Place // of that, what came by shared subscriptions and is over
+	starved      bool            // deliveries wait for more acknowledgements
 	unixMs       int64
 	grants       []session.Grant
 	received     [session.QoSLevels]int // messages by QoS

@@ -115,6 +115,8 @@ func (m *MQTT) redirect() mqtt.Redirect {
 type Sessions struct {
 	MaxExpiry time.Duration // forever: no bound
 	QueueQoS0 bool
+	// SharedOrder is what of shared subscriptions stays in order: none, or key.
+	SharedOrder string
 }
 
 // Flapping says which devices connect and disconnect too often, and for how long they are kept out.

@@ -121,8 +121,8 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"list of listeners": `[{"name":"a","address":"unix:/run/a","mode":"0600","connections":5}]`,
 		"auto | host:port":  "example.org:1", "true | false": "true",
 		"list of rules": `[{"mqtt":"a/#","topic":"a"}]`, "list of patterns": "*.example.org", "topic name": "rest",
-		"size": "1MiB", "time": "5s", "whole number": "7", "disk | memory": "memory", "text | json": "json",
-		"none | for_now | for_good": "for_now", "host:port": "other.example.org:1883",
+		"size": "1MiB", "time": "5s", "whole number": "7", "disk | memory": "memory", "none | key": "key",
+		"text | json": "json", "none | for_now | for_good": "for_now", "host:port": "other.example.org:1883",
 		"CreateTime | LogAppendTime": "LogAppendTime", "debug | info | warn | error": "warn",
 	}
 	names := map[string]bool{}

@@ -199,6 +199,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 		MaxDelayed: orNone(l.Delayed), Rates: l.Rates.options(),
 		Flapping: mqtt.Flapping{Disconnects: max(n.cfg.Flapping.Disconnects, 0), Window: n.cfg.Flapping.Window,
 			Ban: n.cfg.Flapping.Ban},
+		SharedByKey:      n.cfg.Sessions.SharedOrder == "key",
 		WebSocketOrigins: splitList(n.cfg.WSOrigins),
 		Version:          BuildVersion().Version, SysInterval: orNone(n.cfg.MQTT.SysInterval),
 	})

@@ -240,6 +240,11 @@ func sessionOptions() []Option {
 			Doc: "Whether a device that was away also gets the messages of QoS 0 that it missed (queue_qos0_messages of " +
 				"Mosquitto).",
 		}.flag(func(c *Config) *bool { return &c.Sessions.QueueQoS0 }),
+		Option{Key: "sessions.shared_order", Default: "none",
+			Doc: "What the members of a shared subscription ($share/group/filter) get in order. none: a message goes to " +
+				"whoever is next in turn and has room. key: messages with one key, which is the topic name where the mapping " +
+				"says nothing else, go to the same member as long as it is there, and wait for it when it is slow.",
+		}.choice(func(c *Config) *string { return &c.Sessions.SharedOrder }, "none", "key"),
 	}
 }
 

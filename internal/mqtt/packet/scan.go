@@ -90,10 +90,10 @@ func (s *scan) topicName() []byte {
 }
 
 // filter reads a string that is a topic filter.
-func (s *scan) filter(v Version) []byte {
+func (s *scan) filter() []byte {
 	f := s.string()
 	if s.err == nil {
-		if err := checkFilter(f, v); err != nil {
+		if err := checkFilter(f); err != nil {
 			s.fail(err)
 		}
 	}

@@ -99,7 +99,7 @@ func countFilters(b []byte, extra int) (n int) {
 }
 
 func (d *Decoder) subscription(s *scan) Subscription {
-	one := Subscription{Filter: s.filter(d.Version)} // [MQTT-3.8.3-1]
+	one := Subscription{Filter: s.filter()} // [MQTT-3.8.3-1]
 	options := s.uint8()
 	if s.err != nil {
 		return one
@@ -142,7 +142,7 @@ func (d *Decoder) decodeUnsubscribe(body []byte) (Packet, error) {
 	}
 	p.Filters = make([][]byte, 0, countFilters(s.b, 0))
 	for len(s.b) > 0 {
-		p.Filters = append(p.Filters, s.filter(d.Version)) // [MQTT-3.10.3-1]
+		p.Filters = append(p.Filters, s.filter()) // [MQTT-3.10.3-1]
 	}
 	if err := s.end(); err != nil {
 		return nil, err

@@ -95,10 +95,10 @@ func isShared(filter []byte) bool {
 }
 
 // checkFilter judges the form of a filter that is a well-formed string: its length, its wildcards, which no version
-// lacks [MQTT-3.8.3-2 of 3.1.1], and, in MQTT 5, the name of its share. MQTT 3 knows no shares: there $share is a level
-// like any other.
-func checkFilter(filter []byte, v Version) error {
-	if v == V5 && isShared(filter) {
+// lacks [MQTT-3.8.3-2 of 3.1.1], and the name of its share. MQTT 3 knows no shares, but nothing else that begins with
+// $share either: brokers take it for one in every version.
+func checkFilter(filter []byte) error {
+	if isShared(filter) {
 		rest := filter[len(shareLevel):]
 		end := bytes.IndexByte(rest, '/')
 		switch {

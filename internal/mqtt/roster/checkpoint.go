@@ -67,7 +67,9 @@ func (r *Roster) complain(kind, what string, args ...any) {
 // makeCheckpoint takes the next mark, stores what changed of the sessions, and then the mark: that is the order that
 // makes the mark true for whoever follows it.
 func (s *shard) makeCheckpoint(ctx context.Context) (moved bool, err error) {
-	if s.roster.lasting.Load() == 0 && s.calm() {
+	beside := s.beside()
+	changed := beside != nil && beside.Dirty()
+	if s.roster.lasting.Load() == 0 && !changed && s.calm() {
 		return false, nil
 	}
 	s.writing.Lock()
@@ -83,11 +85,14 @@ func (s *shard) makeCheckpoint(ctx context.Context) (moved bool, err error) {
 	s.checkpoint.Store(mark)
 	partitions = append(partitions, s.takeUnstored()...)
 	dirty := s.takeDirty()
-	moved = len(dirty) > 0
-	if len(partitions) == 0 && len(dirty) == 0 {
+	moved = len(dirty) > 0 || changed
+	if len(partitions) == 0 && !moved {
 		return false, nil
 	}
 	if err = s.storeAll(ctx, dirty); err == nil {
+		err = s.storeBeside(ctx, func(f *fate) error { return waitFor(ctx, f) })
+	}
+	if err == nil {
 		err = s.storeMark(ctx, mark, partitions)
 	}
 	if err != nil {

@@ -54,13 +54,21 @@ func (r *Roster) alarmed(ctx context.Context, seat *Seat, now int64) {
 			return
 		}
 	}
-	if !seat.expire(now) {
+	ended := seat.expire(now)
+	if ended == nil {
 		return
 	}
 	r.metrics.expired.Inc()
-	if err := seat.storeLater(ctx); err != nil {
+	if err := seat.bury(ctx, ended); err != nil {
 		r.complain("expire", "a session that has expired could not be removed, trying again", "err", err)
 	}
+}
+
+// bury removes the records of a session that has ended, and then, behind them in the log, what rests on it.
+func (s *Seat) bury(ctx context.Context, ended *session.State) error {
+	err := s.storeLater(ctx)
+	s.roster.ended(ended)
+	return err
 }
 
 // dueWill is the will that is due, of a session without a connection; nil: none.
@@ -77,23 +85,23 @@ func (s *Seat) dueWill(now int64) (*session.State, *session.Will) {
 	return nil, nil
 }
 
-// expire ends the session if its time has come; otherwise it sets the alarm anew [MQTT-4.1.0-2].
-func (s *Seat) expire(now int64) (expired bool) {
+// expire ends the session if its time has come, and gives it; otherwise it sets the alarm anew [MQTT-4.1.0-2].
+func (s *Seat) expire(now int64) (ended *session.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := s.mu.state
 	if state == nil || s.mu.holder != nil {
-		return false
+		return nil
 	}
 	if state.Ends() > now {
 		s.arm()
-		return false
+		return nil
 	}
 	s.uncount()
 	s.mu.epoch++
 	s.mu.state = nil
 	s.ended(state)
-	return true
+	return state
 }
 
 // publishWill publishes the will of a session [MQTT-3.1.2-8], and takes it out of the log in the same unit, if it is

@@ -60,8 +60,27 @@ func (f *folding) apply(v *record.View) error {
 			f.sessions[key.Client] = one
 		}
 		return f.one(one, &key, v.Value)
+	case session.KindGroup, session.KindShared:
+		return f.beside(&key, v.Value)
 	}
 	return nil // of a later release
+}
+
+// beside gives a record to who keeps it.
+func (f *folding) beside(key *session.Key, value []byte) error {
+	beside := f.shard.beside()
+	if beside == nil {
+		return nil
+	}
+	var partition uint32
+	if key.Kind == session.KindShared {
+		p, ok := f.partition(key)
+		if !ok {
+			return nil
+		}
+		partition = uint32(p)
+	}
+	return beside.Fold(key, partition, value)
 }
 
 // mark applies the marks of a partition or, without one, the last checkpoint.
@@ -167,4 +186,7 @@ func (s *shard) seat(id string, state *session.State, now int64) {
 	seat.count()
 	r.mu.seats[id] = seat // nobody else knows the roster yet
 	seat.arm()
+	if r.opt.Beside != nil {
+		r.opt.Beside.Restored(state)
+	}
 }

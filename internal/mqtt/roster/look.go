@@ -64,9 +64,10 @@ func (r *Roster) Forget(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	if !seat.expire(now) {
+	ended := seat.expire(now)
+	if ended == nil {
 		return nil
 	}
 	r.alarms.Cancel(seat)
-	return seat.storeLater(ctx)
+	return seat.bury(ctx, ended)
 }

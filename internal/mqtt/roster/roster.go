@@ -16,6 +16,7 @@ package roster
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
 	"log/slog"
 	"sync"
@@ -45,6 +46,8 @@ type Options struct {
 	// Reached calls visit with how far live delivery has come in each partition in which it moved since an earlier call,
 	// which gave since: what is below was offered to all.
 	Reached func(since uint64, visit func(p stream.PartitionID, at record.Offset)) (now uint64)
+	// Beside keeps records of its own beside the sessions. Default: nobody does.
+	Beside Beside
 	// Clock is the wall clock. Default: time.Now.
 	Clock func() time.Time
 	// Metrics gets the gauges. Default: nobody looks.
@@ -191,10 +194,14 @@ type Taken struct {
 // Settle publishes the will of the session before, if it is due by the takeover. It may wait for room in the log.
 // Errors: those of the log.
 func (t *Taken) Settle(ctx context.Context) error {
-	if t.will == nil {
-		return nil
+	var err error
+	if t.will != nil {
+		err = t.seat.publishWill(ctx, t.was, t.will, true)
 	}
-	return t.seat.publishWill(ctx, t.was, t.will, true)
+	if t.was != nil && !t.Present && shares(t.was) {
+		err = errors.Join(err, t.seat.bury(ctx, t.was))
+	}
+	return err
 }
 
 // Take gives the seat of a client to a holder, and sets its term before anybody can know of it. From here on whoever

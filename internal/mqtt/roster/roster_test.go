@@ -36,8 +36,9 @@ func (h *holder) Settled(ticket uint32, _ stream.Placed, _ error) {
 	h.settled = append(h.settled, ticket)
 }
 
-func (h *holder) Arrived(uint16, bool) {}
-func (h *holder) Aside() int           { return h.aside }
+func (h *holder) Arrived(uint16, bool)     {}
+func (h *holder) Aside() int               { return h.aside }
+func (h *holder) LetGo(session.Place) bool { return true }
 
 func (h *holder) Saved(bytes int, _ error) {
 	h.mu.Lock()

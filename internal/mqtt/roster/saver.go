@@ -56,10 +56,15 @@ func (s *shard) save(ctx context.Context) {
 			return
 		}
 		for len(seats) > 0 {
-			n, some, done, err := s.saveSome(ctx, seats)
+			n, some, undo, done, err := s.saveSome(ctx, seats)
 			seats = seats[n:]
 			if err == nil {
 				_, err = done.wait(ctx)
+			}
+			for _, back := range undo {
+				if err != nil {
+					back()
+				}
 			}
 			for _, one := range some {
 				one.tell(err)
@@ -80,7 +85,10 @@ func (s *shard) takeSaves() []*Seat {
 }
 
 // saveSome appends the places of the first seats, as many as go into a unit.
-func (s *shard) saveSome(ctx context.Context, seats []*Seat) (n int, some []saved, done receipt, err error) {
+// Undo is for what groups have let go, if that is not stored.
+func (s *shard) saveSome(
+	ctx context.Context, seats []*Seat,
+) (n int, some []saved, undo []func(), done receipt, err error) {
 	done, err = s.write(ctx, func(u *unit) {
 		for n < len(seats) && u.size < maxUnit {
 			if one, ok := seats[n].collectSave(u); ok {
@@ -88,8 +96,9 @@ func (s *shard) saveSome(ctx context.Context, seats []*Seat) (n int, some []save
 			}
 			n++
 		}
+		undo = s.roster.collectLetGo(u)
 	})
-	return n, some, done, err
+	return n, some, undo, done, err
 }
 
 // collectSave puts the places of a seat into a unit. Not ok: it has no connection any more.
@@ -99,6 +108,9 @@ func (s *Seat) collectSave(u *unit) (one saved, ok bool) {
 	s.mu.saving = false
 	if s.mu.holder == nil {
 		return saved{}, false
+	}
+	if s.mu.state.Owed() {
+		s.mu.state.TakeOver(s.mu.holder.LetGo)
 	}
 	s.mu.state.Save(func(p uint32, r *session.PlaceRecord) bool { return s.putPlace(u, p, r) })
 	s.mu.state.SaveReplays(replaysOf{s, u})

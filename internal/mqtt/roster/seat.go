@@ -21,6 +21,9 @@ type Holder interface {
 	Arrived(id uint16, stored bool)
 	// Aside is how many bytes the holder keeps until the session is saved. The seat is locked.
 	Aside() int
+	// LetGo has the group of a shared subscription let a message go that the holder keeps aside: it is the session's from
+	// here on, in the unit that is put together. It is false when the group has given it to another. The seat is locked.
+	LetGo(from session.Place) bool
 	// Saved tells that the first bytes kept aside may go, or that they must not, because the log did not take what they
 	// rest on.
 	Saved(bytes int, err error)
@@ -221,6 +224,7 @@ type Left struct {
 	state *session.State
 	will  *session.Will // to be published now; nil: none
 	taken bool          // the session has the will no more
+	over  bool          // it has ended
 }
 
 // Settle publishes the will, if it is due, and stores that the session is away, or that it has ended. It may wait for
@@ -232,6 +236,9 @@ func (l *Left) Settle(ctx context.Context) error {
 	}
 	if l.seat.hasRecords() {
 		err = errors.Join(err, l.seat.storeLater(ctx))
+	}
+	if l.over {
+		l.seat.roster.ended(l.state)
 	}
 	return err
 }
@@ -257,7 +264,7 @@ func (t *Term) Leave() *Left {
 	seat.mu.holder = nil
 	r.present.Add(-1)
 	if !state.Lasts() {
-		left.will, left.taken = state.TakeWill(), true
+		left.will, left.taken, left.over = state.TakeWill(), true, true
 		seat.mu.state = nil
 		seat.ended(state)
 		if len(seat.mu.remains) == 0 {

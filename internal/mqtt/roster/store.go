@@ -169,7 +169,7 @@ func (s *Seat) storeLater(ctx context.Context) error {
 
 // fate is a unit on its way, and what is to be undone if it is not stored.
 type fate struct {
-	seat *Seat
+	seat *Seat // nil: it is of none
 	done receipt
 	undo func()
 }
@@ -178,7 +178,7 @@ type fate struct {
 func (f *fate) settle(ctx context.Context) (known bool, err error) {
 	if known, err = f.done.wait(ctx); known && err != nil {
 		f.fail()
-	} else if known {
+	} else if known && f.seat != nil {
 		f.seat.roster.release(f.seat)
 	}
 	return known, err
@@ -186,7 +186,9 @@ func (f *fate) settle(ctx context.Context) (known bool, err error) {
 
 func (f *fate) fail() {
 	f.undo()
-	f.seat.shard.note(f.seat)
+	if f.seat != nil {
+		f.seat.shard.note(f.seat)
+	}
 }
 
 // await has the next settle wait for a unit.

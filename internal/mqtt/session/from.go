@@ -85,10 +85,14 @@ func parseAgo(s string) (ago int64, ok bool) {
 	return ago, !digits
 }
 
-// Served is the filter by which a subscription is served: without the beginning that says where it begins.
+// Served is the filter by which a subscription is served: without the beginning that says where it begins, or who
+// shares it.
 func Served(filter []byte) []byte {
 	if _, rest, is := splitReplay(filter); is {
 		return rest
+	}
+	if shared, is := bytes.CutPrefix(filter, []byte("$share/")); is {
+		_, filter, _ = bytes.Cut(shared, []byte("/"))
 	}
 	return filter
 }

@@ -9,7 +9,10 @@ import (
 // carries it: what is unacknowledged can be read again from there.
 type Place struct {
 	Partition uint32
-	Offset    int64
+	// Share is the number that the connection gave the shared subscription by which the message came; 0: it came by
+	// none. Such a message is its group's: the session forgets it with the connection.
+	Share  uint16
+	Offset int64
 }
 
 // Outbound is what was sent above QoS 0 and is not over yet, in the order of sending: with QoS 1 until the PUBACK, with
@@ -31,12 +34,15 @@ type Outbound struct {
 	open   uint16 // not over
 	quota  uint16 // of those, PUBLISH packets of this connection
 	window uint16 // most of those at a time
+	// owed tells that something was sent with QoS 2 by a shared subscription that may be its group's still.
+	owed bool
 }
 
 // sent is a Place and what became of its message, in 16 bytes.
 type sent struct {
 	offset    int64
 	partition uint32
+	share     uint16
 	step      step
 	counts    bool // in the quota: its PUBLISH was sent on this connection
 }
@@ -51,7 +57,7 @@ const (
 	released               // QoS 2, waits for the PUBCOMP [MQTT-4.3.3-5] [MQTT-4.3.3-6]
 )
 
-func (s *sent) place() Place { return Place{Partition: s.partition, Offset: s.offset} }
+func (s *sent) place() Place { return Place{Partition: s.partition, Share: s.share, Offset: s.offset} }
 
 // Flight is one message in flight.
 type Flight struct {
@@ -86,6 +92,19 @@ func (o *Outbound) InFlight() int { return int(o.open) }
 
 // Window is the most that may be in flight: the smaller of the client's receive maximum and our own.
 func (o *Outbound) Window() int { return int(o.window) }
+
+// dropShared ends what came by shared subscriptions: the connection has ended, and the groups give it to others.
+func (o *Outbound) dropShared() {
+	o.owed = false
+	for pos := o.head; pos < o.tail; pos++ {
+		if s := o.at(pos); s.step != over && s.share > 0 {
+			o.end(pos, s)
+			if len(o.ring) == 0 {
+				return // that was the last
+			}
+		}
+	}
+}
 
 // SetWindow begins a connection with a window: the quota is whole again (section 4.9), and what is in flight has to be
 // sent again (ToResend) before anything new.
@@ -122,7 +141,10 @@ func (o *Outbound) Send(from Place, qos byte) (id uint16, ok bool) {
 	if int(o.tail-o.head) == len(o.ring) {
 		o.move(nextRing(len(o.ring), int(o.before)))
 	}
-	*o.at(o.tail) = sent{offset: from.Offset, partition: from.Partition, step: firstStep(qos), counts: true}
+	*o.at(o.tail) = sent{
+		offset: from.Offset, partition: from.Partition, share: from.Share, step: firstStep(qos), counts: true,
+	}
+	o.owed = o.owed || qos == 2 && from.Share > 0
 	id = packetID(o.tail) // [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]
 	o.tail++
 	o.again = o.tail

@@ -22,6 +22,8 @@ const (
 	KindReceived Kind = 'r' // ReceivedRecord: Client, Chunk
 	KindMark     Kind = 'm' // MarkRecord: Topic, Index
 	KindReplay   Kind = 'h' // ReplayRecord: Client, Topic, Index, Filter
+	KindGroup    Kind = 'g' // GroupRecord: Client is the share name, Filter what it shares
+	KindShared   Kind = 'o' // share.Partition: Client, Filter as of a group, Topic, Index
 )
 
 // Key is the key of a record. The fields that its kind does not have are zero.
@@ -42,14 +44,14 @@ func (k *Key) AppendTo(b []byte) []byte {
 		b = append(b, k.Client...)
 	}
 	switch k.Kind {
-	case KindFilter:
+	case KindFilter, KindGroup:
 		b = append(b, k.Filter...)
 	case KindPlace, KindMark:
 		b = append(b, k.Topic[:]...)
 		b = binary.BigEndian.AppendUint32(b, uint32(k.Index))
 	case KindReceived:
 		b = append(b, k.Chunk)
-	case KindReplay:
+	case KindReplay, KindShared:
 		b = append(b, k.Topic[:]...)
 		b = binary.BigEndian.AppendUint32(b, uint32(k.Index))
 		b = append(b, k.Filter...)
@@ -63,7 +65,7 @@ func ParseKey(b []byte) (Key, error) {
 	r := reader{b: b}
 	k := Key{Kind: Kind(r.byte())}
 	switch k.Kind {
-	case KindSession, KindFilter, KindWill, KindPlace, KindReceived, KindReplay:
+	case KindSession, KindFilter, KindWill, KindPlace, KindReceived, KindReplay, KindGroup, KindShared:
 		k.Client = string(r.bytes(int(r.uint16())))
 		r.want(k.Client != "")
 	case KindMark:
@@ -74,7 +76,7 @@ func ParseKey(b []byte) (Key, error) {
 		return Key{}, fault.New(fault.Unsupported, op, "a record of kind %q", byte(k.Kind))
 	}
 	switch k.Kind {
-	case KindFilter:
+	case KindFilter, KindGroup:
 		k.Filter = string(r.bytes(len(r.b)))
 		r.want(k.Filter != "")
 	case KindPlace, KindMark:
@@ -83,7 +85,7 @@ func ParseKey(b []byte) (Key, error) {
 		r.want(k.Index >= 0)
 	case KindReceived:
 		k.Chunk = r.byte()
-	case KindReplay:
+	case KindReplay, KindShared:
 		copy(k.Topic[:], r.bytes(len(k.Topic)))
 		k.Index = int32(r.uint32())
 		k.Filter = string(r.bytes(len(r.b)))

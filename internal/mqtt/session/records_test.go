@@ -25,6 +25,11 @@ func exampleWill() WillRecord {
 	return WillRecord{Delay: 10, Will: packet.Publish{Topic: []byte("t"), Payload: []byte("x"), QoS: 1}}
 }
 
+// exampleShared is a value that package share encodes, whose test has the same bytes.
+type exampleShared struct{}
+
+func (exampleShared) AppendTo(b []byte) []byte { return append(b, 1, 0x2d, 2, 2, 2) }
+
 // appender is what a key and every value can do.
 type appender interface{ AppendTo([]byte) []byte }
 
@@ -57,6 +62,11 @@ func TestRecordBytes(t *testing.T) {
 		{&Key{Kind: KindReplay, Client: "c1", Topic: exampleTopic, Index: 2, Filter: "a/#"},
 			"68 0002 6331 000102030405060708090a0b0c0d0e0f 00000002 612f23"},
 		{&ReplayRecord{Since: 3, Next: 42}, "01 03 2a"},
+		{&Key{Kind: KindGroup, Client: "g1", Filter: "a/#"}, "67 0002 6731 612f23"},
+		{&GroupRecord{Mark: 7}, "01 07"},
+		{&Key{Kind: KindShared, Client: "g1", Filter: "a/#", Topic: exampleTopic, Index: 2},
+			"6f 0002 6731 000102030405060708090a0b0c0d0e0f 00000002 612f23"},
+		{exampleShared{}, "01 2d 02 02 02"},
 		{&FilterRecord{QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2}, "01 2e 00 00"},
 		{&PlaceRecord{Next: 300, Flights: []Flight{
 			{Position: 0, From: Place{Offset: 299}, QoS: 2},
@@ -92,6 +102,7 @@ var parsers = map[Kind]func([]byte) (appender, error){
 	KindReceived: func(b []byte) (appender, error) { r, err := ParseReceived(b); return &r, err },
 	KindMark:     func(b []byte) (appender, error) { r, err := ParseMark(b); return &r, err },
 	KindReplay:   func(b []byte) (appender, error) { r, err := ParseReplay(b); return &r, err },
+	KindGroup:    func(b []byte) (appender, error) { r, err := ParseGroup(b); return &r, err },
 }
 
 // samples are values of each kind, empty and full.
@@ -118,6 +129,7 @@ func samples() map[Kind][]appender {
 		KindPlace: {&PlaceRecord{}, &place, &PlaceRecord{Next: 1<<63 - 1, Flights: []Flight{
 			{QoS: 2, Released: true}, {Position: maxPosition, QoS: 2, From: Place{Offset: 1<<63 - 1}}}}},
 		KindReceived: {&ReceivedRecord{}, &full},
+		KindGroup:    {&GroupRecord{}, &GroupRecord{Mark: 1<<64 - 1}},
 		KindMark:     {&MarkRecord{}, &MarkRecord{{Mark: 1, Offset: 1<<63 - 1}, {Mark: 1<<64 - 1}}},
 	}
 }
@@ -220,15 +232,17 @@ func TestKeys(t *testing.T) {
 		{Kind: KindReceived, Client: "c", Chunk: 255},
 		{Kind: KindMark, Topic: exampleTopic},
 		{Kind: KindReplay, Client: "c", Topic: exampleTopic, Index: 1<<31 - 1, Filter: long},
+		{Kind: KindGroup, Client: "g", Filter: "a/+"},
+		{Kind: KindShared, Client: "g", Filter: "a/+", Topic: exampleTopic, Index: 3},
 	} {
+		ends := len(k.AppendTo(nil)) - len(k.Filter) // where the filter begins that may be shorter, or longer
 		b := k.AppendTo(nil)
 		if back, err := ParseKey(b); err != nil || back != k {
 			t.Errorf("%+v came back as %+v, %v", k, back, err)
 		}
 		for cut := range b {
 			back, err := ParseKey(b[:cut])
-			behind := map[Kind]int{KindFilter: 3, KindReplay: 23}[k.Kind]
-			if behind > 0 && err == nil && cut > behind+len(k.Client) {
+			if k.Filter != "" && err == nil && cut > ends {
 				continue // a shorter filter
 			}
 			if !fault.Is(err, fault.Corrupt) {
@@ -236,7 +250,7 @@ func TestKeys(t *testing.T) {
 				break
 			}
 		}
-		if _, err := ParseKey(append(b, 0)); k.Kind != KindFilter && k.Kind != KindReplay && !fault.Is(err, fault.Corrupt) {
+		if _, err := ParseKey(append(b, 0)); k.Filter == "" && !fault.Is(err, fault.Corrupt) {
 			t.Errorf("%x and more gave %v", b, err)
 		}
 	}
@@ -260,6 +274,7 @@ func FuzzKey(f *testing.F) {
 	for _, k := range []Key{
 		{Kind: KindSession, Client: "c"}, {Kind: KindFilter, Client: "c", Filter: "a/#"}, {Kind: KindWill, Client: "c"},
 		{Kind: KindPlace, Client: "c", Index: 1}, {Kind: KindReceived, Client: "c", Chunk: 1}, {Kind: KindMark, Index: 1},
+		{Kind: KindGroup, Client: "g", Filter: "a/#"}, {Kind: KindShared, Client: "g", Filter: "a/#", Index: 1},
 	} {
 		f.Add(k.AppendTo(nil))
 	}
@@ -305,6 +320,7 @@ func fuzzValue(f *testing.F, kind Kind, use func(*testing.T, appender)) {
 func FuzzSession(f *testing.F)  { fuzzValue(f, KindSession, nil) }
 func FuzzFilter(f *testing.F)   { fuzzValue(f, KindFilter, nil) }
 func FuzzWill(f *testing.F)     { fuzzValue(f, KindWill, nil) }
+func FuzzGroup(f *testing.F)    { fuzzValue(f, KindGroup, nil) }
 func FuzzReceived(f *testing.F) { fuzzValue(f, KindReceived, nil) }
 
 func FuzzPlace(f *testing.F) {

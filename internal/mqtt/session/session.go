@@ -113,8 +113,8 @@ func expiry(c *packet.Connect, limits *Limits) uint32 {
 	return min(asked, limits.MaxExpiry)
 }
 
-// announce states in the CONNACK where we do less than the defaults of the specification. Retained messages are
-// available to wills, too [MQTT-3.2.2-13].
+// announce states in the CONNACK where we do less than the defaults of the specification, and that there are shared
+// subscriptions, which clients like to be told. Retained messages are available to wills, too [MQTT-3.2.2-13].
 func announce(limits *Limits, props *packet.Properties) {
 	if limits.ReceiveMaximum < 0xffff {
 		props.SetReceiveMaximum(limits.ReceiveMaximum)
@@ -125,5 +125,5 @@ func announce(limits *Limits, props *packet.Properties) {
 	if limits.TopicAliasMaximum > 0 {
 		props.SetTopicAliasMaximum(limits.TopicAliasMaximum)
 	}
-	props.SetSharedAvailable(0)
+	props.SetSharedAvailable(1)
 }

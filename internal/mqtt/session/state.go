@@ -59,6 +59,7 @@ func (s *State) Connect(o *Opening) {
 	for sub := range s.Replays {
 		sub.Replay.behind = 1 // as the session
 	}
+	s.Out.dropShared()
 	s.Out.SetWindow(o.Link.window)
 	s.will = nil
 	if o.will != nil {
@@ -100,6 +101,7 @@ func (s *State) Disconnect(p *packet.Disconnect) error {
 // due after its delay or when the session ends, whichever is first [MQTT-3.1.3-9].
 func (s *State) Leave(now int64, last uint64) {
 	s.away, s.told = now, false
+	s.Out.dropShared()
 	if s.mark == 0 {
 		s.mark = last
 	}
@@ -300,6 +302,29 @@ func (s *State) Save(store func(partition uint32, r *PlaceRecord) (there bool)) 
 	}
 }
 
+// Owed tells that TakeOver is to be called before Save.
+func (s *State) Owed() bool { return s.Out.owed }
+
+// TakeOver has messages of QoS 2 that came by shared subscriptions be the session's own, which is to be stored before
+// they leave: then they are never sent to another client [MQTT-4.8.2-4] [MQTT-4.8.2-5]. Those that their group does not
+// let go are over.
+func (s *State) TakeOver(letGo func(from Place) bool) {
+	o := &s.Out
+	o.owed = false
+	for pos := o.head; pos < o.tail && len(o.ring) > 0; pos++ {
+		one := o.at(pos)
+		if one.step != unreceived || one.share == 0 {
+			continue
+		}
+		if !letGo(one.place()) {
+			o.end(pos, one)
+			continue
+		}
+		one.share = 0
+		s.places.at(one.partition).changed = true
+	}
+}
+
 // flights is what is in flight, by partition.
 func (s *State) flights() map[uint32][]Flight {
 	if s.Out.InFlight() == 0 {
@@ -307,7 +332,9 @@ func (s *State) flights() map[uint32][]Flight {
 	}
 	by := make(map[uint32][]Flight)
 	s.Out.Flights(func(f Flight) bool {
-		by[f.From.Partition] = append(by[f.From.Partition], f)
+		if f.From.Share == 0 {
+			by[f.From.Partition] = append(by[f.From.Partition], f)
+		}
 		return true
 	})
 	return by

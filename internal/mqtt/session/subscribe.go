@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"strings"
 
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -31,6 +30,12 @@ func (s *Subscription) Served() *Subscription {
 	served := *s
 	served.Filter = string(filter)
 	return &served
+}
+
+// Shared tells whether it is a shared subscription.
+func (s *Subscription) Shared() bool {
+	_, _, ok := names.SplitShare(s.Filter)
+	return ok
 }
 
 // Record is what to store of it, beside its filter.
@@ -100,8 +105,6 @@ func (s *State) subscribe(one *packet.Subscription, sub *Subscription, most int)
 		return Grant{Reason: one.Reason}
 	case names.TooDeep(one.Filter):
 		return Grant{Reason: packet.TopicFilterInvalid}
-	case bytes.HasPrefix(one.Filter, []byte("$share/")):
-		return Grant{Reason: packet.SharedSubscriptionsNotSupported}
 	}
 	begins := sub.Replay != nil
 	full := s.Subscriptions() >= s.limits.MaxSubscriptions || int(s.held)+holds(sub.Filter) > most
@@ -115,8 +118,9 @@ func (s *State) subscribe(one *packet.Subscription, sub *Subscription, most int)
 	s.Resubscribe(sub) // [MQTT-3.8.4-3]
 	return Grant{
 		Reason: packet.ReasonCode(sub.QoS), Sub: sub, Old: old, // [MQTT-3.8.4-7] [MQTT-3.9.3-2]
-		// [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]. Who reads the history gets the messages themselves.
-		Retained: !begins && (one.RetainHandling == 0 || one.RetainHandling == 1 && old == nil),
+		// [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]. Who reads the history gets the messages themselves, and a share
+		// gets none (section 4.8.2).
+		Retained: !begins && (one.RetainHandling == 0 || one.RetainHandling == 1 && old == nil) && !sub.Shared(),
 	}
 }
 

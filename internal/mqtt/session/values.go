@@ -273,6 +273,27 @@ func ParseReceived(b []byte) (ReceivedRecord, error) {
 	return c, r.done(op, b)
 }
 
+// GroupRecord is what a group of a shared subscription is beside the messages that it has not done with.
+type GroupRecord struct {
+	Mark uint64 // that it is pinned to; 0: it follows the last
+}
+
+// AppendTo appends the value.
+func (g *GroupRecord) AppendTo(b []byte) []byte {
+	return binary.AppendUvarint(append(b, valueVersion), g.Mark)
+}
+
+// ParseGroup decodes a GroupRecord.
+func ParseGroup(b []byte) (GroupRecord, error) {
+	const op = "session.ParseGroup"
+	r, err := openValue(op, b)
+	if err != nil {
+		return GroupRecord{}, err
+	}
+	g := GroupRecord{Mark: r.uvarint(math.MaxUint64)}
+	return g, r.done(op, b)
+}
+
 // AppendTo appends the value.
 func (m MarkRecord) AppendTo(b []byte) []byte {
 	b = append(b, valueVersion)

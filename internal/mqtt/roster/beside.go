@@ -1,0 +1,151 @@
+package roster
+
+import (
+	"context"
+
+	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// Beside keeps records of its own in the topic of the sessions, in the first shard, by the marks of that: the groups of
+// shared subscriptions. Its methods are called without any lock of the roster but that of writing.
+type Beside interface {
+	// Restored tells of a session that was read, before Open returns.
+	Restored(state *session.State)
+	// Fold takes a record of a group that was read, before Open returns, of a partition where its kind has one; no value
+	// is a removal. Errors: what is wrong with the value.
+	Fold(key *session.Key, partition uint32, value []byte) error
+	// Dirty tells whether there is something to Collect.
+	Dirty() bool
+	// Collect puts what has changed of one more group; not ok: that were all. Undo is for what was not stored.
+	Collect(w Writing) (undo func(), ok bool)
+	// CollectLetGo is Collect for groups that have let messages go since the last call: they are in the unit of the
+	// sessions that have those now.
+	CollectLetGo(w Writing) (undo func(), ok bool)
+	// Ended tells of a session that has ended, with its subscriptions.
+	Ended(state *session.State)
+}
+
+// Writing is records that are put together.
+type Writing interface {
+	// Put adds a record; no value removes what is stored under the key.
+	Put(key session.Key, value []byte)
+	// Place is the topic and the index of a partition, as a key has them; not ok: it is gone.
+	Place(partition uint32) (topic [16]byte, index int32, ok bool)
+}
+
+// Put implements Writing.
+func (u *unit) Put(key session.Key, value []byte) { u.put(key, value) }
+
+// Place implements Writing.
+func (u *unit) Place(partition uint32) (topic [16]byte, index int32, ok bool) {
+	key, ok := u.shard.place(session.KindShared, partition)
+	return key.Topic, key.Index, ok
+}
+
+// Last is the last mark of those that Beside goes by.
+func (r *Roster) Last() uint64 { return r.shards[0].last() }
+
+// At is the offset of a partition at one of the marks that Beside goes by; see session.Marked.
+func (r *Roster) At(partition uint32, mark uint64) (offset int64, ok bool) {
+	return r.shards[0].At(partition, mark)
+}
+
+// Changed has a checkpoint look at what is Beside.
+func (r *Roster) Changed() {
+	select {
+	case r.changed <- struct{}{}:
+	default: // a token is there
+	}
+}
+
+// beside is who keeps records in the shard; nil: nobody.
+func (s *shard) beside() Beside {
+	if len(s.roster.shards) > 0 && s != s.roster.shards[0] {
+		return nil
+	}
+	return s.roster.opt.Beside
+}
+
+// collectLetGo puts the groups into a unit whose messages are a session's in the same unit.
+func (r *Roster) collectLetGo(u *unit) (undo []func()) {
+	for r.opt.Beside != nil {
+		back, more := r.opt.Beside.CollectLetGo(u)
+		if !more {
+			break
+		}
+		undo = append(undo, back)
+	}
+	return undo
+}
+
+// ended tells who is Beside that a session has ended. What removes its records comes before that in the log: nothing is
+// to be left of a session without that which its groups knew.
+func (r *Roster) ended(state *session.State) {
+	if r.opt.Beside != nil {
+		r.opt.Beside.Ended(state)
+	}
+}
+
+// shares tells whether a session has a shared subscription.
+func shares(state *session.State) (some bool) {
+	state.All(func(sub *session.Subscription) bool {
+		some = sub.Shared()
+		return !some
+	})
+	return some
+}
+
+// StoreBeside has what changed beside the sessions stored before the next checkpoint: when it returns, that is on its
+// way, and the next settle waits for it. Errors: those of the log.
+func (r *Roster) StoreBeside(ctx context.Context) error {
+	s := r.shards[0]
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.storeBeside(ctx, func(f *fate) error {
+		s.await(*f)
+		return nil
+	})
+}
+
+// storeBeside stores what changed beside the sessions. It needs the writing lock. sent gets each unit that is on its
+// way; if it gives an error, the unit is none of those that are awaited.
+func (s *shard) storeBeside(ctx context.Context, sent func(f *fate) error) error {
+	beside := s.beside()
+	if beside == nil {
+		return nil
+	}
+	for more := true; more; {
+		u := s.unit()
+		var undo []func()
+		for more && u.size < maxUnit {
+			var back func()
+			if back, more = beside.Collect(u); more {
+				undo = append(undo, back)
+			}
+		}
+		f := fate{undo: func() {
+			for _, back := range undo {
+				back()
+			}
+		}}
+		var err error
+		if f.done, err = s.append(ctx, u); err != nil {
+			f.undo()
+			return err
+		}
+		if err = sent(&f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitFor waits for a unit. Where its fate is not known in time, it is taken as not stored: what is stored once more is
+// the same.
+func waitFor(ctx context.Context, f *fate) error {
+	known, err := f.settle(ctx)
+	if !known {
+		f.fail()
+	}
+	return err
+}
