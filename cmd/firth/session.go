@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,13 +18,13 @@ import (
 func newSessionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "session",
-		Short: "List, show and kick the sessions of MQTT clients",
+		Short: "List, show, kick and trace the sessions of MQTT clients",
 		Example: `  firth session list --state away
   firth session show meter-17
   firth session kick meter-17`,
 	}
 	a := addAdminFlags(cmd)
-	cmd.AddCommand(newSessionList(a), newSessionShow(a), newSessionKick(a))
+	cmd.AddCommand(newSessionList(a), newSessionShow(a), newSessionKick(a), newSessionTrace(a), newSessionEvents(a))
 	return cmd
 }
 
@@ -99,6 +101,17 @@ type sessionDetail struct {
 	Window    int                `json:"window"`
 	Will      string             `json:"will,omitempty"`
 	Filters   []subscriptionLine `json:"filters"`
+	Lag       []sessionLag       `json:"lag"`
+	Drops     map[string]uint64  `json:"drops,omitempty"`
+}
+
+type sessionLag struct {
+	Filter    string `json:"filter,omitempty"`
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Next      int64  `json:"next"`
+	End       int64  `json:"end"`
+	Lag       int64  `json:"lag"`
 }
 
 type subscriptionLine struct {
@@ -108,12 +121,16 @@ type subscriptionLine struct {
 	NoLocal           bool   `json:"no_local,omitempty"`
 	RetainAsPublished bool   `json:"retain_as_published,omitempty"`
 	RetainHandling    byte   `json:"retain_handling,omitempty"`
+	From              string `json:"from,omitempty"`
+	Where             bool   `json:"where,omitempty"`
 }
 
 func newSessionShow(a *adminFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show CLIENT",
-		Short: "Show a session: its connection and what it subscribed to",
+		Short: "Show a session: its connection, what it subscribed to, and its lag in each partition",
+		Long: `Show a session: its connection, what it subscribed to, its lag in each partition in which it is behind, and
+what was dropped. The lag counts the records that are to be looked at, whether they are for the session or not.`,
 		Example: `  firth session show meter-17
   firth session show meter-17 -o json`,
 		Args: cobra.ExactArgs(1),
@@ -158,7 +175,27 @@ func (s *sessionDetail) print(cmd *cobra.Command) error {
 		rows = append(rows, []string{f.Filter, strconv.Itoa(int(f.QoS)), f.options()})
 	}
 	_, _ = fmt.Fprintln(out)
-	return output.Table(out, []string{"FILTER", "QOS", "OPTIONS"}, rows)
+	if err := output.Table(out, []string{"FILTER", "QOS", "OPTIONS"}, rows); err != nil {
+		return err
+	}
+	if rows = nil; len(s.Lag) > 0 {
+		for _, l := range s.Lag {
+			rows = append(rows, []string{l.Topic, strconv.Itoa(int(l.Partition)), strconv.FormatInt(l.Next, 10),
+				strconv.FormatInt(l.End, 10), strconv.FormatInt(l.Lag, 10), l.Filter})
+		}
+		_, _ = fmt.Fprintln(out)
+		if err := output.Table(out, []string{"TOPIC", "PARTITION", "NEXT", "END", "LAG", "OF"}, rows); err != nil {
+			return err
+		}
+	}
+	if rows = nil; len(s.Drops) == 0 {
+		return nil
+	}
+	for _, why := range slices.Sorted(maps.Keys(s.Drops)) {
+		rows = append(rows, []string{why, strconv.FormatUint(s.Drops[why], 10)})
+	}
+	_, _ = fmt.Fprintln(out)
+	return output.Table(out, []string{"DROPPED", "MESSAGES"}, rows)
 }
 
 func (f *subscriptionLine) options() string {
@@ -174,6 +211,12 @@ func (f *subscriptionLine) options() string {
 	}
 	if f.RetainHandling > 0 {
 		all = append(all, fmt.Sprintf("retain-handling=%d", f.RetainHandling))
+	}
+	if f.From != "" {
+		all = append(all, "from="+f.From)
+	}
+	if f.Where {
+		all = append(all, "where")
 	}
 	return strings.Join(all, " ")
 }

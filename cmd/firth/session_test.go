@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/firthmq/firth/internal/cli/output"
 )
@@ -20,6 +21,7 @@ func TestSessionCommands(t *testing.T) {
 		{[]string{"session", "list", "--state", "connected"}, `^CLIENT .*\n$`},
 		{[]string{"session", "show", "meter 17"}, `(?s)ends +3600 s after the connection.*a/# +1.*b/\+ +1`},
 		{[]string{"session", "show", "meter 17", "-o", "json"}, `"filters":\[\{"filter":"a/#","qos":1\}`},
+		{[]string{"session", "events", "meter 17"}, `(?s)connected +new session, MQTT 5 from 127.*disconnected`},
 		{[]string{"session", "kick", "meter 17"}, `^$`},
 		{[]string{"session", "kick", "meter 17", "--forget", "-o", "json"},
 			`^{"client":"meter 17","connected":false,"forgotten":true}\n$`},
@@ -39,5 +41,29 @@ func TestSessionCommands(t *testing.T) {
 	}
 	if _, errs, code := execute(t, "", "session", "list", "--http", "127.0.0.1:1"); code != output.ExitConnect {
 		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+// TestSessionTrace shows the packets of a client that comes later.
+func TestSessionTrace(t *testing.T) {
+	b := startBroker(t)
+	shown := make(chan string, 1)
+	go func() { shown <- b.ok("", "session", "trace", "probe", "-n", "6") }()
+	publishing := time.NewTicker(50 * time.Millisecond)
+	defer publishing.Stop()
+	for {
+		select {
+		case <-publishing.C:
+			b.ok("", "pub", "-i", "probe", "-q", "1", "-t", "a/b", "-m", "hello")
+			continue
+		case out := <-shown:
+			for _, want := range []string{`< CONNECT .*client probe`, `> CONNACK`, `< PUBLISH id=1 q1 "a/b" payload of 5 bytes`,
+				`> PUBACK id=1 `} {
+				if !regexp.MustCompile(want).MatchString(out) {
+					t.Errorf("no %s in\n%s", want, out)
+				}
+			}
+		}
+		return
 	}
 }

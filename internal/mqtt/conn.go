@@ -44,7 +44,8 @@ type conn struct {
 	taken  atomic.Int64 // bytes that the client had taken when isDeaf looked last
 	tookAt atomic.Int64 // and when they were more than before, nanoseconds since the door was opened
 
-	discarded int // bytes since it lingers
+	discarded int  // bytes since it lingers
+	tapped    bool // the packet in hand was traced
 
 	mu struct {
 		sync.Mutex
@@ -199,6 +200,7 @@ func (c *conn) lastReason(cause error) (reason packet.ReasonCode, hears bool) {
 }
 
 func (c *conn) logEnd(cause error, reason packet.ReasonCode) {
+	defer func() { c.link.noteEnd(cause, reason) }()
 	log := c.door.opt.Logger
 	var wrong *packet.Error
 	if errors.Is(cause, errEnded) && reason == packet.KeepAliveTimeout && c.link.version != 0 {

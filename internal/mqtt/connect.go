@@ -74,6 +74,9 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	if err != nil {
 		return c.refuseHello(hello, &packet.Error{Reason: connackReason(err), Detail: err.Error()})
 	}
+	if tap := c.wire.tap.Load(); tap != nil { // of the packet it was not known whose it is
+		tap.take(true, hello.AppendTo(nil, hello.Version))
+	}
 	if c.isBanned() { // since it was looked at: who banned it may not have seen this connection
 		c.disconnect(packet.AdministrativeAction)
 	}
@@ -132,6 +135,7 @@ func (c *conn) refuseHello(hello *packet.Connect, cause error) error {
 func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect, cause error) error {
 	reason := packet.ReasonOf(cause)
 	c.door.metrics.refused(reason)
+	c.door.note(c.link.principal.ClientID, eventRefused, reason, fmt.Sprintf("%s, %v", c.wire.remote(), cause))
 	c.door.tell("connection refused", c.link.principal.ClientID, reason, "remote", c.wire.remote(), "err", cause)
 	answer := v == packet.V5
 	switch reason {

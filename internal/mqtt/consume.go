@@ -56,8 +56,21 @@ func (c *conn) consume(buf []byte, inPoller bool) (used int, err error) {
 	return used, err
 }
 
-// packet does what one packet asks.
+// packet does what one packet asks, and has it traced unless it comes again.
 func (c *conn) packet(t *turn, frame []byte) error {
+	tap := c.wire.tap.Load()
+	if tap != nil && !c.tapped {
+		tap.take(true, frame)
+	}
+	err := c.take(t, frame)
+	if tap != nil {
+		c.tapped = waits(err) || errors.Is(err, errCrowded)
+	}
+	return err
+}
+
+// take does what one packet asks.
+func (c *conn) take(t *turn, frame []byte) error {
 	if c.link.version == 0 {
 		if t.inPoller {
 			return errBlocks

@@ -46,7 +46,7 @@ func (l *link) mustNotGo(d *fanout.Delivery) bool {
 	case l.door.may(&l.principal, Receive, d.Topic):
 		return false
 	}
-	l.door.metrics.dropped(why).Inc()
+	l.drop(why)
 	return true
 }
 
@@ -79,7 +79,7 @@ func (l *link) enqueue(r *fanout.Run, by *replay, pushed *fanout.Delivery) (v fa
 		case d != pushed && !w.stalled.Load(): // much may have come in one run that the client would take at once
 			return fanout.Taken, true
 		default:
-			l.door.metrics.dropped(dropOutbox).Inc()
+			l.drop(dropOutbox)
 		}
 		if r.Take(); w.ripeLocked() {
 			return fanout.Taken, true

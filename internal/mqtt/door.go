@@ -54,6 +54,8 @@ type Door struct {
 	status   *status
 	bans     bans
 	delayed  *delay.Store // nil: nothing is
+	history  history
+	traces   traces
 	opened   time.Time
 	count    atomic.Int64  // connections
 	accepted atomic.Uint64 // connections ever
@@ -127,7 +129,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		Beside: d.groups,
 		Log:    d.opt.Log, Limits: &d.limits, PublishWill: d.publishWill, Reached: d.fanout.Reached, Clock: opt.Clock,
 		Metrics: opt.Metrics, Logger: opt.Logger, MaxSessions: opt.MaxSessions, MaxBytes: opt.SessionBytes,
-		Interval: opt.CheckpointInterval,
+		Interval: opt.CheckpointInterval, Expired: func(id string) { d.note(id, eventExpired, packet.Success, "") },
 	})
 	if err != nil {
 		return nil, err

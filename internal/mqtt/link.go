@@ -38,12 +38,13 @@ type link struct {
 	ended     sync.Once
 	shares    atomic.Pointer[shares] // nil before the first shared subscription
 	answers   answers
-	again     again          // what is sent again
-	since     int64          // of the CONNECT, milliseconds since 1970
-	version   packet.Version // 0 before CONNECT
-	noLocal   bool           // some subscription has No Local
-	lasts     bool           // the session outlives its connection, unless a DISCONNECT says otherwise
-	keepsAll  bool           // messages of QoS 0, too, are kept while the client is away
+	again     again                      // what is sent again
+	drops     atomic.Pointer[dropCounts] // nil: none was
+	since     int64                      // of the CONNECT, milliseconds since 1970
+	version   packet.Version             // 0 before CONNECT
+	noLocal   bool                       // some subscription has No Local
+	lasts     bool                       // the session outlives its connection, unless a DISCONNECT says otherwise
+	keepsAll  bool                       // messages of QoS 0, too, are kept while the client is away
 
 	out struct {
 		sent    sent     // since the last Flush, for the metrics
@@ -121,6 +122,10 @@ func (l *link) begin(who Principal, o *session.Opening) (present bool, err error
 		l.version = 0
 		return false, err
 	}
+	if d.traces.some.Load() {
+		l.wire.tapInto(d.traces.of(who.ClientID), l.version)
+	}
+	l.noteBegin(got.Present, got.Before != nil)
 	if got.Before != nil {
 		d.metrics.takeovers.Inc()
 		got.Before.Displaced()

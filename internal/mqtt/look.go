@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/roster"
 	"github.com/firthmq/firth/internal/mqtt/session"
@@ -49,6 +51,18 @@ type SessionDetail struct {
 	Window    int                `json:"window"`         // most messages in flight
 	Will      string             `json:"will,omitempty"` // its topic
 	Filters   []SubscriptionLine `json:"filters"`
+	Lag       []LagLine          `json:"lag"`             // where it is behind what is stored
+	Drops     map[string]uint64  `json:"drops,omitempty"` // messages that this connection did not get or that were refused
+}
+
+// LagLine is how far a session is behind in a partition.
+type LagLine struct {
+	Filter    string        `json:"filter,omitempty"` // of a subscription that begins in the past, which stands by itself
+	Topic     string        `json:"topic"`            // of the log
+	Partition int32         `json:"partition"`
+	Next      record.Offset `json:"next"` // all below was taken, or is not for it
+	End       record.Offset `json:"end"`
+	Lag       int64         `json:"lag"` // records between them, whether they are for it or not
 }
 
 // SubscriptionLine is one subscription.
@@ -59,6 +73,8 @@ type SubscriptionLine struct {
 	NoLocal           bool   `json:"no_local,omitempty"`
 	RetainAsPublished bool   `json:"retain_as_published,omitempty"`
 	RetainHandling    byte   `json:"retain_handling,omitempty"`
+	From              string `json:"from,omitempty"`  // where it began, if in the past
+	Where             bool   `json:"where,omitempty"` // deliveries say where they are
 }
 
 // Sessions lists sessions. Errors: Invalid.
@@ -80,27 +96,115 @@ func (d *Door) Sessions(q SessionQuery) ([]SessionLine, error) {
 	return lines, nil
 }
 
-// Session tells of one session. Errors: NotFound.
+// Session tells of one session. Errors: NotFound, those of the log.
 func (d *Door) Session(id string) (*SessionDetail, error) {
 	var s SessionDetail
+	var standing []stands
 	found := d.seats.Look(id, func(state *session.State, h roster.Holder) {
 		s = SessionDetail{SessionLine: sessionLine(state, h), Window: state.Out.Window(), Filters: []SubscriptionLine{}}
 		if w := state.Will(); w != nil {
 			s.Will = string(w.Message.Topic)
 		}
 		if c, ok := h.(*conn); ok {
-			s.KeepAlive = c.link.agreed.KeepAlive()
+			s.KeepAlive, s.Drops = c.link.agreed.KeepAlive(), c.link.dropped()
 		}
+		standing = standingOf(state, h != nil)
 		for sub := range state.All {
 			s.Filters = append(s.Filters, SubscriptionLine{Filter: sub.Filter, QoS: sub.QoS, ID: sub.ID, NoLocal: sub.NoLocal,
-				RetainAsPublished: sub.RetainAsPublished, RetainHandling: sub.RetainHandling})
+				RetainAsPublished: sub.RetainAsPublished, RetainHandling: sub.RetainHandling,
+				Where: sub.Where, From: fromName(sub)})
 		}
 	})
 	if !found {
 		return nil, noSession(id)
 	}
 	slices.SortFunc(s.Filters, func(a, b SubscriptionLine) int { return cmp.Compare(a.Filter, b.Filter) })
-	return &s, nil
+	var err error
+	s.Lag, err = d.lags(id, standing)
+	return &s, err
+}
+
+func fromName(sub *session.Subscription) string {
+	if sub.Replay == nil {
+		return ""
+	}
+	return sub.Replay.From.String()
+}
+
+// stands is a subscription whose lag is to be told; replay is nil for those that stand where the session does.
+type stands struct {
+	filter string // as it is served
+	name   string
+	replay *session.Replay
+}
+
+// standingOf are the subscriptions of a session that may be behind. It needs the lock of the session.
+func standingOf(state *session.State, connected bool) (all []stands) {
+	behind := !connected || state.BehindIn() > 0
+	for sub := range state.All {
+		if behind {
+			all = append(all, stands{sub.Served().Filter, sub.Filter, sub.Replay})
+		}
+	}
+	return all
+}
+
+// lags are the partitions in which a session is behind. Errors: those of the log.
+func (d *Door) lags(id string, standing []stands) ([]LagLine, error) {
+	lines := []LagLine{}
+	seen := make(map[stream.PartitionID]bool)
+	for _, s := range standing {
+		for _, p := range d.fanout.Partitions(s.filter) {
+			if s.replay == nil && seen[p] {
+				continue
+			}
+			seen[p] = seen[p] || s.replay == nil
+			line, err := d.lag(id, s.replay, p)
+			switch {
+			case fault.Is(err, fault.NotFound): // it was deleted just now
+			case err != nil:
+				return nil, err
+			case line.Lag > 0:
+				if s.replay != nil {
+					line.Filter = s.name
+				}
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines, nil
+}
+
+// lag is how far a session, or a replay of it, is behind in a partition. Errors: those of the log.
+func (d *Door) lag(id string, r *session.Replay, p stream.PartitionID) (line LagLine, err error) {
+	place := d.opt.Log.Topics().Place(p)
+	if place.Topic == nil {
+		return line, fault.New(fault.NotFound, "mqtt.lag", "partition %d", p)
+	}
+	bounds, err := d.opt.Log.Bounds(p)
+	if err != nil {
+		return line, err
+	}
+	var next int64
+	fresh := false
+	marks := d.seats.Marks(id)
+	d.seats.Look(id, func(state *session.State, _ roster.Holder) {
+		if r != nil {
+			next, fresh = r.Stands(uint32(p), marks)
+		} else {
+			next = state.Stands(uint32(p), marks)
+		}
+	})
+	at := max(record.Offset(next), bounds.Start)
+	if fresh {
+		begins, err := d.begins(context.Background(), r.From, p)
+		if err != nil {
+			return line, err
+		}
+		at = max(at, begins)
+	}
+	return LagLine{Topic: place.Topic.Name, Partition: place.Index, Next: at, End: bounds.Stable,
+		Lag: int64(bounds.Stable - at)}, nil
 }
 
 func noSession(id string) error {
@@ -154,11 +258,13 @@ func (d *Door) Kick(ctx context.Context, id string, forget bool) (*Kicked, error
 		return nil, noSession(id)
 	}
 	if forget {
+		d.note(id, eventForgotten, packet.Success, "by an administrator")
 		if err := d.seats.Forget(ctx, id); err != nil {
 			return nil, err
 		}
 	}
 	if holder != nil {
+		d.note(id, eventKicked, packet.AdministrativeAction, "by an administrator")
 		holder.disconnect(packet.AdministrativeAction)
 	}
 	return &Kicked{Client: id, Connected: holder != nil, Forgotten: forget}, nil

@@ -260,6 +260,9 @@ func (w *wire) takeFlight() (b []byte, freed int) {
 		signal(&w.mu.idle)
 		return nil, freed
 	}
+	if t := w.tap.Load(); t != nil {
+		t.take(false, w.flight.b)
+	}
 	w.mu.left = len(w.flight.b)
 	return w.flight.b, freed
 }

@@ -309,7 +309,7 @@ func (l *link) eachOwn(slots []*slot, visit func(ownWrite)) (some bool) {
 // ends [MQTT-4.8.0-2 of 3.1.1], and the client sends it again when it is back.
 func (l *link) notStored(s *slot, cause error) error {
 	d := l.door
-	d.metrics.dropped(dropNotStored).Inc()
+	l.drop(dropNotStored)
 	d.opt.Logger.Debug("message not stored", "client", fault.Text(l.principal.ClientID), "err", cause)
 	switch {
 	case fault.Is(cause, fault.Closed):
@@ -335,7 +335,7 @@ func (l *link) refuse(t *turn, p *packet.Publish, name []byte, cause error) erro
 	}
 	t.received[p.QoS]++
 	t.payload += len(p.Payload)
-	l.door.metrics.dropped(dropRefused).Inc()
+	l.drop(dropRefused)
 	l.door.opt.Logger.Debug("message refused", "client", fault.Text(l.principal.ClientID), "err", cause)
 	if p.QoS == 0 {
 		return nil

@@ -160,7 +160,7 @@ func (l *link) standsAt(r *replay) (map[stream.PartitionID]record.Offset, error)
 	for _, p := range partitions {
 		stands, fresh := l.term.ReplayStands(r.sub.Replay, p)
 		if fresh {
-			begins, err := l.begins(ctx, r.sub.Replay.From, p)
+			begins, err := l.door.begins(ctx, r.sub.Replay.From, p)
 			if fault.Is(err, fault.NotFound) {
 				continue // it was deleted just now
 			}
@@ -192,8 +192,8 @@ func (l *link) placeReplay(r *replay, at map[stream.PartitionID]record.Offset) {
 
 // begins is the offset at which a partition begins for who asks for a From. What is older than the log begins at its
 // start, what is newer at its end. Errors: those of the log.
-func (l *link) begins(ctx context.Context, from session.From, p stream.PartitionID) (record.Offset, error) {
-	bounds, err := l.door.opt.Log.Bounds(p)
+func (d *Door) begins(ctx context.Context, from session.From, p stream.PartitionID) (record.Offset, error) {
+	bounds, err := d.opt.Log.Bounds(p)
 	if err != nil {
 		return 0, err
 	}
@@ -201,7 +201,7 @@ func (l *link) begins(ctx context.Context, from session.From, p stream.Partition
 	case session.FromOffset:
 		return min(max(record.Offset(from.At), bounds.Start), bounds.Stable), nil
 	case session.FromTime:
-		at, _, err := l.door.opt.Log.OffsetForTime(ctx, p, from.At)
+		at, _, err := d.opt.Log.OffsetForTime(ctx, p, from.At)
 		if err != nil {
 			return 0, err
 		}

@@ -24,9 +24,10 @@ type wire struct {
 	sock    *socket // a plain socket that a poller watches; nil:
 	net     *netConn
 
-	sends   hold        // who writes
-	stalled atomic.Bool // a write is under way, or the socket did not take it whole
-	starved atomic.Bool // a delivery found no room: the user is told when there is some; written under mu
+	sends   hold                // who writes
+	stalled atomic.Bool         // a write is under way, or the socket did not take it whole
+	tap     atomic.Pointer[tap] // where packets go besides, of who is traced; nil mostly
+	starved atomic.Bool         // a delivery found no room: the user is told when there is some; written under mu
 
 	mu struct {
 		sync.Mutex

@@ -1,10 +1,13 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt"
@@ -23,12 +26,41 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"GET " + adminPath + "/sessions":   n.adminSessions,
 		"GET " + adminPath + "/session":    n.adminSession,
 		"DELETE " + adminPath + "/session": n.adminKick,
+		"GET " + adminPath + "/events":     n.adminEvents,
 		"GET " + adminPath + "/bans":       n.adminBans,
 		"POST " + adminPath + "/ban":       n.adminBan,
 		"DELETE " + adminPath + "/ban":     n.adminUnban,
 	} {
 		mux.Handle(pattern, ofThisMachine(answering(do)))
 	}
+}
+
+// serveTrace sends the packets of a client as they come, a line of JSON each, until who asks goes or the node ends.
+func (n *Node) serveTrace(ends context.Context) http.Handler {
+	return ofThisMachine(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(ends, cancel)()
+		out := http.NewResponseController(w)
+		if err := out.SetWriteDeadline(time.Time{}); err != nil {
+			refuse(w, err)
+			return
+		}
+		begun := false
+		begin := func() error {
+			begun = true
+			w.Header().Set("Content-Type", "application/x-ndjson")
+			w.WriteHeader(http.StatusOK)
+			return out.Flush()
+		}
+		enc := json.NewEncoder(w)
+		err := n.mqtt.Trace(ctx, r.URL.Query().Get("client"), begin, func(line *mqtt.TraceLine) error {
+			return errors.Join(enc.Encode(line), out.Flush())
+		})
+		if err != nil && !begun {
+			refuse(w, err)
+		}
+	}))
 }
 
 // ofThisMachine lets through what a program of this machine asks: by loopback or a Unix socket, not passed on by a
@@ -134,6 +166,10 @@ func (n *Node) adminSessions(r *http.Request) (any, error) {
 
 func (n *Node) adminSession(r *http.Request) (any, error) {
 	return n.mqtt.Session(r.URL.Query().Get("client"))
+}
+
+func (n *Node) adminEvents(r *http.Request) (any, error) {
+	return n.mqtt.Events(r.URL.Query().Get("client"))
 }
 
 // adminKick ends the connection of a session, and with forget=true the session too.

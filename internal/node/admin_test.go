@@ -27,6 +27,8 @@ func TestAdminIsForThisMachine(t *testing.T) {
 		"list, no state": {get("/admin/v1/sessions?state=x", http), 400, `"invalid"`},
 		"show nobody": {get("/admin/v1/session?client=x", http), 404,
 			`"error":"session x: no such session".*"not found"`},
+		"trace nobody":     {get("/admin/v1/trace", http), 400, `which client`},
+		"no events":        {get("/admin/v1/events?client=x", http), 404, `no events are known`},
 		"kick nobody":      {kick(http, isJSON), 404, `no such session`},
 		"kick by a form":   {kick(http), 403, `a change needs Content-Type: application/json`},
 		"kick by text":     {kick(http, "Content-Type: text/plain\n"), 403, `a change needs`},

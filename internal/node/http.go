@@ -47,10 +47,13 @@ func (n *Node) serveHTTP(context.Context) error {
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", n.metrics.Handler())
 	n.serveAdmin(mux)
+	ctx, cancel := context.WithCancel(context.Background())
+	mux.Handle("GET "+adminPath+"/trace", n.serveTrace(ctx))
 	if n.cfg.Profiles {
 		n.serveProfiles(mux)
 	}
 	server := n.newServer(atHome(nil, mux))
+	server.RegisterOnShutdown(cancel)
 	server.ReadTimeout, server.WriteTimeout = requestTimeout, answerTimeout
 	n.serveRequests("http", server, ls)
 	return nil

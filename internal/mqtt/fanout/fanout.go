@@ -68,6 +68,12 @@ type Offered interface {
 	Flush()
 }
 
+// Misser is a Sink that wants to know what retention took before its member could read it: the offsets [from, to) of a
+// partition. It comes as Deliver does.
+type Misser interface {
+	Missed(p stream.PartitionID, from, to record.Offset)
+}
+
 // Options of the fanout. Log and Mapping are needed.
 type Options struct {
 	Log stream.Log

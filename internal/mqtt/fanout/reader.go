@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/names"
@@ -75,10 +76,25 @@ func (r *Reader) Pass(cursors []*Cursor) (next record.Offset, later bool) {
 	}
 	next, err := r.f.opt.Log.Scan(first.Partition, first.At, o, r.offer)
 	if err != nil {
-		next, later = r.f.AfterError(first.Partition, next, head, err)
+		failed := next
+		if next, later = r.f.AfterError(first.Partition, next, head, err); fault.Is(err, fault.OutOfRange) {
+			r.tellMissed(failed, next)
+		}
 	}
 	r.end(next)
 	return next, later
+}
+
+// tellMissed tells the members of a pass whose cursors stood where nothing is any more.
+func (r *Reader) tellMissed(failed, next record.Offset) {
+	if next <= failed {
+		return
+	}
+	for _, c := range r.pass.cursors {
+		if m, ok := c.Member.sink.(Misser); ok && c.At < next {
+			m.Missed(r.pass.id, max(c.At, failed), next)
+		}
+	}
 }
 
 // begin prepares a pass and says how far it may go.

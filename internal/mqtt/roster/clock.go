@@ -59,6 +59,7 @@ func (r *Roster) alarmed(ctx context.Context, seat *Seat, now int64) {
 		return
 	}
 	r.metrics.expired.Inc()
+	r.opt.Expired(seat.id)
 	if err := seat.bury(ctx, ended); err != nil {
 		r.complain("expire", "a session that has expired could not be removed, trying again", "err", err)
 	}

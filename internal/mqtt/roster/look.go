@@ -40,6 +40,9 @@ func (r *Roster) Look(id string, look func(state *session.State, h Holder)) bool
 	return true
 }
 
+// Marks are those that the session of a client stands by.
+func (r *Roster) Marks(id string) session.Marked { return r.shardOf(id) }
+
 func (r *Roster) seat(id string) *Seat {
 	r.mu.Lock()
 	defer r.mu.Unlock()

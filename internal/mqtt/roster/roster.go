@@ -48,6 +48,8 @@ type Options struct {
 	Reached func(since uint64, visit func(p stream.PartitionID, at record.Offset)) (now uint64)
 	// Beside keeps records of its own beside the sessions. Default: nobody does.
 	Beside Beside
+	// Expired is told of each session that ends because nobody came back. Default: nobody is.
+	Expired func(clientID string)
 	// Clock is the wall clock. Default: time.Now.
 	Clock func() time.Time
 	// Metrics gets the gauges. Default: nobody looks.
@@ -68,6 +70,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Expired == nil {
+		o.Expired = func(string) {}
 	}
 	if o.Reached == nil {
 		o.Reached = func(uint64, func(stream.PartitionID, record.Offset)) uint64 { return 0 }

@@ -30,6 +30,20 @@ type From struct {
 	At   int64 // an offset, or milliseconds since 1970
 }
 
+// String is what ParseFrom reads.
+func (f From) String() string {
+	switch f.Kind {
+	case FromEarliest:
+		return "earliest"
+	case FromOffset:
+		return strconv.FormatInt(f.At, 10)
+	case FromTime:
+		return time.UnixMilli(f.At).UTC().Format("2006-01-02T15:04:05.999Z07:00")
+	case FromNews, fromKinds:
+	}
+	return ""
+}
+
 const (
 	// PropertyFrom is the user property of SUBSCRIBE that says where its subscriptions begin.
 	PropertyFrom = "firth-from"
