@@ -120,7 +120,7 @@ func (l *link) pubrel(t *turn, p *packet.Pubrel) error {
 	if known {
 		s := t.next()
 		s.id, s.kind, s.qos = p.PacketID, packet.PUBCOMP, 2
-		t.freed |= idBit(s.id)
+		t.freed.add(s.id)
 		t.acks++
 		t.exact = true
 		if t.used == turnSlots {
@@ -158,12 +158,16 @@ func (l *link) releases(t *turn, id uint16) (known bool, err error) {
 	}
 }
 
-// idBit is a bit for a packet id, which others share.
-func idBit(id uint16) uint64 { return 1 << (id & 63) }
+// idSet has a bit for each packet id, which it shares with those that are 1,024 before or behind.
+type idSet [16]uint64
+
+func (s *idSet) add(id uint16) { s[id>>6&15] |= 1 << (id & 63) }
+
+func (s *idSet) mayHave(id uint16) bool { return s[id>>6&15]>>(id&63)&1 != 0 }
 
 // frees tells whether a PUBREL of the turn frees a packet id.
 func (t *turn) frees(id uint16) bool {
-	return t.freed&idBit(id) != 0 && slices.ContainsFunc(t.slots[:t.used], func(s *slot) bool {
+	return t.freed.mayHave(id) && slices.ContainsFunc(t.slots[:t.used], func(s *slot) bool {
 		return s.id == id && s.kind == packet.PUBCOMP
 	})
 }

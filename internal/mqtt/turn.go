@@ -24,7 +24,7 @@ type turn struct {
 	// exact tells that some of what was gathered is about QoS 2, arrived and released which packet ids of it.
 	exact             bool
 	arrived, released []uint16
-	freed             uint64 // an idBit for each PUBREL gathered
+	freed             idSet // by the PUBREL packets gathered
 	// acknowledged is what the client acknowledged and the session was not told of yet.
 	acknowledged []acknowledged
 	shared       []session.Place // of that, what came by shared subscriptions and is over
@@ -104,7 +104,10 @@ func (t *turn) count(s *slot) {
 }
 
 func (t *turn) reset() {
-	t.used, t.acks, t.own, t.exact, t.size, t.freed = 0, 0, false, false, 0, 0
+	if t.exact {
+		t.freed = idSet{}
+	}
+	t.used, t.acks, t.own, t.exact, t.size = 0, 0, false, false, 0
 	t.unit.Writes, t.unit.Turn = t.unit.Writes[:0], nil
 }
 
