@@ -62,7 +62,7 @@ func (b *broker) complete(args []string) []string {
 	switch args[0] {
 	case "pub", "sub":
 		return slices.Concat(args[:1], b.mqtt, args[1:])
-	case "session", "ban":
+	case "session", "ban", "retained":
 		return slices.Concat(args, b.http)
 	}
 	return slices.Concat(args, b.kafka)

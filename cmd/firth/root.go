@@ -44,6 +44,7 @@ func newRoot() *cobra.Command {
 		newLogCommand(),
 		newProduceCommand(),
 		newPubCommand(),
+		newRetainedCommand(),
 		newServeCommand(),
 		newSessionCommand(),
 		newBanCommand(),

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,10 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"GET " + adminPath + "/session":    n.adminSession,
 		"DELETE " + adminPath + "/session": n.adminKick,
 		"GET " + adminPath + "/events":     n.adminEvents,
+		"GET " + adminPath + "/retained":   n.adminRetained,
+		"GET " + adminPath + "/message":    n.adminMessage,
+		"DELETE " + adminPath + "/message": n.adminClear,
+		"POST " + adminPath + "/message":   n.adminRestore,
 		"GET " + adminPath + "/bans":       n.adminBans,
 		"POST " + adminPath + "/ban":       n.adminBan,
 		"DELETE " + adminPath + "/ban":     n.adminUnban,
@@ -176,4 +181,34 @@ func (n *Node) adminEvents(r *http.Request) (any, error) {
 func (n *Node) adminKick(r *http.Request) (any, error) {
 	q := r.URL.Query()
 	return n.mqtt.Kick(r.Context(), q.Get("client"), q.Get("forget") == "true")
+}
+
+// adminRetained lists retained messages by topic name: those that filter matches, behind after, limit of them.
+func (n *Node) adminRetained(r *http.Request) (any, error) {
+	limit, err := number(r, "limit", mostSessions)
+	if err != nil {
+		return nil, err
+	}
+	q := r.URL.Query()
+	return n.mqtt.Retained(cmp.Or(q.Get("filter"), "#"), q.Get("after"), limit)
+}
+
+func (n *Node) adminMessage(r *http.Request) (any, error) {
+	return n.mqtt.RetainedMessage(r.URL.Query().Get("topic"))
+}
+
+func (n *Node) adminClear(r *http.Request) (any, error) {
+	return n.mqtt.ClearRetained(r.Context(), r.URL.Query().Get("topic"))
+}
+
+// adminRestore publishes the retained message of a topic again that was there before, or before a time (RFC 3339).
+func (n *Node) adminRestore(r *http.Request) (any, error) {
+	var before time.Time
+	if text := r.URL.Query().Get("before"); text != "" {
+		var err error
+		if before, err = time.Parse(time.RFC3339, text); err != nil {
+			return nil, fault.New(fault.Invalid, "admin", "before=%s is no time as 2026-01-31T12:00:00Z", text)
+		}
+	}
+	return n.mqtt.RestoreRetained(r.Context(), r.URL.Query().Get("topic"), before)
 }

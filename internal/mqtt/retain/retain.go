@@ -75,7 +75,8 @@ type Store struct {
 	}
 	mu struct {
 		sync.Mutex
-		queue []*Request
+		queue    []*Request
+		awaiting []awaiting
 	}
 
 	// What follows belongs to the goroutine of Run, before it to Open.
@@ -221,6 +222,7 @@ func (s *Store) fold(ctx context.Context) error {
 	})
 	s.cursor = folded.Next
 	s.folded.Store(int64(s.cursor))
+	s.tellAwaiting()
 	if !folded.Complete() {
 		s.metrics.corrupt.Add(float64(folded.Lost))
 		s.metrics.poisoned.Add(float64(folded.Strange))

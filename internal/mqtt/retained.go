@@ -1,0 +1,265 @@
+package mqtt
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/delay"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/names"
+)
+
+// Retained messages as people see them.
+
+// RetainedLine is what a list says of a retained message.
+type RetainedLine struct {
+	Topic string    `json:"topic"`
+	Bytes int       `json:"bytes"` // of its payload
+	QoS   byte      `json:"qos"`
+	Since time.Time `json:"since"` // it was published
+}
+
+// RetainedMessage is a retained message, or one that was.
+type RetainedMessage struct {
+	RetainedLine
+	Payload       []byte      `json:"payload"` // base64 in JSON
+	ContentType   string      `json:"content_type,omitempty"`
+	ResponseTopic string      `json:"response_topic,omitempty"`
+	Correlation   []byte      `json:"correlation_data,omitempty"`
+	Format        *byte       `json:"payload_format,omitempty"`
+	Expiry        *uint32     `json:"message_expiry,omitempty"` // seconds, from when it was published
+	User          [][2]string `json:"user_properties,omitempty"`
+}
+
+func retainedLine(m *hinge.Message) RetainedLine {
+	return RetainedLine{Topic: string(m.Topic), Bytes: len(m.Payload), QoS: m.QoS,
+		Since: time.UnixMilli(m.Timestamp).UTC()}
+}
+
+func retainedMessage(m *hinge.Message) *RetainedMessage {
+	r := &RetainedMessage{
+		RetainedLine: retainedLine(m), Payload: bytes.Clone(m.Payload), ContentType: string(m.ContentType),
+		ResponseTopic: string(m.ResponseTopic), Correlation: bytes.Clone(m.Correlation),
+	}
+	if m.HasPayloadFormat {
+		format := m.PayloadFormat
+		r.Format = &format
+	}
+	if m.HasExpiry {
+		expiry := m.Expiry
+		r.Expiry = &expiry
+	}
+	for name, value := range packet.UserProperties(m.UserProperties).All() {
+		r.User = append(r.User, [2]string{string(name), string(value)})
+	}
+	return r
+}
+
+// publish is the message as it is published again.
+func (r *RetainedMessage) publish() packet.Publish {
+	p := packet.Publish{Topic: []byte(r.Topic), Payload: r.Payload, QoS: r.QoS, Retain: true}
+	if r.ContentType != "" {
+		p.Props.SetContentType([]byte(r.ContentType))
+	}
+	if r.ResponseTopic != "" {
+		p.Props.SetResponseTopic([]byte(r.ResponseTopic))
+	}
+	if r.Correlation != nil {
+		p.Props.SetCorrelationData(r.Correlation)
+	}
+	if r.Format != nil {
+		p.Props.SetPayloadFormat(*r.Format)
+	}
+	if r.Expiry != nil {
+		p.Props.SetMessageExpiry(*r.Expiry)
+	}
+	for _, u := range r.User {
+		p.Props.AddUser(u[0], u[1])
+	}
+	return p
+}
+
+// Retained lists the retained messages that a filter matches, by topic name, behind one, at most limit of them. Errors:
+// Invalid, those of the log.
+func (d *Door) Retained(filter, after string, limit int) ([]RetainedLine, error) {
+	if err := names.CheckFilter([]byte(filter)); err != nil {
+		return nil, fault.New(fault.Invalid, "mqtt.Retained", "%q is no topic filter: %w", filter, err)
+	}
+	lines := []RetainedLine{}
+	for _, name := range d.retained.Names(filter, after, limit) {
+		_, err := d.retained.Get(name, func(m *hinge.Message, _ record.Offset) { lines = append(lines, retainedLine(m)) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return lines, nil
+}
+
+// RetainedMessage is the retained message of a topic name. Errors: NotFound, those of the log.
+func (d *Door) RetainedMessage(topic string) (r *RetainedMessage, err error) {
+	found, err := d.retained.Get(topic, func(m *hinge.Message, _ record.Offset) { r = retainedMessage(m) })
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, fault.New(fault.NotFound, "retained "+fault.Text(topic), "there is no retained message").
+			WithHint("firth retained list shows what there is; firth retained restore brings back what was cleared")
+	}
+	return r, nil
+}
+
+// ClearRetained clears the retained message of a topic name, as a PUBLISH without payload does, and gives it. Errors:
+// NotFound, those of the log.
+func (d *Door) ClearRetained(ctx context.Context, topic string) (*RetainedMessage, error) {
+	r, err := d.RetainedMessage(topic)
+	if err != nil {
+		return nil, err
+	}
+	return r, d.publishRetained(ctx, packet.Publish{Topic: []byte(topic), QoS: 1, Retain: true})
+}
+
+// RestoreRetained publishes the retained message of a topic name again that was there before the one that is there now,
+// or before a time, if that is not zero, as far as the log goes back. Errors: NotFound, those of the log.
+func (d *Door) RestoreRetained(ctx context.Context, topic string, before time.Time) (*RetainedMessage, error) {
+	if err := names.CheckName([]byte(topic)); err != nil {
+		return nil, fault.New(fault.Invalid, "retained", "%q is no topic name: %w", topic, err)
+	}
+	versions, err := d.retainedVersions(ctx, topic, before)
+	if err != nil {
+		return nil, err
+	}
+	there := false
+	if before.IsZero() {
+		if there, err = d.retained.Get(topic, func(*hinge.Message, record.Offset) {}); err != nil {
+			return nil, err
+		}
+	}
+	if there && len(versions) > 0 {
+		versions = versions[:len(versions)-1]
+	}
+	if len(versions) == 0 {
+		return nil, fault.New(fault.NotFound, "retained "+fault.Text(topic), "the log has none that was there before").
+			WithHint("it goes back as far as the retention of the topic lets it")
+	}
+	r := versions[len(versions)-1]
+	return r, d.publishRetained(ctx, r.publish())
+}
+
+// publishRetained publishes a message with RETAIN, and returns when it is stored and in force.
+func (d *Door) publishRetained(ctx context.Context, p packet.Publish) error {
+	var unit stream.Unit
+	done := make(retainedReceipt, 1)
+	if err := d.publishFor(ctx, "retained message", &delay.Message{Publish: p}, &unit, done); err != nil {
+		return err
+	}
+	if len(unit.Writes) == 0 {
+		return fault.New(fault.Denied, "retained "+fault.Text(p.Topic), "the message may not be published")
+	}
+	select {
+	case stored := <-done:
+		if stored.err != nil {
+			return stored.err
+		}
+		return d.retained.Await(ctx, stored.at)
+	case <-ctx.Done():
+		return fault.Wrap(fault.Timeout, "retained", ctx.Err())
+	}
+}
+
+// retainedReceipt is told where the second write of a unit is, that for the retained messages.
+type retainedReceipt chan retainedStored
+
+type retainedStored struct {
+	at  record.Offset
+	err error
+}
+
+// Appended implements stream.Receipt.
+func (r retainedReceipt) Appended(_ uint64, at stream.Placed, err error) {
+	stored := retainedStored{err: err}
+	if err == nil {
+		stored.at = at.Offset(1)
+	}
+	r <- stored
+}
+
+// keptVersions is how many versions of a retained message are looked at of each partition: the newest.
+const keptVersions = 4
+
+// retainedVersions are the retained messages that a topic name had, the newest last: those of the log, and those of the
+// topic of the retained ones that have not been compacted yet. Errors: those of the log.
+func (d *Door) retainedVersions(ctx context.Context, topic string, before time.Time) ([]*RetainedMessage, error) {
+	until := int64(math.MaxInt64)
+	if !before.IsZero() {
+		until = before.UnixMilli()
+	}
+	var all []*RetainedMessage
+	for _, p := range append(d.fanout.Partitions(topic), d.retained.Partition()) {
+		some, err := d.versionsIn(ctx, p, topic, until)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	slices.SortStableFunc(all, func(a, b *RetainedMessage) int { return a.Since.Compare(b.Since) })
+	return slices.CompactFunc(all, func(a, b *RetainedMessage) bool {
+		return a.Since.Equal(b.Since) && bytes.Equal(a.Payload, b.Payload)
+	}), nil
+}
+
+// versionsIn are the last of them in a partition, stamped before a time. What cannot be read is passed over.
+func (d *Door) versionsIn(ctx context.Context, p stream.PartitionID, topic string, until int64) (
+	kept []*RetainedMessage, err error,
+) {
+	place := d.opt.Log.Topics().Place(p)
+	bounds, err := d.opt.Log.Bounds(p)
+	if place.Topic == nil || err != nil {
+		return nil, err
+	}
+	table := d.mapping.Load()
+	logTopic := cmp.Or(map[bool]string{true: table.CatchAll()}[place.Topic.Internal()], place.Topic.Name)
+	var m hinge.Message
+	visit := func(v *record.View) bool {
+		if place.Topic.Internal() && (string(v.Key) != topic || len(v.Value) == 0) || !table.Message(logTopic, v, &m) {
+			return true
+		}
+		if place.Topic.Internal() {
+			m.Topic, m.Retain = v.Key, true
+		}
+		if string(m.Topic) != topic || !m.Retain || len(m.Payload) == 0 || m.Timestamp >= until {
+			return true
+		}
+		if kept = append(kept, retainedMessage(&m)); len(kept) > keptVersions {
+			kept = slices.Delete(kept, 0, 1)
+		}
+		return true
+	}
+	o := stream.ScanOptions{End: bounds.Stable, MaxBytes: 1 << 20}
+	if !place.Topic.Internal() {
+		o.Names = &stream.Names{Mapping: table.Fingerprint(), Stems: [][]byte{[]byte(topic)},
+			Match: func(name []byte) bool { return string(name) == topic }}
+	}
+	for next := bounds.Start; next < bounds.Stable && ctx.Err() == nil; {
+		from := next
+		next, err = d.opt.Log.Scan(p, from, o, visit)
+		var damage *stream.Damage
+		switch {
+		case errors.As(err, &damage):
+			next = max(damage.Next, next+1)
+		case err != nil:
+			return nil, err
+		case next == from:
+			return kept, nil
+		}
+	}
+	return kept, ctx.Err()
+}
