@@ -87,7 +87,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	if present {
 		c.link.goOn()
 	}
-	return nil
+	return c.link.subscribeUnasked()
 }
 
 // redirect refuses clients that shall go to another server.
@@ -107,6 +107,7 @@ func (c *conn) admitConnect(p *packet.Connect) error {
 	if w == nil {
 		return nil
 	}
+	w.Topic = c.door.rewrite.Name(w.Topic, c.link.principal.who())
 	dollar := isDollar(w.Topic)
 	switch {
 	case !dollar && !c.door.may(&c.link.principal, Publish, w.Topic):

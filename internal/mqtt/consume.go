@@ -129,6 +129,7 @@ func (c *conn) rarePacket(t *turn, p packet.Packet) error {
 		if t.inPoller {
 			return errBlocks
 		}
+		c.link.rewriteSubscriptions(p)
 		return c.link.subscribe(t, p)
 	case *packet.Unsubscribe:
 		if t.inPoller {

@@ -301,6 +301,8 @@ func (l *link) answered() {
 // is older than the subscriptions, and comes before what is newer.
 //
 // SUBACK has neither a reason string nor user properties [MQTT-3.9.2-1] [MQTT-3.9.2-2].
+//
+// A SUBSCRIBE without a packet id is ours, and has no answer.
 func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	for i := range p.Subscriptions {
 		one := &p.Subscriptions[i]
@@ -346,8 +348,10 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	if err := l.storeSubscriptions(t.grants); err != nil {
 		return err
 	}
-	if err := l.answerWith(&suback); err != nil { // [MQTT-3.8.4-1]
-		return err
+	if p.PacketID > 0 {
+		if err := l.answerWith(&suback); err != nil { // [MQTT-3.8.4-1]
+			return err
+		}
 	}
 	for i := range t.grants {
 		if g := &t.grants[i]; g.Sub != nil && g.Retained {
@@ -371,6 +375,7 @@ func (l *link) roomForFilters(held int) int {
 func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 	// [MQTT-3.10.4-5]
 	unsuback := packet.Unsuback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, 0, len(p.Filters))}
+	l.rewriteFilters(p.Filters)
 	for _, filter := range p.Filters { // [MQTT-3.10.4-6] [MQTT-3.11.3-1]
 		state := l.term.Lock()
 		if state == nil {

@@ -35,6 +35,7 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/groups"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
+	"github.com/firthmq/firth/internal/mqtt/rewrite"
 	"github.com/firthmq/firth/internal/mqtt/roster"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
@@ -53,9 +54,13 @@ type Door struct {
 	seats    *roster.Roster
 	status   *status
 	bans     bans
-	delayed  *delay.Store // nil: nothing is
+	rewrite  *rewrite.Table // nil: topics are as clients say them
+	delayed  *delay.Store   // nil: nothing is
 	history  history
 	traces   traces
+
+	autoSubscribe []autoSubscription
+
 	opened   time.Time
 	count    atomic.Int64  // connections
 	accepted atomic.Uint64 // connections ever
@@ -85,6 +90,9 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	}
 	d := &Door{opt: opt, opened: time.Now(), creating: make(chan struct{}, 1),
 		budget: limit.NewBudget(opt.BudgetBytes / overhead), lines: limit.NewLines(time.Minute, maxLines)}
+	if err := d.openRewriting(); err != nil {
+		return nil, err
+	}
 	d.limits = session.Limits{
 		ReceiveMaximum: opt.ReceiveMaximum, MaxInflight: uint16(opt.MaxInflight), TopicAliasMaximum: opt.TopicAliasMaximum,
 		MaxPacketBytes: opt.MaxPacketBytes, MaxKeepAlive: uint16(opt.MaxKeepAlive / time.Second),

@@ -11,6 +11,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/rewrite"
 )
 
 // Options of the device door. Log and Mapping are needed; the zero value of another field is its
@@ -48,6 +49,10 @@ type Options struct {
 	// MaxDelayed is about how many messages may wait that are published to $delayed/SECONDS/TOPIC. Default 100,000; below
 	// 0 there is no such thing.
 	MaxDelayed int
+	// Rewrite gives topic names and filters of clients other ones.
+	Rewrite []rewrite.Rule
+	// AutoSubscribe is what every client is subscribed to when it connects, without a SUBSCRIBE.
+	AutoSubscribe []AutoSubscription
 	// MaxDeviceTopics is the number of topics in the log up to which a PUBLISH makes the log topic that
 	// its topic name maps to. From there on messages for log topics that do not exist go to the
 	// catch-all topic of the mapping. Default 1,000.

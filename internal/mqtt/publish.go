@@ -23,6 +23,9 @@ func (l *link) publish(t *turn, p *packet.Publish, routes *routes) error {
 	if err != nil {
 		return err
 	}
+	if l.door.rewrite != nil {
+		name = l.door.rewrite.Name(name, l.principal.who())
+	}
 	if p.QoS == 2 {
 		if again, err := l.arrives(t, p.PacketID); again || err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/mqtt"
+	"github.com/firthmq/firth/internal/mqtt/rewrite"
 )
 
 // Config is the tree of options of one node. Default makes one, Load reads one; the table in options.go
@@ -26,6 +27,8 @@ type Config struct {
 	Profiles               bool
 	WSOrigins              string // patterns of host[:port], with commas
 	Mapping                []hinge.Rule
+	Rewrite                []rewrite.Rule
+	AutoSubscribe          []mqtt.AutoSubscription
 	Topics                 Topics
 	Limits                 Limits
 	MQTT                   MQTT

@@ -196,6 +196,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 		TopicAliases: orNone(n.cfg.MQTT.TopicAliases), ResponsePrefix: n.cfg.MQTT.ResponsePrefix,
 		ServerReference: n.cfg.MQTT.ServerReference, Redirect: n.cfg.MQTT.redirect(),
 		MaxExpiry: max(n.cfg.Sessions.MaxExpiry, 0), QueueQoS0: n.cfg.Sessions.QueueQoS0,
+		Rewrite: n.cfg.Rewrite, AutoSubscribe: n.cfg.AutoSubscribe,
 		MaxDelayed: orNone(l.Delayed), Rates: l.Rates.options(),
 		Flapping: mqtt.Flapping{Disconnects: max(n.cfg.Flapping.Disconnects, 0), Window: n.cfg.Flapping.Window,
 			Ban: n.cfg.Flapping.Ban},

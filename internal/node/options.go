@@ -20,7 +20,7 @@ func Options() []Option {
 		placeOptions(), topicOptions(), mqttLimits(),
 		rateOptions("limits.", " A listener may have its own bound.", func(c *Config) *Rates { return &c.Limits.Rates }),
 		kafkaLimits(), logLimits(),
-		mqttOptions(), sessionOptions(), flappingOptions(), groupOptions(), processOptions(),
+		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), groupOptions(), processOptions(),
 	)
 }
 

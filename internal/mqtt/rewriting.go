@@ -1,0 +1,123 @@
+package mqtt
+
+import (
+	"fmt"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/rewrite"
+	"github.com/firthmq/firth/internal/names"
+)
+
+// Topics that are not as clients said them: rewritten ones, and filters that clients are subscribed to unasked.
+
+// AutoSubscription is a filter that every client is subscribed to when it connects.
+type AutoSubscription struct {
+	Filter            string // template: ${clientid} and ${username} are those of the client
+	QoS               byte
+	NoLocal           bool
+	RetainAsPublished bool
+	RetainHandling    byte
+}
+
+// autoSubscription is one whose filter was read.
+type autoSubscription struct {
+	AutoSubscription
+	filter *rewrite.Template
+}
+
+// Check tells what is wrong with it.
+func (a *AutoSubscription) Check() error {
+	_, err := a.compile()
+	return err
+}
+
+func (a *AutoSubscription) compile() (autoSubscription, error) {
+	filter, err := rewrite.ParseTemplate(a.Filter, 0)
+	if err != nil {
+		return autoSubscription{}, err
+	}
+	sample, _ := filter.Expand(rewrite.Who{Client: "c", User: "u"}, nil, nil)
+	if err := names.CheckFilter(sample); err != nil {
+		return autoSubscription{}, err
+	}
+	if a.QoS > 2 || a.RetainHandling > 2 {
+		return autoSubscription{}, fmt.Errorf("QoS %d, retain handling %d: both are 0 to 2", a.QoS, a.RetainHandling)
+	}
+	return autoSubscription{*a, filter}, nil
+}
+
+// openRewriting reads the rules. Errors: Invalid.
+func (d *Door) openRewriting() error {
+	const op = "mqtt.Open"
+	var err error
+	if d.rewrite, err = rewrite.New(d.opt.Rewrite); err != nil {
+		return fault.New(fault.Invalid, op, "rewrite: %w", err)
+	}
+	for i := range d.opt.AutoSubscribe {
+		a, err := d.opt.AutoSubscribe[i].compile()
+		if err != nil {
+			return fault.New(fault.Invalid, op, "auto-subscribe %d: %w", i+1, err)
+		}
+		d.autoSubscribe = append(d.autoSubscribe, a)
+	}
+	return nil
+}
+
+func (p *Principal) who() rewrite.Who { return rewrite.Who{Client: p.ClientID, User: p.UserName} }
+
+// rewriteFilters has filters of the client be those that the rules make of them.
+func (l *link) rewriteFilters(filters [][]byte) {
+	if l.door.rewrite == nil {
+		return
+	}
+	for i, filter := range filters {
+		filters[i] = l.door.rewrite.Filter(filter, l.principal.who())
+	}
+}
+
+// rewriteSubscriptions is rewriteFilters of a SUBSCRIBE. What becomes of a filter may be none: then it is refused.
+func (l *link) rewriteSubscriptions(p *packet.Subscribe) {
+	if l.door.rewrite == nil {
+		return
+	}
+	for i := range p.Subscriptions {
+		one := &p.Subscriptions[i]
+		if one.Reason.Failed() {
+			continue
+		}
+		one.Filter = l.door.rewrite.Filter(one.Filter, l.principal.who())
+		if names.CheckFilter(one.Filter) != nil {
+			one.Reason = packet.TopicFilterInvalid
+		}
+	}
+}
+
+// subscribeUnasked subscribes a client that has just connected to what it does not have of AutoSubscribe. What it may
+// not subscribe to, and what its name makes no filter of, is left out. Errors: those of subscribe.
+func (l *link) subscribeUnasked() error {
+	d := l.door
+	if len(d.autoSubscribe) == 0 {
+		return nil
+	}
+	var p packet.Subscribe
+	for i := range d.autoSubscribe {
+		a := &d.autoSubscribe[i]
+		filter, ok := a.filter.Expand(l.principal.who(), nil, nil)
+		if !ok || names.CheckFilter(filter) != nil {
+			d.tell("a client is not subscribed: its name makes no topic filter", l.principal.ClientID,
+				packet.TopicFilterInvalid, "filter", a.Filter)
+			continue
+		}
+		if !l.subscribed(string(filter)) {
+			p.Subscriptions = append(p.Subscriptions, packet.Subscription{Filter: filter, QoS: a.QoS, NoLocal: a.NoLocal,
+				RetainAsPublished: a.RetainAsPublished, RetainHandling: a.RetainHandling})
+		}
+	}
+	if len(p.Subscriptions) == 0 {
+		return nil
+	}
+	t := d.takeTurn()
+	defer d.giveTurn(t)
+	return l.subscribe(t, &p)
+}
