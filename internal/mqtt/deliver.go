@@ -376,9 +376,11 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 	// [MQTT-3.10.4-5]
 	unsuback := packet.Unsuback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, 0, len(p.Filters))}
 	l.rewriteFilters(p.Filters)
+	var shared []*session.Subscription
 	for _, filter := range p.Filters { // [MQTT-3.10.4-6] [MQTT-3.11.3-1]
 		state := l.term.Lock()
 		if state == nil {
+			l.leaveShare(shared...)
 			return errEnded
 		}
 		before := state.Held()
@@ -390,7 +392,7 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 		switch {
 		case sub == nil:
 		case sub.Shared():
-			l.leaveShare(sub)
+			shared = append(shared, sub)
 			reason = packet.Success
 		default:
 			l.stopServing(sub)
@@ -398,7 +400,9 @@ func (l *link) unsubscribe(p *packet.Unsubscribe) error {
 		}
 		unsuback.Reasons = append(unsuback.Reasons, reason)
 	}
-	if err := l.storeFilters(nil, p.Filters); err != nil {
+	err := l.storeFilters(nil, p.Filters)
+	l.leaveShare(shared...) // behind that: no group forgets what it knows while the log has a subscription to it
+	if err != nil {
 		return err
 	}
 	return l.answerWith(&unsuback) // [MQTT-3.10.4-4]
@@ -429,18 +433,28 @@ func (l *link) storeFilters(made []*session.Subscription, gone [][]byte) error {
 	for i := range gone {
 		filters[i] = string(gone[i])
 	}
-	err := l.term.StoreFilters(ctx, made, filters, func(visit func(stream.PartitionID, record.Offset)) {
-		for _, sub := range made {
-			if sub.Replay != nil {
-				continue // it has places of its own
+	reached := make(map[*session.Subscription][]session.Place) // by those that are shared
+	err := l.settleShares(ctx, made)
+	if err == nil {
+		err = l.term.StoreFilters(ctx, made, filters, func(visit func(stream.PartitionID, record.Offset)) {
+			for _, sub := range made {
+				switch filter := string(session.Served([]byte(sub.Filter))); {
+				case sub.Replay != nil: // it has places of its own
+				case sub.Shared():
+					l.door.fanout.ReachedFor(news, filter, func(p stream.PartitionID, at record.Offset) {
+						reached[sub] = append(reached[sub], session.Place{Partition: uint32(p), Offset: int64(at)})
+						visit(p, at)
+					})
+				default:
+					l.door.fanout.ReachedFor(news, filter, visit)
+				}
 			}
-			l.door.fanout.ReachedFor(news, string(session.Served([]byte(sub.Filter))), visit)
-		}
-	})
+		})
+	}
 	if err != nil {
 		return &packet.Error{Reason: packet.ServerUnavailable, Detail: "a subscription could not be stored: " + err.Error()}
 	}
-	l.keepShares(made)
+	l.keepShares(made, reached)
 	return nil
 }
 

@@ -77,13 +77,15 @@ func (s *shares) put(number uint16, sub, old *session.Subscription, m *groups.Me
 	return !s.mu.ended
 }
 
-// leaveShare ends a shared subscription. What its client has in hand is its own until the connection ends.
-func (l *link) leaveShare(sub *session.Subscription) {
-	l.door.groups.Unsubscribe(sub)
-	if s := l.shares.Load(); s != nil {
-		s.mu.Lock()
-		delete(s.mu.bySub, sub)
-		s.mu.Unlock()
+// leaveShare ends shared subscriptions. What their client has in hand is its own until the connection ends.
+func (l *link) leaveShare(subs ...*session.Subscription) {
+	for _, sub := range subs {
+		l.door.groups.Unsubscribe(sub)
+		if s := l.shares.Load(); s != nil {
+			s.mu.Lock()
+			delete(s.mu.bySub, sub)
+			s.mu.Unlock()
+		}
 	}
 }
 
@@ -158,15 +160,31 @@ func (s *shares) member(number uint16) *groups.Member {
 	return s.mu.members[number]
 }
 
-// keepShares tells the groups since when the subscriptions are kept that were stored.
-func (l *link) keepShares(made []*session.Subscription) {
+// settleShares comes before shared subscriptions are stored.
+func (l *link) settleShares(ctx context.Context, made []*session.Subscription) error {
+	s := l.shares.Load()
+	if s == nil {
+		return nil
+	}
+	for _, sub := range made {
+		if m, _ := s.kept(l, sub); m != nil {
+			if err := m.Settle(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// keepShares tells the groups since when the subscriptions are kept that were stored, and how far live delivery was.
+func (l *link) keepShares(made []*session.Subscription, reached map[*session.Subscription][]session.Place) {
 	s := l.shares.Load()
 	if s == nil {
 		return
 	}
 	for _, sub := range made {
 		if m, since := s.kept(l, sub); m != nil {
-			m.Durable(since)
+			m.Durable(since, reached[sub])
 		}
 	}
 }

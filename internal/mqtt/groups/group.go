@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/share"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -27,9 +28,10 @@ type Group struct {
 	groups *Groups
 	name   name
 
-	coming sync.Mutex // taken before mu, and held while the fanout is told
-	ended  bool       // nobody is subscribed any more; under coming
-	fresh  bool       // it begins with what becomes news; under coming
+	coming  sync.Mutex // taken before mu, and held while the fanout is told
+	ended   bool       // nobody is subscribed any more, but its records may be stored still; under coming
+	removed bool       // nothing of it is left; under coming
+	fresh   bool       // it begins with what becomes news; under coming
 
 	room chan struct{} // holds a token: something changed that who reads again may wait for
 
@@ -53,6 +55,9 @@ type Group struct {
 	anchored bool
 	told     bool // the record of the group is as it should be
 	stored   bool // there is one
+	erasing  int  // units on their way that remove its records
+	life     int  // times that it came to life again after it had ended
+	stale    bool // what is stored is of the life before
 	letting  bool // it is among those that have let messages go
 	noted    bool // a checkpoint will look at it
 
@@ -90,12 +95,15 @@ func newGroup(g *Groups, n name) *Group {
 		subs: make(map[*session.Subscription]*seat), parts: make(map[uint32]*part)}
 }
 
-// join adds a member; nil: the group has ended.
+// join adds a member; nil: the group is gone.
 func (g *Group) join(sub, old *session.Subscription, j *Joining) *Member {
 	g.coming.Lock()
 	defer g.coming.Unlock()
-	if g.ended {
+	if g.removed {
 		return nil
+	}
+	if g.ended {
+		g.revive()
 	}
 	m, came := g.add(sub, old, j)
 	if !came {
@@ -117,6 +125,22 @@ func (g *Group) join(sub, old *session.Subscription, j *Joining) *Member {
 	})
 	p.Behind(-1) // as appear began it
 	return m
+}
+
+// revive begins a group anew that has ended, and whose records are stored still: so nothing removes them that comes
+// behind those of the new one. What it knows of the partitions is older than what becomes news.
+func (g *Group) revive() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ended, g.fresh = false, true
+	g.mark, g.told, g.anchored, g.clogged, g.free = 0, false, false, false, 0
+	g.held, g.keys = nil, nil
+	g.life++
+	g.stale = g.isStored()
+	for _, p := range g.parts {
+		p.Begin(p.Next())
+		p.changed = true
+	}
 }
 
 // add adds a member. Came tells that nobody was there.
@@ -188,17 +212,39 @@ func (g *Group) unsubscribe(sub *session.Subscription) {
 	g.finish()
 }
 
-// finish forgets the group if it has ended. It needs coming.
+// finish forgets the group if it has ended, once nothing of it is stored. It needs coming.
 func (g *Group) finish() {
-	if !g.ended {
+	if !g.ended || g.removed {
 		return
 	}
-	g.groups.remove(g)
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.stored || len(g.parts) > 0 {
+	g.removed = !g.isStored()
+	if !g.removed {
 		g.noteAnyway()
 	}
+	g.mu.Unlock()
+	if g.removed {
+		g.groups.remove(g)
+	}
+}
+
+// isStored tells whether there are records of it, or may be. It needs the lock.
+func (g *Group) isStored() bool {
+	if g.stored || g.erasing > 0 {
+		return true
+	}
+	for _, p := range g.parts {
+		if p.stored {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *Group) subscribed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.subs) > 0
 }
 
 // withdraw takes a member out of the takers. It gives the presence that ends with the last one; nil: none does. It
@@ -413,15 +459,48 @@ func (m *Member) Unclog() {
 	}
 }
 
-// Durable tells that the subscription of a session that lasts is stored, and since which mark. The first of them is
-// since when anything is kept for the group.
-func (m *Member) Durable(since uint64) {
+// Settle has nothing be stored any more of a group of the same name that has ended: it comes before the subscription of
+// a session that lasts is stored. Errors: those of the log; Timeout.
+func (m *Member) Settle(ctx context.Context) error {
+	if !m.group.isStale() {
+		return nil
+	}
+	err := m.group.groups.marks.SettleBeside(ctx)
+	if err == nil && m.group.isStale() {
+		err = fault.New(fault.IO, "groups.Settle", "what a shared subscription of before left was not removed")
+	}
+	return err
+}
+
+func (g *Group) isStale() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stale
+}
+
+// placedAtOnce is in how many partitions a group gets places when it begins. Where it wants more, its mark has to do,
+// which may be thinned out.
+const placedAtOnce = 64
+
+// Durable tells that the subscription of a session that lasts is stored, since which mark, and how far live delivery
+// had come then. The first of them is since when anything is kept for the group: what is older is not for it.
+func (m *Member) Durable(since uint64, reached []session.Place) {
 	g := m.group
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.anchored {
 		return
 	}
-	g.anchored, g.told, g.mark = true, false, since
+	g.anchored, g.told = true, false
+	if g.mark == 0 {
+		g.mark = since
+	}
+	if g.presence != nil && g.behind == 0 && len(reached) <= placedAtOnce {
+		for _, at := range reached {
+			p := g.part(at.Partition)
+			p.Pass(at.Offset)
+			p.changed = true
+		}
+	}
 	g.note()
 }

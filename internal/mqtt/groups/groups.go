@@ -52,8 +52,9 @@ type Marks interface {
 	Last() uint64
 	// Changed asks for a checkpoint, which will Collect.
 	Changed()
-	// StoreBeside collects now, and has it stored.
+	// StoreBeside collects now, and has it stored; SettleBeside waits for that.
 	StoreBeside(ctx context.Context) error
+	SettleBeside(ctx context.Context) error
 }
 
 // Groups are all groups of a node. It is the roster's Beside.
@@ -111,11 +112,14 @@ func New(opt Options) *Groups {
 	return g
 }
 
-// Len is the number of groups.
-func (g *Groups) Len() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.mu.groups)
+// Len is the number of groups to which a session is subscribed.
+func (g *Groups) Len() (n int) {
+	for _, one := range g.all() {
+		if one.subscribed() {
+			n++
+		}
+	}
+	return n
 }
 
 // open is how many messages are open in all groups.
@@ -224,7 +228,7 @@ func (g *Groups) Ended(state *session.State) {
 	}
 }
 
-// remove forgets a group that has ended.
+// remove forgets a group that has ended, of which nothing is stored.
 func (g *Groups) remove(one *Group) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -249,7 +253,7 @@ func (g *Groups) Dirty() bool {
 }
 
 // Collect implements roster.Beside.
-func (g *Groups) Collect(w roster.Writing) (undo func(), ok bool) {
+func (g *Groups) Collect(w roster.Writing) (told func(stored bool), ok bool) {
 	g.dirty.Lock()
 	if len(g.dirty.list) == 0 {
 		g.dirty.list = nil
@@ -263,7 +267,7 @@ func (g *Groups) Collect(w roster.Writing) (undo func(), ok bool) {
 }
 
 // CollectLetGo implements roster.Beside.
-func (g *Groups) CollectLetGo(w roster.Writing) (undo func(), ok bool) {
+func (g *Groups) CollectLetGo(w roster.Writing) (told func(stored bool), ok bool) {
 	g.dirty.Lock()
 	if len(g.dirty.letGo) == 0 {
 		g.dirty.letGo = nil

@@ -50,8 +50,8 @@ func (g *Group) start() {
 		g.free += p.Free()
 	}
 	g.anchored = true
-	if !g.stored {
-		g.mark = g.since
+	if !g.stored || g.mark == session.MarkOfFilter {
+		g.mark, g.told = g.since, false
 	}
 	if g.mark == 0 { // it was in step
 		g.mark = g.groups.marks.Last()
@@ -76,7 +76,7 @@ func (g *Group) stands(id stream.PartitionID) record.Offset {
 // collect puts what has changed since the last checkpoint, and releases a group from its mark that is behind nowhere:
 // it follows the mark that was taken before. What it knows of a partition stays though the mark implies it: the mark
 // may be thinned out, and then an older one answers for it.
-func (g *Group) collect(w roster.Writing) (undo func()) {
+func (g *Group) collect(w roster.Writing) (told func(stored bool)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.noted, g.letting = false, false
@@ -101,16 +101,23 @@ func (g *Group) collect(w roster.Writing) (undo func()) {
 		p.changed, p.stored = false, true
 		changed = append(changed, p)
 	}
-	told := g.told
-	if !told {
+	knew, life := g.told, g.life
+	if !knew {
 		r := session.GroupRecord{Mark: g.mark}
+		if !g.anchored { // the subscription may be stored next, and then it is from there on that messages are for it
+			r.Mark = session.MarkOfFilter
+		}
 		w.Put(session.Key{Kind: session.KindGroup, Client: g.name.share, Filter: g.name.filter}, r.AppendTo(nil))
 		g.told, g.stored = true, true
 	}
-	return func() {
+	return func(ok bool) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.told = g.told && told
+		if ok {
+			g.stale = g.stale && g.life != life
+			return
+		}
+		g.told = g.told && knew
 		for _, p := range changed {
 			p.changed = true
 		}
@@ -119,7 +126,7 @@ func (g *Group) collect(w roster.Writing) (undo func()) {
 }
 
 // erase removes all records: no session that lasts is subscribed.
-func (g *Group) erase(w roster.Writing) (undo func()) {
+func (g *Group) erase(w roster.Writing) (told func(stored bool)) {
 	var erased []*part
 	for partition, p := range g.parts {
 		if !p.stored {
@@ -136,14 +143,23 @@ func (g *Group) erase(w roster.Writing) (undo func()) {
 		w.Put(session.Key{Kind: session.KindGroup, Client: g.name.share, Filter: g.name.filter}, nil)
 		g.stored, g.told = false, false
 	}
-	return func() {
+	g.erasing++
+	return func(ok bool) {
+		g.coming.Lock()
+		defer g.coming.Unlock()
 		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.stored = g.stored || stored
-		for _, p := range erased {
-			p.stored = true
+		g.erasing--
+		if ok {
+			g.stale = false
+		} else {
+			g.stored = g.stored || stored
+			for _, p := range erased {
+				p.stored = true
+			}
+			g.noteAnyway()
 		}
-		g.noteAnyway()
+		g.mu.Unlock()
+		g.finish()
 	}
 }
 

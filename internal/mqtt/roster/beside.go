@@ -16,11 +16,12 @@ type Beside interface {
 	Fold(key *session.Key, partition uint32, value []byte) error
 	// Dirty tells whether there is something to Collect.
 	Dirty() bool
-	// Collect puts what has changed of one more group; not ok: that were all. Undo is for what was not stored.
-	Collect(w Writing) (undo func(), ok bool)
+	// Collect puts what has changed of one more group; not ok: that were all. Told is to be told whether that was stored;
+	// what is not known in time is not stored.
+	Collect(w Writing) (told func(stored bool), ok bool)
 	// CollectLetGo is Collect for groups that have let messages go since the last call: they are in the unit of the
 	// sessions that have those now.
-	CollectLetGo(w Writing) (undo func(), ok bool)
+	CollectLetGo(w Writing) (told func(stored bool), ok bool)
 	// Ended tells of a session that has ended, with its subscriptions.
 	Ended(state *session.State)
 }
@@ -67,15 +68,24 @@ func (s *shard) beside() Beside {
 }
 
 // collectLetGo puts the groups into a unit whose messages are a session's in the same unit.
-func (r *Roster) collectLetGo(u *unit) (undo []func()) {
+func (r *Roster) collectLetGo(u *unit) (told tellings) {
 	for r.opt.Beside != nil {
-		back, more := r.opt.Beside.CollectLetGo(u)
+		one, more := r.opt.Beside.CollectLetGo(u)
 		if !more {
 			break
 		}
-		undo = append(undo, back)
+		told = append(told, one)
 	}
-	return undo
+	return told
+}
+
+// tellings are to be told whether a unit was stored.
+type tellings []func(stored bool)
+
+func (t tellings) tell(stored bool) {
+	for _, one := range t {
+		one(stored)
+	}
 }
 
 // ended tells who is Beside that a session has ended. What removes its records comes before that in the log: nothing is
@@ -107,6 +117,14 @@ func (r *Roster) StoreBeside(ctx context.Context) error {
 	})
 }
 
+// SettleBeside is StoreBeside, and returns when it is known what became of that. Errors: those of the log; Timeout.
+func (r *Roster) SettleBeside(ctx context.Context) error {
+	if err := r.StoreBeside(ctx); err != nil {
+		return err
+	}
+	return r.shards[0].settle(ctx)
+}
+
 // storeBeside stores what changed beside the sessions. It needs the writing lock. sent gets each unit that is on its
 // way; if it gives an error, the unit is none of those that are awaited.
 func (s *shard) storeBeside(ctx context.Context, sent func(f *fate) error) error {
@@ -116,21 +134,16 @@ func (s *shard) storeBeside(ctx context.Context, sent func(f *fate) error) error
 	}
 	for more := true; more; {
 		u := s.unit()
-		var undo []func()
+		var f fate
 		for more && u.size < maxUnit {
-			var back func()
-			if back, more = beside.Collect(u); more {
-				undo = append(undo, back)
+			var one func(stored bool)
+			if one, more = beside.Collect(u); more {
+				f.told = append(f.told, one)
 			}
 		}
-		f := fate{undo: func() {
-			for _, back := range undo {
-				back()
-			}
-		}}
 		var err error
 		if f.done, err = s.append(ctx, u); err != nil {
-			f.undo()
+			f.fail()
 			return err
 		}
 		if err = sent(&f); err != nil {

@@ -56,16 +56,12 @@ func (s *shard) save(ctx context.Context) {
 			return
 		}
 		for len(seats) > 0 {
-			n, some, undo, done, err := s.saveSome(ctx, seats)
+			n, some, told, done, err := s.saveSome(ctx, seats)
 			seats = seats[n:]
 			if err == nil {
 				_, err = done.wait(ctx)
 			}
-			for _, back := range undo {
-				if err != nil {
-					back()
-				}
-			}
+			told.tell(err == nil)
 			for _, one := range some {
 				one.tell(err)
 			}
@@ -85,10 +81,10 @@ func (s *shard) takeSaves() []*Seat {
 }
 
 // saveSome appends the places of the first seats, as many as go into a unit.
-// Undo is for what groups have let go, if that is not stored.
+// Told is of what groups have let go.
 func (s *shard) saveSome(
 	ctx context.Context, seats []*Seat,
-) (n int, some []saved, undo []func(), done receipt, err error) {
+) (n int, some []saved, told tellings, done receipt, err error) {
 	done, err = s.write(ctx, func(u *unit) {
 		for n < len(seats) && u.size < maxUnit {
 			if one, ok := seats[n].collectSave(u); ok {
@@ -96,9 +92,9 @@ func (s *shard) saveSome(
 			}
 			n++
 		}
-		undo = s.roster.collectLetGo(u)
+		told = s.roster.collectLetGo(u)
 	})
-	return n, some, undo, done, err
+	return n, some, told, done, err
 }
 
 // collectSave puts the places of a seat into a unit. Not ok: it has no connection any more.

@@ -171,22 +171,27 @@ func (s *Seat) storeLater(ctx context.Context) error {
 type fate struct {
 	seat *Seat // nil: it is of none
 	done receipt
-	undo func()
+	undo func() // of the seat
+	told tellings
 }
 
 // settle waits for the unit. Not known: ctx ended before.
 func (f *fate) settle(ctx context.Context) (known bool, err error) {
 	if known, err = f.done.wait(ctx); known && err != nil {
 		f.fail()
-	} else if known && f.seat != nil {
-		f.seat.roster.release(f.seat)
+	} else if known {
+		f.told.tell(true)
+		if f.seat != nil {
+			f.seat.roster.release(f.seat)
+		}
 	}
 	return known, err
 }
 
 func (f *fate) fail() {
-	f.undo()
+	f.told.tell(false)
 	if f.seat != nil {
+		f.undo()
 		f.seat.shard.note(f.seat)
 	}
 }

@@ -275,8 +275,11 @@ func ParseReceived(b []byte) (ReceivedRecord, error) {
 
 // GroupRecord is what a group of a shared subscription is beside the messages that it has not done with.
 type GroupRecord struct {
-	Mark uint64 // that it is pinned to; 0: it follows the last
+	Mark uint64 // that it is pinned to; 0: it follows the last; or MarkOfFilter
 }
+
+// MarkOfFilter stands for the mark since which the oldest subscription of a group is in force.
+const MarkOfFilter = math.MaxUint64
 
 // AppendTo appends the value.
 func (g *GroupRecord) AppendTo(b []byte) []byte {
