@@ -60,7 +60,7 @@ func (b *broker) try(in string, args ...string) (out, errs string, code int) {
 
 func (b *broker) complete(args []string) []string {
 	switch args[0] {
-	case "pub", "sub":
+	case "pub", "sub", "request":
 		return slices.Concat(args[:1], b.mqtt, args[1:])
 	case "session", "ban", "retained":
 		return slices.Concat(args, b.http)

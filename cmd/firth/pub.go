@@ -93,6 +93,8 @@ func (f *pubFlags) check(cmd *cobra.Command, args []string) error {
 
 // pending collects what the server answered.
 type pending struct {
+	refused chan struct{} // gets a token when something was refused; nil: nobody waits
+
 	mu    sync.Mutex
 	first error
 }
@@ -108,6 +110,13 @@ func (p *pending) ack(_ uint64, reason packet.ReasonCode, err error) {
 	} else if reason.Failed() {
 		p.first = fails("publish", reason)
 	}
+	if p.first == nil {
+		return
+	}
+	select {
+	case p.refused <- struct{}{}:
+	default: // a token is there, or nobody waits
+	}
 }
 
 func (p *pending) failed() error {
@@ -116,7 +125,7 @@ func (p *pending) failed() error {
 	return p.first
 }
 
-func (p *pending) refused() bool { return p.failed() != nil }
+func (p *pending) isRefused() bool { return p.failed() != nil }
 
 func publish(cmd *cobra.Command, f *pubFlags) error {
 	o, err := f.options()
@@ -188,7 +197,7 @@ func (f *pubFlags) sendRepeated(ctx context.Context, c *client.Client, payload [
 		if i > 0 && f.repeatDelay > 0 && !wait(ctx, time.Duration(f.repeatDelay*float64(time.Second))) {
 			return nil
 		}
-		if err := c.Publish(p, uint64(i)); err != nil || answers.refused() || ctx.Err() != nil {
+		if err := c.Publish(p, uint64(i)); err != nil || answers.isRefused() || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -198,7 +207,7 @@ func (f *pubFlags) sendRepeated(ctx context.Context, c *client.Client, payload [
 func (f *pubFlags) sendLines(ctx context.Context, cmd *cobra.Command, c *client.Client, answers *pending) error {
 	in := bufio.NewReaderSize(cmd.InOrStdin(), 1<<16)
 	p := f.packet(nil)
-	for n := uint64(0); ctx.Err() == nil && !answers.refused(); n++ {
+	for n := uint64(0); ctx.Err() == nil && !answers.isRefused(); n++ {
 		line, err := in.ReadBytes('\n')
 		if len(line) > 0 {
 			p.Payload = bytes.TrimSuffix(line, []byte("\n"))

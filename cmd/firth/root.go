@@ -44,6 +44,7 @@ func newRoot() *cobra.Command {
 		newLogCommand(),
 		newProduceCommand(),
 		newPubCommand(),
+		newRequestCommand(),
 		newRetainedCommand(),
 		newServeCommand(),
 		newSessionCommand(),

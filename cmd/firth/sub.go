@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ type subFlags struct {
 	timeout                float64
 	from                   string
 	where                  bool
+	respond                string
 	form                   output.Form
 }
 
@@ -51,7 +53,8 @@ A terminal gets no control characters of others: they are shown as \u001b. Elsew
 		Example: `  firth sub -t 'sensors/#' -v
   firth sub -t 'fleet/+/position' -q 1 -C 10 -F '@H:@M:@S %t %p'
   firth sub -t '#' -J | jq .payload
-  firth sub -t 'sensors/#' --from -1h --where -F '%t %p %P'`,
+  firth sub -t 'sensors/#' --from -1h --where -F '%t %p %P'
+  firth sub -t plant/7/valve -q 1 --respond 'done: %p'`,
 		DisableFlagsInUseLine: true,
 	}
 	f.mqttFlags = addMQTTFlags(cmd)
@@ -72,6 +75,8 @@ A terminal gets no control characters of others: they are shown as \u001b. Elsew
 		"begin in the past: `earliest`, an offset, a time as 2026-01-31T12:00:00Z, or -1h; then go on with what is new")
 	flags.BoolVar(&f.where, "where", false,
 		"ask where in the log each message is: user properties firth-topic, -partition, -offset and -time (MQTT 5)")
+	flags.StringVar(&f.respond, "respond", "",
+		"answer each request, a message with a Response Topic, with what this `format` makes of it (MQTT 5)")
 	flags.IntVarP(&f.count, "count", "C", 0, "exit after `N` messages")
 	flags.Float64VarP(&f.timeout, "timeout", "W", 0, "exit after `seconds`")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -102,6 +107,9 @@ func (f *subFlags) check(args []string) error {
 	if f.retainHandling < 0 || f.retainHandling > 2 || f.count < 0 || f.timeout < 0 {
 		return output.Usage("a number is out of its range")
 	}
+	if f.respond != "" && parseVersion(f.version) != packet.V5 {
+		return output.Usage("--respond: only MQTT 5 has requests and responses")
+	}
 	if f.resume && f.id == "" {
 		return output.Usage("-c needs a client identifier: -i")
 	}
@@ -115,7 +123,7 @@ func (f *subFlags) beginning(props *packet.Properties) (prefix string) {
 	}
 	switch {
 	case f.from == "":
-	case f.version == "5":
+	case parseVersion(f.version) == packet.V5:
 		props.AddUser("firth-from", f.from)
 	default:
 		return "$replay/" + f.from + "/"
@@ -141,12 +149,14 @@ func (f *subFlags) spec() string {
 type listener struct {
 	f      *subFlags
 	format *format.MQTT
+	answer *format.MQTT  // to requests; nil: none
 	bell   chan struct{} // one place: there is something to flush, or it is over
 
 	mu    sync.Mutex
 	out   *bufio.Writer
 	buf   []byte
 	acks  []packet.Publish // packet id and QoS of what was printed
+	sends []packet.Publish // responses
 	count int
 	over  bool
 	err   error
@@ -172,6 +182,11 @@ func subscribe(cmd *cobra.Command, f *subFlags) error {
 	out, terminal := unscreened(cmd.OutOrStdout())
 	spec.Terminal = terminal
 	l := &listener{f: f, format: spec, bell: make(chan struct{}, 1), out: bufio.NewWriterSize(out, 1<<16)}
+	if f.respond != "" {
+		if l.answer, err = format.ParseMQTT(f.respond); err != nil {
+			return output.WithCode(output.ExitUsage, err)
+		}
+	}
 	o.ManualAck, o.OnMessage = true, l.message
 	err = l.connections(timed, cmd, o)
 	if err != nil || l.err != nil {
@@ -280,12 +295,17 @@ func (l *listener) follow(ctx context.Context, c *client.Client) error {
 	}
 }
 
-// settle flushes what was printed, and then acknowledges it.
+// settle flushes what was printed, sends what is to be answered, and then acknowledges it.
 func (l *listener) settle(c *client.Client) error {
 	l.mu.Lock()
-	acks, err := l.acks, l.out.Flush()
-	l.acks = nil
+	acks, sends, err := l.acks, l.sends, l.out.Flush()
+	l.acks, l.sends = nil, nil
 	l.mu.Unlock()
+	for i := range sends {
+		if err == nil {
+			err = c.Publish(&sends[i], 0)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -313,6 +333,9 @@ func (l *listener) message(p *packet.Publish) {
 			l.end(err)
 			return
 		}
+		if l.answer != nil && len(p.Props.ResponseTopic) > 0 {
+			l.respond(p)
+		}
 	}
 	if p.QoS > 0 {
 		l.acks = append(l.acks, packet.Publish{PacketID: p.PacketID, QoS: p.QoS})
@@ -333,6 +356,20 @@ func (l *listener) print(p *packet.Publish) error {
 		l.end(nil)
 	}
 	return nil
+}
+
+// respond has a request answered: to its response topic, with its correlation data and its QoS.
+func (l *listener) respond(p *packet.Publish) {
+	payload, err := l.answer.AppendTo(nil, message(p, time.Now()))
+	if err != nil {
+		l.end(err)
+		return
+	}
+	r := packet.Publish{Topic: bytes.Clone(p.Props.ResponseTopic), Payload: payload, QoS: p.QoS}
+	if p.Props.Has(packet.PropCorrelationData) {
+		r.Props.SetCorrelationData(bytes.Clone(p.Props.CorrelationData))
+	}
+	l.sends = append(l.sends, r)
 }
 
 func (l *listener) ended() bool {
