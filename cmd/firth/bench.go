@@ -69,7 +69,7 @@ back and take what they missed. A message that is missing, twice there or in the
 	port := f.IntP("port", "p", 1883, "its MQTT port")
 	f.IntVar(&b.Sessions, "sessions", 1000, "how many sessions")
 	f.IntVar(&b.Messages, "messages", 100, "messages for each")
-	f.IntVar(&b.Together, "together", 100, "how many come back at a time: each leaves when it has its messages")
+	f.IntVar(&b.Together, "together", 100, "how many connect at a time; each stays until it has its messages")
 	f.IntVar(&b.PayloadSize, "size", 100, "bytes of payload, at least 8")
 	f.StringVarP(&b.Topic, "topic", "t", "bench", "messages go to TOPIC/<number of the session>")
 	only := f.String("only", "", "the half that is run: leave or back; empty: both")

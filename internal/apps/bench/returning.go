@@ -17,7 +17,7 @@ type Returning struct {
 	Address     string
 	Sessions    int    // each subscribes to Topic/<its number> with QoS 1
 	Messages    int    // for each
-	Together    int    // how many come back at a time: each leaves when it has its messages
+	Together    int    // how many connect at a time; each stays until it has its messages
 	PayloadSize int    // bytes, at least 8, which number the messages
 	Topic       string // the first level of every topic
 	Only        Part   // the part that is done, so that the server can be restarted between both; "": both
@@ -57,7 +57,7 @@ func (b Returning) Run(ctx context.Context) (*Result, error) {
 		}
 		t = &tally{begin: time.Now()}
 	}
-	if err := b.each(ctx, func(ctx context.Context, i int) error { return b.comeBack(ctx, i, t) }); err != nil {
+	if err := b.comeBack(ctx, t); err != nil {
 		return nil, err
 	}
 	t.end = time.Now()
@@ -152,15 +152,27 @@ func (c *conn) settle(n int) error {
 	return nil
 }
 
-// comeBack takes what a session missed, and leaves.
-func (b Returning) comeBack(ctx context.Context, i int, t *tally) error {
-	began := time.Now()
-	c, err := dial(ctx, b.Address, b.id(i), false)
-	if err != nil {
+// comeBack has all connect, and each take what it missed, and leave.
+func (b Returning) comeBack(ctx context.Context, t *tally) error {
+	taking := newCrew(ctx)
+	err := b.each(taking.ctx, func(ctx context.Context, i int) error {
+		began := time.Now()
+		c, err := dial(ctx, b.Address, b.id(i), false)
+		if err == nil {
+			taking.run(func(ctx context.Context) error { return b.take(ctx, c, i, began, t) })
+		}
 		return err
+	})
+	if err != nil {
+		taking.cancel(err)
 	}
+	return errors.Join(taking.wait(), ctx.Err())
+}
+
+// take takes what a session missed, and leaves.
+func (b Returning) take(ctx context.Context, c *conn, i int, began time.Time, t *tally) error {
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
-	_ = c.SetReadDeadline(began.Add(time.Minute))
+	_ = c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	for n := 0; n < b.Messages; {
 		f, err := c.frame()
 		if err != nil {
