@@ -106,18 +106,19 @@ func (h *house) produce(p stream.PartitionID, key string, first, count int) {
 
 // sink is a session that takes some messages, then none until it is woken.
 type sink struct {
-	mu     sync.Mutex
-	rng    *rand.Rand
-	credit int              // messages that it takes before it says Later; -1: all
-	got    map[string][]int // by topic name
-	total  int
-	later  int
-	full   chan struct{} // one token when it said Later
-	poison int           // a number over which it panics, once
-	behind int           // as it was told
-	wrong  error         // with what it was told
-	qos    byte          // the lowest of what came
-	next   int64         // one past the highest offset that came
+	mu      sync.Mutex
+	rng     *rand.Rand
+	credit  int              // messages that it takes before it says Later; -1: all
+	got     map[string][]int // by topic name
+	total   int
+	later   int
+	full    chan struct{} // one token when it said Later
+	poison  int           // a number over which it panics, once
+	behind  int           // as it was told
+	wrong   error         // with what it was told
+	qos     byte          // the lowest of what came
+	flushes int
+	next    int64 // one past the highest offset that came
 }
 
 func newSink(credit int) *sink {
@@ -164,7 +165,11 @@ func (s *sink) take(d *fanout.Delivery) fanout.Verdict {
 	return fanout.Taken
 }
 
-func (s *sink) Flush() {}
+func (s *sink) Flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flushes++
+}
 
 func (s *sink) Behind(by int) {
 	s.mu.Lock()

@@ -343,6 +343,32 @@ func TestReturnForLittle(t *testing.T) {
 	}
 }
 
+// TestReturnForSparse brings sessions back each of which wants one record in 40: they come many at a time.
+func TestReturnForSparse(t *testing.T) {
+	h := open(t, store.Options{}, nil)
+	p := h.topic("sparse", 1, nil).Partitions[0]
+	const sessions, each = 40, 50
+	for n := range each {
+		for i := range sessions {
+			h.produce(p, fmt.Sprintf("sparse/%d", i), n, 1)
+		}
+	}
+	var sinks []*sink
+	for i := range sessions {
+		sinks = append(sinks, newSink(-1))
+		h.back(sinks[i], from(0, filter(fmt.Sprintf("sparse/%d", i), 1)))
+	}
+	flushes := 0
+	for i, s := range sinks {
+		eventually(t, fmt.Sprintf("session %d has all", i), func() bool { return s.count() == each && s.inStep() })
+		s.whole(t, fmt.Sprintf("sparse/%d", i), 0, each-1)
+		flushes += s.flushes
+	}
+	if flushes > sessions*each/3 {
+		t.Errorf("%d messages were flushed %d times", sessions*each, flushes)
+	}
+}
+
 // TestPartitionsMadeWhileTheyReturn makes topics while sessions come back that want them: they get them whole.
 func TestPartitionsMadeWhileTheyReturn(t *testing.T) {
 	h := open(t, store.Options{}, nil)

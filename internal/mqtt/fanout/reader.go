@@ -36,6 +36,7 @@ type pass struct {
 	cursors []*Cursor // by At
 	reached int       // so many of them
 	open    int       // of those, which take more
+	taken   int       // messages, by all of them
 }
 
 // NewReader makes a reader, one of Options.Readers: its number is below that.
@@ -52,10 +53,17 @@ const fewCursors = 4
 // narrowFrom is how many records away the head has to be for the keeper to be told which names are wanted.
 const narrowFrom = 1000
 
+// A pass that gives each of its members little goes on until that is worthwhile messages on the average, up to
+// sparseTurns times TurnBytes: with one message a pass, the write to its socket costs more than all the rest.
+const (
+	worthwhile  = 8
+	sparseTurns = 32
+)
+
 // Pass reads on for cursors of one partition, sorted by At, from the first of them up to the head, about TurnBytes of
-// it, and offers each record to all that have come there. It leaves each cursor where it is then, with what its member
-// said; those above next it did not come to and leaves alone. The pass ended at next; later says that the log could not
-// be read there and should be asked again later.
+// it or more where that is sparse, and offers each record to all that have come there. It leaves each cursor where it
+// is then, with what its member said; those above next it did not come to and leaves alone. The pass ended at next;
+// later says that the log could not be read there and should be asked again later.
 func (r *Reader) Pass(cursors []*Cursor) (next record.Offset, later bool) {
 	first := cursors[0]
 	place := r.f.opt.Log.Topics().Place(first.Partition)
@@ -75,6 +83,9 @@ func (r *Reader) Pass(cursors []*Cursor) (next record.Offset, later bool) {
 		o.Names = r.wanted()
 	}
 	next, err := r.f.opt.Log.Scan(first.Partition, first.At, o, r.offer)
+	for turns := 1; err == nil && next < head && turns < sparseTurns && r.pass.sparse(); turns++ {
+		next, err = r.f.opt.Log.Scan(first.Partition, next, o, r.offer)
+	}
 	if err != nil {
 		failed := next
 		if next, later = r.f.AfterError(first.Partition, next, head, err); fault.Is(err, fault.OutOfRange) {
@@ -96,6 +107,9 @@ func (r *Reader) tellMissed(failed, next record.Offset) {
 		}
 	}
 }
+
+// sparse tells whether somebody takes more, and all got little so far.
+func (p *pass) sparse() bool { return p.open > 0 && p.taken < worthwhile*p.reached }
 
 // begin prepares a pass and says how far it may go.
 func (r *Reader) begin(cursors []*Cursor, topic string) (head record.Offset) {
@@ -183,7 +197,9 @@ func (r *Reader) record(v *record.View) (more bool) {
 		if !h.unsure {
 			verdict = r.deliver(h, v.Offset)
 		}
-		if verdict != Taken {
+		if verdict == Taken {
+			p.taken++
+		} else {
 			c.Verdict, c.At = verdict, v.Offset
 			p.open--
 		}
