@@ -24,7 +24,8 @@ func newSessionCommand() *cobra.Command {
   firth session kick meter-17`,
 	}
 	a := addAdminFlags(cmd)
-	cmd.AddCommand(newSessionList(a), newSessionShow(a), newSessionKick(a), newSessionTrace(a), newSessionEvents(a))
+	cmd.AddCommand(newSessionList(a), newSessionShow(a), newSessionKick(a), newSessionTrace(a), newSessionEvents(a),
+		newSessionSlow(a))
 	return cmd
 }
 

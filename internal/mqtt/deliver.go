@@ -75,11 +75,13 @@ func (l *link) enqueue(r *fanout.Run, by *replay, pushed *fanout.Delivery) (v fa
 		switch {
 		case l.putLocked(d, waits, state, by):
 		case waits:
+			l.seldomLocked().slow.waits(l.door.uptime())
 			return fanout.Later, false
 		case d != pushed && !w.stalled.Load(): // much may have come in one run that the client would take at once
 			return fanout.Taken, true
 		default:
 			l.drop(dropOutbox)
+			l.seldomLocked().slow.drops(l.door.uptime())
 		}
 		if r.Take(); w.ripeLocked() {
 			return fanout.Taken, true

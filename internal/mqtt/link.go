@@ -72,8 +72,9 @@ type seldom struct {
 	aside    aside             // until the session is stored
 	requests []*retain.Request // retained messages that were told Later
 	replays  []*replay         // subscriptions that begin in the past
-	settled  chan struct{}     // closed when no PUBLISH waits for its acknowledgement
-	stored   chan struct{}     // closed when no unit without acknowledgements waits for the log
+	slow     slowness
+	settled  chan struct{} // closed when no PUBLISH waits for its acknowledgement
+	stored   chan struct{} // closed when no unit without acknowledgements waits for the log
 }
 
 // seldomLocked needs the lock of the wire.
@@ -202,6 +203,9 @@ func (l *link) behind(by int) {
 	defer l.term.Unlock()
 	if state.Behind(by, l.term.Last()) {
 		l.term.Changed()
+	}
+	if by < 0 && state.BehindIn() == 0 {
+		l.inStep()
 	}
 }
 

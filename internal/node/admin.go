@@ -32,6 +32,7 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"GET " + adminPath + "/message":    n.adminMessage,
 		"DELETE " + adminPath + "/message": n.adminClear,
 		"POST " + adminPath + "/message":   n.adminRestore,
+		"GET " + adminPath + "/slow":       n.adminSlow,
 		"GET " + adminPath + "/bans":       n.adminBans,
 		"POST " + adminPath + "/ban":       n.adminBan,
 		"DELETE " + adminPath + "/ban":     n.adminUnban,
@@ -167,6 +168,21 @@ func (n *Node) adminSessions(r *http.Request) (any, error) {
 	return n.mqtt.Sessions(mqtt.SessionQuery{
 		After: q.Get("after"), Prefix: q.Get("prefix"), State: q.Get("state"), Limit: limit,
 	})
+}
+
+// adminSlow lists clients that have been slow for a time, limit of them.
+func (n *Node) adminSlow(r *http.Request) (any, error) {
+	limit, err := number(r, "limit", mostSessions)
+	if err != nil {
+		return nil, err
+	}
+	over := time.Duration(0)
+	if text := r.URL.Query().Get("over"); text != "" {
+		if over, err = parseDuration(text); err != nil {
+			return nil, fault.New(fault.Invalid, "admin", "over: %w", err)
+		}
+	}
+	return n.mqtt.Slow(over, limit), nil
 }
 
 func (n *Node) adminSession(r *http.Request) (any, error) {
