@@ -145,7 +145,7 @@ func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect,
 		packet.UseAnotherServer, packet.ServerMoved, packet.ConnectionRateExceeded, packet.Banned:
 		answer = v != 0
 	}
-	connack := packet.Connack{Reason: reason} // [MQTT-3.1.3-8] [MQTT-3.1.4-2]
+	connack := packet.Connack{Reason: reason.InConnack()} // [MQTT-3.1.3-8] [MQTT-3.1.4-2]
 	if v == packet.V5 && hello != nil {
 		c.door.refer(reason, &connack.Props)
 		explain(&connack, &connack.Props, cause, takes, hello.WantsReasons())

@@ -302,7 +302,7 @@ func (l *link) answered() {
 // after the SUBACK comes, live or retained. What came before the SUBSCRIBE, on this connection or with RETAIN on any,
 // is older than the subscriptions, and comes before what is newer.
 //
-// SUBACK has neither a reason string nor user properties [MQTT-3.9.2-1] [MQTT-3.9.2-2].
+// SUBACK has no user properties [MQTT-3.9.2-2], and a reason string only where it is wanted and fits [MQTT-3.9.2-1].
 //
 // A SUBSCRIBE without a packet id is ours, and has no answer.
 func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
@@ -327,6 +327,7 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	defer l.answered()
 	ask := l.door.retained.Begin()
 	defer ask.End()
+	var why error
 	// [MQTT-2.2.1-6] [MQTT-3.8.4-2]
 	suback := packet.Suback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, 0, len(t.grants))}
 	for i := range t.grants {
@@ -343,9 +344,11 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 			}
 		}
 		if g.Err != nil {
-			explain(&suback, &suback.Props, &packet.Error{Reason: g.Reason, Detail: g.Err.Error()}, l.agreed.MaxPacket(),
-				l.agreed.TakesReasons())
+			why = &packet.Error{Reason: g.Reason, Detail: g.Err.Error()}
 		}
+	}
+	if why != nil { // it fits or not when all reason codes are there
+		explain(&suback, &suback.Props, why, l.agreed.MaxPacket(), l.agreed.TakesReasons())
 	}
 	if err := l.storeSubscriptions(t.grants); err != nil {
 		return err

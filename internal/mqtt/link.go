@@ -151,11 +151,11 @@ func (l *link) close(reason packet.ReasonCode, cause error) {
 // lastWords is our DISCONNECT. One that shuts down names the server to go to, if there is one.
 func (l *link) lastWords(reason packet.ReasonCode, cause error) *packet.Disconnect {
 	d, takes := l.door, l.agreed.MaxPacket()
-	p := &packet.Disconnect{Reason: reason}
+	p := &packet.Disconnect{Reason: reason.InDisconnect()}
 	if instead := d.opt.insteadOf(reason); instead != reason {
 		p.Reason = instead
 		if d.refer(instead, &p.Props); p.Size(packet.V5) > takes {
-			p = &packet.Disconnect{Reason: reason}
+			p = &packet.Disconnect{Reason: reason.InDisconnect()}
 		}
 	}
 	explain(p, &p.Props, cause, takes, l.agreed.WantsReasons())

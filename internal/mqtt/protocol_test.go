@@ -2,9 +2,12 @@ package mqtt_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -217,4 +220,87 @@ func TestRedirect(t *testing.T) {
 			t.Errorf("DISCONNECT %s", p.Reason)
 		}
 	})
+}
+
+// TestSubackFits: SUBACK has a reason string only where it fits, whichever filter it is for [MQTT-3.9.2-1]
+// [MQTT-3.9.2-2].
+func TestSubackFits(t *testing.T) {
+	h := open(t, nil)
+	subscribe := &packet.Subscribe{PacketID: 1}
+	for i := range 60 {
+		filter := fmt.Sprint(i)
+		if i == 0 {
+			filter = "$replay/soon/a" // refused in words
+		}
+		subscribe.Subscriptions = append(subscribe.Subscriptions, packet.Subscription{Filter: []byte(filter)})
+	}
+	said := map[bool]int{}
+	const bare = 2 + 2 + 1 + 60
+	for most := uint32(bare); most < 3*bare; most++ {
+		c := h.connect(t, packet.V5, "c", func(p *packet.Connect) { p.Props.SetMaximumPacketSize(most) })
+		c.send(subscribe)
+		ack := want[*packet.Suback](c)
+		if size := ack.Size(packet.V5); size > int(most) || ack.Props.Has(packet.PropUser) {
+			t.Fatalf("SUBACK of %d bytes, %d may be", size, most)
+		}
+		said[ack.Props.Has(packet.PropReasonString)]++
+	}
+	if said[true] == 0 || said[false] == 0 {
+		t.Errorf("with and without a reason string: %v", said)
+	}
+}
+
+// blunt is a mechanism that refuses with the reason code that the client sends, or accepts it.
+type blunt struct{}
+
+func (blunt) Begin(*mqtt.Principal) mqtt.Exchange { return blunt{} }
+
+func (blunt) Step(_ context.Context, data []byte) (answer []byte, done bool, err error) {
+	if data[0] == 0 {
+		return nil, true, nil
+	}
+	return nil, false, &packet.Error{Reason: packet.ReasonCode(data[0]), Detail: "as you wish"}
+}
+
+// TestReasonsOfEnd: whatever a connection ends for, CONNACK [MQTT-3.2.2-8] and DISCONNECT [MQTT-3.14.2-1] have a reason
+// code of their own: the client's decoder is strict.
+func TestReasonsOfEnd(t *testing.T) {
+	h := open(t, func(o *mqtt.Options) { o.Mechanisms = map[string]mqtt.Mechanism{"BLUNT": blunt{}} })
+	asks := func(reason packet.ReasonCode) func(*packet.Connect) {
+		return func(p *packet.Connect) {
+			p.Props.SetAuthMethod([]byte("BLUNT"))
+			p.Props.SetAuthData([]byte{byte(reason)})
+		}
+	}
+	for reason := packet.UnspecifiedError; reason <= packet.WildcardSubscriptionsNotSupported; reason++ {
+		c := h.dial(t)
+		c.hello(packet.V5, "me", asks(reason))
+		if ack := want[*packet.Connack](c); !ack.Reason.Failed() {
+			t.Errorf("CONNACK %s for %s", ack.Reason, reason)
+		}
+		c = h.connect(t, packet.V5, "me", asks(packet.Success))
+		c.send(authPacket(packet.ReAuthenticate, "BLUNT", string([]byte{byte(reason)})))
+		if p := want[*packet.Disconnect](c); !p.Reason.Failed() {
+			t.Errorf("DISCONNECT %s for %s", p.Reason, reason)
+		}
+		c.closed()
+	}
+}
+
+// TestUnstoredSubscription: a subscription that the log does not take ends the connection of a session that lasts, with
+// a reason code that says to come again.
+func TestUnstoredSubscription(t *testing.T) {
+	disk := vfs.NewFaulty(vfs.NewMemory())
+	h := openOn(t, disk, nil, "commit failed", "housekeeping of the log failed")
+	defer h.stop()
+	c, _ := h.comeBack(t, packet.V5, "c", nil)
+	for _, op := range []vfs.OpKind{vfs.OpWrite, vfs.OpPreallocate} {
+		disk.Inject(vfs.Fault{On: op, Times: -1, Kind: fault.Full})
+	}
+	c.send(&packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{{Filter: []byte("a")}}})
+	if p := want[*packet.Disconnect](c); p.Reason != packet.ServerBusy {
+		t.Errorf("DISCONNECT %s", p.Reason)
+	}
+	c.closed()
+	disk.Heal()
 }

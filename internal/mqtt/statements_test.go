@@ -224,6 +224,9 @@ func nameOf(d ast.Decl, at token.Pos) (name string) {
 		if star, ok := receiver.(*ast.StarExpr); ok {
 			receiver = star.X
 		}
+		if generic, ok := receiver.(*ast.IndexExpr); ok {
+			receiver = generic.X
+		}
 		return fmt.Sprintf("%s.%s", receiver, d.Name.Name)
 	case *ast.GenDecl:
 		for i, spec := range d.Specs {

@@ -286,7 +286,7 @@ func (p *Connack) Size(v Version) int { return sizeOf(2 + p.Props.sectionSize(v)
 func (p *Connack) AppendTo(dst []byte, v Version) []byte {
 	dst = appendHeader(dst, byte(CONNACK)<<4, 2+p.Props.sectionSize(v))
 	var flags byte
-	if p.SessionPresent && p.Reason == Success && v != V31 { // [MQTT-3.2.2-6]
+	if p.SessionPresent && p.Reason == Success && v != V31 { // [MQTT-3.2.2-1] [MQTT-3.2.2-6]
 		flags = 1
 	}
 	code := byte(p.Reason)

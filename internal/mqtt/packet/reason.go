@@ -156,6 +156,33 @@ func (r ReasonCode) allowed(in uint16) bool {
 	return e != nil && e.in&in != 0
 }
 
+// InConnack is the code that says most of a failure in a CONNACK, which may not carry all [MQTT-3.2.2-8].
+func (r ReasonCode) InConnack() ReasonCode {
+	switch {
+	case r.allowed(inConnack):
+		return r
+	case r == ServerShuttingDown:
+		return ServerUnavailable
+	}
+	return UnspecifiedError
+}
+
+// InDisconnect is the code that says most of a failure in a DISCONNECT of a server, which may not carry all
+// [MQTT-3.14.2-1].
+func (r ReasonCode) InDisconnect() ReasonCode {
+	switch {
+	case r.allowed(inDisconnectServer):
+		return r
+	case r == ServerUnavailable: // it may be there again
+		return ServerBusy
+	case r == Banned:
+		return AdministrativeAction
+	case r == BadUserNameOrPassword, r == ClientIDNotValid:
+		return NotAuthorized
+	}
+	return UnspecifiedError
+}
+
 // returnCode is the code of a CONNACK of MQTT 3: 0 to 5 (3.1.1, table 3.1).
 func (r ReasonCode) returnCode() byte {
 	switch r {

@@ -243,8 +243,8 @@ func (l *Left) Settle(ctx context.Context) error {
 	return err
 }
 
-// Leave ends the term, and the session with it unless it lasts, not before [MQTT-4.1.0-1] [MQTT-4.1.0-2 of 3.1.1]; nil:
-// another has the seat.
+// Leave ends the term, and the session with it unless it lasts [MQTT-3.1.2-23], not before [MQTT-4.1.0-1]
+// [MQTT-4.1.0-2 of 3.1.1]; nil: another has the seat.
 func (t *Term) Leave() *Left {
 	if t.seat == nil {
 		return nil
