@@ -222,7 +222,7 @@ class Return:
 
     sessions: int = 10_000
     messages: int = 100
-    together: int = 100
+    together: int = 500
 
     def run(self, system, how, topic):
         share = min(1, how.seconds)  # the quick form has fewer

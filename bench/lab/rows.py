@@ -2,7 +2,7 @@
 from dataclasses import dataclass, replace
 
 from .load import Bench, CatchUp, ComeAndGo, Idle, KafkaPerformance, MosquittoClients, Restart, Return, ToSubscriber
-from .systems import Before, Bridge, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoSaving, Nats, NatsSync
+from .systems import Before, Bridge, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoKeeping, MosquittoSaving, Nats, NatsSync
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,18 @@ BLOCKS = (
         Row("fan-in 16 → 1, QoS 1, persistent", mqtt("-q", 1, "--subscribers", 1, "--persistent", show="delivered"),
             (least("rate", 4, THEIRS),)),
         Row("fan-out 1 → 100, QoS 1, persistent", to_subscribers(1, 100, "--persistent"), (least("rate", 4, THEIRS),)),
+        Row("shared group of 8, QoS 1",
+            mqtt("-q", 1, "--subscribers", 8, "--share", "group", "--persistent", show="delivered"),
+            (least("rate", 4, THEIRS),)),
         Row("fan-in 16 → 1, QoS 2, persistent", mqtt("-q", 2, "--subscribers", 1, "--persistent", show="delivered")),
     )),
     Block("MQTT to keep: QoS 2, a subscriber is away, 100 B", (Firth, MosquittoSaving), (
         Row("QoS 2 ingest, 16 publishers × 1, kept", mqtt("-q", 2, "--in-flight", 1, session=True),
             (least("rate", 2, MosquittoSaving.name),)),
-        Row("10,000 sessions come back, 100 messages each", Return(), (least("rate", 5, MosquittoSaving.name),)),
     )),
+    Block("MQTT: sessions come back", (Firth, MosquittoKeeping), (
+        Row("10,000 sessions come back, 100 messages each", Return(), (least("rate", 5, MosquittoKeeping.name),)),
+    ), quick=False, rounds=3),
     Block("Kafka", (Firth, Kafka, KafkaFlush), (
         Row("produce → consume at 2,000/s, 1 KiB", kafka("--mode", "latency", "--linger", "0s"),
             (most("p50", 1, Kafka.name), most("p99", 0.5, Kafka.name), most("p50", 0.2, KafkaFlush.name)), latency=True),

@@ -207,6 +207,14 @@ class MosquittoSaving(Mosquitto):
     keeping = "persistence true\nautosave_on_changes true\nautosave_interval 1000"
 
 
+class MosquittoKeeping(Mosquitto):
+    """As it comes with persistence: what it kept is written when it ends, and every 30 minutes."""
+
+    name = "Mosquitto, keeping"
+    promise = "persistence, its whole state saved every 30 minutes and at the end; a crash loses the rest"
+    keeping = "persistence true"
+
+
 class Nats(System):
     """MQTT on JetStream as it comes: acknowledges before the disk, which it asks to keep up every 2 minutes."""
 

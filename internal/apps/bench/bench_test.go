@@ -302,6 +302,7 @@ func TestMQTTLoads(t *testing.T) {
 		"qos2-rate":    func(m *MQTT) { m.QoS, m.Rate = 2, 500 },
 		"qos2-fan-in":  func(m *MQTT) { m.QoS, m.Subscribers = 2, 1 },
 		"persistent":   func(m *MQTT) { m.QoS, m.Subscribers, m.Persistent = 2, 2, true },
+		"shared":       func(m *MQTT) { m.QoS, m.Subscribers, m.Share = 1, 3, "group" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := base
