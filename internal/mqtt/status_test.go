@@ -141,6 +141,17 @@ func TestStatusOptions(t *testing.T) {
 	c.quiet()
 }
 
+// TestStatusOfShares: subscriptions to groups are counted apart.
+func TestStatusOfShares(t *testing.T) {
+	h := open(t, func(o *mqtt.Options) { o.SysInterval = 10 * time.Millisecond })
+	for _, id := range []string{"a", "b", "c"} {
+		h.connect(t, packet.V5, id, nil).subscribe(1, "$share/g/x/#")
+	}
+	c := h.connect(t, packet.V5, "watcher", nil)
+	c.subscribe(0, broker+"shared_subscriptions/count")
+	c.gets(broker+"shared_subscriptions/count", "3")
+}
+
 // TestStatusAfterReturn: a session that lasts is told again when it is back.
 func TestStatusAfterReturn(t *testing.T) {
 	h := open(t, func(o *mqtt.Options) { o.SysInterval = 10 * time.Millisecond })

@@ -241,6 +241,13 @@ func (g *Group) isStored() bool {
 	return false
 }
 
+// subscriptions is how many sessions are subscribed.
+func (g *Group) subscriptions() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.subs)
+}
+
 func (g *Group) subscribed() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

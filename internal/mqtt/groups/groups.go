@@ -122,6 +122,14 @@ func (g *Groups) Len() (n int) {
 	return n
 }
 
+// Subscriptions is the number of subscriptions of sessions to all groups.
+func (g *Groups) Subscriptions() (n int) {
+	for _, one := range g.all() {
+		n += one.subscriptions()
+	}
+	return n
+}
+
 // open is how many messages are open in all groups.
 func (g *Groups) open() (n int) {
 	for _, one := range g.all() {

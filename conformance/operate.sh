@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# What docs/operating.md promises to operators, as Mosquitto's clients meet it: rates, bans, flapping, delayed messages,
+# rewritten topics, subscriptions unasked, the list of slow clients.
+# shellcheck source=conformance/lib.sh
+. "$(dirname "$0")/lib.sh"
+"$here/install.sh" clients
+
+# The addresses come from start_firth: these would be in its way.
+cat >"$work/firth.yaml" <<'YAML'
+rewrite:
+  - { from: "old/#", match: "^old/(.+)$", to: "new/$1" }
+auto_subscribe:
+  - { filter: "commands/${clientid}/#", qos: 1 }
+flapping: { disconnects: 5 }
+limits: { message_rate: 50 }
+YAML
+start_firth -c "$work/firth.yaml"
+
+equal() { [ "$1" = "$2" ] || fail "$3: got \"$1\", want \"$2\""; }
+
+pub() { mosquitto_pub -h "$mqtt_host" -p "$mqtt_port" "$@"; }
+subscribe() { # subscribe NAME ARGUMENTS...: in the background, until it has its SUBACK
+	local name=$1
+	shift
+	: >"$work/$name"
+	stdbuf -oL mosquitto_sub -d -h "$mqtt_host" -p "$mqtt_port" -W 60 "$@" >"$work/$name" 2>&1 &
+	sub_pid=$!
+	others+=("$sub_pid")
+	wait_for 60 "SUBACK" grep -q '^Subscribed' "$work/$name"
+}
+received() {
+	wait "$sub_pid" || fail "mosquitto_sub ended with status $?: $(cat "$work/$1")"
+	grep -qxF -- "$2" "$work/$1" || fail "want \"$2\", got: $(cat "$work/$1")"
+}
+listed() { # listed PATTERN: a ban
+	"$firth" ban list --http "$http" >"$work/bans"
+	grep -q "$1" "$work/bans"
+}
+
+subscribe rewritten -v -C 1 -t 'new/#'
+pub -q 1 -t old/1 -m x
+received rewritten "new/1 x"
+subscribe rewritten-filter -v -C 1 -t 'old/#'
+pub -q 1 -t new/2 -m y
+received rewritten-filter "new/2 y"
+pass "topics are rewritten, in PUBLISH and SUBSCRIBE"
+
+subscribe unasked -i meter-17 -v -C 1 -t nothing
+pub -q 1 -t commands/meter-17/reset -m now
+received unasked "commands/meter-17/reset now"
+pass "a device is subscribed unasked"
+
+subscribe delayed -v -C 1 -q 2 -t 'lamp/#'
+begin=$(date +%s%N)
+pub -q 2 -t '$delayed/2/lamp/1' -m on
+received delayed "lamp/1 on"
+took=$((($(date +%s%N) - begin) / 1000000))
+[ "$took" -ge 1900 ] || fail "a delay of 2 s took $took ms"
+pass "a delayed message came after $took ms"
+
+begin=$(date +%s%N)
+seq 1 150 | pub -q 1 -l -t flood
+took=$((($(date +%s%N) - begin) / 1000000))
+[ "$took" -ge 1900 ] || fail "150 messages at 50 a second took $took ms"
+subscribe flood -C 1 -t after
+pub -t after -m x
+received flood x
+pass "150 messages at 50 a second took $took ms"
+
+"$firth" ban add client evil --for 1h --reason "a test" --http "$http"
+if pub -V mqttv5 -i evil -t a -m x 2>"$work/refused"; then fail "a banned client got in"; fi
+listed '^client  *evil .*a test' || fail "the ban is not listed"
+"$firth" ban remove client evil --http "$http"
+pub -V mqttv5 -i evil -t a -m x
+pass "a client is banned, and no longer"
+
+for _ in 1 2 3 4 5 6; do pub -i moth -t a -m x; done
+wait_for 60 "ban of a client that flaps" listed '^client  *moth .*flapping'
+if pub -i moth -t a -m x 2>"$work/refused"; then fail "a client that flaps got in"; fi
+pass "a client that connects and disconnects too often is banned"
+
+[ "$("$firth" session slow -o json --http "$http")" = "[]" ] || fail "somebody is slow"
+pass "nobody is slow"
+
+pub -q 1 -t '$delayed/3600/later/1' -m x
+stop_firth
+start_firth -c "$work/firth.yaml"
+waiting=$(curl -sf "http://$http/metrics" | grep "^firth_mqtt_delayed_messages ")
+equal "$waiting" "firth_mqtt_delayed_messages 1" "delayed messages"
+if pub -i moth -t a -m x 2>"$work/refused"; then fail "the ban is gone"; fi
+pass "delayed messages and bans are there after a restart"
+stop_firth
+echo "operating: all passed"
