@@ -308,7 +308,7 @@ def bad_wildcards(v, t):
 
 @case(*both, says="34: publishing to $ topics reaches nobody")
 def bad_dollar(v, t):
-    for name in ("$SYS/broker/version", "$share/g/x", "$__firth", "$internal/" + t):
+    for name in ("$SYS/" + t, "$share/g/x", "$__firth", "$internal/" + t):
         c = Raw(v).connect()
         s = Raw(v).connect()
         s.subscribe(name)
