@@ -60,6 +60,25 @@ received cleared "state/door open"
 if grep -q lamp "$work/cleared"; then fail "a cleared retained message was delivered"; fi
 pass "retained: set, delivered, cleared"
 
+sub() { mosquitto_sub -h "$mqtt_host" -p "$mqtt_port" -W 60 "$@" | tr '\n' ' '; }
+for n in 1 2 3; do pub -q 1 -t "history/$n" -m "$n"; done
+equal "$(sub -V mqttv5 -q 1 -C 3 -t 'history/#' -D subscribe user-property firth-from earliest)" "1 2 3 " "firth-from"
+equal "$(sub -V mqttv311 -q 1 -C 2 -t '$replay/1/history/+')" "2 3 " "\$replay"
+equal "$(sub -V mqttv5 -C 1 -t 'history/3' -D subscribe user-property firth-from -1h \
+	-D subscribe user-property firth-where yes -F '%P' | grep -o 'firth-offset:2')" "firth-offset:2" "firth-where"
+pass "mosquitto_sub begins in the past: firth-from, \$replay, firth-where"
+
+mosquitto_rr -h "$mqtt_host" -p "$mqtt_port" -V mqttv5 -W 60 -q 1 -t ask/valve -m open -e answers/me \
+	-D publish correlation-data 4711 >"$work/rr" 2>&1 &
+rr_pid=$!
+others+=("$rr_pid")
+asked() { [ "$(consume -t ask -c 1 -f '%h %s' 2>/dev/null | grep -c 'response-topic=answers/me')" = 1 ]; }
+wait_for 60 "the request" asked
+printf 'answers/me:done\n' | kcat -b "$kafka" -P -t answers -K: -H correlation-data=4711
+wait "$rr_pid" || fail "mosquitto_rr ended with status $?: $(cat "$work/rr")"
+equal "$(cat "$work/rr")" "done" "the response"
+pass "mosquitto_rr asks, and kcat answers with the correlation data"
+
 # What exporters for Mosquitto read: each value once with RETAIN, at once.
 names=$(mosquitto_sub -h "$mqtt_host" -p "$mqtt_port" -W 60 -C 53 -t '$SYS/#' -F '%r %t' | sort)
 for name in version uptime clients/connected clients/total clients/maximum messages/received messages/sent \

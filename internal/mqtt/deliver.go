@@ -195,9 +195,7 @@ func (l *link) wakeDeliveries() {
 
 // wakeStarved tells everybody who was told Later that there is room.
 func (l *link) wakeStarved() {
-	for _, m := range l.members() {
-		m.Wake()
-	}
+	l.wakeMembers()
 	l.wakeShares()
 	for _, r := range l.takeRequests() {
 		l.door.retained.Resume(r)
@@ -290,11 +288,8 @@ func (r *retainedReceiver) RetainedRoom(n int64) bool {
 
 // answered is told that retained messages which live ones wait for are on their way.
 func (l *link) answered() {
-	if !l.answers.end() {
-		return
-	}
-	for _, m := range l.members() {
-		m.Wake()
+	if l.answers.end() {
+		l.wakeMembers()
 	}
 }
 

@@ -71,7 +71,7 @@ type seldom struct {
 	own      []ownWrite        // appended, without a receipt
 	aside    aside             // until the session is stored
 	requests []*retain.Request // retained messages that were told Later
-	replays  []*replay         // subscriptions that begin in the past
+	replays  []*replay         // subscriptions that begin in the past; not changed in place
 	slow     slowness
 	settled  chan struct{} // closed when no PUBLISH waits for its acknowledgement
 	stored   chan struct{} // closed when no unit without acknowledgements waits for the log
@@ -170,9 +170,7 @@ func (l *link) end() {
 		l.wire.shutWith(nil)
 		l.again.wake()
 		l.takeRequests()
-		for _, m := range l.members() {
-			l.door.fanout.Leave(m)
-		}
+		l.leaveFanout()
 		l.leaveShares()
 	})
 	left := l.term.Leave()

@@ -44,19 +44,34 @@ func (l *link) behindFor(r *replay, by int) {
 	}
 }
 
-// members are all that the session is in the fanout.
-func (l *link) members() (all []*fanout.Member) {
-	if m := l.member.Load(); m != nil {
-		all = append(all, m)
-	}
+// replays are the subscriptions that begin in the past. They are not to be changed.
+func (l *link) replays() []*replay {
 	l.wire.mu.Lock()
 	defer l.wire.mu.Unlock()
-	if l.out.seldom != nil {
-		for _, r := range l.out.seldom.replays {
-			all = append(all, r.member)
-		}
+	if l.out.seldom == nil {
+		return nil
 	}
-	return all
+	return l.out.seldom.replays
+}
+
+// leaveFanout ends all that the session is in the fanout.
+func (l *link) leaveFanout() {
+	if m := l.member.Load(); m != nil {
+		l.door.fanout.Leave(m)
+	}
+	for _, r := range l.replays() {
+		l.door.fanout.Leave(r.member)
+	}
+}
+
+// wakeMembers tells all that the session is in the fanout that there is room.
+func (l *link) wakeMembers() {
+	if m := l.member.Load(); m != nil {
+		m.Wake()
+	}
+	for _, r := range l.replays() {
+		r.member.Wake()
+	}
 }
 
 // serve puts a subscription in force that was granted. Errors: *packet.Error, when it cannot be found out where it
@@ -87,12 +102,7 @@ func (l *link) replayOf(sub *session.Subscription) *replay {
 	if sub == nil || sub.Replay == nil {
 		return nil
 	}
-	l.wire.mu.Lock()
-	defer l.wire.mu.Unlock()
-	if l.out.seldom == nil {
-		return nil
-	}
-	for _, r := range l.out.seldom.replays {
+	for _, r := range l.replays() {
 		if r.sub.Replay == sub.Replay {
 			return r
 		}
@@ -112,7 +122,7 @@ func (l *link) stopServing(sub *session.Subscription) {
 	}
 	l.wire.mu.Lock()
 	s := l.out.seldom
-	s.replays = slices.DeleteFunc(s.replays, func(other *replay) bool { return other == r })
+	s.replays = slices.DeleteFunc(slices.Clone(s.replays), func(other *replay) bool { return other == r })
 	l.wire.mu.Unlock()
 	l.door.fanout.Leave(r.member)
 }
@@ -127,7 +137,7 @@ func (l *link) beginReplay(sub *session.Subscription) error {
 	r.member = l.door.fanout.Join(r, l.version)
 	l.wire.mu.Lock()
 	s := l.seldomLocked()
-	s.replays = append(s.replays, r)
+	s.replays = append(slices.Clip(s.replays), r)
 	l.wire.mu.Unlock()
 	l.door.fanout.Return(r.member, fanout.Returning{
 		Subs: []*session.Subscription{r.served},

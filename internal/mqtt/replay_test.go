@@ -441,3 +441,122 @@ func TestReplayAfterRetention(t *testing.T) {
 		c.quiet()
 	}
 }
+
+// TestReplayExactlyOnce: a session that reads its history with QoS 2 gets each message once, though another connection
+// takes it over in the middle and the server starts again.
+func TestReplayExactlyOnce(t *testing.T) {
+	both(t, func(t *testing.T, v packet.Version) {
+		const count = 400
+		h := openOn(t, vfs.NewMemory(), nil)
+		pub := h.connect(t, v, "pub", nil)
+		for n := range count {
+			id := uint16(n + 1)
+			pub.publish(2, id, fmt.Sprintf("a/%d", n%7), strconv.Itoa(n))
+			want[*packet.Pubrec](pub)
+			pub.send(&packet.Pubrel{PacketID: id})
+			want[*packet.Pubcomp](pub)
+		}
+		c, _ := h.comeBack(t, v, "c", fewAtATime)
+		if v == packet.V5 {
+			c.replay(2, "a/#", "firth-from", "earliest")
+		} else {
+			c.replay(2, "$replay/earliest/a/#")
+		}
+		open := make(map[uint16]bool) // received and not released
+		var got []int
+		for _, most := range []int{100, 200, 300} {
+			got = c.takesOnce(open, got, most)
+			if most == 200 {
+				h.leaveInFlight(c)
+				h.stop()
+				h = openOn(t, h.fs, nil)
+			}
+			var present bool
+			if c, present = h.comeBack(t, v, "c", fewAtATime); !present {
+				t.Fatal("the session is not there")
+			}
+		}
+		defer h.stop()
+		got = c.takesOnce(open, got, count)
+		if !slices.Equal(got, upTo(0, count)) {
+			t.Errorf("%d numbers, not each once in order", len(got))
+		}
+		c.quiet()
+	})
+}
+
+// takesOnce takes messages of QoS 2 until there are so many.
+func (c *raw) takesOnce(open map[uint16]bool, got []int, most int) []int {
+	c.t.Helper()
+	for len(got) < most || len(open) > 0 && most == 400 {
+		p, err := c.next(patience)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		switch p := p.(type) {
+		case *packet.Publish:
+			number, err := strconv.Atoi(string(p.Payload))
+			if err != nil || p.QoS != 2 {
+				c.t.Fatalf("%+v", p)
+			}
+			if !open[p.PacketID] {
+				open[p.PacketID] = true
+				got = append(got, number)
+			}
+			c.send(&packet.Pubrec{PacketID: p.PacketID})
+		case *packet.Pubrel:
+			delete(open, p.PacketID)
+			c.send(&packet.Pubcomp{PacketID: p.PacketID})
+		default:
+			c.t.Fatalf("%+v", p)
+		}
+	}
+	return got
+}
+
+// TestReplayBesideOthers: a replay and another subscription that match a message each bring it, and where one ends in
+// the middle of its history the other goes on.
+func TestReplayBesideOthers(t *testing.T) {
+	h := open(t, nil)
+	h.history("a", 1, 0, 2000, 2000)
+	c := h.connect(t, packet.V5, "c", func(p *packet.Connect) { p.Props.SetReceiveMaximum(10) })
+	c.subscribe(1, "a/#")
+	c.replay(1, "a/+", "firth-from", "earliest")
+	p := &packet.Subscribe{PacketID: 2, Subscriptions: []packet.Subscription{{Filter: []byte("a/3"), QoS: 1}}}
+	p.Props.AddUser("firth-from", "1000")
+	c.send(p)
+	until[*packet.Suback](c)
+	c.send(&packet.Unsubscribe{PacketID: 3, Filters: [][]byte{[]byte("a/+")}})
+	until[*packet.Unsuback](c)
+	h.history("a", 1, 2000, 2004, 2004)
+	count := map[string]int{}
+	for count["2003"] < 2 {
+		p := want[*packet.Publish](c)
+		count[string(p.Payload)]++
+		c.send(&packet.Puback{PacketID: p.PacketID})
+	}
+	if count["2000"] != 1 || count["1993"] != 1 || count["1994"] > 0 {
+		t.Errorf("%v", count)
+	}
+	c.quiet()
+}
+
+// until takes messages of QoS 1 until another packet comes.
+func until[P packet.Packet](c *raw) P {
+	c.t.Helper()
+	for {
+		p, err := c.next(patience)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if p, is := p.(*packet.Publish); is {
+			c.send(&packet.Puback{PacketID: p.PacketID})
+			continue
+		}
+		q, is := p.(P)
+		if !is {
+			c.t.Fatalf("%+v", p)
+		}
+		return q
+	}
+}

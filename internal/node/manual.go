@@ -136,6 +136,11 @@ const fixedLimits = `
 | levels of an MQTT topic name or filter | 200 | PUBACK with 0x90, SUBACK with 0x8F: the name is invalid |
 | CONNECT packet, will included | 256 KiB | the connection is closed |
 | topic aliases of a device | 32 | CONNACK says Topic Alias Maximum; a higher one ends the connection with 0x94 |
+| events of a client that are kept | 100, of all clients 65,536: those heard of last | the older are gone |
+| clients that are traced at a time | 16, and what waits to be shown of each 4 MiB | ` +
+	"`firth session trace`" + ` fails; what comes too fast is left out and counted |
+| partitions in which a subscription that begins in the past has places from the start | 64 | ` +
+	`beyond, it is found out again where it begins when the session is back |
 | bans | 100,000, half of them by flapping | ` + "`firth ban add`" + ` fails; who flaps is not banned |
 | clients whose disconnects are counted for flapping | 100,000 in a window | others are not counted |
 | steps of one enhanced authentication | 64 | CONNACK or DISCONNECT with 0x87, Not authorized |
