@@ -14,7 +14,7 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
-var sessionsFlag = flag.Duration("sessions", 10*time.Second, "how long TestSessions kills the binary")
+var sessionsFlag = flag.Duration("sessions", 10*time.Second, "how long TestSessions and TestShares kill the binary")
 
 // devices are the sessions of TestSessions.
 func devices() []habits {
@@ -83,21 +83,8 @@ func (n *nights) open(dice *rand.Rand) {
 	_, err := n.s.start()
 	n.must(err)
 	address := n.s.mqtt // the same after every start
-	some := func() words { return words{rand.New(rand.NewPCG(dice.Uint64(), dice.Uint64()))} }
-	var publish, sleep []func(ctx context.Context)
-	for i := range 4 {
-		name := fmt.Sprintf("device%02d", i)
-		p := &publisher{name: name, topics: []string{"alpha/" + name, "beta/" + name + "/temp"}, words: some(), h: n.h}
-		n.publishers = append(n.publishers, p)
-		publish = append(publish, func(ctx context.Context) {
-			for ctx.Err() == nil {
-				if p.run(ctx, address) != nil {
-					pauseFor(ctx, pace)
-				}
-				p.settle()
-			}
-		})
-	}
+	publish := n.publishing(dice)
+	var sleep []func(ctx context.Context)
 	for _, habits := range devices() {
 		s := newSleeper(habits, n.h, &n.kills, dice)
 		n.sleepers = append(n.sleepers, s)
@@ -111,6 +98,26 @@ func (n *nights) open(dice *rand.Rand) {
 			stop()
 		}
 	})
+}
+
+// publishing is what the publishers do.
+func (n *nights) publishing(dice *rand.Rand) (run []func(ctx context.Context)) {
+	address := n.s.mqtt
+	some := func() words { return words{rand.New(rand.NewPCG(dice.Uint64(), dice.Uint64()))} }
+	for i := range 4 {
+		name := fmt.Sprintf("device%02d", i)
+		p := &publisher{name: name, topics: []string{"alpha/" + name, "beta/" + name + "/temp"}, words: some(), h: n.h}
+		n.publishers = append(n.publishers, p)
+		run = append(run, func(ctx context.Context) {
+			for ctx.Err() == nil {
+				if p.run(ctx, address) != nil {
+					pauseFor(ctx, pace)
+				}
+				p.settle()
+			}
+		})
+	}
+	return run
 }
 
 // inBackground runs all of them until stop, which waits for them.
