@@ -390,6 +390,46 @@ func TestWillOnce(t *testing.T) {
 	})
 }
 
+// TestWillAtTakeover: another connection of the client ends the one before, whose will is published [MQTT-3.1.2-8]
+// unless it has a delay and its session goes on [MQTT-3.1.3-9].
+func TestWillAtTakeover(t *testing.T) {
+	h := open(t, nil)
+	watcher := h.connect(t, packet.V5, "watcher", nil)
+	watcher.subscribe(0, "w/+")
+	p := h.connect(t, packet.V5, "p", nil)
+	for _, test := range []struct {
+		delay, expiry uint32
+		clean         bool // the connection that takes over
+		published     bool
+	}{
+		{delay: 0, expiry: 1000, clean: false, published: true},
+		{delay: 1000, expiry: 1000, clean: false, published: false},
+		{delay: 1000, expiry: 1000, clean: true, published: true},
+		{delay: 0, expiry: 1000, clean: true, published: true},
+		{delay: 1000, expiry: 0, clean: false, published: true},
+	} {
+		old := h.connect(t, packet.V5, "c", func(p *packet.Connect) {
+			p.Will = &packet.Will{Topic: []byte("w/will"), Payload: []byte("gone")}
+			p.Will.Props.SetWillDelay(test.delay)
+			p.Props.SetSessionExpiry(test.expiry)
+		})
+		h.connect(t, packet.V5, "c", func(p *packet.Connect) {
+			p.CleanStart = test.clean
+			p.Props.SetSessionExpiry(test.expiry)
+		}).send(&packet.Disconnect{})
+		want[*packet.Disconnect](old)
+		p.published("w/end", "end", false)
+		published := false
+		for m := (&packet.Publish{}); string(m.Payload) != "end"; {
+			m = want[*packet.Publish](watcher)
+			published = published || string(m.Payload) == "gone"
+		}
+		if published != test.published {
+			t.Errorf("%+v: published %v", test, published)
+		}
+	}
+}
+
 // TestWillProperties: the user properties of a will keep their order [MQTT-3.1.3-10], and it has its other properties.
 func TestWillProperties(t *testing.T) {
 	h := open(t, nil)
