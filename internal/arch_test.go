@@ -31,6 +31,7 @@ var fileUses = map[string][]string{
 	"internal/mqtt/socket_linux.go": {"syscall.RawSyscall6", "syscall.Syscall"},
 	"cmd/firth/mqtt.go":             {"os.ReadFile", "crypto/tls.LoadX509KeyPair"},
 	"cmd/firth/pub.go":              {"os.ReadFile"},
+	"cmd/firth/import.go":           {"os.ReadFile", "path/filepath.Glob"},
 	"cmd/firth/demo.go":             {"os.MkdirTemp", "os.RemoveAll"},
 }
 

@@ -41,6 +41,7 @@ func newRoot() *cobra.Command {
 		newConsumeCommand(),
 		newDemoCommand(),
 		newGroupCommand(),
+		newImportCommand(),
 		newLogCommand(),
 		newProduceCommand(),
 		newPubCommand(),

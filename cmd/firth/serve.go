@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -29,10 +30,15 @@ func newServeCommand() *cobra.Command {
 		Example: `  firth serve
   firth serve -c /etc/firth.yaml
   firth serve --data /var/lib/firth --set listen.mqtt=1884 --set topics.defaults.retention=30d
+  firth serve --mosquitto /etc/mosquitto/mosquitto.conf
   firth serve --set listen.mqtt=0 -o json        # any free port; one line of JSON says which`,
 		Args: cobra.NoArgs,
 	}
 	sources := addSources(cmd)
+	cmd.Flags().StringVar(&sources.mosquitto, "mosquitto", "",
+		"mosquitto.conf to start with, instead of a configuration file: see firth import mosquitto")
+	cmd.MarkFlagsMutuallyExclusive("config", "mosquitto")
+	sources.notes = cmd.ErrOrStderr
 	form := formFlag(cmd)
 	ready := cmd.Flags().String("ready-file", "", "write the line of JSON to `PATH` once everything serves")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -50,6 +56,8 @@ func newServeCommand() *cobra.Command {
 // sources are the flags that say where the configuration comes from.
 type sources struct {
 	file, data string
+	mosquitto  string           // translated, in the place of file
+	notes      func() io.Writer // for what was not
 	set        []string
 	given      func(flag string) bool
 }
@@ -70,7 +78,14 @@ func (s *sources) load() (*node.Config, error) {
 	for _, text := range s.set {
 		l.Flags = append(l.Flags, node.Assignment{Flag: "--set", Text: text})
 	}
-	return l.Load()
+	if s.mosquitto == "" {
+		return l.Load()
+	}
+	text, err := fromMosquitto(s.mosquitto, s.notes())
+	if err != nil {
+		return nil, err
+	}
+	return node.Load(node.Sources{File: s.mosquitto + " as firth.yaml", Text: text, Env: l.Env, Flags: l.Flags})
 }
 
 // asCheck gives problems of the configuration their exit code.

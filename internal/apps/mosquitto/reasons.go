@@ -1,0 +1,83 @@
+package mosquitto
+
+// The directives without a key of ours, and why.
+
+const (
+	needsLogin = "nobody can log in yet: a listener beyond this machine needs allow_anonymous true"
+	needsTLS   = "there is no TLS yet; its listener is left out, so that nothing goes in the clear that did not before"
+	needsACL   = "there are no access rules yet"
+	needsStart = "the service manager sees to that"
+	plugins    = "plugins of Mosquitto do not run here"
+	bridges    = "Firth makes no connections to other brokers; let Mosquitto there make one to Firth"
+	durable    = "everything that is acknowledged is on the disk"
+	stored     = "what is kept for a device lies in the log, as long as its retention says, and takes no memory"
+	clientIDs  = "client identifiers are as devices send them"
+)
+
+// missing are those that ask for something that Firth does not do.
+var missing = reasons(map[string][]string{
+	needsLogin: {
+		"password_file", "use_username_as_clientid", "allow_zero_length_clientid", "auth_plugin_deny_special_chars",
+	},
+	needsACL: {"acl_file", "check_retain_source", "clientid_prefixes"},
+	needsTLS: {
+		"cafile", "capath", "certfile", "keyfile", "crlfile", "ciphers", "ciphers_tls1.3", "dhparamfile", "psk_file",
+		"psk_hint", "require_certificate", "tls_engine", "tls_engine_kpass_sha1", "tls_keyform", "tls_version",
+		"use_identity_as_username", "use_subject_as_username", "proxy_protocol_v2_require_tls",
+		"disable_client_cert_date_checks",
+	},
+	plugins: {
+		"auth_plugin", "plugin", "global_plugin", "plugin_load", "plugin_use", "auth_opt_", "plugin_opt_",
+		"enable_control_api",
+	},
+	bridges: {
+		"connection", "address", "addresses", "topic", "bridge_alpn", "bridge_attempt_unsubscribe", "bridge_bind_address",
+		"bridge_cafile", "bridge_capath", "bridge_certfile", "bridge_ciphers", "bridge_ciphers_tls1.3", "bridge_identity",
+		"bridge_insecure", "bridge_keyfile", "bridge_max_packet_size", "bridge_max_topic_alias", "bridge_outgoing_retain",
+		"bridge_protocol_version", "bridge_psk", "bridge_receive_maximum", "bridge_reload_type", "bridge_require_ocsp",
+		"bridge_session_expiry_interval", "bridge_tcp_keepalive", "bridge_tcp_user_timeout", "bridge_tls_use_os_certs",
+		"bridge_tls_version", "cleansession", "clientid", "idle_timeout", "keepalive_interval", "local_cleansession",
+		"local_clientid", "local_password", "local_username", "notification_topic", "notifications",
+		"notifications_local_only", "password", "remote_clientid", "remote_password", "remote_username",
+		"restart_timeout", "round_robin", "start_type", "threshold", "try_private", "username",
+	},
+	clientIDs:                                {"auto_id_prefix"},
+	needsStart:                               {"pid_file", "user", "log_facility", "daemon"},
+	"topics are the same by every listener":  {"mount_point"},
+	"retained messages are always available": {"retain_available"},
+	"retained messages expire by their Message Expiry Interval":       {"retain_expiry_interval"},
+	"QoS 2 is always available":                                       {"max_qos"},
+	"devices may keep their connection as long as they like":          {"max_keepalive"},
+	"limits.memory bounds the process, and is counted in another way": {"memory_limit"},
+	"devices may use 64 topic aliases":                                {"max_topic_alias"},
+	"all versions of the protocol come by every listener":             {"accept_protocol_versions"},
+	"an address says which interface it is":                           {"bind_interface"},
+	"the only pages are those of listen.http":                         {"http_dir"},
+	"a delivery has the QoS of the message or of the subscription":    {"upgrade_outgoing_qos"},
+	"each line of the log has a time; log.format sets the form":       {"log_timestamp", "log_timestamp_format"},
+	"limits.mqtt_bytes bounds what is on its way to devices":          {"max_inflight_bytes"},
+})
+
+// needless are those that ask for what is so anyway.
+var needless = reasons(map[string][]string{
+	durable: {"autosave_interval", "autosave_on_changes", "persistence_file"},
+	stored:  {"max_queued_bytes", "max_queued_messages"},
+	"a subscriber whose filters overlap gets each message once": {"allow_duplicate_messages"},
+	"it is always on":                                                     {"set_tcp_nodelay"},
+	"each listener has what is said for all":                              {"per_listener_settings"},
+	"connections are logged at level debug":                               {"connection_messages"},
+	"headers of any length up to 64 KiB are taken":                        {"websockets_headers_size"},
+	"the only log is that of Firth":                                       {"websockets_log_level"},
+	"$SYS needs no directive, and metrics are at /metrics of listen.http": {"sys_topics"},
+})
+
+// reasons turns lists by reason into reasons by name.
+func reasons(lists map[string][]string) map[string]string {
+	by := make(map[string]string)
+	for why, names := range lists {
+		for _, name := range names {
+			by[name] = why
+		}
+	}
+	return by
+}
