@@ -96,6 +96,22 @@ func TestDelayedRefused(t *testing.T) {
 	}
 }
 
+// TestDelayedTooLarge: a message that has become too large for its log topic is left out, and holds up no other.
+func TestDelayedTooLarge(t *testing.T) {
+	set := telemetry.New()
+	h := open(t, func(o *mqtt.Options) { o.Metrics = set })
+	c := h.connect(t, packet.V5, "c", nil)
+	c.published("d/0", "first", false)
+	c.published("$delayed/1/d/1", string(make([]byte, 10_000)), false)
+	c.published("$delayed/1/d/2", "last", false)
+	h.alter("d", map[string]string{"max.message.bytes": "2000"})
+	eventually(t, "the last has come", func() bool { return len(h.records("d")) > 1 })
+	eventually(t, "none waits", func() bool { return sample(set, "firth_mqtt_delayed_messages") == 0 })
+	if all := h.records("d"); len(all) != 2 || string(all[1].Value) != "last" {
+		t.Errorf("%d records", len(all))
+	}
+}
+
 // noSecrets is a guard that lets nobody publish below secret/.
 type noSecrets struct{}
 

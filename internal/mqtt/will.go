@@ -22,31 +22,43 @@ func (d *Door) publishWill(ctx context.Context, state *session.State, w *session
 // in the log. Errors: those of the log.
 func (d *Door) publishFor(ctx context.Context, what string, m *delay.Message, with *stream.Unit,
 	to stream.Receipt) error {
-	client, p := m.Client, &m.Publish
+	p := &m.Publish
 	t := d.takeTurn()
 	defer d.giveTurn(t)
-	l := &link{door: d, account: new(limit.Account), principal: Principal{ClientID: client}}
+	l := &link{door: d, account: new(limit.Account), principal: Principal{ClientID: m.Client, UserName: m.User}}
 	l.account.Open(d.budget)
 	defer l.account.Close()
 	r, err := l.route(t, p.Topic, &routes{})
 	if err == nil {
 		err = l.admit(p, p.Topic)
 	}
-	if err == nil {
+	others := len(with.Writes)
+	switch {
+	case err == nil:
 		l.gather(t, p, p.Topic, r, false)
 		with.Writes = append(with.Writes, t.unit.Writes...)
-	} else if !isLasting(err) {
+	case isLasting(err):
+		d.leaveOut(what, m, err)
+	default:
 		return err
-	}
-	if err != nil {
-		d.metrics.dropped(dropRefused).Inc()
-		d.opt.Logger.Warn(what+" not published",
-			"client", fault.Text(client), "topic", fault.Text(p.Topic), "err", err)
 	}
 	if len(with.Writes) == 0 {
 		return nil
 	}
-	return stream.AppendWait(ctx, d.log, with, to, 1)
+	err = stream.AppendWait(ctx, d.log, with, to, 1)
+	if others > 0 && len(with.Writes) > others && fault.Is(err, fault.TooLarge) {
+		d.leaveOut(what, m, err)
+		with.Writes = with.Writes[:others]
+		err = stream.AppendWait(ctx, d.log, with, to, 1)
+	}
+	return err
+}
+
+// leaveOut counts a message that is not published.
+func (d *Door) leaveOut(what string, m *delay.Message, why error) {
+	d.metrics.dropped(dropRefused).Inc()
+	d.opt.Logger.Warn(what+" not published",
+		"client", fault.Text(m.Client), "topic", fault.Text(m.Publish.Topic), "err", why)
 }
 
 // isLasting tells whether what a publish was refused for will be so the next time.

@@ -143,6 +143,7 @@ const fixedLimits = `
 	`beyond, it is found out again where it begins when the session is back |
 | bans | 100,000, half of them by flapping | ` + "`firth ban add`" + ` fails; who flaps is not banned |
 | clients whose disconnects are counted for flapping | 100,000 in a window | others are not counted |
+| delay of a message (` + "`$delayed/SECONDS/TOPIC`" + `) | 4,294,967 s | PUBACK with 0x90, Topic name invalid |
 | steps of one enhanced authentication | 64 | CONNACK or DISCONNECT with 0x87, Not authorized |
 | topics that get an alias for a device | of 5 to 1,024 bytes, packets up to 8 KiB | others have their name |
 | topic names behind the aliases of a device | 256 KiB | the connection ends with 0x97, Quota exceeded |

@@ -39,11 +39,14 @@ func TestMessage(t *testing.T) {
 	p.Topic, p.Payload, p.QoS, p.Retain, p.PacketID = []byte("a/b"), []byte("hello"), 2, true, 77
 	p.Props.SetContentType([]byte("text/plain"))
 	p.Props.SetTopicAlias(5)
-	m := Message{Client: "me", Publish: p}
+	m := Message{Client: "me", User: "mine", Publish: p}
 	b := m.appendTo(nil)
 	got, err := parse(bytes.Clone(b))
 	q := &got.Publish
-	if err != nil || got.Client != "me" || string(q.Topic) != "a/b" || string(q.Payload) != "hello" || q.QoS != 2 ||
+	if err != nil || got.Client != "me" || got.User != "mine" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if string(q.Topic) != "a/b" || string(q.Payload) != "hello" || q.QoS != 2 ||
 		!q.Retain || q.PacketID != 0 || string(q.Props.ContentType) != "text/plain" || q.Props.Has(packet.PropTopicAlias) {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -66,7 +69,8 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		again, err := parse(m.appendTo(nil))
-		if err != nil || again.Client != m.Client || !bytes.Equal(again.Publish.Payload, m.Publish.Payload) {
+		if err != nil || again.Client != m.Client || again.User != m.User ||
+			!bytes.Equal(again.Publish.Payload, m.Publish.Payload) {
 			t.Errorf("%x became %+v, %v", b, again, err)
 		}
 	})

@@ -41,9 +41,10 @@ func newKey(due int64, number uint64) (k Key) {
 // Due is when the message is due, in milliseconds since 1970.
 func (k *Key) Due() int64 { return int64(binary.BigEndian.Uint64(k[:8])) }
 
-// Message is a message that waits: as it is to be published, and the client that published it.
+// Message is a message that waits: as it is to be published, and who published it.
 type Message struct {
-	Client  string
+	Client  string         // identifier
+	User    string         // name; empty: none given
 	Publish packet.Publish // without packet id and topic alias
 }
 
@@ -53,11 +54,13 @@ const valueVersion = 1
 // packetID stands where a PUBLISH above QoS 0 needs an id.
 const packetID = 1
 
-// appendTo appends the value of the message's record: the client and a PUBLISH of MQTT 5.
+// appendTo appends the value of the message's record: who published it and a PUBLISH of MQTT 5.
 func (m *Message) appendTo(b []byte) []byte {
 	b = append(b, valueVersion)
-	b = binary.AppendUvarint(b, uint64(len(m.Client)))
-	b = append(b, m.Client...)
+	for _, text := range [...]string{m.Client, m.User} {
+		b = binary.AppendUvarint(b, uint64(len(text)))
+		b = append(b, text...)
+	}
 	p := m.Publish
 	p.Dup, p.PacketID = false, 0
 	if p.QoS > 0 {
@@ -75,12 +78,15 @@ func parse(b []byte) (m Message, err error) {
 	if len(b) == 0 || b[0] != valueVersion {
 		return bad()
 	}
-	n, used := binary.Uvarint(b[1:])
-	rest := b[1+max(used, 0):]
-	if used <= 0 || n > uint64(len(rest)) {
-		return bad()
+	rest := b[1:]
+	for _, text := range [...]*string{&m.Client, &m.User} {
+		n, used := binary.Uvarint(rest)
+		if used <= 0 || n > uint64(len(rest)-used) {
+			return bad()
+		}
+		rest = rest[used:]
+		*text, rest = string(rest[:n]), rest[n:]
 	}
-	m.Client, rest = string(rest[:n]), rest[n:]
 	dec := packet.Decoder{Version: packet.V5}
 	if size, err := packet.Frame(rest, packet.MaxSize); err != nil || size != len(rest) {
 		return bad()
