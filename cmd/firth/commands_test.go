@@ -17,6 +17,8 @@ import (
 
 	"github.com/firthmq/firth/internal/cli/output"
 	"github.com/firthmq/firth/internal/kit/logtest"
+	"github.com/firthmq/firth/internal/mqtt/client"
+	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/node"
 )
 
@@ -292,6 +294,41 @@ func TestGroupCommands(t *testing.T) {
 	b.eq("billing: would be deleted: 1 committed offsets\n", "", "group", "delete", "billing", "--dry-run")
 	b.eq("billing: deleted\n", "", "group", "delete", "billing", "-y")
 	b.eq("GROUP  STATE  PROTOCOL\n", "", "group", "list")
+}
+
+// TestGroupListShowsShares: the group of a shared subscription is beside Kafka's, with its lag, while a member is there
+// and when none is.
+func TestGroupListShowsShares(t *testing.T) {
+	b := startBroker(t)
+	b.ok("1\n", "produce", "t")
+	b.ok("", "consume", "t", "-g", "billing", "-n", "1")
+	b.share(t, "m", "$share/workers/jobs/#")
+	b.ok("", "pub", "-t", "jobs/1", "-m", "one", "-q", "1")
+	list := append([]string{"group", "list"}, b.http...)
+	b.eq("GROUP                  STATE  PROTOCOL\nbilling                Empty  consumer\n"+
+		"$share/workers/jobs/#  Empty  mqtt\n", "", list...)
+	var lines []groupLine
+	if err := json.Unmarshal([]byte(b.ok("", append(list, "-o", "json")...)), &lines); err != nil {
+		t.Fatal(err)
+	}
+	if s := lines[1].Shared; s == nil || *s != (shareLine{Sessions: 1, Lag: 1}) {
+		t.Errorf("got %+v", s)
+	}
+}
+
+// share has a session subscribe that is away then.
+func (b *broker) share(t *testing.T, id, filter string) {
+	t.Helper()
+	c, err := client.Dial(t.Context(), "127.0.0.1:"+b.mqtt[1],
+		client.Options{ClientID: id, Version: packet.V311, Resume: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	one := packet.Subscription{Filter: []byte(filter), QoS: 1}
+	if _, err := c.Subscribe(t.Context(), packet.Properties{}, one); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Every verb that prints data prints JSON when asked.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 
+	"github.com/firthmq/firth/internal/cli/admin"
 	"github.com/firthmq/firth/internal/cli/format"
 	"github.com/firthmq/firth/internal/cli/output"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -29,21 +30,41 @@ func newGroupCommand() *cobra.Command {
 }
 
 type groupLine struct {
-	Name     string `json:"name"`
-	State    string `json:"state"`
-	Protocol string `json:"protocol"`
+	Name     string     `json:"name"`
+	State    string     `json:"state"`
+	Protocol string     `json:"protocol"`
+	Shared   *shareLine `json:"shared,omitempty"` // of a shared subscription
 }
+
+// shareLine is what the broker says of the group of a shared subscription, beside its name and state.
+type shareLine struct {
+	Members  int   `json:"members"`
+	Sessions int   `json:"sessions"`
+	Open     int   `json:"open"`
+	Lag      int64 `json:"lag"`
+}
+
+// shareProtocol is the protocol of shared subscriptions in a list of groups.
+const shareProtocol = "mqtt"
 
 func newGroupList(k *kafkaFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
-		Short:   "List consumer groups",
+		Short:   "List consumer groups, and the groups of shared subscriptions of MQTT",
+		Long: `List consumer groups, and the groups of shared subscriptions of MQTT, named by their filter:
+$share/GROUP/FILTER. JSON has for these how many members are connected, how many sessions are subscribed,
+how many messages wait for an acknowledgement, and the lag: records that the group has not done with, whether
+they are for it or not.
+
+Shared subscriptions are asked for at listen.http of a broker on this machine: where -b names another broker,
+only if --http is given.`,
 		Example: `  firth group list
   firth group list -o json`,
 		Args: cobra.NoArgs,
 	}
 	form := formFlag(cmd)
+	http := cmd.Flags().String("http", "127.0.0.1:8080", "listen.http of the broker, `host:port` or unix:PATH")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return k.admin(cmd, func(ctx context.Context, adm *kadm.Client) error {
 			groups, err := adm.ListGroups(ctx)
@@ -53,8 +74,16 @@ func newGroupList(k *kafkaFlags) *cobra.Command {
 			lines := []groupLine{}
 			rows := [][]string{}
 			for _, g := range groups.Sorted() {
-				lines = append(lines, groupLine{g.Group, g.State, g.ProtocolType})
+				lines = append(lines, groupLine{Name: g.Group, State: g.State, Protocol: g.ProtocolType})
 				rows = append(rows, []string{g.Group, g.State, g.ProtocolType})
+			}
+			shares, err := k.shares(cmd, *http)
+			if err != nil {
+				return err
+			}
+			for _, g := range shares {
+				lines = append(lines, g)
+				rows = append(rows, []string{g.Name, g.State, g.Protocol})
 			}
 			if *form == output.FormJSON {
 				return output.JSON(cmd.OutOrStdout(), lines)
@@ -63,6 +92,31 @@ func newGroupList(k *kafkaFlags) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// shares are the groups of shared subscriptions of a broker. Where nobody asked for them, and nobody answers, there are
+// none, and standard error says so.
+func (k *kafkaFlags) shares(cmd *cobra.Command, http string) ([]groupLine, error) {
+	asked := cmd.Flags().Changed("http")
+	if cmd.Flags().Changed("brokers") && !asked {
+		return nil, nil
+	}
+	var said []struct {
+		Name  string `json:"name"`
+		State string `json:"state"`
+		shareLine
+	}
+	a := adminFlags{address: http, timeout: k.timeout}
+	err := a.call(cmd, admin.Request{Method: "GET", Path: "/shares"}, &said)
+	var lines []groupLine
+	for _, s := range said {
+		lines = append(lines, groupLine{s.Name, s.State, shareProtocol, &s.shareLine})
+	}
+	if err != nil && !asked {
+		cmd.PrintErrf("shared subscriptions are not shown: %v\n", err)
+		return nil, nil
+	}
+	return lines, err
 }
 
 type lagLine struct {

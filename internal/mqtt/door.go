@@ -143,6 +143,8 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		return nil, err
 	}
 	d.groups.Start(d.seats)
+	opt.Metrics.GaugeFunc("firth_mqtt_shared_lag",
+		"Records that groups of shared subscriptions have not done with: open, or not given out yet.", d.sharedLag)
 	return d, nil
 }
 

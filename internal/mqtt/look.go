@@ -142,7 +142,7 @@ type stands struct {
 func standingOf(state *session.State, connected bool) (all []stands) {
 	behind := !connected || state.BehindIn() > 0
 	for sub := range state.All {
-		if behind {
+		if behind && !sub.Shared() { // its group stands by itself
 			all = append(all, stands{sub.Served().Filter, sub.Filter, sub.Replay})
 		}
 	}

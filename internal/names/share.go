@@ -12,6 +12,9 @@ func SplitShare(filter string) (share, topics string, ok bool) {
 	return share, topics, true
 }
 
+// Share is the filter that shares what matches another.
+func Share(share, topics string) string { return sharePrefix + share + "/" + topics }
+
 // Topics is the part of a filter that topic names are matched with: behind the share name, if there is one.
 func Topics(filter string) string {
 	_, topics, _ := SplitShare(filter)

@@ -33,6 +33,7 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"DELETE " + adminPath + "/message": n.adminClear,
 		"POST " + adminPath + "/message":   n.adminRestore,
 		"GET " + adminPath + "/slow":       n.adminSlow,
+		"GET " + adminPath + "/shares":     n.adminShares,
 		"GET " + adminPath + "/bans":       n.adminBans,
 		"POST " + adminPath + "/ban":       n.adminBan,
 		"DELETE " + adminPath + "/ban":     n.adminUnban,
@@ -228,3 +229,5 @@ func (n *Node) adminRestore(r *http.Request) (any, error) {
 	}
 	return n.mqtt.RestoreRetained(r.Context(), r.URL.Query().Get("topic"), before)
 }
+
+func (n *Node) adminShares(*http.Request) (any, error) { return n.mqtt.Shares() }
