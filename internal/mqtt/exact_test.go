@@ -55,7 +55,7 @@ var kinds = map[string]func(*packet.Connect){"lasting": lasting, "clean": nil}
 func TestQoS2(t *testing.T) {
 	for kind, change := range kinds {
 		t.Run(kind, func(t *testing.T) {
-			both(t, func(t *testing.T, v packet.Version) {
+			every(t, func(t *testing.T, v packet.Version) {
 				h := open(t, nil)
 				s, p := h.connect(t, v, "s", change), h.connect(t, v, "p", change)
 				if ack := s.subscribe(2, "#"); ack.Reasons[0] != 2 {

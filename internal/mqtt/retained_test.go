@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,9 +17,10 @@ import (
 // large, with its properties, also after a restart; subscribers get it as they get any retained message.
 func TestRetainedIsRestored(t *testing.T) {
 	for _, size := range []int{10, 10_000} {
+		var now atomic.Int64
+		now.Store(1_700_000_000_000)
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			now := time.UnixMilli(1_700_000_000_000)
-			clock := func(o *mqtt.Options) { o.Clock = func() time.Time { return now } }
+			clock := func(o *mqtt.Options) { o.Clock = func() time.Time { return time.UnixMilli(now.Load()) } }
 			h := openOn(t, vfs.NewMemory(), clock)
 			value := func(n int) string { return strings.Repeat(fmt.Sprint(n), size) }
 			c := h.connect(t, packet.V5, "c", nil)
@@ -28,7 +30,7 @@ func TestRetainedIsRestored(t *testing.T) {
 				p.Props.AddUser("n", fmt.Sprint(n))
 				c.send(p)
 				want[*packet.Puback](c)
-				now = now.Add(time.Hour)
+				now.Add(time.Hour.Milliseconds())
 			}
 			c.published("a/b", "not retained", false)
 			c.published("a/other", "x", true)

@@ -302,7 +302,7 @@ func TestConnectRefused(t *testing.T) {
 		}
 		c = h.back(t, v, "one")
 		c.quiet()
-		c.published("kept", "live", false)
+		h.connect(t, v, "p", nil).published("kept", "live", false)
 		c.gets("kept", "live")
 	})
 }
