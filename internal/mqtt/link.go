@@ -169,6 +169,7 @@ func (l *link) end() {
 		l.term.Cut()
 		l.wire.shutWith(nil)
 		l.again.wake()
+		l.door.status.leave(l)
 		l.takeRequests()
 		l.leaveFanout()
 		l.leaveShares()

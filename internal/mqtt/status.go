@@ -5,6 +5,7 @@ import (
 	"maps"
 	runtimemetrics "runtime/metrics"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
@@ -21,6 +22,7 @@ import (
 type status struct {
 	door  *Door
 	asked chan struct{} // holds a token: somebody subscribed
+	some  atomic.Bool   // somebody has ever watched
 
 	// The rest belongs to run.
 	tree     sys.Tree
@@ -54,6 +56,7 @@ func (s *status) watch(l *link, asks ...statusAsk) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.some.Store(true)
 	s.mu.stale = s.mu.stale || len(s.mu.watchers) == 0
 	s.mu.number++
 	s.mu.watchers[l] = s.mu.number
@@ -138,6 +141,16 @@ func (s *status) forget(l *link, number uint64) {
 	if s.mu.watchers[l] == number {
 		delete(s.mu.watchers, l)
 	}
+}
+
+// leave forgets a session whose connection has ended.
+func (s *status) leave(l *link) {
+	if !s.some.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.watchers, l)
 }
 
 // counts is what the metrics say now.

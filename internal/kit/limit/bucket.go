@@ -17,13 +17,17 @@ func NewBucket(rate int64) Bucket { return Bucket{rate: float64(rate), tokens: f
 // Bounds tells whether the bucket holds anything back.
 func (b *Bucket) Bounds() bool { return b.rate > 0 }
 
-// Take takes n tokens, there or not, and says how long it is until they have come.
+// maxDebt is what may be taken before it comes, as the time in which it comes: who has waited for so long has waited
+// enough, for what one large thing costs or many others owe.
+const maxDebt = time.Minute
+
+// Take takes n tokens, there or not, and says how long it is until they have come: maxDebt at the most.
 func (b *Bucket) Take(n int64, now time.Duration) (wait time.Duration) {
 	if b.rate == 0 {
 		return 0
 	}
 	b.fill(now)
-	if b.tokens -= float64(n); b.tokens >= 0 {
+	if b.tokens = max(b.tokens-float64(n), -b.rate*maxDebt.Seconds()); b.tokens >= 0 {
 		return 0
 	}
 	return time.Duration(-b.tokens / b.rate * float64(time.Second))

@@ -21,6 +21,7 @@ func TestBucket(t *testing.T) {
 		"debts are paid":               {10, []step{{0, 11, 100 * ms}, {100 * ms, 1, 100 * ms}, {300 * ms, 1, 0}}},
 		"no more than a second's":      {10, []step{{time.Hour, 10, 0}, {time.Hour, 1, 100 * ms}}},
 		"time that goes back is still": {10, []step{{time.Second, 10, 0}, {0, 1, 100 * ms}, {time.Second, 1, 200 * ms}}},
+		"no debt beyond a minute":      {10, []step{{0, 1 << 40, maxDebt}, {0, 1 << 40, maxDebt}, {maxDebt, 1, 100 * ms}}},
 		"one that is larger than all":  {1000, []step{{0, 5000, 4 * time.Second}, {4 * time.Second, 0, 0}}},
 	} {
 		b := NewBucket(c.rate)
