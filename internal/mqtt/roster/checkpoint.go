@@ -68,8 +68,8 @@ func (r *Roster) complain(kind, what string, args ...any) {
 // makes the mark true for whoever follows it.
 func (s *shard) makeCheckpoint(ctx context.Context) (moved bool, err error) {
 	beside := s.beside()
-	changed := beside != nil && beside.Dirty()
-	if s.roster.lasting.Load() == 0 && !changed && s.calm() {
+	isDirty := func() bool { return beside != nil && beside.Dirty() }
+	if s.roster.lasting.Load() == 0 && !isDirty() && s.calm() {
 		return false, nil
 	}
 	s.writing.Lock()
@@ -77,6 +77,7 @@ func (s *shard) makeCheckpoint(ctx context.Context) (moved bool, err error) {
 	if err := s.settle(ctx); err != nil {
 		return true, err
 	}
+	changed := isDirty() // with what was not stored of before
 	var reached []reach
 	s.looked = s.roster.opt.Reached(s.looked, func(p stream.PartitionID, at record.Offset) {
 		reached = append(reached, reach{uint32(p), int64(at)})

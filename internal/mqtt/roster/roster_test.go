@@ -535,3 +535,60 @@ func TestSaveOfTheOneBefore(t *testing.T) {
 		t.Errorf("told of %v bytes, want 5", got)
 	}
 }
+
+// group is a Beside with one record.
+type group struct {
+	dirty bool
+	told  []bool
+	read  []string // values of its record that were read
+}
+
+func (g *group) Restored(*session.State) {}
+func (g *group) Ended(*session.State)    {}
+func (g *group) Dirty() bool             { return g.dirty }
+
+func (g *group) Fold(_ *session.Key, _ uint32, value []byte) error {
+	g.read = append(g.read, string(value))
+	return nil
+}
+
+func (g *group) Collect(w roster.Writing) (told func(stored bool), ok bool) {
+	if !g.dirty {
+		return nil, false
+	}
+	g.dirty = false
+	w.Put(session.Key{Kind: session.KindGroup, Client: "g", Filter: "a"}, []byte("value"))
+	return func(stored bool) {
+		g.told = append(g.told, stored)
+		g.dirty = g.dirty || !stored
+	}, true
+}
+
+func (g *group) CollectLetGo(roster.Writing) (told func(stored bool), ok bool) { return nil, false }
+
+// TestLostBeside: what is beside the sessions is stored before a mark which rests on it, though the unit that said so
+// first was lost.
+func TestLostBeside(t *testing.T) {
+	fs := vfs.NewMemory()
+	var log *lossy
+	g := &group{dirty: true}
+	seats, _ := open(t, fs, func(o *roster.Options) {
+		log = &lossy{Keeper: o.Log}
+		o.Log, o.Beside = log, g
+	})
+	ctx := context.Background()
+	log.set(true)
+	if err := seats.StoreBeside(ctx); err != nil {
+		t.Fatal(err)
+	}
+	log.set(false)
+	seats.Checkpoint(ctx)
+	if !slices.Equal(g.told, []bool{false, true}) {
+		t.Errorf("it was told %v", g.told)
+	}
+	after := &group{}
+	open(t, clone(t, fs), func(o *roster.Options) { o.Beside = after })
+	if !slices.Equal(after.read, []string{"value"}) {
+		t.Errorf("%q were read", after.read)
+	}
+}
