@@ -55,6 +55,7 @@ ready() {
 start_firth() {
 	firth=${FIRTH:-$repo/build/firth}
 	if [ -z "${FIRTH:-}" ]; then (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o build/firth ./cmd/firth); fi
+	: >"$work/firth.log" # the addresses of the one before are not these
 	"$firth" serve --set "data=$work/data" --set listen.mqtt=127.0.0.1:0 --set listen.ws=127.0.0.1:0 \
 		--set listen.kafka=127.0.0.1:0 --set listen.http=127.0.0.1:0 "$@" >"$work/firth.log" 2>&1 &
 	firth_pid=$!

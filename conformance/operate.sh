@@ -89,5 +89,24 @@ waiting=$(curl -sf "http://$http/metrics" | grep "^firth_mqtt_delayed_messages "
 equal "$waiting" "firth_mqtt_delayed_messages 1" "delayed messages"
 if pub -i moth -t a -m x 2>"$work/refused"; then fail "the ban is gone"; fi
 pass "delayed messages and bans are there after a restart"
+
+# Killed in the middle of publishing what is due: each message is there once, in order.
+crashed() { kcat -q -b "$kafka" -C -o beginning -e -t crash >"$work/crash" 2>/dev/null; }
+some() { crashed && [ "$(wc -l <"$work/crash")" -ge "$1" ]; }
+pub -q 1 -t crash/x -m 0
+seq 1 250 | pub -q 1 -l -t '$delayed/7/crash/x' # which takes four seconds
+published() { # published N: so many delayed messages
+	curl -sf "http://$http/metrics" >"$work/metrics"
+	before=$(sed -n 's/^firth_mqtt_delayed_published_total //p' "$work/metrics")
+	[ "${before:-0}" -ge "$1" ]
+}
+wait_for 60 "delayed messages" published 80
+kill -9 "$firth_pid"
+wait "$firth_pid" || true
+start_firth -c "$work/firth.yaml"
+wait_for 60 "the other delayed messages" some 251
+seq 0 250 >"$work/wanted"
+cmp -s "$work/crash" "$work/wanted" || fail "delayed messages after a kill: $(diff "$work/wanted" "$work/crash" | head)"
+pass "kill -9 behind $before of 250 delayed messages: each came once, in order"
 stop_firth
 echo "operating: all passed"
