@@ -103,13 +103,14 @@ class Packet:
 class Raw:
     """One connection. v is 4 for MQTT 3.1.1 and 5 for MQTT 5."""
 
-    def __init__(self, v, small_buffer=False):
+    def __init__(self, v, small_buffer=False, address=None):
         self.v, self.ids = v, itertools.count(1)
         self.sock = socket.socket()
         if small_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.sock.settimeout(LIMIT)
-        self.sock.connect((HOST, int(PORT)))
+        host, port = (address or f"{HOST}:{PORT}").rsplit(":", 1)
+        self.sock.connect((host, int(port)))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data):

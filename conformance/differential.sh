@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Firth beside Mosquitto: the same scripts, made by chance, with the same answers. DIFFERENTIAL_TIME is how many seconds,
+# DIFFERENTIAL_SEED where the scripts begin.
+. "$(dirname "$0")/lib.sh"
+"$here/install.sh" python clients
+python3 -m venv "$work/venv"
+"$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/mqtt/requirements.txt"
+start_firth
+port=$((20000 + RANDOM % 10000))
+cat >"$work/mosquitto.conf" <<EOF
+listener $port 127.0.0.1
+allow_anonymous true
+allow_duplicate_messages false
+set_tcp_nodelay true
+EOF
+$(PATH=$PATH:/usr/sbin command -v mosquitto) -c "$work/mosquitto.conf" >"$work/mosquitto.log" 2>&1 &
+others+=($!)
+ours=$mqtt theirs=127.0.0.1:$port
+export ours theirs PYTHONDONTWRITEBYTECODE=1
+wait_for 20 "answer of Mosquitto" bash -c ">/dev/tcp/127.0.0.1/$port" 2>/dev/null
+timeout 300 "$work/venv/bin/python" "$here/mqtt/differential.py" "${DIFFERENTIAL_TIME:-40}" \
+	"${DIFFERENTIAL_SEED:-$(date +%Y%m%d)}"
+stop_firth
