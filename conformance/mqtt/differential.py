@@ -75,11 +75,11 @@ class Script:
 
 
     def options(self, c, filter):
-        """No Local and Retain As Published are the same for a filter each time: Mosquitto keeps the first."""
+        """Retain As Published is the same for a filter each time: Mosquitto keeps the first. No Local is left out: Firth
+        does not know by which client a message was published once that has another connection."""
         if self.versions[c] == 4:
             return 0
-        fixed = random.Random(f"{c} {filter}")
-        return fixed.choice((0, 0, 4)) | fixed.choice((0, 8)) | self.dice.choice((0, 0, 16, 32))
+        return random.Random(f"{c} {filter}").choice((0, 8)) | self.dice.choice((0, 0, 16, 32))
 
     def filter(self, c):
         """One that overlaps with no other of the client: Mosquitto delivers by each of those."""

@@ -80,13 +80,14 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	if c.isBanned() { // since it was looked at: who banned it may not have seen this connection
 		c.disconnect(packet.AdministrativeAction)
 	}
-	o.Connack.SessionPresent = present                                                // [MQTT-3.2.2-3]
-	c.setTimeout(time.Duration(o.Link.KeepAlive()) * time.Second * 3 / 2)             // [MQTT-3.1.2-22]
-	c.wire.put(func(b []byte) []byte { return o.Connack.AppendTo(b, hello.Version) }) // [MQTT-3.2.0-1]
+	o.Connack.SessionPresent = present                                                   // [MQTT-3.2.2-3]
+	c.setTimeout(time.Duration(o.Link.KeepAlive()) * time.Second * 3 / 2)                // [MQTT-3.1.2-22]
+	c.wire.append(func(b []byte) []byte { return o.Connack.AppendTo(b, hello.Version) }) // [MQTT-3.2.0-1]
 	c.door.metrics.othersOut.Inc()
-	if present {
+	if present { // before the client knows that it is here: what is published from then on is new to it
 		c.link.goOn()
 	}
+	c.wire.push()
 	return c.link.subscribeUnasked()
 }
 

@@ -375,3 +375,20 @@ func TestQueueQoS0(t *testing.T) {
 	c.gets("a/1", "missed")
 	c.quiet()
 }
+
+// TestQoS0AfterConnack: what is published with QoS 0 once a client has its CONNACK comes, though its session has only
+// just returned.
+func TestQoS0AfterConnack(t *testing.T) {
+	h := open(t, nil)
+	from := h.connect(t, packet.V311, "from", nil)
+	c, _ := h.comeBack(t, packet.V311, "back", nil)
+	c.subscribe(0, "soon/#")
+	for i := range 300 {
+		h.leave(c)
+		c = h.back(t, packet.V311, "back")
+		from.publish(0, 0, "soon/x", fmt.Sprint(i))
+		if p := want[*packet.Publish](c); string(p.Payload) != fmt.Sprint(i) {
+			t.Fatalf("%q came, want %d", p.Payload, i)
+		}
+	}
+}
