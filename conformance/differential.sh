@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Firth beside Mosquitto: the same scripts, made by chance, with the same answers. DIFFERENTIAL_TIME is how many seconds,
-# DIFFERENTIAL_SEED where the scripts begin.
+# Firth beside Mosquitto: the same scripts, made by chance, with the same answers. SCRIPTS is how many, SCRIPTS_SEED the
+# seed of the first: others are tried by hand, for each difference has to be judged.
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" python clients
 python3 -m venv "$work/venv"
@@ -18,6 +18,5 @@ others+=($!)
 ours=$mqtt theirs=127.0.0.1:$port
 export ours theirs PYTHONDONTWRITEBYTECODE=1
 wait_for 20 "answer of Mosquitto" bash -c ">/dev/tcp/127.0.0.1/$port" 2>/dev/null
-timeout 300 "$work/venv/bin/python" "$here/mqtt/differential.py" "${DIFFERENTIAL_TIME:-40}" \
-	"${DIFFERENTIAL_SEED:-$(date +%Y%m%d)}"
+timeout 300 "$work/venv/bin/python" "$here/mqtt/differential.py" "${SCRIPTS:-200}" "${SCRIPTS_SEED:-1}"
 stop_firth
