@@ -46,19 +46,31 @@ func devices() []habits {
 // soon as they can. A session is present whenever it should be; each gets what it subscribed to, in order, as far as it
 // was acknowledged to its publisher, and nothing else; what is sent again has its packet id of before.
 func TestSessions(t *testing.T) {
+	n, dice := newNights(t)
+	n.open(dice)
+	n.kill(dice)
+	n.finish()
+}
+
+// newNights makes a server that does not run yet, and the dice of the test.
+func newNights(t *testing.T) (*nights, *rand.Rand) {
+	t.Helper()
 	seed := *seedFlag
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
 	t.Logf("%v, seed %d (again: -args -sessions %v -seed %d)", *sessionsFlag, seed, *sessionsFlag, seed)
-	dice := rand.New(rand.NewPCG(seed, 2))
 	n := &nights{t: t, s: newServer(t, "limits.journal_file=1MiB"), h: newHistory()}
-	n.open(dice)
-	for end := time.Now().Add(*sessionsFlag); time.Now().Before(end) && !t.Failed(); {
+	return n, rand.New(rand.NewPCG(seed, 2))
+}
+
+// kill kills the server at random moments, for as long as the flag says or until something is wrong.
+func (n *nights) kill(dice *rand.Rand) {
+	n.t.Helper()
+	for end := time.Now().Add(*sessionsFlag); time.Now().Before(end) && !n.t.Failed(); {
 		<-time.After(time.Duration(100+dice.IntN(1400)) * time.Millisecond)
 		n.crash(dice)
 	}
-	n.finish()
 }
 
 // nights are the sleepers and whoever publishes for them.

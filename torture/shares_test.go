@@ -72,13 +72,7 @@ const quietLife = 5 * time.Second
 // publishers of QoS 1 and groups whose members come, go, are cut off, are slow and leave messages without an
 // acknowledgement. What was acknowledged to its publisher since a group has a session reaches one of its members.
 func TestShares(t *testing.T) {
-	seed := *seedFlag
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	t.Logf("%v, seed %d (again: -args -sessions %v -seed %d)", *sessionsFlag, seed, *sessionsFlag, seed)
-	dice := rand.New(rand.NewPCG(seed, 3))
-	n := &nights{t: t, s: newServer(t, "limits.journal_file=1MiB"), h: newHistory()}
+	n, dice := newNights(t)
 	_, err := n.s.start()
 	n.must(err)
 	all := crews()
@@ -88,10 +82,7 @@ func TestShares(t *testing.T) {
 			stop()
 		}
 	})
-	for end := time.Now().Add(*sessionsFlag); time.Now().Before(end) && !t.Failed(); {
-		<-time.After(time.Duration(100+dice.IntN(1400)) * time.Millisecond)
-		n.crash(dice)
-	}
+	n.kill(dice)
 	<-time.After(quietLife) // what a restart would put right has to be right without one
 	n.finishShares(all)
 }

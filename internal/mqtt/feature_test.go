@@ -144,7 +144,7 @@ func TestOverlappingSubscriptionsGiveOneCopy(t *testing.T) {
 	sub.quiet()
 }
 
-func TestNoLocal(t *testing.T) { // [MQTT-3.8.3-3]
+func TestNoLocal(t *testing.T) { // of statement 3.8.3-3, what one connection can know
 	h := open(t, nil)
 	a, b := h.connect(t, packet.V5, "a", nil), h.connect(t, packet.V5, "b", nil)
 	a.send(&packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{

@@ -10,16 +10,16 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
-// TestNothingTwiceAfterManyMarks: a session gets nothing that it has taken, and nothing that is older than its
-// subscription, however many marks were made while it was away.
-func TestNothingTwiceAfterManyMarks(t *testing.T) {
+// oftenMarked opens a door whose sessions have a mark for each message: publish publishes numbers to a/1.
+func oftenMarked(t *testing.T) (h *house, publish func(from, to int)) {
+	t.Helper()
 	set := telemetry.New()
 	checkpoints := func() float64 { return sample(set, "firth_mqtt_session_checkpoints_total") }
-	h := open(t, func(o *mqtt.Options) { o.CheckpointInterval, o.Metrics = time.Millisecond, set })
+	h = open(t, func(o *mqtt.Options) { o.CheckpointInterval, o.Metrics = time.Millisecond, set })
 	other, _ := h.comeBack(t, packet.V5, "other", nil)
 	other.subscribe(1, "#")
 	p := h.connect(t, packet.V5, "p", nil)
-	publish := func(from, to int) {
+	publish = func(from, to int) {
 		for i := from; i < to; i++ {
 			before := checkpoints()
 			p.published("a/1", fmt.Sprint(i), false)
@@ -27,6 +27,13 @@ func TestNothingTwiceAfterManyMarks(t *testing.T) {
 			eventually(t, "a checkpoint was made", func() bool { return checkpoints() > before })
 		}
 	}
+	return h, publish
+}
+
+// TestNothingTwiceAfterManyMarks: a session gets nothing that it has taken, and nothing that is older than its
+// subscription, however many marks were made while it was away.
+func TestNothingTwiceAfterManyMarks(t *testing.T) {
+	h, publish := oftenMarked(t)
 	publish(0, 100)
 	c, _ := h.comeBack(t, packet.V5, "took some", nil)
 	c.subscribe(1, "a/#")
@@ -57,20 +64,7 @@ func TestSharedNothingTwiceAfterManyMarks(t *testing.T) {
 }
 
 func sharedAfterManyMarks(t *testing.T, befalls fate) {
-	set := telemetry.New()
-	checkpoints := func() float64 { return sample(set, "firth_mqtt_session_checkpoints_total") }
-	h := open(t, func(o *mqtt.Options) { o.CheckpointInterval, o.Metrics = time.Millisecond, set })
-	other, _ := h.comeBack(t, packet.V5, "other", nil)
-	other.subscribe(1, "#")
-	p := h.connect(t, packet.V5, "p", nil)
-	publish := func(from, to int) {
-		for i := from; i < to; i++ {
-			before := checkpoints()
-			p.published("a/1", fmt.Sprint(i), false)
-			other.gets("a/1", fmt.Sprint(i))
-			eventually(t, "a checkpoint was made", func() bool { return checkpoints() > before })
-		}
-	}
+	h, publish := oftenMarked(t)
 	publish(0, 50)
 	c, _ := h.comeBack(t, packet.V5, "took some", nil)
 	c.subscribe(1, "$share/some/a/#")
