@@ -101,7 +101,7 @@ func (l *link) comeBack() {
 		}
 	}
 	if watches {
-		l.door.status.watch(l)
+		l.door.status.watch(l, statusAsk{link: l})
 	}
 }
 

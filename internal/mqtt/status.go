@@ -37,7 +37,8 @@ type status struct {
 	}
 }
 
-// statusAsk is a SUBSCRIBE whose values with RETAIN are to come.
+// statusAsk is a SUBSCRIBE whose values with RETAIN are to come, or, without one, a session that is back: that gets
+// what there is as news, for it does not know what has changed while it was away.
 type statusAsk struct {
 	link *link
 	sub  *session.Subscription
@@ -96,14 +97,17 @@ func (s *status) watched() bool {
 	return len(s.mu.watchers) > 0
 }
 
-// answer sends those who subscribed all values that match. They are no older than SysInterval.
+// answer sends those who subscribed, and those who are back, all values that match. They are no older than SysInterval.
 func (s *status) answer() {
 	asks, stale := s.takeAsks()
 	if stale {
 		s.tree.Update(s.counts(), s.door.uptime())
 	}
 	for _, a := range asks {
-		if a.link.subscribed(a.sub.Filter) { // [MQTT-3.10.4-2]
+		switch {
+		case a.sub == nil:
+			a.link.sendStatus(a.link.statusSubscriptions(), s.tree.Values(), false)
+		case a.link.subscribed(a.sub.Filter): // [MQTT-3.10.4-2]
 			a.link.sendStatus([]*session.Subscription{a.sub}, s.tree.Values(), true)
 		}
 	}
