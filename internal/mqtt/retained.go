@@ -89,10 +89,13 @@ func (r *RetainedMessage) publish() packet.Publish {
 }
 
 // Retained lists the retained messages that a filter matches, by topic name, behind one, at most limit of them. Errors:
-// Invalid, those of the log.
-func (d *Door) Retained(filter, after string, limit int) ([]RetainedLine, error) {
+// Invalid, Timeout, those of the log.
+func (d *Door) Retained(ctx context.Context, filter, after string, limit int) ([]RetainedLine, error) {
 	if err := names.CheckFilter([]byte(filter)); err != nil {
 		return nil, fault.New(fault.Invalid, "mqtt.Retained", "%q is no topic filter: %w", filter, err)
+	}
+	if err := d.retained.CatchUp(ctx); err != nil {
+		return nil, err
 	}
 	lines := []RetainedLine{}
 	for _, name := range d.retained.Names(filter, after, limit) {
@@ -104,8 +107,11 @@ func (d *Door) Retained(filter, after string, limit int) ([]RetainedLine, error)
 	return lines, nil
 }
 
-// RetainedMessage is the retained message of a topic name. Errors: NotFound, those of the log.
-func (d *Door) RetainedMessage(topic string) (r *RetainedMessage, err error) {
+// RetainedMessage is the retained message of a topic name. Errors: NotFound, Timeout, those of the log.
+func (d *Door) RetainedMessage(ctx context.Context, topic string) (r *RetainedMessage, err error) {
+	if err := d.retained.CatchUp(ctx); err != nil {
+		return nil, err
+	}
 	found, err := d.retained.Get(topic, func(m *hinge.Message, _ record.Offset) { r = retainedMessage(m) })
 	if err != nil {
 		return nil, err
@@ -120,7 +126,7 @@ func (d *Door) RetainedMessage(topic string) (r *RetainedMessage, err error) {
 // ClearRetained clears the retained message of a topic name, as a PUBLISH without payload does, and gives it. Errors:
 // NotFound, those of the log.
 func (d *Door) ClearRetained(ctx context.Context, topic string) (*RetainedMessage, error) {
-	r, err := d.RetainedMessage(topic)
+	r, err := d.RetainedMessage(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +145,9 @@ func (d *Door) RestoreRetained(ctx context.Context, topic string, before time.Ti
 	}
 	there := false
 	if before.IsZero() {
+		if err := d.retained.CatchUp(ctx); err != nil {
+			return nil, err
+		}
 		if there, err = d.retained.Get(topic, func(*hinge.Message, record.Offset) {}); err != nil {
 			return nil, err
 		}

@@ -39,7 +39,7 @@ func TestRetainedIsRestored(t *testing.T) {
 			if _, err := h.door.ClearRetained(t.Context(), "a/b"); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := h.door.RetainedMessage("a/b"); !fault.Is(err, fault.NotFound) {
+			if _, err := h.door.RetainedMessage(t.Context(), "a/b"); !fault.Is(err, fault.NotFound) {
 				t.Error(err)
 			}
 			h.stop()
@@ -67,7 +67,7 @@ func (h *house) restores(t *testing.T, topic string, before time.Time, payload s
 	if err != nil || string(r.Payload) != payload {
 		t.Fatalf("restored %.60v, %v, want %.20s", r, err, payload)
 	}
-	if r, err = h.door.RetainedMessage(topic); err != nil || string(r.Payload) != payload {
+	if r, err = h.door.RetainedMessage(t.Context(), topic); err != nil || string(r.Payload) != payload {
 		t.Fatalf("it is %.60v, %v, want %.20s", r, err, payload)
 	}
 }
@@ -82,7 +82,7 @@ func TestRetainedIsListed(t *testing.T) {
 	c.published("b", "x", true)
 	var all []string
 	for after := ""; ; {
-		lines, err := h.door.Retained("a/+", after, 7)
+		lines, err := h.door.Retained(t.Context(), "a/+", after, 7)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -207,11 +207,11 @@ func (n *Node) adminRetained(r *http.Request) (any, error) {
 		return nil, err
 	}
 	q := r.URL.Query()
-	return n.mqtt.Retained(cmp.Or(q.Get("filter"), "#"), q.Get("after"), limit)
+	return n.mqtt.Retained(r.Context(), cmp.Or(q.Get("filter"), "#"), q.Get("after"), limit)
 }
 
 func (n *Node) adminMessage(r *http.Request) (any, error) {
-	return n.mqtt.RetainedMessage(r.URL.Query().Get("topic"))
+	return n.mqtt.RetainedMessage(r.Context(), r.URL.Query().Get("topic"))
 }
 
 func (n *Node) adminClear(r *http.Request) (any, error) {

@@ -63,6 +63,16 @@ func (s *Store) Get(name string, show func(m *hinge.Message, at record.Offset)) 
 	return found, err
 }
 
+// CatchUp waits until the store has come to what is readable now: who has an acknowledgement finds its message.
+// Errors: Timeout, when ctx ends before; those of the log.
+func (s *Store) CatchUp(ctx context.Context) error {
+	bounds, err := s.opt.Log.Bounds(s.partition)
+	if err != nil || bounds.High <= bounds.Start {
+		return err
+	}
+	return s.Await(ctx, bounds.High-1)
+}
+
 // awaiting is somebody who waits for the store to have come to an offset.
 type awaiting struct {
 	offset record.Offset
