@@ -25,15 +25,13 @@ func (c *conn) consume(buf []byte, inPoller bool) (used int, err error) {
 	t := c.door.takeTurn()
 	defer c.door.giveTurn(t)
 	t.dec.Version, t.inPoller = c.link.version, inPoller
-	n, done := 0, 0 // bytes of the packet in hand, and of those that were handled
-	for err == nil {
-		if n, err = t.dec.Frame(buf[done:], c.packetLimit()); n == 0 || err != nil {
+	var n, done int // bytes of the packet in hand, and of those that were handled
+	for {
+		t.at = done
+		if n, err = c.next(t, buf[done:]); n == 0 || err != nil {
 			break
 		}
-		t.at = done
-		if err = c.packet(t, buf[done:done+n]); err == nil {
-			done += n
-		}
+		done += n
 	}
 	if used = done; err != nil && !waits(err) {
 		used += n
@@ -56,16 +54,30 @@ func (c *conn) consume(buf []byte, inPoller bool) (used int, err error) {
 	return used, err
 }
 
+// next does what the packet at the front of buf asks, and says how long it is; 0: it is not whole.
+func (c *conn) next(t *turn, buf []byte) (n int, err error) {
+	// There are as many of these as messages go out.
+	if kind, id, ok := packet.BareAck(buf); ok && c.link.version != 0 && c.wire.tap.Load() == nil {
+		t.others++
+		return packet.BareAckBytes, c.link.acknowledged(t, acknowledged{kind, id, false})
+	}
+	if n, err = t.dec.Frame(buf, c.packetLimit()); n == 0 || err != nil {
+		return n, err
+	}
+	return n, c.packet(t, buf[:n])
+}
+
 // packet does what one packet asks, and has it traced unless it comes again.
 func (c *conn) packet(t *turn, frame []byte) error {
 	tap := c.wire.tap.Load()
-	if tap != nil && !c.tapped {
+	if tap == nil {
+		return c.take(t, frame)
+	}
+	if !c.tapped {
 		tap.take(true, frame)
 	}
 	err := c.take(t, frame)
-	if tap != nil {
-		c.tapped = waits(err) || errors.Is(err, errCrowded)
-	}
+	c.tapped = waits(err) || errors.Is(err, errCrowded)
 	return err
 }
 

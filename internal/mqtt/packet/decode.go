@@ -29,7 +29,7 @@ func (d *Decoder) Decode(frame []byte) (Packet, error) {
 	if len(frame) > 1 && frame[0]>>4 == byte(PUBLISH) && d.Version != 0 {
 		return d.decodePublish(frame)
 	}
-	if len(frame) == 4 && frame[1] == 2 && d.Version != 0 && isAck(frame[0]) {
+	if len(frame) == BareAckBytes && frame[1] == 2 && d.Version != 0 && isAck(frame[0]) {
 		return d.decodeAck(Type(frame[0]>>4), frame[2:])
 	}
 	first, body, err := d.open(frame)
@@ -49,6 +49,27 @@ func (d *Decoder) Decode(frame []byte) (Packet, error) {
 // isAck tells whether a first byte is that of an acknowledgement of a PUBLISH.
 func isAck(first byte) bool {
 	return first == firstPuback || first == firstPubrec || first == firstPubrel || first == firstPubcomp
+}
+
+// BareAckBytes is the length of an acknowledgement that has neither a reason code nor properties.
+const BareAckBytes = 4
+
+// BareAck is the PUBACK, PUBREC or PUBCOMP at the front of buf, if it is there whole and is bare: most of what a
+// subscriber sends is. What Decode would refuse is not ok.
+func BareAck(buf []byte) (t Type, id uint16, ok bool) {
+	if len(buf) < BareAckBytes || buf[1] != 2 {
+		return 0, 0, false
+	}
+	id = uint16(buf[2])<<8 | uint16(buf[3])
+	switch buf[0] {
+	case firstPuback:
+		return PUBACK, id, id != 0
+	case firstPubrec:
+		return PUBREC, id, id != 0
+	case firstPubcomp:
+		return PUBCOMP, id, id != 0
+	}
+	return 0, 0, false
 }
 
 // open takes the fixed header off a frame.

@@ -115,3 +115,30 @@ func TestPublishPath(t *testing.T) {
 		t.Fatalf("%x\n%x", again, b)
 	}
 }
+
+// TestBareAck: it takes what Decode takes, and nothing else.
+func TestBareAck(t *testing.T) {
+	for first := range 256 {
+		for _, rest := range [][]byte{{}, {2}, {2, 0}, {2, 0, 0}, {2, 0, 1}, {2, 0xff, 0xfe, 9}, {3, 1, 2, 0}, {0x82, 0, 1}} {
+			buf := append([]byte{byte(first)}, rest...)
+			kind, id, ok := BareAck(buf)
+			frame := buf[:min(len(buf), BareAckBytes)]
+			var want uint16
+			p, err := (&Decoder{Version: V5}).Decode(frame)
+			switch p := p.(type) {
+			case *Puback:
+				want = p.PacketID
+			case *Pubrec:
+				want = p.PacketID
+			case *Pubcomp:
+				want = p.PacketID
+			}
+			if err != nil {
+				want = 0
+			}
+			if ok != (want != 0) || ok && (id != want || kind != p.Type()) {
+				t.Errorf("% x: %v %d %v, but it is %v, %v", buf, kind, id, ok, p, err)
+			}
+		}
+	}
+}

@@ -141,10 +141,12 @@ func (o *Outbound) Send(from Place, qos byte) (id uint16, ok bool) {
 	if int(o.tail-o.head) == len(o.ring) {
 		o.move(nextRing(len(o.ring), int(o.before)))
 	}
-	*o.at(o.tail) = sent{
-		offset: from.Offset, partition: from.Partition, share: from.Share, step: firstStep(qos), counts: true,
+	s := o.at(o.tail) // field by field: as a literal it is put together elsewhere, and waited for
+	s.offset, s.partition, s.share = from.Offset, from.Partition, from.Share
+	s.step, s.counts = firstStep(qos), true
+	if qos == 2 && from.Share > 0 {
+		o.owed = true
 	}
-	o.owed = o.owed || qos == 2 && from.Share > 0
 	id = packetID(o.tail) // [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]
 	o.tail++
 	o.again = o.tail
