@@ -24,6 +24,7 @@ type conn struct {
 	door     *Door
 	listener *Listener     // that it came by
 	account  limit.Account // of what we make the door hold
+	stranger limit.Account // and of that, before the CONNECT is accepted, in the budget of strangers
 	wire     wire
 	reader   reader
 	link     link
@@ -75,7 +76,8 @@ func (d *Door) newConn(by *Listener, n net.Conn) *conn {
 	c.account.Open(d.budget)
 	c.wire.init(d, n, &c.account, c)
 	c.link.init(d, &c.wire, &c.account, c)
-	c.reader.account = &c.account
+	c.stranger.Open(d.strangers)
+	c.reader.account, c.reader.stranger = &c.account, &c.stranger
 	c.pace = by.newPace(c)
 	i := int(d.accepted.Add(1))
 	c.poller, c.pusher = d.pollers[i%len(d.pollers)], d.pushers[i%len(d.pushers)]
@@ -83,6 +85,18 @@ func (d *Door) newConn(by *Listener, n net.Conn) *conn {
 	c.timer = time.AfterFunc(time.Hour, c.checkAlive)
 	c.setTimeout(d.opt.ConnectTimeout) // for its CONNECT
 	return c
+}
+
+// closeAccounts gives back what the connection made the door hold.
+func (c *conn) closeAccounts() {
+	c.account.Close()
+	c.stranger.Close()
+}
+
+// known is for a client that was accepted: what it makes the door hold is not that of a stranger any more.
+func (c *conn) known() {
+	c.reader.stranger = nil
+	c.stranger.Close()
 }
 
 // start begins to serve the connection.

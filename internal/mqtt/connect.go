@@ -29,6 +29,7 @@ func (c *conn) connect(t *turn, frame []byte) error {
 		return c.refuseHello(hello, &packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for another session"})
 	}
 	c.account.Add(int64(len(frame)))
+	c.stranger.Add(int64(len(frame))) // it is kept while the client authenticates itself
 	principal := Principal{ClientID: string(hello.ClientID), UserName: string(hello.UserName)}
 	c.link.principal = principal
 	if c.refused {
@@ -74,6 +75,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	if err != nil {
 		return c.refuseHello(hello, &packet.Error{Reason: connackReason(err), Detail: err.Error()})
 	}
+	c.known()
 	if tap := c.wire.tap.Load(); tap != nil { // of the packet it was not known whose it is
 		tap.take(true, hello.AppendTo(nil, hello.Version))
 	}

@@ -68,10 +68,13 @@ type Door struct {
 	pushers  []*pusher
 	creating chan struct{} // holds a token while a topic is made
 
-	budget  *limit.Budget // of what connections make us hold
-	lines   *limit.Lines  // about clients
-	turns   sync.Pool     // *turn
-	buffers buffers
+	budget *limit.Budget // of what connections make us hold
+	// strangers is a part of it: those have that whose CONNECT was not accepted yet. However many they are, they leave
+	// the rest to clients.
+	strangers *limit.Budget
+	lines     *limit.Lines // about clients
+	turns     sync.Pool    // *turn
+	buffers   buffers
 
 	mu struct {
 		sync.Mutex
@@ -90,6 +93,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	}
 	d := &Door{opt: opt, opened: time.Now(), creating: make(chan struct{}, 1),
 		budget: limit.NewBudget(opt.BudgetBytes / overhead), lines: limit.NewLines(time.Minute, maxLines)}
+	d.strangers = limit.NewBudget(max(d.budget.Most()/strangersPart, leastStrangers))
 	if err := d.openRewriting(); err != nil {
 		return nil, err
 	}
@@ -159,6 +163,13 @@ func maxExpiry(d time.Duration) uint32 {
 // overhead is how many bytes a byte costs that we hold: the garbage collector lets as much again gather before it runs.
 const overhead = 2
 
+const (
+	// strangersPart is the part of the budget that those may hold together whose CONNECT was not accepted yet.
+	strangersPart = 8
+	// leastStrangers is how much they may hold at least: one CONNECT finds room whose size doubles up to the largest.
+	leastStrangers = 2 * maxConnect
+)
+
 // maxLines is for how many clients and reasons lines are counted apart.
 const maxLines = 10_000
 
@@ -219,7 +230,7 @@ func (d *Door) add(c *conn) bool {
 
 // remove counts a connection out. The second time it does nothing.
 func (d *Door) remove(c *conn) {
-	c.account.Close()
+	c.closeAccounts()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, is := d.mu.conns[c]; !is {

@@ -69,7 +69,7 @@ func (c *conn) letGo() bool {
 }
 
 // serve drives a connection that has no poller, in a goroutine, for as long as it lives. It waits with a small buffer
-// and borrows a large one when more comes.
+// and borrows a large one when more comes from a client that was accepted.
 func (c *conn) serve() {
 	defer c.rescue()
 	const small = 1024
@@ -86,7 +86,7 @@ func (c *conn) serve() {
 		case cause != nil:
 			c.finish(cause)
 			return
-		case more && borrowed == nil:
+		case more && borrowed == nil && c.link.version != 0:
 			borrowed = c.door.buffers.take(bufferBytes)
 		case !more:
 			c.door.buffers.give(borrowed)
@@ -127,7 +127,9 @@ func (c *conn) step(lent []byte, inPoller bool) (more bool, err error) {
 		c.listenAgain()
 	}
 	used, err := c.consume(b, inPoller)
-	r.keep(b[used:])
+	if full := r.keep(b[used:]); full != nil && (err == nil || waits(err)) {
+		return false, full
+	}
 	r.whole = waits(err) || errors.Is(err, errCrowded)
 	c.note(used > 0)
 	switch {
@@ -195,7 +197,9 @@ func (c *conn) stepAhead(lent []byte) (more bool, err error) {
 		return false, nil
 	}
 	scanned := r.scanned
-	r.keep(b)
+	if err := r.keep(b); err != nil {
+		return false, err
+	}
 	r.scanned, r.whole = scanned, true
 	more, err = c.lookAhead()
 	c.note(took || more)

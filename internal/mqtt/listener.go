@@ -130,7 +130,7 @@ func (l *Listener) admit(n net.Conn) *conn {
 		l.metrics.full.Inc()
 	}
 	c.timer.Stop()
-	c.account.Close()
+	c.closeAccounts()
 	c.wire.close()
 	return nil
 }

@@ -19,22 +19,51 @@ type reader struct {
 	failed  error  // how reading ended, while what came before it waits
 	routes  routes
 	account *limit.Account
-	counted int // bytes of kept, as the account knows them
+	counted int // bytes of kept, as the accounts know them
+	// stranger is an account in the budget of all whose CONNECT was not accepted yet; nil: it was.
+	stranger *limit.Account
 }
 
-// freeKept is memory for packets that are not complete which is not counted.
-const freeKept = 4 << 10
+// Memory for packets that are not complete which is not counted: of clients, and of strangers, for whom it is a segment
+// of TCP, so that the beginning of an ordinary CONNECT needs no room.
+const (
+	freeKept     = 4 << 10
+	freeStranger = 1536
+)
 
-// count tells the account how much is kept.
+// free is the memory for packets that are not complete which is not counted.
+func (r *reader) free() int {
+	if r.stranger != nil {
+		return freeStranger
+	}
+	return freeKept
+}
+
+// count tells the accounts how much is kept.
 func (r *reader) count() {
 	n := cap(r.kept)
-	if n <= freeKept {
+	if n <= r.free() {
 		n = 0
 	}
 	if n != r.counted {
 		r.account.Add(int64(n - r.counted))
+		if r.stranger != nil {
+			r.stranger.Add(int64(n - r.counted))
+		}
 		r.counted = n
 	}
+}
+
+// affords judges whether so many bytes may be kept. Errors: one that ends the connection, when the door has no memory
+// left for it, or strangers have none.
+func (r *reader) affords(size int) error {
+	switch {
+	case r.stranger != nil && size > freeStranger && !r.stranger.FitsOne(int64(size)):
+		return &packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for a large CONNECT"}
+	case size > bufferBytes && !r.account.FitsOne(int64(size)):
+		return &packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for a large packet"}
+	}
+	return nil
 }
 
 // maxIdleKept is the memory for the beginnings of packets that a connection keeps while it needs none.
@@ -63,8 +92,8 @@ func (r *reader) grow(limit int) error {
 	if need, err := packet.Length(r.kept, limit); err == nil && need > have {
 		size = min(size, need)
 	}
-	if size > bufferBytes && !r.account.FitsOne(int64(size)) {
-		return &packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for a large packet"}
+	if err := r.affords(size); err != nil {
+		return err
 	}
 	bigger := make([]byte, have, size)
 	copy(bigger, r.kept)
@@ -73,18 +102,24 @@ func (r *reader) grow(limit int) error {
 	return nil
 }
 
-// keep keeps what was not consumed.
-func (r *reader) keep(rest []byte) {
+// keep keeps what was not consumed. Errors: one that ends the connection of a stranger for whom there is no memory.
+func (r *reader) keep(rest []byte) error {
 	switch {
 	case len(rest) == 0 && cap(r.kept) > maxIdleKept:
 		r.kept = nil
 	case r.large && cap(r.kept) >= len(rest): // rest is in it
 		r.kept = r.kept[:copy(r.kept[:cap(r.kept)], rest)]
 	default:
+		if r.stranger != nil && len(rest) > cap(r.kept) {
+			if err := r.affords(len(rest)); err != nil {
+				return err
+			}
+		}
 		r.kept = append(r.kept[:0], rest...)
 	}
 	r.large, r.scanned, r.barred = false, 0, false
 	r.count()
+	return nil
 }
 
 // rest gives back memory before the connection waits.
