@@ -76,11 +76,13 @@ class Script:
 
 
     def options(self, c, filter):
-        """Retain As Published is the same for a filter each time: Mosquitto keeps the first. No Local is left out: Firth
-        does not know by which client a message was published once that has another connection."""
+        """No Local and Retain As Published are the same for a filter each time: Mosquitto keeps the first. With No Local
+        nothing retained is asked for: Mosquitto sends that, too, if the client published it itself."""
         if self.versions[c] == 4:
             return 0
-        return random.Random(f"{c} {filter}").choice((0, 8)) | self.dice.choice((0, 0, 16, 32))
+        kept = random.Random(f"{c} {filter}")
+        handling = self.dice.choice((0, 0, 16, 32))
+        return kept.choice((0, 8)) | (kept.choice((0, 4)) and 4 | 32 or handling)
 
     def filter(self, c):
         """One that overlaps with no other of the client: Mosquitto delivers by each of those."""

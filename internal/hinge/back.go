@@ -62,7 +62,7 @@ func (t *Table) begin(v *record.View, m *Message) {
 	m.Payload, m.Timestamp, m.QoS, m.Retain = v.Value, v.Timestamp, t.plain, false
 	m.HasExpiry, m.Expiry, m.HasPayloadFormat, m.PayloadFormat = false, 0, false, 0
 	m.ContentType, m.ResponseTopic, m.Correlation, m.UserProperties = nil, nil, nil, nil
-	m.Topic, m.told = nil, false
+	m.Topic, m.Publisher, m.told = nil, nil, false
 }
 
 // fixed takes the headers that are not user properties. It returns the one with the topic name and
@@ -76,6 +76,8 @@ func (m *Message) fixed(v *record.View) (named []byte, users int) {
 			if len(value) == 1 && strings.IndexByte(flagDigits, value[0]) >= 0 && value[0] != '3' {
 				m.QoS, m.Retain = value[0]&3, value[0]&flagRetain != 0
 			}
+		case HeaderPublisher:
+			m.Publisher = value
 		case HeaderExpiry:
 			m.Expiry, m.HasExpiry = parseSeconds(value)
 		case HeaderPayloadFormat:

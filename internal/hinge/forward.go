@@ -147,6 +147,9 @@ func (to *Target) Record(m *Message, rec *record.Record) {
 	if f := m.flags(); f != to.plain {
 		hs = append(hs, record.Header{Key: HeaderFlags, Value: digitBytes[f]})
 	}
+	if len(m.Publisher) > 0 {
+		hs = append(hs, record.Header{Key: HeaderPublisher, Value: m.Publisher})
+	}
 	hs = m.appendProperties(hs)
 	for name, value, rest, ok := cutUser(m.UserProperties); ok; name, value, rest, ok = cutUser(rest) {
 		hs = append(hs, record.Header{Key: m.headerKey(name, to.rule), Value: value})

@@ -43,6 +43,7 @@ func steady(t testing.TB) map[string]func() {
 			if err := table.Target(full.Topic, &to); err != nil {
 				t.Fatal(err)
 			}
+			full.SetPublisher("a client with a name of more than 32 bytes")
 			to.Record(full, &rec)
 		}
 		out["forward-names-in-turn-"+name] = func() {
@@ -54,6 +55,9 @@ func steady(t testing.TB) map[string]func() {
 		}
 		for kind, m := range map[string]*Message{"": simple, "full-": full} {
 			var from Target
+			if m == full {
+				m.SetPublisher("a client")
+			}
 			if err := table.Target(m.Topic, &from); err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +66,7 @@ func steady(t testing.TB) map[string]func() {
 			v := asView(t, &r)
 			var back Message
 			out["back-"+kind+name] = func() {
-				if !table.Message(from.Topic, v, &back) {
+				if !table.Message(from.Topic, v, &back) || back.PublishedBy("a client") != (m == full) {
 					t.Fatal("no message")
 				}
 			}

@@ -102,7 +102,8 @@ func same(a, b *Message) bool {
 		a.HasExpiry == b.HasExpiry && a.Expiry == b.Expiry &&
 		a.HasPayloadFormat == b.HasPayloadFormat && a.PayloadFormat == b.PayloadFormat &&
 		bytesSame(a.ContentType, b.ContentType) && bytesSame(a.ResponseTopic, b.ResponseTopic) &&
-		bytesSame(a.Correlation, b.Correlation) && bytes.Equal(a.UserProperties, b.UserProperties)
+		bytesSame(a.Correlation, b.Correlation) && bytes.Equal(a.UserProperties, b.UserProperties) &&
+		bytesSame(a.Publisher, b.Publisher)
 }
 
 // roundTrip sends a message through a table and back and checks what holds for every message.
@@ -233,5 +234,48 @@ func TestLegalTopicIsTheLogs(t *testing.T) {
 	}
 	if legalTopic([]byte("__a")) {
 		t.Error("an internal topic is legal")
+	}
+}
+
+// TestPublisher: a message comes back as published by its client and by no other, and one under another topic name, or
+// whose header is none of ours, by nobody.
+func TestPublisher(t *testing.T) {
+	tables := map[string]*Table{"default": mustNew(t, Options{}), "rules": mustNew(t, Options{}, rulesOfEveryKind...)}
+	for name, table := range tables {
+		var to Target
+		var rec record.Record
+		m := &Message{Topic: []byte("factory/berlin/line1/press/temperature"), Payload: []byte("x")}
+		m.SetPublisher("device 1")
+		if err := table.Target(m.Topic, &to); err != nil {
+			t.Fatal(err)
+		}
+		to.Record(m, &rec)
+		var back Message
+		if !table.Message(to.Topic, asView(t, &rec), &back) || len(back.UserProperties) > 0 {
+			t.Fatalf("%s: user properties %q", name, back.UserProperties)
+		}
+		for client, want := range map[string]bool{"device 1": true, "device 2": false, "device": false, "": false} {
+			if got := back.PublishedBy(client); got != want {
+				t.Errorf("%s: published by %q: %v", name, client, got)
+			}
+		}
+		back.Topic = []byte("factory/berlin/line1/press/pressure")
+		if back.PublishedBy("device 1") {
+			t.Errorf("%s: a copy under another name is published by the client", name)
+		}
+		if m.PublisherSum() != back.PublisherSum() || m.PublisherSum() == 0 {
+			t.Errorf("%s: sums %08x and %08x", name, m.PublisherSum(), back.PublisherSum())
+		}
+		m.SetPublisher("")
+		to.Record(m, &rec)
+		if table.Message(to.Topic, asView(t, &rec), &back) && (back.Publisher != nil || back.PublisherSum() != 0) {
+			t.Errorf("%s: published by %q", name, back.Publisher)
+		}
+	}
+	for _, value := range []string{"", "device 1", "00000000 ", "00000000 device 1", "0"} {
+		m := Message{Topic: []byte("a"), Publisher: []byte(value)}
+		if m.PublishedBy("device 1") || m.PublishedBy("") {
+			t.Errorf("%q", value)
+		}
 	}
 }

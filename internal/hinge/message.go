@@ -1,6 +1,8 @@
 package hinge
 
 import (
+	"encoding/hex"
+	"hash/crc32"
 	"slices"
 	"unicode/utf8"
 )
@@ -15,6 +17,7 @@ const (
 	HeaderFlags         = "mqtt.flags"          // one digit: the QoS, and 4 more for a retained message
 	HeaderExpiry        = "mqtt.expiry"         // seconds from the record's timestamp, decimal
 	HeaderPayloadFormat = "mqtt.payload-format" // 0: bytes, 1: UTF-8
+	HeaderPublisher     = "mqtt.publisher"      // who published it, where that matters: see Message.SetPublisher
 	HeaderUserPrefix    = "mqtt.user."          // goes in front of a user property whose name is taken
 	reservedPrefix      = "mqtt."               // all names that begin so are taken
 )
@@ -42,9 +45,13 @@ type Message struct {
 	// byte 0x26, name and value, both with a length of two bytes. packet.UserProperties is the same.
 	UserProperties []byte
 
+	// Publisher is the value of mqtt.publisher, nil: none. SetPublisher sets it, PublishedBy reads it.
+	Publisher []byte
+
 	told   bool              // see ToldByKey
 	topic  []byte            // memory for Topic
 	user   []byte            // memory for UserProperties
+	by     []byte            // memory for Publisher
 	log    []byte            // the log topic as bytes
 	digits [10]byte          // memory for the value of mqtt.expiry
 	names  map[string]string // names of user properties as strings
@@ -62,6 +69,44 @@ func (m *Message) Remaining(nowMillis int64) (seconds uint32, ok bool) {
 		left -= waited
 	}
 	return uint32(max(left, 0)), left > 0
+}
+
+// publisherSum is the length of the checksum in mqtt.publisher, with the space behind it.
+const publisherSum = 2*crc32.Size + 1
+
+// SetPublisher has the record say which client publishes the message, whose topic name is set; empty: nobody that is
+// known. Beside the client identifier stands a checksum of the topic name: who copies a record with its headers to
+// another one, as Kafka Streams does, makes a message of his own of it.
+func (m *Message) SetPublisher(client string) {
+	if m.Publisher = nil; client == "" {
+		return
+	}
+	m.by = append(m.appendSum(m.by[:0]), client...)
+	m.Publisher = m.by
+}
+
+// PublishedBy tells whether the record says that a client published the message. What does not say so may be its own
+// all the same.
+func (m *Message) PublishedBy(client string) bool {
+	if len(m.Publisher) <= publisherSum || string(m.Publisher[publisherSum:]) != client {
+		return false
+	}
+	var sum [publisherSum]byte
+	return string(m.appendSum(sum[:0])) == string(m.Publisher[:publisherSum])
+}
+
+// PublisherSum is a checksum of Publisher, for who does not keep it; 0: the record does not say who published it.
+func (m *Message) PublisherSum() uint32 {
+	if len(m.Publisher) == 0 {
+		return 0
+	}
+	return crc32.ChecksumIEEE(m.Publisher)
+}
+
+func (m *Message) appendSum(b []byte) []byte {
+	sum := crc32.ChecksumIEEE(m.Topic)
+	b = hex.AppendEncode(b, []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
+	return append(b, ' ')
 }
 
 // flagDigits are the values of mqtt.flags.

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"sync"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -108,7 +109,7 @@ func (l *link) comeBack() {
 // join makes the session a member of the fanout, if it is none.
 func (l *link) join() *fanout.Member {
 	if l.member.Load() == nil {
-		l.member.CompareAndSwap(nil, l.door.fanout.Join(l.driver, l.version))
+		l.member.CompareAndSwap(nil, l.door.fanout.Join(l.driver, l.version, l.principal.ClientID))
 	}
 	return l.member.Load()
 }
@@ -146,15 +147,18 @@ func (l *link) unreadable(err error) {
 	l.driver.disconnect(packet.ServerUnavailable)
 }
 
-// matching tells how the session's subscriptions that match a name want its messages.
-func (l *link) matching(name []byte) (w fanout.Wants) {
+// matching tells how the session's subscriptions that match a message want it.
+func (l *link) matching(m *hinge.Message) (w fanout.Wants) {
 	state := l.term.Lock()
 	if state == nil {
 		return w
 	}
 	defer l.term.Unlock()
 	for sub := range state.All {
-		if names.Match(session.Served([]byte(sub.Filter)), name) {
+		if sub.NoLocal && m.PublishedBy(l.principal.ClientID) {
+			continue // it came by another
+		}
+		if names.Match(session.Served([]byte(sub.Filter)), m.Topic) {
 			w.AsPublished, w.Where = w.AsPublished || sub.RetainAsPublished, w.Where || sub.Where
 			if sub.ID > 0 {
 				w.IDs = append(w.IDs, sub.ID)

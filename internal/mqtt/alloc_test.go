@@ -122,6 +122,24 @@ func TestPublishAllocs(t *testing.T) {
 	}
 }
 
+// TestPublishAllocsNoLocal: nor does one that its client must not get.
+func TestPublishAllocsNoLocal(t *testing.T) {
+	if race.Detector {
+		t.Skip("the race detector makes pools forget")
+	}
+	c, wrote := bench(t)
+	sub := packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{{Filter: []byte("bench/#"), NoLocal: true}}}
+	if _, err := c.consume(sub.AppendTo(nil, packet.V5), false); err != nil {
+		t.Fatal(err)
+	}
+	<-wrote
+	b := run(1, 16)
+	perRun := testing.AllocsPerRun(500, func() { consumed(t, c, wrote, b, 64) })
+	if perRun > 0 {
+		t.Errorf("%.0f allocations for 64 messages", perRun)
+	}
+}
+
 // TestPublishAllocsPaced: nor does one whose client is bound to a rate.
 func TestPublishAllocsPaced(t *testing.T) {
 	if race.Detector {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/limit"
-	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
@@ -366,9 +365,9 @@ func (c *conn) resume() {
 // The rest is what a link asks of its driver.
 
 // Settled implements roster.Holder.
-func (c *conn) Settled(ticket uint32, at stream.Placed, err error) {
+func (c *conn) Settled(ticket uint32, err error) {
 	defer c.rescue()
-	c.link.settled(ticket, at, err)
+	c.link.settled(ticket, err)
 }
 
 // Arrived implements roster.Holder.

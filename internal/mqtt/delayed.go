@@ -37,7 +37,7 @@ func (l *link) delay(t *turn, p *packet.Publish, name []byte) error {
 	s := t.next()
 	fill(&s.message, p, topic)
 	d.delayed.Record(&s.record, &m, t.unixMs+1000*int64(seconds))
-	s.writes, s.id, s.qos, s.partition, s.own, s.kind = 1, p.PacketID, p.QoS, partition, false, ackOf(p.QoS)
+	s.writes, s.id, s.qos, s.partition, s.kind = 1, p.PacketID, p.QoS, partition, ackOf(p.QoS)
 	t.exact = t.exact || p.QoS == 2
 	t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: partition, Record: &s.record})
 	if p.QoS > 0 {

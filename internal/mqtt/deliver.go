@@ -462,7 +462,11 @@ func (l *link) storeFilters(made []*session.Subscription, gone [][]byte) error {
 // many they are, for room in the outbox and in the window.
 func (l *link) sendRetained(ask *retain.Ask, member *fanout.Member, sub *session.Subscription) {
 	l.answers.begin()
-	ask.Send(sub.Filter, &retainedReceiver{link: l, sub: sub}, l.door.fanout.Epoch(member, sub))
+	notBy := ""
+	if sub.NoLocal { // [MQTT-3.8.3-3]
+		notBy = l.principal.ClientID
+	}
+	ask.Send(sub.Filter, notBy, &retainedReceiver{link: l, sub: sub}, l.door.fanout.Epoch(member, sub))
 }
 
 // subscribed tells whether the client has a subscription to a filter.

@@ -144,40 +144,6 @@ func TestOverlappingSubscriptionsGiveOneCopy(t *testing.T) {
 	sub.quiet()
 }
 
-func TestNoLocal(t *testing.T) { // of statement 3.8.3-3, what one connection can know
-	h := open(t, nil)
-	a, b := h.connect(t, packet.V5, "a", nil), h.connect(t, packet.V5, "b", nil)
-	a.send(&packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{
-		{Filter: []byte("n/#"), QoS: 1, NoLocal: true}}})
-	want[*packet.Suback](a)
-	next := func(want string) {
-		t.Helper()
-		for {
-			p, err := a.next(patience)
-			if err != nil {
-				t.Fatal(err)
-			}
-			switch p := p.(type) {
-			case *packet.Puback:
-				continue
-			case *packet.Publish:
-				if string(p.Payload) != want {
-					t.Fatalf("got %s, want %s", p.Payload, want)
-				}
-				if p.QoS > 0 {
-					a.send(&packet.Puback{PacketID: p.PacketID})
-				}
-				return
-			}
-		}
-	}
-	for i := range 100 {
-		a.publish(byte(i%2), uint16(i+1), "n/own", "own")
-		b.published("n/other", fmt.Sprint(i), false)
-		next(fmt.Sprint(i))
-	}
-}
-
 func TestMessageProperties(t *testing.T) {
 	h := open(t, nil)
 	sub, pub := h.connect(t, packet.V5, "sub", nil), h.connect(t, packet.V5, "pub", nil)

@@ -68,7 +68,6 @@ func (s *sent) count(d *fanout.Delivery) {
 
 // seldom is what few connections ever need of what is under the lock of the wire.
 type seldom struct {
-	own      []ownWrite        // appended, without a receipt
 	aside    aside             // until the session is stored
 	requests []*retain.Request // retained messages that were told Later
 	replays  []*replay         // subscriptions that begin in the past; not changed in place

@@ -2,11 +2,9 @@ package mqtt
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/delay"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -90,17 +88,22 @@ func (l *link) admit(p *packet.Publish, name []byte) error {
 }
 
 // gather puts a PUBLISH into a slot. The record points into the packet and the route, which stay as they are until the
-// flush. Own tells that the session must not get it itself.
-func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, own bool) {
+// flush. Named has the record say who publishes it, for a subscription with No Local of the same client: whenever the
+// message comes to that, by whatever connection, it is known as the client's own [MQTT-3.8.3-3]. The retained message
+// always says so, for a subscription that may be made later.
+func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, named bool) {
 	s := t.next()
 	fill(&s.message, p, name)
+	if named {
+		s.message.SetPublisher(l.principal.ClientID)
+	}
 	r.target.Record(&s.message, &s.record)
 	s.record.Timestamp = t.unixMs
-	s.writes, s.id, s.qos, s.partition, s.own, s.kind = 1, p.PacketID, p.QoS, r.partition, own, ackOf(p.QoS)
+	s.writes, s.id, s.qos, s.partition, s.kind = 1, p.PacketID, p.QoS, r.partition, ackOf(p.QoS)
 	t.exact = t.exact || p.QoS == 2
-	t.own = t.own || own
 	t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: r.partition, Record: &s.record, Name: r.told})
 	if p.Retain { // [MQTT-3.3.1-5] [MQTT-3.3.1-8]
+		s.message.SetPublisher(l.principal.ClientID)
 		r.retainedTarget(name).Record(&s.message, &s.retained)
 		s.retained.Timestamp = t.unixMs
 		if len(p.Payload) == 0 { // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
@@ -130,7 +133,7 @@ func fill(m *hinge.Message, p *packet.Publish, name []byte) {
 	m.HasExpiry, m.Expiry = props.Has(packet.PropMessageExpiry), props.MessageExpiry
 	m.HasPayloadFormat, m.PayloadFormat = props.Has(packet.PropPayloadFormat), props.PayloadFormat
 	m.ContentType, m.ResponseTopic = props.ContentType, props.ResponseTopic
-	m.Correlation, m.UserProperties = props.CorrelationData, props.User
+	m.Correlation, m.UserProperties, m.Publisher = props.CorrelationData, props.User, nil
 }
 
 // flush appends what was gathered, as one unit. Errors: errCrowded, errEnded, those that end the connection.
@@ -192,16 +195,13 @@ func (l *link) appendSlots(t *turn, slots []*slot, u *stream.Unit) error {
 	if t.exact {
 		t.packetIDs(slots)
 	}
-	if t.acks > 0 || t.own {
+	if t.acks > 0 {
 		var err error
 		if acks, err = l.expect(slots); err != nil {
 			l.undo(t)
 			return err
 		}
 		ticket = uint32(acks)
-	}
-	if t.own && l.publishing(slots) {
-		ticket |= ticketOwn
 	}
 	if ticket == 0 {
 		ticket = ticketBare
@@ -217,9 +217,6 @@ func (l *link) appendSlots(t *turn, slots []*slot, u *stream.Unit) error {
 	if acks > 0 {
 		l.withdraw(acks)
 	}
-	if ticket&ticketOwn != 0 {
-		l.unpublished(slots)
-	}
 	if ticket == ticketBare {
 		l.bareUnits(-1)
 	}
@@ -229,13 +226,8 @@ func (l *link) appendSlots(t *turn, slots []*slot, u *stream.Unit) error {
 	return err
 }
 
-const (
-	// ticketOwn in a ticket tells that the unit holds messages that their own session must not get. The rest of it is
-	// how many acknowledgements it is for.
-	ticketOwn = 1 << 31
-	// ticketBare is the ticket of a unit with nothing to acknowledge.
-	ticketBare = 1 << 30
-)
+// ticketBare is the ticket of a unit with nothing to acknowledge. Others are how many acknowledgements it is for.
+const ticketBare = 1 << 30
 
 // expect notes the messages that will have an acknowledgement, and counts them.
 func (l *link) expect(slots []*slot) (n int, err error) {
@@ -258,54 +250,6 @@ func (l *link) withdraw(acks int) {
 	l.wire.mu.Lock()
 	defer l.wire.mu.Unlock()
 	l.agreed.Acks.Withdraw(acks)
-}
-
-// ownWrite is a message that its own session must not get [MQTT-3.8.3-3]: the receipt tells which record it is.
-type ownWrite struct {
-	partition stream.PartitionID
-	write     int  // of its unit
-	last      bool // of its unit
-}
-
-// publishing announces the messages among slots that the session must not get itself.
-func (l *link) publishing(slots []*slot) (some bool) {
-	return l.eachOwn(slots, func(o ownWrite) {
-		l.member.Load().Publishing(o.partition)
-		l.wire.mu.Lock()
-		defer l.wire.mu.Unlock()
-		s := l.seldomLocked()
-		s.own = append(s.own, o)
-	})
-}
-
-// unpublished takes back what publishing announced.
-func (l *link) unpublished(slots []*slot) {
-	n := 0
-	l.eachOwn(slots, func(o ownWrite) {
-		n++
-		l.member.Load().Published(o.partition, -1)
-	})
-	l.wire.mu.Lock()
-	defer l.wire.mu.Unlock()
-	s := l.seldomLocked()
-	s.own = s.own[:len(s.own)-n]
-}
-
-func (l *link) eachOwn(slots []*slot, visit func(ownWrite)) (some bool) {
-	write := 0
-	last := -1
-	for i, s := range slots {
-		if s.own {
-			last = i
-		}
-	}
-	for i, s := range slots {
-		if s.own {
-			visit(ownWrite{partition: s.partition, write: write, last: i == last})
-		}
-		write += s.writes
-	}
-	return last >= 0
 }
 
 // notStored answers a message whose Append failed. MQTT 3 cannot say no, and neither can a PUBCOMP: the connection
@@ -367,7 +311,7 @@ func isDollar(name []byte) bool { return len(name) > 0 && name[0] == '$' }
 
 // settled takes the receipt of a unit: acknowledgements, in the order of the PUBLISH packets. It comes from the log's
 // goroutine and does not block.
-func (l *link) settled(ticket uint32, at stream.Placed, err error) {
+func (l *link) settled(ticket uint32, err error) {
 	if ticket == ticketBare {
 		if err != nil {
 			l.door.metrics.dropped(dropNotStored).Inc()
@@ -375,10 +319,7 @@ func (l *link) settled(ticket uint32, at stream.Placed, err error) {
 		l.bareUnits(-1)
 		return
 	}
-	if ticket&ticketOwn != 0 {
-		l.ownPlaced(at)
-	}
-	n := int(ticket &^ ticketOwn)
+	n := int(ticket)
 	l.door.metrics.othersOut.Add(float64(n))
 	reason := packet.Success
 	if err != nil {
@@ -412,26 +353,4 @@ func (l *link) settle(n int, reason packet.ReasonCode) (queue, lost bool) {
 		signal(&l.out.seldom.settled)
 	}
 	return queue, acks.Lost()
-}
-
-// ownPlaced tells the member which records of a unit are its own; none, when at is nil.
-func (l *link) ownPlaced(at stream.Placed) {
-	for _, o := range l.takeOwn() {
-		offset := record.Offset(-1)
-		if at != nil {
-			offset = at.Offset(o.write)
-		}
-		l.member.Load().Published(o.partition, offset)
-	}
-}
-
-// takeOwn takes the own messages of the oldest unit.
-func (l *link) takeOwn() []ownWrite {
-	l.wire.mu.Lock()
-	defer l.wire.mu.Unlock()
-	s := l.seldomLocked()
-	n := 1 + slices.IndexFunc(s.own, func(o ownWrite) bool { return o.last })
-	unit := slices.Clone(s.own[:n])
-	s.own = slices.Delete(s.own, 0, n)
-	return unit
 }

@@ -134,7 +134,7 @@ func (l *link) beginReplay(sub *session.Subscription) error {
 	if err != nil {
 		return err
 	}
-	r.member = l.door.fanout.Join(r, l.version)
+	r.member = l.door.fanout.Join(r, l.version, "")
 	l.wire.mu.Lock()
 	s := l.seldomLocked()
 	s.replays = append(slices.Clip(s.replays), r)

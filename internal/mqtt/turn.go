@@ -18,7 +18,6 @@ type turn struct {
 	used      int
 	unit      stream.Unit // what goes to the log together
 	acks      int         // messages gathered that will be acknowledged
-	own       bool        // one of them matches a No Local subscription of its publisher
 	size      int         // bytes of payload gathered
 	inPoller  bool        // nothing may block: errBlocks instead
 	// exact tells that some of what was gathered is about QoS 2, arrived and released which packet ids of it.
@@ -47,7 +46,6 @@ type slot struct {
 	at        int // where its packet begins
 	qos       byte
 	id        uint16 // 0: QoS 0
-	own       bool   // it matches a No Local subscription of its publisher
 	// kind is the acknowledgement that it gets: PUBACK, PUBREC or, for a PUBREL, which has no message, PUBCOMP.
 	kind packet.Type
 }
@@ -107,7 +105,7 @@ func (t *turn) reset() {
 	if t.exact {
 		t.freed = idSet{}
 	}
-	t.used, t.acks, t.own, t.exact, t.size = 0, 0, false, false, 0
+	t.used, t.acks, t.exact, t.size = 0, 0, false, 0
 	t.unit.Writes, t.unit.Turn = t.unit.Writes[:0], nil
 }
 
@@ -118,6 +116,6 @@ func (t *turn) next() *slot {
 	}
 	s := t.slots[t.used]
 	t.used++
-	s.writes, s.id, s.own, s.at = 0, 0, false, t.at
+	s.writes, s.id, s.at = 0, 0, t.at
 	return s
 }

@@ -35,7 +35,7 @@ func (d *Door) publishFor(ctx context.Context, what string, m *delay.Message, wi
 	others := len(with.Writes)
 	switch {
 	case err == nil:
-		l.gather(t, p, p.Topic, r, false)
+		l.gather(t, p, p.Topic, r, true) // the client may be back by then, with any subscription
 		with.Writes = append(with.Writes, t.unit.Writes...)
 	case isLasting(err):
 		d.leaveOut(what, m, err)

@@ -29,7 +29,7 @@ func sent(p stream.PartitionID, offsets ...int64) (all []fanout.Sent) {
 	return all
 }
 
-func nobody([]byte) fanout.Wants { return fanout.Wants{} }
+func nobody(*hinge.Message) fanout.Wants { return fanout.Wants{} }
 
 // again reads messages again: their numbers, -1 for those that are gone.
 func again(t *testing.T, a *fanout.Again) (numbers []int) {
@@ -99,7 +99,7 @@ func TestAgainAsItIsNow(t *testing.T) {
 	add(r, now, "form/r", "")
 	all := append(sent(p, 0, 1), sent(r, 0, 1)...)
 	for _, asPublished := range []bool{true, false} {
-		a := h.f.Again(all, packet.V5, func([]byte) fanout.Wants {
+		a := h.f.Again(all, packet.V5, func(*hinge.Message) fanout.Wants {
 			return fanout.Wants{IDs: []uint32{7, 8}, AsPublished: asPublished}
 		})
 		for i, want := range []string{"form/a", "form/a", "form/r", ""} {

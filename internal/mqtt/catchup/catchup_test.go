@@ -243,7 +243,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 func (h *house) join(s *sink, filter string, qos byte) *fanout.Member {
-	m := h.f.Join(s, packet.V5)
+	m := h.f.Join(s, packet.V5, "")
 	h.f.Subscribe(m, &session.Subscription{Filter: filter, QoS: qos}, nil)
 	return m
 }

@@ -38,7 +38,7 @@ func filter(f string, qos byte) *session.Subscription {
 }
 
 func (h *house) back(s fanout.Sink, r fanout.Returning) *fanout.Member {
-	m := h.f.Join(s, packet.V5)
+	m := h.f.Join(s, packet.V5, "")
 	h.f.Return(m, r)
 	return m
 }
@@ -509,7 +509,7 @@ func TestLeaveWhileReturning(t *testing.T) {
 	for i := range sinks {
 		sinks[i] = newSink(i%3 - 1)
 		wg.Go(func() {
-			m := h.f.Join(sinks[i], packet.V5)
+			m := h.f.Join(sinks[i], packet.V5, "")
 			if i%5 == 0 {
 				h.f.Leave(m) // even before it came back
 			}
@@ -676,7 +676,7 @@ func TestCrowdReturns(t *testing.T) {
 		}
 	}
 	w := &stopwatch{}
-	h.f.Subscribe(h.f.Join(w, packet.V311), filter("live/#", 0), nil)
+	h.f.Subscribe(h.f.Join(w, packet.V311, ""), filter("live/#", 0), nil)
 	stop := make(chan struct{})
 	var pulse, callers sync.WaitGroup
 	pulse.Go(func() { h.pulse(w, live, stop) })

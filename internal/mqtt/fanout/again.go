@@ -31,7 +31,7 @@ const AsPublished = 0xff
 type Again struct {
 	f       *Fanout
 	version packet.Version
-	subs    func(name []byte) Wants
+	subs    func(*hinge.Message) Wants
 	sent    []Sent // that are left, behind those of the page
 	page    []again
 	next    int // in the page
@@ -56,15 +56,15 @@ const (
 	againBytes = 64 << 10
 )
 
-// Wants is how the subscriptions that match a topic name want its messages.
+// Wants is how the subscriptions that match a message want it.
 type Wants struct {
 	IDs         []uint32 // subscription identifiers
 	AsPublished bool     // one has Retain As Published
 	Where       bool     // one asks where they are in the log
 }
 
-// Again prepares to read messages for a client of a version. subs tells of the subscriptions that match a topic name.
-func (f *Fanout) Again(sent []Sent, version packet.Version, subs func(name []byte) Wants) *Again {
+// Again prepares to read messages for a client of a version. subs tells of the subscriptions that match a message.
+func (f *Fanout) Again(sent []Sent, version packet.Version, subs func(*hinge.Message) Wants) *Again {
 	return &Again{f: f, version: version, subs: subs, sent: sent}
 }
 
@@ -192,7 +192,7 @@ func (a *Again) guarded(one *again, table *hinge.Table, topic *stream.Topic, v *
 		return
 	}
 	a.msg.SetSent(&a.mapped, a.f.judge(&a.mapped, a.f.opt.Clock()))
-	wants := a.subs(a.mapped.Topic)
+	wants := a.subs(&a.mapped)
 	if one.QoS == AsPublished {
 		one.QoS = a.msg.QoS()
 	}

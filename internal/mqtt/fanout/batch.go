@@ -30,7 +30,6 @@ type forms [2][session.QoSLevels][2]*Delivery
 // share is one message for one member.
 type share struct {
 	delivery *Delivery
-	unsure   bool  // it may be the member's own
 	next     int32 // the member's next share, one too high; 0: none
 }
 
@@ -55,7 +54,7 @@ func (b *batch) full() bool { return b.records >= batchRecords || len(b.memory) 
 // add gives a member its share of the message in hand.
 func (b *batch) add(m *Message, h *hit, part stream.PartitionID, offset record.Offset) {
 	st := &h.member.at[b.index]
-	b.shares = append(b.shares, share{delivery: b.deliver(m, h, part, offset), unsure: h.unsure})
+	b.shares = append(b.shares, share{delivery: b.deliver(m, h, part, offset)})
 	at := int32(len(b.shares))
 	if st.first == 0 {
 		st.first = at
@@ -99,23 +98,18 @@ func (b *batch) another() *Delivery {
 	return &b.deliveries[n]
 }
 
-// take takes a member's share out of the batch, as a run. Behind it, at unsure, is a message that may be the member's
-// own, and so may all that follow; nil: there is none.
-func (b *batch) take(m *Member) (r *Run, unsure *Delivery) {
+// take takes a member's share out of the batch, as a run.
+func (b *batch) take(m *Member) *Run {
 	st := &m.at[b.index]
-	r = &b.run
+	r := &b.run
 	r.list, r.taken = r.list[:0], 0
 	for at := st.first; at != 0; {
 		s := &b.shares[at-1]
-		if s.unsure {
-			unsure = s.delivery
-			break
-		}
 		r.list = append(r.list, s.delivery)
 		at = s.next
 	}
 	st.first, st.last = 0, 0
-	return r, unsure
+	return r
 }
 
 // reset forgets what was in hand.

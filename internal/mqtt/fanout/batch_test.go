@@ -55,7 +55,7 @@ func TestBatchIsTakenInPart(t *testing.T) {
 	all, some, gone, bad := &picky{takes: 99}, &picky{takes: 3, then: Later}, &picky{takes: 4, then: Gone},
 		&picky{takes: 99, poison: 6}
 	for _, s := range []*picky{all, some, gone, bad} {
-		h.Subscribe(h.Join(s, packet.V311), &session.Subscription{Filter: "fleet/#", QoS: 1}, nil)
+		h.Subscribe(h.Join(s, packet.V311, ""), &session.Subscription{Filter: "fleet/#", QoS: 1}, nil)
 	}
 	for i := range 10 {
 		v := view(t, &record.Record{Key: fmt.Appendf(nil, "fleet/%d", i), Value: []byte("x")})
@@ -96,7 +96,7 @@ func TestBatchStaysSmall(t *testing.T) {
 			most = max(most, len(h.w.batch.memory))
 			got++
 		})
-		h.Subscribe(h.Join(s, packet.V5), &session.Subscription{Filter: "fleet/#", ID: uint32(i + 1)}, nil)
+		h.Subscribe(h.Join(s, packet.V5, ""), &session.Subscription{Filter: "fleet/#", ID: uint32(i + 1)}, nil)
 	}
 	h.live(view(t, &record.Record{Key: []byte("fleet/x"), Value: make([]byte, size)}))
 	if got != members || most > batchBytes+size+100 {

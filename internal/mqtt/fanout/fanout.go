@@ -10,7 +10,7 @@
 // reads the log from there by itself, through its own filters, as it can. Package catchup reads for all
 // such cursors and hands the member back to the worker when its cursor has reached the head.
 //
-//	m := f.Join(sink, packet.V5)
+//	m := f.Join(sink, packet.V5, client)
 //	f.Subscribe(m, sub, nil)   // before the SUBACK
 //	...
 //	f.Leave(m)

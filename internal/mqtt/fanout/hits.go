@@ -1,8 +1,8 @@
 package fanout
 
 import (
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
-	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -13,10 +13,10 @@ type hits struct {
 	used int
 
 	// What the record is that they are for.
-	part   stream.PartitionID
-	offset record.Offset
-	epoch  uint64 // in which it became news
-	seq    uint64 // a number of its own
+	message *hinge.Message
+	offset  record.Offset
+	epoch   uint64 // in which it became news
+	seq     uint64 // a number of its own
 }
 
 // hit is one member that gets the record.
@@ -26,28 +26,20 @@ type hit struct {
 	qos         byte
 	asPublished bool
 	where       bool
-	unsure      bool // it may be the member's own: its receipt will tell
 }
 
 // identified tells whether the member gets it with subscription identifiers or where it is, in a form of its own.
 func (h *hit) identified() bool { return (len(h.ids) > 0 || h.where) && h.member.version == packet.V5 }
 
-func (h *hits) begin(part stream.PartitionID, offset record.Offset, epoch uint64) {
+func (h *hits) begin(m *hinge.Message, offset record.Offset, epoch uint64) {
 	h.seq++
-	h.used, h.part, h.offset, h.epoch = 0, part, offset, epoch
+	h.used, h.message, h.offset, h.epoch = 0, m, offset, epoch
 }
 
 // add notes a subscription that matches and is old enough. st is its member's standing with whoever gathers.
 func (h *hits) add(sub *subscription, st *standing) {
-	unsure := false
-	if sub.NoLocal {
-		switch sub.member.own.origin(h.part, h.offset) {
-		case mine:
-			return
-		case undecided:
-			unsure = true
-		case foreign:
-		}
+	if sub.NoLocal && h.message.PublishedBy(sub.member.client) { // [MQTT-3.8.3-3]
+		return
 	}
 	if st.seen != h.seq {
 		st.seen, st.hit = h.seq, int32(h.used)
@@ -56,7 +48,6 @@ func (h *hits) add(sub *subscription, st *standing) {
 	one := &h.list[st.hit]
 	one.qos = max(one.qos, sub.QoS)
 	one.asPublished = one.asPublished || sub.RetainAsPublished
-	one.unsure = one.unsure || unsure
 	one.where = one.where || sub.Where
 	if sub.ID > 0 {
 		one.ids = append(one.ids, sub.ID) // [MQTT-3.3.4-4] [MQTT-3.3.4-5]

@@ -144,7 +144,7 @@ func TestKnown(t *testing.T) {
 	var holders [4]holder
 	for i := range holders {
 		holders[i].sink = &notes{}
-		holders[i].m = h.Join(holders[i].sink, packet.V5)
+		holders[i].m = h.Join(holders[i].sink, packet.V5, "")
 	}
 	var fresh hinge.Message
 	known := 0
@@ -198,7 +198,7 @@ func TestKnown(t *testing.T) {
 // TestKnownForgets holds what is kept of members to those that are there.
 func TestKnownForgets(t *testing.T) {
 	h := hold(t)
-	m := h.Join(&notes{}, packet.V5)
+	m := h.Join(&notes{}, packet.V5, "")
 	sub := &session.Subscription{Filter: "fleet/#"}
 	h.Subscribe(m, sub, nil)
 	for i := range 3 * knownPlaces {
@@ -226,7 +226,7 @@ func found(m *Member, name []byte) (n int) {
 // replaced and ended ones are gone, and those that match are found.
 func TestManySubscriptions(t *testing.T) {
 	h := hold(t)
-	m, other := h.Join(&notes{}, packet.V5), h.Join(&notes{}, packet.V5)
+	m, other := h.Join(&notes{}, packet.V5, ""), h.Join(&notes{}, packet.V5, "")
 	subs := make([]*session.Subscription, 1000)
 	h.Subscribe(other, &session.Subscription{Filter: "fleet/#", NoLocal: true}, nil)
 	for i := range subs {
@@ -265,7 +265,7 @@ func BenchmarkResubscribe(b *testing.B) {
 	for _, n := range []int{10, 10_000} {
 		b.Run(fmt.Sprintf("subscriptions=%d", n), func(b *testing.B) {
 			h := hold(b)
-			m := h.Join(&notes{}, packet.V5)
+			m := h.Join(&notes{}, packet.V5, "")
 			subs := make([]*session.Subscription, n)
 			for i := range subs {
 				subs[i] = &session.Subscription{Filter: fmt.Sprintf("fleet/m%d/+", i)}
@@ -286,7 +286,7 @@ func BenchmarkResubscribe(b *testing.B) {
 func fans(t testing.TB, names, subscribers int) func() {
 	h := hold(t)
 	for range subscribers {
-		h.Subscribe(h.Join(taking{}, packet.V311), &session.Subscription{Filter: "fleet/#", QoS: 1}, nil)
+		h.Subscribe(h.Join(taking{}, packet.V311, ""), &session.Subscription{Filter: "fleet/#", QoS: 1}, nil)
 	}
 	views := make([]*record.View, names)
 	for i := range views {

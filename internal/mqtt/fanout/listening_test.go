@@ -166,7 +166,7 @@ func TestFollowsWhatIsWanted(t *testing.T) {
 	if n := q.asked.bounds.Load(); n != 0 {
 		t.Errorf("asked for the bounds of %d partitions, for nobody", n)
 	}
-	m := q.Join(counting{make(chan string, 100)}, packet.V5)
+	m := q.Join(counting{make(chan string, 100)}, packet.V5, "")
 	one := &session.Subscription{Filter: "t1/#"}
 	q.Subscribe(m, one, nil)
 	q.Subscribe(m, &session.Subscription{Filter: "t2/x/y"}, nil)
@@ -200,7 +200,7 @@ func TestFollowsWhatIsWanted(t *testing.T) {
 // TestWildcardFollowsAll follows every topic that is not internal for a filter that begins with a wildcard.
 func TestWildcardFollowsAll(t *testing.T) {
 	q := quietly(t, "a", "b")
-	m := q.Join(counting{make(chan string, 100)}, packet.V5)
+	m := q.Join(counting{make(chan string, 100)}, packet.V5, "")
 	q.Subscribe(m, &session.Subscription{Filter: "+/x"}, nil)
 	q.wants("a b")
 	q.create("c")
@@ -214,12 +214,12 @@ func TestWildcardFollowsAll(t *testing.T) {
 func TestNewTopicFromItsStart(t *testing.T) {
 	q := quietly(t)
 	early, late := counting{make(chan string, 100)}, counting{make(chan string, 100)}
-	q.Subscribe(q.Join(early, packet.V5), &session.Subscription{Filter: "+/x"}, nil)
+	q.Subscribe(q.Join(early, packet.V5, ""), &session.Subscription{Filter: "+/x"}, nil)
 	for i := range 30 {
 		name := fmt.Sprintf("t%d", i)
 		q.create(name)
 		q.produce(name, name+"/x")
-		m := q.Join(late, packet.V5)
+		m := q.Join(late, packet.V5, "")
 		q.Subscribe(m, &session.Subscription{Filter: name + "/x"}, nil)
 		q.produce(name, name+"/x")
 		for range 2 {
@@ -240,7 +240,7 @@ func TestRemapMissesNothing(t *testing.T) {
 	q := quietly(t, "lake")
 	q.produce("lake", "lake/x")
 	s := counting{make(chan string, 100)}
-	q.Subscribe(q.Join(s, packet.V5), &session.Subscription{Filter: "river/+"}, nil)
+	q.Subscribe(q.Join(s, packet.V5, ""), &session.Subscription{Filter: "river/+"}, nil)
 	table := q.mapping(hinge.Rule{MQTT: "river/{name}", Topic: "lake", Key: "{name}"})
 	q.Remap(table)
 	q.table.Store(table)

@@ -12,11 +12,11 @@ import (
 type Member struct {
 	sink    Sink
 	version packet.Version
+	client  string // identifier; empty: it has no subscription with No Local
 	f       *Fanout
 	gone    atomic.Bool
 	subs    []*subscription // guarded by f.subs, as index
 	at      []standing      // by worker, then by reader
-	own     own
 	// apart is how many workers have not joined it yet, of one that came back.
 	apart atomic.Int32
 	// roomy says that the sink can take messages again, to who serves its cursors.
@@ -41,9 +41,10 @@ type standing struct {
 	cursor  *Cursor // of the pass that the reader is in
 }
 
-// Join makes a member without subscriptions, whose client speaks a version of MQTT.
-func (f *Fanout) Join(sink Sink, version packet.Version) *Member {
-	return &Member{sink: sink, version: version, f: f, at: make([]standing, len(f.workers)+f.opt.Readers)}
+// Join makes a member without subscriptions, whose client speaks a version of MQTT. Its identifier is for subscriptions
+// with No Local; who has none may leave it empty.
+func (f *Fanout) Join(sink Sink, version packet.Version, client string) *Member {
+	return &Member{sink: sink, version: version, client: client, f: f, at: make([]standing, len(f.workers)+f.opt.Readers)}
 }
 
 // Wake says that the sink, which had answered Later, can take messages again. It may be called from
@@ -64,6 +65,14 @@ func (m *Member) CaughtUp() { m.sink.Behind(-1) }
 
 // Gone tells whether the member left.
 func (m *Member) Gone() bool { return m.gone.Load() }
+
+// NoLocal tells whether a No Local subscription of the member matches a topic name.
+func (m *Member) NoLocal(name []byte) (found bool) {
+	m.f.subs.RLock()
+	defer m.f.subs.RUnlock()
+	m.matching(name, func(sub *subscription) { found = found || sub.NoLocal })
+	return found
+}
 
 // find needs the lock of f.subs.
 func (m *Member) find(s *session.Subscription) *subscription {

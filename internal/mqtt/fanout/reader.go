@@ -180,7 +180,7 @@ func (r *Reader) record(v *record.View) (more bool) {
 	if !p.table.Message(p.topic, v, &r.mapped) || !r.msg.Set(&r.mapped, r.f.judge(&r.mapped, p.now)) {
 		return true
 	}
-	r.hits.begin(p.id, v.Offset, p.epochs.at(v.Offset))
+	r.hits.begin(&r.mapped, v.Offset, p.epochs.at(v.Offset))
 	r.match(r.msg.Topic())
 	if r.f.opt.Keys {
 		r.msg.setKey(v.Key)
@@ -193,11 +193,7 @@ func (r *Reader) record(v *record.View) (more bool) {
 		if v.Offset < c.until && min(r.msg.QoS(), h.qos) == 0 {
 			continue // it was away
 		}
-		verdict := Later // if it may be its own, the receipt wakes it
-		if !h.unsure {
-			verdict = r.deliver(h, v.Offset)
-		}
-		if verdict == Taken {
+		if verdict := r.deliver(h, v.Offset); verdict == Taken {
 			p.taken++
 		} else {
 			c.Verdict, c.At = verdict, v.Offset

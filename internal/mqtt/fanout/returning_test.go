@@ -13,7 +13,7 @@ import (
 // bring brings a session back to a fanout whose worker is driven by hand.
 func (s *still) bring(t *testing.T, sink Sink, at record.Offset) *Member {
 	t.Helper()
-	m := s.Join(sink, packet.V5)
+	m := s.Join(sink, packet.V5, "")
 	s.Return(m, Returning{
 		Subs:  []*session.Subscription{{Filter: "fleet/#", QoS: 1}},
 		At:    func(stream.PartitionID) record.Offset { return at },
@@ -109,7 +109,7 @@ func TestReturnInTheMiddleOfATurn(t *testing.T) {
 	h.takeJoins()
 	h.part.claimed, h.part.stable = 5, 5
 	sink := &picky{takes: 99}
-	h.Return(h.Join(sink, packet.V5), Returning{
+	h.Return(h.Join(sink, packet.V5, ""), Returning{
 		Subs: []*session.Subscription{{Filter: "fleet/#", QoS: 1}},
 		At: func(stream.PartitionID) record.Offset { // the subscription is in force by now, and the turn goes on
 			for at := range record.Offset(5) {

@@ -373,7 +373,7 @@ func (w *worker) live(v *record.View) {
 	if !ok {
 		return
 	}
-	w.hits.begin(p.id, v.Offset, w.epochs.at(v.Offset))
+	w.hits.begin(&w.mapped, v.Offset, w.epochs.at(v.Offset))
 	switch m := &w.msg; {
 	case e != nil:
 		w.among(e.subs)
@@ -431,7 +431,7 @@ func (w *worker) found(sub *subscription) {
 	}
 	st := &sub.member.at[w.index]
 	if st.behind > 0 && w.readsItself(sub.member, w.turning.part, w.hits.offset) {
-		return // before it is asked what is its own: those records are still needed there
+		return
 	}
 	w.hits.add(sub, st)
 }
@@ -446,14 +446,14 @@ func (w *worker) offerBatch() {
 
 // offerTo offers a member what is in hand for it. From what it does not take on it reads by itself.
 func (w *worker) offerTo(m *Member) {
-	r, unsure := w.batch.take(m)
+	r := w.batch.take(m)
 	for again := true; again; {
-		again = w.offer(m, r, unsure)
+		again = w.offer(m, r)
 	}
 }
 
 // offer offers the rest of a run. A fault of ours over one message costs that one; again tells to go on behind it.
-func (w *worker) offer(m *Member, r *Run, unsure *Delivery) (again bool) {
+func (w *worker) offer(m *Member, r *Run) (again bool) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			again = w.skip(r, cause)
@@ -466,11 +466,8 @@ func (w *worker) offer(m *Member, r *Run, unsure *Delivery) (again bool) {
 	if verdict != Gone {
 		w.flushLater(m)
 	}
-	switch {
-	case verdict == Later:
+	if verdict == Later {
 		w.fallBehind(m, w.turning.part, record.Offset(r.Next().From.Offset))
-	case verdict == Taken && unsure != nil: // the receipt will tell
-		w.fallBehind(m, w.turning.part, record.Offset(unsure.From.Offset))
 	}
 	return false
 }

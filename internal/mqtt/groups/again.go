@@ -4,6 +4,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/share"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -60,7 +61,7 @@ func (g *Group) giveOut() {
 }
 
 // asPublished is how messages are read again: each member puts them into a form of its own.
-func asPublished([]byte) fanout.Wants { return fanout.Wants{AsPublished: true} }
+func asPublished(*hinge.Message) fanout.Wants { return fanout.Wants{AsPublished: true} }
 
 // wait waits; false: it ends.
 func (g *Groups) wait(d time.Duration) bool {

@@ -110,7 +110,7 @@ func (g *Group) join(sub, old *session.Subscription, j *Joining) *Member {
 		return m
 	}
 	p := &presence{group: g}
-	p.member = g.groups.opt.Fanout.Join(p, packet.V5)
+	p.member = g.groups.opt.Fanout.Join(p, packet.V5, "")
 	fresh := g.fresh
 	g.fresh = false
 	g.appear(p, fresh)

@@ -219,10 +219,10 @@ func (a *Ask) release() (due []*Request) {
 }
 
 // Send asks for all retained messages that the filter of a subscription matches and that do not come live by it, for
-// they became news before its epoch.
-func (a *Ask) Send(filter string, to Receiver, epoch uint64) {
+// they became news before its epoch; but not those that the client notBy published, unless that is empty.
+func (a *Ask) Send(filter, notBy string, to Receiver, epoch uint64) {
 	s := a.s
-	q := &Request{filter: filter, to: to, ask: a, epoch: epoch}
+	q := &Request{filter: filter, notBy: notBy, to: to, ask: a, epoch: epoch}
 	if bounds, err := s.opt.Log.Bounds(s.partition); err == nil {
 		q.high = bounds.Stable
 	}

@@ -107,7 +107,7 @@ func TestNothingRetainedNeedsNoTurn(t *testing.T) {
 	} {
 		r := newReceiver(-1)
 		ask := h.store.Begin()
-		ask.Send(filter, r, 1)
+		ask.Send(filter, "", r, 1)
 		if r.isThrough() != atOnce {
 			t.Errorf("%s is through at once: %v", filter, r.isThrough())
 		}
@@ -121,7 +121,7 @@ func TestNothingRetainedNeedsNoTurn(t *testing.T) {
 	flight := h.store.Track(unit, nil)
 	r := newReceiver(-1)
 	ask := h.store.Begin()
-	ask.Send("none/1", r, 1)
+	ask.Send("none/1", "", r, 1)
 	r.wantThrough(t, 0)
 	ask.End()
 	r.wantThrough(t, 0)

@@ -44,6 +44,7 @@ type Receiver interface {
 // sent in its newest form, and what is newer comes live.
 type Request struct {
 	filter string
+	notBy  string // client identifier; empty: whoever published it
 	to     Receiver
 	ask    *Ask
 	high   record.Offset // of Partition, when the subscription was in force
@@ -248,19 +249,32 @@ func (s *Store) offer(q *Request, name string) (outcome Outcome, size int, err e
 			outcome, err = Sent, nil
 		}
 	}()
-	if e.small != nil {
+	if e.small != nil && !s.mayBeBy(q.notBy, key, e.small) {
 		e.small.fill(key, &s.message)
 		return q.to.Retained(q, &s.message, e.offset), len(s.message.Payload), nil
 	}
 	return s.offerStored(q, e.offset)
 }
 
-// offerStored offers a message that lies in the log only.
+// mayBeBy tells whether a client may have published a small message, to be sure of which it has to be read.
+func (s *Store) mayBeBy(client string, name []byte, sm *small) bool {
+	if client == "" || sm.publisher == 0 {
+		return false
+	}
+	s.message.Topic = name
+	s.message.SetPublisher(client)
+	return s.message.PublisherSum() == sm.publisher
+}
+
+// offerStored offers a message as it is in the log.
 func (s *Store) offerStored(q *Request, at record.Offset) (outcome Outcome, size int, err error) {
 	table := s.opt.Mapping()
 	_, err = s.opt.Log.Scan(s.partition, at, stream.ScanOptions{End: at + 1, MaxBytes: 1}, func(v *record.View) bool {
 		if table.Message(table.CatchAll(), v, &s.message) {
 			s.message.Topic, s.message.Retain = v.Key, true
+			if q.notBy != "" && s.message.PublishedBy(q.notBy) {
+				return true
+			}
 			outcome, size = q.to.Retained(q, &s.message, at), len(s.message.Payload)
 		}
 		return true

@@ -100,6 +100,7 @@ type small struct {
 	payload   []byte
 	rest      *rest // nil for a message without properties
 	timestamp int64
+	publisher uint32 // see hinge.Message.PublisherSum
 	qos       byte
 }
 
@@ -285,7 +286,7 @@ func (sm *small) bytes() int64 {
 
 // newSmall copies a message out of its batch, which would else stay in memory with it.
 func newSmall(m *hinge.Message) *small {
-	sm := &small{payload: clone(m.Payload), timestamp: m.Timestamp, qos: m.QoS}
+	sm := &small{payload: clone(m.Payload), timestamp: m.Timestamp, publisher: m.PublisherSum(), qos: m.QoS}
 	if m.HasExpiry || m.HasPayloadFormat || m.ContentType != nil || m.ResponseTopic != nil ||
 		m.Correlation != nil || len(m.UserProperties) > 0 {
 		sm.rest = &rest{
@@ -307,9 +308,10 @@ func clone(b []byte) []byte {
 	return c
 }
 
-// fill makes m the message of a name. m points into the small message and name.
+// fill makes m the message of a name, without its publisher. m points into the small message and name.
 func (sm *small) fill(name []byte, m *hinge.Message) {
 	m.Topic, m.Payload, m.QoS, m.Retain, m.Timestamp = name, sm.payload, sm.qos, true, sm.timestamp
+	m.Publisher = nil
 	r := sm.rest
 	if r == nil {
 		r = &rest{}

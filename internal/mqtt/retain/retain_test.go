@@ -228,7 +228,7 @@ func (h *house) find(filter string) map[string]string {
 // send asks for what a subscription with a filter gets, which hears nothing live.
 func (h *house) send(filter string, r *receiver) {
 	ask := h.store.Begin()
-	ask.Send(filter, r, 1)
+	ask.Send(filter, "", r, 1)
 	ask.End()
 }
 
@@ -362,7 +362,7 @@ func TestUnderWay(t *testing.T) {
 			}
 			r := newReceiver(-1)
 			ask := h.store.Begin()
-			ask.Send("#", r, tt.epoch)
+			ask.Send("#", "", r, tt.epoch)
 			ask.End()
 			if heard == "after" {
 				h.text("u", "new")

@@ -30,7 +30,7 @@ type holder struct {
 	saved     []int
 }
 
-func (h *holder) Settled(ticket uint32, _ stream.Placed, _ error) {
+func (h *holder) Settled(ticket uint32, _ error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.settled = append(h.settled, ticket)

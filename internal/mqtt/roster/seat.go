@@ -15,7 +15,7 @@ type Holder interface {
 	// Settled tells what became of a unit that the holder appended, in the order of its Appends. at is nil with an
 	// error. It comes from the log's goroutine and must not block. A holder that has lost the seat is told nothing but
 	// what was on its way.
-	Settled(ticket uint32, at stream.Placed, err error)
+	Settled(ticket uint32, err error)
 	// Arrived tells that it is known now what became of the message of QoS 2 of a packet id that the holder awaits,
 	// stored or not. It comes as Settled does.
 	Arrived(id uint16, stored bool)
@@ -174,7 +174,7 @@ func errFenced() error {
 }
 
 // Appended implements stream.Receipt.
-func (s *Seat) Appended(ticket uint64, at stream.Placed, err error) {
+func (s *Seat) Appended(ticket uint64, _ stream.Placed, err error) {
 	if ticket&exactBit != 0 {
 		if h, awaited := s.settleExact(err); h != nil {
 			for _, id := range awaited {
@@ -183,7 +183,7 @@ func (s *Seat) Appended(ticket uint64, at stream.Placed, err error) {
 		}
 	}
 	if h := s.holding(uint32(ticket >> epochShift)); h != nil {
-		h.Settled(uint32(ticket), at, err)
+		h.Settled(uint32(ticket), err)
 	}
 }
 

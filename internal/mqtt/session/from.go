@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -176,7 +177,7 @@ func (a *asked) of(one *packet.Subscription, now int64) (from From, reason packe
 	case rest[0] == '$':
 		return From{}, packet.TopicFilterInvalid, fmt.Errorf("%.40q: what begins with $ has no history", rest)
 	case one.NoLocal:
-		return From{}, packet.ImplementationError, fmt.Errorf("no history with No Local: the log does not say who published")
+		return From{}, packet.ImplementationError, errors.New("no history with No Local: not all of it says who published")
 	}
 	return from, packet.Success, nil
 }
