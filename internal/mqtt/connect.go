@@ -71,6 +71,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 		return c.refuseHello(hello, err)
 	}
 	principal.ClientID = o.ClientID // [MQTT-3.1.3-7]
+	c.link.bridge = hello.Bridge
 	present, err := c.link.begin(principal, o)
 	if err != nil {
 		return c.refuseHello(hello, &packet.Error{Reason: connackReason(err), Detail: err.Error()})

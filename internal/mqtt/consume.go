@@ -141,6 +141,7 @@ func (c *conn) rarePacket(t *turn, p packet.Packet) error {
 		if t.inPoller {
 			return errBlocks
 		}
+		c.link.bridgeSubscriptions(p)
 		c.link.rewriteSubscriptions(p)
 		return c.link.subscribe(t, p)
 	case *packet.Unsubscribe:

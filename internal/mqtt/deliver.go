@@ -362,6 +362,20 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	return nil
 }
 
+// bridgeSubscriptions gives the subscriptions of a bridge the options that MQTT 3 has no bits for, and that the bridge
+// of MQTT 5 asks for: nothing that it published comes back, or its devices would get it twice, and RETAIN is as it was
+// published, or what is retained here would not be there. A shared subscription and one that begins in the past cannot
+// have No Local.
+func (l *link) bridgeSubscriptions(p *packet.Subscribe) {
+	if !l.bridge {
+		return
+	}
+	for i := range p.Subscriptions {
+		one := &p.Subscriptions[i]
+		one.NoLocal, one.RetainAsPublished = !isDollar(one.Filter), true
+	}
+}
+
 // maxFilterBytes is how much the filters of one client may make us hold.
 const maxFilterBytes = 16 << 20
 

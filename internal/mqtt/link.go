@@ -43,6 +43,7 @@ type link struct {
 	since     int64                      // of the CONNECT, milliseconds since 1970
 	version   packet.Version             // 0 before CONNECT
 	noLocal   bool                       // some subscription has No Local
+	bridge    bool                       // of a Mosquitto that speaks MQTT 3
 	lasts     bool                       // the session outlives its connection, unless a DISCONNECT says otherwise
 	keepsAll  bool                       // messages of QoS 0, too, are kept while the client is away
 

@@ -677,9 +677,9 @@ func TestSharedForMosquitto(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: make deps installs it", err)
 	}
-	h := open(t, nil)
-	host, port, _ := strings.Cut(h.addr, ":")
 	for _, version := range []string{"311", "5"} {
+		h := open(t, nil) // where nobody else is counted
+		host, port, _ := strings.Cut(h.addr, ":")
 		a := h.connect(t, packet.V5, "a", nil)
 		a.subscribe(1, "$share/g/x")
 		before := h.door.Stats().Clients

@@ -13,6 +13,7 @@ type Will struct {
 // its slices point into the frame all the same.
 type Connect struct {
 	Version    Version
+	Bridge     bool   // of a Mosquitto: MQTT 3 with 0x80 in the protocol level
 	CleanStart bool   // clean session in MQTT 3
 	KeepAlive  uint16 // seconds; 0: none
 	ClientID   []byte // empty: the server chooses one
@@ -34,13 +35,17 @@ const (
 	connectUserName   = 1 << 7
 )
 
+// bridgeLevel is what the bridges of Mosquitto set in the protocol level of MQTT 3, unless try_private is false. It is
+// in no standard; a server that does not know it refuses the level, and is then spoken to without it.
+const bridgeLevel = 0x80
+
 // Type is CONNECT.
 func (*Connect) Type() Type { return CONNECT }
 
 func (d *Decoder) decodeConnect(first byte, body []byte) (Packet, error) {
 	s := scan{b: body}
 	p := new(Connect)
-	if p.Version = s.protocol(); d.Version != 0 && (s.err == nil || ReasonOf(s.err) == UnsupportedVersion) {
+	if p.Version, p.Bridge = s.protocol(); d.Version != 0 && (s.err == nil || ReasonOf(s.err) == UnsupportedVersion) {
 		return nil, protocolError("a second CONNECT") // [MQTT-3.1.0-2]
 	}
 	if d.Version = p.Version; s.err != nil {
@@ -75,15 +80,19 @@ func (d *Decoder) decodeConnect(first byte, body []byte) (Packet, error) {
 // protocol reads the protocol name and level. A version that we do not speak is UnsupportedVersion
 // [MQTT-3.1.2-1] [MQTT-3.1.2-2], and the version returned is the one to say so in: that of MQTT 5 to a client
 // of a later one, else that of 3.1.1, which is the first to say so.
-func (s *scan) protocol() Version {
+func (s *scan) protocol() (v Version, bridge bool) {
 	name := s.binary()
 	level := Version(s.uint8())
 	switch {
 	case s.err != nil:
 	case string(name) == "MQTT" && (level == V311 || level == V5):
-		return level
+		return level, false
 	case string(name) == "MQIsdp" && level == V31:
-		return level
+		return level, false
+	case string(name) == "MQTT" && level == V311|bridgeLevel:
+		return V311, true
+	case string(name) == "MQIsdp" && level == V31|bridgeLevel:
+		return V31, true
 	case string(name) == "MQTT" || string(name) == "MQIsdp":
 		s.fail(&Error{Reason: UnsupportedVersion, Detail: "protocol " + string(name) + ", " + level.String()})
 	default:
@@ -91,11 +100,11 @@ func (s *scan) protocol() Version {
 	}
 	switch {
 	case ReasonOf(s.err) != UnsupportedVersion:
-		return 0
+		return 0, false
 	case level > V5 && string(name) != "MQIsdp":
-		return V5
+		return V5, false
 	}
-	return V311
+	return V311, false
 }
 
 // checkConnectFlags judges the connect flags. MQTT 3.1 gives the reserved one no meaning, and those of the will only
@@ -225,7 +234,11 @@ func (p *Connect) Size(v Version) int { return sizeOf(p.bodySize(v)) }
 // AppendTo appends the packet in the form of version v; p.Version is not looked at.
 func (p *Connect) AppendTo(dst []byte, v Version) []byte {
 	dst = appendHeader(dst, byte(CONNECT)<<4, p.bodySize(v))
-	dst = append(appendString(dst, protocolName(v)), byte(v), p.flags())
+	level := byte(v)
+	if p.Bridge {
+		level |= bridgeLevel
+	}
+	dst = append(appendString(dst, protocolName(v)), level, p.flags())
 	dst = p.Props.appendSection(appendUint16(dst, p.KeepAlive), v)
 	dst = appendString(dst, p.ClientID)
 	if w := p.Will; w != nil {

@@ -186,6 +186,7 @@ func flag(say sayer, name string, set bool) {
 
 func describeConnect(say sayer, p *Connect) {
 	say(" %s", p.Version)
+	flag(say, "bridge", p.Bridge)
 	flag(say, "clean", p.CleanStart)
 	say(" keepalive=%d id=%q", p.KeepAlive, p.ClientID)
 	if w := p.Will; w != nil {

@@ -26,12 +26,19 @@ type Link struct {
 	version   packet.Version
 }
 
+// bridgeWindow is how many messages above QoS 0 are in flight to a bridge of MQTT 3 at most: max_inflight_messages of
+// Mosquitto, as it is unless set. It ends a connection that has more with QoS 2, and MQTT 3 has no word to tell before.
+const bridgeWindow = 20
+
 func newLink(c *packet.Connect, limits *Limits) *Link {
 	l := &Link{version: c.Version, keepAlive: c.KeepAlive, maxPacket: packet.MaxSize, window: limits.MaxInflight,
 		aliasMax: c.Props.TopicAliasMaximum, reasons: c.WantsReasons(), limits: limits}
 	l.silence = c.Version != packet.V5 || c.Props.Has(packet.PropRequestProblemInfo) && c.Props.RequestProblemInfo == 0
 	if c.Props.Has(packet.PropReceiveMaximum) {
 		l.window = min(l.window, c.Props.ReceiveMaximum) // [MQTT-3.3.4-9] [MQTT-4.9.0-1]
+	}
+	if c.Bridge {
+		l.window = min(l.window, bridgeWindow)
 	}
 	if c.Props.Has(packet.PropMaximumPacketSize) {
 		l.maxPacket = min(c.Props.MaximumPacketSize, packet.MaxSize)
