@@ -10,11 +10,11 @@ import (
 )
 
 // Message makes m the message that a record of a log topic is. ok is false for records that MQTT does
-// not see: those of internal topics. A null value is an empty payload. Headers that MQTT cannot carry
-// are left out.
+// not see: those of internal topics, but for certificates of Sparkplug. A null value is an empty payload.
+// Headers that MQTT cannot carry are left out.
 func (t *Table) Message(logTopic string, v *record.View, m *Message) (ok bool) {
 	if strings.HasPrefix(logTopic, stream.InternalPrefix) {
-		return false
+		return t.certificate(logTopic, v, m)
 	}
 	t.begin(v, m)
 	users := 0
@@ -287,6 +287,9 @@ func (r *rule) rebuild(buf *[]byte, logTopic []byte, v *values) ([]byte, bool) {
 // below a stem.
 func (t *Table) Stems(logTopic string) (stems []string, all bool) {
 	if strings.HasPrefix(logTopic, stream.InternalPrefix) {
+		if t.sparkplug && logTopic == RetainedTopic {
+			return []string{certificateRoot}, false
+		}
 		return nil, false
 	}
 	if logTopic == t.catchAll {

@@ -52,6 +52,8 @@ type Options struct {
 	// PlainQoS is the QoS of a record without the header mqtt.flags: 0 (default), 1 or 2. With 0 a
 	// message of QoS 0 needs no header; with 1 records from Kafka producers reach devices at QoS 1.
 	PlainQoS byte
+	// Sparkplug has births of Sparkplug 3.0 leave certificates (Certificate), and those be messages.
+	Sparkplug bool
 }
 
 // Table is a list of rules ready for use.
@@ -59,6 +61,7 @@ type Table struct {
 	rules       []*rule
 	catchAll    string
 	plain       byte
+	sparkplug   bool
 	ruleHeaders bool // some rule has headers
 	fingerprint uint64
 }
@@ -85,7 +88,7 @@ func New(rules []Rule, opt Options) (*Table, error) {
 	if opt.CatchAll == "" {
 		opt.CatchAll = "mqtt"
 	}
-	t := &Table{catchAll: opt.CatchAll, plain: opt.PlainQoS}
+	t := &Table{catchAll: opt.CatchAll, plain: opt.PlainQoS, sparkplug: opt.Sparkplug}
 	var faults []error
 	if err := stream.CheckTopicName(opt.CatchAll); err != nil {
 		faults = append(faults, fmt.Errorf("catch-all: %w", err))

@@ -12,7 +12,7 @@
 // Shared subscriptions are served by package groups, to clients of MQTT 3 too.
 // Topics that begin with $ do not cross: a PUBLISH to one (but for $delayed) is refused with reason 0x90, in MQTT 3
 // acknowledged and dropped; a will to one is not published; a subscription to one is granted and gets nothing,
-// but for those below $SYS.
+// but for those below $SYS, and below $sparkplug where the mapping is aware of it.
 //
 // No client needs to know anything beyond the standard [MQTT-7.0.0-2 of 3.1.1].
 package mqtt

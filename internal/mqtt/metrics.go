@@ -43,6 +43,7 @@ type metrics struct {
 	slowed        telemetry.Counters
 	banned        telemetry.Counter
 	flapped       telemetry.Counter
+	uncertified   telemetry.Counter
 }
 
 // listenerMetrics are those of one listener.
@@ -84,6 +85,8 @@ func newMetrics(d *Door, set *telemetry.Set) metrics {
 		banned: set.Counter("firth_mqtt_banned_total", "CONNECT packets refused because of a ban.").With(),
 		flapped: set.Counter("firth_mqtt_flapping_total",
 			"Clients banned because they connected and disconnected too often.").With(),
+		uncertified: set.Counter("firth_mqtt_sparkplug_left_out_total",
+			"Sparkplug births that left no certificate, because there are too many retained messages.").With(),
 		slowed: set.Counter("firth_mqtt_slowed_total",
 			"Times that a client which publishes too fast had to wait, by listener.", "listener"),
 	}

@@ -112,6 +112,9 @@ func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, named b
 		s.writes = 2
 		t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: l.door.retained.Partition(), Record: &s.retained})
 	}
+	if r.certificate != nil {
+		l.certify(t, s, r.certificate)
+	}
 	if p.QoS > 0 {
 		t.acks++
 	}

@@ -165,16 +165,12 @@ func (d *Door) RestoreRetained(ctx context.Context, topic string, before time.Ti
 
 // publishRetained publishes a message with RETAIN, and returns when it is stored and in force.
 func (d *Door) publishRetained(ctx context.Context, p packet.Publish) error {
-	var unit stream.Unit
-	done := make(retainedReceipt, 1)
-	if err := d.publishFor(ctx, "retained message", &delay.Message{Publish: p}, &unit, done); err != nil {
+	done := retainedReceipt{write: 1, stored: make(chan retainedStored, 1)}
+	if err := d.putRetained(ctx, p, &done); err != nil {
 		return err
 	}
-	if len(unit.Writes) == 0 {
-		return fault.New(fault.Denied, "retained "+fault.Text(p.Topic), "the message may not be published")
-	}
 	select {
-	case stored := <-done:
+	case stored := <-done.stored:
 		if stored.err != nil {
 			return stored.err
 		}
@@ -184,8 +180,27 @@ func (d *Door) publishRetained(ctx context.Context, p packet.Publish) error {
 	}
 }
 
-// retainedReceipt is told where the second write of a unit is, that for the retained messages.
-type retainedReceipt chan retainedStored
+// putRetained appends what publishRetained publishes.
+func (d *Door) putRetained(ctx context.Context, p packet.Publish, to *retainedReceipt) error {
+	if hinge.IsCertificate(p.Topic) {
+		to.write = 0
+		return d.putCertificate(ctx, &p, to)
+	}
+	var unit stream.Unit
+	if err := d.publishFor(ctx, "retained message", &delay.Message{Publish: p}, &unit, to); err != nil {
+		return err
+	}
+	if len(unit.Writes) == 0 {
+		return fault.New(fault.Denied, "retained "+fault.Text(p.Topic), "the message may not be published")
+	}
+	return nil
+}
+
+// retainedReceipt is told where the write of a unit is that is for the retained messages.
+type retainedReceipt struct {
+	write  int
+	stored chan retainedStored
+}
 
 type retainedStored struct {
 	at  record.Offset
@@ -193,12 +208,12 @@ type retainedStored struct {
 }
 
 // Appended implements stream.Receipt.
-func (r retainedReceipt) Appended(_ uint64, at stream.Placed, err error) {
+func (r *retainedReceipt) Appended(_ uint64, at stream.Placed, err error) {
 	stored := retainedStored{err: err}
 	if err == nil {
-		stored.at = at.Offset(1)
+		stored.at = at.Offset(r.write)
 	}
-	r <- stored
+	r.stored <- stored
 }
 
 // keptVersions is how many versions of a retained message are looked at of each partition: the newest.
@@ -212,7 +227,11 @@ func (d *Door) retainedVersions(ctx context.Context, topic string, before time.T
 		until = before.UnixMilli()
 	}
 	var all []*RetainedMessage
-	for _, p := range append(d.fanout.Partitions(topic), d.retained.Partition()) {
+	partitions := d.fanout.Partitions(topic)
+	if !hinge.IsCertificate([]byte(topic)) {
+		partitions = append(partitions, d.retained.Partition())
+	}
+	for _, p := range partitions {
 		some, err := d.versionsIn(ctx, p, topic, until)
 		if err != nil {
 			return nil, err

@@ -11,13 +11,15 @@ import (
 // route is where the messages of one topic name go, as long as neither the mapping nor the set of
 // topics changes.
 type route struct {
-	name      string
-	target    hinge.Target
-	kept      *hinge.Target // for the retained message; made when there is one
-	table     *hinge.Table
-	topics    *stream.Topics
-	partition stream.PartitionID
-	told      *stream.Name // to the log
+	name   string
+	target hinge.Target
+	kept   *hinge.Target // for the retained message; made when there is one
+	// certificate is for that of a birth of Sparkplug; nil: it is none.
+	certificate *hinge.Target
+	table       *hinge.Table
+	topics      *stream.Topics
+	partition   stream.PartitionID
+	told        *stream.Name // to the log
 }
 
 // routes are the topic names that a connection publishes to. Most devices have one or a few.
@@ -47,19 +49,23 @@ func (rs *routes) find(name []byte) *route {
 	return r
 }
 
-// add makes a route, and forgets all others when they would be too many or make us hold more than most bytes.
-func (rs *routes) add(name []byte, most int64) *route {
+// certificateBytes is how many more it is with a certificate.
+func certificateBytes(name []byte) int { return 350 + len(name) }
+
+// add makes a route of so many bytes, and forgets all others when they would be too many or make us hold more than most
+// bytes.
+func (rs *routes) add(name []byte, bytes int, most int64) *route {
 	r := &route{name: string(name)}
 	if rs.last != nil && rs.byName == nil {
 		rs.byName = map[string]*route{rs.last.name: rs.last}
 	}
-	if len(rs.byName) >= maxRoutes || int64(rs.held+routeBytes(name)) > min(most, maxRouteBytes) {
+	if len(rs.byName) >= maxRoutes || int64(rs.held+bytes) > min(most, maxRouteBytes) {
 		rs.byName, rs.held = nil, 0
 	}
 	if rs.byName != nil {
 		rs.byName[r.name] = r
 	}
-	rs.held += routeBytes(name)
+	rs.held += bytes
 	rs.last = r
 	return r
 }
@@ -83,8 +89,12 @@ func (l *link) route(t *turn, name []byte, routes *routes) (*route, error) {
 		if isDollar(name) {
 			return nil, errDollar
 		}
+		bytes := routeBytes(name)
+		if table.Certificate(name) != nil {
+			bytes += certificateBytes(name)
+		}
 		before := routes.held
-		r = routes.add(name, l.door.budget.Share())
+		r = routes.add(name, bytes, l.door.budget.Share())
 		l.account.Add(int64(routes.held - before))
 	}
 	r.topics, r.kept = nil, nil
@@ -92,6 +102,7 @@ func (l *link) route(t *turn, name []byte, routes *routes) (*route, error) {
 		return nil, err
 	}
 	r.table, r.topics = table, d.opt.Log.Topics()
+	r.certificate = table.Certificate(name)
 	if r.told == nil || r.told.Mapping != table.Fingerprint() {
 		r.told = &stream.Name{Mapping: table.Fingerprint(), Topic: []byte(r.name)}
 	}

@@ -39,8 +39,10 @@ type turn struct {
 type slot struct {
 	message  hinge.Message
 	record   record.Record // for the log topic
-	retained record.Record // for the retained messages, when writes is 2
-	writes   int
+	retained record.Record // for the retained messages, where it is one
+	// certificate is what a birth of Sparkplug leaves.
+	certificate record.Record
+	writes      int
 	// partition is where the record goes.
 	partition stream.PartitionID
 	at        int // where its packet begins

@@ -102,6 +102,12 @@ type MQTT struct {
 	ServerReference string
 	Redirect        string // "none", "for_now" or "for_good"
 	SysInterval     time.Duration
+	Sparkplug       bool // births leave certificates
+}
+
+// hinge makes the mapping of some rules.
+func (c *Config) hinge(rules []hinge.Rule) (*hinge.Table, error) {
+	return hinge.New(rules, hinge.Options{CatchAll: c.Topics.CatchAll, Sparkplug: c.MQTT.Sparkplug})
 }
 
 func (m *MQTT) redirect() mqtt.Redirect {

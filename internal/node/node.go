@@ -116,7 +116,7 @@ func (n *Node) openFolder(context.Context) error {
 }
 
 func (n *Node) openLog(ctx context.Context) error {
-	table, err := hinge.New(n.cfg.Mapping, hinge.Options{CatchAll: n.cfg.Topics.CatchAll})
+	table, err := n.cfg.hinge(n.cfg.Mapping)
 	if err != nil {
 		return err
 	}

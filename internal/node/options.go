@@ -207,6 +207,11 @@ func mqttOptions() []Option {
 			Doc: "How often those who subscribe below $SYS are told what has changed (sys_interval of Mosquitto). With 0s " +
 				"there is nothing below $SYS. While nobody subscribes there, nothing is done.",
 		}.span(func(c *Config) *time.Duration { return &c.MQTT.SysInterval }, 0, day, ""),
+		Option{Key: "mqtt.sparkplug", Default: "false",
+			Doc: "Whether the server is Sparkplug Aware (Sparkplug 3.0): an NBIRTH or DBIRTH that is published to " +
+				"spBv1.0/GROUP/NBIRTH/NODE or spBv1.0/GROUP/DBIRTH/NODE/DEVICE is kept as a retained message of " +
+				"$sparkplug/certificates/ and that name.",
+		}.flag(func(c *Config) *bool { return &c.MQTT.Sparkplug }),
 		Option{Key: "mqtt.topic_aliases", Default: "32",
 			Doc: "How many topic aliases the server sets for a device of MQTT 5 that takes them (Topic Alias Maximum), at " +
 				"most: for the topics that it gets often, whose names are sent once then. 0 sets none.",

@@ -1,16 +1,12 @@
 package node
 
-import (
-	"github.com/firthmq/firth/internal/hinge"
-)
-
 // Reload puts a new configuration in force as far as that can be done without a restart: keys is what it
 // changed, waiting what differs and needs a restart. It changes all that it can or, with an error,
 // nothing. No session notices.
 func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	table, err := hinge.New(next.Mapping, hinge.Options{CatchAll: n.cfg.Topics.CatchAll})
+	table, err := n.cfg.hinge(next.Mapping)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -12,8 +12,14 @@ import (
 // on the mapping only, not on how many filters there are. The zero value is empty.
 type interest struct {
 	begins map[string]int // "a", and "a/b" for those of two levels and more
-	all    int
+	all    int            // but those of certificates
 }
+
+// fromLog tells whether names that a filter matches may come from the log: of those that begin with $ only certificates
+// of Sparkplug do.
+func fromLog(filter string) bool { return !strings.HasPrefix(filter, "$") || ofCertificates(filter) }
+
+func ofCertificates(filter string) bool { return strings.HasPrefix(filter, hinge.SparkplugPrefix) }
 
 // beginning is the first level of a filter or stem, and the first two; both is empty if there is one only.
 func beginning(of string) (first, both string) {
@@ -27,13 +33,15 @@ func beginning(of string) (first, both string) {
 
 // add counts a filter in, and tells whether it begins as none did before.
 func (in *interest) add(filter string) (fresh bool) {
-	if strings.HasPrefix(filter, "$") {
-		return false // such names do not come from the log
+	if !fromLog(filter) {
+		return false
 	}
 	if in.begins == nil {
 		in.begins = make(map[string]int)
 	}
-	in.all++
+	if !ofCertificates(filter) {
+		in.all++
+	}
 	first, both := beginning(filter)
 	in.begins[first]++
 	fresh = in.begins[first] == 1
@@ -46,10 +54,12 @@ func (in *interest) add(filter string) (fresh bool) {
 
 // remove counts a filter out, and tells whether none begins like it any more.
 func (in *interest) remove(filter string) (last bool) {
-	if strings.HasPrefix(filter, "$") {
+	if !fromLog(filter) {
 		return false
 	}
-	in.all--
+	if !ofCertificates(filter) {
+		in.all--
+	}
 	first, both := beginning(filter)
 	last = in.drop(first)
 	if both != "" {
@@ -69,24 +79,29 @@ func (in *interest) drop(begin string) (last bool) {
 
 // in tells whether a filter may match a record of a log topic.
 func (in *interest) in(table *hinge.Table, logTopic string) bool {
-	if in.all == 0 {
+	if len(in.begins) == 0 {
 		return false
 	}
 	stems, all := table.Stems(logTopic)
-	return all || slices.ContainsFunc(stems, in.below)
+	return all && in.all > 0 || slices.ContainsFunc(stems, in.below)
 }
 
-// below tells whether a filter may match a name that is a stem or goes on behind it.
+// below tells whether a filter may match a name that is a stem or goes on behind it. Those that begin with a wildcard
+// match none that begins with $ [MQTT-4.7.2-1].
 func (in *interest) below(stem string) bool {
-	if in.begins["#"] > 0 {
-		return true
-	}
 	first, both := beginning(stem)
+	wild := first
+	if !strings.HasPrefix(stem, "$") {
+		wild = "+"
+		if in.begins["#"] > 0 {
+			return true
+		}
+	}
 	if both == "" {
-		return in.begins[first] > 0 || in.begins["+"] > 0
+		return in.begins[first] > 0 || in.begins[wild] > 0
 	}
 	second := both[len(first):] // with the slash
-	for _, begin := range [2]string{first, "+"} {
+	for _, begin := range [2]string{first, wild} {
 		if in.begins[begin] > 0 &&
 			(in.begins[begin+second] > 0 || in.begins[begin+"/+"] > 0 || in.begins[begin+"/#"] > 0) {
 			return true

@@ -155,7 +155,7 @@ func (l *listening) topics(filter string) (all []*stream.Topic) {
 func (l *listening) forTopics(filter string, visit func(*stream.Topic)) {
 	first, _, _ := strings.Cut(filter, "/")
 	switch {
-	case strings.HasPrefix(filter, "$"): // such names do not come from the log
+	case !fromLog(filter):
 	case first == "+", first == "#":
 		for _, t := range l.mu.topics.All() {
 			if !strings.HasPrefix(t.Name, stream.InternalPrefix) {
@@ -257,9 +257,6 @@ func (l *listening) changed(old, now *stream.Topic, remapped bool) {
 }
 
 func (l *listening) firsts(t *stream.Topic) []string {
-	if t.Internal() {
-		return nil
-	}
 	stems, all := l.mu.table.Stems(t.Name)
 	if all {
 		return []string{anyFirst}
@@ -287,7 +284,7 @@ func (l *listening) unindex(t *stream.Topic) {
 }
 
 func (l *listening) wants(t *stream.Topic) bool {
-	return !t.Internal() && l.to(l.mu.table, t.Name)
+	return l.to(l.mu.table, t.Name)
 }
 
 // follow follows the partitions of a topic from their ends, if somebody wants its records.

@@ -253,13 +253,16 @@ func TestRemapMissesNothing(t *testing.T) {
 // TestInterest holds interest to what filters match: it never says no to what one of them may match, and with none left
 // it says no to everything.
 func TestInterest(t *testing.T) {
-	table, err := hinge.New([]hinge.Rule{{MQTT: "a/{x}/#", Topic: "a-{x}"}, {MQTT: "b/{y}", Topic: "b"}}, hinge.Options{})
+	table, err := hinge.New([]hinge.Rule{{MQTT: "a/{x}/#", Topic: "a-{x}"}, {MQTT: "b/{y}", Topic: "b"}},
+		hinge.Options{Sparkplug: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	filters := []string{
 		"#", "+", "a", "a/#", "a/+", "a/b/#", "a/+/c", "+/b/c", "+/+", "a-b/c", "b", "b/x", "/", "/+", "c/#",
+		"$sparkplug/#", "$sparkplug/+/spBv1.0/+/NBIRTH/#", "$SYS/#",
 	}
+	const certificate = "$sparkplug/certificates/spBv1.0/G/NBIRTH/E"
 	names := []string{"a/b", "a/b/c", "a/c/d", "b/x", "a", "b", "c/d", "a-b/c", "/", "/x"}
 	var to hinge.Target
 	for mask := range 1 << len(filters) {
@@ -282,6 +285,12 @@ func TestInterest(t *testing.T) {
 			if got := in.in(table, to.Topic); wanted && !got {
 				t.Fatalf("filters %b: nobody wants %s of %s", mask, name, to.Topic)
 			}
+		}
+		wanted := slices.ContainsFunc(filters, func(f string) bool {
+			return mask>>slices.Index(filters, f)&1 != 0 && matches(f, certificate)
+		})
+		if got := in.in(table, hinge.RetainedTopic); got != wanted {
+			t.Fatalf("filters %b: certificates are wanted: %v", mask, got)
 		}
 		for i, f := range filters {
 			if mask>>i&1 != 0 {

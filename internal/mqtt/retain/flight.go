@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 )
@@ -38,11 +39,11 @@ type Flight struct {
 	landings []landing
 }
 
-// pair is a retained message in a unit: the write of the live record, and its partition. The write behind it is that
-// for the retained messages.
+// pair is a retained message in a unit: the write of the live record, and its partition, and the write for the
+// retained messages. Of a certificate both are one record.
 type pair struct {
-	write int
-	live  stream.PartitionID
+	write, retained int
+	live            stream.PartitionID
 }
 
 // landing is what became of a pair.
@@ -58,19 +59,21 @@ func (s *Store) HeardBy(heard func(p stream.PartitionID, offset record.Offset) u
 }
 
 // Track notes that a unit is about to be appended. If it holds retained messages, each behind the write of its live
-// record, the Flight has to be its receipt, and Drop has to follow if the log does not take it; otherwise it is nil.
+// record unless it is a certificate, the Flight has to be its receipt, and Drop has to follow if the log does not take
+// it; otherwise it is nil.
 func (s *Store) Track(u *stream.Unit, to stream.Receipt) *Flight {
-	first := 1
-	for first < len(u.Writes) && u.Writes[first].Partition != s.partition {
-		first++
-	}
-	if first >= len(u.Writes) {
+	first := slices.IndexFunc(u.Writes, func(w stream.Write) bool { return w.Partition == s.partition })
+	if first < 0 {
 		return nil
 	}
 	f := s.takeFlight(to)
 	for i := first; i < len(u.Writes); i++ {
 		if u.Writes[i].Partition == s.partition {
-			f.pairs = append(f.pairs, pair{i - 1, u.Writes[i-1].Partition})
+			live := i - 1
+			if hinge.IsCertificate(u.Writes[i].Record.Key) {
+				live = i
+			}
+			f.pairs = append(f.pairs, pair{live, i, u.Writes[live].Partition})
 		}
 	}
 	s.flights.Lock()
@@ -137,7 +140,7 @@ func (f *Flight) land(at stream.Placed) {
 	for _, p := range f.pairs {
 		if at != nil {
 			epoch := s.flights.heard(p.live, at.Offset(p.write))
-			f.landings = append(f.landings, landing{f.number, epoch, at.Offset(p.write + 1)})
+			f.landings = append(f.landings, landing{f.number, epoch, at.Offset(p.retained)})
 		}
 	}
 	for _, q := range s.landed(f) {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
-	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/retain"
 )
 
@@ -117,7 +116,7 @@ func TestNothingRetainedNeedsNoTurn(t *testing.T) {
 		}
 		r.wantThrough(t, 1)
 	}
-	unit := &stream.Unit{Writes: []stream.Write{{Partition: 900}, {Partition: h.store.Partition()}}}
+	unit := h.retainedUnit(900)
 	flight := h.store.Track(unit, nil)
 	r := newReceiver(-1)
 	ask := h.store.Begin()

@@ -37,7 +37,7 @@ import (
 )
 
 // TopicName is the internal topic of which the store is a fold.
-const TopicName = "__firth_retained"
+const TopicName = hinge.RetainedTopic
 
 // Options of the store. Log and Mapping are needed.
 type Options struct {

@@ -332,6 +332,13 @@ type atOne []record.Offset
 
 func (a atOne) Offset(write int) record.Offset { return a[write] }
 
+// retainedUnit is the unit of a retained message whose live record goes to a partition.
+func (h *house) retainedUnit(live stream.PartitionID) *stream.Unit {
+	return &stream.Unit{Writes: []stream.Write{
+		{Partition: live}, {Partition: h.store.Partition(), Record: &record.Record{}},
+	}}
+}
+
 // TestUnderWay lets a unit with a retained message be under way while somebody subscribes, on a log that tells its two
 // partitions one by one: the live record decides, and one of the two comes.
 func TestUnderWay(t *testing.T) {
@@ -355,7 +362,7 @@ func TestUnderWay(t *testing.T) {
 			})
 			h.text("u", "old")
 			h.find("#")
-			unit := &stream.Unit{Writes: []stream.Write{{Partition: data}, {Partition: h.store.Partition()}}}
+			unit := h.retainedUnit(data)
 			flight := h.store.Track(unit, nil)
 			if heard == "before" { // the retained record can be read before the subscription is in force
 				h.text("u", "new")
@@ -385,7 +392,7 @@ func TestUnderWay(t *testing.T) {
 // TestSettled waits for what is under way, and for nothing else.
 func TestSettled(t *testing.T) {
 	h := open(t, vfs.NewMemory(), 0)
-	unit := &stream.Unit{Writes: []stream.Write{{Partition: 900}, {Partition: h.store.Partition()}}}
+	unit := h.retainedUnit(900)
 	if h.store.Settled() != nil || h.store.Track(&stream.Unit{Writes: unit.Writes[:1]}, nil) != nil {
 		t.Error("there is something under way")
 	}
