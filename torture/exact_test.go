@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,8 +69,9 @@ func (x *exactly) open() {
 	for i, stays := range []time.Duration{0, 300 * time.Millisecond, 50 * time.Millisecond} {
 		s := &exactSubscriber{
 			exactClient: exactClient{id: fmt.Sprint("sub", i), version: []packet.Version{packet.V311, packet.V5}[i%2], h: x.h},
-			stays:       stays, heard: map[uint16]bool{}, last: map[string]int{},
+			filter:      exactTopic + "/#", stays: stays, heard: map[uint16]bool{},
 		}
+		s.judge = s.inOrder(map[string]int{})
 		x.subs = append(x.subs, s)
 		go s.run(x.t.Context(), address, func() { listening <- struct{}{} })
 	}
@@ -160,6 +162,7 @@ type exactClient struct {
 	version packet.Version
 	h       *history
 	there   bool // a session
+	passes  bool // its session ends with each connection
 
 	conn net.Conn
 	in   *bufio.Reader
@@ -175,8 +178,8 @@ func (c *exactClient) connect(address string) error {
 	}
 	c.conn, c.in, c.out = conn, bufio.NewReader(conn), c.out[:0]
 	c.dec = packet.Decoder{Version: c.version, Client: true}
-	hello := &packet.Connect{Version: c.version, ClientID: []byte(c.id)}
-	if c.version == packet.V5 {
+	hello := &packet.Connect{Version: c.version, ClientID: []byte(c.id), CleanStart: c.passes}
+	if c.version == packet.V5 && !c.passes {
 		hello.Props.SetSessionExpiry(3600)
 	}
 	c.out = hello.AppendTo(c.out, c.version)
@@ -328,9 +331,13 @@ func (p *exactPublisher) flight(id uint16) (f *exactFlight, at int) {
 // [MQTT-4.3.3-10].
 type exactSubscriber struct {
 	exactClient
-	stays time.Duration // connected at a time, at most; 0: as long as it goes
-	heard map[uint16]bool
-	last  map[string]int // seq by publisher
+	filter      string
+	stays, away time.Duration // at a time; stays 0: as long as the connection lasts
+	holds       int           // messages that it leaves without a PUBREC
+	resting     atomic.Bool   // it holds none and does not stay away any more
+	judge       func(value string, dup bool)
+	heard       map[uint16]bool
+	held        []uint16 // without a PUBREC
 
 	mu    sync.Mutex
 	given int // messages
@@ -345,35 +352,51 @@ func (s *exactSubscriber) count() (given, again int) {
 
 // run lives until ctx ends. listening is called once, when it has its subscription.
 func (s *exactSubscriber) run(ctx context.Context, address string, listening func()) {
-	subscribed := false
 	for ctx.Err() == nil {
 		if s.connect(address) == nil {
-			if !subscribed {
-				s.out = (&packet.Subscribe{
-					PacketID: 1, Subscriptions: []packet.Subscription{{Filter: []byte(exactTopic + "/#"), QoS: 2}},
-				}).AppendTo(s.out, s.version)
-			}
-			until := time.Now().Add(startLimit)
-			if s.stays > 0 {
-				until = time.Now().Add(s.stays)
-			}
-			_ = s.conn.SetReadDeadline(until)
-			for ctx.Err() == nil {
-				p, err := s.next()
-				if err != nil {
-					break
-				}
-				if _, ok := p.(*packet.Suback); ok && !subscribed {
-					subscribed, s.there = true, true
-					listening()
-				}
-				s.take(p)
-			}
+			s.stay(ctx, &listening)
 		}
 		if s.conn != nil {
 			s.conn.Close()
 		}
-		pauseFor(ctx, pace)
+		if s.resting.Load() {
+			pauseFor(ctx, pace)
+		} else {
+			pauseFor(ctx, max(s.away, pace))
+		}
+	}
+}
+
+// stay is one connection. It calls listening the first time that there is a subscription.
+func (s *exactSubscriber) stay(ctx context.Context, listening *func()) {
+	s.held = s.held[:0]
+	if s.passes {
+		clear(s.heard)
+	}
+	if !s.there {
+		s.out = (&packet.Subscribe{
+			PacketID: 1, Subscriptions: []packet.Subscription{{Filter: []byte(s.filter), QoS: 2}},
+		}).AppendTo(s.out, s.version)
+	}
+	stays := startLimit
+	if s.stays > 0 {
+		stays = s.stays
+	}
+	_ = s.conn.SetReadDeadline(time.Now().Add(stays))
+	defer context.AfterFunc(ctx, func() { s.conn.Close() })()
+	for ctx.Err() == nil {
+		p, err := s.next()
+		if err != nil {
+			return
+		}
+		if _, ok := p.(*packet.Suback); ok {
+			s.there = !s.passes
+			if *listening != nil {
+				(*listening)()
+				*listening = nil
+			}
+		}
+		s.take(p)
 	}
 }
 
@@ -387,27 +410,33 @@ func (s *exactSubscriber) take(p packet.Packet) {
 			s.mu.Unlock()
 		}
 		if !s.heard[p.PacketID] {
-			s.message(string(p.Payload), p.Dup)
+			s.judge(string(p.Payload), p.Dup)
+			s.mu.Lock()
+			s.given++
+			s.mu.Unlock()
 		} else if !p.Dup {
 			s.h.complain("%s: packet id %d of a message that is not over comes without DUP", s.id, p.PacketID)
 		}
 		s.heard[p.PacketID] = true
-		s.out = packet.AppendPubrec(s.out, s.version, p.PacketID, packet.Success)
+		s.held = append(s.held, p.PacketID)
+		for len(s.held) > s.holds || len(s.held) > 0 && s.resting.Load() {
+			s.out = packet.AppendPubrec(s.out, s.version, s.held[0], packet.Success)
+			s.held = s.held[1:]
+		}
 	case *packet.Pubrel:
 		delete(s.heard, p.PacketID)
 		s.out = packet.AppendPubcomp(s.out, s.version, p.PacketID, packet.Success)
 	}
 }
 
-// message judges one message: each comes once, and behind the one that its publisher sent before.
-func (s *exactSubscriber) message(value string, dup bool) {
-	from, number, _ := strings.Cut(value, " ")
-	seq, err := strconv.Atoi(number)
-	if due := s.last[from]; err != nil || seq != due {
-		s.h.complain("%s: %q came where %d is due, DUP %v", s.id, value, due, dup)
+// inOrder judges messages: each comes once, and behind the one that its publisher sent before, whose seq is in last.
+func (s *exactSubscriber) inOrder(last map[string]int) func(value string, dup bool) {
+	return func(value string, dup bool) {
+		from, number, _ := strings.Cut(value, " ")
+		seq, err := strconv.Atoi(number)
+		if due := last[from]; err != nil || seq != due {
+			s.h.complain("%s: %q came where %d is due, DUP %v", s.id, value, due, dup)
+		}
+		last[from] = seq + 1
 	}
-	s.last[from] = seq + 1
-	s.mu.Lock()
-	s.given++
-	s.mu.Unlock()
 }
