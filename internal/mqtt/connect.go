@@ -63,6 +63,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 		assigned = newClientID() // [MQTT-3.1.3-6]
 	}
 	o := session.Open(hello, &c.listener.limits, assigned)
+	o.User = principal.UserName
 	if c.auth != nil {
 		c.auth.say(&o.Connack.Props, answer)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
@@ -63,6 +64,41 @@ func TestGuard(t *testing.T) {
 	forbidden.hello(packet.V5, "w", func(p *packet.Connect) { p.Will = &packet.Will{Topic: []byte("g/nowrite")} })
 	if ack := want[*packet.Connack](forbidden); ack.Reason != packet.NotAuthorized {
 		t.Errorf("CONNACK %s", ack.Reason)
+	}
+}
+
+// onlyUser lets one user publish.
+type onlyUser string
+
+func (u onlyUser) May(who *mqtt.Principal, action mqtt.Action, _ []byte) bool {
+	return action != mqtt.Publish || who.UserName == string(u)
+}
+
+// TestWillIsJudgedByItsUser: whose will it is, by name, is known when it is published, at once or after a restart.
+func TestWillIsJudgedByItsUser(t *testing.T) {
+	for name, later := range map[string]bool{"at once": false, "after a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			var now wall
+			now.set(time.Now())
+			change := func(o *mqtt.Options) { o.Clock, o.Guard = now.now, onlyUser("u1") }
+			h := open(t, change)
+			c, _ := h.comeBack(t, packet.V5, "c", func(p *packet.Connect) {
+				p.HasUserName, p.UserName = true, []byte("u1")
+				p.Will = &packet.Will{Topic: []byte("wills/c"), Payload: []byte("gone"), QoS: 1}
+				if later {
+					p.Will.Props.SetWillDelay(600)
+				}
+			})
+			c.net.Close()
+			eventually(t, "the session is away", func() bool { return h.door.Stats().Away > 0 })
+			if later {
+				h.stop()
+				now.set(now.now().Add(20 * time.Minute))
+				h = openOn(t, h.fs, change)
+				t.Cleanup(func() { h.stop() })
+			}
+			eventually(t, "the will was published", func() bool { return len(h.records("wills")) == 1 })
+		})
 	}
 }
 

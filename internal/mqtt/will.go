@@ -14,7 +14,8 @@ import (
 // publishWill publishes the will of a session, in one unit with other writes.
 func (d *Door) publishWill(ctx context.Context, state *session.State, w *session.Will, with *stream.Unit,
 	to stream.Receipt) error {
-	return d.publishFor(ctx, "will", &delay.Message{Client: state.ClientID(), Publish: w.Message}, with, to)
+	m := &delay.Message{Client: state.ClientID(), User: w.User, Publish: w.Message}
+	return d.publishFor(ctx, "will", m, with, to)
 }
 
 // publishFor publishes a message for a client that need not be there, in one unit with other writes. One that may not

@@ -67,6 +67,7 @@ func TestRecordBytes(t *testing.T) {
 		{&Key{Kind: KindShared, Client: "g1", Filter: "a/#", Topic: exampleTopic, Index: 2},
 			"6f 0002 6731 000102030405060708090a0b0c0d0e0f 00000002 612f23"},
 		{exampleShared{}, "01 2d 02 02 02"},
+		{&WillRecord{Delay: 10, Will: will.Will, User: "u1"}, "02 00 0a 09 32 07 0001 74 0001 00 78 02 7531"},
 		{&FilterRecord{QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2}, "01 2e 00 00"},
 		{&PlaceRecord{Next: 300, Flights: []Flight{
 			{Position: 0, From: Place{Offset: 299}, QoS: 2},
@@ -108,7 +109,7 @@ var parsers = map[Kind]func([]byte) (appender, error){
 // samples are values of each kind, empty and full.
 func samples() map[Kind][]appender {
 	place, will := examplePlace(), exampleWill()
-	rich := WillRecord{Due: 1 << 60, Delay: 1<<32 - 1}
+	rich := WillRecord{Due: 1 << 60, Delay: 1<<32 - 1, User: strings.Repeat("ü", 300)}
 	rich.Will = packet.Publish{Topic: []byte("long/topic"), QoS: 2, Retain: true}
 	rich.Will.Props.SetContentType([]byte("text"))
 	rich.Will.Props.SetMessageExpiry(7)
@@ -165,7 +166,8 @@ func TestRecordsRoundTrip(t *testing.T) {
 		t.Errorf("%+v came back as %+v, %v", place, back, err)
 	}
 	will := exampleWill()
-	if back, err := ParseWill(will.AppendTo(nil)); err != nil || back.Delay != 10 || back.Will.PacketID != 0 ||
+	if back, err := ParseWill(will.AppendTo(nil)); err != nil || back.Delay != 10 || back.User != "" ||
+		back.Will.PacketID != 0 ||
 		string(back.Will.Topic) != "t" || string(back.Will.Payload) != "x" || back.Will.QoS != 1 {
 		t.Errorf("%+v came back as %+v, %v", will, back, err)
 	}
@@ -192,6 +194,7 @@ func TestRecordsRefuse(t *testing.T) {
 		{"a will with a topic alias", KindWill, "01 00 00 0a 30 08 0001 74 03 23 0001 78"},
 		{"a will with a subscription identifier", KindWill, "01 00 00 09 30 07 0001 74 02 0b01 78"},
 		{"a will without a topic", KindWill, "01 00 00 05 30 03 0000 00"},
+		{"a user longer than its value", KindWill, "02 00 00 09 32 07 0001 74 0001 00 78 03 7531"},
 		{"a will longer than its value", KindWill, "01 00 00 " + huge},
 		{"next offset below 0", KindPlace, "01 ffffffffffffffffff01 00"},
 		{"more flights than bytes", KindPlace, "01 00 " + huge + " 05 02"},

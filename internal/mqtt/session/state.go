@@ -38,6 +38,7 @@ type State struct {
 // Will is the will of a session.
 type Will struct {
 	Message packet.Publish
+	User    string // name of who left it; empty: none given
 	Delay   uint32 // seconds after the connection ends at which it is published
 	Due     int64  // milliseconds since 1970 at which it is; 0: there is a connection
 }
@@ -63,7 +64,7 @@ func (s *State) Connect(o *Opening) {
 	s.Out.SetWindow(o.Link.window)
 	s.will = nil
 	if o.will != nil {
-		s.will = &Will{Message: *o.will, Delay: o.willDelay} // [MQTT-3.1.2-7]
+		s.will = &Will{Message: *o.will, User: o.User, Delay: o.willDelay} // [MQTT-3.1.2-7]
 	}
 }
 

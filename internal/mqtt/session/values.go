@@ -149,18 +149,30 @@ type WillRecord struct {
 	Due   int64          // Unix milliseconds at which it is to be published; 0: the connection is there
 	Delay uint32         // seconds from the loss of the connection
 	Will  packet.Publish // without packet id
+	User  string         // name of who left it, for the guard; empty: none given
 }
 
 // AppendTo appends the value, the will as a PUBLISH of MQTT 5.
 func (w *WillRecord) AppendTo(b []byte) []byte {
-	b = append(b, valueVersion)
+	version := byte(valueVersion)
+	if w.User != "" {
+		version = userVersion
+	}
+	b = append(b, version)
 	b = binary.AppendUvarint(b, uint64(w.Due))
 	b = binary.AppendUvarint(b, uint64(w.Delay))
 	will := w.Will
 	will.PacketID, will.Dup = willPacketID, false
 	b = binary.AppendUvarint(b, uint64(will.Size(packet.V5)))
-	return will.AppendTo(b, packet.V5)
+	b = will.AppendTo(b, packet.V5)
+	if w.User == "" {
+		return b
+	}
+	return append(binary.AppendUvarint(b, uint64(len(w.User))), w.User...)
 }
+
+// userVersion is the version of a value with the name of a user, without which nobody may be judged.
+const userVersion = 2
 
 // willPacketID stands where a PUBLISH above QoS 0 needs an id.
 const willPacketID = 1
@@ -168,7 +180,7 @@ const willPacketID = 1
 // ParseWill decodes a WillRecord.
 func ParseWill(b []byte) (WillRecord, error) {
 	const op = "session.ParseWill"
-	r, err := openValue(op, b)
+	r, err := openValue(op, b, userVersion)
 	if err != nil {
 		return WillRecord{}, err
 	}
@@ -176,6 +188,9 @@ func ParseWill(b []byte) (WillRecord, error) {
 	w.Due = int64(r.uvarint(math.MaxInt64))
 	w.Delay = uint32(r.uvarint(math.MaxUint32))
 	frame := bytes.Clone(r.bytes(r.count(1)))
+	if !r.bad && b[0] == userVersion {
+		w.User = string(r.bytes(r.count(1)))
+	}
 	if err := r.done(op, b); err != nil {
 		return WillRecord{}, err
 	}
