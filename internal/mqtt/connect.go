@@ -91,8 +91,9 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	if present { // before the client knows that it is here: what is published from then on is new to it
 		c.link.goOn()
 	}
+	err = c.link.subscribeUnasked()
 	c.wire.push()
-	return c.link.subscribeUnasked()
+	return err
 }
 
 // redirect refuses clients that shall go to another server.

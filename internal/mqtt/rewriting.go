@@ -93,8 +93,9 @@ func (l *link) rewriteSubscriptions(p *packet.Subscribe) {
 	}
 }
 
-// subscribeUnasked subscribes a client that has just connected to what it does not have of AutoSubscribe. What it may
-// not subscribe to, and what its name makes no filter of, is left out. Errors: those of subscribe.
+// subscribeUnasked subscribes a client that connects to what it does not have of AutoSubscribe: it is called before the
+// CONNACK goes out, so that what is published from then on comes. What the client may not subscribe to, and what its
+// name makes no filter of, is left out. Errors: those of subscribe.
 func (l *link) subscribeUnasked() error {
 	d := l.door
 	if len(d.autoSubscribe) == 0 {
