@@ -197,6 +197,9 @@ func (l *link) tryRepeat(f *session.Flight, d *fanout.Delivery, gone bool) (done
 	case !ok || next.Position != f.Position:
 		return true, false // it was acknowledged meanwhile
 	case gone:
+		if len(d.Frame) == 0 {
+			l.removed(f.From)
+		}
 		state.Out.Forget(f.ID())
 		if state.Touched(f.From) {
 			l.term.Changed()

@@ -12,6 +12,7 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
 // Event is something that happened to a session.
@@ -222,13 +223,24 @@ func (l *link) noteEnd(cause error, reason packet.ReasonCode) {
 
 // Missed implements fanout.Misser: retention was faster than the client.
 func (c *conn) Missed(p stream.PartitionID, from, to record.Offset) {
+	c.link.noteMissed(p, fmt.Sprintf("retention took offsets %d to %d of", from, to-1))
+}
+
+// noteMissed keeps that something of a partition cannot be sent any more.
+func (l *link) noteMissed(p stream.PartitionID, what string) {
 	name := "?"
-	place := c.door.opt.Log.Topics().Place(p)
+	place := l.door.opt.Log.Topics().Place(p)
 	if place.Topic != nil {
 		name = place.Topic.Name
 	}
-	c.door.note(c.link.principal.ClientID, eventMissed, packet.Success,
-		fmt.Sprintf("retention took offsets %d to %d of %s/%d", from, to-1, name, place.Index))
+	l.door.note(l.principal.ClientID, eventMissed, packet.Success, fmt.Sprintf("%s %s/%d", what, name, place.Index))
+}
+
+// removed tells of a message in flight that the log has no more: retention took it, or compaction, as it does with a
+// retained message that another has replaced. That other one is on its way to the session, if it is above QoS 0.
+func (l *link) removed(from session.Place) {
+	l.drop(dropRemoved)
+	l.noteMissed(stream.PartitionID(from.Partition), fmt.Sprintf("in flight and removed: offset %d of", from.Offset))
 }
 
 // Missed implements fanout.Misser.

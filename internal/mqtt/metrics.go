@@ -17,10 +17,11 @@ const (
 	dropDenied                // the guard does not let the client see it
 	dropRefused               // a PUBLISH refused: topic name, guard, quota
 	dropNotStored             // the log did not take it
+	dropRemoved               // in flight when the connection ended, and removed from the log before it was sent again
 	drops
 )
 
-var dropNames = [drops]string{"outbox_full", "too_large", "denied", "refused", "not_stored"}
+var dropNames = [drops]string{"outbox_full", "too_large", "denied", "refused", "not_stored", "removed"}
 
 // metrics of the door.
 type metrics struct {

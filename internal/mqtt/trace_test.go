@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -158,6 +159,52 @@ func TestMissed(t *testing.T) {
 	events, err := h.door.Events("c")
 	if err != nil || !slices.ContainsFunc(events, func(e mqtt.Event) bool {
 		return e.What == "missed" && e.Text == "retention took offsets 5 to 29 of a/0"
+	}) {
+		t.Errorf("%+v, %v", events, err)
+	}
+}
+
+// TestMissedInFlight: a retained message that was in flight when the client left, and was replaced and so compacted, is
+// counted and told; what replaced it comes.
+func TestMissedInFlight(t *testing.T) {
+	set := telemetry.New()
+	h := open(t, func(o *mqtt.Options) { o.Metrics = set })
+	p := h.connect(t, packet.V5, "p", nil)
+	p.published("r/1", "old", true)
+	p.published("r/2", "other", true)
+	c, _ := h.comeBack(t, packet.V5, "c", nil)
+	c.subscribe(1, "r/1", "r/2")
+	ids := map[string]uint16{}
+	for range 2 {
+		m := want[*packet.Publish](c)
+		ids[string(m.Payload)] = m.PacketID
+	}
+	h.leave(c)
+	p.published("r/1", "new", true)
+	p.published("r/2", "other, new", true)
+	if _, err := h.log.TrimTo(t.Context(), h.log.Topics().ByName("__firth_retained").Partitions[0], 1); err != nil {
+		t.Fatal(err)
+	}
+	c = h.back(t, packet.V5, "c")
+	if m := c.gets("r/2", "other"); !m.Dup || m.PacketID != ids["other"] {
+		t.Errorf("DUP %v, packet id %d", m.Dup, m.PacketID)
+	}
+	var got []string
+	for range 2 {
+		m := want[*packet.Publish](c)
+		got = append(got, string(m.Payload))
+		c.send(&packet.Puback{PacketID: m.PacketID})
+	}
+	c.quiet()
+	if slices.Sort(got); !slices.Equal(got, []string{"new", "other, new"}) {
+		t.Errorf("got %q", got)
+	}
+	if n := sample(set, `firth_mqtt_messages_dropped_total{reason="removed"}`); n != 1 {
+		t.Errorf("%v messages were dropped", n)
+	}
+	events, err := h.door.Events("c")
+	if err != nil || !slices.ContainsFunc(events, func(e mqtt.Event) bool {
+		return e.What == "missed" && e.Text == "in flight and removed: offset 0 of __firth_retained/0"
 	}) {
 		t.Errorf("%+v, %v", events, err)
 	}
