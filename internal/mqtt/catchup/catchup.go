@@ -23,7 +23,7 @@ import (
 
 // Options of a CatchUp. The zero value is the default.
 type Options struct {
-	// Readers is how many goroutines read, at most Options.Readers of the fanout. Default 2.
+	// Readers is how many goroutines read, at most Options.Readers of the fanout, which is the default.
 	Readers int
 	// Metrics gets the gauge. Default: nobody looks.
 	Metrics *telemetry.Set
@@ -61,7 +61,7 @@ type laggard struct {
 // New makes a CatchUp for the members of a fanout.
 func New(f *fanout.Fanout, opt Options) *CatchUp {
 	if opt.Readers <= 0 {
-		opt.Readers = 2
+		opt.Readers = f.Readers()
 	}
 	c := &CatchUp{opt: opt, f: f}
 	c.mu.work = sync.NewCond(&c.mu)

@@ -92,7 +92,8 @@ type Options struct {
 	Keys bool
 	// Workers is how many goroutines read the log. Default: the number of CPUs, at most 16.
 	Workers int
-	// Readers is how many goroutines read for members that fell behind. Default 2.
+	// Readers is how many goroutines read for members that fell behind. Default 2, but fewer than CPUs where there are
+	// several: reading never has them all.
 	Readers int
 	// TurnBytes is how much of a partition, or of a cursor, is read before others have their turn.
 	// Default 256 KiB.
@@ -113,7 +114,7 @@ func (o Options) withDefaults() Options {
 		o.Workers = min(runtime.GOMAXPROCS(0), 16)
 	}
 	if o.Readers <= 0 {
-		o.Readers = 2
+		o.Readers = min(max(runtime.GOMAXPROCS(0)-1, 1), 2)
 	}
 	if o.TurnBytes <= 0 {
 		o.TurnBytes = 256 << 10

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"runtime"
 	"slices"
 	"time"
 
@@ -37,7 +38,26 @@ type pass struct {
 	reached int       // so many of them
 	open    int       // of those, which take more
 	taken   int       // messages, by all of them
+	busy    int       // since the reader gave its processor to others, about 100 ns each
 }
+
+const (
+	// yieldAfter is how long a reader keeps its processor while others want it, about: live delivery waits for no more.
+	yieldAfter = 2000
+	// What a record, a delivery of it and a write to a socket take, in the same unit.
+	recordCost, deliveryCost, flushCost = 3, 10, 100
+)
+
+// worked notes work, and lets others have the processor now and then. (The runtime does so after 10 ms.)
+func (p *pass) worked(cost int) {
+	if p.busy += cost; p.busy >= yieldAfter {
+		p.busy = 0
+		runtime.Gosched()
+	}
+}
+
+// Readers is Options.Readers.
+func (f *Fanout) Readers() int { return f.opt.Readers }
 
 // NewReader makes a reader, one of Options.Readers: its number is below that.
 func (f *Fanout) NewReader(number int) *Reader {
@@ -57,7 +77,7 @@ const narrowFrom = 1000
 // sparseTurns times TurnBytes: with one message a pass, the write to its socket costs more than all the rest.
 const (
 	worthwhile  = 8
-	sparseTurns = 32
+	sparseTurns = 64
 )
 
 // Pass reads on for cursors of one partition, sorted by At, from the first of them up to the head, about TurnBytes of
@@ -139,6 +159,7 @@ func (r *Reader) end(next record.Offset) {
 		m.at[r.index].touched = false
 		m.sink.Flush()
 		r.touched[i] = nil
+		r.pass.worked(flushCost)
 	}
 	r.touched = r.touched[:0]
 }
@@ -177,6 +198,7 @@ func (r *Reader) record(v *record.View) (more bool) {
 	if p.open == 0 {
 		return false
 	}
+	p.worked(recordCost)
 	if !p.table.Message(p.topic, v, &r.mapped) || !r.msg.Set(&r.mapped, r.f.judge(&r.mapped, p.now)) {
 		return true
 	}
@@ -230,6 +252,7 @@ func (r *Reader) found(sub *subscription) {
 }
 
 func (r *Reader) deliver(h *hit, at record.Offset) Verdict {
+	r.pass.worked(deliveryCost)
 	before := len(r.batch.memory)
 	d := r.batch.deliver(&r.msg, h, r.pass.id, at)
 	verdict := h.member.sink.Deliver(r.batch.run.Offer(d))
