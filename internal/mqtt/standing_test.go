@@ -75,3 +75,75 @@ func TestSubscribingAgainLosesNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestWideFilterLosesNothing: a subscription that wants more partitions than a session is given places in when it
+// subscribes stands by marks there. However many of those come and are thinned out, and whatever befalls the server, it
+// gets every message that is younger than it, and none twice that it has acknowledged long ago.
+func TestWideFilterLosesNothing(t *testing.T) {
+	for fate, befalls := range fates {
+		t.Run(fate, func(t *testing.T) { wideFilter(t, befalls) })
+	}
+}
+
+func wideFilter(t *testing.T, befalls fate) {
+	const topics, marks = 100, 50 // more than places, and than offsets at marks are kept
+	h := open(t, nil)
+	p := h.connect(t, packet.V5, "p", nil)
+	all := func(payload string) {
+		t.Helper()
+		for i := range topics {
+			p.published(fmt.Sprintf("t%d/x", i), payload, false)
+		}
+	}
+	all("old")
+	c, _ := h.comeBack(t, packet.V5, "c", nil)
+	c.subscribe(1, "+/x")
+	other, _ := h.comeBack(t, packet.V5, "other", nil)
+	other.subscribe(0, "t0/#", "t1/#")
+	marked := func(name string, takers ...*raw) {
+		t.Helper()
+		for i := range marks {
+			p.published(name, fmt.Sprint(i), false)
+			for _, taker := range takers {
+				taker.gets(name, fmt.Sprint(i))
+			}
+			h.checkpoint()
+		}
+	}
+	marked("t0/x", c, other)
+	all("live")
+	for range topics {
+		if m := want[*packet.Publish](c); string(m.Payload) != "live" {
+			t.Fatalf("got %s = %s", m.Topic, m.Payload)
+		} else {
+			c.send(&packet.Puback{PacketID: m.PacketID})
+		}
+	}
+	c.quiet()
+	other.until("live") // of t0
+	other.until("live")
+	h.checkpoint()
+	h.leave(c)
+	all("missed")
+	other.until("missed")
+	other.until("missed")
+	marked("t1/x", other)
+	h = befalls(t, h)
+	c = h.back(t, packet.V5, "c")
+	got := map[string]int{}
+	for n := 0; n < topics+marks; {
+		m := want[*packet.Publish](c)
+		c.send(&packet.Puback{PacketID: m.PacketID})
+		switch payload := string(m.Payload); payload {
+		case "old", "live":
+			t.Errorf("%s = %s comes again", m.Topic, payload)
+		default:
+			got[string(m.Topic)+"="+payload]++
+			n++
+		}
+	}
+	c.quiet()
+	if len(got) != topics+marks {
+		t.Errorf("%d different messages, want %d", len(got), topics+marks)
+	}
+}
