@@ -2,6 +2,7 @@
 # Installs from apt what tests need and is missing: install.sh GROUP...
 #   build    a C compiler for the race detector, make, git, the certificates that downloads need
 #   clients  mosquitto_pub, mosquitto_sub, mosquitto, kcat
+#   paho-c   Eclipse Paho's C client
 #   java     a JDK and Maven
 #   node     Node.js and npm
 #   python   Python with venv
@@ -29,6 +30,9 @@ for group in "$@"; do
 		need mosquitto_pub mosquitto-clients
 		need mosquitto mosquitto
 		need kcat kcat
+		;;
+	paho-c)
+		[ -e /usr/include/MQTTAsync.h ] || missing+=(libpaho-mqtt-dev)
 		;;
 	java)
 		need javac default-jdk-headless
