@@ -392,3 +392,41 @@ func TestQoS0AfterConnack(t *testing.T) {
 		}
 	}
 }
+
+// TestEndedIsStoredBeforeConnack: once a CONNACK has said that there is no session, the one before does not come back
+// with a power cut, whoever removes what is stored of it [MQTT-3.1.2-4] [MQTT-3.2.2-2].
+func TestEndedIsStoredBeforeConnack(t *testing.T) {
+	for name, ends := range map[string]func(h *house, c *raw){
+		"ended by the clean start": func(*house, *raw) {},
+		"has a shared subscription": func(_ *house, c *raw) {
+			c.subscribe(1, "$share/g/a")
+		},
+		"ended with its connection": func(h *house, c *raw) {
+			over := h.dial(t)
+			over.hello(packet.V5, "c", func(p *packet.Connect) { p.CleanStart = false })
+			if ack := want[*packet.Connack](over); !ack.SessionPresent {
+				t.Fatal("the session is not there")
+			}
+			over.net.Close()
+			eventually(t, "it has left", func() bool { return h.door.Stats().Connections == 0 })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfs.NewMemory()
+			late := vfs.NewFaulty(disk)
+			h := openOn(t, late, nil)
+			defer func() { h.stop() }()
+			c, _ := h.comeBack(t, packet.V5, "c", nil)
+			c.subscribe(1, "a")
+			late.Inject(vfs.Fault{On: vfs.OpSync, Times: -1, Delay: 100 * time.Millisecond})
+			ends(h, c)
+			h.connect(t, packet.V5, "c", nil)
+			clone := disk.CrashClone(nil)
+			h.stop()
+			h = openOn(t, clone, nil)
+			if _, present := h.comeBack(t, packet.V5, "c", nil); present {
+				t.Error("the session is there again")
+			}
+		})
+	}
+}

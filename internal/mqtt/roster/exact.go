@@ -47,6 +47,18 @@ func (q *exacts) drop() {
 	q.units = q.units[:last]
 }
 
+// of are the ids of a session that arrived in units under way.
+func (q *exacts) of(state *session.State) (arrived []uint16) {
+	ids := q.ids
+	for _, one := range q.units {
+		if one.state == state {
+			arrived = append(arrived, ids[:one.ids]...)
+		}
+		ids = ids[one.ids:]
+	}
+	return arrived
+}
+
 const (
 	// exactBit in a ticket tells that the unit is in exacts, and epochShift where the epoch of its holder begins.
 	exactBit   = 1 << 32

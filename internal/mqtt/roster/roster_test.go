@@ -82,13 +82,33 @@ type wills struct {
 func (w *wills) publish(
 	ctx context.Context, s *session.State, _ *session.Will, with *stream.Unit, to stream.Receipt,
 ) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.from = append(w.from, s.ClientID())
 	if len(with.Writes) == 0 {
+		w.note(s.ClientID())
 		return nil
 	}
-	return stream.AppendWait(ctx, w.log, with, to, 1)
+	return stream.AppendWait(ctx, w.log, with, &published{w, s.ClientID(), to}, 1)
+}
+
+func (w *wills) note(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.from = append(w.from, id)
+}
+
+// published is a will that counts once it is stored.
+type published struct {
+	wills *wills
+	id    string
+	to    stream.Receipt
+}
+
+func (p *published) Appended(ticket uint64, at stream.Placed, err error) {
+	if err == nil {
+		p.wills.note(p.id)
+	}
+	if p.to != nil {
+		p.to.Appended(ticket, at, err)
+	}
 }
 
 // open opens a roster on a log in memory.

@@ -47,6 +47,7 @@ type Seat struct {
 		lasting bool           // counted in Roster.lasting
 		// remains are sessions that have ended whose records are still in the log.
 		remains []*session.State
+		writes  int // units under way with what collect gave: remains may be among it
 		exacts  exacts
 		awaited []uint16 // packet ids of QoS 2 that the holder awaits
 		saving  bool     // it is among shard.saves
@@ -68,6 +69,7 @@ func (s *Seat) take(o *session.Opening, h Holder, now int64) (got Taken) {
 		if w := was.Will(); w != nil && w.Due <= now {
 			got.will = was.TakeWill()
 		}
+		was.In.Abandon(s.mu.exacts.of(was)) // what the connection before has not appended, it never will
 		was.Connect(o)
 		got.State = was
 	} else {
@@ -267,7 +269,7 @@ func (t *Term) Leave() *Left {
 		left.will, left.taken, left.over = state.TakeWill(), true, true
 		seat.mu.state = nil
 		seat.ended(state)
-		if len(seat.mu.remains) == 0 {
+		if !seat.remains() {
 			delete(r.mu.seats, seat.id)
 		}
 		return left

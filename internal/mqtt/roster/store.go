@@ -11,10 +11,11 @@ import (
 // What is stored of a seat, and when.
 
 // collect puts what is to be stored of a seat into a unit: what has ended is removed, what changed is written. Undo is
-// for a unit that was not stored.
+// for a unit that was not stored, Roster.release for one that was.
 func (s *Seat) collect(u *unit) (undo func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.mu.writes++
 	state, remains := s.mu.state, s.mu.remains
 	for _, old := range remains {
 		s.remove(u, old)
@@ -27,6 +28,7 @@ func (s *Seat) collect(u *unit) (undo func()) {
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		s.mu.writes--
 		s.mu.remains = append(remains, s.mu.remains...)
 		s.mu.will = s.mu.will || hadWill
 		if s.mu.state == state && state != nil {
@@ -239,23 +241,28 @@ func (s *shard) giveFates(fates []fate) {
 	s.mu.fates = append(fates, s.mu.fates...)
 }
 
-// release gives up a seat without a session, once no records of one are left.
+// release notes that what collect gave is stored, and gives up a seat without a session, once no records of one are
+// left.
 func (r *Roster) release(seat *Seat) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	seat.mu.Lock()
 	defer seat.mu.Unlock()
-	if seat.mu.state == nil && len(seat.mu.remains) == 0 && r.mu.seats[seat.id] == seat {
+	seat.mu.writes--
+	if seat.mu.state == nil && !seat.remains() && r.mu.seats[seat.id] == seat {
 		delete(r.mu.seats, seat.id)
 	}
 }
 
-// hasRecords tells whether there is something to store, or to remove.
+// hasRecords tells whether there is something to store, or to remove, or that is being removed.
 func (s *Seat) hasRecords() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.mu.remains) > 0 || s.mu.state != nil && s.mu.state.Lasts()
+	return s.remains() || s.mu.state != nil && s.mu.state.Lasts()
 }
+
+// remains tells whether the log may have records of a session that has ended. It needs the lock of the seat.
+func (s *Seat) remains() bool { return len(s.mu.remains) > 0 || s.mu.writes > 0 }
 
 // Store stores a session that was taken, and returns when that is durable. A session that does not last costs nothing.
 // Errors: those of the log; Timeout when ctx ends.

@@ -71,6 +71,19 @@ func (r *Received) Undo(arrived, released []uint16) {
 	}
 }
 
+// Abandon forgets the ids that are Pending, but for those whose messages are on their way to the log: the others' never
+// get there.
+func (r *Received) Abandon(onTheirWay []uint16) {
+	for _, c := range slices.Backward(r.chunks) { // copies: the last of its ids takes a chunk away
+		for low := range 256 {
+			id := uint16(c.number)<<8 | uint16(low)
+			if c.pending.has(byte(low)) && !slices.Contains(onTheirWay, id) {
+				r.Release(id)
+			}
+		}
+	}
+}
+
 // Of is what is known of an id.
 func (r *Received) Of(id uint16) Arrival {
 	switch c := r.find(id); {

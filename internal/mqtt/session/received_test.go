@@ -1,6 +1,7 @@
 package session
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -15,6 +16,13 @@ func TestReceivedAgainstModel(t *testing.T) {
 		id := uint16(250 + rng.IntN(20))
 		if rng.IntN(2) == 0 {
 			id = uint16(rng.IntN(0x10000))
+		}
+		if step%1000 == 0 {
+			onTheirWay := []uint16{uint16(250 + rng.IntN(20)), id}
+			r.Abandon(onTheirWay)
+			maps.DeleteFunc(model, func(id uint16, a Arrival) bool {
+				return a == Pending && !slices.Contains(onTheirWay, id)
+			})
 		}
 		switch rng.IntN(4) {
 		case 0:
