@@ -5,7 +5,7 @@ A case is a function whose name begins with its subject. @case(v, ...) runs it f
 
 import time
 
-from wire import Closed, Raw
+from wire import PUBLISH, Closed, Raw
 
 CASES = {}
 
@@ -415,6 +415,40 @@ def no_local(v, t):
     assert c.messages(b"end") == []
     Raw(v).connect().publish(t, "other")
     assert c.message().payload == b"other"
+
+
+@case(5, says="MQTT-3.8.3-3: no local, for a session that was away, and its will")
+def no_local_later(v, t):
+    p = Raw(v).connect()
+    p.subscribe(t + "/will")
+
+    def come(**kw):
+        return Raw(v).connect(cid=t, SessionExpiryInterval=600, **kw)
+
+    c = come(will=(t + "/will", "own will", 1, 0, {}), ReceiveMaximum=1)
+    c.subscribe((t + "/#", 1 | 4))
+    p.publish(t, "1")
+    held = c.next(PUBLISH)  # what follows waits for its acknowledgement
+    assert held.payload == b"1"
+    c.publish(t, "own")
+    p.publish(t, "2")
+    c.drop()
+    assert p.message().payload == b"own will"
+    c = come(clean=0)
+    assert c.ack.present
+    p.publish(t + "/end", "end")
+    assert c.messages(b"end") == [b"1", b"2"]
+
+
+@case(5, says="MQTT-3.8.3-3: no local, for what is retained")
+def no_local_retained(v, t):
+    c, p = Raw(v).connect(), Raw(v).connect()
+    c.publish(t + "/a", "own", retain=1)
+    p.publish(t + "/b", "other", retain=1)
+    c.subscribe((t + "/#", 1 | 4))
+    assert c.message().payload == b"other"
+    p.publish(t + "/end", "end")
+    assert c.messages(b"end") == []
 
 
 @case(5, says="MQTT-3.3.1-12, -13: retain as published")

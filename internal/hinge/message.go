@@ -71,6 +71,9 @@ func (m *Message) Remaining(nowMillis int64) (seconds uint32, ok bool) {
 	return uint32(max(left, 0)), left > 0
 }
 
+// maxPublisherKept is how many bytes are kept for the next Publisher: client identifiers are seldom long.
+const maxPublisherKept = 1024
+
 // publisherSum is the length of the checksum in mqtt.publisher, with the space behind it.
 const publisherSum = 2*crc32.Size + 1
 
@@ -83,6 +86,9 @@ func (m *Message) SetPublisher(client string) {
 	}
 	m.by = append(m.appendSum(m.by[:0]), client...)
 	m.Publisher = m.by
+	if cap(m.by) > maxPublisherKept {
+		m.by = nil
+	}
 }
 
 // PublishedBy tells whether the record says that a client published the message. What does not say so may be its own
