@@ -47,11 +47,11 @@ address() {
 
 ready() {
 	kill -0 "$firth_pid" 2>/dev/null || fail "firth did not start"
-	mqtt=$(address mqtt) kafka=$(address kafka) http=$(address http)
-	[ -n "$mqtt" ] && [ -n "$kafka" ] && [ -n "$http" ]
+	mqtt=$(address mqtt) ws=$(address ws) kafka=$(address kafka) http=$(address http)
+	[ -n "$mqtt" ] && [ -n "$ws" ] && [ -n "$kafka" ] && [ -n "$http" ]
 }
 
-# start_firth [--set key=value ...] sets mqtt, kafka and http to the addresses, and their _host and _port.
+# start_firth [--set key=value ...] sets mqtt, ws, kafka and http to the addresses, and their _host and _port.
 start_firth() {
 	firth=${FIRTH:-$repo/build/firth}
 	if [ -z "${FIRTH:-}" ]; then (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o build/firth ./cmd/firth); fi
@@ -61,7 +61,7 @@ start_firth() {
 	firth_pid=$!
 	wait_for 60 "addresses from firth" ready
 	mqtt_host=${mqtt%:*} mqtt_port=${mqtt##*:}
-	export mqtt kafka http mqtt_host mqtt_port
+	export mqtt ws kafka http mqtt_host mqtt_port
 }
 
 # stop_firth wants a clean end within a minute, no trace of a panic, no line at level error and a log without findings.

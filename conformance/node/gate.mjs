@@ -124,45 +124,95 @@ async function produceAndConsume() {
 
 const url = `mqtt://${process.env.mqtt}`;
 
-async function devices() {
-  for (const protocolVersion of [4, 5]) {
-    const got = [];
-    const sub = await mqtt.connectAsync(url, { protocolVersion });
-    sub.on('message', (topic, payload, packet) => {
-      got.push({ topic, text: payload.toString(), packet });
-      news();
-    });
-    const [granted] = await sub.subscribeAsync(`fleet${protocolVersion}/+/pos`, { qos: 1 });
-    assert.equal(granted.qos, 1);
-    const pub = await mqtt.connectAsync(url, { protocolVersion });
-    const properties =
-      protocolVersion === 5
-        ? { contentType: 'text/plain', userProperties: { unit: 'deg' }, responseTopic: 'answers/1' }
-        : undefined;
-    const all = Array.from({ length: 200 }, (_, i) =>
-      pub.publishAsync(`fleet${protocolVersion}/car${i % 5}/pos`, `p${i}`, { qos: i % 2, properties }),
-    );
-    await Promise.all(all);
-    await until(() => got.filter((m) => m.packet.qos === 1).length === 100, '100 messages of QoS 1');
-    for (const qos of [0, 1]) {
-      for (let car = 0; car < 5; car++) {
-        const numbers = got
-          .filter((m) => m.packet.qos === qos && m.topic.includes(`car${car}`))
-          .map((m) => Number(m.text.slice(1)));
-        assert.deepEqual(numbers, [...numbers].sort((a, b) => a - b), 'order per topic and QoS');
-      }
+// ways are how a device may connect: every version, over TCP and WebSocket.
+const ways = [3, 4, 5].flatMap((protocolVersion) =>
+  [url, `ws://${process.env.ws}/mqtt`].map((address) => ({
+    address,
+    name: `${protocolVersion}-${address.split(':')[0]}`,
+    options: { protocolVersion, protocolId: protocolVersion === 3 ? 'MQIsdp' : 'MQTT' },
+  })),
+);
+
+// collect gives what comes to a client, from now on.
+function collect(client) {
+  const got = [];
+  client.on('message', (topic, payload, packet) => {
+    got.push({ topic, text: payload.toString(), packet });
+    news();
+  });
+  return got;
+}
+
+async function devices({ address, name, options }) {
+  const five = options.protocolVersion === 5;
+  const sub = await mqtt.connectAsync(address, options);
+  const got = collect(sub);
+  const [granted] = await sub.subscribeAsync(`fleet-${name}/+/pos`, { qos: 2 });
+  assert.equal(granted.qos, 2);
+  const pub = await mqtt.connectAsync(address, options);
+  const properties = five
+    ? { contentType: 'text/plain', userProperties: { unit: 'deg' }, responseTopic: 'answers/1' }
+    : undefined;
+  const all = Array.from({ length: 300 }, (_, i) =>
+    pub.publishAsync(`fleet-${name}/car${i % 5}/pos`, `p${i}`, { qos: i % 3, properties }),
+  );
+  await Promise.all(all);
+  await until(() => got.filter((m) => m.packet.qos > 0).length === 200, '200 messages of QoS 1 and 2');
+  for (const qos of [0, 1, 2]) {
+    for (let car = 0; car < 5; car++) {
+      const numbers = got
+        .filter((m) => m.packet.qos === qos && m.topic.includes(`car${car}`))
+        .map((m) => Number(m.text.slice(1)));
+      assert.deepEqual(numbers, [...new Set(numbers)].sort((a, b) => a - b), 'once, in order per topic and QoS');
+      if (qos > 0) assert.equal(numbers.length, 20);
     }
-    if (protocolVersion === 5) {
-      const p = got[0].packet.properties;
-      assert.equal(p.contentType, 'text/plain');
-      assert.equal(p.responseTopic, 'answers/1');
-      assert.equal(p.userProperties.unit, 'deg');
-    }
-    await sub.unsubscribeAsync(`fleet${protocolVersion}/+/pos`);
-    await sub.endAsync();
-    await pub.endAsync();
-    ok(`MQTT.js, protocol ${protocolVersion}: QoS 0 and 1, order, properties`);
   }
+  if (five) {
+    const p = got[0].packet.properties;
+    assert.equal(p.contentType, 'text/plain');
+    assert.equal(p.responseTopic, 'answers/1');
+    assert.equal(p.userProperties.unit, 'deg');
+  }
+  await sub.unsubscribeAsync(`fleet-${name}/+/pos`);
+  await sub.endAsync();
+  await pub.endAsync();
+}
+
+// sleepers is a device whose session outlives its connection, and one that leaves a will and a retained message.
+async function sleepers({ address, name, options }) {
+  const stays = { ...options, clientId: `sleeper-${name}`, clean: false, properties: { sessionExpiryInterval: 600 } };
+  const first = await mqtt.connectAsync(address, stays);
+  await first.subscribeAsync(`sleep-${name}/#`, { qos: 2 });
+  await first.endAsync();
+
+  const will = { topic: `sleep-${name}/will`, payload: 'gone', qos: 1 };
+  const waker = await mqtt.connectAsync(address, { ...options, will, reconnectPeriod: 0 });
+  for (let i = 0; i < 50; i++) await waker.publishAsync(`sleep-${name}/x`, `s${i}`, { qos: 2 });
+  await waker.publishAsync(`sleep-${name}/kept`, 'kept', { qos: 1, retain: true });
+  const closed = once(waker, 'close');
+  waker.stream.destroy(); // a lost connection
+  await closed;
+
+  const again = mqtt.connect(address, stays);
+  const got = collect(again);
+  const [connack] = await once(again, 'connect');
+  assert.equal(connack.sessionPresent, options.protocolVersion !== 3, 'session present'); // 3.1 cannot say it
+  await until(() => got.length === 52, '52 messages');
+  assert.deepEqual(got.filter((m) => m.topic.endsWith('/x')).map((m) => m.text), Array.from({ length: 50 }, (_, i) => `s${i}`));
+  assert.deepEqual(
+    got.filter((m) => !m.topic.endsWith('/x')).map((m) => `${m.topic} ${m.text} ${m.packet.retain}`).sort(),
+    [`sleep-${name}/kept kept false`, `sleep-${name}/will gone false`],
+  );
+  await again.unsubscribeAsync(`sleep-${name}/#`);
+  await again.endAsync();
+
+  const late = await mqtt.connectAsync(address, options);
+  const found = collect(late);
+  await late.subscribeAsync(`sleep-${name}/+`, { qos: 1 });
+  await until(() => found.length === 1, 'retained message');
+  assert.equal(`${found[0].text} ${found[0].packet.retain}`, 'kept true');
+  await late.publishAsync(`sleep-${name}/kept`, '', { qos: 1, retain: true });
+  await late.endAsync();
 }
 
 async function across() {
@@ -217,7 +267,11 @@ async function takeover() {
 
 await admin();
 await produceAndConsume();
-await devices();
+for (const way of ways) {
+  await devices(way);
+  await sleepers(way);
+  ok(`MQTT.js, ${way.name}: QoS 0, 1 and 2 once in order; a session that was away, will, retained`);
+}
 await across();
 await takeover();
 process.exit(0);
