@@ -255,6 +255,9 @@ func refusal(ack *packet.Connack) error {
 	if len(ack.Props.ReasonString) > 0 {
 		cause.Detail += ": " + string(ack.Props.ReasonString)
 	}
+	if len(ack.Props.ServerReference) > 0 {
+		cause.Detail += ": it names " + string(ack.Props.ServerReference)
+	}
 	kind := fault.Invalid
 	switch ack.Reason {
 	case packet.BadUserNameOrPassword, packet.NotAuthorized, packet.Banned, packet.BadAuthenticationMethod:

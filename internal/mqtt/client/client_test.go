@@ -250,6 +250,13 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%v: %v", c.reason, err)
 		}
 	}
+	s := listen(t)
+	s.connack.Reason = packet.UseAnotherServer
+	s.connack.Props.SetServerReference([]byte("other.example:1883"))
+	_, err := Dial(ctx(t), s.addr(), Options{Version: packet.V5})
+	if err == nil || !strings.Contains(err.Error(), "other.example:1883") {
+		t.Errorf("another server: %v", err)
+	}
 }
 
 func TestDialErrors(t *testing.T) {
