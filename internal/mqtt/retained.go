@@ -227,11 +227,11 @@ func (d *Door) retainedVersions(ctx context.Context, topic string, before time.T
 		until = before.UnixMilli()
 	}
 	var all []*RetainedMessage
-	partitions := d.fanout.Partitions(topic)
+	var partitions []stream.PartitionID
 	if !hinge.IsCertificate([]byte(topic)) {
-		partitions = append(partitions, d.retained.Partition())
+		partitions = d.fanout.Partitions(topic)
 	}
-	for _, p := range partitions {
+	for _, p := range append(partitions, d.retained.Partition()) {
 		some, err := d.versionsIn(ctx, p, topic, until)
 		if err != nil {
 			return nil, err
