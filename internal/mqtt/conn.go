@@ -35,6 +35,7 @@ type conn struct {
 
 	hold    hold         // who drives
 	ending  atomic.Bool  // somebody has asked for the end
+	hungUp  atomic.Bool  // the poller saw that the client sends no more: a short read is not the last
 	lingers atomic.Bool  // all is said: what the client still sends is thrown away
 	waits   atomic.Int32 // what the driver waits for: waitLog, waitClient
 	timeout atomic.Int64 // nanoseconds of silence after which the client is taken for dead; 0: any

@@ -22,19 +22,14 @@ var (
 // waits tells whether an error is that the packet in hand, and what comes behind it, is for later.
 func waits(err error) bool { return errors.Is(err, errBlocks) || errors.Is(err, errSlowed) }
 
-// poll drives for the poller, which has claimed the connection. Ended tells that the client sends no more, so that a
-// short read is not the last.
-func (c *conn) poll(lent []byte, ended bool) {
+// poll drives for the poller, which has claimed the connection.
+func (c *conn) poll(lent []byte) {
 	defer c.rescue()
 	for {
 		more, err := c.step(lent, true)
-		switch {
-		case err != nil || more: // a large client shall not hold up the others
+		if err != nil || more { // a large client shall not hold up the others
 			go c.drive(err)
 			return
-		case ended:
-			ended = false
-			continue
 		}
 		if c.letGo() {
 			return
@@ -121,7 +116,7 @@ func (c *conn) step(lent []byte, inPoller bool) (more bool, err error) {
 		if b, err = r.fill(&c.wire, lent, c.packetLimit()); err != nil || b == nil {
 			return false, err
 		}
-		more = len(b) == cap(b)
+		more = len(b) == cap(b) || c.hungUp.Load()
 	}
 	if c.waits.Load() != 0 {
 		c.listenAgain()
@@ -226,5 +221,5 @@ func (c *conn) discard(lent []byte) (more bool, err error) {
 	if c.discarded += n; c.discarded > maxLinger && err == nil {
 		err = io.ErrShortBuffer
 	}
-	return n == len(lent), err
+	return n == len(lent) || n > 0 && c.hungUp.Load(), err
 }

@@ -145,7 +145,10 @@ func (p *poller) serve(c *conn, events uint32) {
 	if events&pollOut != 0 && c.wire.stalled.Load() {
 		c.resume()
 	}
+	if events&pollEnd != 0 {
+		c.hungUp.Store(true) // first: no other event tells whoever drives
+	}
 	if events&(pollIn|pollEnd) != 0 && c.hold.claim() {
-		c.poll(p.memory, events&pollEnd != 0)
+		c.poll(p.memory)
 	}
 }
