@@ -11,20 +11,6 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
-// largeConnect is a CONNECT of about so many bytes: its will has as many user properties.
-func largeConnect(id string, bytes int) []byte {
-	will := &packet.Will{Topic: []byte("w"), Payload: []byte("gone")}
-	value := make([]byte, 1000)
-	for i := range value {
-		value[i] = 'x'
-	}
-	for range bytes / (len(value) + 10) {
-		will.Props.AddUser("k", string(value))
-	}
-	hello := packet.Connect{Version: packet.V5, CleanStart: true, ClientID: []byte(id), Will: will}
-	return hello.AppendTo(nil, packet.V5)
-}
-
 // bare is the descriptor of a client that is nothing else, so that memory is that of our side. Who asks closes it.
 func (h *house) bare(t *testing.T) (fd int) {
 	t.Helper()
