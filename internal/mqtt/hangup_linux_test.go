@@ -8,9 +8,8 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
-// TestHangUpWhileHeld: a client that sends and leaves while a goroutine has its connection: the goroutine reads what was
-// sent and no more, for the read is short, and it has to know that the end is behind it. Without that the connection
-// stayed, until its keep alive was over, if there was one.
+// TestHangUpWhileHeld: a client sends and leaves while a goroutine has its connection. The goroutine reads what was
+// sent and no more, for the read is short, and has to know that the end is behind it.
 func TestHangUpWhileHeld(t *testing.T) {
 	d := benchDoor(t)
 	go func() { _ = d.Run(t.Context()) }()
@@ -52,7 +51,7 @@ func within(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute/2); !ok(); <-tick.C {
+	for deadline := time.Now().Add(time.Minute / 2); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)
 		}

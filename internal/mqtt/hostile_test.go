@@ -93,7 +93,8 @@ func TestOverlappingWildcards(t *testing.T) {
 		var filters []string
 		for n := range 100 {
 			deep := strings.Repeat("/+", n)
-			filters = append(filters, "w"+deep+"/#", "+"+deep+"/#", "w"+strings.Repeat("/a", n)+strings.Repeat("/+", 100-n))
+			rest := strings.Repeat("/a", n) + strings.Repeat("/+", 100-n)
+			filters = append(filters, "w"+deep+"/#", "+"+deep+"/#", "w"+rest)
 		}
 		c.subscribe(0, filters...)
 		p := h.connect(t, v, "", nil)
@@ -106,13 +107,14 @@ func TestOverlappingWildcards(t *testing.T) {
 	})
 }
 
-// TestExtremeIntervals: an expiry interval of 0 is over at once, one of 2^32-1 seconds and a will that waits as long are
-// legal, and nothing overflows.
+// TestExtremeIntervals: an expiry interval of 0 is over at once, one of 2^32-1 seconds and a will that waits as long
+// are legal, and nothing overflows.
 func TestExtremeIntervals(t *testing.T) {
 	h := open(t, nil)
 	p := h.connect(t, packet.V5, "p", nil)
 	for i, seconds := range []uint32{0, math.MaxUint32} {
-		m := &packet.Publish{Topic: fmt.Appendf(nil, "e/%d", seconds), Payload: []byte("x"), QoS: 1, PacketID: 1, Retain: true}
+		topic := fmt.Appendf(nil, "e/%d", seconds)
+		m := &packet.Publish{Topic: topic, Payload: []byte("x"), QoS: 1, PacketID: 1, Retain: true}
 		m.Props.SetMessageExpiry(seconds)
 		p.send(m)
 		if ack := want[*packet.Puback](p); ack.Reason.Failed() {
