@@ -81,13 +81,14 @@ func openHouseOn(t testing.TB, fs vfs.FS, opt Options) *house {
 // openSmallHouse opens a house whose log keeps little in reserve, and gives its disk.
 func openSmallHouse(t testing.TB) (*house, *vfs.Memory) {
 	disk := vfs.NewMemory()
-	expected := logtest.New(t, "commit failed", "housekeeping of the log failed") // it is small to become full
-	return openHouseOn(t, disk, Options{Logger: expected}), disk
+	full := logtest.New(t, "commit failed", "housekeeping of the log failed", "retention failed") // it will be
+	return openHouseOn(t, disk, Options{Logger: full}), disk
 }
 
+// topic makes a topic that keeps records for ever, if its configuration says nothing else: those of batchOf are old.
 func (h *house) topic(name string, partitions int, config ...string) *stream.Topic {
 	h.t.Helper()
-	spec := stream.TopicSpec{Name: name, Partitions: partitions, Config: map[string]string{}}
+	spec := stream.TopicSpec{Name: name, Partitions: partitions, Config: map[string]string{"retention.ms": "-1"}}
 	for i := 0; i+1 < len(config); i += 2 {
 		spec.Config[config[i]] = config[i+1]
 	}
