@@ -338,7 +338,8 @@ func (s *sleeper) judge(one *hearing, p *packet.Publish) {
 		l = &line{seen: map[int]bool{}, last: -1}
 		s.got[topic] = l
 	}
-	if !l.seen[m.seq] && m.seq < l.last {
+	// What was on its way to the log when the subscription was made may come by its publisher's second try only.
+	if !l.seen[m.seq] && m.seq < l.last && s.wants(m) {
 		s.complain("%s %d came first behind %d; %+v", topic, m.seq, l.last, s.interest)
 	}
 	l.seen[m.seq], l.last = true, max(l.last, m.seq)
@@ -372,14 +373,13 @@ func (s *sleeper) notify() {
 	}
 }
 
-// missing is what should have come and has not.
-func (s *sleeper) missing() (lacks []string) {
-	due := s.h.acknowledged()
+// missing is what should have come and has not, of some messages.
+func (s *sleeper) missing(of []*message) (lacks []*message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, m := range due {
+	for _, m := range of {
 		if l := s.got[m.key]; (l == nil || !l.seen[m.seq]) && s.wants(m) {
-			lacks = append(lacks, fmt.Sprintf("%s %d", m.key, m.seq))
+			lacks = append(lacks, m)
 		}
 	}
 	return lacks
@@ -413,9 +413,9 @@ func (s *sleeper) settle(ctx context.Context, address string) {
 		return
 	}
 	defer c.Close()
+	lacks := s.h.acknowledged() // nobody publishes any more
 	for ctx.Err() == nil {
-		lacks := s.missing()
-		if len(lacks) == 0 {
+		if lacks = s.missing(lacks); len(lacks) == 0 {
 			return
 		}
 		select {
@@ -425,7 +425,11 @@ func (s *sleeper) settle(ctx context.Context, address string) {
 			s.complain("its connection ended: %v", c.Err())
 			return
 		case <-ctx.Done():
-			s.complain("%d messages are missing: %s ...", len(lacks), strings.Join(lacks[:min(len(lacks), 5)], ", "))
+			var some []string
+			for _, m := range lacks[:min(len(lacks), 5)] {
+				some = append(some, fmt.Sprintf("%s %d", m.key, m.seq))
+			}
+			s.complain("%d messages are missing: %s ...", len(lacks), strings.Join(some, ", "))
 		}
 	}
 }
@@ -468,6 +472,7 @@ func (h *history) acknowledged() (all []*message) {
 	}
 	return all
 }
+
 func (in *interest) String() string {
 	return fmt.Sprintf("%v %v %v %v", in.on, in.after, in.from, in.until)
 }
