@@ -325,6 +325,7 @@ func FuzzFilter(f *testing.F)   { fuzzValue(f, KindFilter, nil) }
 func FuzzWill(f *testing.F)     { fuzzValue(f, KindWill, nil) }
 func FuzzGroup(f *testing.F)    { fuzzValue(f, KindGroup, nil) }
 func FuzzReceived(f *testing.F) { fuzzValue(f, KindReceived, nil) }
+func FuzzReplay(f *testing.F)   { fuzzValue(f, KindReplay, nil) }
 
 func FuzzPlace(f *testing.F) {
 	fuzzValue(f, KindPlace, func(t *testing.T, a appender) {
