@@ -658,3 +658,95 @@ func TestGuard(t *testing.T) {
 	dirs := kmsg.NewPtrDescribeLogDirsRequest()
 	wantCode(t, "log dirs", askFor[*kmsg.DescribeLogDirsResponse](c, 3, dirs).ErrorCode, wire.ClusterAuthorizationFailed)
 }
+
+// One broker has no replicas to move and no leaders to elect, and says so in the words of a cluster.
+func TestOneNodeCluster(t *testing.T) {
+	h := openHouse(t, Options{NodeID: 7, LogDir: "/data"})
+	h.topic("t", 2)
+	c := h.dial()
+	for version := range int16(3) {
+		req := kmsg.NewPtrElectLeadersRequest()
+		resp := askFor[*kmsg.ElectLeadersResponse](c, version, req)
+		if wantCode(t, "all", resp.ErrorCode, wire.None); len(resp.Topics) != 0 {
+			t.Errorf("elected %+v", resp.Topics)
+		}
+		req.Topics = []kmsg.ElectLeadersRequestTopic{
+			{Topic: "t", Partitions: []int32{1, 2}}, {Topic: "n", Partitions: []int32{0}},
+		}
+		resp = askFor[*kmsg.ElectLeadersResponse](c, version, req)
+		wantCode(t, "led here", resp.Topics[0].Partitions[0].ErrorCode, wire.ElectionNotNeeded)
+		wantCode(t, "no partition", resp.Topics[0].Partitions[1].ErrorCode, wire.UnknownTopicOrPartition)
+		wantCode(t, "no topic", resp.Topics[1].Partitions[0].ErrorCode, wire.UnknownTopicOrPartition)
+		if req.ElectionType = 2; version > 0 {
+			wantCode(t, "kind 2", askFor[*kmsg.ElectLeadersResponse](c, version, req).ErrorCode, wire.InvalidRequest)
+		}
+	}
+	for version := range int16(2) {
+		req := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+		topic := kmsg.NewAlterPartitionAssignmentsRequestTopic()
+		topic.Topic = "t"
+		want := []wire.Code{wire.None, wire.NoReassignmentInProgress, wire.InvalidReplicaAssignment,
+			wire.InvalidReplicaAssignment, wire.InvalidReplicaAssignment}
+		for _, replicas := range [][]int32{{7}, nil, {8}, {}, {7, 8}} {
+			topic.Partitions = append(topic.Partitions,
+				kmsg.AlterPartitionAssignmentsRequestTopicPartition{Partition: 1, Replicas: replicas})
+		}
+		req.Topics = append(req.Topics, topic)
+		for i, p := range askFor[*kmsg.AlterPartitionAssignmentsResponse](c, version, req).Topics[0].Partitions {
+			wantCode(t, fmt.Sprintf("replicas %v", topic.Partitions[i].Replicas), p.ErrorCode, want[i])
+		}
+	}
+	list := askFor[*kmsg.ListPartitionReassignmentsResponse](c, 0, kmsg.NewPtrListPartitionReassignmentsRequest())
+	if wantCode(t, "list", list.ErrorCode, wire.None); len(list.Topics) != 0 {
+		t.Errorf("listed %+v", list.Topics)
+	}
+	for version := int16(1); version < 3; version++ {
+		req := kmsg.NewPtrAlterReplicaLogDirsRequest()
+		for _, dir := range []string{"/data", "/other"} {
+			req.Dirs = append(req.Dirs, kmsg.AlterReplicaLogDirsRequestDir{Dir: dir,
+				Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: "t", Partitions: []int32{0, 2}}}})
+		}
+		moved := askFor[*kmsg.AlterReplicaLogDirsResponse](c, version, req).Topics
+		wantCode(t, "there", moved[0].Partitions[0].ErrorCode, wire.None)
+		wantCode(t, "no partition", moved[0].Partitions[1].ErrorCode, wire.UnknownTopicOrPartition)
+		wantCode(t, "no folder", moved[1].Partitions[0].ErrorCode, wire.LogDirNotFound)
+	}
+}
+
+// This node is the quorum of the metadata, whose offsets grow with what changes.
+func TestDescribeQuorum(t *testing.T) {
+	h := openHouse(t, Options{NodeID: 7})
+	c := h.dial()
+	before := int64(-1)
+	for version := range int16(3) {
+		h.topic(fmt.Sprintf("t%d", version), 1)
+		req := kmsg.NewPtrDescribeQuorumRequest()
+		for name, partitions := range map[string]int{"__cluster_metadata": 2, "t0": 1} {
+			topic := kmsg.NewDescribeQuorumRequestTopic()
+			for i := range partitions {
+				topic.Topic = name
+				topic.Partitions = append(topic.Partitions, kmsg.DescribeQuorumRequestTopicPartition{Partition: int32(i)})
+			}
+			req.Topics = append(req.Topics, topic)
+		}
+		resp := askFor[*kmsg.DescribeQuorumResponse](c, version, req)
+		wantCode(t, "quorum", resp.ErrorCode, wire.None)
+		for _, topic := range resp.Topics {
+			for _, p := range topic.Partitions {
+				if topic.Topic != "__cluster_metadata" || p.Partition != 0 {
+					wantCode(t, topic.Topic, p.ErrorCode, wire.UnknownTopicOrPartition)
+					continue
+				}
+				wantCode(t, topic.Topic, p.ErrorCode, wire.None)
+				if p.LeaderID != 7 || p.HighWatermark <= before || len(p.CurrentVoters) != 1 ||
+					p.CurrentVoters[0].ReplicaID != 7 || p.CurrentVoters[0].LogEndOffset != p.HighWatermark {
+					t.Errorf("v%d: %+v", version, p)
+				}
+				before = p.HighWatermark
+			}
+		}
+		if version == 2 && (len(resp.Nodes) != 1 || resp.Nodes[0].NodeID != 7 || resp.Nodes[0].Listeners[0].Port == 0) {
+			t.Errorf("%+v", resp.Nodes)
+		}
+	}
+}

@@ -37,6 +37,16 @@ func partition(t *stream.Topic, topicCode wire.Code, index int32) (stream.Partit
 	return t.Partitions[index], wire.None
 }
 
+// existing says whether there is a partition, for who may do anything to it.
+func existing(topics *stream.Topics, name string, index int32) wire.Code {
+	t := topics.ByName(name)
+	if t == nil {
+		return wire.UnknownTopicOrPartition
+	}
+	_, code := partition(t, wire.None, index)
+	return code
+}
+
 // epochCode holds the leader epoch that a client goes by against ours (KIP-320); -1: it has none.
 func (d *Door) epochCode(epoch int32) wire.Code {
 	switch ours := d.log.Epoch(); {

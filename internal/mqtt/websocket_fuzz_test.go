@@ -10,8 +10,8 @@ import (
 )
 
 // FuzzWebSocket sends bytes behind the handshake, whatever they are as frames (RFC 6455, section 5), and leaves. What
-// comes back is frames of a server with whole packets in them, of which the first is a CONNACK; the connection ends, and
-// another client does not notice.
+// comes back is frames of a server with whole packets in them, of which the first is a CONNACK; the connection ends,
+// and another client does not notice.
 func FuzzWebSocket(f *testing.F) {
 	h := open(f, nil)
 	web := httptest.NewServer(h.door.WebSocket())

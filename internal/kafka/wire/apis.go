@@ -2,35 +2,40 @@ package wire
 
 // The keys of the APIs that Firth knows.
 const (
-	Produce                 int16 = 0
-	Fetch                   int16 = 1
-	ListOffsets             int16 = 2
-	Metadata                int16 = 3
-	OffsetCommit            int16 = 8
-	OffsetFetch             int16 = 9
-	FindCoordinator         int16 = 10
-	JoinGroup               int16 = 11
-	Heartbeat               int16 = 12
-	LeaveGroup              int16 = 13
-	SyncGroup               int16 = 14
-	DescribeGroups          int16 = 15
-	ListGroups              int16 = 16
-	ApiVersions             int16 = 18
-	CreateTopics            int16 = 19
-	DeleteTopics            int16 = 20
-	DeleteRecords           int16 = 21
-	InitProducerID          int16 = 22
-	OffsetForLeaderEpoch    int16 = 23
-	DescribeConfigs         int16 = 32
-	AlterConfigs            int16 = 33
-	DescribeLogDirs         int16 = 35
-	CreatePartitions        int16 = 37
-	DeleteGroups            int16 = 42
-	IncrementalAlterConfigs int16 = 44
-	OffsetDelete            int16 = 47
-	DescribeCluster         int16 = 60
-	ListConfigResources     int16 = 74
-	DescribeTopicPartitions int16 = 75
+	Produce                     int16 = 0
+	Fetch                       int16 = 1
+	ListOffsets                 int16 = 2
+	Metadata                    int16 = 3
+	OffsetCommit                int16 = 8
+	OffsetFetch                 int16 = 9
+	FindCoordinator             int16 = 10
+	JoinGroup                   int16 = 11
+	Heartbeat                   int16 = 12
+	LeaveGroup                  int16 = 13
+	SyncGroup                   int16 = 14
+	DescribeGroups              int16 = 15
+	ListGroups                  int16 = 16
+	ApiVersions                 int16 = 18
+	CreateTopics                int16 = 19
+	DeleteTopics                int16 = 20
+	DeleteRecords               int16 = 21
+	InitProducerID              int16 = 22
+	OffsetForLeaderEpoch        int16 = 23
+	DescribeConfigs             int16 = 32
+	AlterConfigs                int16 = 33
+	AlterReplicaLogDirs         int16 = 34
+	DescribeLogDirs             int16 = 35
+	CreatePartitions            int16 = 37
+	DeleteGroups                int16 = 42
+	ElectLeaders                int16 = 43
+	IncrementalAlterConfigs     int16 = 44
+	AlterPartitionReassignments int16 = 45
+	ListPartitionReassignments  int16 = 46
+	OffsetDelete                int16 = 47
+	DescribeQuorum              int16 = 55
+	DescribeCluster             int16 = 60
+	ListConfigResources         int16 = 74
+	DescribeTopicPartitions     int16 = 75
 
 	keys = 76
 )
@@ -68,33 +73,38 @@ func Find(key int16) *API {
 // otherwise (KAFKA-18659). OffsetCommit begins at 1, below Kafka's 2: Sarama up to 1.38 sends it whatever it is told.
 // JoinGroup and SyncGroup may be larger than what the group takes, so that who sends too much is told so.
 var apis = [keys]API{
-	Produce:                 {Produce, "Produce", 0, 13, 9, 0},
-	Fetch:                   {Fetch, "Fetch", 4, 18, 12, 8 * mib},
-	ListOffsets:             {ListOffsets, "ListOffsets", 1, 11, 6, 2 * mib},
-	Metadata:                {Metadata, "Metadata", 0, 13, 9, 2 * mib},
-	OffsetCommit:            {OffsetCommit, "OffsetCommit", 1, 10, 8, 4 * mib},
-	OffsetFetch:             {OffsetFetch, "OffsetFetch", 1, 10, 6, 2 * mib},
-	FindCoordinator:         {FindCoordinator, "FindCoordinator", 0, 6, 3, 256 * kib},
-	JoinGroup:               {JoinGroup, "JoinGroup", 0, 9, 6, 16 * mib},
-	Heartbeat:               {Heartbeat, "Heartbeat", 0, 4, 4, 256 * kib},
-	LeaveGroup:              {LeaveGroup, "LeaveGroup", 0, 5, 4, 256 * kib},
-	SyncGroup:               {SyncGroup, "SyncGroup", 0, 5, 4, 16 * mib},
-	DescribeGroups:          {DescribeGroups, "DescribeGroups", 0, 6, 5, 1 * mib},
-	ListGroups:              {ListGroups, "ListGroups", 0, 5, 3, 256 * kib},
-	ApiVersions:             {ApiVersions, "ApiVersions", 0, 4, 3, 64 * kib},
-	CreateTopics:            {CreateTopics, "CreateTopics", 2, 7, 5, 2 * mib},
-	DeleteTopics:            {DeleteTopics, "DeleteTopics", 1, 6, 4, 1 * mib},
-	DeleteRecords:           {DeleteRecords, "DeleteRecords", 0, 2, 2, 2 * mib},
-	InitProducerID:          {InitProducerID, "InitProducerId", 0, 5, 2, 64 * kib},
-	OffsetForLeaderEpoch:    {OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4, 2 * mib},
-	DescribeConfigs:         {DescribeConfigs, "DescribeConfigs", 1, 4, 4, 1 * mib},
-	AlterConfigs:            {AlterConfigs, "AlterConfigs", 0, 2, 2, 1 * mib},
-	DescribeLogDirs:         {DescribeLogDirs, "DescribeLogDirs", 1, 4, 2, 2 * mib},
-	CreatePartitions:        {CreatePartitions, "CreatePartitions", 0, 3, 2, 1 * mib},
-	DeleteGroups:            {DeleteGroups, "DeleteGroups", 0, 2, 2, 256 * kib},
-	IncrementalAlterConfigs: {IncrementalAlterConfigs, "IncrementalAlterConfigs", 0, 1, 1, 1 * mib},
-	OffsetDelete:            {OffsetDelete, "OffsetDelete", 0, 0, -1, 1 * mib},
-	DescribeCluster:         {DescribeCluster, "DescribeCluster", 0, 2, 0, 64 * kib},
-	ListConfigResources:     {ListConfigResources, "ListConfigResources", 0, 1, 0, 64 * kib},
-	DescribeTopicPartitions: {DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0, 1 * mib},
+	Produce:                     {Produce, "Produce", 0, 13, 9, 0},
+	Fetch:                       {Fetch, "Fetch", 4, 18, 12, 8 * mib},
+	ListOffsets:                 {ListOffsets, "ListOffsets", 1, 11, 6, 2 * mib},
+	Metadata:                    {Metadata, "Metadata", 0, 13, 9, 2 * mib},
+	OffsetCommit:                {OffsetCommit, "OffsetCommit", 1, 10, 8, 4 * mib},
+	OffsetFetch:                 {OffsetFetch, "OffsetFetch", 1, 10, 6, 2 * mib},
+	FindCoordinator:             {FindCoordinator, "FindCoordinator", 0, 6, 3, 256 * kib},
+	JoinGroup:                   {JoinGroup, "JoinGroup", 0, 9, 6, 16 * mib},
+	Heartbeat:                   {Heartbeat, "Heartbeat", 0, 4, 4, 256 * kib},
+	LeaveGroup:                  {LeaveGroup, "LeaveGroup", 0, 5, 4, 256 * kib},
+	SyncGroup:                   {SyncGroup, "SyncGroup", 0, 5, 4, 16 * mib},
+	DescribeGroups:              {DescribeGroups, "DescribeGroups", 0, 6, 5, 1 * mib},
+	ListGroups:                  {ListGroups, "ListGroups", 0, 5, 3, 256 * kib},
+	ApiVersions:                 {ApiVersions, "ApiVersions", 0, 4, 3, 64 * kib},
+	CreateTopics:                {CreateTopics, "CreateTopics", 2, 7, 5, 2 * mib},
+	DeleteTopics:                {DeleteTopics, "DeleteTopics", 1, 6, 4, 1 * mib},
+	DeleteRecords:               {DeleteRecords, "DeleteRecords", 0, 2, 2, 2 * mib},
+	InitProducerID:              {InitProducerID, "InitProducerId", 0, 5, 2, 64 * kib},
+	OffsetForLeaderEpoch:        {OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4, 2 * mib},
+	DescribeConfigs:             {DescribeConfigs, "DescribeConfigs", 1, 4, 4, 1 * mib},
+	AlterConfigs:                {AlterConfigs, "AlterConfigs", 0, 2, 2, 1 * mib},
+	AlterReplicaLogDirs:         {AlterReplicaLogDirs, "AlterReplicaLogDirs", 1, 2, 2, 1 * mib},
+	DescribeLogDirs:             {DescribeLogDirs, "DescribeLogDirs", 1, 4, 2, 2 * mib},
+	CreatePartitions:            {CreatePartitions, "CreatePartitions", 0, 3, 2, 1 * mib},
+	DeleteGroups:                {DeleteGroups, "DeleteGroups", 0, 2, 2, 256 * kib},
+	ElectLeaders:                {ElectLeaders, "ElectLeaders", 0, 2, 2, 1 * mib},
+	IncrementalAlterConfigs:     {IncrementalAlterConfigs, "IncrementalAlterConfigs", 0, 1, 1, 1 * mib},
+	AlterPartitionReassignments: {AlterPartitionReassignments, "AlterPartitionReassignments", 0, 1, 0, 2 * mib},
+	ListPartitionReassignments:  {ListPartitionReassignments, "ListPartitionReassignments", 0, 0, 0, 1 * mib},
+	OffsetDelete:                {OffsetDelete, "OffsetDelete", 0, 0, -1, 1 * mib},
+	DescribeQuorum:              {DescribeQuorum, "DescribeQuorum", 0, 2, 0, 64 * kib},
+	DescribeCluster:             {DescribeCluster, "DescribeCluster", 0, 2, 0, 64 * kib},
+	ListConfigResources:         {ListConfigResources, "ListConfigResources", 0, 1, 0, 64 * kib},
+	DescribeTopicPartitions:     {DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0, 1 * mib},
 }

@@ -14,6 +14,7 @@ import java.util.concurrent.Future;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
@@ -25,8 +26,14 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.TopicPartitionReplica;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.ElectionNotNeededException;
+import org.apache.kafka.common.errors.InvalidReplicaAssignmentException;
+import org.apache.kafka.common.errors.LogDirNotFoundException;
+import org.apache.kafka.common.errors.NoReassignmentInProgressException;
 import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TopicExistsException;
@@ -46,6 +53,7 @@ public final class Gate {
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", SERVERS))) {
             topics(admin);
             configs(admin);
+            oneNode(admin);
             for (String codec : List.of("none", "gzip", "snappy", "lz4", "zstd")) {
                 produceAndRead(admin, codec);
             }
@@ -110,6 +118,32 @@ public final class Gate {
         equal(config.get("retention.ms").value(), "604800000", "retention.ms");
         check(config.get("retention.ms").isDefault(), "retention.ms is a default again");
         ok("admin: settings altered and described");
+    }
+
+    /** What a cluster can be asked that has one node: nothing is to be elected or moved, and nothing fails over it. */
+    private static void oneNode(Admin admin) throws Exception {
+        TopicPartition first = new TopicPartition("java", 0);
+        int node = admin.describeCluster().nodes().get().iterator().next().id();
+        check(admin.electLeaders(ElectionType.PREFERRED, null).partitions().get().isEmpty(), "electLeaders of all");
+        var one = admin.electLeaders(ElectionType.PREFERRED, Set.of(first)).partitions().get().get(first);
+        check(one.orElseThrow() instanceof ElectionNotNeededException, "electLeaders: " + one);
+        check(admin.listPartitionReassignments().reassignments().get().isEmpty(), "reassignments");
+        admin.alterPartitionReassignments(Map.of(first, Optional.of(new NewPartitionReassignment(List.of(node)))))
+            .all().get();
+        refused(InvalidReplicaAssignmentException.class, () -> admin.alterPartitionReassignments(
+            Map.of(first, Optional.of(new NewPartitionReassignment(List.of(node + 1))))).all().get());
+        refused(NoReassignmentInProgressException.class,
+            () -> admin.alterPartitionReassignments(Map.of(first, Optional.empty())).all().get());
+        var quorum = admin.describeMetadataQuorum().quorumInfo().get();
+        equal(quorum.leaderId(), node, "leader of the quorum");
+        equal(quorum.voters().size(), 1, "voters");
+        equal(quorum.nodes().size(), 1, "nodes of the quorum");
+        String folder = admin.describeLogDirs(List.of(node)).allDescriptions().get().get(node).keySet().iterator().next();
+        TopicPartitionReplica replica = new TopicPartitionReplica("java", 0, node);
+        admin.alterReplicaLogDirs(Map.of(replica, folder)).all().get();
+        refused(LogDirNotFoundException.class,
+            () -> admin.alterReplicaLogDirs(Map.of(replica, folder + "/other")).all().get());
+        ok("admin: elections, reassignments, folders and the quorum of one node");
     }
 
     private static KafkaProducer<String, String> producer(String codec) {
