@@ -259,7 +259,8 @@ public final class Gate {
 
     private static void seekAndTime(Admin admin) throws Exception {
         TopicPartition tp = new TopicPartition("java-time", 0);
-        admin.createTopics(List.of(new NewTopic("java-time", 1, (short) 1))).all().get();
+        NewTopic old = new NewTopic("java-time", 1, (short) 1).configs(Map.of("retention.ms", "-1")); // of 1970
+        admin.createTopics(List.of(old)).all().get();
         try (KafkaProducer<String, String> p = producer("none")) {
             for (int i = 0; i < 10; i++) {
                 p.send(new ProducerRecord<>("java-time", 0, 1000L * (i + 1), null, "t" + i));
