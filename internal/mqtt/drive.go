@@ -113,8 +113,15 @@ func (c *conn) step(lent []byte, inPoller bool) (more bool, err error) {
 		if c.door.opt.Log.Crowded() && len(lent) > aheadBytes { // so that little waits
 			lent = lent[:aheadBytes]
 		}
-		if b, err = r.fill(&c.wire, lent, c.packetLimit()); err != nil || b == nil {
+		hungUp := c.hungUp.Load()
+		if b, err = r.fill(&c.wire, lent, c.packetLimit()); err != nil {
 			return false, err
+		}
+		if b == nil {
+			if hungUp { // there would be an end: the event was of another connection
+				c.hungUp.Store(false)
+			}
+			return hungUp, nil
 		}
 		more = len(b) == cap(b) || c.hungUp.Load()
 	}

@@ -21,6 +21,7 @@ type Reader struct {
 	mapped  hinge.Message
 	msg     Message
 	pass    pass
+	busy    int       // since it gave its processor to others, about 100 ns each
 	touched []*Member // to flush
 
 	offer func(*record.View) bool // r.guarded
@@ -38,20 +39,19 @@ type pass struct {
 	reached int       // so many of them
 	open    int       // of those, which take more
 	taken   int       // messages, by all of them
-	busy    int       // since the reader gave its processor to others, about 100 ns each
 }
 
 const (
 	// yieldAfter is how long a reader keeps its processor while others want it, about: live delivery waits for no more.
 	yieldAfter = 2000
-	// What a record, a delivery of it and a write to a socket take, in the same unit.
-	recordCost, deliveryCost, flushCost = 3, 10, 100
+	// What a pass takes besides, a record, a delivery of it and a write to a socket, in the same unit.
+	passCost, recordCost, deliveryCost, flushCost = 50, 3, 10, 100
 )
 
 // worked notes work, and lets others have the processor now and then. (The runtime does so after 10 ms.)
-func (p *pass) worked(cost int) {
-	if p.busy += cost; p.busy >= yieldAfter {
-		p.busy = 0
+func (r *Reader) worked(cost int) {
+	if r.busy += cost; r.busy >= yieldAfter {
+		r.busy = 0
 		runtime.Gosched()
 	}
 }
@@ -85,6 +85,7 @@ const (
 // is then, with what its member said; those above next it did not come to and leaves alone. The pass ended at next;
 // later says that the log could not be read there and should be asked again later.
 func (r *Reader) Pass(cursors []*Cursor) (next record.Offset, later bool) {
+	r.worked(passCost)
 	first := cursors[0]
 	place := r.f.opt.Log.Topics().Place(first.Partition)
 	if place.Topic == nil {
@@ -159,7 +160,7 @@ func (r *Reader) end(next record.Offset) {
 		m.at[r.index].touched = false
 		m.sink.Flush()
 		r.touched[i] = nil
-		r.pass.worked(flushCost)
+		r.worked(flushCost)
 	}
 	r.touched = r.touched[:0]
 }
@@ -198,7 +199,7 @@ func (r *Reader) record(v *record.View) (more bool) {
 	if p.open == 0 {
 		return false
 	}
-	p.worked(recordCost)
+	r.worked(recordCost)
 	if !p.table.Message(p.topic, v, &r.mapped) || !r.msg.Set(&r.mapped, r.f.judge(&r.mapped, p.now)) {
 		return true
 	}
@@ -252,7 +253,7 @@ func (r *Reader) found(sub *subscription) {
 }
 
 func (r *Reader) deliver(h *hit, at record.Offset) Verdict {
-	r.pass.worked(deliveryCost)
+	r.worked(deliveryCost)
 	before := len(r.batch.memory)
 	d := r.batch.deliver(&r.msg, h, r.pass.id, at)
 	verdict := h.member.sink.Deliver(r.batch.run.Offer(d))
