@@ -107,23 +107,9 @@ func (c *conn) step(lent []byte, inPoller bool) (more bool, err error) {
 	}
 	b, more := r.kept, true
 	if !r.whole {
-		if r.failed != nil {
-			return false, r.failed
+		if b, more, err = c.read(lent); err != nil || b == nil {
+			return more, err
 		}
-		if c.door.opt.Log.Crowded() && len(lent) > aheadBytes { // so that little waits
-			lent = lent[:aheadBytes]
-		}
-		hungUp := c.hungUp.Load()
-		if b, err = r.fill(&c.wire, lent, c.packetLimit()); err != nil {
-			return false, err
-		}
-		if b == nil {
-			if hungUp { // there would be an end: the event was of another connection
-				c.hungUp.Store(false)
-			}
-			return hungUp, nil
-		}
-		more = len(b) == cap(b) || c.hungUp.Load()
 	}
 	if c.waits.Load() != 0 {
 		c.listenAgain()
@@ -145,6 +131,26 @@ func (c *conn) step(lent []byte, inPoller bool) (more bool, err error) {
 		return c.stepAhead(lent)
 	}
 	return more, err
+}
+
+// read reads behind what waits: b is all of that, nil when there is nothing to read. More is as in step.
+func (c *conn) read(lent []byte) (b []byte, more bool, err error) {
+	r := &c.reader
+	if r.failed != nil {
+		return nil, false, r.failed
+	}
+	if c.door.opt.Log.Crowded() && len(lent) > aheadBytes { // so that little waits
+		lent = lent[:aheadBytes]
+	}
+	hungUp := c.hungUp.Load()
+	if b, err = r.fill(&c.wire, lent, c.packetLimit()); err != nil {
+		return nil, false, err
+	}
+	if b == nil && hungUp { // there would be an end: the event was of another connection
+		c.hungUp.Store(false)
+		return nil, true, nil
+	}
+	return b, b != nil && (len(b) == cap(b) || c.hungUp.Load()), nil
 }
 
 // mayTakeMessages tells whether the driver of a plain socket need not wait before it takes messages: for room in the

@@ -131,7 +131,7 @@ func (p *poller) news(fd int) int {
 }
 
 // find looks up whose the events are. An event may be older than the connection in its slot: that one then
-// finds nothing new, nor an end (see step).
+// finds nothing new, nor an end (see conn.read).
 func (p *poller) find(batch []*conn, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
