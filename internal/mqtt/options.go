@@ -95,7 +95,8 @@ type Options struct {
 	CloseTimeout time.Duration
 	// MaxSessions is the most sessions that outlive their connections. Default 1,000,000.
 	MaxSessions int
-	// SessionBytes is about how much memory sessions without a connection may take. Default 256 MiB.
+	// SessionBytes is about how much memory sessions without a connection may take, with their filters and the wills
+	// that are not due yet. Default 256 MiB.
 	SessionBytes int64
 	// MaxExpiry bounds how long a session lasts without a connection (whole seconds). Default: no bound.
 	MaxExpiry time.Duration

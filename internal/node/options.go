@@ -139,9 +139,11 @@ func mqttLimits() []Option {
 			Shows: "CONNACK with reason code 0x97, Quota exceeded",
 		}.count(func(c *Config) *int { return &c.Limits.Sessions }, 1, 1_000_000_000),
 		Option{Key: "limits.session_bytes", Default: "256MiB",
-			Doc: "About how much memory the sessions of devices that are away may take: about 500 bytes each, and their " +
-				"filters. The messages for them lie in the log only. firth_mqtt_session_bytes shows it.",
-			Shows: "CONNACK with reason code 0x97, Quota exceeded, to a device that wants another session",
+			Doc: "About how much memory the sessions of devices that are away may take: about 500 bytes each, their " +
+				"filters, and their wills until those are published. The messages for them lie in the log only. " +
+				"firth_mqtt_session_bytes shows it.",
+			Shows: "CONNACK with reason code 0x97, Quota exceeded, to a device that wants another session, or would leave a " +
+				"larger will than its session had (of more than about 400 bytes)",
 		}.size(func(c *Config) *int64 { return &c.Limits.SessionBytes }, 64*kib, 1*tib, ""),
 		Option{Key: "limits.retained", Default: "1000000",
 			Doc:   "How many topic names may have a retained message.",

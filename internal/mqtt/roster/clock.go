@@ -153,6 +153,7 @@ func (s *Seat) claimWill(state *session.State, w *session.Will, taken bool) (sto
 			return false, false
 		}
 		state.TakeWill()
+		s.weigh()
 	}
 	stored = s.mu.will
 	s.mu.will = false
@@ -165,6 +166,7 @@ func (s *Seat) unpublished(state *session.State, w *session.Will) {
 	defer s.mu.Unlock()
 	if s.mu.state == state && s.mu.holder == nil && state.Will() == nil {
 		state.GiveWill(w)
+		s.weigh()
 		s.shard.note(s)
 	}
 }

@@ -58,7 +58,8 @@ type Options struct {
 	Logger *slog.Logger
 	// MaxSessions is the most sessions that last. Default 1,000,000.
 	MaxSessions int
-	// MaxBytes is about how much memory sessions without a connection may take. Default 256 MiB.
+	// MaxBytes is about how much memory sessions without a connection may take, with their filters and the wills that
+	// are not due yet. Default 256 MiB.
 	MaxBytes int64
 	// Interval is how long after a change a checkpoint follows. Default 1 s.
 	Interval time.Duration
@@ -211,22 +212,22 @@ func (t *Taken) Settle(ctx context.Context) error {
 
 // Take gives the seat of a client to a holder, and sets its term before anybody can know of it. From here on whoever
 // had the seat before appends nothing and is told nothing more. Errors: Limited, when another session that lasts does
-// not fit.
+// not fit, or a larger will in one; then nothing has changed.
 func (r *Roster) Take(o *session.Opening, h Holder, t *Term) (got Taken, err error) {
 	now := r.opt.Clock().UnixMilli()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	seat := r.mu.seats[o.ClientID] // [MQTT-3.1.3-2]
 	if seat == nil {
-		if o.Expiry > 0 && (r.lasting.Load() >= int64(r.opt.MaxSessions) || r.bytes.Load() >= r.opt.MaxBytes) {
-			return Taken{}, fault.New(fault.Limited, "mqtt.Connect", "%d sessions of %d bytes are kept",
-				r.lasting.Load(), r.bytes.Load())
-		}
 		seat = &Seat{roster: r, shard: r.shardOf(o.ClientID), id: o.ClientID}
-		r.mu.seats[o.ClientID] = seat
 	}
 	seat.mu.Lock()
 	defer seat.mu.Unlock()
+	if o.Expiry > 0 && !seat.fits(o) {
+		return Taken{}, fault.New(fault.Limited, "mqtt.Connect", "%d sessions of %d bytes are kept",
+			r.lasting.Load(), r.bytes.Load())
+	}
+	r.mu.seats[o.ClientID] = seat
 	got = seat.take(o, h, now)
 	r.most.Store(max(r.most.Load(), r.present.Load()))
 	*t = Term{seat: seat, epoch: seat.mu.epoch}

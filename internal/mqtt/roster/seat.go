@@ -106,9 +106,18 @@ func (s *Seat) count() {
 		s.roster.lasting.Add(1)
 	}
 	if s.mu.holder == nil {
-		s.mu.bytes = int32(seatBytes + state.Held())
-		s.roster.bytes.Add(int64(s.mu.bytes))
+		s.weigh()
 	}
+}
+
+// weigh counts the memory of a session without a connection, as it is now. It needs the lock of the seat.
+func (s *Seat) weigh() {
+	if !s.mu.counted || s.mu.holder != nil {
+		return
+	}
+	n := int32(seatBytes + s.mu.state.Kept())
+	s.roster.bytes.Add(int64(n - s.mu.bytes))
+	s.mu.bytes = n
 }
 
 // uncount counts it out again.
@@ -124,8 +133,23 @@ func (s *Seat) uncount() {
 	s.mu.counted, s.mu.lasting, s.mu.bytes = false, false, 0
 }
 
-// seatBytes is about what a session without subscriptions takes.
-const seatBytes = 500
+// fits tells whether there is room for a session that lasts. Who has one has its place, and that of its will: only a
+// larger one needs room, unless it is small. It needs the locks of the seat and of the roster.
+func (s *Seat) fits(o *session.Opening) bool {
+	r, will, was := s.roster, o.KeepsWill(), s.mu.state
+	roomy := r.bytes.Load()+int64(will) < r.opt.MaxBytes
+	if was != nil && was.Lasts() {
+		return roomy || will <= max(was.Will().Size(), smallWill)
+	}
+	return roomy && r.lasting.Load() < int64(r.opt.MaxSessions)
+}
+
+const (
+	// seatBytes is about what a session takes without subscriptions and will.
+	seatBytes = 500
+	// smallWill is what the will of a session that has its place may take where there is no room: about 400 bytes of it.
+	smallWill = 1000
+)
 
 // Term is the time in which a holder has a seat: until another takes it, or the holder leaves it. The zero Term is
 // over.

@@ -16,6 +16,7 @@
 package session
 
 import (
+	"bytes"
 	"math"
 	"strings"
 
@@ -43,7 +44,7 @@ type Limits struct {
 	MaxExpiry         uint32 // seconds that a session lasts at most without a connection; Never: no bound
 }
 
-// Opening is what a CONNECT asks for. It keeps slices of the packet, which must not be reused.
+// Opening is what a CONNECT asks for. It keeps nothing of the memory of the packet.
 type Opening struct {
 	ClientID string // given, or assigned
 	User     string // name of who connects, kept with the will; empty: none given. It is the caller's
@@ -69,7 +70,8 @@ func Open(c *packet.Connect, limits *Limits, assignedID string) *Opening {
 	}
 	if w := c.Will; w != nil {
 		// [MQTT-3.1.2-14] [MQTT-3.1.2-15]
-		o.will = &packet.Publish{Topic: w.Topic, Payload: w.Payload, Props: w.Props, QoS: w.QoS, Retain: w.Retain}
+		o.will = &packet.Publish{Topic: bytes.Clone(w.Topic), Payload: bytes.Clone(w.Payload),
+			Props: ownProperties(w.Props), QoS: w.QoS, Retain: w.Retain}
 		o.willDelay = w.Props.WillDelay
 		o.will.Props.Remove(packet.PropWillDelay)
 	}

@@ -35,14 +35,6 @@ type State struct {
 	told     bool // the record of the session is as it should be
 }
 
-// Will is the will of a session.
-type Will struct {
-	Message packet.Publish
-	User    string // name of who left it; empty: none given
-	Delay   uint32 // seconds after the connection ends at which it is published
-	Due     int64  // milliseconds since 1970 at which it is; 0: there is a connection
-}
-
 // New is the session that a CONNECT asks for.
 func New(o *Opening) *State {
 	s := &State{clientID: o.ClientID, limits: o.limits}
@@ -62,10 +54,7 @@ func (s *State) Connect(o *Opening) {
 	}
 	s.Out.dropShared()
 	s.Out.SetWindow(o.Link.window)
-	s.will = nil
-	if o.will != nil {
-		s.will = &Will{Message: *o.will, User: o.User, Delay: o.willDelay} // [MQTT-3.1.2-7]
-	}
+	s.will = o.newWill() // [MQTT-3.1.2-7]
 }
 
 // ClientID is the client identifier, given or assigned.
@@ -82,6 +71,10 @@ func (s *State) Lasts() bool { return s.expiry > 0 }
 
 // Held is about how many bytes the subscriptions make us hold.
 func (s *State) Held() int { return int(s.held) }
+
+// Kept is about how many bytes the session makes us keep while it has no connection: for its subscriptions and its
+// will. With one, the account of the connection pays for both.
+func (s *State) Kept() int { return s.Held() + s.will.Size() }
 
 // Disconnect takes a DISCONNECT of the client: unless it says so, the will is deleted [MQTT-3.14.4-3]. It may change
 // the session expiry interval, but not raise it from 0 [MQTT-3.1.2-23].
