@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -379,6 +380,36 @@ func TestReplayRefused(t *testing.T) {
 	if ack := c3.subscribe(1, "$replay/soon/a"); !ack.Reasons[0].Failed() {
 		t.Errorf("MQTT 3: %v", ack.Reasons)
 	}
+}
+
+// TestReplayNoLocal: nor does a subscription that begins in the past get No Local by a SUBSCRIBE that only changes its
+// options: that is refused, and it stays as it was. Once it has ended No Local holds [MQTT-3.8.3-3].
+func TestReplayNoLocal(t *testing.T) {
+	h := open(t, nil)
+	h.history("a", 1, 0, 3, 3)
+	c, other := h.connect(t, packet.V5, "c", nil), h.connect(t, packet.V5, "other", nil)
+	c.replay(1, "a/#", "firth-from", "earliest")
+	if got := c.numbers(3, 1); !slices.Equal(got, upTo(0, 3)) {
+		t.Errorf("got %v", got)
+	}
+	noLocal := &packet.Subscribe{PacketID: 2, Subscriptions: []packet.Subscription{
+		{Filter: []byte("a/#"), QoS: 1, NoLocal: true, RetainHandling: 2}}}
+	c.send(noLocal)
+	if ack := want[*packet.Suback](c); ack.Reasons[0] != packet.ImplementationError ||
+		!strings.Contains(string(ack.Props.ReasonString), "No Local") {
+		t.Errorf("with No Local: %s %q", ack.Reasons[0], ack.Props.ReasonString)
+	}
+	other.published("a/0", "4", false)
+	c.gets("a/0", "4")
+	c.send(&packet.Unsubscribe{PacketID: 3, Filters: [][]byte{[]byte("a/#")}})
+	want[*packet.Unsuback](c)
+	c.send(noLocal)
+	if ack := want[*packet.Suback](c); ack.Reasons[0] != 1 {
+		t.Errorf("with No Local, and no history any more: %s", ack.Reasons[0])
+	}
+	c.published("a/0", "own", false)
+	other.published("a/0", "5", false)
+	c.gets("a/0", "5")
 }
 
 // TestReplayOptions: the retained message does not come before the history that it is part of; a SUBSCRIBE without a

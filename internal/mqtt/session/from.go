@@ -158,6 +158,8 @@ func readAsked(props *packet.Properties, now int64) (a asked) {
 	return a
 }
 
+var errNoLocal = errors.New("no history with No Local: not all of it says who published")
+
 // of is where a filter begins. What is refused has a reason, and an error that says why.
 func (a *asked) of(one *packet.Subscription, now int64) (from From, reason packet.ReasonCode, err error) {
 	if a.err != nil {
@@ -177,7 +179,7 @@ func (a *asked) of(one *packet.Subscription, now int64) (from From, reason packe
 	case rest[0] == '$':
 		return From{}, packet.TopicFilterInvalid, fmt.Errorf("%.40q: what begins with $ has no history", rest)
 	case one.NoLocal:
-		return From{}, packet.ImplementationError, errors.New("no history with No Local: not all of it says who published")
+		return From{}, packet.ImplementationError, errNoLocal
 	}
 	return from, packet.Success, nil
 }

@@ -106,13 +106,14 @@ func (s *State) subscribe(one *packet.Subscription, sub *Subscription, most int)
 	case names.TooDeep(one.Filter):
 		return Grant{Reason: packet.TopicFilterInvalid}
 	}
-	begins := sub.Replay != nil
+	begins, old := sub.Replay != nil, s.find(sub.Filter)
 	full := s.Subscriptions() >= s.limits.MaxSubscriptions || int(s.held)+holds(sub.Filter) > most
-	if full && !s.Subscribed(sub.Filter) {
+	switch {
+	case full && old == nil:
 		return Grant{Reason: packet.QuotaExceeded}
-	}
-	old := s.find(sub.Filter)
-	if old != nil && !begins {
+	case old != nil && old.Replay != nil && !begins && sub.NoLocal: // it goes on from its place, or something were lost
+		return Grant{Reason: packet.ImplementationError, Err: errNoLocal}
+	case old != nil && !begins:
 		sub.Since, sub.Replay = old.Since, old.Replay // what is between the two is not lost [MQTT-3.8.4-4]
 	}
 	s.Resubscribe(sub) // [MQTT-3.8.4-3]
