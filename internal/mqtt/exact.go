@@ -102,10 +102,13 @@ func (l *link) decide(id uint16, reason packet.ReasonCode) (lost bool) {
 	return l.agreed.Acks.Lost()
 }
 
-// dismiss forgets a packet id whose message does not go to the log: it stands for a new one then [MQTT-4.3.3-9].
-func (l *link) dismiss(id uint16) {
+// dismiss forgets packet ids: their messages do not go to the log [MQTT-4.3.3-9], or they are released, where that is
+// not stored. They stand for new messages then.
+func (l *link) dismiss(ids ...uint16) {
 	if state := l.term.Lock(); state != nil {
-		state.In.Release(id)
+		for _, id := range ids {
+			state.In.Release(id)
+		}
 		l.term.Unlock()
 	}
 }
@@ -113,7 +116,7 @@ func (l *link) dismiss(id uint16) {
 // pubrel takes a PUBREL: its packet id is free, once that is stored, also where its message has expired
 // [MQTT-4.3.3-13]. One that nothing is open with is told so [MQTT-4.3.3-11].
 func (l *link) pubrel(t *turn, p *packet.Pubrel) error {
-	known, err := l.releases(t, p.PacketID)
+	known, err := l.mayRelease(t, p.PacketID)
 	if err != nil {
 		return err
 	}
@@ -137,25 +140,32 @@ func (l *link) pubrel(t *turn, p *packet.Pubrel) error {
 	return err
 }
 
-// releases frees a packet id, and tells whether it was known. A client may not wait for the PUBREC: then the message is
-// on its way to the log, in a unit before the one that frees the id. Errors: those of flush.
-func (l *link) releases(t *turn, id uint16) (known bool, err error) {
+// mayRelease tells whether something is open with a packet id that a unit may free. It stays so until that unit is
+// appended: whoever takes the session over before goes on with it. A client may not wait for the PUBREC: then the
+// message is on its way to the log, in a unit before the one that frees the id. Errors: those of flush.
+func (l *link) mayRelease(t *turn, id uint16) (known bool, err error) {
 	for {
-		state := l.term.Lock()
-		if state == nil {
+		before, ok := l.received(id)
+		if !ok {
 			return false, errEnded
 		}
-		before := state.In.Of(id)
-		if before != session.Pending || t.used == 0 {
-			state.In.Release(id)
-			l.term.Unlock()
+		if t.used == 0 || before != session.Pending && !t.frees(id) {
 			return before != session.NotReceived, nil
 		}
-		l.term.Unlock()
 		if err := l.flush(t); err != nil {
 			return false, err
 		}
 	}
+}
+
+// received tells what is known of a packet id.
+func (l *link) received(id uint16) (a session.Arrival, ok bool) {
+	state := l.term.Lock()
+	if state == nil {
+		return 0, false
+	}
+	defer l.term.Unlock()
+	return state.In.Of(id), true
 }
 
 // idSet has a bit for each packet id, which it shares with those that are 1,024 before or behind.
@@ -186,20 +196,13 @@ func (t *turn) packetIDs(slots []*slot) {
 	}
 }
 
-// undo has the packet ids of slots be what they were before they were gathered: they do not go to the log now.
-func (l *link) undo(t *turn) {
-	if state := l.term.Lock(); state != nil {
-		state.In.Undo(t.arrived, t.released)
-		l.term.Unlock()
-	}
-}
-
 // appendUnit appends the unit of some slots, with what it says of packet ids of QoS 2. Errors: those of append.
 func (l *link) appendUnit(t *turn, u *stream.Unit, ticket uint32) error {
 	switch {
 	case !t.exact:
 		return l.append(u, func() error { return l.term.Append(l.door.log, u, ticket) })
 	case len(u.Writes) == 0 && !l.lasts: // nothing to store
+		l.dismiss(t.released...)
 		l.answerNewest(len(t.released))
 		return nil
 	}

@@ -201,7 +201,7 @@ func (l *link) appendSlots(t *turn, slots []*slot, u *stream.Unit) error {
 	if t.acks > 0 {
 		var err error
 		if acks, err = l.expect(slots); err != nil {
-			l.undo(t)
+			l.dismiss(t.arrived...)
 			return err
 		}
 		ticket = uint32(acks)

@@ -47,27 +47,15 @@ func (q *exacts) drop() {
 	q.units = q.units[:last]
 }
 
-// of are the ids of a session that arrived in units under way.
-func (q *exacts) of(state *session.State) (arrived []uint16) {
-	ids := q.ids
-	for _, one := range q.units {
-		if one.state == state {
-			arrived = append(arrived, ids[:one.ids]...)
-		}
-		ids = ids[one.ids:]
-	}
-	return arrived
-}
-
 const (
 	// exactBit in a ticket tells that the unit is in exacts, and epochShift where the epoch of its holder begins.
 	exactBit   = 1 << 32
 	epochShift = 33
 )
 
-// AppendExact is Append for a unit that says something of packet ids of QoS 2: some that arrived, which are pending
-// from here on, some that were released. If the session lasts, that is stored in the unit. With an error nothing is
-// known of the ones, and the others are known.
+// AppendExact is Append for a unit that says something of packet ids of QoS 2: some that arrived, whose messages are on
+// their way from here on, some that are released. If the session lasts, that is stored in the unit. With an error
+// nothing is known of the ones, and the others are what they were.
 func (t *Term) AppendExact(log stream.Log, u *stream.Unit, ticket uint32, arrived, released []uint16) error {
 	state := t.Lock()
 	if state == nil {
@@ -75,24 +63,37 @@ func (t *Term) AppendExact(log stream.Log, u *stream.Unit, ticket uint32, arrive
 	}
 	defer t.Unlock()
 	seat, writes := t.seat, len(u.Writes)
-	for _, id := range arrived {
-		state.In.Add(id)
-	}
-	for _, id := range released {
-		state.In.Release(id)
-	}
 	if state.Lasts() {
 		u.Owner = seat.shard.owner
 		seat.putChunks(u, state, arrived, released)
 	}
-	seat.mu.exacts.push(state, arrived)
-	// The seat is locked, so that the order of exacts is that of the Appends, and nothing comes behind a takeover.
-	err := log.Append(u, seat, uint64(t.epoch)<<epochShift|exactBit|uint64(ticket))
-	if err != nil {
-		seat.mu.exacts.unpush()
-		state.In.Undo(arrived, released)
+	err := seat.appendExact(log, u, uint64(t.epoch)<<epochShift|uint64(ticket), state, arrived)
+	if err == nil {
+		for _, id := range arrived {
+			state.In.Appended(id)
+		}
+		for _, id := range released {
+			state.In.Release(id)
+		}
+	} else {
+		for _, id := range arrived {
+			state.In.Release(id)
+		}
 	}
 	u.Writes, u.Owner = u.Writes[:writes], stream.Owner{}
+	return err
+}
+
+// appendExact appends a unit that says something of packet ids. The seat is locked, so that the order of exacts is that
+// of the Appends, what a chunk is last said to be is so, and nothing comes behind a takeover.
+func (s *Seat) appendExact(
+	log stream.Log, u *stream.Unit, ticket uint64, state *session.State, arrived []uint16,
+) error {
+	s.mu.exacts.push(state, arrived)
+	err := log.Append(u, s, ticket|exactBit)
+	if err != nil {
+		s.mu.exacts.unpush()
+	}
 	return err
 }
 
@@ -105,7 +106,7 @@ func (s *Seat) putChunks(u *stream.Unit, state *session.State, arrived, released
 			chunk := byte(id >> 8)
 			if bit := uint64(1) << (chunk & 63); seen[chunk>>6]&bit == 0 {
 				seen[chunk>>6] |= bit
-				key, value := s.chunk(state, chunk)
+				key, value := s.chunk(state, chunk, arrived, released)
 				u.Writes = append(u.Writes, stream.Write{
 					Partition: s.shard.partition, Record: &record.Record{Timestamp: now, Key: key, Value: value},
 				})
@@ -114,10 +115,26 @@ func (s *Seat) putChunks(u *stream.Unit, state *session.State, arrived, released
 	}
 }
 
-// chunk is the record of a chunk.
-func (s *Seat) chunk(state *session.State, number byte) (key, value []byte) {
+// restate writes what is so of all chunks that the log may have wrong, in a unit of its own: the seat stays locked
+// until that is behind those that said something else, and before those to come. What the log does not take now, the
+// next checkpoint writes.
+func (s *Seat) restate(state *session.State) {
+	u := s.shard.unit()
+	for number := range state.In.Written {
+		u.add(s.chunk(state, number, nil, nil))
+	}
+	const nobody = 0 // its ticket is of no holder
+	if err := s.appendExact(s.roster.opt.Log, &u.stream, nobody, state, nil); err != nil {
+		s.shard.note(s)
+		return
+	}
+	s.mu.unsure = false
+}
+
+// chunk is the record of a chunk in a unit in which ids arrive and are released.
+func (s *Seat) chunk(state *session.State, number byte, arrived, released []uint16) (key, value []byte) {
 	k := session.Key{Kind: session.KindReceived, Client: s.id, Chunk: number}
-	r := state.In.Record(number)
+	r := state.In.Record(number, arrived, released)
 	if !r.Empty() {
 		value = r.AppendTo(nil)
 	}

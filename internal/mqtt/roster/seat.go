@@ -12,9 +12,8 @@ import (
 
 // Holder is the connection that has a seat.
 type Holder interface {
-	// Settled tells what became of a unit that the holder appended, in the order of its Appends. at is nil with an
-	// error. It comes from the log's goroutine and must not block. A holder that has lost the seat is told nothing but
-	// what was on its way.
+	// Settled tells what became of a unit that the holder appended, in the order of its Appends. It comes from the
+	// log's goroutine and must not block. A holder that has lost the seat is told nothing any more.
 	Settled(ticket uint32, err error)
 	// Arrived tells that it is known now what became of the message of QoS 2 of a packet id that the holder awaits,
 	// stored or not. It comes as Settled does.
@@ -69,7 +68,7 @@ func (s *Seat) take(o *session.Opening, h Holder, now int64) (got Taken) {
 		if w := was.Will(); w != nil && w.Due <= now {
 			got.will = was.TakeWill()
 		}
-		was.In.Abandon(s.mu.exacts.of(was)) // what the connection before has not appended, it never will
+		was.In.Abandon() // what the connection before has not appended, it never will
 		was.Connect(o)
 		got.State = was
 	} else {
@@ -91,6 +90,7 @@ func (s *Seat) take(o *session.Opening, h Holder, now int64) (got Taken) {
 
 // ended notes that the records of a session are to be removed, if there are any.
 func (s *Seat) ended(state *session.State) {
+	s.mu.unsure = false // of that which is removed
 	if s.mu.kept {
 		s.mu.remains = append(s.mu.remains, state)
 		s.mu.kept = false

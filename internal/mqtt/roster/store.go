@@ -43,10 +43,7 @@ func (s *Seat) update(u *unit, state *session.State) {
 	record := state.Checkpoint(func(p uint32, r *session.PlaceRecord) bool { return s.putPlace(u, p, r) })
 	state.SaveReplays(replaysOf{s, u})
 	if s.mu.unsure {
-		s.mu.unsure = false
-		for number := range 256 {
-			u.add(s.chunk(state, byte(number)))
-		}
+		s.restate(state)
 	}
 	if !record {
 		return
@@ -131,7 +128,7 @@ func (s *Seat) remove(u *unit, state *session.State) {
 	})
 	state.Stored(func(p uint32) { s.putPlace(u, p, nil) })
 	state.StoredReplays(func(filter string, p uint32) { replaysOf{s, u}.Replay(filter, p, nil) })
-	for number := range state.In.Chunks {
+	for number := range state.In.Written {
 		u.put(session.Key{Kind: session.KindReceived, Client: id, Chunk: number}, nil)
 	}
 	s.mu.kept = false

@@ -7,12 +7,15 @@ import "slices"
 //
 // Clients use few ids, mostly close together: they are kept by chunks of 256.
 type Received struct {
-	chunks []chunk // by number
+	chunks  []chunk         // by number
+	written *ReceivedRecord // the numbers of the chunks of which there may be records; nil: there are none
 }
 
+// chunk has each id in one of its sets. Gathered are those whose messages no unit has yet, and appended those whose
+// messages are on their way to the log.
 type chunk struct {
-	known, pending ReceivedRecord
-	number         byte
+	known, appended, gathered ReceivedRecord
+	number                    byte
 }
 
 // Arrival is how far the message of a packet id that the client sent has come.
@@ -21,7 +24,7 @@ type Arrival uint8
 const (
 	// NotReceived is an id that nothing is open with.
 	NotReceived Arrival = iota
-	// Pending is an id whose message is on its way to the log. Its PUBREC is sent when the message is stored.
+	// Pending is an id whose message is for the log and not stored yet. Its PUBREC is sent when it is.
 	Pending
 	// Known is an id whose message is stored. It is sent a PUBREC again.
 	Known
@@ -31,15 +34,22 @@ const (
 // go to the log.
 func (r *Received) Add(id uint16) (before Arrival) {
 	if before = r.Of(id); before == NotReceived {
-		r.make(byte(id >> 8)).pending.set(byte(id))
+		r.make(byte(id >> 8)).gathered.set(byte(id))
 	}
 	return before
 }
 
-// Stored has an id be Known that is Pending: its message is stored.
+// Appended notes that the message of an id is on its way to the log.
+func (r *Received) Appended(id uint16) {
+	c := r.make(byte(id >> 8))
+	c.gathered.clear(byte(id))
+	c.appended.set(byte(id))
+}
+
+// Stored has an id be Known whose message was on its way: it is stored.
 func (r *Received) Stored(id uint16) {
-	if c := r.find(id); c != nil && c.pending.has(byte(id)) {
-		c.pending.clear(byte(id))
+	if c := r.find(id); c != nil && c.appended.has(byte(id)) {
+		c.appended.clear(byte(id))
 		c.known.set(byte(id))
 	}
 }
@@ -51,38 +61,25 @@ func (r *Received) Release(id uint16) (before Arrival) {
 		return before
 	}
 	c := r.find(id)
-	c.pending.clear(byte(id))
+	c.gathered.clear(byte(id))
+	c.appended.clear(byte(id))
 	c.known.clear(byte(id))
-	if c.known.Empty() && c.pending.Empty() {
+	if c.empty() {
 		at, _ := r.search(c.number)
 		r.chunks = slices.Delete(r.chunks, at, at+1)
 	}
 	return before
 }
 
-// Undo has ids be as they were before a unit that the log did not take: of those that arrived nothing is known, and
-// those that were released are Known.
-func (r *Received) Undo(arrived, released []uint16) {
-	for _, id := range arrived {
-		r.Release(id)
+// Abandon forgets the ids whose messages no unit has: they never get to the log.
+func (r *Received) Abandon() {
+	for i := range r.chunks {
+		r.chunks[i].gathered = ReceivedRecord{}
 	}
-	for _, id := range released {
-		r.make(byte(id >> 8)).known.set(byte(id))
-	}
+	r.chunks = slices.DeleteFunc(r.chunks, func(c chunk) bool { return c.empty() })
 }
 
-// Abandon forgets the ids that are Pending, but for those whose messages are on their way to the log: the others' never
-// get there.
-func (r *Received) Abandon(onTheirWay []uint16) {
-	for _, c := range slices.Backward(r.chunks) { // copies: the last of its ids takes a chunk away
-		for low := range 256 {
-			id := uint16(c.number)<<8 | uint16(low)
-			if c.pending.has(byte(low)) && !slices.Contains(onTheirWay, id) {
-				r.Release(id)
-			}
-		}
-	}
-}
+func (c *chunk) empty() bool { return c.known.Empty() && c.appended.Empty() && c.gathered.Empty() }
 
 // Of is what is known of an id.
 func (r *Received) Of(id uint16) Arrival {
@@ -91,23 +88,33 @@ func (r *Received) Of(id uint16) Arrival {
 		return NotReceived
 	case c.known.has(byte(id)):
 		return Known
-	case c.pending.has(byte(id)):
+	case c.appended.has(byte(id)) || c.gathered.has(byte(id)):
 		return Pending
 	}
 	return NotReceived
 }
 
-// Record is what to store of a chunk, which the high byte of its ids names: those that are Known, and those that are
-// Pending, for it is stored in one unit with their messages.
-func (r *Received) Record(number byte) ReceivedRecord {
-	at, ok := r.search(number)
-	if !ok {
-		return ReceivedRecord{}
+// Record is what to store of a chunk, which the high byte of its ids names, in a unit in which some ids arrive and some
+// are released: those that are Known, those whose messages are in the units before it, and those whose messages it has
+// itself. No other that is Pending, whose message may never get to the log.
+func (r *Received) Record(number byte, arrived, released []uint16) (all ReceivedRecord) {
+	r.write(number)
+	if at, ok := r.search(number); ok {
+		c := &r.chunks[at]
+		all = c.known
+		for i, bits := range c.appended {
+			all[i] |= bits
+		}
 	}
-	c := &r.chunks[at]
-	all := c.known
-	for i, bits := range c.pending {
-		all[i] |= bits
+	for _, id := range arrived {
+		if byte(id>>8) == number {
+			all.set(byte(id))
+		}
+	}
+	for _, id := range released {
+		if byte(id>>8) == number {
+			all.clear(byte(id))
+		}
 	}
 	return all
 }
@@ -115,20 +122,33 @@ func (r *Received) Record(number byte) ReceivedRecord {
 // Restore puts back what was stored of a chunk, in place of what is known of it.
 func (r *Received) Restore(number byte, stored ReceivedRecord) {
 	if !stored.Empty() {
+		r.write(number)
 		c := r.make(number)
-		c.known, c.pending = stored, ReceivedRecord{}
+		c.known, c.appended, c.gathered = stored, ReceivedRecord{}, ReceivedRecord{}
 	} else if at, ok := r.search(number); ok {
 		r.chunks = slices.Delete(r.chunks, at, at+1)
 	}
 }
 
-// Chunks goes through the numbers of the chunks with ids in them; use it with range.
-func (r *Received) Chunks(yield func(byte) bool) {
-	for i := range r.chunks {
-		if !yield(r.chunks[i].number) {
+// Written goes through the numbers of the chunks of which the log may have a record, whether there are still ids in
+// them or not; use it with range.
+func (r *Received) Written(yield func(byte) bool) {
+	if r.written == nil {
+		return
+	}
+	for number := range 256 {
+		if r.written.has(byte(number)) && !yield(byte(number)) {
 			return
 		}
 	}
+}
+
+// write notes that the log may have a record of a chunk from now on.
+func (r *Received) write(number byte) {
+	if r.written == nil {
+		r.written = new(ReceivedRecord)
+	}
+	r.written.set(number)
 }
 
 // find is the chunk of an id, or nil.
