@@ -112,7 +112,7 @@ func (r *Roster) StoreBeside(ctx context.Context) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	return s.storeBeside(ctx, func(f *fate) error {
-		s.await(*f)
+		s.await(f)
 		return nil
 	})
 }
@@ -134,7 +134,7 @@ func (s *shard) storeBeside(ctx context.Context, sent func(f *fate) error) error
 	}
 	for more := true; more; {
 		u := s.unit()
-		var f fate
+		f := new(fate)
 		for more && u.size < maxUnit {
 			var one func(stored bool)
 			if one, more = beside.Collect(u); more {
@@ -143,10 +143,10 @@ func (s *shard) storeBeside(ctx context.Context, sent func(f *fate) error) error
 		}
 		var err error
 		if f.done, err = s.append(ctx, u); err != nil {
-			f.fail()
+			f.conclude(err)
 			return err
 		}
-		if err = sent(&f); err != nil {
+		if err = sent(f); err != nil {
 			return err
 		}
 	}
@@ -158,7 +158,7 @@ func (s *shard) storeBeside(ctx context.Context, sent func(f *fate) error) error
 func waitFor(ctx context.Context, f *fate) error {
 	known, err := f.settle(ctx)
 	if !known {
-		f.fail()
+		f.conclude(err)
 	}
 	return err
 }

@@ -123,7 +123,7 @@ func (s *Seat) publishWill(ctx context.Context, state *session.State, w *session
 // nil where nobody needs to wait.
 func (s *Seat) appendWill(
 	ctx context.Context, state *session.State, w *session.Will, taken bool,
-) (done receipt, err error) {
+) (done *receipt, err error) {
 	s.shard.writing.Lock()
 	defer s.shard.writing.Unlock()
 	stored, ours := s.claimWill(state, w, taken)
@@ -135,7 +135,7 @@ func (s *Seat) appendWill(
 	if stored {
 		u = s.shard.unit()
 		u.put(session.Key{Kind: session.KindWill, Client: s.id}, nil)
-		done = make(receipt, 1)
+		done = newReceipt()
 		to = done
 	}
 	if err = s.roster.opt.PublishWill(ctx, state, w, &u.stream, to); err == nil {

@@ -392,6 +392,82 @@ func TestZeroTermIsOver(t *testing.T) {
 	}
 }
 
+// holding is a log that keeps units back while it is told to: each is lost when the test says so.
+type holding struct {
+	stream.Keeper
+	mu      sync.Mutex
+	hold    bool
+	to      []stream.Receipt
+	tickets []uint64
+}
+
+// Append implements stream.Log.
+func (l *holding) Append(u *stream.Unit, to stream.Receipt, ticket uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.hold {
+		return l.Keeper.Append(u, to, ticket)
+	}
+	l.to, l.tickets = append(l.to, to), append(l.tickets, ticket)
+	return nil
+}
+
+func (l *holding) set(hold bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hold = hold
+}
+
+func (l *holding) held() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.to)
+}
+
+// TestEndUnderWay: who takes a seat while another connection waits until the end of the session before is stored waits
+// for that, too, though it has nothing to store; and makes up for it where it was lost.
+func TestEndUnderWay(t *testing.T) {
+	fs := vfs.NewMemory()
+	var log *holding
+	seats, _ := open(t, fs, func(o *roster.Options) {
+		log = &holding{Keeper: o.Log}
+		o.Log = log
+	})
+	kept, _ := take(t, seats, opening("a", 1000, false), &holder{})
+	leave(t, &kept)
+	var first, second roster.Term
+	if _, err := seats.Take(opening("a", 0, true), &holder{}, &first); err != nil {
+		t.Fatal(err)
+	}
+	log.set(true)
+	stored := make(chan error, 1)
+	go func() { stored <- first.Store(context.Background()) }()
+	until(t, "the removal is under way", func() bool { return log.held() == 1 })
+	log.set(false)
+	if _, err := seats.Take(opening("a", 0, true), &holder{}, &second); err != nil {
+		t.Fatal(err)
+	}
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := second.Store(now); !fault.Is(err, fault.Timeout) {
+		t.Errorf("the end of the session before is under way, and Store gives %v", err)
+	}
+	log.to[0].Appended(log.tickets[0], nil, fault.New(fault.IO, "test", "lost"))
+	if err := <-stored; !fault.Is(err, fault.IO) {
+		t.Errorf("the removal was lost, and Store gives %v", err)
+	}
+	if err := second.Store(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := open(t, clone(t, fs), nil); again.Len() != 0 {
+		t.Error("the session that has ended is there again")
+	}
+	leave(t, &second)
+	if seats.Len() != 0 {
+		t.Errorf("%d sessions", seats.Len())
+	}
+}
+
 // lossy is a log that loses units, and says so, while it is told to.
 type lossy struct {
 	stream.Keeper

@@ -84,7 +84,7 @@ func (s *shard) takeSaves() []*Seat {
 // Told is of what groups have let go.
 func (s *shard) saveSome(
 	ctx context.Context, seats []*Seat,
-) (n int, some []saved, told tellings, done receipt, err error) {
+) (n int, some []saved, told tellings, done *receipt, err error) {
 	done, err = s.write(ctx, func(u *unit) {
 		for n < len(seats) && u.size < maxUnit {
 			if one, ok := seats[n].collectSave(u); ok {

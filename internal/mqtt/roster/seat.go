@@ -46,7 +46,8 @@ type Seat struct {
 		lasting bool           // counted in Roster.lasting
 		// remains are sessions that have ended whose records are still in the log.
 		remains []*session.State
-		writes  int // units under way with what collect gave: remains may be among it
+		writes  int   // units under way with what collect gave: remains may be among it
+		under   *fate // of that of them which write appended; nil: there is none
 		exacts  exacts
 		awaited []uint16 // packet ids of QoS 2 that the holder awaits
 		saving  bool     // it is among shard.saves

@@ -29,7 +29,7 @@ type shard struct {
 		sync.Mutex
 		marks session.Marks
 		dirty []*Seat // that changed since the last checkpoint
-		fates []fate  // units of seats that nobody waited for
+		fates []*fate // units of seats that nobody waited for
 		saves []*Seat // whose holders keep something aside
 		// unstored are partitions whose marks a checkpoint could not store.
 		unstored []uint32
@@ -158,15 +158,23 @@ func (s *shard) forget(p uint32) {
 	s.mu.marks.Forget(p)
 }
 
-// receipt is of one unit whose fate somebody waits for.
-type receipt chan error
+// receipt is of one unit whose fate some wait for.
+type receipt struct {
+	known chan struct{} // closed once err is what became of it
+	err   error
+}
+
+func newReceipt() *receipt { return &receipt{known: make(chan struct{})} }
 
 // Appended implements stream.Receipt.
-func (r receipt) Appended(_ uint64, _ stream.Placed, err error) { r <- err }
+func (r *receipt) Appended(_ uint64, _ stream.Placed, err error) {
+	r.err = err
+	close(r.known)
+}
 
 // write appends the records that collect puts together, waiting for room. Sent tells that they are on their way: then
 // done gets their fate; nil: there was nothing. It is to be called without any lock.
-func (s *shard) write(ctx context.Context, collect func(u *unit)) (done receipt, err error) {
+func (s *shard) write(ctx context.Context, collect func(u *unit)) (done *receipt, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	u := s.unit()
@@ -175,11 +183,11 @@ func (s *shard) write(ctx context.Context, collect func(u *unit)) (done receipt,
 }
 
 // append appends a unit; it needs the writing lock. The unit is empty after that.
-func (s *shard) append(ctx context.Context, u *unit) (done receipt, err error) {
+func (s *shard) append(ctx context.Context, u *unit) (done *receipt, err error) {
 	if len(u.stream.Writes) == 0 {
 		return nil, nil
 	}
-	done = make(receipt, 1)
+	done = newReceipt()
 	err = stream.AppendWait(ctx, s.roster.opt.Log, &u.stream, done, 1)
 	u.stream.Writes, u.size = u.stream.Writes[:0], 0
 	if err != nil {
@@ -189,13 +197,13 @@ func (s *shard) append(ctx context.Context, u *unit) (done receipt, err error) {
 }
 
 // wait waits for the fate of a unit. Not known: ctx ended before.
-func (r receipt) wait(ctx context.Context) (known bool, err error) {
+func (r *receipt) wait(ctx context.Context) (known bool, err error) {
 	if r == nil {
 		return true, nil
 	}
 	select {
-	case err := <-r:
-		return true, err
+	case <-r.known:
+		return true, r.err
 	case <-ctx.Done():
 		return false, fault.Wrap(fault.Timeout, "mqtt.Store", ctx.Err())
 	}

@@ -2,6 +2,7 @@ package roster
 
 import (
 	"context"
+	"sync"
 
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -134,14 +135,48 @@ func (s *Seat) remove(u *unit, state *session.State) {
 	s.mu.kept = false
 }
 
-// write has what is to be stored of a seat appended.
-func (s *Seat) write(ctx context.Context) (f fate, err error) {
-	f.seat = s
-	f.done, err = s.shard.write(ctx, func(u *unit) { f.undo = s.collect(u) })
-	if err != nil {
-		f.fail()
+// write has what is to be stored of a seat appended, when it is known what became of what was appended of it before:
+// nothing that takes the place of a session that has ended comes before its removal is stored, and if that was lost, it
+// is made up for. Errors: those of the log; Timeout when ctx ends.
+func (s *Seat) write(ctx context.Context) (*fate, error) {
+	for {
+		f, before, err := s.writeNext(ctx)
+		if before == nil {
+			return f, err
+		}
+		if known, err := before.settle(ctx); !known {
+			return nil, err
+		}
 	}
-	return f, err
+}
+
+// writeNext is write, unless something is under way: that is before.
+func (s *Seat) writeNext(ctx context.Context) (f, before *fate, err error) {
+	s.shard.writing.Lock()
+	defer s.shard.writing.Unlock()
+	if before = s.underWay(); before != nil {
+		return nil, before, nil
+	}
+	u := s.shard.unit()
+	f = &fate{seat: s, undo: s.collect(u)}
+	if f.done, err = s.shard.append(ctx, u); err != nil {
+		f.conclude(err)
+		return nil, nil, err
+	}
+	s.setUnderWay(f)
+	return f, nil, nil
+}
+
+func (s *Seat) underWay() *fate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.under
+}
+
+func (s *Seat) setUnderWay(f *fate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.under = f
 }
 
 // store stores what is to be stored of a seat, and returns when that is durable.
@@ -166,52 +201,57 @@ func (s *Seat) storeLater(ctx context.Context) error {
 	return err
 }
 
-// fate is a unit on its way, and what is to be undone if it is not stored.
+// fate is a unit on its way, and what is to be undone if it is not stored. Several may wait for it.
 type fate struct {
-	seat *Seat // nil: it is of none
-	done receipt
-	undo func() // of the seat
+	seat *Seat    // nil: it is of none
+	done *receipt // nil: nothing had to be stored
+	undo func()   // of the seat
 	told tellings
+	once sync.Once
 }
 
 // settle waits for the unit. Not known: ctx ended before.
 func (f *fate) settle(ctx context.Context) (known bool, err error) {
-	if known, err = f.done.wait(ctx); known && err != nil {
-		f.fail()
-	} else if known {
-		f.told.tell(true)
-		if f.seat != nil {
-			f.seat.roster.release(f.seat)
-		}
+	if known, err = f.done.wait(ctx); known {
+		f.conclude(err)
 	}
 	return known, err
 }
 
-func (f *fate) fail() {
-	f.told.tell(false)
-	if f.seat != nil {
-		f.undo()
-		f.seat.shard.note(f.seat)
-	}
+// conclude does what follows from the fate of the unit; when it returns, that is done, by whomever.
+func (f *fate) conclude(err error) {
+	f.once.Do(func() {
+		f.told.tell(err == nil)
+		switch {
+		case f.seat == nil:
+			return
+		case err != nil:
+			f.undo()
+			f.seat.shard.note(f.seat)
+		default:
+			f.seat.roster.release(f.seat)
+		}
+		f.seat.setUnderWay(nil) // it was this one, or none
+	})
 }
 
 // await has the next settle wait for a unit.
-func (s *shard) await(f fate) {
+func (s *shard) await(f *fate) {
 	s.mu.Lock()
 	s.mu.fates = append(s.mu.fates, f)
 	s.mu.Unlock()
 	s.wake()
 }
 
-// settle waits for the units of seats that are on their way. Nothing that rests on them is written before: no mark, and
-// no record of a session that takes the place of one that has ended. Errors: that of ctx; then the others are still on
+// settle waits for the units on their way that nobody else waits for. No mark, which rests on them, is written before.
+// Errors: that of ctx; then the others are still on
 // their way.
 func (s *shard) settle(ctx context.Context) error {
 	s.settling.Lock()
 	defer s.settling.Unlock()
 	fates := s.takeFates()
-	for i := range fates {
-		known, err := fates[i].settle(ctx)
+	for i, f := range fates {
+		known, err := f.settle(ctx)
 		if !known {
 			s.giveFates(fates[i:])
 			return err
@@ -223,7 +263,7 @@ func (s *shard) settle(ctx context.Context) error {
 	return nil
 }
 
-func (s *shard) takeFates() []fate {
+func (s *shard) takeFates() []*fate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fates := s.mu.fates
@@ -232,7 +272,7 @@ func (s *shard) takeFates() []fate {
 }
 
 // giveFates puts back those whose fate is not known yet, before those that came since.
-func (s *shard) giveFates(fates []fate) {
+func (s *shard) giveFates(fates []*fate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.fates = append(fates, s.mu.fates...)
@@ -261,14 +301,12 @@ func (s *Seat) hasRecords() bool {
 // remains tells whether the log may have records of a session that has ended. It needs the lock of the seat.
 func (s *Seat) remains() bool { return len(s.mu.remains) > 0 || s.mu.writes > 0 }
 
-// Store stores a session that was taken, and returns when that is durable. A session that does not last costs nothing.
+// Store stores a session that was taken, and returns when that is durable, and the end of the one before is. A session
+// that does not last, and takes the place of none, costs nothing.
 // Errors: those of the log; Timeout when ctx ends.
 func (t *Term) Store(ctx context.Context) error {
 	if !t.seat.hasRecords() {
 		return nil
-	}
-	if err := t.seat.shard.settle(ctx); err != nil { // what the session before left
-		return err
 	}
 	return t.seat.store(ctx)
 }
