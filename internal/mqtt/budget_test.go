@@ -1,7 +1,9 @@
 package mqtt_test
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -121,6 +123,83 @@ func TestWillsHaveABudget(t *testing.T) {
 	if refused == 0 {
 		t.Error("ten wills of 60,000 bytes fit into the share of a budget of 1 MiB")
 	}
+}
+
+// TestLargeConnects: the largest CONNECT finds room in a small budget while no other stranger is there, whatever pieces
+// it comes in: what is there already is not asked for twice.
+func TestLargeConnects(t *testing.T) {
+	for _, tc := range []struct{ budget, others int }{{2 << 20, 0}, {6 << 20, 3}, {10 << 20, 20}} {
+		h := open(t, func(o *mqtt.Options) { o.BudgetBytes = int64(tc.budget) })
+		for i := range tc.others {
+			h.connect(t, packet.V5, fmt.Sprint(i), nil)
+		}
+		hello := largeConnect("large", 258_000)
+		for _, piece := range []int{1000, 40_000, len(hello)} {
+			c := h.dial(t)
+			c.v, c.dec = packet.V5, packet.Decoder{Version: packet.V5, Client: true}
+			for rest := hello; len(rest) > 0; rest = rest[min(piece, len(rest)):] {
+				c.bytes(rest[:min(piece, len(rest))])
+			}
+			if ack, err := c.next(patience); err != nil {
+				t.Errorf("a budget of %d, %d others, pieces of %d: %v", tc.budget, tc.others, piece, err)
+			} else if ack := ack.(*packet.Connack); ack.Reason != packet.Success {
+				t.Errorf("a budget of %d, %d others, pieces of %d: CONNACK %s", tc.budget, tc.others, piece, ack.Reason)
+			}
+			c.send(&packet.Disconnect{})
+			c.closed()
+			eventually(t, "it is gone", func() bool { return h.door.Stats().Connections == tc.others })
+		}
+	}
+}
+
+// opaque is a listener whose connections are not known to be sockets, as those of TLS are not.
+type opaque struct{ net.Listener }
+
+func (l opaque) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return struct{ net.Conn }{c}, err
+}
+
+// TestStrangersThatAuthenticate: CONNECT packets of clients that authenticate themselves are kept within the memory of
+// strangers, also those that come whole in one read, and who says an ordinary CONNECT meanwhile is let in.
+func TestStrangersThatAuthenticate(t *testing.T) {
+	const budget, most, count = 8 << 20, 1 << 20, 300 // one eighth
+	set := telemetry.New()
+	h := open(t, func(o *mqtt.Options) { riddles(o); o.Metrics = set; o.BudgetBytes = budget })
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.addr = listener.Addr().String()
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- h.door.Serve(ctx, opaque{listener}) }()
+	defer func() {
+		cancel()
+		<-served
+	}()
+	asked := 0
+	for range count {
+		c := h.dial(t)
+		c.hello(packet.V5, "", func(p *packet.Connect) {
+			withMethod("RIDDLE")(p)
+			p.Will = &packet.Will{Topic: []byte("w"), Payload: make([]byte, 3000)}
+		})
+		p, err := c.next(patience)
+		if _, is := p.(*packet.Auth); err == nil && is {
+			asked++
+		} else if ack, is := p.(*packet.Connack); err == nil && (!is || ack.Reason != packet.QuotaExceeded) {
+			t.Errorf("got %+v", p)
+		}
+	}
+	eventually(t, "the others are gone", func() bool { return h.door.Stats().Connections == asked })
+	if held := sample(set, heldBytes); held > most {
+		t.Errorf("%d strangers hold %v bytes, want %d at most", asked, held, most)
+	}
+	if asked < 20 || asked == count {
+		t.Errorf("%d of %d are asked", asked, count)
+	}
+	h.connect(t, packet.V5, "small", nil)
 }
 
 // TestStalledSubscribersKeepToTheBudget: however many subscribers stop reading, all together hold no more than the

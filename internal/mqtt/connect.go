@@ -25,11 +25,11 @@ func (c *conn) connect(t *turn, frame []byte) error {
 	}
 	c.door.metrics.connects.Inc()
 	c.door.metrics.othersIn.Inc()
-	if !c.account.Fits(int64(len(frame))) {
+	if !c.account.Fits(int64(len(frame) - c.reader.counted)) { // the copy takes the place of what was read
 		return c.refuseHello(hello, &packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for another session"})
 	}
 	c.account.Add(int64(len(frame)))
-	c.stranger.Add(int64(len(frame))) // it is kept while the client authenticates itself
+	c.stranger.Add(int64(len(frame))) // it is kept while the client authenticates itself: the reader has asked for it
 	principal := Principal{ClientID: string(hello.ClientID), UserName: string(hello.UserName)}
 	c.link.principal = principal
 	if c.refused {

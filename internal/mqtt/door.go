@@ -166,7 +166,8 @@ const overhead = 2
 const (
 	// strangersPart is the part of the budget that those may hold together whose CONNECT was not accepted yet.
 	strangersPart = 8
-	// leastStrangers is how much they may hold at least: one CONNECT finds room whose size doubles up to the largest.
+	// leastStrangers is how much they may hold at least: one CONNECT finds room, which doubles up to the largest: what
+	// more it takes then is no more than half of what is free.
 	leastStrangers = 2 * maxConnect
 )
 

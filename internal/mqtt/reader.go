@@ -54,13 +54,14 @@ func (r *reader) count() {
 	}
 }
 
-// affords judges whether so many bytes may be kept. Errors: one that ends the connection, when the door has no memory
-// left for it, or strangers have none.
+// affords judges whether so many bytes may be kept, in place of those that are. Errors: one that ends the connection,
+// when the door has no memory left for it, or strangers have none.
 func (r *reader) affords(size int) error {
+	more := int64(size - r.counted)
 	switch {
-	case r.stranger != nil && size > freeStranger && !r.stranger.FitsOne(int64(size)):
+	case r.stranger != nil && size > freeStranger && !r.stranger.FitsOne(more):
 		return &packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for a large CONNECT"}
-	case size > bufferBytes && !r.account.FitsOne(int64(size)):
+	case size > bufferBytes && !r.account.FitsOne(more):
 		return &packet.Error{Reason: packet.QuotaExceeded, Detail: "no memory for a large packet"}
 	}
 	return nil

@@ -136,8 +136,8 @@ const fixedLimits = `
 | levels of an MQTT topic name or filter | 200 | PUBACK with 0x90, SUBACK with 0x8F: the name is invalid |
 | CONNECT packet, will included | 256 KiB | the connection is closed |
 | what all connections together make the server hold before their CONNECT is accepted | an eighth of ` +
-	"`limits.mqtt_bytes`" + `, 1 MiB at least, and 1.5 KiB each that are not counted: more than that is kept of a ` +
-	`CONNECT only while it takes no more than half of what is free | the connection is closed |
+	"`limits.mqtt_bytes`" + `, 1 MiB at least, and 1.5 KiB each that are not counted: a CONNECT gets ` +
+	`more than that step by step, each no more than half of what is free | the connection is closed |
 | topic aliases of a device | 32 | CONNACK says Topic Alias Maximum; a higher one ends the connection with 0x94 |
 | events of a client that are kept | 100, of all clients 65,536: those heard of last | the older are gone |
 | clients that are traced at a time | 16, and what waits to be shown of each 4 MiB | ` +
