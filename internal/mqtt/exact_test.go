@@ -469,3 +469,31 @@ func TestTakeoverBetweenPubrelAndLog(t *testing.T) {
 		t.Errorf("%d and %d records", a, b)
 	}
 }
+
+// TestPowerCutWhereASessionEnds: a session that a client takes up with an expiry interval of 0 ends with that
+// connection, also by a power cut: no packet id of it makes the server take a new message for one that it has
+// [MQTT-3.1.2-23].
+func TestPowerCutWhereASessionEnds(t *testing.T) {
+	h := open(t, nil)
+	c, _ := h.comeBack(t, packet.V5, "c", nil)
+	c.subscribe(1, "x")
+	c.sends2(1, "a/1", "1", false)
+	h.leave(c)
+	c, present := h.comeBack(t, packet.V5, "c", func(p *packet.Connect) { p.Props.SetSessionExpiry(0) })
+	if !present {
+		t.Fatal("the session is not there")
+	}
+	if reason := c.releases(1); reason != packet.Success {
+		t.Fatalf("PUBCOMP %s", reason)
+	}
+	again := openOn(t, h.fs.(*vfs.Memory).CrashClone(nil), nil)
+	defer func() { again.stop() }()
+	c, present = again.comeBack(t, packet.V5, "c", nil)
+	if present {
+		t.Error("the session is there again")
+	}
+	c.sends2(1, "a/1", "2", false)
+	if n := len(again.records("a")); n != 2 {
+		t.Errorf("%d records", n)
+	}
+}

@@ -97,12 +97,13 @@ func (s *shard) saveSome(
 	return n, some, told, done, err
 }
 
-// collectSave puts the places of a seat into a unit. Not ok: it has no connection any more.
+// collectSave puts the places of a seat into a unit. Not ok: it has no connection any more, or its session does not
+// last.
 func (s *Seat) collectSave(u *unit) (one saved, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.saving = false
-	if s.mu.holder == nil {
+	if s.mu.holder == nil || !s.mu.state.Lasts() {
 		return saved{}, false
 	}
 	if s.mu.state.Owed() {

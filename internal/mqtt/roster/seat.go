@@ -72,6 +72,9 @@ func (s *Seat) take(o *session.Opening, h Holder, now int64) (got Taken) {
 		was.In.Abandon() // what the connection before has not appended, it never will
 		was.Connect(o)
 		got.State = was
+		if !was.Lasts() { // it goes on in memory only, and ends with this connection
+			s.ended(was)
+		}
 	} else {
 		if was != nil {
 			got.will = was.TakeWill()
