@@ -221,6 +221,96 @@ func TestSparkplugIsKept(t *testing.T) {
 	})
 }
 
+// TestSparkplugMissed: a birth has QoS 0, and so has its certificate: a session that was away gets it only if those are
+// kept, but as a retained message when it subscribes again.
+func TestSparkplugMissed(t *testing.T) {
+	for name, kept := range map[string]bool{"by default": false, "kept": true} {
+		t.Run(name, func(t *testing.T) {
+			h := open(t, func(o *mqtt.Options) { aware(o); o.QueueQoS0 = kept })
+			host, _ := h.comeBack(t, packet.V5, "host", nil)
+			host.subscribe(1, certificate+"#")
+			h.leave(host)
+			edge := h.connect(t, packet.V5, "edge", nil)
+			edge.publish(0, 0, nodeBirth, "node 1")
+			edge.published("a", "behind it", false)
+			host = h.back(t, packet.V5, "host")
+			if kept {
+				host.gets(certificate+nodeBirth, "node 1")
+			}
+			host.quiet()
+			host.subscribe(1, certificate+"#")
+			if p := host.gets(certificate+nodeBirth, "node 1"); !p.Retain {
+				t.Errorf("got %+v", p)
+			}
+			host.quiet()
+		})
+	}
+}
+
+// TestSparkplugClearedInFlight: that a certificate was cleared is a message as others: unacknowledged it comes again to
+// a host that is back [MQTT-4.4.0-1], as it came, and to another member of a group.
+func TestSparkplugClearedInFlight(t *testing.T) { both(t, sparkplugClearedInFlight) }
+
+func sparkplugClearedInFlight(t *testing.T, v packet.Version) {
+	fs := vfs.NewMemory()
+	h := openOn(t, fs, aware)
+	host, _ := h.comeBack(t, v, "host", nil)
+	host.subscribe(1, certificate+"#")
+	member, _ := h.comeBack(t, v, "member", nil)
+	member.subscribe(1, "$share/g/"+certificate+"#")
+	edge := h.connect(t, v, "edge", nil)
+	inFlight := map[string]uint16{}
+	clears := func(birth string, clear func() error) {
+		t.Helper()
+		edge.published(birth, "a birth", false)
+		if err := clear(); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []*raw{member, host} {
+			c.gets(certificate+birth, "a birth")
+			inFlight[certificate+birth] = c.cleared(certificate + birth)
+		}
+	}
+	clears(nodeBirth, func() error { edge.published(nodeBirth, "", false); return nil })
+	clears(deviceBirth, func() error {
+		_, err := h.door.ClearRetained(t.Context(), certificate+deviceBirth)
+		return err
+	})
+	h.leave(host)
+	other := h.connect(t, v, "other", nil)
+	other.subscribe(1, "$share/g/"+certificate+"#")
+	member.net.Close()
+	other.clearedAgain(inFlight, false)
+	h.stop()
+	h = openOn(t, fs, aware)
+	defer h.stop()
+	h.back(t, v, "host").clearedAgain(inFlight, true)
+}
+
+// cleared takes an empty certificate, and leaves it in flight.
+func (c *raw) cleared(name string) (id uint16) {
+	c.t.Helper()
+	p := want[*packet.Publish](c)
+	if string(p.Topic) != name || len(p.Payload) > 0 || p.QoS != 1 || p.Retain {
+		c.t.Fatalf("got %+v", p)
+	}
+	return p.PacketID
+}
+
+// clearedAgain takes those that were in flight, by packet id, to the same client or to another.
+func (c *raw) clearedAgain(inFlight map[string]uint16, same bool) {
+	c.t.Helper()
+	for range inFlight {
+		p := want[*packet.Publish](c)
+		id := inFlight[string(p.Topic)]
+		if id == 0 || len(p.Payload) > 0 || p.Retain || same && (!p.Dup || p.PacketID != id) {
+			c.t.Errorf("again: %+v", p)
+		}
+		c.send(&packet.Puback{PacketID: p.PacketID})
+	}
+	c.quiet()
+}
+
 // getsMissed takes what TestSparkplugIsKept left in flight, by packet id, and then what was missed.
 func (c *raw) getsMissed(inFlight map[string]uint16) {
 	c.t.Helper()

@@ -200,18 +200,20 @@ func (a *Again) guarded(one *again, table *hinge.Table, topic *stream.Topic, v *
 		a.msg.setKey(v.Key)
 	}
 	form := Form{Version: a.version, QoS: one.QoS, IDs: wants.IDs, Where: wants.Where && !topic.Internal()}
-	form.Retain = a.mapped.Retain && (wants.AsPublished || topic.Internal())
+	answers := topic.Internal() && len(v.Value) > 0 // it may have answered a SUBSCRIBE
+	form.Retain = a.mapped.Retain && (wants.AsPublished || answers)
 	a.msg.In(topic.Name, a.f.opt.Log.Topics().Place(stream.PartitionID(one.From.Partition)).Index)
 	one.delivery.From = one.From
 	a.memory = a.msg.Deliver(&one.delivery, form, a.memory)
 }
 
-// message makes the message of a record. The retained ones have a topic of their own, in which the key is the name.
+// message makes the message of a record. The retained ones have a topic of their own, in which the key is the name. The
+// removal of one is a message only of a certificate, which comes live from there.
 func (a *Again) message(table *hinge.Table, topic *stream.Topic, v *record.View) bool {
 	if !topic.Internal() {
 		return table.Message(topic.Name, v, &a.mapped)
 	}
-	if len(v.Value) == 0 || !table.Message(table.CatchAll(), v, &a.mapped) {
+	if len(v.Value) == 0 && !hinge.IsCertificate(v.Key) || !table.Message(table.CatchAll(), v, &a.mapped) {
 		return false
 	}
 	a.mapped.Topic, a.mapped.Retain = v.Key, true
