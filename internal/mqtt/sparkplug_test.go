@@ -260,10 +260,10 @@ func sparkplugClearedInFlight(t *testing.T, v packet.Version) {
 	member.subscribe(1, "$share/g/"+certificate+"#")
 	edge := h.connect(t, v, "edge", nil)
 	inFlight := map[string]uint16{}
-	clears := func(birth string, clear func() error) {
+	clears := func(birth string, empty func() error) {
 		t.Helper()
 		edge.published(birth, "a birth", false)
-		if err := clear(); err != nil {
+		if err := empty(); err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range []*raw{member, host} {
