@@ -9,14 +9,6 @@ done
 start_firth
 timeout 300 "$work/client"
 mkdir "$work/inflight"
-: >"$work/async.out"
-timeout 300 "$work/async" "$work/inflight" > >(tee "$work/async.out" | grep --line-buffered -v '^restart$') &
-async=$!
-others+=("$async")
-asked() { grep -q '^restart$' "$work/async.out" || ! kill -0 "$async" 2>/dev/null; }
-wait_for 120 "wish for a restart" asked
-stop_firth
-start_firth --set "listen.mqtt=$mqtt"
-wait "$async" || fail "async ended with status $?"
+through_restart 120 async "$work/async" "$work/inflight"
 stop_firth
 echo "Paho C: all passed"

@@ -10,14 +10,6 @@ cd "$repo"
 start_firth
 classes=$work/java/target/classes:$(cat "$work/java/target/classpath")
 timeout 600 java -cp "$classes" Gate
-: >"$work/devices"
-timeout 300 java -cp "$classes" Devices > >(tee "$work/devices" | grep --line-buffered -v '^restart$') &
-devices=$!
-others+=("$devices")
-asked() { grep -q '^restart$' "$work/devices" || ! kill -0 "$devices" 2>/dev/null; }
-wait_for 240 "wish for a restart" asked
-stop_firth
-start_firth --set "listen.mqtt=$mqtt"
-wait "$devices" || fail "Devices ended with status $?"
+through_restart 240 Devices java -cp "$classes" Devices
 stop_firth
 echo "Java clients: all passed"

@@ -75,3 +75,20 @@ stop_firth() {
 	if grep 'level=ERROR' "$work/firth.log" >&2; then fail "firth logged errors"; fi
 	"$firth" log check "$work/data" >"$work/check.log" 2>&1 || { cat "$work/check.log" >&2; fail "firth log check"; }
 }
+
+# through_restart SECONDS WHAT COMMAND...: runs a client that says "restart", alone on a line, within so many seconds, and
+# then restarts firth at the same address of mqtt. The client has to end well.
+through_restart() {
+	local limit=$1 what=$2 pid
+	shift 2
+	: >"$work/said"
+	timeout 300 "$@" > >(tee "$work/said" | grep --line-buffered -v '^restart$') &
+	pid=$!
+	others+=("$pid")
+	wait_for "$limit" "wish of $what for a restart" said_restart "$pid"
+	stop_firth
+	start_firth --set "listen.mqtt=$mqtt"
+	wait "$pid" || fail "$what ended with status $?"
+}
+
+said_restart() { grep -q '^restart$' "$work/said" || ! kill -0 "$1" 2>/dev/null; }

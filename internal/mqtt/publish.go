@@ -103,7 +103,9 @@ func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, named b
 	t.exact = t.exact || p.QoS == 2
 	t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: r.partition, Record: &s.record, Name: r.told})
 	if p.Retain { // [MQTT-3.3.1-5] [MQTT-3.3.1-8]
-		s.message.SetPublisher(l.principal.ClientID)
+		if !named {
+			s.message.SetPublisher(l.principal.ClientID)
+		}
 		r.retainedTarget(name).Record(&s.message, &s.retained)
 		s.retained.Timestamp = t.unixMs
 		if len(p.Payload) == 0 { // [MQTT-3.3.1-6] [MQTT-3.3.1-7]

@@ -145,17 +145,23 @@ func opening(id string, expiry uint32, clean bool) *session.Opening {
 func take(t *testing.T, r *roster.Roster, o *session.Opening, h roster.Holder) (roster.Term, roster.Taken) {
 	t.Helper()
 	var term roster.Term
-	got, err := r.Take(o, h, &term)
+	got, err := tryTake(r, o, h, &term)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return term, got
+}
+
+// tryTake takes a seat and has that stored.
+func tryTake(r *roster.Roster, o *session.Opening, h roster.Holder, term *roster.Term) (roster.Taken, error) {
+	got, err := r.Take(o, h, term)
 	if err == nil {
 		err = got.Settle(context.Background())
 	}
 	if err == nil {
 		err = term.Store(context.Background())
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return term, got
+	return got, err
 }
 
 func leave(t *testing.T, term *roster.Term) {

@@ -27,20 +27,11 @@ func withWill(id string, size int, delay uint32) *session.Opening {
 // come has a session come, or tells that it does not fit.
 func come(t *testing.T, r *roster.Roster, o *session.Opening) (term roster.Term, fits bool) {
 	t.Helper()
-	got, err := r.Take(o, &holder{}, &term)
-	if fault.Is(err, fault.Limited) {
-		return term, false
-	}
-	if err == nil {
-		err = got.Settle(context.Background())
-	}
-	if err == nil {
-		err = term.Store(context.Background())
-	}
-	if err != nil {
+	_, err := tryTake(r, o, &holder{}, &term)
+	if err != nil && !fault.Is(err, fault.Limited) {
 		t.Fatal(err)
 	}
-	return term, true
+	return term, err == nil
 }
 
 // comeAndGo has a session come and leave, or tells that it does not fit.
