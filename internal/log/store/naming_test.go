@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -58,10 +57,13 @@ func TestScanByName(t *testing.T) {
 	}
 }
 
-const fleetMapping = 7
+const (
+	fleetMapping = 7
+	fleetBytes   = 48 << 20
+)
 
 func scanByName(t *testing.T, bulk int64, told uint64, reads bool) {
-	const mapping, total = fleetMapping, 48 << 20
+	const mapping, total = fleetMapping, fleetBytes
 	var read, asked atomic.Int64
 	fs := vfs.NewFaulty(vfs.NewMemory())
 	fs.OnOp(func(op vfs.Op) {
@@ -79,7 +81,7 @@ func scanByName(t *testing.T, bulk int64, told uint64, reads bool) {
 		t.Fatal(err)
 	}
 	p := topic.Partitions[0]
-	rare := fillFleet(t, s, p, total, told)
+	rare := fillFleet(t, s, fs, p, told)
 	awaitSegments(t, fs)
 	if got := asked.Load() > 0; got != reads {
 		t.Errorf("the names of records were read: %v, want %v", got, reads)
@@ -89,7 +91,7 @@ func scanByName(t *testing.T, bulk int64, told uint64, reads bool) {
 	}
 	s = open(t, opt) // what is read now comes from files
 	defer s.Close()
-	awaitSegments(t, fs)
+	eventually(t, "the last journal is converted", func() bool { return s.SealedFiles() == 0 })
 
 	for _, c := range []struct {
 		stem    string
@@ -129,10 +131,11 @@ func scanByName(t *testing.T, bulk int64, told uint64, reads bool) {
 	}
 }
 
-// fillFleet appends so many bytes of the records of a fleet, one of another device among them, and gives its offset.
-func fillFleet(t *testing.T, s *store.Store, p stream.PartitionID, total int, told uint64) map[record.Offset]bool {
+// fillFleet appends the records of a fleet, one of another device among them, and gives the offset of that.
+// It goes no faster than the housekeeper, who reads no names while files wait.
+func fillFleet(t *testing.T, s *store.Store, fs vfs.FS, p stream.PartitionID, told uint64) map[record.Offset]bool {
 	t.Helper()
-	const perUnit, size, fleet = 200, 1000, 500
+	const total, perUnit, size, fleet = fleetBytes, 200, 1000, 500
 	done := make(receipt, 1)
 	rare := map[record.Offset]bool{}
 	for n := 0; n < total/size; n += perUnit {
@@ -151,32 +154,15 @@ func fillFleet(t *testing.T, s *store.Store, p stream.PartitionID, total int, to
 		if err := errors.Join(streamtest.Append(s, done, ws...), <-done); err != nil {
 			t.Fatal(err)
 		}
+		eventually(t, "no full journal waits", func() bool { return files(t, fs, ".journal") == 1 })
 	}
 	return rare
 }
 
-// awaitSegments waits until no sealed journal is left.
+// awaitSegments waits until no sealed journal is left and there are segments.
 func awaitSegments(t *testing.T, fs vfs.FS) {
 	t.Helper()
-	for limit := time.Now().Add(time.Minute); ; {
-		names, err := fs.List("log")
-		if err != nil {
-			t.Fatal(err)
-		}
-		journals, segments := 0, 0
-		for _, name := range names {
-			if strings.HasSuffix(name, ".journal") {
-				journals++
-			} else if strings.HasSuffix(name, ".segment") {
-				segments++
-			}
-		}
-		if journals == 1 && segments > 0 {
-			return
-		}
-		if time.Now().After(limit) {
-			t.Fatalf("still %d journals: %v", journals, names)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "all full journals are converted", func() bool {
+		return files(t, fs, ".journal") == 1 && files(t, fs, ".segment") > 0
+	})
 }
