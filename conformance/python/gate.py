@@ -1,4 +1,9 @@
-"""confluent-kafka (librdkafka) and paho-mqtt against firth: each alone, and across the two doors."""
+"""confluent-kafka (librdkafka) and paho-mqtt against firth: each alone, and across the two doors.
+
+[Kafka-ApiVersions] [Kafka-CreatePartitions] [Kafka-CreateTopics] [Kafka-DescribeCluster]
+[Kafka-DescribeConfigs] [Kafka-Fetch] [Kafka-IncrementalAlterConfigs] [Kafka-InitProducerId]
+[Kafka-ListOffsets] [Kafka-Metadata] [Kafka-OffsetCommit] [Kafka-OffsetFetch] [Kafka-Produce]
+"""
 
 import os
 import queue

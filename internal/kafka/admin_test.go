@@ -43,6 +43,7 @@ func metadataFor(names ...string) *kmsg.MetadataRequest {
 	return req
 }
 
+// [Kafka-Metadata].
 func TestMetadataTopics(t *testing.T) {
 	h := openHouse(t, Options{})
 	topic := h.topic("t", 3)
@@ -83,6 +84,7 @@ func TestMetadataTopics(t *testing.T) {
 	}
 }
 
+// [Kafka-Metadata].
 func TestMetadataCreates(t *testing.T) {
 	h := openHouse(t, Options{})
 	c := h.dial()
@@ -130,6 +132,7 @@ func assigned(name string, replicas ...[]int32) kmsg.CreateTopicsRequestTopic {
 	return t
 }
 
+// [Kafka-CreateTopics].
 func TestCreateTopics(t *testing.T) {
 	h := openHouse(t, Options{DefaultPartitions: 1})
 	h.topic("there", 1)
@@ -199,6 +202,7 @@ func TestCreateTopics(t *testing.T) {
 	wantCode(t, "twice", got[0].ErrorCode, wire.InvalidRequest)
 }
 
+// [Kafka-DeleteTopics].
 func TestDeleteTopics(t *testing.T) {
 	h := openHouse(t, Options{})
 	c := h.dial()
@@ -228,6 +232,7 @@ func TestDeleteTopics(t *testing.T) {
 	}
 }
 
+// [Kafka-CreatePartitions].
 func TestCreatePartitions(t *testing.T) {
 	h := openHouse(t, Options{})
 	h.topic("t", 2)
@@ -282,6 +287,7 @@ func configOf(t *testing.T, c *client, topic, name string) kmsg.DescribeConfigsR
 	return r.Configs[0]
 }
 
+// [Kafka-DescribeConfigs] [Kafka-AlterConfigs].
 func TestConfigs(t *testing.T) {
 	h := openHouse(t, Options{TopicDefaults: map[string]string{
 		"segment.bytes": "1048576", "max.message.bytes": stream.FindSetting("max.message.bytes").Default,
@@ -333,6 +339,7 @@ func TestConfigs(t *testing.T) {
 	}
 }
 
+// [Kafka-IncrementalAlterConfigs] [Kafka-DescribeConfigs].
 func TestIncrementalAlterConfigs(t *testing.T) {
 	h := openHouse(t, Options{})
 	h.topic("t", 1, "retention.ms", "5000")
@@ -415,6 +422,7 @@ func offsetAt(
 	return askFor[*kmsg.ListOffsetsResponse](c, version, offsetsOf(part)).Topics[0].Partitions[0]
 }
 
+// [Kafka-ListOffsets].
 func TestListOffsets(t *testing.T) {
 	h := openHouse(t, Options{})
 	topic := h.topic("t", 1)
@@ -464,6 +472,7 @@ func TestListOffsets(t *testing.T) {
 	wantCode(t, "epoch to come", ahead.ErrorCode, wire.UnknownLeaderEpoch)
 }
 
+// [Kafka-OffsetForLeaderEpoch].
 func TestOffsetForLeaderEpoch(t *testing.T) {
 	h := openHouse(t, Options{})
 	topic := h.topic("t", 1)
@@ -485,6 +494,7 @@ func TestOffsetForLeaderEpoch(t *testing.T) {
 	wantCode(t, "epoch to come", ask(0, h.store.Epoch()+1).ErrorCode, wire.UnknownLeaderEpoch)
 }
 
+// [Kafka-DeleteRecords].
 func TestDeleteRecordsRefusals(t *testing.T) {
 	h := openHouse(t, Options{})
 	h.put(h.dial(), h.topic("t", 1), 0, batchOf(5, 10))
@@ -512,6 +522,7 @@ func TestDeleteRecordsRefusals(t *testing.T) {
 	ask("all", "t", 0, -1, wire.None, 5)
 }
 
+// [Kafka-DescribeCluster].
 func TestDescribeCluster(t *testing.T) {
 	h := openHouse(t, Options{})
 	c := h.dial()
@@ -533,6 +544,8 @@ func TestDescribeCluster(t *testing.T) {
 }
 
 // Pages of DescribeTopicPartitions join to the whole.
+//
+// [Kafka-DescribeTopicPartitions].
 func TestDescribeTopicPartitions(t *testing.T) {
 	h := openHouse(t, Options{})
 	for _, name := range []string{"b", "a", "c"} {
@@ -571,6 +584,7 @@ func TestDescribeTopicPartitions(t *testing.T) {
 	}
 }
 
+// [Kafka-ListConfigResources].
 func TestListConfigResources(t *testing.T) {
 	h := openHouse(t, Options{})
 	h.topic("t", 1)
@@ -591,6 +605,7 @@ func TestListConfigResources(t *testing.T) {
 	wantCode(t, "type 77", askFor[*kmsg.ListConfigResourcesResponse](c, 1, req).ErrorCode, wire.UnsupportedVersion)
 }
 
+// [Kafka-InitProducerId].
 func TestInitProducerIDRefusesTransactions(t *testing.T) {
 	c := openHouse(t, Options{}).dial()
 	for id, want := range map[string]wire.Code{"tx": wire.UnsupportedVersion, "": wire.InvalidRequest} {
@@ -660,6 +675,9 @@ func TestGuard(t *testing.T) {
 }
 
 // One broker has no replicas to move and no leaders to elect, and says so in the words of a cluster.
+//
+// [Kafka-ElectLeaders] [Kafka-AlterPartitionReassignments] [Kafka-ListPartitionReassignments]
+// [Kafka-AlterReplicaLogDirs] [Kafka-DescribeLogDirs].
 func TestOneNodeCluster(t *testing.T) {
 	h := openHouse(t, Options{NodeID: 7, LogDir: "/data"})
 	h.topic("t", 2)
@@ -714,6 +732,8 @@ func TestOneNodeCluster(t *testing.T) {
 }
 
 // This node is the quorum of the metadata, whose offsets grow with what changes.
+//
+// [Kafka-DescribeQuorum].
 func TestDescribeQuorum(t *testing.T) {
 	h := openHouse(t, Options{NodeID: 7})
 	c := h.dial()

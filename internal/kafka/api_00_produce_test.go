@@ -51,6 +51,8 @@ func openPieces(t *testing.T, piece int) *house {
 }
 
 // A batch lies in the log as it came, but for its base offset and leader epoch.
+//
+// [Kafka-Produce].
 func TestProduceKeepsBytes(t *testing.T) { eachWay(t, playProduceKeepsBytes) }
 
 func playProduceKeepsBytes(t *testing.T, piece int) {
@@ -259,6 +261,8 @@ func tamper(change func(b record.Batch), sum bool) record.Batch {
 }
 
 // What no producer may send is refused with its code, and nothing of it is stored.
+//
+// [Kafka-Produce].
 func TestProduceBadBatches(t *testing.T) { eachWay(t, playProduceBadBatches) }
 
 func playProduceBadBatches(t *testing.T, piece int) {
@@ -399,6 +403,8 @@ func sequenced(id int64, epoch int16, sequence int32, n int) record.Batch {
 }
 
 // KIP-98: a gap is refused, a repeat is answered as before, an old epoch is fenced.
+//
+// [Kafka-InitProducerId] [Kafka-Produce].
 func TestProduceIdempotent(t *testing.T) { eachWay(t, playProduceIdempotent) }
 
 func playProduceIdempotent(t *testing.T, piece int) {

@@ -26,6 +26,8 @@ func (h *house) put(c *client, topic *stream.Topic, partition int32, batches ...
 
 // Whole batches come, byte for byte, from the one that holds the offset; the bounds hold but for the
 // first (KIP-74).
+//
+// [Kafka-Fetch].
 func TestFetchBounds(t *testing.T) {
 	h := openHouse(t, Options{})
 	topic := h.topic("t", 2)
@@ -95,6 +97,7 @@ func TestFetchOrder(t *testing.T) {
 	}
 }
 
+// [Kafka-Fetch].
 func TestFetchErrors(t *testing.T) {
 	h := openHouse(t, Options{})
 	topic := h.topic("t", 1)
@@ -143,6 +146,8 @@ func TestFetchErrors(t *testing.T) {
 }
 
 // After records were deleted their offsets are out of range, and the answer says where the log starts.
+//
+// [Kafka-DeleteRecords] [Kafka-Fetch].
 func TestFetchBelowStart(t *testing.T) {
 	h := openHouse(t, Options{})
 	topic := h.topic("t", 1)
@@ -186,6 +191,8 @@ func (h *house) parked(n int64) {
 }
 
 // Min bytes are gathered over several appends and partitions; a wait that is over gives what is there.
+//
+// [Kafka-Fetch].
 func TestFetchMinBytes(t *testing.T) {
 	h := openHouse(t, Options{})
 	topic := h.topic("t", 2)

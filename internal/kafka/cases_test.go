@@ -23,6 +23,8 @@ import (
 // The cases from the field (docs/conformance/faults.md) that are about what is answered, each with the right answer.
 
 // K1: an id that is not zero decides, whatever the name beside it is; Java's admin sends "".
+//
+// [Kafka-Metadata].
 func TestMetadataByIDWithAnEmptyName(t *testing.T) {
 	h := openHouse(t, Options{})
 	topic := h.topic("t", 2)
@@ -94,6 +96,8 @@ func TestNullAndEmpty(t *testing.T) {
 }
 
 // K2: any number can be committed; clients say latest and earliest with -1 and -2.
+//
+// [Kafka-OffsetCommit].
 func TestOffsetCommitTakesAnyNumber(t *testing.T) {
 	r := openRoom(t, vfs.NewMemory(), Options{}, nil)
 	r.topic("t", 1)
@@ -207,6 +211,8 @@ func TestCollidingNames(t *testing.T) {
 }
 
 // K8: what names an offset names its leader epoch, also where nothing is there yet.
+//
+// [Kafka-ListOffsets] [Kafka-OffsetForLeaderEpoch].
 func TestListOffsetsEpochs(t *testing.T) {
 	fs := vfs.NewMemory()
 	h := openHouseOn(t, fs, Options{})
@@ -467,6 +473,8 @@ func TestAPanicOfTheClockCostsOneGroup(t *testing.T) {
 // configuration stands behind them.
 //
 // Long: one story of one setting after the other.
+//
+// [Kafka-DescribeConfigs] [Kafka-IncrementalAlterConfigs].
 func TestGroupTimesAreBrokerSettings(t *testing.T) {
 	fs := vfs.NewMemory()
 	given := Options{Groups: GroupOptions{GroupTimes: GroupTimes{MinSession: 8 * time.Second}}}

@@ -159,6 +159,8 @@ func TestFrameInPieces(t *testing.T) {
 }
 
 // KIP-511: an ApiVersions of a version to come is answered in version 0, and the client goes on.
+//
+// [Kafka-ApiVersions].
 func TestApiVersionsOfTheFuture(t *testing.T) {
 	c := openHouse(t, Options{}).dial()
 	c.raw(be32(20), headOf(wire.ApiVersions, 77), []byte("what a 77 knows"[:12]))

@@ -339,6 +339,9 @@ func enterGroup(t *testing.T, ms ...*member) {
 }
 
 // TestEveryVersion plays one member's life at every version of every group API.
+//
+// [Kafka-FindCoordinator] [Kafka-JoinGroup] [Kafka-SyncGroup] [Kafka-Heartbeat] [Kafka-LeaveGroup]
+// [Kafka-OffsetCommit] [Kafka-OffsetFetch] [Kafka-DescribeGroups] [Kafka-ListGroups] [Kafka-DeleteGroups].
 func TestEveryVersion(t *testing.T) {
 	r := openRoom(t, vfs.NewMemory(), Options{}, nil)
 	r.topic("t", 1)
@@ -440,6 +443,7 @@ func listed(m *member, states []string) *kmsg.ListGroupsResponseGroup {
 	return nil
 }
 
+// [Kafka-ListGroups].
 func TestListGroupsByType(t *testing.T) {
 	r := openRoom(t, vfs.NewMemory(), Options{}, nil)
 	r.topic("t", 1)
@@ -470,6 +474,7 @@ func TestManyMembers(t *testing.T) {
 	enterGroup(t, slices.Delete(ms, 3, 4)...)
 }
 
+// [Kafka-OffsetCommit].
 func TestCommitIsChecked(t *testing.T) {
 	r := openRoom(t, vfs.NewMemory(), Options{}, nil)
 	r.topic("t", 1)

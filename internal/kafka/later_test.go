@@ -28,6 +28,8 @@ func joined(t *testing.T, c *client, session int32) (member string, generation i
 
 // Control is heard while data waits: a heartbeat behind a fetch that waits for records, on the same connection as old
 // clients have it, keeps the session alive at once, and is answered in its turn.
+//
+// [Kafka-Heartbeat].
 func TestHeartbeatIsHeardBehindAFetch(t *testing.T) {
 	h := openHouse(t, Options{Groups: GroupOptions{GroupTimes: GroupTimes{MinSession: time.Millisecond}}})
 	topic := h.topic("t", 1)
@@ -59,6 +61,8 @@ func TestHeartbeatIsHeardBehindAFetch(t *testing.T) {
 
 // While commits wait for the disk the connection reads on: heartbeats are heard, more commits are taken, and all are
 // answered in order when the disk goes on.
+//
+// [Kafka-OffsetCommit].
 func TestCommitsOfAConnectionArePipelined(t *testing.T) {
 	const commits = 50
 	disk := vfs.NewFaulty(vfs.NewMemory())

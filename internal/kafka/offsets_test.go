@@ -202,6 +202,7 @@ func TestOffsetsExpire(t *testing.T) {
 	})
 }
 
+// [Kafka-OffsetDelete].
 func TestOffsetDelete(t *testing.T) {
 	r := openRoom(t, vfs.NewMemory(), Options{}, nil)
 	r.topic("t", 1)

@@ -41,7 +41,16 @@ import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** The official Java clients against firth, at their defaults: idempotent producer, groups, admin. */
+/**
+ * The official Java clients against firth, at their defaults: idempotent producer, groups, admin.
+ *
+ * [Kafka-AlterPartitionReassignments] [Kafka-ApiVersions] [Kafka-CreatePartitions] [Kafka-CreateTopics]
+ * [Kafka-DeleteGroups] [Kafka-DeleteTopics] [Kafka-DescribeCluster] [Kafka-DescribeConfigs] [Kafka-DescribeLogDirs] [Kafka-DescribeQuorum]
+ * [Kafka-DescribeTopicPartitions] [Kafka-ElectLeaders] [Kafka-Fetch] [Kafka-FindCoordinator] [Kafka-Heartbeat]
+ * [Kafka-IncrementalAlterConfigs] [Kafka-InitProducerId] [Kafka-JoinGroup] [Kafka-LeaveGroup] [Kafka-ListGroups]
+ * [Kafka-ListOffsets] [Kafka-ListPartitionReassignments] [Kafka-Metadata] [Kafka-OffsetCommit] [Kafka-OffsetFetch]
+ * [Kafka-Produce] [Kafka-SyncGroup]
+ */
 public final class Gate {
     private static final String SERVERS = System.getenv("kafka");
     private static final Duration LIMIT = Duration.ofSeconds(120);
