@@ -130,18 +130,13 @@ var errPending = errors.New("too many connections wait for their PROXY header")
 
 // read reads the header of a connection and hands it to Accept.
 func (p *Listener) read(c net.Conn) {
-	defer func() { <-p.slots }()
-	if !p.watch(c) {
-		return
-	}
-	remote, err := p.header(c)
-	p.mu.Lock()
-	delete(p.conns, c)
-	p.mu.Unlock()
+	remote, err := p.await(c)
 	if err != nil {
+		<-p.slots // first: who sees that it is closed finds room for another
 		p.refuse(c, err)
 		return
 	}
+	defer func() { <-p.slots }()
 	if remote == nil {
 		remote = c.RemoteAddr()
 	}
@@ -152,13 +147,25 @@ func (p *Listener) read(c net.Conn) {
 	}
 }
 
-// watch has Close close a connection that waits; false: that is so by now.
+// await reads the header of a connection, which Close closes meanwhile.
+func (p *Listener) await(c net.Conn) (net.Addr, error) {
+	if !p.watch(c) {
+		return nil, net.ErrClosed
+	}
+	defer func() {
+		p.mu.Lock()
+		delete(p.conns, c)
+		p.mu.Unlock()
+	}()
+	return p.header(c)
+}
+
+// watch has Close close a connection that waits; false: the listener is closed by now.
 func (p *Listener) watch(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
 	case <-p.closing:
-		_ = c.Close() // nobody waits for it
 		return false
 	default:
 		p.conns[c] = struct{}{}
