@@ -253,7 +253,7 @@ func TestHalfClosed(t *testing.T) {
 	fetch.Version = 12
 	id := c.send(fetch)
 	h.parked(1)
-	if err := c.nc.(*net.TCPConn).CloseWrite(); err != nil {
+	if err := c.nc.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range ids {

@@ -102,7 +102,7 @@ func (h *house) topic(name string, partitions int, config ...string) *stream.Top
 // client is a connection that speaks raw requests.
 type client struct {
 	t    testing.TB
-	nc   net.Conn
+	nc   patient
 	next int32
 
 	piece int // how many bytes it writes at once; 0: all
@@ -115,10 +115,24 @@ func (h *house) dial() *client {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { nc.Close() })
-	if err := nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		h.t.Fatal(err)
+	return &client{t: h.t, nc: patient{nc.(*net.TCPConn)}, piece: h.piece}
+}
+
+// patient is a connection on which a minute without a byte is an error, however long all of them take.
+type patient struct{ *net.TCPConn }
+
+func (c patient) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		return 0, err
 	}
-	return &client{t: h.t, nc: nc, piece: h.piece}
+	return c.TCPConn.Read(b)
+}
+
+func (c patient) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
+		return 0, err
+	}
+	return c.TCPConn.Write(b)
 }
 
 // send writes a request and returns its correlation id.

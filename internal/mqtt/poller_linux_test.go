@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -126,23 +127,25 @@ func TestChurn(t *testing.T) {
 // TestClientThatObeysNagle: a client that has not turned Nagle's rule off keeps its PUBACKs back until TCP has
 // acknowledged the first. It gets window after window all the same without waiting for TCP's delayed ACK (40 ms).
 func TestClientThatObeysNagle(t *testing.T) {
-	const count, window, delayedACK = 10_000, 128, 40 * time.Millisecond
+	const count, window, delayedACK = 10_112, 128, 40 * time.Millisecond
 	h := open(t, func(o *mqtt.Options) { o.MaxInflight = window })
 	sub := h.connect(t, packet.V311, "nagle", nil)
 	if err := sub.net.(*net.TCPConn).SetNoDelay(false); err != nil {
 		t.Fatal(err)
 	}
 	sub.subscribe(1, "flood/#")
-	var took time.Duration
-	for range 3 { // what else the machine does takes time, too
-		h.blast(t, "flood", 1, count, 10)
-		began, last := time.Now(), map[string]int{}
-		for range count {
+	h.blast(t, "flood", 1, count, 10)
+	last, took := map[string]int{}, make([]time.Duration, count/window)
+	for i := range took {
+		began := time.Now()
+		for range window {
 			sub.inOrder(last, 1)
 		}
-		if took = time.Since(began); took < count/window*delayedACK/2 {
-			return
-		}
+		took[i] = time.Since(began)
 	}
-	t.Errorf("%d messages in windows of %d took %v", count, window, took)
+	// Where TCP is waited for all windows take that long; on a busy machine many do, but not all.
+	slices.Sort(took)
+	if fast := took[len(took)/10]; fast > delayedACK/2 {
+		t.Errorf("nine in ten windows of %d messages took %v and more", window, fast)
+	}
 }

@@ -153,7 +153,7 @@ func until(t *testing.T, what string, there func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for limit := time.Now().Add(30 * time.Second); !there(); <-tick.C {
+	for limit := time.Now().Add(time.Minute); !there(); <-tick.C {
 		if time.Now().After(limit) {
 			t.Fatalf("%s did not come", what)
 		}

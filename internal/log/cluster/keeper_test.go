@@ -78,6 +78,7 @@ func (f *fates) Appended(ticket uint64, at stream.Placed, err error) {
 	f.more <- struct{}{}
 }
 
+// wait waits for n receipts, for each of them after the one before: a cluster may be slow, but it goes on.
 func (f *fates) wait(t *testing.T, n int) {
 	t.Helper()
 	limit := time.NewTimer(time.Minute)
@@ -85,6 +86,7 @@ func (f *fates) wait(t *testing.T, n int) {
 	for i := range n {
 		select {
 		case <-f.more:
+			limit.Reset(time.Minute)
 		case <-limit.C:
 			t.Fatalf("%d receipts of %d", i, n)
 		}

@@ -19,8 +19,8 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-// patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+// patience is how long a test waits for what must come next.
+const patience = time.Minute
 
 // Kept is a keeper under test and what can be done to its log from outside. What is nil it Cannot do.
 type Kept struct {
@@ -266,6 +266,7 @@ func (r *told) Appended(ticket uint64, at stream.Placed, err error) {
 	r.more <- struct{}{}
 }
 
+// wait waits for n receipts, for each of them after the one before: a log may be slow, but it goes on.
 func (r *told) wait(t *testing.T, n int) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
@@ -273,6 +274,7 @@ func (r *told) wait(t *testing.T, n int) {
 	for i := range n {
 		select {
 		case <-r.more:
+			deadline.Reset(patience)
 		case <-deadline.C:
 			t.Fatalf("%d receipts of %d", i, n)
 		}

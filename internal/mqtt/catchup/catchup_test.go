@@ -23,7 +23,7 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 type house struct {
 	t      *testing.T
