@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"hash/fnv"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -34,9 +35,8 @@ import (
 //     of the door is half used, records are looked up again when it is their turn.
 //   - By name up to v12, by topic id from v13 (KIP-516). The leader epoch of the client is checked
 //     (KIP-320): FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
-//   - Fetch sessions (KIP-227) are not kept: a new session is answered with session 0, which every client
-//     takes as "full fetches". A session id that a client cannot have from here is
-//     FETCH_SESSION_ID_NOT_FOUND, an epoch without a session INVALID_FETCH_SESSION_EPOCH.
+//   - Fetch sessions (KIP-227) are in api_01_fetch_session.go: from a request that says what changes, one of all
+//     partitions of its session is made, and of the answer what the client was told already is left out.
 //   - Read committed sees what everybody sees as long as there are no transactions: the last stable
 //     offset is the high watermark. Replicas are refused: NOT_LEADER_OR_FOLLOWER.
 //
@@ -73,12 +73,14 @@ type fetch struct {
 	correlationID int32
 	start         time.Time
 	parts         []fetchPart
-	pending       [][]byte      // pieces of the response that are to be written next
-	parked        int           // parts that are in the purgatory
-	bytes         int           // found
-	pinned        int           // of them in memory, and held
-	most          int           // that may be pinned
-	counted       int           // in the budget of the door
+	pending       [][]byte // pieces of the response that are to be written next
+	parked        int      // parts that are in the purgatory
+	bytes         int      // found
+	pinned        int      // of them in memory, and held
+	most          int      // that may be pinned
+	counted       int      // in the budget of the door
+	use           sessionUse
+	wide          bool          // the last one asked for many partitions
 	failed        bool          // a partition has an error
 	braked        bool          // which is not answered before the wait is over
 	erred         time.Duration // when errors were answered last, as Door.now tells it; 0: never
@@ -98,6 +100,7 @@ type fetchPart struct {
 	maxBytes   int
 	bytes      int
 	thin       bool
+	silent     bool           // not in the answer: the session knows it
 	stored     store.Stretch  // in a file, before the batches
 	batches    []record.Batch // in memory
 	waiter     waiter
@@ -106,11 +109,15 @@ type fetchPart struct {
 // startFetch answers a Fetch at once, if there is enough to say, or parks it.
 func (c *conn) startFetch(ctx context.Context, head wire.Header, body []byte, start time.Time) error {
 	f := &c.fetch
+	f.borrow()
 	if err := f.req.Decode(head.Version, body); err != nil {
 		return err
 	}
 	f.correlationID, f.start = head.CorrelationID, start
 	code := f.refusal()
+	if code == wire.None && f.req.Version >= 7 {
+		code = c.door.sessions.begin(&f.req, &f.use)
+	}
 	if code == wire.None {
 		code = f.begin(len(body))
 	}
@@ -119,6 +126,7 @@ func (c *conn) startFetch(ctx context.Context, head wire.Header, body []byte, st
 			pause(ctx, errorBrake)
 		}
 		f.erred = c.door.now()
+		defer f.release()
 		return c.writeAll(f.resp.Refuse(&f.req, f.correlationID, code))
 	}
 	f.resolve()
@@ -185,13 +193,8 @@ func (f *fetch) begin(size int) wire.Code {
 
 // refusal is the error of the request as a whole.
 func (f *fetch) refusal() wire.Code {
-	switch r := &f.req; {
-	case r.ReplicaID >= 0:
+	if f.req.ReplicaID >= 0 {
 		return wire.NotLeaderOrFollower
-	case r.SessionID != 0 && r.SessionEpoch != -1:
-		return wire.FetchSessionIDNotFound
-	case r.SessionID == 0 && r.SessionEpoch > 0:
-		return wire.InvalidFetchSessionEpoch
 	}
 	return wire.None
 }
@@ -204,10 +207,7 @@ func (f *fetch) resolve() {
 	if f.most = pinnedBytes; d.budget.tight() {
 		f.most = tightBytes
 	}
-	f.parts = f.parts[:min(cap(f.parts), len(f.req.Partitions))]
-	for len(f.parts) < len(f.req.Partitions) {
-		f.parts = append(f.parts, fetchPart{})
-	}
+	f.parts = slices.Grow(f.parts[:0], len(f.req.Partitions))[:len(f.req.Partitions)]
 	epoch := d.log.Epoch()
 	for i := range f.req.Topics {
 		rt := &f.req.Topics[i]
@@ -241,6 +241,7 @@ func (d *Door) fetchTopic(
 func (p *fetchPart) resolve(req *wire.FetchPartition, t *stream.Topic, missing wire.Code, epoch int32) {
 	p.result = wire.FetchResult{Index: req.Index, High: -1, Stable: -1, LogStart: -1}
 	p.drop()
+	p.silent = false
 	p.from, p.maxBytes = record.Offset(req.Offset), int(req.MaxBytes)
 	p.next = p.from
 	switch {
@@ -493,6 +494,9 @@ func (f *fetch) respond() error {
 	if f.failed {
 		f.erred, f.errors = f.c.door.now(), f.errorSum()
 	}
+	if f.use.session != nil && err == nil {
+		f.use.session.toldAll(&f.use, f.parts)
+	}
 	f.release()
 	f.c.door.fetchSeconds.observe(f.start)
 	return err
@@ -565,19 +569,31 @@ func (f *fetch) readAhead() {
 
 // encode makes the response of what was found, and tells whether there are records in it that are not in memory.
 func (f *fetch) encode() (pieces [][]byte, stored bool) {
-	f.resp.Begin(&f.req, f.correlationID, len(f.req.Topics))
+	for i := range f.parts {
+		p := &f.parts[i]
+		f.bound(p)
+		if p.result.Stored = p.stored.Size(); p.thin {
+			clear(p.batches)
+			p.batches, p.result.Stored = p.batches[:0], p.bytes
+		}
+		stored = stored || p.result.Stored > 0
+	}
+	topics, code := f.choose()
+	if code != wire.None {
+		return f.resp.Refuse(&f.req, f.correlationID, code), false
+	}
+	f.resp.Begin(&f.req, f.correlationID, topics)
 	for i := range f.req.Topics {
 		rt := &f.req.Topics[i]
-		f.resp.Topic(rt)
+		told := f.told(rt)
+		if told == 0 {
+			continue
+		}
+		f.resp.Topic(rt, told)
 		for j := rt.First; j < rt.Last; j++ {
-			p := &f.parts[j]
-			f.bound(p)
-			if p.result.Stored = p.stored.Size(); p.thin {
-				clear(p.batches)
-				p.batches, p.result.Stored = p.batches[:0], p.bytes
+			if p := &f.parts[j]; !p.silent {
+				wire.Partition(&f.resp, &p.result, p.batches)
 			}
-			stored = stored || p.result.Stored > 0
-			wire.Partition(&f.resp, &p.result, p.batches)
 		}
 	}
 	return f.resp.Done(), stored
@@ -602,8 +618,7 @@ func (f *fetch) bound(p *fetchPart) {
 
 // release lets go of the batches, so that the log's memory is not held by idle connections.
 func (f *fetch) release() {
-	f.c.holding.give(f.counted)
-	f.counted = 0
+	f.leave()
 	clear(f.scratch[:cap(f.scratch)])
 	if f.scratch = f.scratch[:0]; cap(f.scratch) > keepFetched {
 		f.scratch = nil
@@ -613,16 +628,43 @@ func (f *fetch) release() {
 	if f.pending = f.pending[:0]; cap(f.pending) > keepFetched {
 		f.pending = nil
 	}
-	f.req.Release(keepFetched)
-	if cap(f.parts) > keepFetched {
-		f.parts = nil
-		return
-	}
 	for i := range f.parts {
 		p := &f.parts[i]
 		p.drop()
+		p.waiter.f = nil
 		if cap(p.batches) > keepFetched {
 			p.batches = nil
 		}
 	}
+	f.lend()
+}
+
+// wideFetch is the memory of a fetch of many partitions. A connection does not keep it for itself.
+type wideFetch struct {
+	parts  []fetchPart
+	topics []wire.FetchTopic
+	asked  []wire.FetchPartition
+	told   []*sessionPart
+}
+
+// borrow takes memory for many partitions if the last fetch of the connection had as many.
+func (f *fetch) borrow() {
+	if !f.wide {
+		return
+	}
+	f.wide = false
+	if w, _ := f.c.door.wide.Get().(*wideFetch); w != nil { // the pool holds nothing else
+		f.parts, f.req.Topics, f.req.Partitions, f.use.parts = w.parts, w.topics, w.asked, w.told
+	}
+}
+
+// lend lets others have what grew to many partitions.
+func (f *fetch) lend() {
+	if cap(f.parts) <= keepFetched {
+		f.req.Release(keepFetched)
+		return
+	}
+	clear(f.req.Topics[:cap(f.req.Topics)]) // the names
+	f.c.door.wide.Put(&wideFetch{parts: f.parts, topics: f.req.Topics, asked: f.req.Partitions, told: f.use.parts})
+	f.wide, f.parts, f.req.Topics, f.req.Partitions, f.use.parts = true, nil, nil, nil, nil
 }

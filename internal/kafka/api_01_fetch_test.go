@@ -136,10 +136,9 @@ func TestFetchErrors(t *testing.T) {
 		}
 	}
 	whole("no session", 0, -1, wire.None)
-	whole("a new session", 0, 0, wire.None)
+	whole("an epoch without a session", 0, 3, wire.FetchSessionIDNotFound)
 	whole("a session that was never given", 7, 1, wire.FetchSessionIDNotFound)
 	whole("the end of one", 7, -1, wire.None)
-	whole("an epoch without a session", 0, 3, wire.InvalidFetchSessionEpoch)
 	replica := fetchFrom(topic, 0, 0, 0, 1)
 	replica.ReplicaID = 2
 	wantCode(t, "a replica", askFor[*kmsg.FetchResponse](c, 12, replica).ErrorCode, wire.NotLeaderOrFollower)

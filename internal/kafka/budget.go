@@ -9,9 +9,9 @@ import (
 )
 
 // budget counts the bytes that clients make the door hold: requests while they arrive and are served, answers while
-// they are written, members of groups for as long as they are. The more a connection holds, the more room it has to
-// leave to others: near the limit the largest wait first, and at last they are refused. Groups have a part of it, and
-// what would take more is refused at once, for it might wait long.
+// they are written, members of groups and fetch sessions for as long as they are. The more a connection holds, the more
+// room it has to leave to others: near the limit the largest wait first, and at last they are refused. Groups and fetch
+// sessions have a part of it, and what would take more is refused at once, for it might wait long.
 type budget struct {
 	limit    int64
 	patience time.Duration // how long a connection is slowed before it is refused
@@ -19,7 +19,8 @@ type budget struct {
 
 	mu      sync.Mutex
 	used    int64     // by connections
-	kept    int64     // by groups: it outlives the requests that brought it
+	kept    int64     // by groups and fetch sessions: it outlives the requests that brought it
+	cached  int64     // of it, by fetch sessions
 	waiting []*slowed // in the order they came
 }
 
@@ -176,6 +177,15 @@ func (b *budget) keep(n int64) {
 	b.admitLocked()
 }
 
+// keepSessions changes what fetch sessions have. They bound themselves to less than groups may have.
+func (b *budget) keepSessions(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept += n
+	b.cached += n
+	b.admitLocked()
+}
+
 // held is how many bytes connections and groups hold.
 func (b *budget) held() int64 {
 	b.mu.Lock()
@@ -187,7 +197,7 @@ func (b *budget) held() int64 {
 func (b *budget) groups() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.kept
+	return b.kept - b.cached
 }
 
 // tight tells whether more than half of the budget is used: then answers are written in smaller pieces.

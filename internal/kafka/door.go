@@ -106,8 +106,10 @@ type Door struct {
 	purgatory purgatory
 	scratches sync.Pool // of *record.Scratch, to look into compressed batches
 	windows   sync.Pool // of *[windowBytes]byte, to read requests through
+	wide      sync.Pool // of *wideFetch
 	chunks    chunks    // of stored records on their way to a socket
 	budget    *budget
+	sessions  *fetchSessions
 	settings  settings
 	lines     *limit.Lines // of the log that clients cause
 	opened    time.Time
@@ -147,6 +149,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		lines: limit.NewLines(time.Minute, 1000), budget: held,
 	}
 	d.budget.told = d.slowed
+	d.sessions = newFetchSessions(held, opt.MaxConnections, d.now)
 	d.scratches.New = func() any { return new(record.Scratch) }
 	d.windows.New = func() any { return new([windowBytes]byte) }
 	d.left = sync.NewCond(&d.mu)

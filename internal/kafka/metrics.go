@@ -42,6 +42,16 @@ func (d *Door) measure() {
 	set.GaugeFunc("firth_kafka_group_bytes", "Bytes of these that groups take: members and metadata.", func() float64 {
 		return float64(d.budget.groups())
 	})
+	d.sessions.evicted = set.Counter("firth_kafka_fetch_sessions_evicted_total",
+		"Fetch sessions that had to make room for others.").With()
+	set.GaugeFunc("firth_kafka_fetch_sessions", "Fetch sessions that are kept.", func() float64 {
+		sessions, _ := d.sessions.kept()
+		return float64(sessions)
+	})
+	set.GaugeFunc("firth_kafka_fetch_session_partitions", "Partitions of the fetch sessions.", func() float64 {
+		_, parts := d.sessions.kept()
+		return float64(parts)
+	})
 	set.GaugeFunc("firth_kafka_connections", "Kafka connections open.", func() float64 {
 		d.mu.Lock()
 		defer d.mu.Unlock()

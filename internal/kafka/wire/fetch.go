@@ -13,7 +13,7 @@ type FetchRequest struct {
 	SessionEpoch  int32 // -1: no session; 0: a new one
 	Topics        []FetchTopic
 	Partitions    []FetchPartition // of all topics, in order
-	Forgotten     int              // how many topics leave the session
+	forgotten     []byte           // what leaves the session, in place
 }
 
 // FetchTopic is a topic of a Fetch request and its range in Partitions.
@@ -103,17 +103,38 @@ func (f *FetchRequest) Release(keep int) {
 	}
 }
 
+// skipForgotten checks the partitions that leave the session and keeps where they are.
 func (f *FetchRequest) skipForgotten(r *reader, flexible bool) {
-	f.Forgotten = max(r.count(flexible, 5), 0)
-	for n := f.Forgotten; n > 0 && !r.bad; n-- {
-		if f.Version >= 13 {
-			r.uuid()
-		} else {
-			r.str(flexible)
-		}
-		r.span(4 * max(r.count(flexible, 4), 0))
-		r.skipTags(flexible)
+	from := r.b
+	for n := r.count(flexible, 5); n > 0 && !r.bad; n-- {
+		f.forgottenTopic(r, flexible, func(*FetchTopic, int32) {})
 	}
+	f.forgotten = from[:len(from)-len(r.b)]
+}
+
+// Forgotten visits the partitions that leave the session, as long as the body of the request is there. The topic is
+// good for the length of a visit.
+func (f *FetchRequest) Forgotten(visit func(t *FetchTopic, partition int32)) {
+	if len(f.forgotten) == 0 {
+		return
+	}
+	r, flexible := reader{b: f.forgotten}, f.Version >= 12
+	for n := r.count(flexible, 5); n > 0 && !r.bad; n-- {
+		f.forgottenTopic(&r, flexible, visit)
+	}
+}
+
+func (f *FetchRequest) forgottenTopic(r *reader, flexible bool, visit func(*FetchTopic, int32)) {
+	var t FetchTopic
+	if f.Version >= 13 {
+		t.ID = r.uuid()
+	} else {
+		t.Name = r.str(flexible)
+	}
+	for n := r.count(flexible, 4); n > 0 && !r.bad; n-- {
+		visit(&t, r.i32())
+	}
+	r.skipTags(flexible)
 }
 
 // decodeTags reads the tagged fields of the request: from v15 on the replica's id is one (KIP-903).
@@ -144,6 +165,7 @@ type FetchResult struct {
 // FetchResponse frames a Fetch response around record bytes that stay where they are. Begin, then Topic
 // and Partition in the order of the request, then Done. Its memory is used again by the next Begin.
 type FetchResponse struct {
+	Session   int32 // the id of the fetch session; 0: there is none (KIP-227)
 	version   int16
 	committed bool
 	head      []byte
@@ -176,19 +198,20 @@ func (f *FetchResponse) start(req *FetchRequest, correlationID int32, code Code)
 	f.head = appendI32(f.head, 0) // throttle time
 	if req.Version >= 7 {
 		f.head = appendI16(f.head, code)
-		f.head = appendI32(f.head, 0) // session: none is given, every fetch is a full one (KIP-227)
+		f.head = appendI32(f.head, f.Session)
 	}
 }
 
 // Refuse makes a whole response of an error of the request (v7+; before, it is an empty response).
 func (f *FetchResponse) Refuse(req *FetchRequest, correlationID int32, code Code) [][]byte {
+	f.Session = 0
 	f.start(req, correlationID, code)
 	f.head = appendCount(f.head, 0, f.flexible())
 	return f.Done()
 }
 
-// Topic begins the answer for one topic of the request.
-func (f *FetchResponse) Topic(t *FetchTopic) {
+// Topic begins the answer for so many partitions of one topic.
+func (f *FetchResponse) Topic(t *FetchTopic, partitions int) {
 	f.endTopic()
 	f.inTopic = true
 	if f.version >= 13 {
@@ -196,7 +219,7 @@ func (f *FetchResponse) Topic(t *FetchTopic) {
 	} else {
 		f.head = appendString(f.head, t.Name, f.flexible())
 	}
-	f.head = appendCount(f.head, t.Last-t.First, f.flexible())
+	f.head = appendCount(f.head, partitions, f.flexible())
 }
 
 func (f *FetchResponse) endTopic() {

@@ -35,6 +35,26 @@ func TestFetchRequest(t *testing.T) {
 	}
 }
 
+// sameForgotten tells whether the partitions that leave the session are those of the request.
+func sameForgotten(f *FetchRequest, req *kmsg.FetchRequest) bool {
+	var got, want []string
+	f.Forgotten(func(t *FetchTopic, partition int32) {
+		got = append(got, fmt.Sprint(string(t.Name), t.ID, partition))
+	})
+	for _, topic := range req.ForgottenTopics {
+		for _, p := range topic.Partitions {
+			name, id := topic.Topic, UUID(topic.TopicID)
+			if f.Version >= 13 {
+				name = ""
+			} else {
+				id = UUID{}
+			}
+			want = append(want, fmt.Sprint(name, id, p))
+		}
+	}
+	return slices.Equal(got, want)
+}
+
 func checkFetchRequest(t *testing.T, f *FetchRequest, req *kmsg.FetchRequest) {
 	version := f.Version
 	if f.MaxWaitMillis != req.MaxWaitMillis || f.MinBytes != req.MinBytes || f.MaxBytes != req.MaxBytes ||
@@ -45,7 +65,7 @@ func checkFetchRequest(t *testing.T, f *FetchRequest, req *kmsg.FetchRequest) {
 		t.Fatalf("v%d: replica %d", version, f.ReplicaID)
 	}
 	if version >= 7 &&
-		(f.SessionID != req.SessionID || f.SessionEpoch != req.SessionEpoch || f.Forgotten != len(req.ForgottenTopics)) {
+		(f.SessionID != req.SessionID || f.SessionEpoch != req.SessionEpoch || !sameForgotten(f, req)) {
 		t.Fatalf("v%d: %+v", version, f)
 	}
 	if len(f.Topics) != len(req.Topics) {
@@ -77,10 +97,10 @@ func TestFetchResponse(t *testing.T) {
 			req := &FetchRequest{Version: version, Isolation: isolation, Topics: []FetchTopic{
 				{Name: []byte("a"), ID: UUID{1}, First: 0, Last: 2}, {Name: []byte("b"), ID: UUID{2}, First: 2, Last: 3}}}
 			w.Begin(req, 8, len(req.Topics))
-			w.Topic(&req.Topics[0])
+			w.Topic(&req.Topics[0], 2)
 			Partition(&w, &FetchResult{Index: 3, High: 10, Stable: 10, LogStart: 1}, batches)
 			Partition(&w, &FetchResult{Index: 4, Code: OffsetOutOfRange, High: -1, Stable: -1, LogStart: -1}, [][]byte(nil))
-			w.Topic(&req.Topics[1])
+			w.Topic(&req.Topics[1], 1)
 			Partition(&w, &FetchResult{Index: 0, High: 5, Stable: 5}, batches[1:])
 			resp := readFetch(t, version, w.Done(), w.Size())
 			if len(resp.Topics) != 2 || len(resp.Topics[0].Partitions) != 2 {
@@ -146,7 +166,7 @@ func fetches(t testing.TB, topics, partitions int, data []byte) (answer func() [
 		}
 		w.Begin(&f, 1, len(f.Topics))
 		for i := range f.Topics {
-			w.Topic(&f.Topics[i])
+			w.Topic(&f.Topics[i], f.Topics[i].Last-f.Topics[i].First)
 			for range f.Partitions[f.Topics[i].First:f.Topics[i].Last] {
 				Partition(w, &FetchResult{}, batches)
 			}

@@ -62,7 +62,7 @@ func FuzzFetch(f *testing.F) {
 		var w FetchResponse
 		w.Begin(&req, 1, len(req.Topics))
 		for i := range req.Topics {
-			w.Topic(&req.Topics[i])
+			w.Topic(&req.Topics[i], req.Topics[i].Last-req.Topics[i].First)
 			for range req.Partitions[req.Topics[i].First:req.Topics[i].Last] {
 				Partition(&w, &FetchResult{}, [][]byte{[]byte("x")})
 			}
