@@ -10,6 +10,7 @@ import (
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -357,7 +358,7 @@ func (d *Door) appendOne(g *page, at int, t *stream.Topic, w *wire.ProducePartit
 		to = g
 		p.left.Add(1)
 	}
-	if err := d.produce.AppendBatch(id, batch, to, uint64(at)); err != nil {
+	if err := d.produce.AppendBatch(store.BatchWrite{Partition: id, Batch: batch}, to, uint64(at)); err != nil {
 		refuse(res, err)
 		if to != nil {
 			p.left.Add(-1)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -19,7 +20,7 @@ func (at7) Offset(int) record.Offset { return 7 }
 // instant is a log that takes batches and answers at once, to see what the door costs.
 type instant struct{}
 
-func (instant) AppendBatch(_ stream.PartitionID, _ record.Batch, to stream.Receipt, ticket uint64) error {
+func (instant) AppendBatch(_ store.BatchWrite, to stream.Receipt, ticket uint64) error {
 	to.Appended(ticket, at7{}, nil)
 	return nil
 }

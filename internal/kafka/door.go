@@ -90,7 +90,7 @@ func (o Options) withDefaults() Options {
 
 // appender takes the batches of producers: the log.
 type appender interface {
-	AppendBatch(p stream.PartitionID, b record.Batch, to stream.Receipt, ticket uint64) error
+	AppendBatch(w store.BatchWrite, to stream.Receipt, ticket uint64) error
 }
 
 // Door serves Kafka clients. Make one with Open.

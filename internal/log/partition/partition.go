@@ -84,6 +84,7 @@ type Partition struct {
 		spared  int            // how often Evict has nothing to do: what it is meant for went before
 		spans   []Span         // all batches, in order
 		epochs  Epochs
+		txns    Transactions
 		cold    [2]Span // the spans whose extents were loaded last: a reader's and the one it will come to
 		named   named
 		harmed  harm // where reading it failed: there nothing is promised before it was read
@@ -119,7 +120,7 @@ func (p *Partition) Bounds() (stream.Bounds, error) {
 	if p.mu.deleted {
 		return stream.Bounds{}, deleted(p.ID)
 	}
-	return stream.Bounds{Start: p.mu.start, Stable: p.mu.high, High: p.mu.high}, nil
+	return stream.Bounds{Start: p.mu.start, Stable: p.mu.txns.Stable(p.mu.high), High: p.mu.high}, nil
 }
 
 func deleted(id stream.PartitionID) error {
@@ -134,7 +135,7 @@ func (p *Partition) Delete() {
 	p.mu.tail, p.mu.spans, p.mu.cold = nil, nil, [2]Span{}
 }
 
-// Commit makes a durable batch readable: e tells where it lies in file. It returns the new high watermark.
+// Commit makes a durable batch readable: e tells where it lies in file. It returns the new last stable offset.
 func (p *Partition) Commit(b record.Batch, file File, e segment.Extent) record.Offset {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,7 +146,8 @@ func (p *Partition) Commit(b record.Batch, file File, e segment.Extent) record.O
 	p.mu.epochs = p.mu.epochs.Add(b.LeaderEpoch(), e.Base)
 	p.addLocked(file, e)
 	p.mu.high = e.Last + 1
-	return p.mu.high
+	p.mu.txns.Apply(b, p.mu.high)
+	return p.mu.txns.Stable(p.mu.high)
 }
 
 // Add notes a batch found in a file while the log is opened, in order of offsets.
@@ -171,32 +173,38 @@ func (p *Partition) addLocked(file File, e segment.Extent) {
 
 // State is what a checkpoint keeps of a partition besides its producers.
 type State struct {
-	Start, High record.Offset
-	Epochs      Epochs
+	Start, High  record.Offset
+	Epochs       Epochs
+	Transactions Transactions
 }
 
 // State copies the durable state.
 func (p *Partition) State() State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return State{Start: p.mu.start, High: p.mu.high, Epochs: append(Epochs(nil), p.mu.epochs...)}
+	return State{
+		Start: p.mu.start, High: p.mu.high, Epochs: append(Epochs(nil), p.mu.epochs...), Transactions: p.mu.txns.clone(),
+	}
 }
 
 // Restore sets the durable state while the log is opened.
 func (p *Partition) Restore(s State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.start, p.mu.high, p.mu.epochs = s.Start, s.High, s.Epochs
+	p.mu.start, p.mu.high, p.mu.epochs, p.mu.txns = s.Start, s.High, s.Epochs, s.Transactions
 	p.Next = s.High
 }
 
-// Replay applies a batch found behind the checkpoint while the log is opened.
-func (p *Partition) Replay(last record.Offset, epoch int32, base record.Offset) {
+// Replay applies a batch found behind the checkpoint while the log is opened; b is nil if its bytes are not to be had.
+func (p *Partition) Replay(b record.Batch, base, last record.Offset, epoch int32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.epochs = p.mu.epochs.Add(epoch, base)
 	p.mu.high = last + 1
 	p.Next = p.mu.high
+	if b != nil {
+		p.mu.txns.Apply(b, p.mu.high)
+	}
 }
 
 // EndOfEpoch answers OffsetForLeaderEpoch (KIP-320).

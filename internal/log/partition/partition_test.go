@@ -477,7 +477,7 @@ func TestRestoreAndReplay(t *testing.T) {
 		b.SetLeaderEpoch([]int32{2, 3, 3}[i])
 		p.Add(f, f.add(b))
 		if b.BaseOffset() >= 10 {
-			p.Replay(b.LastOffset(), b.LeaderEpoch(), b.BaseOffset())
+			p.Replay(b, b.BaseOffset(), b.LastOffset(), b.LeaderEpoch())
 		}
 	}
 	s := p.State()

@@ -7,12 +7,12 @@ import (
 	"github.com/firthmq/firth/internal/log/segment"
 )
 
-// Trim moves the log start offset up to start (never back, never beyond the high watermark), forgets the
-// spans that lie wholly below it and returns the log start offset.
+// Trim moves the log start offset up to start (never back, never beyond the last stable offset: an open transaction
+// keeps what it wrote), forgets the spans that lie wholly below it and returns the log start offset.
 func (p *Partition) Trim(start record.Offset) record.Offset {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.start = max(p.mu.start, min(start, p.mu.high))
+	p.mu.start = max(p.mu.start, min(start, p.mu.txns.Stable(p.mu.high)))
 	n := 0
 	for n < len(p.mu.spans) && p.mu.spans[n].Last < p.mu.start {
 		n++
@@ -22,6 +22,7 @@ func (p *Partition) Trim(start record.Offset) record.Offset {
 		p.mu.cold = [2]Span{}
 	}
 	p.mu.epochs = p.mu.epochs.Trim(p.mu.start)
+	p.mu.txns.Trim(p.mu.start)
 	return p.mu.start
 }
 
@@ -105,6 +106,7 @@ func (p *Partition) CutOff(file File, end int64) record.Offset {
 	tail := p.mu.tail[p.mu.dead:]
 	keep := sort.Search(len(tail), func(i int) bool { return tail[i].BaseOffset() >= first })
 	p.mu.tail, p.mu.dead = append([]record.Batch(nil), tail[:keep]...), 0
+	p.mu.txns.CutOff(first)
 	return first
 }
 

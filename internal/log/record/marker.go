@@ -30,3 +30,18 @@ func NewMarker(producerID int64, epoch int16, coordinatorEpoch int32, commit boo
 
 // markerBytes is the size of a marker.
 const markerBytes = BatchOverhead + 18
+
+// Marker tells how a control batch ends its transaction; ok is false for one that is no marker.
+func (b Batch) Marker() (commit, ok bool) {
+	if !b.Attributes().Control() || b.Count() != 1 || b.Attributes().Codec() != None {
+		return false, false
+	}
+	var it Iter
+	var v View
+	const keyBytes = 4
+	if it.Reset(b, nil) != nil || !it.Next(&v) || len(v.Key) < keyBytes {
+		return false, false
+	}
+	kind := int16(binary.BigEndian.Uint16(v.Key[2:]))
+	return kind == MarkerCommit, kind == MarkerCommit || kind == MarkerAbort
+}

@@ -24,6 +24,11 @@ func (s *Store) adopt(r *recovery) error {
 	s.registry = r.registry
 	s.mu.nextPID, s.mu.maxPID = r.maxPID, r.maxPID
 	s.adoptPartitions(r)
+	for _, p := range *s.parts.Load() {
+		if p != nil {
+			s.mu.producers.adopt(p, p.Transactions().Opened, r.opened)
+		}
+	}
 	for _, name := range r.plan.extras {
 		if err := s.fs.Remove(name); err != nil && !fault.Is(err, fault.NotFound) {
 			return err

@@ -53,12 +53,16 @@ func (s *Store) settleReceipts(g *group) {
 	at.g = nil
 }
 
-// settle tells the producer windows which batches are durable now, and how many producer ids are reserved.
+// settle tells the producer windows which batches are durable now, the table of producers which transactions have
+// ended, and how many producer ids are reserved.
 func (s *Store) settle(g *group) {
-	locked := g.reserve > 0
+	locked := g.reserve > 0 || len(g.ends) > 0
 	if locked {
 		s.mu.Lock()
 		s.mu.maxPID = max(s.mu.maxPID, g.reserve)
+		for _, id := range g.ends {
+			s.mu.producers.settle(id, g.number)
+		}
 	}
 	for i := range g.slots[:g.used] {
 		for j := range g.slots[i].batches {
@@ -103,7 +107,7 @@ func (s *Store) publish(g *group) {
 			if p.ID == topicsPartition {
 				s.foldTopics(b)
 			}
-			p.Commit(b, g.file, extent)
+			g.slots[i].stable = p.Commit(b, g.file, extent)
 			end := g.slots[i].batches[j].names
 			g.file.names.add(p.ID, &extent, g.slots[i].names[names:end])
 			names = end

@@ -15,6 +15,7 @@ import (
 type Unit struct {
 	stream.Unit
 	Batches []BatchWrite
+	Ends    []EndTxn
 	Markers []Marker
 	Trims   []TrimWrite
 }
@@ -25,9 +26,12 @@ type Unit struct {
 type BatchWrite struct {
 	Partition stream.PartitionID
 	Batch     record.Batch
+	// Implicit: the first batch of a transaction for a partition puts it there (KIP-890). Else AddToTxn has to.
+	Implicit bool
 }
 
-// Marker ends the transaction of a producer in a partition (KIP-98).
+// Marker ends what a producer has under way in one partition, whatever the table of producers knows of it: for one
+// that hangs.
 type Marker struct {
 	Partition        stream.PartitionID
 	ProducerID       int64
@@ -62,23 +66,28 @@ func (s *Store) Append(u *stream.Unit, to stream.Receipt, ticket uint64) error {
 }
 
 // AppendBatch appends one batch from a producer and waits for room, in turn. See Commit.
-func (s *Store) AppendBatch(id stream.PartitionID, b record.Batch, to stream.Receipt, ticket uint64) error {
-	batches := [1]BatchWrite{{Partition: id, Batch: b}}
+func (s *Store) AppendBatch(w BatchWrite, to stream.Receipt, ticket uint64) error {
+	batches := [1]BatchWrite{w}
 	u := Unit{Batches: batches[:]}
 	err := s.Commit(&u, to, ticket)
 	if !errors.Is(err, stream.ErrCrowded) {
 		return err
 	}
-	waiting := Unit{Batches: []BatchWrite{{Partition: id, Batch: b}}}
-	return stream.WaitForRoom(context.Background(), &waiting.Turn, func() error { return s.Commit(&waiting, to, ticket) })
+	waiting := Unit{Batches: []BatchWrite{w}}
+	return s.CommitWait(context.Background(), &waiting, to, ticket)
 }
 
-// Commit appends a unit. Its receipt gives the offsets of the records, then of the batches, then of the
-// markers, in their order.
+// CommitWait is Commit that waits for room, in turn. Errors: those of Commit but ErrCrowded; Timeout when ctx ends.
+func (s *Store) CommitWait(ctx context.Context, u *Unit, to stream.Receipt, ticket uint64) error {
+	return stream.WaitForRoom(ctx, &u.Turn, func() error { return s.Commit(u, to, ticket) })
+}
+
+// Commit appends a unit. Its receipt gives the offsets of the records, then of the batches, in their order.
 //
 // Batches of idempotent producers are judged by the partition's window: a duplicate is not appended again,
-// its place is the one that it has. One that is refused takes the whole unit with it. Errors: those of
-// Log.Append, OutOfSequence, Fenced.
+// its place is the one that it has. Those of transactional producers are judged by the table of producers besides.
+// One that is refused takes the whole unit with it. Errors: those of Log.Append, OutOfSequence, Fenced,
+// ErrUnknownProducer, ErrNotInTransaction.
 func (s *Store) Commit(u *Unit, to stream.Receipt, ticket uint64) error {
 	parts := s.parts.Load()
 	bytes, err := checkWrites(parts, u.Writes)
@@ -102,11 +111,14 @@ func (s *Store) Commit(u *Unit, to stream.Receipt, ticket uint64) error {
 	}
 	now := s.opt.Clock().UnixMilli()
 	for i := range u.Batches {
-		r.place(g.take(parts.find(u.Batches[i].Partition), u.Batches[i].Batch, now))
+		r.place(s.takeLocked(g, parts.find(u.Batches[i].Partition), u.Batches[i].Batch, now))
+	}
+	for i := range u.Ends {
+		s.endLocked(parts, g, &u.Ends[i], now)
 	}
 	for i := range u.Markers {
 		m := &u.Markers[i]
-		r.place(g.addBatch(parts.find(m.Partition), m.batch(now), false))
+		_ = g.addBatch(parts.find(m.Partition), m.batch(now), false) // nobody asks for its place
 	}
 	for _, t := range u.Trims {
 		g.trims = append(g.trims, trim{p: parts.find(t.Partition), start: t.Start})
@@ -176,17 +188,36 @@ func (s *Store) checkBatches(parts *table, u *Unit, bytes int64) (int64, error) 
 // the group lock.
 func (s *Store) judgeLocked(parts *table, batches []BatchWrite) error {
 	for i := range batches {
-		if b := batches[i].Batch; b.ProducerID() >= 0 {
-			if _, err := parts.find(batches[i].Partition).Producers.Check(b); err != nil {
-				return err
-			}
+		b := batches[i].Batch
+		if b.ProducerID() < 0 {
+			continue
+		}
+		p := parts.find(batches[i].Partition)
+		if err := s.mu.producers.check(b, p, batches[i].Implicit); err != nil {
+			return err
+		}
+		if _, err := p.Producers.Check(b); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// take puts in a batch that was judged, or notes which one it repeats.
-func (g *group) take(p *partition.Partition, b record.Batch, unixMillis int64) spot {
+// endLocked ends a transaction: the markers go into all partitions that are still there.
+func (s *Store) endLocked(parts *table, g *group, e *EndTxn, unixMillis int64) {
+	g.ends = append(g.ends, e.ProducerID)
+	m := Marker{
+		ProducerID: e.ProducerID, ProducerEpoch: e.Epoch, CoordinatorEpoch: e.CoordinatorEpoch, Commit: e.Commit,
+	}
+	s.mu.producers.end(e, g.number, func(p *partition.Partition) {
+		if parts.find(p.ID) == p {
+			_ = g.addBatch(p, m.batch(unixMillis), false) // nobody asks for its place
+		}
+	})
+}
+
+// takeLocked puts in a batch that was judged, or notes which one it repeats.
+func (s *Store) takeLocked(g *group, p *partition.Partition, b record.Batch, unixMillis int64) spot {
 	if b.ProducerID() < 0 {
 		return g.addBatch(p, b, p.Settings().Memory)
 	}
@@ -197,6 +228,9 @@ func (g *group) take(p *partition.Partition, b record.Batch, unixMillis int64) s
 	}
 	at := g.addBatch(p, b, p.Settings().Memory)
 	p.Producers.Add(b, partition.Pending, g.number, unixMillis)
+	if b.Attributes().Transactional() {
+		s.mu.producers.join(b.ProducerID(), p, g.number, unixMillis)
+	}
 	return at
 }
 

@@ -17,7 +17,7 @@ import (
 const (
 	checkpointPrefix  = "checkpoint."
 	checkpointMagic   = "FIRTHCP1"
-	checkpointVersion = 2 // writes 2, reads 1 to 2
+	checkpointVersion = 3 // writes 3, reads 1 to 3
 	checkpointsKept   = 2
 )
 
@@ -102,6 +102,19 @@ func (p *partitionState) append(b []byte) []byte {
 		b = binary.AppendVarint(b, int64(s.Sent.Base))
 		b = binary.AppendVarint(b, s.Sent.Time)
 	}
+	b = binary.AppendUvarint(b, uint64(len(p.Transactions.Opened)))
+	for _, o := range p.Transactions.Opened {
+		b = binary.AppendVarint(b, o.ProducerID)
+		b = binary.AppendVarint(b, int64(o.Epoch))
+		b = binary.AppendVarint(b, int64(o.First))
+	}
+	b = binary.AppendUvarint(b, uint64(len(p.Transactions.Aborts)))
+	for _, a := range p.Transactions.Aborts {
+		b = binary.AppendVarint(b, a.ProducerID)
+		b = binary.AppendVarint(b, int64(a.First))
+		b = binary.AppendVarint(b, int64(a.Last))
+		b = binary.AppendVarint(b, int64(a.Stable))
+	}
 	return b
 }
 
@@ -173,7 +186,7 @@ func decodeCheckpoint(name string, b []byte) (*checkpoint, error) {
 		c.Topics = append(c.Topics, slices.Clone(d.bytes()))
 	}
 	for range d.count() {
-		c.Partitions = append(c.Partitions, d.partition())
+		c.Partitions = append(c.Partitions, d.partition(version))
 	}
 	if d.bad {
 		return nil, fault.New(fault.Corrupt, op, "%s cannot be decoded", name)
@@ -181,7 +194,7 @@ func decodeCheckpoint(name string, b []byte) (*checkpoint, error) {
 	return c, nil
 }
 
-func (d *decoder) partition() partitionState {
+func (d *decoder) partition(version uint32) partitionState {
 	p := partitionState{ID: uint32(d.uvarint())}
 	p.Start, p.High = record.Offset(d.varint()), record.Offset(d.varint())
 	for range d.count() {
@@ -193,7 +206,25 @@ func (d *decoder) partition() partitionState {
 			Base: record.Offset(d.varint()), Time: d.varint(),
 		}})
 	}
+	if version > 2 {
+		p.Transactions = d.transactions()
+	}
 	return p
+}
+
+func (d *decoder) transactions() (t partition.Transactions) {
+	for range d.count() {
+		t.Opened = append(t.Opened, partition.Open{
+			ProducerID: d.varint(), Epoch: int16(d.varint()), First: record.Offset(d.varint()),
+		})
+	}
+	for range d.count() {
+		t.Aborts = append(t.Aborts, partition.Aborted{
+			ProducerID: d.varint(), First: record.Offset(d.varint()), Last: record.Offset(d.varint()),
+			Stable: record.Offset(d.varint()),
+		})
+	}
+	return t
 }
 
 // checkpoints lists the checkpoint files by number, oldest first.

@@ -296,6 +296,7 @@ func (s *Store) failed(g *group, cause error) {
 			p.Producers.Rollback(lost[0].number)
 		}
 	}
+	s.mu.producers.rollback(lost[0].number)
 	turns := s.mu.line.Next(math.MaxInt64, nil)
 	s.mu.Unlock()
 	callTurns(turns)

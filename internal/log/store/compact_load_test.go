@@ -74,7 +74,7 @@ func (l *keyedLoad) run(t *testing.T, s *store.Store, p stream.PartitionID) []ti
 		r.mu.Lock()
 		r.sent[b] = time.Now()
 		r.mu.Unlock()
-		if err := s.AppendBatch(p, bu.Seal(0, 0), r, uint64(b)); err != nil {
+		if err := s.AppendBatch(store.BatchWrite{Partition: p, Batch: bu.Seal(0, 0)}, r, uint64(b)); err != nil {
 			t.Fatal(err)
 		}
 		if l.pace == 0 && b%64 == 63 {

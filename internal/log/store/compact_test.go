@@ -101,7 +101,7 @@ func (m *keyed) write(s *store.Store, p stream.PartitionID, rng *rand.Rand, batc
 	for i := range batches {
 		b, said := m.batch(rng, keys)
 		wg.Add(1)
-		if s.AppendBatch(p, b, &keyedAck{m: m, said: said, wg: &wg}, 0) != nil {
+		if s.AppendBatch(store.BatchWrite{Partition: p, Batch: b}, &keyedAck{m: m, said: said, wg: &wg}, 0) != nil {
 			wg.Done()
 		}
 		if i%4 == 0 {

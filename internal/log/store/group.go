@@ -20,6 +20,7 @@ type group struct {
 	spots    []spot // of all receipts
 	repeats  []original
 	trims    []trim
+	ends     []int64      // producers whose transactions end
 	reserve  int64        // bound of producer ids to reserve, 0: none
 	barrier  chan<- error // is told when all before it is on stable storage; has room for one
 	bytes    int64
@@ -47,6 +48,7 @@ type slot struct {
 	open    bool           // the builder holds a batch that still takes records
 	limit   int            // bytes at which a built batch is closed
 	built   int            // bytes of the built batches that were closed
+	stable  record.Offset  // last stable offset of the partition behind the group
 	names   []*stream.Name // of the records of built batches, in their order, each run of one once; nil: not known
 }
 
@@ -115,7 +117,7 @@ func (g *group) reset(number uint64) {
 	g.frame.Reset()
 	*g = group{
 		number: number, slots: g.slots, receipts: g.receipts[:0], spots: g.spots[:0], repeats: g.repeats[:0],
-		trims: g.trims[:0], arena: g.arena, frame: g.frame,
+		trims: g.trims[:0], ends: g.ends[:0], arena: g.arena, frame: g.frame,
 	}
 }
 

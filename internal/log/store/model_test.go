@@ -185,7 +185,7 @@ func (l *load) send(p stream.PartitionID, b record.Batch, values []string) error
 	result := make(chan error, 1)
 	l.wg.Add(1)
 	a := &ack{l: l, p: p, values: values, done: func(err error) { result <- err }}
-	if err := l.s.AppendBatch(p, b, a, 0); err != nil {
+	if err := l.s.AppendBatch(store.BatchWrite{Partition: p, Batch: b}, a, 0); err != nil {
 		l.wg.Done()
 		return err
 	}

@@ -356,7 +356,7 @@ func (r *recovery) apply(p *partition.Partition, b record.Batch, base, last reco
 	if last < p.Next {
 		return
 	}
-	p.Replay(last, epoch, base)
+	p.Replay(b, base, last, epoch)
 	if b != nil && b.ProducerID() >= 0 {
 		p.Producers.Add(b, base, 0, r.opened)
 	}

@@ -442,7 +442,7 @@ func (k *housekeeper) retain() error {
 		if err != nil {
 			continue
 		}
-		if due := p.Expired(now); due > before.Start {
+		if due := min(p.Expired(now), before.Stable); due > before.Start { // open transactions keep what they wrote
 			p.Trim(due)
 			k.dirty = true
 		}

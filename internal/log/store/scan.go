@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -12,6 +13,7 @@ import (
 // scan is the memory of one Scan. Scans are lent, so that readers hold none between two of them.
 type scan struct {
 	batches []record.Batch
+	aborted []partition.Aborted // transactions that have something in the batches
 	records stream.BatchScan
 }
 
@@ -55,6 +57,10 @@ func (s *Store) Scan(
 	if sc.batches, err = s.Read(id, from, maxBytes, sc.batches[:0]); err != nil {
 		return from, damaged(p, from, end, err)
 	}
+	sc.aborted = sc.aborted[:0]
+	if slices.ContainsFunc(sc.batches, func(b record.Batch) bool { return b.Attributes().Transactional() }) {
+		sc.aborted = p.Aborted(from, end, sc.aborted)
+	}
 	return sc.walk(from, end, visit)
 }
 
@@ -65,7 +71,7 @@ func (sc *scan) walk(from, end record.Offset, visit func(*record.View) bool) (ne
 		if b.BaseOffset() >= end {
 			return end, nil
 		}
-		if !b.Attributes().Control() {
+		if !b.Attributes().Control() && !partition.Hides(sc.aborted, b) {
 			var done bool
 			if next, done, err = sc.records.Visit(b, next, end, visit); done {
 				return next, err

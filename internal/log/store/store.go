@@ -8,8 +8,8 @@
 //
 // Goroutines: committer, announcer, housekeeper, cleaner, up to four that sync side by side where the disk is slow
 // (underway.go), and up to four that read ahead for a while (readahead.go). Locks, never two at once: the group lock
-// (Store.mu) over the open group and the producer windows; a partition's own; the watchers' while they are told;
-// topicsMu over a change of the set of topics; that of a Readahead.
+// (Store.mu) over the open group, the producer windows and the table of producers; a partition's own; the watchers'
+// while they are told; topicsMu over a change of the set of topics; that of a Readahead.
 package store
 
 import (
@@ -49,19 +49,20 @@ type Store struct {
 	// mu is the group lock.
 	mu struct {
 		sync.Mutex
-		open    *group
-		free    []*group // groups to use again
-		waiting bool     // the committer waits
-		held    bool     // the committer waits until the housekeeper has caught up
-		least   int      // at so many units in the open group it wants to be woken
-		late    bool     // those who were called to the line's room did not come
-		groups  uint64   // number of the newest group
-		refuse  error    // why appends are refused; nil: they are not
-		closing bool
-		line    stream.Line                  // who waits for room in the open group
-		owners  map[stream.PartitionID]int32 // epoch of the owner of each shard
-		nextPID int64                        // next producer id to give
-		maxPID  int64                        // bound of the ids reserved on disk
+		open      *group
+		free      []*group // groups to use again
+		waiting   bool     // the committer waits
+		held      bool     // the committer waits until the housekeeper has caught up
+		least     int      // at so many units in the open group it wants to be woken
+		late      bool     // those who were called to the line's room did not come
+		groups    uint64   // number of the newest group
+		refuse    error    // why appends are refused; nil: they are not
+		closing   bool
+		line      stream.Line                  // who waits for room in the open group
+		owners    map[stream.PartitionID]int32 // epoch of the owner of each shard
+		producers producers                    // the transactional ones
+		nextPID   int64                        // next producer id to give
+		maxPID    int64                        // bound of the ids reserved on disk
 
 		readaheads int // goroutines of them
 	}
@@ -226,6 +227,40 @@ func (s *Store) Find(
 	if err != nil {
 		return into, Stretch{}, err
 	}
+	return s.find(p, from, maxBytes, into)
+}
+
+// FindStable is Find for who reads committed records: nothing from the last stable offset on, behind which it reads
+// nothing into memory either.
+func (s *Store) FindStable(
+	id stream.PartitionID, from record.Offset, maxBytes int, into []record.Batch,
+) ([]record.Batch, Stretch, error) {
+	p, err := s.partition(id)
+	if err != nil {
+		return into, Stretch{}, err
+	}
+	bounds, err := p.Bounds()
+	if err != nil || from >= bounds.Stable && from >= bounds.Start && from <= bounds.High {
+		return into, Stretch{}, err
+	}
+	had := len(into)
+	into, st, err := s.find(p, from, maxBytes, into)
+	if err == nil && st.Size() > 0 && st.Next() > bounds.Stable {
+		into, st = into[:had], Stretch{} // the stretch ends behind it: what is in front is read
+		into, err = s.Read(id, from, maxBytes, into)
+	}
+	n := len(into)
+	for n > had && into[n-1].BaseOffset() >= bounds.Stable {
+		n--
+	}
+	clear(into[n:])
+	return into[:n], st, err
+}
+
+func (s *Store) find(
+	p *partition.Partition, from record.Offset, maxBytes int, into []record.Batch,
+) ([]record.Batch, Stretch, error) {
+	id := p.ID
 	into, st, err := p.Find(from, maxBytes, into)
 	if err != nil && fault.Is(err, fault.Corrupt) {
 		s.reportCorrupt(id, from, err)

@@ -12,9 +12,23 @@ import (
 // searchBytes is how much is read at once while looking for a timestamp.
 const searchBytes = 256 << 10
 
-// OffsetForTime is the offset and timestamp of the first record that is not older than a time in unix
-// milliseconds; (-1, -1) when there is none. Errors: NotFound, Corrupt, IO, Timeout when ctx ends.
+// OffsetForTime implements stream.History.
 func (s *Store) OffsetForTime(
+	ctx context.Context, id stream.PartitionID, unixMillis int64,
+) (record.Offset, int64, error) {
+	off, at, err := s.FirstSince(ctx, id, unixMillis)
+	if err != nil || off < 0 {
+		return -1, -1, err
+	}
+	if bounds, err := s.Bounds(id); err != nil || off >= bounds.Stable {
+		return -1, -1, err
+	}
+	return off, at, nil
+}
+
+// FirstSince is the offset and timestamp of the first record, committed or not, that is not older than a time in unix
+// milliseconds; (-1, -1) when there is none. Errors: NotFound, Corrupt, IO, Timeout when ctx ends.
+func (s *Store) FirstSince(
 	ctx context.Context, id stream.PartitionID, unixMillis int64,
 ) (record.Offset, int64, error) {
 	p, err := s.partition(id)
@@ -203,7 +217,8 @@ func (s *Store) reservePIDs(ctx context.Context) error {
 }
 
 // TrimTo moves the log start offset of a partition up to an offset (DeleteRecords) and returns the new one
-// once that is on stable storage. -1 means the high watermark. Errors: NotFound, OutOfRange.
+// once that is on stable storage: an open transaction keeps what it wrote, and all behind it. -1 means the high
+// watermark. Errors: NotFound, OutOfRange.
 func (s *Store) TrimTo(ctx context.Context, id stream.PartitionID, to record.Offset) (record.Offset, error) {
 	p, err := s.partition(id)
 	if err != nil {

@@ -43,7 +43,8 @@ func TestRecordsWithoutTimestampExpireWithTheirFile(t *testing.T) {
 	p, done := topic.Partitions[0], make(receipt, 1)
 	fill := func() {
 		for range 300 {
-			if err := s.AppendBatch(p, stampedBatch(-1, -1, -1, -1, -1, -1), done, 0); err != nil {
+			b := store.BatchWrite{Partition: p, Batch: stampedBatch(-1, -1, -1, -1, -1, -1)}
+			if err := s.AppendBatch(b, done, 0); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-done; err != nil {
@@ -96,7 +97,7 @@ func TestTimesAfterDeleteRecords(t *testing.T) {
 			}
 			times = append(times, one...)
 			done := make(receipt, 1)
-			if err := s.AppendBatch(p, stampedBatch(one...), done, 0); err != nil {
+			if err := s.AppendBatch(store.BatchWrite{Partition: p, Batch: stampedBatch(one...)}, done, 0); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-done; err != nil {

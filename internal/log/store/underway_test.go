@@ -62,7 +62,7 @@ func (h *heldSyncs) begin() (fate <-chan error, release chan<- bool) {
 	values := h.values(h.p, 1, 300)
 	h.wg.Add(1)
 	a := &ack{l: h.load, p: h.p, values: values, done: func(err error) { told <- err }}
-	if err := h.s.AppendBatch(h.p, batch(7, sequence, values), a, 0); err != nil {
+	if err := h.s.AppendBatch(store.BatchWrite{Partition: h.p, Batch: batch(7, sequence, values)}, a, 0); err != nil {
 		h.t.Fatal(err)
 	}
 	select {
@@ -242,7 +242,7 @@ func TestRollWaitsForSyncs(t *testing.T) {
 	told := make(chan error, 1)
 	h.wg.Add(1)
 	a := &ack{l: h.load, p: h.p, values: values, done: func(err error) { told <- err }}
-	if err := h.s.AppendBatch(h.p, batch(-1, 0, values), a, 0); err != nil {
+	if err := h.s.AppendBatch(store.BatchWrite{Partition: h.p, Batch: batch(-1, 0, values)}, a, 0); err != nil {
 		t.Fatal(err)
 	}
 	select {

@@ -67,10 +67,10 @@ func (s *Store) Get(name string, show func(m *hinge.Message, at record.Offset)) 
 // Errors: Timeout, when ctx ends before; those of the log.
 func (s *Store) CatchUp(ctx context.Context) error {
 	bounds, err := s.opt.Log.Bounds(s.partition)
-	if err != nil || bounds.High <= bounds.Start {
+	if err != nil || bounds.Stable <= bounds.Start {
 		return err
 	}
-	return s.Await(ctx, bounds.High-1)
+	return s.Await(ctx, bounds.Stable-1)
 }
 
 // awaiting is somebody who waits for the store to have come to an offset.
