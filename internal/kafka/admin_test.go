@@ -472,6 +472,61 @@ func TestListOffsets(t *testing.T) {
 	wantCode(t, "epoch to come", ahead.ErrorCode, wire.UnknownLeaderEpoch)
 }
 
+// The times that are not times have a meaning from a version on, and are refused before it.
+//
+// [Kafka-ListOffsets].
+func TestListOffsetsSpecialTimes(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	c := h.dial()
+	h.put(c, topic, 0, batchOf(5, 10))
+	if _, err := h.store.TrimTo(t.Context(), topic.Partitions[0], 2); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		ts     int64
+		since  int16
+		offset int64
+	}{{timeLatest, 1, 5}, {timeEarliest, 1, 2}, {timeMax, 7, 4}, {timeLocal, 8, 2}, {timeTiered, 9, -1},
+		{timeEarliestTier, 11, -1}, {-7, 12, -1}} {
+		for version := int16(1); version <= 11; version++ {
+			p := offsetAt(c, version, kmsg.ListOffsetsRequestTopicPartition{Timestamp: tc.ts, CurrentLeaderEpoch: -1})
+			want, code := tc.offset, wire.None
+			if version < tc.since {
+				want, code = -1, wire.UnsupportedVersion
+			}
+			if p.Offset != want || p.ErrorCode != code {
+				t.Errorf("time %d in v%d: offset %d, error %d; want %d, %d", tc.ts, version, p.Offset, p.ErrorCode, want, code)
+			}
+		}
+	}
+}
+
+// By id, an id that is none is unknown, and so is that of a topic that was made again (KIP-516).
+//
+// [Kafka-Fetch] [Kafka-Produce].
+func TestTopicsByID(t *testing.T) {
+	h := openHouse(t, Options{})
+	c := h.dial()
+	old := h.topic("t", 1)
+	h.put(c, old, 0, batchOf(1, 10))
+	if err := h.store.DeleteTopic(t.Context(), "t"); err != nil {
+		t.Fatal(err)
+	}
+	renewed := h.topic("t", 1)
+	strange := &stream.Topic{ID: record.UUID{9}}
+	for what, topic := range map[string]*stream.Topic{"no id": {Name: "t"}, "the old id": old, "a strange one": strange} {
+		p := produced(askFor[*kmsg.ProduceResponse](c, 13, produceTo(topic, 0, -1, batchOf(1, 10))))
+		wantCode(t, "produce by "+what, p.ErrorCode, wire.UnknownTopicID)
+		f := fetched(askFor[*kmsg.FetchResponse](c, 18, fetchFrom(topic, 0, 0, 0, 1)))
+		wantCode(t, "fetch by "+what, f.ErrorCode, wire.UnknownTopicID)
+	}
+	h.put(c, renewed, 0, batchOf(1, 10))
+	inside := h.store.Topics().ByName("__firth_topics")
+	p := produced(askFor[*kmsg.ProduceResponse](c, 13, produceTo(inside, 0, -1, batchOf(1, 10))))
+	wantCode(t, "produce to a topic of the log", p.ErrorCode, wire.InvalidTopic)
+}
+
 // [Kafka-OffsetForLeaderEpoch].
 func TestOffsetForLeaderEpoch(t *testing.T) {
 	h := openHouse(t, Options{})

@@ -12,7 +12,8 @@ import (
 //
 // Behaviour
 //   - Where an epoch ended: the largest epoch not above the one asked and the offset behind its last
-//     record; the current epoch ends at the high watermark. -1 and -1 if none is known (KIP-101).
+//     record; the current epoch ends at the high watermark. -1 and -1 if none is known, or the epoch is one to come
+//     (KIP-101).
 //   - The leader epoch of the client is checked (KIP-320).
 //
 // Versions: 3 replica id (not used), 4 flexible.
@@ -51,8 +52,11 @@ func (d *Door) endOfEpoch(id stream.PartitionID, epoch int32, p *kmsg.OffsetForL
 		p.ErrorCode = code(err)
 		return
 	}
-	if epoch == d.log.Epoch() { // it goes on, also where nothing was written in it yet
+	switch now := d.log.Epoch(); {
+	case epoch == now: // it goes on, also where nothing was written in it yet
 		found = epoch
+	case epoch > now: // nobody knows yet
+		found, end = -1, -1
 	}
 	p.LeaderEpoch, p.EndOffset = found, int64(end)
 }

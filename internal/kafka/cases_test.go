@@ -240,6 +240,11 @@ func TestListOffsetsEpochs(t *testing.T) {
 	if epoch, at := end(h.store.Epoch()); epoch != h.store.Epoch() || at != 5 {
 		t.Errorf("an epoch without records ends at %d in %d", at, epoch)
 	}
+	for _, none := range []int32{h.store.Epoch() + 1, -1} {
+		if epoch, at := end(none); epoch != -1 || at != -1 {
+			t.Errorf("epoch %d ends at %d in %d", none, at, epoch)
+		}
+	}
 	h.put(c, topic, 0, batchOf(5, 10))
 	second := h.store.Epoch()
 	for ts, want := range map[int64]int32{
