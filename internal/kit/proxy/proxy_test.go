@@ -219,7 +219,8 @@ func TestRefused(t *testing.T) {
 	bad := dial(t, impatient)
 	write(t, bad, "\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00")
 	closed(bad, os.ErrDeadlineExceeded) // it is short of a header
-	for range 2 { // one that was refused takes nobody's room, from when that is seen
+	// One that was refused takes nobody's room, from when that is seen.
+	for range 2 {
 		wrong := dial(t, patient)
 		write(t, wrong, strings.Repeat("x", minLine))
 		closed(wrong, errHeader)
