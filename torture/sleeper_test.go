@@ -242,7 +242,7 @@ func (s *sleeper) subscribe(ctx context.Context, c *client.Client) bool {
 		on := in.on
 		s.mu.Unlock()
 		if on && s.fickle && i == len(s.filters)-1 && s.chance(2) {
-			if _, err := c.Unsubscribe(ctx, []byte(f)); err != nil {
+			if _, err := c.Unsubscribe(ctx, packet.Properties{}, []byte(f)); err != nil {
 				return s.unsure(in)
 			}
 			s.mu.Lock()

@@ -214,6 +214,40 @@ func TestSubscribeFormats(t *testing.T) {
 	}
 }
 
+// TestSubscribeOptions: what a subscriber agrees with the server.
+func TestSubscribeOptions(t *testing.T) {
+	b := startBroker(t)
+	end := b.listening("-t", "alias/#", "-C", "4", "-F", "%A %t %p", "-D", "connect", "topic-alias-maximum", "4")
+	b.ok("1\n2\n3\n4\n", "pub", "-t", "alias/of/a/long/name", "-l", "-D", "publish", "topic-alias", "7")
+	long := "alias/of/a/long/name"
+	if out, code := end(); out != " "+long+" 1\n1 "+long+" 2\n1 "+long+" 3\n1 "+long+" 4\n" || code != 0 {
+		t.Errorf("exit code %d, got\n%s", code, out)
+	}
+	end = b.listening("-t", "echo/#", "--no-local", "--respond", "heard: %p", "-F", "%t %p", "-C", "2")
+	b.ok("", "pub", "-t", "echo/1", "-m", "hello", "-D", "publish", "response-topic", "echo/answers")
+	b.eq("echo/answers heard: more\n", "", "request", "-t", "echo/1", "-m", "more", "-e", "echo/answers", "-F", "%t %p")
+	if out, code := end(); out != "echo/1 hello\necho/1 more\n" || code != 0 {
+		t.Errorf("exit code %d, got\n%s", code, out)
+	}
+}
+
+// TestSubscribeAndLeave: sessions that are entered, left, and asked, as with mosquitto_sub.
+func TestSubscribeAndLeave(t *testing.T) {
+	b := startBroker(t)
+	sleeper := []string{"sub", "-i", "sleeper", "-c", "-q", "1"}
+	b.eq("", "", append(sleeper, "-E", "-t", "in/#", "-t", "out/#", "-D", "disconnect", "session-expiry-interval",
+		"60")...)
+	b.ok("", "pub", "-t", "out/1", "-m", "one", "-q", "1")
+	b.eq("out/1 one\n", "", append(sleeper, "-t", "in/#", "-v", "-C", "1")...)
+	b.eq("", "", append(sleeper, "-E", "-U", "out/#", "-D", "unsubscribe", "user-property", "for", "good")...)
+	b.ok("", "pub", "-t", "out/1", "-m", "two", "-q", "1")
+	b.ok("", "pub", "-t", "in/1", "-m", "two", "-q", "1")
+	b.eq("in/1 two\n", "", append(sleeper, "-t", "in/#", "-v", "-C", "1")...)
+	b.ok("", "pub", "-t", "kept/1", "-m", "old", "-r", "-q", "1")
+	b.eq("kept/1 old\n", "", "sub", "-t", "kept/#", "--remove-retained", "-v", "-C", "1")
+	b.eq("", "", "sub", "-t", "kept/#", "-W", "0.2")
+}
+
 func TestProduceForms(t *testing.T) {
 	b := startBroker(t)
 	b.ok("", "topic", "create", "t", "-p", "2")

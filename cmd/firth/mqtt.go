@@ -23,15 +23,15 @@ import (
 
 // mqttFlags are the flags that pub and sub share, named as in mosquitto_pub and mosquitto_sub.
 type mqttFlags struct {
-	host, id, idPrefix, user, password, version, url string
-	port, keepAlive                                  int
-	sessionExpiry                                    int64
-	qos                                              int
-	resume, debug, quiet                             bool
-	cafile, cert, key                                string
-	insecure                                         bool
-	properties                                       []string
-	will                                             struct {
+	host, unix, id, idPrefix, user, password, version, url string
+	port, keepAlive                                        int
+	sessionExpiry                                          int64
+	qos                                                    int
+	resume, debug, quiet                                   bool
+	cafile, cert, key                                      string
+	insecure                                               bool
+	properties                                             []string
+	will                                                   struct {
 		topic, payload string
 		qos            int
 		retain         bool
@@ -46,6 +46,7 @@ func addMQTTFlags(cmd *cobra.Command) *mqttFlags {
 	flags.Bool("help", false, "help for "+cmd.Name()) // without -h, which is the host, as in mosquitto's tools
 	flags.StringVarP(&m.host, "host", "h", "127.0.0.1", "`host` to connect to")
 	flags.IntVarP(&m.port, "port", "p", 0, "`port` to connect to (default 1883, with TLS 8883)")
+	flags.StringVar(&m.unix, "unix", "", "Unix socket at `path` to connect to, instead of -h and -p")
 	flags.StringVarP(&m.url, "url", "L", "", "`mqtt(s)://[user[:password]@]host[:port]/topic` instead of -h -p -u -P -t")
 	flags.StringVarP(&m.id, "id", "i", "", "client `identifier`; without one the server chooses")
 	flags.StringVarP(&m.idPrefix, "id-prefix", "I", "", "client identifier `prefix`, the process id is added")
@@ -57,7 +58,8 @@ func addMQTTFlags(cmd *cobra.Command) *mqttFlags {
 	flags.BoolVarP(&m.resume, "disable-clean-session", "c", false, "go on with the session of the client identifier")
 	flags.Int64VarP(&m.sessionExpiry, "session-expiry-interval", "x", -2, "`seconds` a session lives on; -1: for ever")
 	flags.StringArrayVarP(&m.properties, "property", "D", nil,
-		"MQTT 5 property as `command name value`, for instance: -D publish user-property k v")
+		"MQTT 5 property as `command name value`, for instance: -D publish user-property k v; the commands are connect, "+
+			"publish, subscribe, unsubscribe, disconnect and will")
 	flags.BoolVarP(&m.debug, "debug", "d", false, "say what happens, on standard error")
 	flags.BoolVar(&m.quiet, "quiet", false, "print no errors")
 	flags.StringVar(&m.cafile, "cafile", "", "TLS: `file` with the certificates to trust")
@@ -134,7 +136,7 @@ func (m *mqttFlags) propertiesOf(command string) *packet.Properties {
 func (m *mqttFlags) options() (client.Options, error) {
 	o := client.Options{ClientID: m.id, Resume: m.resume, KeepAlive: time.Duration(m.keepAlive) * time.Second,
 		UserName: m.user,
-		Props:    *m.propertiesOf("connect")}
+		Props:    *m.propertiesOf("connect"), Farewell: *m.propertiesOf("disconnect")}
 	if m.keepAlive == 0 {
 		o.KeepAlive = -1
 	}
@@ -197,9 +199,30 @@ func (m *mqttFlags) tlsConfig() (*tls.Config, error) {
 	return c, nil
 }
 
+// address is where connect dials.
+func (m *mqttFlags) address() string {
+	if m.unix != "" {
+		return m.unix
+	}
+	return net.JoinHostPort(m.host, strconv.Itoa(m.port))
+}
+
+// connected says for -d who we are, and what else the server has said.
+func (m *mqttFlags) connected(cmd *cobra.Command, s client.Server) {
+	m.note(cmd, "connected to %s as %q", m.address(), s.ClientID)
+	if s.ResponseInformation != "" {
+		m.note(cmd, "response information: %s", s.ResponseInformation)
+	}
+}
+
 // connect dials.
 func (m *mqttFlags) connect(ctx context.Context, o client.Options) (*client.Client, error) {
-	address := net.JoinHostPort(m.host, strconv.Itoa(m.port))
+	address := m.address()
+	if m.unix != "" {
+		o.Dial = func(ctx context.Context, _, path string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}
+	}
 	dial, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	c, err := client.Dial(dial, address, o)

@@ -17,6 +17,10 @@ func propertyPacket(command string) (t packet.Type, ok bool) {
 		return packet.PUBLISH, true
 	case "subscribe":
 		return packet.SUBSCRIBE, true
+	case "unsubscribe":
+		return packet.UNSUBSCRIBE, true
+	case "disconnect":
+		return packet.DISCONNECT, true
 	case "will":
 		return 0, true
 	}
@@ -31,7 +35,8 @@ func parseProperties(commands, rest []string) (map[string]*packet.Properties, er
 		command = strings.ToLower(command)
 		kind, ok := propertyPacket(command)
 		if !ok {
-			return nil, output.Usage("-D knows no command %q: use connect, publish, subscribe or will", command)
+			return nil, output.Usage("-D knows no command %q: use connect, publish, subscribe, "+
+				"unsubscribe, disconnect or will", command)
 		}
 		if all[command] == nil {
 			all[command] = &packet.Properties{}
@@ -53,6 +58,7 @@ type property struct {
 	id   packet.Property
 	text func(*packet.Properties, []byte)
 	num  func(*packet.Properties, uint32)
+	min  uint64
 	max  uint64
 }
 
@@ -61,17 +67,24 @@ func byName(name string) (property, bool) {
 	const byteMax, shortMax, longMax = 1, 1<<16 - 1, 1<<32 - 1
 	type props = packet.Properties
 	all := map[string]property{
-		"content-type":             {id: packet.PropContentType, text: (*props).SetContentType},
-		"response-topic":           {id: packet.PropResponseTopic, text: (*props).SetResponseTopic},
-		"correlation-data":         {id: packet.PropCorrelationData, text: (*props).SetCorrelationData},
-		"authentication-method":    {id: packet.PropAuthMethod, text: (*props).SetAuthMethod},
-		"authentication-data":      {id: packet.PropAuthData, text: (*props).SetAuthData},
-		"message-expiry-interval":  {id: packet.PropMessageExpiry, num: (*props).SetMessageExpiry, max: longMax},
-		"session-expiry-interval":  {id: packet.PropSessionExpiry, num: (*props).SetSessionExpiry, max: longMax},
-		"will-delay-interval":      {id: packet.PropWillDelay, num: (*props).SetWillDelay, max: longMax},
-		"maximum-packet-size":      {id: packet.PropMaximumPacketSize, num: (*props).SetMaximumPacketSize, max: longMax},
-		"subscription-identifier":  {id: packet.PropSubscriptionID, num: (*props).AddSubscriptionID, max: 1<<28 - 1},
-		"receive-maximum":          {id: packet.PropReceiveMaximum, num: short((*props).SetReceiveMaximum), max: shortMax},
+		"content-type":            {id: packet.PropContentType, text: (*props).SetContentType},
+		"response-topic":          {id: packet.PropResponseTopic, text: (*props).SetResponseTopic},
+		"correlation-data":        {id: packet.PropCorrelationData, text: (*props).SetCorrelationData},
+		"authentication-method":   {id: packet.PropAuthMethod, text: (*props).SetAuthMethod},
+		"authentication-data":     {id: packet.PropAuthData, text: (*props).SetAuthData},
+		"reason-string":           {id: packet.PropReasonString, text: (*props).SetReasonString},
+		"message-expiry-interval": {id: packet.PropMessageExpiry, num: (*props).SetMessageExpiry, max: longMax},
+		"session-expiry-interval": {id: packet.PropSessionExpiry, num: (*props).SetSessionExpiry, max: longMax},
+		"will-delay-interval":     {id: packet.PropWillDelay, num: (*props).SetWillDelay, max: longMax},
+		"maximum-packet-size": {id: packet.PropMaximumPacketSize,
+			num: (*props).SetMaximumPacketSize, min: 1, max: longMax},
+		"subscription-identifier": {id: packet.PropSubscriptionID, num: (*props).AddSubscriptionID, min: 1, max: 1<<28 - 1},
+		"receive-maximum": {id: packet.PropReceiveMaximum,
+			num: short((*props).SetReceiveMaximum), min: 1, max: shortMax},
+		"topic-alias": {id: packet.PropTopicAlias,
+			num: short((*props).SetTopicAlias), min: 1, max: shortMax},
+		"topic-alias-maximum": {id: packet.PropTopicAliasMaximum,
+			num: short((*props).SetTopicAliasMaximum), max: shortMax},
 		"payload-format-indicator": {id: packet.PropPayloadFormat, num: single((*props).SetPayloadFormat), max: byteMax},
 		"request-problem-information": {id: packet.PropRequestProblemInfo,
 			num: single((*props).SetRequestProblemInfo), max: byteMax},
@@ -115,8 +128,8 @@ func setProperty(p *packet.Properties, kind packet.Type, operands []string) (int
 		return 2, nil
 	}
 	n, err := strconv.ParseUint(value, 10, 32)
-	if err != nil || n > one.max {
-		return 0, output.Usage("%s is a number from 0 to %d, not %q", name, one.max, value)
+	if err != nil || n < one.min || n > one.max {
+		return 0, output.Usage("%s is a number from %d to %d, not %q", name, one.min, one.max, value)
 	}
 	one.num(p, uint32(n))
 	return 2, nil

@@ -9,8 +9,10 @@ import (
 )
 
 func TestParseProperties(t *testing.T) {
-	got, err := parseProperties([]string{"publish", "PUBLISH", "connect", "will", "subscribe"}, strings.Fields(
-		"user-property k v content-type text/plain receive-maximum 7 will-delay-interval 5 subscription-identifier 9"))
+	got, err := parseProperties([]string{"publish", "PUBLISH", "connect", "will", "subscribe", "connect", "publish",
+		"disconnect", "disconnect", "unsubscribe"}, strings.Fields(
+		"user-property k v content-type text/plain receive-maximum 7 will-delay-interval 5 subscription-identifier 9 "+
+			"topic-alias-maximum 10 topic-alias 3 session-expiry-interval 60 reason-string bye user-property a b"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -18,6 +20,10 @@ func TestParseProperties(t *testing.T) {
 		t.Errorf("publish %+v", p)
 	}
 	if got["connect"].ReceiveMaximum != 7 || got["will"].WillDelay != 5 || got["subscribe"].SubscriptionID() != 9 {
+		t.Errorf("got %+v", got)
+	}
+	if got["connect"].TopicAliasMaximum != 10 || got["publish"].TopicAlias != 3 || got["unsubscribe"].User.Len() != 1 ||
+		got["disconnect"].SessionExpiry != 60 || string(got["disconnect"].ReasonString) != "bye" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -30,6 +36,9 @@ func TestParsePropertiesRefuses(t *testing.T) {
 		{"publish", "no-such-property 1"},
 		{"publish", "receive-maximum 1"}, // a property of CONNECT
 		{"connect", "receive-maximum 65536"},
+		{"connect", "receive-maximum 0"},
+		{"publish", "topic-alias 0"},
+		{"disconnect", "will-delay-interval 1"},
 		{"publish", "payload-format-indicator x"},
 		{"publish", "content-type a left-over"},
 	}

@@ -144,7 +144,7 @@ func publish(cmd *cobra.Command, f *pubFlags) error {
 	if err != nil {
 		return err
 	}
-	f.note(cmd, "connected to %s:%d as %q", f.host, f.port, c.Server().ClientID)
+	f.connected(cmd, c.Server())
 	if f.lines {
 		sent := make(chan error, 1)
 		go func() { sent <- f.sendLines(ctx, cmd, c, &answers) }() // a read from a terminal cannot be interrupted
@@ -191,6 +191,13 @@ func (f *pubFlags) packet(payload []byte) *packet.Publish {
 		Props: *f.propertiesOf("publish")}
 }
 
+// byAlias leaves out the topic of further messages where the first has set an alias for it.
+func byAlias(p *packet.Publish) {
+	if p.Props.Has(packet.PropTopicAlias) {
+		p.Topic = nil
+	}
+}
+
 func (f *pubFlags) sendRepeated(ctx context.Context, c *client.Client, payload []byte, answers *pending) error {
 	p := f.packet(payload)
 	for i := range f.repeat {
@@ -200,6 +207,7 @@ func (f *pubFlags) sendRepeated(ctx context.Context, c *client.Client, payload [
 		if err := c.Publish(p, uint64(i)); err != nil || answers.isRefused() || ctx.Err() != nil {
 			return err
 		}
+		byAlias(p)
 	}
 	return nil
 }
@@ -214,6 +222,7 @@ func (f *pubFlags) sendLines(ctx context.Context, cmd *cobra.Command, c *client.
 			if err := c.Publish(p, n); err != nil {
 				return err
 			}
+			byAlias(p)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -24,18 +24,20 @@ import (
 
 type subFlags struct {
 	*mqttFlags
-	topics, without        []string
-	format                 string
-	verbose, json, noEnd   bool
-	noRetained, onlyStored bool
-	asPublished            bool
-	retainHandling         int
-	count                  int
-	timeout                float64
-	from                   string
-	where                  bool
-	respond                string
-	form                   output.Form
+	topics, without, leaves []string
+	format                  string
+	verbose, json, noEnd    bool
+	noRetained, onlyStored  bool
+	removeRetained          bool
+	asPublished, noLocal    bool
+	leaveSubscribed         bool
+	retainHandling          int
+	count                   int
+	timeout                 float64
+	from                    string
+	where                   bool
+	respond                 string
+	form                    output.Form
 }
 
 func newSubCommand() *cobra.Command {
@@ -61,6 +63,9 @@ A terminal gets no control characters of others: they are shown as \u001b. Elsew
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&f.topics, "topic", "t", nil, "topic `filter`, may be repeated")
 	flags.StringArrayVarP(&f.without, "filter-out", "T", nil, "topic `filter` of messages not to print, may be repeated")
+	flags.StringArrayVarP(&f.leaves, "unsubscribe", "U", nil, "topic `filter` to unsubscribe from, may be repeated")
+	flags.BoolVarP(&f.leaveSubscribed, "exit-subscribed", "E", false,
+		"exit when the server has confirmed the subscriptions")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "print the topic before the payload")
 	flags.StringVarP(&f.format, "format", "F", "", "how to print a message, a `format` of mosquitto_sub")
 	flags.BoolVarP(&f.json, "json", "J", false, "print JSON objects, the same as -F %j")
@@ -68,6 +73,8 @@ A terminal gets no control characters of others: they are shown as \u001b. Elsew
 	flags.BoolVarP(&f.noEnd, "no-eol", "N", false, "no end of line after a message")
 	flags.BoolVarP(&f.noRetained, "no-retained", "R", false, "do not print retained messages")
 	flags.BoolVar(&f.onlyStored, "retained-only", false, "print retained messages only, and exit after them")
+	flags.BoolVar(&f.removeRetained, "remove-retained", false, "clear what is retained, once it has come")
+	flags.BoolVar(&f.noLocal, "no-local", false, "not what this client publishes itself, as with --respond (MQTT 5)")
 	flags.BoolVar(&f.asPublished, "retain-as-published", false, "keep the retain flag as the publisher set it (MQTT 5)")
 	flags.IntVar(&f.retainHandling, "retain-handling", 0,
 		"retained messages: 0 send, 1 if the subscription is new, `2` never (MQTT 5)")
@@ -96,10 +103,10 @@ func (f *subFlags) check(args []string) error {
 	if fromURL != "" {
 		f.topics = append(f.topics, fromURL)
 	}
-	if len(f.topics) == 0 {
+	if len(f.topics)+len(f.leaves) == 0 {
 		return output.Usage("-t is missing: which topics?")
 	}
-	for _, filter := range slices.Concat(f.topics, f.without) {
+	for _, filter := range slices.Concat(f.topics, f.leaves, f.without) {
 		if err := names.CheckFilter([]byte(filter)); err != nil {
 			return output.Usage("%q is no topic filter: %w", filter, err)
 		}
@@ -205,8 +212,8 @@ func (l *listener) connections(ctx context.Context, cmd *cobra.Command, o client
 	for first := true; ; first = false {
 		c, err := l.f.connect(ctx, o)
 		if err == nil {
-			l.f.note(cmd, "connected to %s:%d as %q", l.f.host, l.f.port, c.Server().ClientID)
-			if err = l.subscribeTo(ctx, cmd, c); err == nil {
+			l.f.connected(cmd, c.Server())
+			if err = l.subscribeTo(ctx, cmd, c); err == nil && !l.f.leaveSubscribed {
 				pause, first = time.Second, false
 				err = l.follow(ctx, c)
 			}
@@ -245,14 +252,39 @@ func wait(ctx context.Context, pause time.Duration) bool {
 	}
 }
 
-// subscribeTo subscribes to all filters. It fails if all are refused, and warns of each that is.
+// subscribeTo subscribes to all filters and unsubscribes from those of -U. It fails if all subscriptions are refused,
+// and warns of each that is.
 func (l *listener) subscribeTo(ctx context.Context, cmd *cobra.Command, c *client.Client) error {
+	if len(l.f.topics) > 0 {
+		if err := l.enter(ctx, cmd, c); err != nil {
+			return err
+		}
+	}
+	if len(l.f.leaves) == 0 {
+		return nil
+	}
+	filters := make([][]byte, len(l.f.leaves))
+	for i, filter := range l.f.leaves {
+		filters[i] = []byte(filter)
+	}
+	reasons, err := c.Unsubscribe(ctx, *l.f.propertiesOf("unsubscribe"), filters...)
+	for i, reason := range reasons { // none in MQTT 3
+		if reason.Failed() && err == nil {
+			err = fails("unsubscribe from "+l.f.leaves[i], reason)
+		}
+		l.f.note(cmd, "unsubscribed from %s: %s", l.f.leaves[i], reason)
+	}
+	return err
+}
+
+// enter subscribes.
+func (l *listener) enter(ctx context.Context, cmd *cobra.Command, c *client.Client) error {
 	var subs []packet.Subscription
 	props := *l.f.propertiesOf("subscribe")
 	prefix := l.f.beginning(&props)
 	for _, filter := range l.f.topics {
 		one := packet.Subscription{Filter: []byte(prefix + filter), QoS: byte(l.f.qos),
-			RetainAsPublished: l.f.asPublished, RetainHandling: byte(l.f.retainHandling)}
+			NoLocal: l.f.noLocal, RetainAsPublished: l.f.asPublished, RetainHandling: byte(l.f.retainHandling)}
 		if l.f.noRetained && !l.f.asPublished {
 			one.RetainHandling = 2
 		}
@@ -335,6 +367,9 @@ func (l *listener) message(p *packet.Publish) {
 		}
 		if l.answer != nil && len(p.Props.ResponseTopic) > 0 {
 			l.respond(p)
+		}
+		if l.f.removeRetained && p.Retain && len(p.Payload) > 0 {
+			l.sends = append(l.sends, packet.Publish{Topic: bytes.Clone(p.Topic), QoS: 1, Retain: true})
 		}
 	}
 	if p.QoS > 0 {

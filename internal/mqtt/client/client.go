@@ -40,7 +40,8 @@ type Options struct {
 	UserName string
 	Password []byte
 	Will     *packet.Will
-	Props    packet.Properties // of the CONNECT, MQTT 5
+	Props    packet.Properties // of the CONNECT, MQTT 5; with a Topic Alias Maximum the server may use aliases
+	Farewell packet.Properties // of the DISCONNECT that Close sends, MQTT 5
 
 	Inflight      int // most messages of QoS 1 and 2 without an acknowledgement, up to 65,000; 0: 1,024
 	WriteBuffer   int // bytes that may wait to be written before Publish blocks; 0: 64 KiB
@@ -103,6 +104,9 @@ type Server struct {
 	MaximumQoS     byte
 	Retain         bool // retained messages are kept
 	MaxPacketSize  int  // bytes
+	TopicAliases   int  // how many aliases Publish may use, from 1 on
+	// ResponseInformation is where responses are to go, for who asked for it; empty: the server did not say.
+	ResponseInformation string
 }
 
 // Client is one connection. All methods may be called from any goroutine, except where they say so.
@@ -119,7 +123,9 @@ type Client struct {
 	wrote  atomic.Bool // since the last tick of the keep alive
 	read   atomic.Bool
 
-	seen map[uint16]struct{} // QoS 2 identifiers received and not released; the reader's own
+	// The reader's own:
+	seen    map[uint16]struct{} // QoS 2 identifiers received and not released
+	aliases [][]byte            // topics by the alias that the server has set, alias 1 first
 
 	mu struct {
 		sync.Mutex
@@ -218,6 +224,7 @@ func (c *Client) handshake(in *input) error {
 	}
 	c.server = c.terms(ack, connect.KeepAlive)
 	c.o.Inflight = min(c.o.Inflight, c.server.ReceiveMaximum)
+	c.aliases = make([][]byte, c.o.Props.TopicAliasMaximum)
 	return nil
 }
 
@@ -246,6 +253,7 @@ func (c *Client) terms(ack *packet.Connack, keepAlive uint16) Server {
 	if p.Has(packet.PropMaximumPacketSize) {
 		s.MaxPacketSize = int(min(p.MaximumPacketSize, packet.MaxSize))
 	}
+	s.TopicAliases, s.ResponseInformation = int(p.TopicAliasMaximum), string(p.ResponseInfo)
 	return s
 }
 
@@ -348,7 +356,7 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	closed := c.mu.closing || c.mu.err != nil
 	if !closed {
-		c.mu.out = (&packet.Disconnect{}).AppendTo(c.mu.out, c.o.Version)
+		c.mu.out = (&packet.Disconnect{Props: c.o.Farewell}).AppendTo(c.mu.out, c.o.Version)
 		c.mu.closing = true
 	}
 	c.mu.Unlock()

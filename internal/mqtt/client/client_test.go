@@ -130,7 +130,7 @@ func publishAndReceive(t *testing.T, v packet.Version, qos byte) {
 			t.Fatalf("message %d is %q", i, m)
 		}
 	}
-	if _, err := sub.Unsubscribe(ctx(t), []byte("#")); err != nil {
+	if _, err := sub.Unsubscribe(ctx(t), packet.Properties{}, []byte("#")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -619,5 +619,78 @@ func ackAll(ln net.Listener) {
 				}
 			}
 		}()
+	}
+}
+
+// TestServerSetsTopicAliases: a client that offers aliases gives messages their topics, and keeps the server to its
+// offer.
+func TestServerSetsTopicAliases(t *testing.T) {
+	s := listen(t)
+	sets := func(topic string, alias uint16) *packet.Publish {
+		p := &packet.Publish{Topic: []byte(topic), Payload: []byte("x")}
+		p.Props.SetTopicAlias(alias)
+		return p
+	}
+	run := func(all ...*packet.Publish) (got []string, err error) {
+		s.hook = func(ses *session, p packet.Packet) bool {
+			if _, ok := p.(*packet.Subscribe); !ok {
+				return false
+			}
+			for _, p := range append(all, &packet.Publish{Topic: []byte("end")}) {
+				ses.send(p)
+			}
+			ses.send(&packet.Disconnect{Reason: packet.ServerShuttingDown})
+			return true
+		}
+		o := Options{OnMessage: func(p *packet.Publish) { got = append(got, string(p.Topic)) }}
+		o.Props.SetTopicAliasMaximum(2)
+		c := dial(t, s, o)
+		_, err = c.Subscribe(ctx(t), packet.Properties{}, packet.Subscription{Filter: []byte("#")})
+		<-c.Done()
+		return got, err
+	}
+	got, err := run(sets("a", 1), sets("", 1), sets("b", 2), sets("", 1), sets("c", 1), sets("", 1), sets("", 2))
+	if want := "[a a b a c c b end]"; fmt.Sprint(got) != want || packet.ReasonOf(err) != packet.ServerShuttingDown {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for name, wrong := range map[string]*packet.Publish{"not set": sets("", 2), "not offered": sets("d", 3)} {
+		if got, err := run(sets("a", 1), wrong); !fault.Is(err, fault.Invalid) || fmt.Sprint(got) != "[a]" {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+}
+
+// TestWhatTheServerOffers: aliases are used as far as the server takes them [MQTT-3.3.2-9]; it is told of why we leave.
+func TestWhatTheServerOffers(t *testing.T) {
+	s := listen(t)
+	s.connack.Props.SetTopicAliasMaximum(1)
+	s.connack.Props.SetResponseInfo([]byte("answers/me"))
+	left := make(chan string, 1)
+	s.hook = func(_ *session, p packet.Packet) bool {
+		if p, ok := p.(*packet.Disconnect); ok {
+			left <- string(p.Props.ReasonString)
+		}
+		return false
+	}
+	var o Options
+	o.Farewell.SetReasonString([]byte("done"))
+	c := dial(t, s, o)
+	if got := c.Server(); got.TopicAliases != 1 || got.ResponseInformation != "answers/me" {
+		t.Errorf("%+v", got)
+	}
+	p := &packet.Publish{Topic: []byte("a")}
+	p.Props.SetTopicAlias(2)
+	if err := c.Publish(p, 0); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("alias 2: %v", err)
+	}
+	p.Props.SetTopicAlias(1)
+	if err := c.Publish(p, 0); err != nil {
+		t.Errorf("alias 1: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if why := <-left; why != "done" {
+		t.Errorf("left for %q", why)
 	}
 }

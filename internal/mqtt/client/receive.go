@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -164,8 +165,8 @@ func disconnected(p *packet.Disconnect) error {
 
 // deliver gives a message to its receiver and acknowledges it.
 func (c *Client) deliver(p *packet.Publish) error {
-	if len(p.Topic) == 0 { // we announce no topic aliases [MQTT-3.3.2-9]
-		return fault.New(fault.Invalid, "mqtt client", "the server used a topic alias that was not offered")
+	if err := c.name(p); err != nil {
+		return err
 	}
 	again := false
 	if p.QoS == 2 {
@@ -180,6 +181,25 @@ func (c *Client) deliver(p *packet.Publish) error {
 	}
 	if p.QoS > 0 && (again || !c.o.ManualAck) {
 		c.Ack(p.PacketID, p.QoS, packet.Success)
+	}
+	return nil
+}
+
+// name gives a message its topic where the server uses an alias for it, and remembers one that it sets (3.3.2.3.4). The
+// server keeps to the Topic Alias Maximum of our CONNECT.
+func (c *Client) name(p *packet.Publish) error {
+	if !p.Props.Has(packet.PropTopicAlias) {
+		return nil // the decoder has seen to it that there is a topic
+	}
+	alias := int(p.Props.TopicAlias)
+	if alias == 0 || alias > len(c.aliases) {
+		return fault.New(fault.Invalid, "mqtt client", "the server used topic alias %d, of %d", alias, len(c.aliases))
+	}
+	known := &c.aliases[alias-1]
+	if len(p.Topic) > 0 {
+		*known = bytes.Clone(p.Topic)
+	} else if p.Topic = *known; p.Topic == nil {
+		return fault.New(fault.Invalid, "mqtt client", "the server used topic alias %d before it set it", alias)
 	}
 	return nil
 }

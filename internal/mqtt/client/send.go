@@ -52,6 +52,9 @@ func (c *Client) judge(p *packet.Publish) error {
 		return fault.New(fault.Unsupported, op, "the server takes QoS %d at most, not %d", s.MaximumQoS, p.QoS)
 	case p.Retain && !s.Retain:
 		return fault.New(fault.Unsupported, op, "the server keeps no retained messages")
+	case int(p.Props.TopicAlias) > s.TopicAliases: // [MQTT-3.3.2-9]
+		return fault.New(fault.Unsupported, op, "the server takes %d topic aliases, not %d", s.TopicAliases,
+			p.Props.TopicAlias)
 	case s.MaxPacketSize < packet.MaxSize || len(p.Payload) > packet.MaxSize-1<<20:
 		if n := p.Size(c.o.Version); n > s.MaxPacketSize {
 			return fault.New(fault.TooLarge, op, "a packet of %d bytes, the server takes at most %d", n, s.MaxPacketSize)
@@ -210,9 +213,10 @@ func (c *Client) Subscribe(ctx context.Context, props packet.Properties,
 
 // Unsubscribe takes filters back and waits for the answer: one reason code for each of them, none in
 // MQTT 3. Not to be called from a callback. Errors: why the connection ended; those of ctx.
-func (c *Client) Unsubscribe(ctx context.Context, filters ...[]byte) ([]packet.ReasonCode, error) {
+func (c *Client) Unsubscribe(ctx context.Context, props packet.Properties,
+	filters ...[]byte) ([]packet.ReasonCode, error) {
 	return c.call(ctx, func(id uint16) packet.Packet {
-		return &packet.Unsubscribe{PacketID: id, Filters: filters}
+		return &packet.Unsubscribe{PacketID: id, Props: props, Filters: filters}
 	})
 }
 
