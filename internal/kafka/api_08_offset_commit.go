@@ -18,7 +18,8 @@ import (
 // by which clients say latest and earliest.
 //
 // Versions: 1 has a time of the client's clock, which is not believed; 2 to 4 may ask for a retention of their
-// own; 6 leader epoch; 7 instance id (KIP-345); 8 flexible; 10 topics by id.
+// own; 6 leader epoch; 7 instance id (KIP-345); 8 flexible; 9 the epoch of a member of the consumer protocol, which
+// must be its own (STALE_MEMBER_EPOCH, KIP-848), and GROUP_ID_NOT_FOUND; 10 topics by id.
 func (co *coordinator) offsetCommit(
 	c *conn, req *kmsg.OffsetCommitRequest, done func(*kmsg.OffsetCommitResponse),
 ) {
@@ -138,9 +139,12 @@ func (co *coordinator) judgeCommit(t *stream.Topic, p *kmsg.OffsetCommitRequestT
 func (co *coordinator) commit(req *kmsg.OffsetCommitRequest, w *groupWrite, told func(wire.Code)) {
 	og := co.enter(req.Group, req.Generation < 0)
 	if og == nil {
-		if req.Generation < 0 {
+		switch {
+		case req.Generation < 0:
 			told(wire.CoordinatorNotAvailable) // too many groups
-		} else {
+		case req.Version >= 9:
+			told(wire.GroupIDNotFound)
+		default:
 			told(wire.IllegalGeneration) // of a group that was: it was deleted
 		}
 		return
@@ -150,6 +154,9 @@ func (co *coordinator) commit(req *kmsg.OffsetCommitRequest, w *groupWrite, told
 	func() {
 		defer co.release(og)
 		code = wire.Code(og.mu.g.CheckCommit(co.now(), who, req.Generation))
+		if req.Version < 9 && og.mu.g.Modern(req.MemberID) {
+			code = wire.UnsupportedVersion // it does not know what to do about a stale epoch
+		}
 		if n := og.grownLocked(w.offsets); code == wire.None && n > 0 && !co.reserveLocked(og, n) {
 			code = wire.OffsetMetadataTooLarge // for the memory that there is
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,7 +20,8 @@ import (
 //
 // Versions: 2 null topics ask for all, and an error of the whole group; 5 leader epoch; 6 flexible;
 // 7 RequireStable (KIP-447): until there are transactions nothing is ever unstable; 8 several groups;
-// 9 member id and epoch, which say nothing in a classic group; 10 topics by id.
+// 9 member id and epoch, which must be its own in a consumer group (STALE_MEMBER_EPOCH, KIP-848) and say nothing in a
+// classic one; 10 topics by id.
 func (co *coordinator) offsetFetch(
 	_ context.Context, c *conn, req *kmsg.OffsetFetchRequest,
 ) (*kmsg.OffsetFetchResponse, error) {
@@ -79,7 +81,7 @@ func (co *coordinator) fetchOffsets(
 	}
 	var offsets map[partitionKey]committed
 	if resp.ErrorCode == wire.None {
-		offsets = co.committedOf(req.Group)
+		offsets, resp.ErrorCode = co.committedOf(req)
 	}
 	view := topicView{co, c, co.log.Topics(), version >= 10}
 	asked := req.Topics
@@ -92,16 +94,22 @@ func (co *coordinator) fetchOffsets(
 	return resp
 }
 
-// committedOf is a copy of the committed offsets of a group, empty if there is none.
-func (co *coordinator) committedOf(id string) map[partitionKey]committed {
-	og := co.enter(id, false)
+// committedOf is a copy of the committed offsets of a group, empty if there is none. A member that says who it is must
+// be of its epoch.
+func (co *coordinator) committedOf(req *kmsg.OffsetFetchRequestGroup) (map[partitionKey]committed, wire.Code) {
+	og := co.enter(req.Group, false)
 	if og == nil {
-		return nil
+		return nil, wire.None
 	}
 	defer co.release(og)
+	if req.MemberID != nil || req.MemberEpoch >= 0 {
+		if code := og.mu.g.CheckFetch(wire.Plain(req.MemberID), req.MemberEpoch); code != group.None {
+			return nil, wire.Code(code)
+		}
+	}
 	all := make(map[partitionKey]committed, len(og.mu.offsets))
 	maps.Copy(all, og.mu.offsets)
-	return all
+	return all, wire.None
 }
 
 // all asks for every partition that has an offset of a topic that the client may see.

@@ -33,7 +33,7 @@ func (co *coordinator) joinGroup(
 	join := joinOf(c, req)
 	join.Ticket = ticket
 	join.Full = !co.reserveLocked(og, join.Bytes())
-	co.act(og, func(g *group.Group) []group.Effect { return g.Join(co.now(), join) })
+	co.act(og, func(membership) []group.Effect { return co.joinLocked(og, &join) })
 	e, err := co.await(ctx, og, ticket, answer)
 	if err != nil {
 		return nil, err

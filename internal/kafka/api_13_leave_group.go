@@ -47,7 +47,7 @@ func (co *coordinator) leave(id string, whos []group.Who, reason string) []group
 		return codes
 	}
 	var codes []group.Code
-	co.act(og, func(g *group.Group) (effects []group.Effect) {
+	co.act(og, func(g membership) (effects []group.Effect) {
 		codes, effects = g.Leave(co.now(), whos, reason)
 		return effects
 	})

@@ -38,7 +38,7 @@ func (co *coordinator) syncGroup(
 		sync.Assignments = append(sync.Assignments, group.Assignment{MemberID: a.MemberID, Data: a.MemberAssignment})
 	}
 	sync.Full = !co.reserveLocked(og, sync.Bytes())
-	co.act(og, func(g *group.Group) []group.Effect { return g.Sync(co.now(), sync) })
+	co.act(og, func(g membership) []group.Effect { return g.Sync(co.now(), sync) })
 	e, err := co.await(ctx, og, ticket, answer)
 	if err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 
 // DescribeGroups, versions 0 to 6.
 //
-// A group that is not there is Dead without an error, and from version 6 on GROUP_ID_NOT_FOUND
+// A group that is not there, or is of another kind, is Dead without an error, and from version 6 on GROUP_ID_NOT_FOUND
 // (KIP-1043). Metadata and assignments are shown while they stand, in a stable group.
 //
 // Versions: 3 authorized operations (KIP-430); 4 instance ids; 5 flexible; 6 error message.
@@ -35,14 +35,17 @@ func (co *coordinator) describeGroup(c *conn, id string, version int16) kmsg.Des
 		resp.ErrorCode = wire.GroupAuthorizationFailed
 		return resp
 	}
-	d := group.Description{State: group.Dead}
+	d, why := group.Description{State: group.Dead}, "Group "+id+" not found."
 	if og := co.enter(id, false); og != nil {
-		d = og.mu.g.Describe()
+		if g, is := og.mu.g.(*group.Group); is {
+			d = g.Describe()
+		} else {
+			why = "Group " + id + " is not a classic group."
+		}
 		co.release(og)
 	}
 	if d.State == group.Dead && version >= 6 {
-		resp.ErrorCode = wire.GroupIDNotFound
-		resp.ErrorMessage = new("Group " + id + " not found.")
+		resp.ErrorCode, resp.ErrorMessage = wire.GroupIDNotFound, &why
 	}
 	resp.State, resp.ProtocolType, resp.Protocol = d.State.String(), d.ProtocolType, d.Protocol
 	for i := range d.Members {

@@ -5,12 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-// groupType is the one type of group there is; KIP-848 and share groups will add theirs.
-const groupType = "classic"
 
 // ListGroups, versions 0 to 5.
 //
@@ -26,14 +22,14 @@ func (co *coordinator) listGroups(
 			continue
 		}
 		og.mu.Lock()
-		state, protocolType, forgotten := og.mu.g.State(), og.mu.g.ProtocolType(), og.mu.forgotten
+		one := kmsg.NewListGroupsResponseGroup()
+		one.Group, one.ProtocolType = og.id, og.mu.g.ProtocolType()
+		one.GroupState, one.GroupType = og.mu.g.StateName(), groupType(og.mu.g)
+		gone := og.mu.forgotten || og.mu.g.IsDead()
 		og.mu.Unlock()
-		if forgotten || state == group.Dead ||
-			!passes(req.StatesFilter, state.String()) || !passes(req.TypesFilter, groupType) {
+		if gone || !passes(req.StatesFilter, one.GroupState) || !passes(req.TypesFilter, one.GroupType) {
 			continue
 		}
-		one := kmsg.NewListGroupsResponseGroup()
-		one.Group, one.ProtocolType, one.GroupState, one.GroupType = og.id, protocolType, state.String(), groupType
 		resp.Groups = append(resp.Groups, one)
 	}
 	slices.SortFunc(resp.Groups, func(a, b kmsg.ListGroupsResponseGroup) int { return strings.Compare(a.Group, b.Group) })

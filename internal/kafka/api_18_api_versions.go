@@ -9,8 +9,9 @@ import (
 // ApiVersions (18): v0-4.
 //
 // Behaviour
-//   - Announces the APIs and versions of this door and no features: without transaction.version clients
-//     use transactions of the first protocol, which are refused in their turn.
+//   - Announces the APIs and versions of this door and the features in force: group.version 1, by which clients use
+//     consumer groups (KIP-848). Without transaction.version they use transactions of the first protocol, which are
+//     refused in their turn.
 //   - Any version may ask; one that is not served is answered in version 0 with UNSUPPORTED_VERSION and
 //     the ranges (KIP-511). The response header is never flexible.
 //   - A client's software name and version that break KIP-511's rules are INVALID_REQUEST.

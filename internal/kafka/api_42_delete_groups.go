@@ -45,7 +45,8 @@ func (co *coordinator) deleteGroup(ctx context.Context, id string) (wire.Code, e
 		co.release(og)
 		return wire.Code(code), nil
 	}
-	w := &groupWrite{og: og, end: true}
+	w := &groupWrite{og: og}
+	og.endLocked(w)
 	landed := co.landing(w)
 	for key := range og.keysLocked() {
 		w.offsets = append(w.offsets, offsetChange{key: key})

@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 
-	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -27,9 +26,9 @@ func (co *coordinator) offsetDelete(
 		return resp, nil
 	}
 	subscribed, known := og.mu.g.Topics()
-	if og.mu.g.State() != group.Empty && !known {
+	if !og.mu.g.IsEmpty() && !known {
 		resp.ErrorCode = wire.NonEmptyGroup
-		if og.mu.g.State() == group.Dead {
+		if og.mu.g.IsDead() {
 			resp.ErrorCode = wire.GroupIDNotFound
 		}
 		co.release(og)

@@ -203,16 +203,16 @@ func (c *conn) answerLater(ctx context.Context, api *served, size int, start tim
 		return err
 	}
 	p.left.Store(1)
-	if !api.prompt {
+	if api.prompt {
+		p.left.Store(2) // its answer, and its turn
+	} else {
 		c.enqueue(p)
 	}
 	api.later(c, req, func(resp kmsg.Response) {
 		p.resp = resp
-		if !api.prompt {
-			p.settle()
-		}
+		p.settle()
 	})
-	if api.prompt { // it is done
+	if api.prompt {
 		turn()
 		c.enqueue(p)
 		p.settle()

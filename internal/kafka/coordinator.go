@@ -28,6 +28,9 @@ type GroupTimes struct {
 	// InitialRebalanceDelay is how long an empty group gathers members before its first generation.
 	// Default 0: a group of one starts at once, and each that joins later costs one rebalance.
 	InitialRebalanceDelay time.Duration
+	// ConsumerSession is the session timeout of members of the consumer protocol, and ConsumerHeartbeat how often they
+	// are told to send heartbeats. Default 45 s and 5 s.
+	ConsumerSession, ConsumerHeartbeat time.Duration
 }
 
 func (t GroupTimes) withDefaults() GroupTimes {
@@ -36,6 +39,12 @@ func (t GroupTimes) withDefaults() GroupTimes {
 	}
 	if t.MaxSession <= 0 {
 		t.MaxSession = 30 * time.Minute
+	}
+	if t.ConsumerSession <= 0 {
+		t.ConsumerSession = 45 * time.Second
+	}
+	if t.ConsumerHeartbeat <= 0 {
+		t.ConsumerHeartbeat = 5 * time.Second
 	}
 	return t
 }
@@ -79,6 +88,7 @@ func (co *coordinator) ofGroup() group.Options {
 	return group.Options{
 		MinSessionMillis: t.MinSession.Milliseconds(), MaxSessionMillis: t.MaxSession.Milliseconds(),
 		InitialDelayMillis: t.InitialRebalanceDelay.Milliseconds(), MaxMembers: co.limits.MaxMembers,
+		ConsumerSessionMillis: t.ConsumerSession.Milliseconds(),
 	}
 }
 
@@ -134,22 +144,26 @@ type coordinator struct {
 	}
 }
 
+// told hears the answer of a blocked request, once; ok is false if the group broke and there is none. It does not
+// block.
+type told func(e group.Effect, ok bool)
+
 // ownedGroup is one group with its committed offsets.
 type ownedGroup struct {
 	id string
 
 	mu struct {
 		sync.Mutex
-		g         *group.Group
+		g         membership
 		offsets   map[partitionKey]committed
-		waiting   map[group.Ticket]chan<- group.Effect // requests that block
-		ticket    group.Ticket                         // the last one given
-		metadata  int64                                // bytes of it in offsets
-		counted   int64                                // what its members and metadata take, in the budget
-		queue     []*groupWrite                        // for the writer, in order
-		flying    map[*groupWrite]struct{}             // queued or appended, without a receipt yet
-		stored    bool                                 // the log has a record of the group itself
-		forgotten bool                                 // it is no longer in the coordinator's map
+		waiting   map[group.Ticket]told    // requests that block
+		ticket    group.Ticket             // the last one given
+		metadata  int64                    // bytes of it in offsets
+		counted   int64                    // what its members and metadata take, in the budget
+		queue     []*groupWrite            // for the writer, in order
+		flying    map[*groupWrite]struct{} // queued or appended, without a receipt yet
+		stored    bool                     // the log has a record of the group itself
+		forgotten bool                     // it is no longer in the coordinator's map
 	}
 }
 
@@ -200,6 +214,8 @@ func (co *coordinator) register(t table) {
 	t.add(wire.ListGroups, handle(co.listGroups))
 	t.add(wire.DeleteGroups, handle(co.deleteGroups))
 	t.add(wire.OffsetDelete, handle(co.offsetDelete))
+	t.addLater(wire.ConsumerGroupHeartbeat, later(co.consumerGroupHeartbeat), true)
+	t.add(wire.ConsumerGroupDescribe, handle(co.consumerGroupDescribe))
 }
 
 // groupAPIs are the APIs of the coordinator besides FindCoordinator. While the groups are damaged they end the
@@ -207,6 +223,7 @@ func (co *coordinator) register(t table) {
 var groupAPIs = []int16{
 	wire.OffsetCommit, wire.OffsetFetch, wire.JoinGroup, wire.Heartbeat, wire.LeaveGroup, wire.SyncGroup,
 	wire.DescribeGroups, wire.ListGroups, wire.DeleteGroups, wire.OffsetDelete,
+	wire.ConsumerGroupHeartbeat, wire.ConsumerGroupDescribe,
 }
 
 // Run lets time pass for the groups and writes what they decide, until ctx ends. Requests that still
@@ -220,11 +237,11 @@ func (co *coordinator) Run(ctx context.Context) error {
 	return nil
 }
 
-func newOwned(id string, g *group.Group) *ownedGroup {
+func newOwned(id string, g membership) *ownedGroup {
 	og := &ownedGroup{id: id}
 	og.mu.g = g
 	og.mu.offsets = map[partitionKey]committed{}
-	og.mu.waiting = map[group.Ticket]chan<- group.Effect{}
+	og.mu.waiting = map[group.Ticket]told{}
 	og.mu.flying = map[*groupWrite]struct{}{}
 	return og
 }
@@ -254,14 +271,16 @@ func (co *coordinator) enter(id string, create bool) *ownedGroup {
 
 // act has a locked group decide, unlocks it, and does what came out of it. A group that breaks on the way begins anew,
 // with its offsets: it must not hold up the others, nor be locked for ever. The panic goes on.
-func (co *coordinator) act(og *ownedGroup, decide func(g *group.Group) []group.Effect) {
+func (co *coordinator) act(og *ownedGroup, decide func(g membership) []group.Effect) {
 	done := false
 	defer func() {
 		if !done {
 			co.renew(og)
 		}
 	}()
+	og.mu.g.See(co.topics())
 	effects := decide(og.mu.g)
+	effects = append(effects, co.downgradeLocked(og)...)
 	done = true
 	co.exit(og, effects)
 }
@@ -269,12 +288,17 @@ func (co *coordinator) act(og *ownedGroup, decide func(g *group.Group) []group.E
 // renew puts an empty group in the place of a locked one that broke, and unlocks it. Its members are told so by their
 // next request, those that block by the end of their connection.
 func (co *coordinator) renew(og *ownedGroup) {
-	og.mu.g = group.New(og.id, co.ofGroup(), co.now())
-	for t, to := range og.mu.waiting {
-		delete(og.mu.waiting, t)
-		close(to)
+	if _, is := og.mu.g.(*group.Consumer); is {
+		og.mu.g = group.NewConsumer(og.id, co.ofGroup(), co.now())
+	} else {
+		og.mu.g = group.New(og.id, co.ofGroup(), co.now())
 	}
+	waiting := og.mu.waiting
+	og.mu.waiting = map[group.Ticket]told{}
 	co.release(og)
+	for _, to := range waiting {
+		to(group.Effect{}, false)
+	}
 }
 
 // guarded survives a panic of what a goroutine of the coordinator does, so that it costs no more than that.
@@ -291,13 +315,13 @@ func (co *coordinator) guarded(what string, do func()) {
 // exit unlocks a group and does what came out of it.
 func (co *coordinator) exit(og *ownedGroup, effects []group.Effect) {
 	type answer struct {
-		to     chan<- group.Effect
+		to     told
 		effect group.Effect
 	}
 	var answers []answer
 	for _, e := range effects {
 		if e.Store != nil {
-			og.enqueueLocked(&groupWrite{og: og, snapshot: &e.Store.Snapshot, seq: e.Store.Seq})
+			og.enqueueLocked(&groupWrite{og: og, snapshot: e.Store.Snapshot, changes: e.Store.Changes, seq: e.Store.Seq})
 			continue
 		}
 		if to, waits := og.mu.waiting[e.To]; waits {
@@ -309,7 +333,7 @@ func (co *coordinator) exit(og *ownedGroup, effects []group.Effect) {
 	co.release(og)
 
 	for _, a := range answers {
-		a.to <- a.effect // holds one, and gets one
+		a.to(a.effect, true)
 	}
 	if next != 0 {
 		co.alarms.Set(og, next)
@@ -357,7 +381,7 @@ func (og *ownedGroup) bytesLocked() int64 { return og.mu.g.Bytes() + og.mu.metad
 func (og *ownedGroup) traceless() bool {
 	m := &og.mu
 	return !m.stored && len(m.offsets) == 0 && len(m.flying) == 0 && len(m.waiting) == 0 &&
-		(m.g.Vacant() || m.g.State() == group.Dead)
+		(m.g.Vacant() || m.g.IsDead())
 }
 
 // drop takes a forgotten group out of the map.
@@ -380,12 +404,22 @@ func (co *coordinator) owned() []*ownedGroup {
 	return all
 }
 
+// waitLocked makes a ticket for a request whose answer is to be told.
+func (og *ownedGroup) waitLocked(to told) group.Ticket {
+	og.mu.ticket++
+	og.mu.waiting[og.mu.ticket] = to
+	return og.mu.ticket
+}
+
 // blockLocked makes a ticket for a request that waits for its answer.
 func (og *ownedGroup) blockLocked() (group.Ticket, <-chan group.Effect) {
-	og.mu.ticket++
 	answer := make(chan group.Effect, 1)
-	og.mu.waiting[og.mu.ticket] = answer
-	return og.mu.ticket, answer
+	return og.waitLocked(func(e group.Effect, ok bool) {
+		if ok {
+			answer <- e // holds one, and gets one
+		}
+		close(answer)
+	}), answer
 }
 
 // await waits for the answer of a blocked request. Errors: Closed, when the client or the door goes
@@ -405,7 +439,7 @@ func (co *coordinator) await(
 	}
 	og.mu.Lock()
 	delete(og.mu.waiting, t)
-	co.act(og, func(g *group.Group) []group.Effect { return g.Gone(co.now(), t) })
+	co.act(og, func(g membership) []group.Effect { return g.Gone(co.now(), t) })
 	return group.Effect{}, fault.Wrap(fault.Closed, "kafka.group", ctx.Err())
 }
 

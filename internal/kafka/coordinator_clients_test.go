@@ -77,7 +77,13 @@ func (d *groupDoor) fill(name string, partitions, each int) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	done := make(receiptChan, partitions*each)
+	d.put(topic, each)
+}
+
+// put puts so many records into each partition of a topic.
+func (d *groupDoor) put(topic *stream.Topic, each int) {
+	d.t.Helper()
+	done := make(receiptChan, len(topic.Partitions)*each)
 	for _, p := range topic.Partitions {
 		for i := range each {
 			r := record.Record{Timestamp: time.Now().UnixMilli(), Value: fmt.Appendf(nil, "%d", i)}
@@ -86,7 +92,7 @@ func (d *groupDoor) fill(name string, partitions, each int) {
 			}
 		}
 	}
-	for range partitions * each {
+	for range len(topic.Partitions) * each {
 		if err := <-done; err != nil {
 			d.t.Fatal(err)
 		}

@@ -52,7 +52,7 @@ func (co *coordinator) tick() (next int64, waits bool) {
 		}
 		co.guarded("time of a group", func() {
 			og.mu.Lock()
-			co.act(og, func(g *group.Group) []group.Effect {
+			co.act(og, func(g membership) []group.Effect {
 				if og.mu.forgotten {
 					return nil
 				}

@@ -487,7 +487,9 @@ func TestCommitIsChecked(t *testing.T) {
 	must(t, "outsider", outsider.commit(1, ""), wire.UnknownMemberID)
 	must(t, "late", late.commit(1, ""), wire.IllegalGeneration)
 	must(t, "stranger", stranger.commit(1, ""), wire.UnknownMemberID)
-	must(t, "of a group that was", gone.commit(1, ""), wire.IllegalGeneration)
+	must(t, "of a group that was", gone.commit(1, ""), wire.GroupIDNotFound)
+	gone.level = 8
+	must(t, "of a group that was, by an older client", gone.commit(1, ""), wire.IllegalGeneration)
 	must(t, "too much metadata", m.commit(1, strings.Repeat("x", 4097)), wire.OffsetMetadataTooLarge)
 	must(t, "metadata", m.commit(1, strings.Repeat("x", 4096)), wire.None)
 	must(t, "beyond the log end", m.commit(1<<40, ""), wire.None)

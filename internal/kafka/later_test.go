@@ -154,7 +154,7 @@ func TestHeartbeatBehindAJoinWaitsForIt(t *testing.T) {
 	state := func() (group.State, int) {
 		og.mu.Lock()
 		defer og.mu.Unlock()
-		return og.mu.g.State(), og.mu.g.Len()
+		return og.mu.g.(*group.Group).State(), og.mu.g.Len()
 	}
 	until(t, "the second member waits for the first", func() bool {
 		s, members := state()

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -40,10 +41,19 @@ type offsetChange struct {
 type groupWrite struct {
 	og       *ownedGroup
 	offsets  []offsetChange
-	snapshot *group.Snapshot // the group's own record, with seq
-	seq      uint64
-	end      bool        // the group's own record is removed
-	done     func(error) // told the fate; must not block; nil: nobody waits
+	snapshot *group.Snapshot // of a classic group: its own record
+	changes  []group.Change  // records of the group itself
+	seq      uint64          // of the group's Store that it is; 0: of none
+	end      bool            // with changes: of the group itself nothing is left
+	done     func(error)     // told the fate; must not block; nil: nobody waits
+}
+
+// endLocked makes a write remove all records of the group itself, which has been deleted.
+func (og *ownedGroup) endLocked(w *groupWrite) {
+	w.end = true
+	for _, key := range og.mu.g.Keys() {
+		w.changes = append(w.changes, group.Change{Key: key})
+	}
 }
 
 // enqueueLocked hands a write to the writer; exit wakes it.
@@ -211,16 +221,17 @@ func (gw *groupWrite) records(now int64) ([]record.Record, error) {
 		}
 		all = append(all, r)
 	}
-	if gw.snapshot != nil || gw.end {
-		key, err := group.GroupKey(gw.og.id)
+	changes := gw.changes
+	if gw.snapshot != nil {
+		own := group.Change{Key: group.Key{Kind: group.KindClassic, Group: gw.og.id}, Value: group.GroupValue(gw.snapshot)}
+		changes = append(slices.Clip(changes), own)
+	}
+	for i := range changes {
+		key, err := changes[i].Key.Append(nil)
 		if err != nil {
 			return nil, err
 		}
-		r := record.Record{Timestamp: now, Key: key}
-		if gw.snapshot != nil {
-			r.Value = group.GroupValue(gw.snapshot)
-		}
-		all = append(all, r)
+		all = append(all, record.Record{Timestamp: now, Key: key, Value: changes[i].Value})
 	}
 	return all, nil
 }
@@ -236,11 +247,11 @@ func (co *coordinator) wrote(gw *groupWrite, err error) {
 	delete(og.mu.flying, gw)
 	if err == nil {
 		og.applyLocked(gw)
-	} else if gw.end && og.mu.g.State() == group.Dead {
-		og.mu.g = group.Load(og.id, co.ofGroup(), co.now(), og.mu.g.Snapshot())
+	} else if gw.end && og.mu.g.IsDead() {
+		og.mu.g.Revive(co.now())
 	}
-	if gw.snapshot != nil {
-		co.act(og, func(g *group.Group) []group.Effect { return g.Stored(co.now(), gw.seq, err) })
+	if gw.seq != 0 {
+		co.act(og, func(g membership) []group.Effect { return g.Stored(co.now(), gw.seq, err) })
 	} else {
 		co.release(og)
 	}
@@ -269,7 +280,7 @@ func (og *ownedGroup) applyLocked(gw *groupWrite) {
 			og.mu.offsets[ch.key] = *ch.value
 		}
 	}
-	if gw.snapshot != nil {
+	if gw.seq != 0 {
 		og.mu.stored = true
 	}
 	if gw.end {

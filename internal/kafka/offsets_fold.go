@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -14,8 +15,14 @@ import (
 type folder struct {
 	co      *coordinator
 	offsets map[string]map[partitionKey]committed
-	groups  map[string][]byte // the value of the group's own record
-	strange int64             // records that could not be understood
+	groups  map[string]*own
+	strange int64 // records that could not be understood
+}
+
+// own are the records of a group itself.
+type own struct {
+	records map[group.Key][]byte
+	since   int64 // when the one of a consumer group's epoch was written
 }
 
 // fold reads all of __consumer_offsets into memory. Errors: Corrupt, IO: what was committed cannot
@@ -25,7 +32,7 @@ func (co *coordinator) fold(ctx context.Context) error {
 	if topic == nil {
 		return nil
 	}
-	f := &folder{co: co, offsets: map[string]map[partitionKey]committed{}, groups: map[string][]byte{}}
+	f := &folder{co: co, offsets: map[string]map[partitionKey]committed{}, groups: map[string]*own{}}
 	for _, p := range topic.Partitions {
 		if err := f.partition(ctx, p); err != nil {
 			return fault.New(fault.KindOf(err), "kafka.group", "cannot read %s: %w", offsetsTopic, err).
@@ -65,12 +72,8 @@ func (f *folder) record(v *record.View) error {
 	if err != nil || !known {
 		return errStrange
 	}
-	if key.Topic == "" {
-		if v.Value == nil {
-			delete(f.groups, key.Group)
-		} else {
-			f.groups[key.Group] = append([]byte(nil), v.Value...)
-		}
+	if key.Kind != group.KindOffset {
+		f.own(&key, v)
 		return nil
 	}
 	at := partitionKey{key.Topic, key.Partition}
@@ -93,6 +96,24 @@ func (f *folder) record(v *record.View) error {
 	return nil
 }
 
+// own folds a record of a group itself in.
+func (f *folder) own(key *group.Key, v *record.View) {
+	of := f.groups[key.Group]
+	switch {
+	case v.Value == nil && of != nil:
+		delete(of.records, *key)
+	case v.Value != nil && of == nil:
+		of = &own{records: map[group.Key][]byte{}}
+		f.groups[key.Group] = of
+		fallthrough
+	case v.Value != nil:
+		of.records[*key] = bytes.Clone(v.Value)
+		if key.Kind == group.KindConsumer {
+			of.since = v.Timestamp
+		}
+	}
+}
+
 // topicID is the id of the topic that has the name now, for an offset that was written without one. A topic that is
 // gone has the zero id, and the first sweep removes its offsets.
 func (f *folder) topicID(name string) record.UUID {
@@ -105,13 +126,12 @@ func (f *folder) topicID(name string) record.UUID {
 // build makes the groups of what was gathered.
 func (f *folder) build() {
 	now, opts := f.co.now(), f.co.ofGroup()
-	for id, value := range f.groups {
-		snapshot, err := group.DecodeGroup(value)
-		if err != nil {
-			f.strange++
+	for id, of := range f.groups {
+		g := f.load(id, of, now)
+		if g == nil {
 			continue
 		}
-		og := newOwned(id, group.Load(id, opts, now, snapshot))
+		og := newOwned(id, g)
 		og.mu.stored = true
 		f.co.mu.groups[id] = og
 		if next := og.mu.g.Next(); next != 0 {
@@ -136,4 +156,26 @@ func (f *folder) build() {
 		og.mu.counted = og.bytesLocked()
 		f.co.budget.keep(og.mu.counted)
 	}
+}
+
+// load makes the members of a group of its records; nil: there are none that can be understood.
+func (f *folder) load(id string, of *own, now int64) membership {
+	if len(of.records) == 0 {
+		return nil
+	}
+	if value, is := of.records[group.Key{Kind: group.KindClassic, Group: id}]; is {
+		snapshot, err := group.DecodeGroup(value)
+		if err != nil {
+			f.strange++
+			return nil
+		}
+		return group.Load(id, f.co.ofGroup(), now, snapshot)
+	}
+	g, strange, err := group.LoadConsumer(id, f.co.ofGroup(), now, of.since, of.records)
+	f.strange += int64(strange)
+	if err != nil {
+		f.strange += int64(len(of.records))
+		return nil
+	}
+	return g
 }

@@ -36,8 +36,9 @@ func (co *coordinator) sweepLocked(og *ownedGroup, now int64, topics *stream.Top
 			w.offsets = append(w.offsets, offsetChange{key: key})
 		}
 	}
-	if len(w.offsets) == len(og.mu.offsets) && len(og.mu.flying) == 0 && og.mu.g.Vacant() && og.mu.stored {
-		w.end = og.mu.g.Delete(now) == group.None
+	if len(w.offsets) == len(og.mu.offsets) && len(og.mu.flying) == 0 && og.mu.g.Vacant() && og.mu.stored &&
+		og.mu.g.Delete(now) == group.None {
+		og.endLocked(w)
 	}
 	if len(w.offsets) > 0 || w.end {
 		og.enqueueLocked(w)
@@ -46,7 +47,7 @@ func (co *coordinator) sweepLocked(og *ownedGroup, now int64, topics *stream.Top
 
 // expired tells whether an offset of an empty group has been there long enough.
 func (co *coordinator) expired(og *ownedGroup, c *committed, now int64) bool {
-	if og.mu.g.State() != group.Empty {
+	if !og.mu.g.IsEmpty() {
 		return false
 	}
 	if c.Expires != group.NoExpiry {

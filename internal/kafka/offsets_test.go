@@ -391,7 +391,7 @@ func TestStrangeRecordsAreLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	groupKey, err := group.GroupKey("g")
+	groupKey, err := (&group.Key{Kind: group.KindClassic, Group: "g"}).Append(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,14 @@ type dynamicSetting struct {
 
 var dynamicSettings = []dynamicSetting{
 	{
+		"group.consumer.heartbeat.interval.ms", 1, "how often members of the consumer protocol send heartbeats",
+		func(t *GroupTimes) *time.Duration { return &t.ConsumerHeartbeat },
+	},
+	{
+		"group.consumer.session.timeout.ms", 1, "the session timeout of members of the consumer protocol",
+		func(t *GroupTimes) *time.Duration { return &t.ConsumerSession },
+	},
+	{
 		"group.initial.rebalance.delay.ms", 0, "how long an empty group gathers members before its first generation",
 		func(t *GroupTimes) *time.Duration { return &t.InitialRebalanceDelay },
 	},
@@ -82,6 +90,10 @@ func (t GroupTimes) overlay(changed map[string]string) (GroupTimes, error) {
 	if len(faults) == 0 && t.MinSession > t.MaxSession {
 		faults = append(faults, fmt.Errorf("the shortest session timeout, %v, is above the longest, %v",
 			t.MinSession, t.MaxSession))
+	}
+	if len(faults) == 0 && t.ConsumerHeartbeat >= t.ConsumerSession {
+		faults = append(faults, fmt.Errorf("the interval of consumers' heartbeats, %v, is not below their session, %v",
+			t.ConsumerHeartbeat, t.ConsumerSession))
 	}
 	return t, errors.Join(faults...)
 }

@@ -140,6 +140,9 @@ type Groups struct {
 	MinSessionTimeout     time.Duration
 	MaxSessionTimeout     time.Duration
 	InitialRebalanceDelay time.Duration
+
+	ConsumerSessionTimeout    time.Duration
+	ConsumerHeartbeatInterval time.Duration
 }
 
 // Log says what is logged and how.
@@ -197,6 +200,7 @@ func (c *Config) Origin(key string) Origin {
 func (g Groups) times() kafka.GroupTimes {
 	return kafka.GroupTimes{
 		MinSession: g.MinSessionTimeout, MaxSession: g.MaxSessionTimeout, InitialRebalanceDelay: g.InitialRebalanceDelay,
+		ConsumerSession: g.ConsumerSessionTimeout, ConsumerHeartbeat: g.ConsumerHeartbeatInterval,
 	}
 }
 

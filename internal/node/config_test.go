@@ -123,7 +123,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"list of rewrite rules": `[{"from":"a/#","match":"^a","to":"b"}]`,
 		"list of subscriptions": `[{"filter":"a/#"}]`,
 		"list of rules":         `[{"mqtt":"a/#","topic":"a"}]`, "list of patterns": "*.example.org", "topic name": "rest",
-		"size": "1MiB", "time": "5s", "whole number": "7", "disk | memory": "memory", "none | key": "key",
+		"size": "1MiB", "time": "7s", "whole number": "7", "disk | memory": "memory", "none | key": "key",
 		"text | json": "json", "none | for_now | for_good": "for_now", "host:port": "other.example.org:1883",
 		"CreateTime | LogAppendTime": "LogAppendTime", "debug | info | warn | error": "warn",
 	}

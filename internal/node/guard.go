@@ -36,6 +36,22 @@ func (l *loader) checkWhole() {
 		l.report(l.origin(least), "%s: %s is above groups.max_session_timeout, %s", least,
 			formatDuration(g.MinSessionTimeout), formatDuration(g.MaxSessionTimeout))
 	}
+	l.checkConsumers()
+}
+
+// checkConsumers holds the heartbeats of consumers against their sessions. Of the two, the one that nobody gave yields.
+func (l *loader) checkConsumers() {
+	const session, beat = "groups.consumer_session_timeout", "groups.consumer_heartbeat_interval"
+	switch g := &l.config.Groups; {
+	case g.ConsumerHeartbeatInterval < g.ConsumerSessionTimeout:
+	case l.config.origins[beat] == Origin{}:
+		g.ConsumerHeartbeatInterval = g.ConsumerSessionTimeout / 3
+	case l.config.origins[session] == Origin{}:
+		g.ConsumerSessionTimeout = 3 * g.ConsumerHeartbeatInterval
+	default:
+		l.report(l.origin(beat), "%s: %s is not below %s, %s", beat,
+			formatDuration(g.ConsumerHeartbeatInterval), session, formatDuration(g.ConsumerSessionTimeout))
+	}
 }
 
 // refuseRemote says why a door does not listen beyond loopback, and what to do.

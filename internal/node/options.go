@@ -287,6 +287,14 @@ func groupOptions() []Option {
 				"(group.max.session.timeout.ms). Kafka clients may change it, too.",
 			Shows: "INVALID_SESSION_TIMEOUT (26)",
 		}.span(func(c *Config) *time.Duration { return &c.Groups.MaxSessionTimeout }, time.Millisecond, 24*day, ""),
+		Option{Key: "groups.consumer_session_timeout", Default: "45s", Reload: true,
+			Doc: "How long a member of the consumer protocol (KIP-848) may be silent before its partitions go to others " +
+				"(group.consumer.session.timeout.ms). Kafka clients may change it, too.",
+		}.span(func(c *Config) *time.Duration { return &c.Groups.ConsumerSessionTimeout }, time.Millisecond, 24*day, ""),
+		Option{Key: "groups.consumer_heartbeat_interval", Default: "5s", Reload: true,
+			Doc: "How often members of the consumer protocol (KIP-848) are told to send a heartbeat, by which they are told " +
+				"what they are assigned (group.consumer.heartbeat.interval.ms). Kafka clients may change it, too.",
+		}.span(func(c *Config) *time.Duration { return &c.Groups.ConsumerHeartbeatInterval }, time.Millisecond, 24*day, ""),
 	}
 }
 

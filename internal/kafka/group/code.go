@@ -20,6 +20,10 @@ const (
 	MemberIDRequired          Code = 79
 	GroupMaxSizeReached       Code = 81
 	FencedInstanceID          Code = 82
+	FencedMemberEpoch         Code = 110
+	UnreleasedInstanceID      Code = 111
+	StaleMemberEpoch          Code = 113
+	InvalidRegularExpression  Code = 128
 )
 
 // String is Kafka's name of the code.
@@ -51,6 +55,14 @@ func (c Code) String() string {
 		return "GROUP_MAX_SIZE_REACHED"
 	case FencedInstanceID:
 		return "FENCED_INSTANCE_ID"
+	case FencedMemberEpoch:
+		return "FENCED_MEMBER_EPOCH"
+	case UnreleasedInstanceID:
+		return "UNRELEASED_INSTANCE_ID"
+	case StaleMemberEpoch:
+		return "STALE_MEMBER_EPOCH"
+	case InvalidRegularExpression:
+		return "INVALID_REGULAR_EXPRESSION"
 	}
 	return fmt.Sprintf("code %d", int16(c))
 }

@@ -1,11 +1,25 @@
 package group
 
-// Effect is one thing that the owner must do. Exactly one field of Join, Sync and Store is set.
+// Effect is one thing that the owner must do. Exactly one field of Join, Sync, Beat and Store is set.
 type Effect struct {
-	To    Ticket      // the blocked request to answer, with Join and Sync
+	To    Ticket      // the blocked request to answer, with Join, Sync and Beat
 	Join  *JoinAnswer // answers a Join
 	Sync  *SyncAnswer // answers a Sync
+	Beat  *BeatAnswer // answers a Beat
 	Store *Store      // write the group to stable storage, then call Stored
+}
+
+// lost is the answer in the place of one that tells what did not become durable: come again.
+func (e Effect) lost() Effect {
+	switch {
+	case e.Join != nil:
+		e.Join = &JoinAnswer{Code: CoordinatorNotAvailable, MemberID: e.Join.MemberID, Generation: -1}
+	case e.Sync != nil:
+		e.Sync = &SyncAnswer{Code: CoordinatorNotAvailable}
+	case e.Beat != nil:
+		e.Beat = &BeatAnswer{Code: CoordinatorNotAvailable}
+	}
+	return e
 }
 
 // JoinAnswer is what a JoinGroup response says.
@@ -35,27 +49,58 @@ type SyncAnswer struct {
 	Assignment   []byte
 }
 
-// Store asks for the group to be written. Stores are written in the order they come out.
-type Store struct {
-	Seq      uint64 // to be handed to Stored
-	Snapshot Snapshot
+// BeatAnswer is what a ConsumerGroupHeartbeat response says.
+type BeatAnswer struct {
+	Code       Code
+	Message    string // of an error; "": none
+	MemberID   string
+	Epoch      int32
+	Assigned   bool       // Assignment is told: the member asked for it, it changed, or the member says it has another
+	Assignment Partitions // that the member may hold now
 }
 
-func (g *Group) answerJoin(to Ticket, a *JoinAnswer) {
+// Store asks for the group to be written, as one atomic unit. Stores are written in the order they come out.
+type Store struct {
+	Seq      uint64    // to be handed to Stored
+	Snapshot *Snapshot // of a classic group: its whole record
+	Changes  []Change  // records of a consumer group, and the ends of those that a group had as the other kind
+}
+
+// outbox gathers what comes out of a group, and holds answers back until what they tell is durable.
+type outbox struct {
+	seq  uint64              // the last Store
+	held map[uint64][]Effect // answers that wait for a Store
+	out  []Effect
+}
+
+func newOutbox() outbox { return outbox{held: map[uint64][]Effect{}} }
+
+// release lets the answers out that waited for a Store.
+func (o *outbox) release(seq uint64, lost bool) {
+	for _, e := range o.held[seq] {
+		if lost {
+			e = e.lost()
+		}
+		o.out = append(o.out, e)
+	}
+	delete(o.held, seq)
+}
+
+func (o *outbox) answerJoin(to Ticket, a *JoinAnswer) {
 	if to != 0 {
-		g.out = append(g.out, Effect{To: to, Join: a})
+		o.out = append(o.out, Effect{To: to, Join: a})
 	}
 }
 
-func (g *Group) answerSync(to Ticket, a *SyncAnswer) {
+func (o *outbox) answerSync(to Ticket, a *SyncAnswer) {
 	if to != 0 {
-		g.out = append(g.out, Effect{To: to, Sync: a})
+		o.out = append(o.out, Effect{To: to, Sync: a})
 	}
 }
 
 // refuse answers a join that ends with an error.
-func (g *Group) refuse(to Ticket, memberID string, code Code) {
-	g.answerJoin(to, &JoinAnswer{Code: code, MemberID: memberID, Generation: -1})
+func (o *outbox) refuse(to Ticket, memberID string, code Code) {
+	o.answerJoin(to, &JoinAnswer{Code: code, MemberID: memberID, Generation: -1})
 }
 
 func (g *Group) refuseJoin(m *member, code Code) {
@@ -70,7 +115,20 @@ func (g *Group) refuseSync(m *member, code Code) {
 
 // store asks for the group as it is now to be written.
 func (g *Group) store() uint64 {
+	s := g.Snapshot()
+	return g.write(&s)
+}
+
+// write asks for a snapshot to be written, with the ends of what the group had as a consumer group.
+func (g *Group) write(s *Snapshot) uint64 {
 	g.seq++
-	g.out = append(g.out, Effect{Store: &Store{Seq: g.seq, Snapshot: g.Snapshot()}})
+	w := &Store{Seq: g.seq, Snapshot: s}
+	for _, key := range g.former {
+		w.Changes = append(w.Changes, Change{Key: key})
+	}
+	if len(g.former) > 0 {
+		g.ending = g.seq
+	}
+	g.out = append(g.out, Effect{Store: w})
 	return g.seq
 }

@@ -1,7 +1,8 @@
-// Package group holds one classic consumer group as a state machine: members, generations,
-// rebalances, the assignment.
+// Package group holds one group of consumers as a state machine. There are two kinds: a classic group (Group), whose
+// members gather for a generation and whose leader assigns, and a consumer group (Consumer, KIP-848), which assigns by
+// itself and brings each member to its assignment alone. Committed offsets are the business of the owner.
 //
-// It is pure: no goroutine, lock, clock or socket. Time comes in as milliseconds, a blocked request
+// Both are pure: no goroutine, lock, clock or socket. Time comes in as milliseconds, a blocked request
 // is named by a Ticket, and what must be done comes out as Effects: answer a ticket, store the
 // group. One owner at a time calls it (the coordinator of the door). The metadata of members and
 // their assignments are opaque, so that Kafka Connect and Kafka Streams work as consumers do.
@@ -47,13 +48,18 @@ type Options struct {
 	MaxMembers         int   // members of one group; default 10,000
 	MaxMetadata        int   // bytes of metadata of one member, all its protocols together; default 1 MiB
 	MaxAssignment      int   // bytes of one generation's assignments together; default 4 MiB
+
+	ConsumerSessionMillis int64 // session timeout of members of the consumer protocol; default 45,000
 }
 
 func (o Options) withDefaults() Options {
 	for _, d := range []struct {
 		field *int64
 		value int64
-	}{{&o.MinSessionMillis, 6_000}, {&o.MaxSessionMillis, 1_800_000}, {&o.NewMemberMillis, 300_000}} {
+	}{
+		{&o.MinSessionMillis, 6_000}, {&o.MaxSessionMillis, 1_800_000}, {&o.NewMemberMillis, 300_000},
+		{&o.ConsumerSessionMillis, 45_000},
+	} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -106,10 +112,10 @@ type Group struct {
 	joinBy    int64 // PreparingRebalance: when the rebalance goes on without the absent
 	syncBy    int64 // when members that joined and never synced are removed; 0: nobody is late
 
-	seq       uint64              // the last Store
-	assigning uint64              // the Store that carries the assignment of this generation; 0: none
-	held      map[uint64][]Effect // answers that wait for a Store
-	out       []Effect
+	outbox
+	assigning uint64 // the Store that carries the assignment of this generation; 0: none
+	former    []Key  // records of the consumer group that it was, until the log has their ends
+	ending    uint64 // the last Store that carries those ends
 }
 
 // New makes an empty group.
@@ -117,7 +123,7 @@ func New(id string, opts Options, now int64) *Group {
 	return &Group{
 		id: id, opts: opts.withDefaults(), since: now,
 		byID: map[string]*member{}, static: map[string]string{}, pending: map[string]int64{},
-		supports: map[string]int{}, held: map[uint64][]Effect{},
+		supports: map[string]int{}, outbox: newOutbox(),
 	}
 }
 
@@ -143,6 +149,15 @@ func (g *Group) ProtocolType() string { return g.protocolType }
 // Len is the number of members.
 func (g *Group) Len() int { return len(g.members) }
 
+// StateName is the name of the state.
+func (g *Group) StateName() string { return g.state.String() }
+
+// IsDead tells whether the group was deleted.
+func (g *Group) IsDead() bool { return g.state == Dead }
+
+// IsEmpty tells whether the group is there and has no members.
+func (g *Group) IsEmpty() bool { return g.state == Empty }
+
 // Vacant tells whether nothing would be lost with the group except its offsets: it is empty and
 // nobody is about to join.
 func (g *Group) Vacant() bool {
@@ -164,6 +179,21 @@ func (g *Group) Delete(now int64) Code {
 	}
 	return NonEmptyGroup
 }
+
+// Revive takes a Delete back that could not be stored.
+func (g *Group) Revive(now int64) { g.become(now, Empty) }
+
+// Keys are those of all records that the log may have of the group.
+func (g *Group) Keys() []Key { return append([]Key{{Kind: KindClassic, Group: g.id}}, g.former...) }
+
+// See tells a group which topics there are. They are nothing to a classic one: its leader assigns.
+func (g *Group) See(Topics) {}
+
+// CheckFetch allows who says who it is to ask for offsets: in a classic group that says nothing.
+func (g *Group) CheckFetch(string, int32) Code { return None }
+
+// Modern tells whether a member uses the consumer protocol: none does here.
+func (g *Group) Modern(string) bool { return false }
 
 // CheckCommit tells whether a member, or a client outside the group, may commit offsets now.
 // A commit keeps the member's session alive. Codes: UnknownMemberID, IllegalGeneration,

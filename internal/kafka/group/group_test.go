@@ -237,7 +237,7 @@ func (p *play) effects(es []Effect) {
 		e := es[0]
 		es = es[1:]
 		if e.Store != nil {
-			p.last = e.Store.Snapshot
+			p.last = *e.Store.Snapshot
 			ids := []string{}
 			for _, m := range p.last.Members {
 				ids = append(ids, m.ID)

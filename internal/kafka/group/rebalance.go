@@ -219,13 +219,10 @@ func (g *Group) part(m *member) *SyncAnswer {
 // Stored tells that a Store is durable, or was lost: then the members that wait for it are told to
 // come again.
 func (g *Group) Stored(now int64, seq uint64, lost error) []Effect {
-	for _, e := range g.held[seq] {
-		if lost != nil {
-			e.Join = &JoinAnswer{Code: CoordinatorNotAvailable, MemberID: e.Join.MemberID, Generation: -1}
-		}
-		g.out = append(g.out, e)
+	g.release(seq, lost != nil)
+	if lost == nil && seq == g.ending {
+		g.former = nil
 	}
-	delete(g.held, seq)
 	switch {
 	case g.assigning != seq || g.state != CompletingRebalance:
 	case lost != nil:

@@ -13,12 +13,23 @@ import (
 // The records of __consumer_offsets, in Kafka's own format. docs/format/internal-topics.md has
 // them byte by byte.
 
-// The versions of the keys say what a record is.
+// Kind is what a record is about: the version of its key.
+type Kind int16
+
+// The kinds, with Kafka's numbers. There is also 0, of offsets that were committed before consumers had timestamps; it
+// is read as KindOffset.
 const (
-	offsetKeyV0 = 0 // committed before consumers had timestamps; read like version 1
-	offsetKeyV1 = 1
-	groupKeyV2  = 2
+	KindOffset      Kind = 1  // a committed offset
+	KindClassic     Kind = 2  // a classic group
+	KindConsumer    Kind = 3  // a consumer group: its epoch
+	KindMember      Kind = 5  // a member of a consumer group: what it says of itself
+	KindTargetEpoch Kind = 6  // of which epoch the target assignment of a consumer group is
+	KindTarget      Kind = 7  // what a member of a consumer group is to have
+	KindCurrent     Kind = 8  // what a member of a consumer group has
+	KindRegex       Kind = 16 // the topics that a regular expression of a consumer group matched
 )
+
+const offsetKeyV0 = 0
 
 // The versions of the values that are written.
 const (
@@ -63,12 +74,30 @@ type Offset struct {
 	Expires     int64 // when it goes by its own wish, milliseconds since 1970; NoExpiry: not by itself
 }
 
-// Key is what a record of __consumer_offsets is about: a committed offset of a group, or, without
-// a topic, the group itself.
+// Key is what a record of __consumer_offsets is about.
 type Key struct {
+	Kind      Kind
 	Group     string
-	Topic     string
-	Partition int32
+	Topic     string // of a committed offset
+	Partition int32  // of a committed offset
+	Name      string // of a member, or the regular expression
+}
+
+// named tells whether the record is one of several of its kind in a group.
+func (k *Key) named() bool {
+	return k.Kind == KindMember || k.Kind == KindTarget || k.Kind == KindCurrent || k.Kind == KindRegex
+}
+
+// Append encodes the key of a record of a group itself. Errors: Invalid, a name above 32,767 bytes.
+func (k *Key) Append(b []byte) ([]byte, error) {
+	if len(k.Group) > math.MaxInt16 || len(k.Name) > math.MaxInt16 {
+		return nil, fault.New(fault.Invalid, "group.Key", "the name of a group or member is longer than 32767 bytes")
+	}
+	b = appendPlain(appendVersion(b, int16(k.Kind)), k.Group)
+	if k.named() {
+		b = appendPlain(b, k.Name)
+	}
+	return b, nil
 }
 
 // OffsetKey encodes the key of a committed offset. Errors: Invalid, a name above 32,767 bytes.
@@ -76,7 +105,7 @@ func OffsetKey(k Key) ([]byte, error) {
 	if len(k.Group) > math.MaxInt16 || len(k.Topic) > math.MaxInt16 {
 		return nil, fault.New(fault.Invalid, "group.OffsetKey", "the name of a group or topic is longer than 32767 bytes")
 	}
-	key := kmsg.OffsetCommitKey{Version: offsetKeyV1, Group: k.Group, Topic: k.Topic, Partition: k.Partition}
+	key := kmsg.OffsetCommitKey{Version: int16(KindOffset), Group: k.Group, Topic: k.Topic, Partition: k.Partition}
 	return key.AppendTo(nil), nil
 }
 
@@ -94,15 +123,6 @@ func OffsetValue(o *Offset) ([]byte, error) {
 		v.Version, v.ExpireTimestamp = offsetValueExpiring, o.Expires
 	}
 	return v.AppendTo(nil), nil
-}
-
-// GroupKey encodes the key of a group's own record. Errors: Invalid, a name above 32,767 bytes.
-func GroupKey(group string) ([]byte, error) {
-	if len(group) > math.MaxInt16 {
-		return nil, fault.New(fault.Invalid, "group.GroupKey", "the name of the group is longer than 32767 bytes")
-	}
-	key := kmsg.GroupMetadataKey{Version: groupKeyV2, Group: group}
-	return key.AppendTo(nil), nil
 }
 
 // GroupValue encodes a group, version 3.
@@ -129,24 +149,28 @@ func DecodeKey(b []byte) (k Key, known bool, err error) {
 	if len(b) < 2 {
 		return k, false, fault.New(fault.Corrupt, op, "a key of %d bytes", len(b))
 	}
-	switch int16(binary.BigEndian.Uint16(b)) {
-	case offsetKeyV0, offsetKeyV1:
-		var key kmsg.OffsetCommitKey
-		if err := key.ReadFrom(b); err != nil {
-			return k, false, fault.Wrap(fault.Corrupt, op, err)
-		}
-		if key.Topic == "" {
-			return k, false, fault.New(fault.Corrupt, op, "a committed offset of a topic without a name")
-		}
-		return Key{Group: key.Group, Topic: key.Topic, Partition: key.Partition}, true, nil
-	case groupKeyV2:
-		var key kmsg.GroupMetadataKey
-		if err := key.ReadFrom(b); err != nil {
-			return k, false, fault.Wrap(fault.Corrupt, op, err)
-		}
-		return Key{Group: key.Group}, true, nil
+	r := reader{b: b}
+	k.Kind = Kind(r.int16())
+	if k.Kind == offsetKeyV0 {
+		k.Kind = KindOffset
 	}
-	return k, false, nil
+	switch k.Kind {
+	case KindOffset:
+		k.Group, k.Topic, k.Partition = r.plain(), r.plain(), r.int32()
+	case KindClassic, KindConsumer, KindTargetEpoch:
+		k.Group = r.plain()
+	case KindMember, KindTarget, KindCurrent, KindRegex:
+		k.Group, k.Name = r.plain(), r.plain()
+	default:
+		return Key{}, false, nil
+	}
+	switch {
+	case r.bad:
+		return Key{}, false, fault.New(fault.Corrupt, op, "a key of %d bytes that is cut short", len(b))
+	case k.Kind == KindOffset && k.Topic == "":
+		return Key{}, false, fault.New(fault.Corrupt, op, "a committed offset of a topic without a name")
+	}
+	return k, true, nil
 }
 
 // DecodeOffset decodes a committed offset, versions 0 to 4. Errors: Corrupt, Unsupported.

@@ -35,7 +35,7 @@ func TestRecordBytes(t *testing.T) {
 			"0003 000000000000002a 00000005 0001 6d 00000000000003e8"},
 		{"offset value that expires", must(OffsetValue(&Offset{At: 42, LeaderEpoch: -1, Committed: 1000, Expires: 2000})),
 			"0001 000000000000002a 0000 00000000000003e8 00000000000007d0"},
-		{"group key", must(GroupKey("g1")), "0002 0002 6731"},
+		{"group key", must((&Key{Kind: KindClassic, Group: "g1"}).Append(nil)), "0002 0002 6731"},
 		{"empty group", GroupValue(&Snapshot{ProtocolType: "consumer", Generation: 2, Since: 1000}),
 			"0003 0008 636f6e73756d6572 00000002 ffff ffff 00000000000003e8 00000000"},
 		{"group",
@@ -78,10 +78,15 @@ func TestRecordsRoundTrip(t *testing.T) {
 	if back, err := DecodeGroup(GroupValue(&s)); err != nil || !reflect.DeepEqual(back, s) {
 		t.Errorf("%+v came back as %+v, %v", s, back, err)
 	}
-	for _, k := range []Key{{Group: "g"}, {Group: "g", Topic: "t", Partition: 4}} {
+	for _, k := range []Key{
+		{Kind: KindClassic, Group: "g"}, {Kind: KindOffset, Group: "g", Topic: "t", Partition: 4},
+		{Kind: KindConsumer, Group: "g"}, {Kind: KindTargetEpoch, Group: "g"}, {Kind: KindMember, Group: "g", Name: "m"},
+		{Kind: KindTarget, Group: "g", Name: "m"}, {Kind: KindCurrent, Group: "g", Name: "m"},
+		{Kind: KindRegex, Group: "g", Name: "a.*"},
+	} {
 		encode := func() ([]byte, error) { return OffsetKey(k) }
-		if k.Topic == "" {
-			encode = func() ([]byte, error) { return GroupKey(k.Group) }
+		if k.Kind != KindOffset {
+			encode = func() ([]byte, error) { return k.Append(nil) }
 		}
 		b, err := encode()
 		if err != nil {
@@ -97,7 +102,7 @@ func TestRecordsRefuse(t *testing.T) {
 	if _, _, err := DecodeKey([]byte{0}); !fault.Is(err, fault.Corrupt) {
 		t.Errorf("a key of one byte: %v", err)
 	}
-	if _, known, err := DecodeKey([]byte{0, 3, 1, 2}); known || err != nil {
+	if _, known, err := DecodeKey([]byte{0, 11, 1, 2}); known || err != nil {
 		t.Errorf("a key of a kind from elsewhere: %v, %v", known, err)
 	}
 	if _, _, err := DecodeKey([]byte{0, 1, 0, 9, 'g'}); !fault.Is(err, fault.Corrupt) {
@@ -119,7 +124,7 @@ func TestRecordsRefuse(t *testing.T) {
 	if _, err := OffsetKey(Key{Group: long, Topic: "t"}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a long group: %v", err)
 	}
-	if _, err := GroupKey(long); !fault.Is(err, fault.Invalid) {
+	if _, err := (&Key{Kind: KindClassic, Group: long}).Append(nil); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a long group: %v", err)
 	}
 	if _, err := OffsetValue(&Offset{Metadata: long}); !fault.Is(err, fault.Invalid) {
@@ -167,7 +172,7 @@ func FuzzRecords(f *testing.F) {
 	key, _ := OffsetKey(Key{Group: "g", Topic: "t", Partition: 1})
 	value, _ := OffsetValue(&Offset{At: 1, LeaderEpoch: 1, Metadata: "m", Committed: 1, Expires: NoExpiry})
 	f.Add(key, value)
-	groupKey, _ := GroupKey("g")
+	groupKey, _ := (&Key{Kind: KindClassic, Group: "g"}).Append(nil)
 	f.Add(groupKey, GroupValue(&Snapshot{ProtocolType: "consumer", Generation: 1, Protocol: "p", Leader: "a",
 		Members: []SnapshotMember{
 			{ID: "a", SessionTimeout: 1, RebalanceTimeout: 1, Metadata: []byte{1}, Assignment: []byte{2}},

@@ -56,21 +56,30 @@ func Load(id string, opts Options, now int64, s Snapshot) *Group {
 			protocols: owned([]Protocol{{Name: s.Protocol, Metadata: sm.Metadata}}),
 		}
 		m.alive(now)
-		g.members = append(g.members, m)
-		g.byID[m.id] = m
-		if m.instance != "" {
-			g.static[m.instance] = m.id
-		}
-		g.count(m.protocols, 1)
-		g.recount(m)
+		g.seat(m)
 	}
-	if len(g.members) > 0 {
-		g.state = Stable
-		if g.byID[g.leader] == nil {
-			g.leader = g.members[0].id
-		}
+	if len(g.members) == 0 {
+		return g
+	}
+	g.state = Stable
+	if g.byID[g.leader] == nil {
+		g.leader = g.members[0].id
+	}
+	if s.Leader == "" { // it was about to call them
+		g.rebalance(now, "the group was loaded")
 	}
 	return g
+}
+
+// seat makes a member that was one before a part of the group.
+func (g *Group) seat(m *member) {
+	g.members = append(g.members, m)
+	g.byID[m.id] = m
+	if m.instance != "" {
+		g.static[m.instance] = m.id
+	}
+	g.count(m.protocols, 1)
+	g.recount(m)
 }
 
 // Description is a group as tools see it.

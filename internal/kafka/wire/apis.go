@@ -34,6 +34,8 @@ const (
 	OffsetDelete                int16 = 47
 	DescribeQuorum              int16 = 55
 	DescribeCluster             int16 = 60
+	ConsumerGroupHeartbeat      int16 = 68
+	ConsumerGroupDescribe       int16 = 69
 	ListConfigResources         int16 = 74
 	DescribeTopicPartitions     int16 = 75
 
@@ -105,6 +107,8 @@ var apis = [keys]API{
 	OffsetDelete:                {OffsetDelete, "OffsetDelete", 0, 0, -1, 1 * mib},
 	DescribeQuorum:              {DescribeQuorum, "DescribeQuorum", 0, 2, 0, 64 * kib},
 	DescribeCluster:             {DescribeCluster, "DescribeCluster", 0, 2, 0, 64 * kib},
+	ConsumerGroupHeartbeat:      {ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat", 0, 1, 0, 4 * mib},
+	ConsumerGroupDescribe:       {ConsumerGroupDescribe, "ConsumerGroupDescribe", 0, 1, 0, 1 * mib},
 	ListConfigResources:         {ListConfigResources, "ListConfigResources", 0, 1, 0, 64 * kib},
 	DescribeTopicPartitions:     {DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0, 1 * mib},
 }

@@ -1,8 +1,23 @@
 package wire
 
+// feature is one that is finalized: clients use it where they know it. The levels are Kafka's.
+type feature struct {
+	name  string
+	max   int16 // the highest level that is known; 0 is the lowest
+	level int16 // in force
+}
+
+// features are those in force, by name.
+var features = []feature{
+	{"group.version", 1, 1}, // consumer groups (KIP-848)
+}
+
+// featuresEpoch counts the changes of the features that are in force: there are none while the node runs.
+const featuresEpoch = 1
+
 // AppendApiVersions appends a framed ApiVersions response, v0-4. A client that asks with a version
 // beyond the table gets version 0 of it with UNSUPPORTED_VERSION and the ranges, so that it can come
-// back with one that is served (KIP-511). No feature is announced.
+// back with one that is served (KIP-511).
 func AppendApiVersions(dst []byte, h Header, code Code, served []API) []byte {
 	start := len(dst)
 	version := h.Version
@@ -22,8 +37,35 @@ func AppendApiVersions(dst []byte, h Header, code Code, served []API) []byte {
 	if version >= 1 {
 		dst = appendI32(dst, 0) // throttle time
 	}
-	dst = appendNoTags(dst, flexible)
+	if flexible {
+		dst = appendFeatures(dst, version)
+	}
 	PutSize(dst[start:], 0)
+	return dst
+}
+
+// appendFeatures appends the tagged fields of a response: what is known, the epoch, and what is in force. What is known
+// from level 0 on is only for clients of version 4: older ones break at it (KAFKA-17011).
+func appendFeatures(dst []byte, version int16) []byte {
+	field := func(tag uint32, value []byte) {
+		dst = appendUvarint(dst, tag)
+		dst = append(appendUvarint(dst, uint32(len(value))), value...)
+	}
+	var known, inForce []byte
+	known = appendCount(known, len(features), true)
+	inForce = appendCount(inForce, len(features), true)
+	for _, f := range features {
+		known = append(appendI16(appendI16(appendString(known, f.name, true), 0), f.max), 0)
+		inForce = append(appendI16(appendI16(appendString(inForce, f.name, true), f.level), f.level), 0)
+	}
+	if version >= 4 {
+		dst = appendUvarint(dst, 3)
+		field(0, known)
+	} else {
+		dst = appendUvarint(dst, 2)
+	}
+	field(1, appendI64(nil, featuresEpoch))
+	field(2, inForce)
 	return dst
 }
 

@@ -47,6 +47,8 @@ var shapes = [keys]string{
 	OffsetDelete:                "s [ s [ 4 ] ]",
 	DescribeQuorum:              "[ s [ 4 ] ]",
 	DescribeCluster:             "1 1@1- 1@2-",
+	ConsumerGroupHeartbeat:      "s s 4 S S 4 *s S@1- S [ u *4 ]",
+	ConsumerGroupDescribe:       "*s 1",
 	ListConfigResources:         "*1@1-",
 	DescribeTopicPartitions:     "[ s ] 4 ?",
 }

@@ -157,6 +157,11 @@ func TestApiVersions(t *testing.T) {
 		if !bytes.Equal(resp.AppendTo(nil), out[8:]) {
 			t.Fatalf("v%d: more bytes than kmsg writes", version)
 		}
+		f := resp.FinalizedFeatures
+		inForce := len(f) > 0 && f[0].Name == "group.version" && f[0].MaxVersionLevel == 1 && resp.FinalizedFeaturesEpoch >= 0
+		if inForce != (as >= 3) || len(resp.SupportedFeatures) > 0 != (as >= 4) {
+			t.Fatalf("v%d: features %+v in force, %+v known", version, f, resp.SupportedFeatures)
+		}
 	}
 	for name, want := range map[string]bool{
 		"apache-kafka-java": true, "a": true, "4.1.0": true,

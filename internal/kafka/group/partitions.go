@@ -1,0 +1,104 @@
+package group
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+)
+
+// TopicID is the id of a topic, a UUID.
+type TopicID = [16]byte
+
+// Partition names a partition by the id of its topic: not one of a topic made later with the same name.
+type Partition struct {
+	Topic TopicID
+	Index int32
+}
+
+func (p Partition) compare(q Partition) int {
+	return cmp.Or(bytes.Compare(p.Topic[:], q.Topic[:]), cmp.Compare(p.Index, q.Index))
+}
+
+// Partitions is a set of partitions: in order, each once. It is not changed once it is made.
+type Partitions []Partition
+
+// NewPartitions makes a set of what may have no order. It keeps all.
+func NewPartitions(all []Partition) Partitions {
+	slices.SortFunc(all, Partition.compare)
+	return slices.CompactFunc(all, func(p, q Partition) bool { return p == q })
+}
+
+// Has tells whether p is in the set.
+func (s Partitions) Has(p Partition) bool {
+	_, has := slices.BinarySearchFunc(s, p, Partition.compare)
+	return has
+}
+
+// Within tells whether o has all of the set.
+func (s Partitions) Within(o Partitions) bool {
+	return !slices.ContainsFunc(s, func(p Partition) bool { return !o.Has(p) })
+}
+
+func (s Partitions) equal(o Partitions) bool { return slices.Equal(s, o) }
+
+// meets tells whether the sets have something in common.
+func (s Partitions) meets(o Partitions) bool { return slices.ContainsFunc(s, o.Has) }
+
+// where is the part of the set that passes.
+func (s Partitions) where(passes func(Partition) bool) Partitions {
+	var some Partitions
+	for _, p := range s {
+		if passes(p) {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+// without is the set without what o has.
+func (s Partitions) without(o Partitions) Partitions {
+	return s.where(func(p Partition) bool { return !o.Has(p) })
+}
+
+// with is the set and what o has.
+func (s Partitions) with(o Partitions) Partitions {
+	return NewPartitions(append(slices.Clone(s), o...))
+}
+
+// ByTopic calls each for every topic of the set with the indexes of its partitions, in order.
+func (s Partitions) ByTopic(each func(id TopicID, indexes []int32)) {
+	for len(s) > 0 {
+		n := 1
+		for n < len(s) && s[n].Topic == s[0].Topic {
+			n++
+		}
+		indexes := make([]int32, n)
+		for i := range indexes {
+			indexes[i] = s[i].Index
+		}
+		each(s[0].Topic, indexes)
+		s = s[n:]
+	}
+}
+
+// Topic is what a consumer group knows of a topic.
+type Topic struct {
+	ID         TopicID
+	Name       string
+	Partitions int32 // how many
+}
+
+// Topics is a snapshot of the topics. Two that are equal by == say the same.
+type Topics interface {
+	ByName(name string) (Topic, bool)
+	ByID(id TopicID) (Topic, bool)
+	// Each calls f for every topic that a regular expression may match, until f says false.
+	Each(f func(Topic) bool)
+}
+
+// noTopics is the snapshot before the first one.
+type noTopics struct{}
+
+func (noTopics) ByName(string) (Topic, bool) { return Topic{}, false }
+func (noTopics) ByID(TopicID) (Topic, bool)  { return Topic{}, false }
+func (noTopics) Each(func(Topic) bool)       {}
