@@ -10,6 +10,7 @@ cd "$repo"
 start_firth
 classes=$work/java/target/classes:$(cat "$work/java/target/classpath")
 timeout 600 java -cp "$classes" Gate
+timeout 300 java -cp "$classes" Limits
 through_restart 240 Devices java -cp "$classes" Devices
 stop_firth
 echo "Java clients: all passed"

@@ -57,6 +57,7 @@ type call struct {
 	few           [fewResults]outcome
 	last          *page
 	results       []wire.ProduceResult // gathered from the pages, for the answer
+	throttle      int32                // milliseconds, as the answer tells them
 	left          atomic.Int32         // receipts to come, and one while batches are being appended
 	done          bool                 // all results are in; under conn.mu
 	start         time.Time
@@ -197,6 +198,7 @@ func (c *conn) produce(ctx context.Context, api *served, size int, start time.Ti
 	}
 	c.watch.set(working)
 	p.req, p.kept = s.Request, s.Kept()
+	p.throttle = max(c.charge(produceRate, float64(size)), c.chargeTime())
 	if p.req.Acks == 0 {
 		return c.unanswered(p)
 	}
@@ -282,7 +284,9 @@ func (c *conn) take(g *page, at int, t *stream.Topic, in *body) (taken int, err 
 		}
 	}
 	c.watch.set(working)
+	work := c.starts()
 	c.door.appendOne(g, at, t, &s.ProducePartition)
+	c.ends(work)
 	s.Records = nil
 	return max(s.Size, 0), nil
 }
@@ -438,7 +442,7 @@ func (c *conn) newCall() *call {
 // recycle puts a call back. Nothing may refer to it any more.
 func (c *conn) recycle(p *call) {
 	p.few, p.first, p.last = [fewResults]outcome{}, page{}, nil
-	p.req, p.done = wire.ProduceRequest{}, false
+	p.req, p.done, p.throttle = wire.ProduceRequest{}, false, 0
 	if p.api != nil {
 		c.holding.give(p.size)
 		p.api, p.resp, p.size = nil, nil, 0
@@ -533,10 +537,16 @@ func (c *conn) flush() {
 func (p *call) appendTo(dst []byte) []byte {
 	if p.api != nil {
 		p.api.seconds.observe(p.start)
+		throttle(p.resp, p.throttle)
 		return wire.AppendResponse(dst, p.api.API, p.correlationID, p.resp)
 	}
 	p.c.door.produceSeconds.observe(p.start)
-	return wire.AppendProduceResponse(dst, &p.req, p.correlationID, p.gather())
+	at := len(dst)
+	dst = wire.AppendProduceResponse(dst, &p.req, p.correlationID, p.gather())
+	if p.throttle > 0 {
+		wire.PutThrottle(dst[at:], wire.Find(wire.Produce), p.req.Version, p.throttle)
+	}
+	return dst
 }
 
 // flushBroke ends a flusher that a panic threw out of its loop.

@@ -80,6 +80,9 @@ type fetch struct {
 	most          int      // that may be pinned
 	counted       int      // in the budget of the door
 	use           sessionUse
+	rate          allowance     // of bytes
+	largest       int           // answer that there may be, in bytes of records
+	throttled     int32         // milliseconds, for the time it took
 	wide          bool          // the last one asked for many partitions
 	failed        bool          // a partition has an error
 	braked        bool          // which is not answered before the wait is over
@@ -129,12 +132,17 @@ func (c *conn) startFetch(ctx context.Context, head wire.Header, body []byte, st
 		defer f.release()
 		return c.writeAll(f.resp.Refuse(&f.req, f.correlationID, code))
 	}
+	work := c.starts()
+	f.rate, f.largest = c.mayFetch()
 	f.resolve()
 	wait := min(time.Duration(f.req.MaxWaitMillis)*time.Millisecond, maxFetchWait)
 	if f.failed {
 		wait = f.brake(wait)
 	}
-	if f.gather() || wait <= 0 || len(f.parts) == 0 {
+	enough := f.gather()
+	c.ends(work)
+	f.throttled = c.chargeTime()
+	if enough || wait <= 0 || len(f.parts) == 0 {
 		return f.respond()
 	}
 	f.thin()
@@ -259,7 +267,7 @@ func (p *fetchPart) resolve(req *wire.FetchPartition, t *stream.Topic, missing w
 // gather looks for what is new for each partition, within the bounds, and tells whether the fetch has what it wants.
 // Each call goes on from where the last one ended; as long as it is not enough, it looks into the next file, too.
 func (f *fetch) gather() bool {
-	total := max(min(int(f.req.MaxBytes), maxFetchBytes), 0)
+	total := max(min(int(f.req.MaxBytes), f.largest), 0)
 	least := min(int(f.req.MinBytes), total)
 	for before := -1; f.bytes > before; {
 		before = f.bytes
@@ -481,6 +489,7 @@ func (f *fetch) respond() error {
 		err = nil
 	}
 	if err == nil {
+		f.resp.Throttle = max(f.throttled, f.c.chargeTo(fetchRate, f.rate, float64(f.bytes)))
 		pieces, stored := f.encode()
 		if stored {
 			f.readAhead()

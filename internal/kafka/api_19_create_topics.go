@@ -116,6 +116,7 @@ func (d *Door) createTopic(
 	if err != nil {
 		return newTopicError(err)
 	}
+	c.changes += len(t.Partitions)
 	answer.TopicID = t.ID
 	d.describeNew(c, t, len(t.Partitions), answer)
 	return nil

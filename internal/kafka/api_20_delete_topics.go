@@ -77,6 +77,7 @@ func (d *Door) deleteTopic(ctx context.Context, c *conn, answer *kmsg.DeleteTopi
 		answer.ErrorCode, answer.ErrorMessage = wire.InvalidTopic, new("the topic belongs to the log itself")
 		return
 	}
+	c.changes += len(t.Partitions)
 	if err := d.log.DeleteTopic(ctx, name); err != nil {
 		answer.ErrorCode, answer.ErrorMessage = codeOf(fault.KindOf(err)), words(err)
 	}

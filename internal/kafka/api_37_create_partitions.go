@@ -69,6 +69,7 @@ func (d *Door) growTopic(ctx context.Context, c *conn, rt *kmsg.CreatePartitions
 	if dry {
 		return nil
 	}
+	c.changes += int(rt.Count) - len(t.Partitions)
 	if _, err := d.log.AlterTopic(ctx, rt.Topic, stream.TopicChange{Partitions: int(rt.Count)}); err != nil {
 		return newTopicError(err)
 	}

@@ -44,6 +44,10 @@ type conn struct {
 	told      address
 	draining  atomic.Bool
 	watch     watchdog
+	quota     limits
+	changes   int // topics and partitions made or deleted by the request that is answered
+
+	quietUntil atomic.Int64 // when the connection is heard again, as Door.now tells it; 0: it is heard
 
 	ahead []byte // what was read before it was asked for: ahead[from:to]
 	from  int
@@ -176,12 +180,14 @@ func (c *conn) next(ctx context.Context) error {
 	c.door.bytesIn.Add(uint64(size + wire.SizeLen))
 	if head.Key == wire.Produce {
 		c.await(func() bool { return c.mu.fetching || c.mu.unsent >= maxUnsent })
+		c.keepQuiet()
 		return c.produce(ctx, api, size, start)
 	}
 	if api.later != nil {
 		return c.answerLater(ctx, api, size, start)
 	}
 	c.await(func() bool { return c.mu.fetching || c.mu.unsent > 0 })
+	c.keepQuiet()
 	return c.answer(ctx, api, head, size, start)
 }
 
@@ -191,6 +197,7 @@ func (c *conn) answerLater(ctx context.Context, api *served, size int, start tim
 	turn := func() { c.await(func() bool { return c.mu.fetching || c.mu.unsent >= maxUnsent }) }
 	if !api.prompt { // a commit counts behind the records that came before it
 		c.await(func() bool { return c.mu.fetching || c.mu.producing > 0 || c.mu.unsent >= maxUnsent })
+		c.keepQuiet()
 	}
 	if err := c.holding.take(size); err != nil {
 		return err
@@ -202,6 +209,8 @@ func (c *conn) answerLater(ctx context.Context, api *served, size int, start tim
 		c.holding.give(size)
 		return err
 	}
+	work := c.starts()
+	p.throttle = c.chargeTime()
 	p.left.Store(1)
 	if api.prompt {
 		p.left.Store(2) // its answer, and its turn
@@ -212,6 +221,7 @@ func (c *conn) answerLater(ctx context.Context, api *served, size int, start tim
 		p.resp = resp
 		p.settle()
 	})
+	c.ends(work)
 	if api.prompt {
 		turn()
 		c.enqueue(p)
@@ -374,7 +384,12 @@ func (c *conn) answer(ctx context.Context, api *served, head wire.Header, size i
 	}
 	defer api.seconds.observe(start)
 	if api.raw != nil {
+		work := c.starts()
 		c.out, err = api.raw(ctx, c, head, body, c.out[:0])
+		c.ends(work)
+		if millis := c.chargeTime(); millis > 0 && err == nil {
+			wire.PutThrottle(c.out, api.API, head.Version, millis)
+		}
 	} else {
 		err = c.call(ctx, api, head, body)
 	}
@@ -395,6 +410,7 @@ func (c *conn) call(ctx context.Context, api *served, head wire.Header, body []b
 			return ctx.Err()
 		}
 	}
+	work := c.starts()
 	req, err := wire.Decode(api.API, head.Version, body)
 	if err != nil {
 		return err
@@ -403,6 +419,10 @@ func (c *conn) call(ctx context.Context, api *served, head wire.Header, body []b
 	if err != nil {
 		return err
 	}
+	if api.Key != wire.JoinGroup && api.Key != wire.SyncGroup { // which wait for other members
+		c.ends(work)
+	}
+	throttle(resp, max(c.chargeTime(), c.chargeChanges()))
 	c.out = wire.AppendResponse(c.out[:0], api.API, head.CorrelationID, resp)
 	return nil
 }

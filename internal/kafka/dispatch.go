@@ -104,6 +104,8 @@ func (d *Door) register(t table) {
 	t.add(wire.ElectLeaders, handle(d.electLeaders))
 	t.add(wire.AlterPartitionReassignments, handle(d.alterPartitionReassignments))
 	t.add(wire.ListPartitionReassignments, handle(d.listPartitionReassignments))
+	t.add(wire.DescribeClientQuotas, handle(d.describeClientQuotas))
+	t.add(wire.AlterClientQuotas, handle(d.alterClientQuotas))
 	t.add(wire.DescribeQuorum, handle(d.describeQuorum))
 	t.add(wire.CreatePartitions, handle(d.createPartitions))
 	t.add(wire.IncrementalAlterConfigs, handle(d.incrementalAlterConfigs))

@@ -110,6 +110,8 @@ type Door struct {
 	chunks    chunks    // of stored records on their way to a socket
 	budget    *budget
 	sessions  *fetchSessions
+	quotas    *quotas
+	refused   atomic.Int64 // connections that are too many for their address, and held for a moment
 	settings  settings
 	lines     *limit.Lines // of the log that clients cause
 	opened    time.Time
@@ -149,6 +151,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		lines: limit.NewLines(time.Minute, 1000), budget: held,
 	}
 	d.budget.told = d.slowed
+	d.quotas = newQuotas(d.now)
 	d.sessions = newFetchSessions(held, opt.MaxConnections, d.now)
 	d.scratches.New = func() any { return new(record.Scratch) }
 	d.windows.New = func() any { return new([windowBytes]byte) }
@@ -159,6 +162,9 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	d.versions = d.apis.versions()
 	d.measure()
 	if err := d.openSettings(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.openQuotas(ctx); err != nil {
 		return nil, err
 	}
 	return d, nil

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -105,7 +106,8 @@ type client struct {
 	nc   patient
 	next int32
 
-	piece int // how many bytes it writes at once; 0: all
+	piece int    // how many bytes it writes at once; 0: all
+	id    string // its client id; "": raw
 }
 
 func (h *house) dial() *client {
@@ -139,7 +141,7 @@ func (c patient) Write(b []byte) (int, error) {
 func (c *client) send(req kmsg.Request) int32 {
 	c.t.Helper()
 	c.next++
-	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("raw")).AppendRequest(nil, req, c.next)
+	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID(cmp.Or(c.id, "raw"))).AppendRequest(nil, req, c.next)
 	for len(frame) > 0 {
 		n := len(frame)
 		if c.piece > 0 {

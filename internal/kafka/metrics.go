@@ -12,6 +12,7 @@ type metrics struct {
 	batches                 telemetry.Counter
 	slow, overBudget        telemetry.Counter
 	outdated                telemetry.Counters
+	throttled               telemetry.Counters
 }
 
 // slowed counts a connection that waits for room in the budget, or was refused for want of it.
@@ -35,6 +36,8 @@ func (d *Door) measure() {
 	}
 	d.metrics.outdated = set.Counter("firth_kafka_unsupported_versions_total",
 		"Requests of a version that is not served, by API and version.", "api", "version")
+	d.metrics.throttled = set.Counter("firth_kafka_throttled_total",
+		"Requests, and connections, that were beyond a quota, by its name.", "quota")
 	short := d.groups.short
 	d.metrics.slow, d.metrics.overBudget = short.With("waited"), short.With("refused")
 	set.GaugeFunc("firth_kafka_held_bytes", "Bytes that requests, answers and groups take in memory.",

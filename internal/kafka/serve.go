@@ -82,6 +82,9 @@ func (d *Door) unlisten(l net.Listener) {
 
 // enter takes a connection in, or closes it if there are too many.
 func (d *Door) enter(nc net.Conn) *conn {
+	if d.tooFast(nc) {
+		return nil
+	}
 	d.mu.Lock()
 	full := len(d.mu.conns) >= d.opt.MaxConnections
 	if full || d.mu.draining {
@@ -160,6 +163,9 @@ func (c *conn) drain() {
 	c.draining.Store(true)
 	c.fetch.end()
 	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // a broken one ends by itself
+	c.mu.Lock()
+	c.calm.Broadcast() // to who keeps quiet
+	c.mu.Unlock()
 }
 
 // closeConns closes every connection as it is.

@@ -190,16 +190,6 @@ func (d *Door) alterBroker(ctx context.Context, c *conn, name string, dry bool,
 
 // storeSettings puts the difference between two sets of settings on stable storage, as one unit.
 func (d *Door) storeSettings(ctx context.Context, old, changed map[string]string) error {
-	t := d.log.Topics().ByName(settingsTopic)
-	if t == nil {
-		var err error
-		spec := stream.TopicSpec{Name: settingsTopic, Partitions: 1, Config: map[string]string{
-			"cleanup.policy": "compact", "firth.durability": "disk",
-		}}
-		if t, err = d.log.CreateTopic(ctx, spec); err != nil {
-			return err
-		}
-	}
 	var records []record.Record
 	now := wallMillis()
 	for i := range dynamicSettings {
@@ -215,8 +205,24 @@ func (d *Door) storeSettings(ctx context.Context, old, changed map[string]string
 		}
 		records = append(records, r)
 	}
+	return d.storeRecords(ctx, settingsTopic, records)
+}
+
+// storeRecords puts records into an internal topic of one partition, as one unit on stable storage. It makes the topic
+// if need be.
+func (d *Door) storeRecords(ctx context.Context, topic string, records []record.Record) error {
 	if len(records) == 0 {
 		return nil
+	}
+	t := d.log.Topics().ByName(topic)
+	if t == nil {
+		var err error
+		spec := stream.TopicSpec{Name: topic, Partitions: 1, Config: map[string]string{
+			"cleanup.policy": "compact", "firth.durability": "disk",
+		}}
+		if t, err = d.log.CreateTopic(ctx, spec); err != nil {
+			return err
+		}
 	}
 	unit := stream.Unit{}
 	for i := range records {

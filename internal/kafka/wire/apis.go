@@ -32,6 +32,8 @@ const (
 	AlterPartitionReassignments int16 = 45
 	ListPartitionReassignments  int16 = 46
 	OffsetDelete                int16 = 47
+	DescribeClientQuotas        int16 = 48
+	AlterClientQuotas           int16 = 49
 	DescribeQuorum              int16 = 55
 	DescribeCluster             int16 = 60
 	ConsumerGroupHeartbeat      int16 = 68
@@ -105,6 +107,8 @@ var apis = [keys]API{
 	AlterPartitionReassignments: {AlterPartitionReassignments, "AlterPartitionReassignments", 0, 1, 0, 2 * mib},
 	ListPartitionReassignments:  {ListPartitionReassignments, "ListPartitionReassignments", 0, 0, 0, 1 * mib},
 	OffsetDelete:                {OffsetDelete, "OffsetDelete", 0, 0, -1, 1 * mib},
+	DescribeClientQuotas:        {DescribeClientQuotas, "DescribeClientQuotas", 0, 1, 1, 256 * kib},
+	AlterClientQuotas:           {AlterClientQuotas, "AlterClientQuotas", 0, 1, 1, 1 * mib},
 	DescribeQuorum:              {DescribeQuorum, "DescribeQuorum", 0, 2, 0, 64 * kib},
 	DescribeCluster:             {DescribeCluster, "DescribeCluster", 0, 2, 0, 64 * kib},
 	ConsumerGroupHeartbeat:      {ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat", 0, 1, 0, 4 * mib},

@@ -165,6 +165,7 @@ type FetchResult struct {
 // FetchResponse frames a Fetch response around record bytes that stay where they are. Begin, then Topic
 // and Partition in the order of the request, then Done. Its memory is used again by the next Begin.
 type FetchResponse struct {
+	Throttle  int32 // milliseconds
 	Session   int32 // the id of the fetch session; 0: there is none (KIP-227)
 	version   int16
 	committed bool
@@ -195,7 +196,7 @@ func (f *FetchResponse) start(req *FetchRequest, correlationID int32, code Code)
 	clear(f.out)
 	f.cuts, f.out, f.records, f.inTopic = f.cuts[:0], f.out[:0], 0, false
 	f.head = AppendResponseHeader(f.head[:0], &apis[Fetch], req.Version, correlationID)
-	f.head = appendI32(f.head, 0) // throttle time
+	f.head = appendI32(f.head, f.Throttle)
 	if req.Version >= 7 {
 		f.head = appendI16(f.head, code)
 		f.head = appendI32(f.head, f.Session)
@@ -204,7 +205,7 @@ func (f *FetchResponse) start(req *FetchRequest, correlationID int32, code Code)
 
 // Refuse makes a whole response of an error of the request (v7+; before, it is an empty response).
 func (f *FetchResponse) Refuse(req *FetchRequest, correlationID int32, code Code) [][]byte {
-	f.Session = 0
+	f.Session, f.Throttle = 0, 0
 	f.start(req, correlationID, code)
 	f.head = appendCount(f.head, 0, f.flexible())
 	return f.Done()

@@ -53,3 +53,23 @@ func AppendResponseHeader(dst []byte, api *API, version int16, correlationID int
 func PutSize(frame []byte, more int) {
 	binary.BigEndian.PutUint32(frame, uint32(len(frame)-SizeLen+more))
 }
+
+// PutThrottle writes for how long a client is throttled, in milliseconds, into a framed response of Produce, Metadata
+// or ApiVersions, where its version has a place for that.
+func PutThrottle(frame []byte, api *API, version int16, millis int32) {
+	flexible := api.IsFlexible(version)
+	var at int
+	switch {
+	case api.Key == Metadata && version >= 3:
+		if at = SizeLen + 4; flexible {
+			at++ // the tags of the header
+		}
+	case api.Key == Produce && version >= 1, api.Key == ApiVersions && version >= 1:
+		if at = len(frame) - 4; flexible {
+			at-- // the tags at the end
+		}
+	default:
+		return
+	}
+	binary.BigEndian.PutUint32(frame[at:], uint32(millis))
+}

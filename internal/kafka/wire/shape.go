@@ -45,6 +45,8 @@ var shapes = [keys]string{
 	AlterPartitionReassignments: "4 1@1- [ s [ 4 *4 ] ]",
 	ListPartitionReassignments:  "4 [ s *4 ]",
 	OffsetDelete:                "s [ s [ 4 ] ]",
+	DescribeClientQuotas:        "[ s 1 S ] 1",
+	AlterClientQuotas:           "[ [ s S ] [ s 8 1 ] ] 1",
 	DescribeQuorum:              "[ s [ 4 ] ]",
 	DescribeCluster:             "1 1@1- 1@2-",
 	ConsumerGroupHeartbeat:      "s s 4 S S 4 *s S@1- S [ u *4 ]",

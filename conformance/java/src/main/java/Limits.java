@@ -1,0 +1,126 @@
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.Future;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.Metric;
+import org.apache.kafka.common.MetricName;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.quota.ClientQuotaAlteration;
+import org.apache.kafka.common.quota.ClientQuotaEntity;
+import org.apache.kafka.common.quota.ClientQuotaFilter;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/**
+ * The official Java clients against the quotas of firth.
+ *
+ * [Kafka-AlterClientQuotas] [Kafka-DescribeClientQuotas]
+ */
+public final class Limits {
+    private static final String SERVERS = System.getenv("kafka");
+    private static final Duration LIMIT = Duration.ofSeconds(120);
+    private static final int RATE = 200_000; // bytes a second
+    private static final int RECORD = 10_000;
+    private static final int COUNT = 60;
+
+    private Limits() {}
+
+    public static void main(String[] args) throws Exception {
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", SERVERS))) {
+            quotas(admin);
+        }
+    }
+
+    private static void check(boolean holds, String what) {
+        if (!holds) {
+            throw new AssertionError(what);
+        }
+    }
+
+    private static ClientQuotaEntity client(String id) {
+        Map<String, String> entries = new HashMap<>();
+        entries.put(ClientQuotaEntity.CLIENT_ID, id);
+        return new ClientQuotaEntity(entries);
+    }
+
+    private static void alter(Admin admin, ClientQuotaEntity entity, Double rate) throws Exception {
+        Collection<ClientQuotaAlteration.Op> ops = List.of(
+            new ClientQuotaAlteration.Op("producer_byte_rate", rate),
+            new ClientQuotaAlteration.Op("consumer_byte_rate", rate));
+        admin.alterClientQuotas(List.of(new ClientQuotaAlteration(entity, ops))).all().get();
+    }
+
+    /** A producer and a consumer with a quota get what it allows, and know that they are throttled; others are not. */
+    private static void quotas(Admin admin) throws Exception {
+        admin.createTopics(List.of(new NewTopic("java-quota", 1, (short) 1))).all().get();
+        alter(admin, client("slow"), (double) RATE);
+        alter(admin, client(null), 50_000_000.0);
+        var all = admin.describeClientQuotas(ClientQuotaFilter.all()).entities().get();
+        check(all.size() == 2 && all.get(client("slow")).get("producer_byte_rate") == RATE, "described: " + all);
+        long least = (COUNT * RECORD - RATE) * 1000L / RATE * 8 / 10; // what is beyond a second's worth, and some leeway
+        for (String id : List.of("slow", "quick")) {
+            long start = System.nanoTime();
+            double throttled = produce(id);
+            long sent = (System.nanoTime() - start) / 1_000_000;
+            start = System.nanoTime();
+            throttled += consume(id);
+            long read = (System.nanoTime() - start) / 1_000_000;
+            if (id.equals("slow")) {
+                check(sent >= least && read >= least, "sent in " + sent + " ms, read in " + read + ", quota says " + least);
+                check(throttled > 0, "not told of being throttled");
+            } else {
+                check(throttled == 0, "throttled without reason");
+            }
+            System.out.println("  ok: quota of " + RATE + " B/s, client " + id + ": " + COUNT * RECORD + " bytes sent in "
+                + sent + " ms, read in " + read + " ms");
+        }
+        alter(admin, client("slow"), null);
+        alter(admin, client(null), null);
+        all = admin.describeClientQuotas(ClientQuotaFilter.all()).entities().get();
+        check(all.isEmpty(), "still described: " + all);
+    }
+
+    private static double produce(String id) throws Exception {
+        List<Future<RecordMetadata>> sent = new ArrayList<>();
+        try (KafkaProducer<byte[], byte[]> p = new KafkaProducer<>(Map.of("bootstrap.servers", SERVERS, "client.id", id),
+            new ByteArraySerializer(), new ByteArraySerializer())) {
+            for (int i = 0; i < COUNT; i++) {
+                sent.add(p.send(new ProducerRecord<>("java-quota", new byte[RECORD])));
+            }
+            for (Future<RecordMetadata> one : sent) {
+                one.get();
+            }
+            return metric(p.metrics(), "produce-throttle-time-max");
+        }
+    }
+
+    private static double consume(String id) {
+        try (KafkaConsumer<byte[], byte[]> c = new KafkaConsumer<>(
+            Map.of("bootstrap.servers", SERVERS, "client.id", id), new ByteArrayDeserializer(),
+            new ByteArrayDeserializer())) {
+            TopicPartition tp = new TopicPartition("java-quota", 0);
+            c.assign(Set.of(tp));
+            c.seek(tp, 0);
+            long until = System.nanoTime() + LIMIT.toNanos();
+            for (int got = 0; got < COUNT; got += c.poll(Duration.ofMillis(100)).count()) {
+                check(System.nanoTime() < until, "only " + got + " records came");
+            }
+            return metric(c.metrics(), "fetch-throttle-time-max");
+        }
+    }
+
+    private static double metric(Map<MetricName, ? extends Metric> metrics, String name) {
+        return metrics.entrySet().stream().filter(e -> e.getKey().name().equals(name))
+            .mapToDouble(e -> (double) e.getValue().metricValue()).filter(d -> !Double.isNaN(d)).max().orElse(0);
+    }
+}
