@@ -96,6 +96,14 @@ both_ways() { # in, out and both, with nothing in the way
 	pass "$version: topic both has no loop and no echo"
 }
 
+announced() { # announced STATE: what the bridge says of itself (notifications) is below $SYS of Firth
+	wait_for 60 "state $1 of the bridge at Firth" state_at_firth "$1"
+	pass "$version: \$SYS of Firth tells of the bridge: $1"
+}
+state_at_firth() {
+	[ "$(at_firth sub -W 2 -C 1 -t "\$SYS/broker/connection/edge-$version/state" 2>/dev/null)" = "$1" ]
+}
+
 retained() { # RETAIN goes over, both ways, and clears
 	at_edge pub -r -q 1 -t local/lamp -m on
 	wait_for 60 "retained message at Firth" kept_at firth "$version/remote/lamp" on
@@ -167,6 +175,7 @@ at_firth pub -q 1 -t both -m begin
 for version in mqttv311 mqttv50; do
 	records=$(records up | wc -l) shared=$(records both | wc -l)
 	start_edge "$version"
+	announced 1
 	both_ways
 	retained
 	interrupted TERM
@@ -175,6 +184,7 @@ for version in mqttv311 mqttv50; do
 	if [ "$version" = mqttv311 ]; then edge_away; fi
 	[ "$(records both | wc -l)" = $shared ] || fail "echoes in the log: $(records both | tail -n +$((shared + 1)) | head)"
 	stop_edge
+	announced 0
 done
 stop_firth
 echo "the bridge of Mosquitto: all passed"

@@ -140,7 +140,7 @@ func TestF29(t *testing.T) {
 	watch.send(watch.subscribe("#", 0), watch.subscribe("$SYS/#", 0))
 	for _, level := range []byte{v311, v5} {
 		d := n.dial(level)
-		rest := append(text("$SYS/broker/connection/b/state"), text("0")...)
+		rest := append(text("$SYS/broker/bridges/b/state"), text("0")...)
 		if level == v5 {
 			rest = append([]byte{0}, rest...)
 		}
@@ -159,7 +159,7 @@ func TestF29(t *testing.T) {
 		case p[0]>>4 != 3:
 		case topicOf(p) == "last":
 			return
-		case topicOf(p) == "$SYS/broker/connection/b/state": // others of $SYS come by themselves
+		case topicOf(p) == "$SYS/broker/bridges/b/state": // others of $SYS come by themselves
 			t.Errorf("the will came: % x", p)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
+	"github.com/firthmq/firth/internal/mqtt/sys"
 )
 
 // connect takes the first packet. Its bytes are copied: client identifier and will stay.
@@ -114,16 +115,15 @@ func (c *conn) admitConnect(p *packet.Connect) error {
 		return nil
 	}
 	w.Topic = c.door.rewrite.Name(w.Topic, c.link.principal.who())
-	dollar := isDollar(w.Topic)
-	switch {
-	case !dollar && !c.door.may(&c.link.principal, Publish, w.Topic):
+	dollar, may := isDollar(w.Topic), c.door.may(&c.link.principal, Publish, w.Topic)
+	if !dollar && !may {
 		return &packet.Error{Reason: packet.NotAuthorized, Detail: "the client may not publish its will"}
 	}
 	if err := packet.CheckPayload(&w.Props, w.Payload); err != nil {
 		return err
 	}
-	if dollar {
-		// Bridges of Mosquitto announce themselves there. Their client would never get in.
+	if dollar && !(may && sys.IsBridge(w.Topic, w.Payload)) {
+		// Who refused it would never let its client in.
 		c.door.tell("a will to a topic that begins with $ will not be published", c.link.principal.ClientID,
 			packet.TopicNameInvalid, "topic", fault.Text(w.Topic))
 		p.Will = nil

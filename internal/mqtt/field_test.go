@@ -143,7 +143,7 @@ func TestWillToDollarTopic(t *testing.T) {
 	both(t, func(t *testing.T, v packet.Version) {
 		var log lines
 		h := open(t, func(o *mqtt.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
-		const topic = "$SYS/broker/connection/b/state"
+		const topic = "$SYS/broker/bridges/b/state"
 		c := h.connect(t, v, "bridge", func(p *packet.Connect) {
 			p.Will = &packet.Will{Topic: []byte(topic), Payload: []byte("0"), Retain: true, QoS: 1}
 		})

@@ -8,6 +8,7 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/delay"
 	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/sys"
 )
 
 // publish gathers one PUBLISH for the next Append.
@@ -46,8 +47,13 @@ func (l *link) publish(t *turn, p *packet.Publish, routes *routes) error {
 
 // toLog gathers a PUBLISH whose name is resolved, if the client may publish it. Errors: those of route, admit, delay.
 func (l *link) toLog(t *turn, p *packet.Publish, name []byte, routes *routes) error {
-	if isDollar(name) && delay.Delayed(name) {
-		return l.delay(t, p, name)
+	if isDollar(name) {
+		switch {
+		case delay.Delayed(name):
+			return l.delay(t, p, name)
+		case p.QoS < 2 && sys.IsBridge(name, p.Payload):
+			return l.bridgeState(t, p, name)
+		}
 	}
 	r, err := l.route(t, name, routes)
 	if err == nil {
@@ -58,6 +64,28 @@ func (l *link) toLog(t *turn, p *packet.Publish, name []byte, routes *routes) er
 	}
 	l.gather(t, p, name, r, l.noLocal && l.member.Load().NoLocal(name))
 	return nil
+}
+
+// bridgeState takes what a bridge of Mosquitto says of itself: it goes to those who subscribe below $SYS, not to the
+// log.
+func (l *link) bridgeState(t *turn, p *packet.Publish, name []byte) error {
+	if err := l.mayPublish(name); err != nil {
+		return err
+	}
+	if p.QoS > 0 { // PUBACKs leave in the order of the messages
+		if err := l.flush(t); err != nil {
+			return err
+		}
+	}
+	t.received[p.QoS]++
+	t.payload += len(p.Payload)
+	l.door.status.bridge(name, p.Payload)
+	if p.QoS == 0 {
+		return nil
+	}
+	err := l.answerInTurn(packet.PUBACK, p.PacketID, packet.Success)
+	l.wire.push()
+	return err
 }
 
 // resolve judges a PUBLISH and resolves its topic alias. An error ends the connection.
@@ -76,15 +104,22 @@ func (l *link) resolve(p *packet.Publish) (name []byte, err error) {
 
 // admit asks who may publish, and whether another retained message fits.
 func (l *link) admit(p *packet.Publish, name []byte) error {
-	const op = "mqtt.Publish"
 	d := l.door
-	if !d.may(&l.principal, Publish, name) {
-		return fault.New(fault.Denied, op, "%s may not publish to %s", fault.Text(l.principal.ClientID), fault.Text(name))
+	if err := l.mayPublish(name); err != nil {
+		return err
 	}
 	if p.Retain && len(p.Payload) > 0 && d.retained.Full(name) {
-		return fault.New(fault.Limited, op, "%d topics have a retained message", d.retained.Len())
+		return fault.New(fault.Limited, "mqtt.Publish", "%d topics have a retained message", d.retained.Len())
 	}
 	return packet.CheckPayload(&p.Props, p.Payload)
+}
+
+func (l *link) mayPublish(name []byte) error {
+	if l.door.may(&l.principal, Publish, name) {
+		return nil
+	}
+	return fault.New(fault.Denied, "mqtt.Publish", "%s may not publish to %s", fault.Text(l.principal.ClientID),
+		fault.Text(name))
 }
 
 // gather puts a PUBLISH into a slot. The record points into the packet and the route, which stay as they are until the

@@ -33,7 +33,8 @@ type status struct {
 		watchers map[*link]uint64 // and the number of their last SUBSCRIBE
 		number   uint64
 		asks     []statusAsk
-		stale    bool // nobody watched when the first of asks came
+		stale    bool              // nobody watched when the first of asks came
+		bridges  map[string]string // what bridges of other servers said of themselves last, by topic, to be told
 	}
 }
 
@@ -46,7 +47,7 @@ type statusAsk struct {
 
 func newStatus(d *Door) *status {
 	s := &status{door: d, asked: make(chan struct{}, 1)}
-	s.mu.watchers = make(map[*link]uint64)
+	s.mu.watchers, s.mu.bridges = make(map[*link]uint64), make(map[string]string)
 	return s
 }
 
@@ -62,6 +63,10 @@ func (s *status) watch(l *link, asks ...statusAsk) {
 	s.mu.number++
 	s.mu.watchers[l] = s.mu.number
 	s.mu.asks = append(s.mu.asks, asks...)
+	s.wake()
+}
+
+func (s *status) wake() {
 	select {
 	case s.asked <- struct{}{}:
 	default: // a token is there
@@ -79,6 +84,7 @@ func (s *status) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.asked:
+			s.tellBridges()
 			s.answer()
 		case <-timer.C:
 			armed = false
@@ -109,6 +115,36 @@ func (s *status) answer() {
 			a.link.sendStatus(a.link.statusSubscriptions(), s.tree.Values(), false)
 		case a.link.subscribed(a.sub.Filter): // [MQTT-3.10.4-2]
 			a.link.sendStatus([]*session.Subscription{a.sub}, s.tree.Values(), true)
+		}
+	}
+}
+
+// bridge has what a bridge of another server says of itself told. It is not kept beyond the end of ours.
+func (s *status) bridge(topic, payload []byte) {
+	if s.door.opt.SysInterval < 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.mu.bridges[string(topic)]; known || len(s.mu.bridges) < sys.MaxBridges {
+		s.mu.bridges[string(topic)] = string(payload)
+	}
+	s.wake()
+}
+
+// tellBridges tells those who watch at once: a bridge seldom comes or goes.
+func (s *status) tellBridges() {
+	s.mu.Lock()
+	said := s.mu.bridges
+	s.mu.bridges = make(map[string]string)
+	s.mu.Unlock()
+	for topic, payload := range said {
+		v := sys.Value{Topic: topic, Payload: payload}
+		if !s.tree.Bridge(v) {
+			continue
+		}
+		for l := range s.all() {
+			l.sendStatus(l.statusSubscriptions(), []sys.Value{v}, false)
 		}
 	}
 }

@@ -179,3 +179,37 @@ func TestStatusOff(t *testing.T) {
 	}
 	c.quiet()
 }
+
+// TestBridgesSayTheirState: what a bridge of Mosquitto says of itself, and its will, is told below $SYS at once, with
+// RETAIN to who subscribes later, and nothing of it is in the log.
+func TestBridgesSayTheirState(t *testing.T) {
+	both(t, func(t *testing.T, v packet.Version) {
+		h := open(t, nil)
+		const state = broker + "connection/edge.firth/state"
+		w := h.connect(t, v, "watches", nil)
+		w.subscribe(1, broker+"connection/+/state")
+		bridge := h.connect(t, v, "edge", func(p *packet.Connect) {
+			p.Will = &packet.Will{Topic: []byte(state), Payload: []byte("0"), QoS: 1, Retain: true}
+		})
+		bridge.published(state, "1", true)
+		if m := w.gets(state, "1"); m.Retain || m.QoS != 0 {
+			t.Errorf("%+v", m)
+		}
+		late := h.connect(t, v, "late", nil)
+		late.subscribe(0, "$SYS/#")
+		if all := late.values(state); all[state] != (told{"1", true, 0, 0}) || len(all) < 2 {
+			t.Errorf("got %v", all)
+		}
+		bridge.net.Close()
+		w.gets(state, "0")
+		if n := len(h.records("$SYS")); n > 0 || h.door.Stats().Retained > 0 {
+			t.Errorf("%d records, %d retained", n, h.door.Stats().Retained)
+		}
+		other := h.connect(t, v, "other", nil)
+		other.publish(1, 5, state, "and more")
+		if ack := want[*packet.Puback](other); v == packet.V5 && ack.Reason != packet.TopicNameInvalid {
+			t.Errorf("PUBACK %s", ack.Reason)
+		}
+		w.quiet()
+	})
+}

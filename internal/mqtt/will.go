@@ -9,6 +9,7 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/delay"
 	"github.com/firthmq/firth/internal/mqtt/session"
+	"github.com/firthmq/firth/internal/mqtt/sys"
 )
 
 // publishWill publishes the will of a session, in one unit with other writes.
@@ -35,6 +36,8 @@ func (d *Door) publishFor(ctx context.Context, what string, m *delay.Message, wi
 	}
 	others := len(with.Writes)
 	switch {
+	case sys.IsBridge(p.Topic, p.Payload) && l.mayPublish(p.Topic) == nil:
+		d.status.bridge(p.Topic, p.Payload)
 	case err == nil:
 		l.gather(t, p, p.Topic, r, true) // the client may be back by then, with any subscription
 		with.Writes = append(with.Writes, t.unit.Writes...)

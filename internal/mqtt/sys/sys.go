@@ -47,9 +47,10 @@ type Value struct{ Topic, Payload string }
 
 // Tree is the values as they were told last. The zero value has none.
 type Tree struct {
-	values []Value
-	at     time.Duration // of the last update
-	loads  []load
+	values  []Value
+	bridges []Value       // what bridges said of themselves, by topic
+	at      time.Duration // of the last update
+	loads   []load
 }
 
 // load is how much comes a minute, as a moving average of 1, 5 and 15 minutes.
@@ -69,11 +70,11 @@ func (t *Tree) Values() []Value { return t.values }
 func (t *Tree) Update(c Counts, uptime time.Duration) (changed []Value) {
 	before := t.values
 	t.values = plain(&c, uptime)
-	t.values = append(t.values, t.moving(&c, uptime)...)
-	slices.SortFunc(t.values, func(a, b Value) int { return strings.Compare(a.Topic, b.Topic) })
+	t.values = append(append(t.values, t.moving(&c, uptime)...), t.bridges...)
+	slices.SortFunc(t.values, byTopic)
 	t.at = uptime
-	for i, v := range t.values {
-		if i >= len(before) || before[i] != v {
+	for _, v := range t.values {
+		if i, known := slices.BinarySearchFunc(before, v, byTopic); !known || before[i] != v {
 			changed = append(changed, v)
 		}
 	}
