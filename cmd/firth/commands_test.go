@@ -20,6 +20,7 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/node"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // broker is a node for the commands to talk to.
@@ -328,6 +329,40 @@ func TestGroupCommands(t *testing.T) {
 	b.eq("billing: would be deleted: 1 committed offsets\n", "", "group", "delete", "billing", "--dry-run")
 	b.eq("billing: deleted\n", "", "group", "delete", "billing", "-y")
 	b.eq("GROUP  STATE  PROTOCOL\n", "", "group", "list")
+}
+
+// A group of the consumer protocol is described as a classic one is, with its members.
+func TestGroupCommandsOfConsumers(t *testing.T) {
+	b := startBroker(t)
+	b.ok("1\n2\n3\n4\n", "produce", "t")
+	reader, err := kgo.NewClient(kgo.SeedBrokers(b.kafka[1]), kgo.ConsumerGroup("billing"), kgo.ServerSideBalancer(),
+		kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(reader.Close)
+	if n := reader.PollRecords(t.Context(), 3).NumRecords(); n == 0 {
+		t.Fatal("nothing is read")
+	}
+	out := b.ok("", "group", "describe", "billing")
+	if !strings.Contains(out, "assignor  uniform\nmembers   1\nlag       4") ||
+		!regexp.MustCompile(`t +0 +- +4 +4 +\S+ +/127.0.0.1`).MatchString(out) {
+		t.Errorf("got\n%s", out)
+	}
+	_, errs, code := b.try("", "group", "seek", "billing", "--to", "start", "--topics", "t", "--yes")
+	if code != output.ExitFailed || !strings.Contains(errs, "it has 1 members") {
+		t.Errorf("code %d: %s", code, errs)
+	}
+	if err := reader.CommitRecords(t.Context(), &kgo.Record{Topic: "t", Offset: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.LeaveGroupContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if out := b.ok("", "group", "describe", "billing"); !regexp.MustCompile(`t +0 +3 +4 +1`).MatchString(out) {
+		t.Errorf("got\n%s", out)
+	}
+	b.eq("billing: deleted\n", "", "group", "delete", "billing", "-y")
 }
 
 // TestGroupListShowsShares: the group of a shared subscription is beside Kafka's, with its lag, while a member is there

@@ -171,6 +171,11 @@ func newGroupDescribe(k *kafkaFlags) *cobra.Command {
 }
 
 func describeGroup(ctx context.Context, adm *kadm.Client, name string) (*groupDescription, error) {
+	if g, is, err := consumerGroup(ctx, adm, name); err != nil {
+		return nil, err
+	} else if is {
+		return describeConsumers(ctx, adm, &g)
+	}
 	lags, err := adm.Lag(ctx, name)
 	if err != nil {
 		return nil, kafkaError("group "+name, err, "")
@@ -294,8 +299,12 @@ func planSeek(ctx context.Context, adm *kadm.Client, group string, to position, 
 	if err != nil {
 		return nil, kafkaError("group "+group, err, "")
 	}
-	if g := described[group]; g.Err == nil && len(g.Members) > 0 {
-		return nil, fault.New(fault.Invalid, "group "+group, "it has %d members", len(g.Members)).
+	consumers, _, err := consumerGroup(ctx, adm, group)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(described[group].Members) + len(consumers.Members); n > 0 {
+		return nil, fault.New(fault.Invalid, "group "+group, "it has %d members", n).
 			WithHint("stop its consumers first: a member would commit over the new offsets")
 	}
 	committed, err := adm.FetchOffsets(ctx, group)
