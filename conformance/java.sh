@@ -7,10 +7,11 @@ cp -r "$here/java" "$work/java"
 cd "$work/java"
 "$again" timeout 600 mvn -q -B -ntp compile dependency:build-classpath -Dmdep.outputFile=target/classpath
 cd "$repo"
-start_firth
+start_firth --set groups.consumer_heartbeat_interval=500ms
 classes=$work/java/target/classes:$(cat "$work/java/target/classpath")
 timeout 600 java -cp "$classes" Gate
 timeout 300 java -cp "$classes" Limits
+timeout 600 java -cp "$classes" Groups
 through_restart 240 Devices java -cp "$classes" Devices
 stop_firth
 echo "Java clients: all passed"

@@ -10,7 +10,9 @@ import (
 
 // consumerGroup asks for a group of the consumer protocol (KIP-848); is is false if there is none of that name, or the
 // broker is older than that.
-func consumerGroup(ctx context.Context, adm *kadm.Client, name string) (g kadm.DescribedConsumerGroup, is bool, err error) {
+func consumerGroup(
+	ctx context.Context, adm *kadm.Client, name string,
+) (g kadm.DescribedConsumerGroup, is bool, err error) {
 	all, err := adm.DescribeConsumerGroups(ctx, name)
 	if err == nil {
 		g = all[name]
@@ -27,7 +29,9 @@ func consumerGroup(ctx context.Context, adm *kadm.Client, name string) (g kadm.D
 
 // describeConsumers describes a group of the consumer protocol: a line for every partition that it has committed, or
 // that a member has.
-func describeConsumers(ctx context.Context, adm *kadm.Client, g *kadm.DescribedConsumerGroup) (*groupDescription, error) {
+func describeConsumers(
+	ctx context.Context, adm *kadm.Client, g *kadm.DescribedConsumerGroup,
+) (*groupDescription, error) {
 	committed, err := adm.FetchOffsets(ctx, g.Group)
 	if err != nil {
 		return nil, kafkaError("group "+g.Group, err, "")

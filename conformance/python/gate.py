@@ -1,15 +1,16 @@
 """confluent-kafka (librdkafka) and paho-mqtt against firth: each alone, and across the two doors.
 
-[Kafka-ApiVersions] [Kafka-CreatePartitions] [Kafka-CreateTopics] [Kafka-DescribeCluster]
+[Kafka-ApiVersions] [Kafka-ConsumerGroupDescribe] [Kafka-ConsumerGroupHeartbeat] [Kafka-CreatePartitions] [Kafka-CreateTopics] [Kafka-DescribeCluster]
 [Kafka-DescribeConfigs] [Kafka-Fetch] [Kafka-IncrementalAlterConfigs] [Kafka-InitProducerId]
 [Kafka-ListOffsets] [Kafka-Metadata] [Kafka-OffsetCommit] [Kafka-OffsetFetch] [Kafka-Produce]
 """
 
 import os
 import queue
+import time
 
 import paho.mqtt.client as mqtt
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupType, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -113,6 +114,54 @@ def check_records():
     ok("confluent-kafka: committed offsets, watermarks, offsets by time")
 
 
+def check_consumer_protocol():
+    """Two members of group.protocol=consumer (KIP-848) share a topic; one leaves, and the other has all of it."""
+    total = 400
+    admin = AdminClient({"bootstrap.servers": KAFKA})
+    admin.create_topics([NewTopic("py-new", num_partitions=4)])["py-new"].result(LIMIT)
+    produce("py-new", ((f"k{i}", f"value {i}") for i in range(total)))
+    shares = [0, 0]
+    seen = set()
+
+    def member():
+        consumer = Consumer(
+            {
+                "bootstrap.servers": KAFKA,
+                "group.id": "py-new",
+                "group.protocol": "consumer",
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+            }
+        )
+        consumer.subscribe(["py-new"])
+        return consumer
+
+    def poll(members):
+        for i, consumer in enumerate(members):
+            for message in consumer.consume(num_messages=100, timeout=0.1):
+                assert message.error() is None, message.error()
+                seen.add((message.partition(), message.offset()))
+            shares[i] = len(consumer.assignment())
+
+    def until(what, holds, members):
+        end = time.monotonic() + LIMIT
+        while not holds():
+            assert time.monotonic() < end, (what, shares, len(seen))
+            poll(members)
+
+    a, b = member(), member()
+    until("each has two partitions, and all is read", lambda: shares == [2, 2] and len(seen) == total, [a, b])
+    a.commit(asynchronous=False)
+    (described,) = admin.describe_consumer_groups(["py-new"]).values()
+    group = described.result(LIMIT)
+    assert group.type == ConsumerGroupType.CONSUMER and len(group.members) == 2, group
+    assert sorted(len(m.assignment.topic_partitions) for m in group.members) == [2, 2], group.members
+    a.close()
+    until("the other one has all", lambda: shares[0] == 4, [b])
+    b.close()
+    ok("confluent-kafka: two members of the consumer protocol")
+
+
 class Device:
     """A paho client whose calls wait for their acknowledgement."""
 
@@ -172,5 +221,6 @@ def check_across():
 
 check_admin()
 check_records()
+check_consumer_protocol()
 check_devices()
 check_across()

@@ -17,12 +17,18 @@ const (
 // FindCoordinator, versions 0 to 6.
 //
 // One node coordinates everything: the answer is the address that Metadata gives on this connection.
+// Who looks for that of a group has __consumer_offsets made, as at Kafka, if the log can.
 // A share coordinator is no client's business, and there are no share groups yet: INVALID_REQUEST.
 //
 // Versions: 1 kind of coordinator; 3 flexible; 4 several keys (KIP-699); 6 share groups (KIP-932).
 func (co *coordinator) findCoordinator(
-	_ context.Context, c *conn, req *kmsg.FindCoordinatorRequest,
+	ctx context.Context, c *conn, req *kmsg.FindCoordinatorRequest,
 ) (*kmsg.FindCoordinatorResponse, error) {
+	if req.CoordinatorType == groupCoordinator && co.damaged == nil {
+		if _, err := co.writer.partition(ctx); err != nil {
+			co.opt.Logger.Debug("kafka: the topic of the groups cannot be made now", "error", err)
+		}
+	}
 	resp := kmsg.NewPtrFindCoordinatorResponse()
 	if req.Version >= 4 {
 		for _, key := range req.CoordinatorKeys {

@@ -181,7 +181,7 @@ func (w *offsetWriter) Appended(ticket uint64, _ stream.Placed, err error) {
 	}
 }
 
-// partition is where the groups are stored; the topic is made when the first group needs it.
+// partition is where the groups are stored; the topic is made when the first group is asked for.
 func (w *offsetWriter) partition(ctx context.Context) (stream.PartitionID, error) {
 	t := w.co.log.Topics().ByName(offsetsTopic)
 	if t == nil {
