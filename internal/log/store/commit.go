@@ -87,11 +87,11 @@ func (s *Store) take(turns []*stream.Turn) (g *group, called []*stream.Turn, mor
 }
 
 // waitLocked waits until there may be something to do: so many units in the open group, or a sync or the announcer are
-// through. If it waits for those who were called, it waits no longer than comeTime.
+// through. If it waits for those who were called, it waits no longer than ComeTime.
 func (s *Store) waitLocked(least int, called bool) {
 	s.mu.late = false
 	if called {
-		defer time.AfterFunc(comeTime, s.giveUp).Stop()
+		defer time.AfterFunc(s.opt.ComeTime, s.giveUp).Stop()
 	}
 	s.mu.waiting, s.mu.least = true, least
 	s.work.Wait()
@@ -105,9 +105,6 @@ func (s *Store) giveUp() {
 	s.mu.late = true
 	s.work.Signal()
 }
-
-// comeTime is how long room is kept for those who waited for it and were called, while nobody else comes.
-const comeTime = 100 * time.Millisecond
 
 // heldLocked tells whether the open group waits for the housekeeper. What that itself waits for does not, nor what
 // makes room, nor what comes before the end.

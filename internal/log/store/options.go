@@ -40,6 +40,9 @@ type Options struct {
 	DirectBytes int64
 	// SlowSync is what a sync takes on a disk for which commits do not wait for each other. Default 300 µs.
 	SlowSync time.Duration
+	// ComeTime is how long room is kept for those who waited for it and were called, while nobody else comes. Who comes
+	// later may be overtaken. Default 100 ms.
+	ComeTime time.Duration
 	// ReadaheadBytes is the length from which on a run of a file is read ahead of who reads it back. Default 512 KiB.
 	ReadaheadBytes int64
 	// ReserveBytes is the space that must stay free on the disk for the log to take a new journal file:
@@ -91,6 +94,7 @@ func (o Options) withDefaults() Options {
 	o.GroupBytes = cmp.Or(o.GroupBytes, 8<<20)
 	o.DirectBytes = cmp.Or(o.DirectBytes, 256<<10)
 	o.SlowSync = cmp.Or(o.SlowSync, 300*time.Microsecond)
+	o.ComeTime = cmp.Or(o.ComeTime, 100*time.Millisecond)
 	o.ReadaheadBytes = cmp.Or(o.ReadaheadBytes, 512<<10)
 	o.ReserveBytes = cmp.Or(o.ReserveBytes, 2*o.JournalBytes)
 	o.RetentionInterval = cmp.Or(o.RetentionInterval, 10*time.Second)
