@@ -6,7 +6,7 @@ page=$repo/docs/conformance/kgo.md
 records=${KGO_TEST_RECORDS:-10000}
 
 skip=$(sed -nE 's/^\| `(Test[A-Za-z0-9_/]+)` \|.*$/^\1$/p' "$page" | paste -sd '|')
-[ -n "$skip" ] || fail "no skipped test found in $page"
+skip=${skip:-^\$} # none
 
 version=$(cd "$repo" && go list -m -f '{{.Version}}' github.com/twmb/franz-go)
 source=$(cd "$repo" && "$again" go mod download -json "github.com/twmb/franz-go@$version" |

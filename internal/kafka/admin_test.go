@@ -661,9 +661,12 @@ func TestListConfigResources(t *testing.T) {
 }
 
 // [Kafka-InitProducerId].
-func TestInitProducerIDRefusesTransactions(t *testing.T) {
+func TestInitProducerIDRefusesWhatIsWrong(t *testing.T) {
 	c := openHouse(t, Options{}).dial()
-	for id, want := range map[string]wire.Code{"tx": wire.UnsupportedVersion, "": wire.InvalidRequest} {
+	long := strings.Repeat("x", maxTransactionalID+1)
+	for id, want := range map[string]wire.Code{
+		"no timeout": wire.InvalidTransactionTimeout, "": wire.InvalidRequest, long: wire.InvalidRequest,
+	} {
 		req := kmsg.NewPtrInitProducerIDRequest()
 		req.TransactionalID = &id
 		resp := askFor[*kmsg.InitProducerIDResponse](c, 5, req)

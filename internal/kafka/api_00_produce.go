@@ -35,13 +35,15 @@ import (
 //   - A record stamped further from the log's clock than the topic allows is INVALID_TIMESTAMP, unless the log
 //     stamps its records (KIP-937): one from a clock years ahead would be kept for as long. Records that break a
 //     rule are named in record_errors (KIP-467), the first 1,000 of them.
+//   - A transactional batch is taken in the epoch that its producer has now, up to version 11 for partitions that were
+//     added to the transaction: else INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE or TRANSACTION_ABORTABLE.
 //   - The timeout of the request is not used: the log answers when the disk does.
 //
 // Versions: 0-2 carry message sets from before record batches and are answered UNSUPPORTED_VERSION for
 // each partition; they are advertised because older librdkafka asks for it (KAFKA-18659, KIP-896).
 // 3 transactional id, 5 log start offset, 7 zstd, 8 errors with a message (KIP-467), 9 flexible, 10
-// leader hints (KIP-951, never needed on one node), 13 topics by id (KIP-516). Transactions are not
-// served: a transactional id is TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+// leader hints (KIP-951, never needed on one node), 11 TRANSACTION_ABORTABLE, 12 the first batch brings its partition
+// into the transaction (KIP-890), 13 topics by id (KIP-516).
 
 // call is one request under way that is answered later: a Produce or, with an api, another.
 type call struct {
@@ -62,6 +64,12 @@ type call struct {
 	done          bool                 // all results are in; under conn.mu
 	start         time.Time
 }
+
+// Versions of Produce and transactions.
+const (
+	abortableVersion = 11 // from which clients know TRANSACTION_ABORTABLE
+	implicitVersion  = 12 // from which the first batch brings its partition into the transaction
+)
 
 const (
 	fewResults  = 2
@@ -161,6 +169,10 @@ func produceCode(err error) wire.Code {
 	switch kind := fault.KindOf(err); {
 	case errors.Is(err, errZstd):
 		return wire.UnsupportedCompressionType
+	case errors.Is(err, store.ErrUnknownProducer):
+		return wire.InvalidProducerIDMapping
+	case errors.Is(err, store.ErrNotInTransaction):
+		return wire.InvalidTxnState
 	case untimely(err):
 		return wire.InvalidTimestamp
 	case kind == fault.Invalid:
@@ -222,7 +234,7 @@ func (c *conn) unanswered(p *call) error {
 
 // appendAll appends the batches of a request in order, each when it is here.
 func (c *conn) appendAll(p *call, s *wire.ProduceStream, in *body) error {
-	refused := checkRequest(&p.req)
+	refused, denied := checkRequest(&p.req), c.door.checkTxn(c, &p.req)
 	if p.req.Old() {
 		c.outdated(wire.Find(wire.Produce), p.req.Version, c.clientID)
 	}
@@ -244,6 +256,8 @@ func (c *conn) appendAll(p *call, s *wire.ProduceStream, in *body) error {
 		case refused != nil:
 			refuse(res, refused)
 			res.Code = requestCode(&p.req)
+		case denied != wire.None:
+			res.Code = denied
 		case topicCode != wire.None:
 			res.Code = topicCode
 		case s.Size > t.Settings.MaxMessageBytes:
@@ -299,10 +313,16 @@ func checkRequest(req *wire.ProduceRequest) error {
 		return fault.New(fault.Unsupported, op, "message sets from before record batches are not served")
 	case req.Acks < -1 || req.Acks > 1:
 		return fault.New(fault.Invalid, op, "acks is %d; -1, 0 and 1 are allowed", req.Acks)
-	case req.TransactionalID != nil:
-		return fault.New(fault.Denied, op, "transactions are not served")
 	}
 	return nil
+}
+
+// checkTxn refuses a request whose transactional id the client may not use, or nobody has; wire.None: go on.
+func (d *Door) checkTxn(c *conn, req *wire.ProduceRequest) wire.Code {
+	if req.TransactionalID == nil {
+		return wire.None
+	}
+	return d.txns.mayTxn(c, OpWrite, string(req.TransactionalID))
 }
 
 // requestCode is the error code for what checkRequest refuses.
@@ -310,8 +330,6 @@ func requestCode(req *wire.ProduceRequest) wire.Code {
 	switch {
 	case req.Old():
 		return wire.UnsupportedVersion
-	case req.TransactionalID != nil:
-		return wire.TransactionalIDAuthorizationFailed
 	}
 	return wire.InvalidRequiredAcks
 }
@@ -345,9 +363,14 @@ func (d *Door) appendOne(g *page, at int, t *stream.Topic, w *wire.ProducePartit
 		return
 	}
 	id := t.Partitions[w.Index]
-	batch, err := d.judge(t, w.Records, p.req.Version, p.start)
+	batch, err := d.judge(t, w.Records, &p.req, p.start)
 	if err != nil {
 		refuse(res, err)
+		return
+	}
+	if name := p.req.TransactionalID; name != nil && batch.Attributes().Transactional() &&
+		!d.txns.producerOf(string(name), batch.ProducerID()) {
+		res.Code = wire.InvalidProducerIDMapping // the right to one transactional id is none to another
 		return
 	}
 	if t.Settings.LogAppendTime {
@@ -357,13 +380,17 @@ func (d *Door) appendOne(g *page, at int, t *stream.Topic, w *wire.ProducePartit
 		res.LogStart = int64(bounds.Start)
 	}
 	d.metrics.batches.Inc()
+	write := store.BatchWrite{Partition: id, Batch: batch, Implicit: p.req.Version >= implicitVersion}
 	var to stream.Receipt
 	if p.req.Acks != 0 {
 		to = g
 		p.left.Add(1)
 	}
-	if err := d.produce.AppendBatch(store.BatchWrite{Partition: id, Batch: batch}, to, uint64(at)); err != nil {
+	if err := d.produce.AppendBatch(write, to, uint64(at)); err != nil {
 		refuse(res, err)
+		if errors.Is(err, store.ErrNotInTransaction) && p.req.Version >= abortableVersion {
+			res.Code = wire.TransactionAbortable
+		}
 		if to != nil {
 			p.left.Add(-1)
 		}
@@ -371,7 +398,9 @@ func (d *Door) appendOne(g *page, at int, t *stream.Topic, w *wire.ProducePartit
 }
 
 // judge takes the one batch out of the records of a partition and holds it to the rules for producers.
-func (d *Door) judge(t *stream.Topic, records []byte, version int16, now time.Time) (record.Batch, error) {
+func (d *Door) judge(
+	t *stream.Topic, records []byte, req *wire.ProduceRequest, now time.Time,
+) (record.Batch, error) {
 	const op = "kafka.Produce"
 	if len(records) == 0 {
 		return nil, fault.New(fault.Invalid, op, "no record batch")
@@ -389,10 +418,10 @@ func (d *Door) judge(t *stream.Topic, records []byte, version int16, now time.Ti
 	if err := d.validate(t, batch, now); err != nil {
 		return nil, err
 	}
-	if batch.Attributes().Codec() == record.Zstd && version < 7 {
+	if batch.Attributes().Codec() == record.Zstd && req.Version < 7 {
 		return nil, errZstd
 	}
-	if batch.Attributes().Transactional() {
+	if batch.Attributes().Transactional() && req.TransactionalID == nil {
 		return nil, fault.New(fault.Invalid, op, "a transactional batch without a transactional id")
 	}
 	return batch, nil

@@ -374,9 +374,11 @@ func playProduceRefusals(t *testing.T, piece int) {
 	for _, version := range []int16{0, 1, 2} {
 		ask("message set", version, produceTo(topic, 0, -1, good), wire.UnsupportedVersion)
 	}
-	txn := produceTo(topic, 0, -1, good)
-	txn.TransactionID = new("tx")
-	ask("transaction", 9, txn, wire.TransactionalIDAuthorizationFailed)
+	inTxn := txnBatch(txnWho{id: 7}, 0, "v")
+	outside := produceTo(topic, 0, -1, inTxn)
+	ask("a transactional batch without a transactional id", 9, outside, wire.InvalidRecord)
+	outside.TransactionID = new("tx")
+	ask("a producer id that nobody has", 9, outside, wire.InvalidProducerIDMapping)
 	var zstd record.Builder
 	zstd.Reset(nil, 0)
 	zstd.Append(&record.Record{Value: make([]byte, 100)})

@@ -37,8 +37,9 @@ import (
 //     (KIP-320): FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
 //   - Fetch sessions (KIP-227) are in api_01_fetch_session.go: from a request that says what changes, one of all
 //     partitions of its session is made, and of the answer what the client was told already is left out.
-//   - Read committed sees what everybody sees as long as there are no transactions: the last stable
-//     offset is the high watermark. Replicas are refused: NOT_LEADER_OR_FOLLOWER.
+//   - A reader of committed records gets nothing from the last stable offset on, where the oldest open transaction
+//     begins, and a list of the aborted transactions in what it gets, in the order of their offsets (KIP-98). It
+//     waits for min bytes of these. Replicas are refused: NOT_LEADER_OR_FOLLOWER.
 //
 // Versions: 4 isolation, 5 log start offset, 7 sessions, 9 leader epoch, 10 zstd, 11 rack, 12 flexible,
 // 13 topic ids, 15 replica state (KIP-903), 16 leader hints (KIP-951), 17 and 18 for replicas.
@@ -247,7 +248,9 @@ func (d *Door) fetchTopic(
 
 // resolve begins the answer for one partition.
 func (p *fetchPart) resolve(req *wire.FetchPartition, t *stream.Topic, missing wire.Code, epoch int32) {
-	p.result = wire.FetchResult{Index: req.Index, High: -1, Stable: -1, LogStart: -1}
+	p.result = wire.FetchResult{
+		Index: req.Index, High: -1, Stable: -1, LogStart: -1, Aborted: p.result.Aborted[:0],
+	}
 	p.drop()
 	p.silent = false
 	p.from, p.maxBytes = record.Offset(req.Offset), int(req.MaxBytes)
@@ -295,7 +298,7 @@ func (f *fetch) find(p *fetchPart, left int) {
 		return
 	}
 	from := len(p.batches)
-	batches, st, err := f.c.door.log.Find(p.id, p.next, max(limit, 1), p.batches)
+	batches, st, err := f.look(p, max(limit, 1))
 	if err != nil {
 		f.fail(p, err)
 		return
@@ -324,6 +327,22 @@ func (f *fetch) find(p *fetchPart, left int) {
 	}
 	clear(batches[len(p.batches):])
 }
+
+// look asks the log what there is of one partition: for a reader of committed records up to the last stable offset.
+func (f *fetch) look(p *fetchPart, limit int) ([]record.Batch, store.Stretch, error) {
+	log := f.c.door.log
+	if !f.committed() {
+		return log.Find(p.id, p.next, limit, p.batches)
+	}
+	bounds, err := log.Bounds(p.id)
+	if err != nil {
+		return p.batches, store.Stretch{}, err
+	}
+	return log.FindBelow(p.id, p.next, bounds.Stable, limit, p.batches)
+}
+
+// committed tells whether the client reads committed records only.
+func (f *fetch) committed() bool { return f.req.Isolation == 1 }
 
 // fail makes an error the answer for a partition.
 func (f *fetch) fail(p *fetchPart, err error) {
@@ -550,18 +569,22 @@ func (f *fetch) reread() {
 			continue
 		}
 		f.bytes -= p.bytes
-		limit := p.bytes
+		limit, end := p.bytes, p.next
 		p.drop()
-		p.next = p.from
 		batches, err := f.c.door.log.Read(p.id, p.from, limit, p.batches)
 		if err != nil {
 			f.fail(p, err)
 			continue
 		}
 		for _, b := range batches {
+			if b.BaseOffset() >= end {
+				break
+			}
 			p.bytes += len(b)
+			p.next = b.LastOffset() + 1
+			p.batches = append(p.batches, b) // in its place: it lies there already
 		}
-		p.batches, p.next = batches, p.from
+		clear(batches[len(p.batches):])
 		f.bytes += p.bytes
 	}
 }
@@ -621,8 +644,24 @@ func (f *fetch) bound(p *fetchPart) {
 	if p.thin && bounds.Start > p.from {
 		f.renew(p) // what it waited for was removed
 	}
-	p.result.High, p.result.Stable = int64(bounds.High), int64(bounds.High)
+	p.result.High, p.result.Stable = int64(bounds.High), int64(bounds.Stable)
 	p.result.LogStart = int64(bounds.Start)
+	if p.result.Aborted = p.result.Aborted[:0]; f.committed() && p.bytes > 0 {
+		f.skipped(p)
+	}
+}
+
+// skipped lists the aborted transactions that have something in what was read.
+func (f *fetch) skipped(p *fetchPart) {
+	aborted, err := f.c.door.log.Aborted(p.id, p.from, p.next, nil)
+	if err != nil {
+		f.fail(p, err)
+		return
+	}
+	for i := range aborted {
+		one := wire.AbortedTxn{ProducerID: aborted[i].ProducerID, First: int64(aborted[i].First)}
+		p.result.Aborted = append(p.result.Aborted, one)
+	}
 }
 
 // release lets go of the batches, so that the log's memory is not held by idle connections.

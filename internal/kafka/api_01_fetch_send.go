@@ -1,6 +1,10 @@
 package kafka
 
-import "github.com/firthmq/firth/internal/kit/fault"
+import (
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
+)
 
 // A chunk is how much of the stored records of a response is in memory at once, unless a single batch is larger. It
 // fits the second-level cache of a processor: the bytes come from the page cache, go through the checksum and on to
@@ -94,7 +98,7 @@ func (f *fetch) load(p *fetchPart, buf []byte) ([]byte, error) {
 	for left > 0 {
 		if st.Size() == 0 {
 			var err error
-			if f.scratch, *st, err = f.c.door.log.Find(p.id, at, min(left, f.most), f.scratch[:0]); err != nil {
+			if f.scratch, *st, err = f.again(p, at, min(left, f.most)); err != nil {
 				return buf, err
 			}
 			for _, b := range f.scratch {
@@ -129,6 +133,14 @@ func (f *fetch) load(p *fetchPart, buf []byte) ([]byte, error) {
 		at = st.Next()
 	}
 	return buf, nil
+}
+
+// again finds once more what was found of a part, from an offset on.
+func (f *fetch) again(p *fetchPart, at record.Offset, limit int) ([]record.Batch, store.Stretch, error) {
+	if f.committed() { // what lies behind may share a piece of a file with it
+		return f.c.door.log.FindBelow(p.id, at, p.next, limit, f.scratch[:0])
+	}
+	return f.c.door.log.Find(p.id, at, limit, f.scratch[:0])
 }
 
 // flush writes what is pending.

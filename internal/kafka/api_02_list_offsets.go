@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"math"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/log/record"
@@ -19,6 +20,8 @@ import (
 //     nothing is tiered. Another negative time is UNSUPPORTED_VERSION.
 //   - The answer has the leader epoch of the record that it names, or, where none is there yet, the current one.
 //   - The leader epoch of the client is checked (KIP-320). A partition named twice is INVALID_REQUEST.
+//
+//   - For a reader of committed records the log ends at the last stable offset.
 //
 // Versions: 2 isolation, 4 leader epochs, 6 flexible, 10 timeout (not used: nothing is far away).
 
@@ -64,7 +67,7 @@ func (d *Door) listOffsets(
 			case code != wire.None:
 				p.ErrorCode = code
 			default:
-				d.listOffset(ctx, id, rp, req.Version, &p)
+				d.listOffset(ctx, id, rp, req, &p)
 			}
 			answer.Partitions = append(answer.Partitions, p)
 		}
@@ -75,9 +78,10 @@ func (d *Door) listOffsets(
 
 // listOffset answers for one partition.
 func (d *Door) listOffset(
-	ctx context.Context, id stream.PartitionID, rp *kmsg.ListOffsetsRequestTopicPartition, version int16,
-	p *kmsg.ListOffsetsResponseTopicPartition,
+	ctx context.Context, id stream.PartitionID, rp *kmsg.ListOffsetsRequestTopicPartition,
+	req *kmsg.ListOffsetsRequest, p *kmsg.ListOffsetsResponseTopicPartition,
 ) {
+	version, end := req.Version, record.Offset(math.MaxInt64)
 	if p.ErrorCode = d.epochCode(rp.CurrentLeaderEpoch); p.ErrorCode != wire.None {
 		return
 	}
@@ -86,10 +90,13 @@ func (d *Door) listOffset(
 		p.ErrorCode = code(err)
 		return
 	}
+	if req.IsolationLevel == 1 {
+		end = bounds.Stable
+	}
 	var off record.Offset = -1
 	switch ts := rp.Timestamp; {
 	case ts == timeLatest:
-		off, p.LeaderEpoch = bounds.High, d.log.Epoch()
+		off, p.LeaderEpoch = min(bounds.High, end), d.log.Epoch()
 	case ts == timeEarliest, ts == timeLocal && version >= 8:
 		off = bounds.Start
 		p.LeaderEpoch = d.epochAt(id, off)
@@ -100,7 +107,10 @@ func (d *Door) listOffset(
 		p.ErrorCode = wire.UnsupportedVersion
 		return
 	default:
-		off, p.Timestamp, err = d.log.OffsetForTime(ctx, id, ts)
+		off, p.Timestamp, err = d.log.FirstSince(ctx, id, ts)
+	}
+	if named := rp.Timestamp < 0 && rp.Timestamp != timeMax; off > end || off == end && !named {
+		off, p.Timestamp = -1, -1 // nobody who reads committed records comes to it
 	}
 	if err != nil {
 		p.ErrorCode, p.Timestamp = code(err), -1

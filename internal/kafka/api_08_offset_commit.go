@@ -93,7 +93,7 @@ func (v *topicView) commit(
 		p := kmsg.NewOffsetCommitResponseTopicPartition()
 		p.Partition, p.ErrorCode = rp.Partition, code
 		if code == wire.None {
-			p.ErrorCode = v.co.judgeCommit(t, rp)
+			p.ErrorCode = v.co.judgeOffset(t, rp.Partition, rp.Metadata)
 		}
 		if p.ErrorCode == wire.None {
 			value := &committed{Offset: v.co.offsetOf(req, rp), topicID: t.ID}
@@ -124,12 +124,12 @@ func (co *coordinator) offsetOf(
 // maxRetentionMillis keeps the time at which an offset expires within its field: a thousand years.
 const maxRetentionMillis = 1000 * 365 * 24 * 3600 * 1000
 
-// judgeCommit judges what can be judged without the group.
-func (co *coordinator) judgeCommit(t *stream.Topic, p *kmsg.OffsetCommitRequestTopicPartition) wire.Code {
+// judgeOffset judges what can be judged of an offset without the group.
+func (co *coordinator) judgeOffset(t *stream.Topic, index int32, metadata *string) wire.Code {
 	switch {
-	case p.Partition < 0 || int(p.Partition) >= len(t.Partitions):
+	case index < 0 || int(index) >= len(t.Partitions):
 		return wire.UnknownTopicOrPartition
-	case len(wire.Plain(p.Metadata)) > co.limits.MaxOffsetMetadata:
+	case len(wire.Plain(metadata)) > co.limits.MaxOffsetMetadata:
 		return wire.OffsetMetadataTooLarge
 	}
 	return wire.None

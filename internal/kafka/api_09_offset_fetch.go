@@ -19,16 +19,16 @@ import (
 // the one made later with its name.
 //
 // Versions: 2 null topics ask for all, and an error of the whole group; 5 leader epoch; 6 flexible;
-// 7 RequireStable (KIP-447): until there are transactions nothing is ever unstable; 8 several groups;
-// 9 member id and epoch, which must be its own in a consumer group (STALE_MEMBER_EPOCH, KIP-848) and say nothing in a
-// classic one; 10 topics by id.
+// 7 RequireStable (KIP-447): UNSTABLE_OFFSET_COMMIT for what a transaction that is under way will commit; 8 several
+// groups; 9 member id and epoch, which must be its own in a consumer group (STALE_MEMBER_EPOCH, KIP-848) and say
+// nothing in a classic one; 10 topics by id.
 func (co *coordinator) offsetFetch(
 	_ context.Context, c *conn, req *kmsg.OffsetFetchRequest,
 ) (*kmsg.OffsetFetchResponse, error) {
 	resp := kmsg.NewPtrOffsetFetchResponse()
 	if req.Version >= 8 {
 		for i := range req.Groups {
-			resp.Groups = append(resp.Groups, co.fetchOffsets(c, req.Version, &req.Groups[i]))
+			resp.Groups = append(resp.Groups, co.fetchOffsets(c, req, &req.Groups[i]))
 		}
 		return resp, nil
 	}
@@ -42,7 +42,7 @@ func (co *coordinator) offsetFetch(
 		t.Topic, t.Partitions = req.Topics[i].Topic, req.Topics[i].Partitions
 		one.Topics = append(one.Topics, t)
 	}
-	answer := co.fetchOffsets(c, req.Version, &one)
+	answer := co.fetchOffsets(c, req, &one)
 	resp.ErrorCode = answer.ErrorCode
 	for i := range answer.Topics {
 		resp.Topics = append(resp.Topics, singleGroupTopic(&answer.Topics[i], answer.ErrorCode, req.Version))
@@ -72,7 +72,7 @@ func singleGroupTopic(
 
 // fetchOffsets answers for one group.
 func (co *coordinator) fetchOffsets(
-	c *conn, version int16, req *kmsg.OffsetFetchRequestGroup,
+	c *conn, whole *kmsg.OffsetFetchRequest, req *kmsg.OffsetFetchRequestGroup,
 ) kmsg.OffsetFetchResponseGroup {
 	resp := kmsg.NewOffsetFetchResponseGroup()
 	resp.Group = req.Group
@@ -83,15 +83,34 @@ func (co *coordinator) fetchOffsets(
 	if resp.ErrorCode == wire.None {
 		offsets, resp.ErrorCode = co.committedOf(req)
 	}
-	view := topicView{co, c, co.log.Topics(), version >= 10}
+	view := topicView{co, c, co.log.Topics(), whole.Version >= 10}
 	asked := req.Topics
 	if asked == nil && resp.ErrorCode == wire.None {
 		asked = view.all(offsets)
 	}
 	for i := range asked {
-		resp.Topics = append(resp.Topics, view.fetch(&asked[i], offsets))
+		t := view.fetch(&asked[i], offsets)
+		if whole.RequireStable {
+			co.unstable(req.Group, &t)
+		}
+		resp.Topics = append(resp.Topics, t)
 	}
 	return resp
+}
+
+// unstable has a client ask again for what a transaction will commit (KIP-447).
+func (co *coordinator) unstable(group string, t *kmsg.OffsetFetchResponseGroupTopic) {
+	name := t.Topic
+	if named := co.log.Topics().ByID(record.UUID(t.TopicID)); name == "" && named != nil {
+		name = named.Name
+	}
+	for i := range t.Partitions {
+		p := &t.Partitions[i]
+		if p.ErrorCode == wire.None && co.txns.unstable(group, partitionKey{name, p.Partition}) {
+			p.ErrorCode = wire.UnstableOffsetCommit
+			p.Offset, p.LeaderEpoch, p.Metadata = -1, -1, new("")
+		}
+	}
 }
 
 // committedOf is a copy of the committed offsets of a group, empty if there is none. A member that says who it is must

@@ -129,6 +129,7 @@ type coordinator struct {
 	lines  *limit.Lines // of the log that clients cause
 	writer *offsetWriter
 	budget *budget // of the door, in which members count
+	txns   *transactions
 	alarms *alarm.Alarms[*ownedGroup]
 	lag    *lagGauge
 	starts *startGauge

@@ -57,6 +57,8 @@ type Options struct {
 	LogDir string
 	// Groups bound the consumer groups.
 	Groups GroupOptions
+	// Transactions bound the transactions.
+	Transactions TxnOptions
 	// Metrics receives the metrics of the door. Nil: nobody looks.
 	Metrics *telemetry.Set
 	// Logger receives the log lines of the door. Nil: none.
@@ -99,6 +101,7 @@ type Door struct {
 	log      *store.Store
 	produce  appender // the log, or what stands for it where the cost of the door is measured
 	groups   *coordinator
+	txns     *transactions
 	apis     table
 	versions []wire.API // what ApiVersions announces
 	told     address    // from Options.Advertise; no host: each connection's own
@@ -145,8 +148,13 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
+	txns, err := openTransactions(ctx, opt, groups)
+	if err != nil {
+		return nil, err
+	}
+	groups.txns = txns
 	d := &Door{
-		opt: opt, log: opt.Store, produce: opt.Store, groups: groups, apis: table{}, told: told,
+		opt: opt, log: opt.Store, produce: opt.Store, groups: groups, txns: txns, apis: table{}, told: told,
 		large: make(chan struct{}, 4), chunks: newChunks(), running: make(chan struct{}), opened: time.Now(),
 		lines: limit.NewLines(time.Minute, 1000), budget: held,
 	}
@@ -159,6 +167,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	d.mu.conns, d.mu.listeners = map[*conn]struct{}{}, map[net.Listener]struct{}{}
 	d.register(d.apis)
 	groups.register(d.apis)
+	txns.register(d.apis)
 	d.versions = d.apis.versions()
 	d.measure()
 	if err := d.openSettings(ctx); err != nil {
@@ -182,6 +191,7 @@ func (d *Door) Run(ctx context.Context) error {
 	defer cancel()
 	var keepers sync.WaitGroup
 	keepers.Go(func() { d.watchConns(ctx) })
+	keepers.Go(func() { d.txns.run(ctx) })
 	close(d.running)
 	err := d.groups.Run(ctx)
 	cancel()

@@ -35,6 +35,7 @@ type Config struct {
 	Sessions               Sessions
 	Flapping               Flapping
 	Groups                 Groups
+	Transactions           Transactions
 	Log                    Log
 	Shutdown               Shutdown
 
@@ -143,6 +144,12 @@ type Groups struct {
 
 	ConsumerSessionTimeout    time.Duration
 	ConsumerHeartbeatInterval time.Duration
+}
+
+// Transactions bound those of Kafka producers.
+type Transactions struct {
+	MaxTimeout time.Duration
+	IDExpiry   time.Duration
 }
 
 // Log says what is logged and how.

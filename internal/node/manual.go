@@ -175,6 +175,7 @@ const fixedLimits = `
 | metadata of a committed offset | 4,096 bytes | OFFSET_METADATA_TOO_LARGE (12) |
 | committed offsets of a group without members | 30 days | they are gone: auto.offset.reset decides |
 | groups | 100,000 | COORDINATOR_NOT_AVAILABLE (15) |
+| transactional ids | 100,000 | COORDINATOR_NOT_AVAILABLE (15) |
 | configuration file | 256 KiB | the configuration is refused |
 | open files of clients, all doors together | the operating system's (` + "`ulimit -n`, LimitNOFILE" + `) but for ` +
 	`a quarter, at most 512; of these HTTP has half | the connection is closed at once; ` +

@@ -177,6 +177,9 @@ func (n *Node) openKafka(ctx context.Context) (err error) {
 		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
 		LogDir: n.cfg.Data, Metrics: n.metrics, Logger: n.log, HeldBytes: n.cfg.Limits.KafkaBytes,
 		Groups: kafka.GroupOptions{GroupTimes: n.cfg.Groups.times()},
+		Transactions: kafka.TxnOptions{
+			MaxTimeout: n.cfg.Transactions.MaxTimeout, IDExpiry: n.cfg.Transactions.IDExpiry,
+		},
 	})
 	if err != nil {
 		return err

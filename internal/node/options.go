@@ -20,7 +20,8 @@ func Options() []Option {
 		placeOptions(), topicOptions(), mqttLimits(),
 		rateOptions("limits.", " A listener may have its own bound.", func(c *Config) *Rates { return &c.Limits.Rates }),
 		kafkaLimits(), logLimits(),
-		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), groupOptions(), processOptions(),
+		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), groupOptions(),
+		transactionOptions(), processOptions(),
 	)
 }
 
@@ -268,6 +269,20 @@ func flappingOptions() []Option {
 		Option{Key: "flapping.ban", Default: "5m",
 			Doc: "For how long a device is banned that disconnects too often.",
 		}.span(func(c *Config) *time.Duration { return &c.Flapping.Ban }, time.Second, 365*day, ""),
+	}
+}
+
+func transactionOptions() []Option {
+	return []Option{
+		Option{Key: "transactions.max_timeout", Default: "15m",
+			Doc:   "The longest that a Kafka producer may ask its transactions to stay open (transaction.max.timeout.ms).",
+			Shows: "INVALID_TRANSACTION_TIMEOUT (50)",
+		}.span(func(c *Config) *time.Duration { return &c.Transactions.MaxTimeout }, time.Second, 24*day, ""),
+		Option{Key: "transactions.id_expiry", Default: "7d",
+			Doc: "How long a transactional id is known that nobody uses (transactional.id.expiration.ms): a producer that " +
+				"comes back later begins anew.",
+			Shows: "INVALID_PRODUCER_ID_MAPPING (49)",
+		}.span(func(c *Config) *time.Duration { return &c.Transactions.IDExpiry }, time.Second, 365*day, ""),
 	}
 }
 

@@ -21,6 +21,11 @@ const (
 	DeleteRecords               int16 = 21
 	InitProducerID              int16 = 22
 	OffsetForLeaderEpoch        int16 = 23
+	AddPartitionsToTxn          int16 = 24
+	AddOffsetsToTxn             int16 = 25
+	EndTxn                      int16 = 26
+	WriteTxnMarkers             int16 = 27
+	TxnOffsetCommit             int16 = 28
 	DescribeConfigs             int16 = 32
 	AlterConfigs                int16 = 33
 	AlterReplicaLogDirs         int16 = 34
@@ -36,6 +41,9 @@ const (
 	AlterClientQuotas           int16 = 49
 	DescribeQuorum              int16 = 55
 	DescribeCluster             int16 = 60
+	DescribeProducers           int16 = 61
+	DescribeTransactions        int16 = 65
+	ListTransactions            int16 = 66
 	ConsumerGroupHeartbeat      int16 = 68
 	ConsumerGroupDescribe       int16 = 69
 	ListConfigResources         int16 = 74
@@ -96,6 +104,11 @@ var apis = [keys]API{
 	DeleteRecords:               {DeleteRecords, "DeleteRecords", 0, 2, 2, 2 * mib},
 	InitProducerID:              {InitProducerID, "InitProducerId", 0, 5, 2, 64 * kib},
 	OffsetForLeaderEpoch:        {OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4, 2 * mib},
+	AddPartitionsToTxn:          {AddPartitionsToTxn, "AddPartitionsToTxn", 0, 5, 3, 2 * mib},
+	AddOffsetsToTxn:             {AddOffsetsToTxn, "AddOffsetsToTxn", 0, 4, 3, 64 * kib},
+	EndTxn:                      {EndTxn, "EndTxn", 0, 5, 3, 64 * kib},
+	WriteTxnMarkers:             {WriteTxnMarkers, "WriteTxnMarkers", 1, 2, 1, 1 * mib},
+	TxnOffsetCommit:             {TxnOffsetCommit, "TxnOffsetCommit", 0, 5, 3, 4 * mib},
 	DescribeConfigs:             {DescribeConfigs, "DescribeConfigs", 1, 4, 4, 1 * mib},
 	AlterConfigs:                {AlterConfigs, "AlterConfigs", 0, 2, 2, 1 * mib},
 	AlterReplicaLogDirs:         {AlterReplicaLogDirs, "AlterReplicaLogDirs", 1, 2, 2, 1 * mib},
@@ -111,6 +124,9 @@ var apis = [keys]API{
 	AlterClientQuotas:           {AlterClientQuotas, "AlterClientQuotas", 0, 1, 1, 1 * mib},
 	DescribeQuorum:              {DescribeQuorum, "DescribeQuorum", 0, 2, 0, 64 * kib},
 	DescribeCluster:             {DescribeCluster, "DescribeCluster", 0, 2, 0, 64 * kib},
+	DescribeProducers:           {DescribeProducers, "DescribeProducers", 0, 0, 0, 1 * mib},
+	DescribeTransactions:        {DescribeTransactions, "DescribeTransactions", 0, 0, 0, 1 * mib},
+	ListTransactions:            {ListTransactions, "ListTransactions", 0, 2, 0, 256 * kib},
 	ConsumerGroupHeartbeat:      {ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat", 0, 1, 0, 4 * mib},
 	ConsumerGroupDescribe:       {ConsumerGroupDescribe, "ConsumerGroupDescribe", 0, 1, 0, 1 * mib},
 	ListConfigResources:         {ListConfigResources, "ListConfigResources", 0, 1, 0, 64 * kib},

@@ -9,7 +9,8 @@ type feature struct {
 
 // features are those in force, by name.
 var features = []feature{
-	{"group.version", 1, 1}, // consumer groups (KIP-848)
+	{"group.version", 1, 1},       // consumer groups (KIP-848)
+	{"transaction.version", 2, 2}, // transactions whose epoch moves on with each (KIP-890)
 }
 
 // featuresEpoch counts the changes of the features that are in force: there are none while the node runs.

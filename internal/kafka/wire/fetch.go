@@ -160,6 +160,14 @@ type FetchResult struct {
 	Stable   int64 // last stable offset; -1 with an error
 	LogStart int64 // -1 with an error
 	Stored   int   // bytes of records that come before the batches and are not in memory
+	// Aborted are the transactions whose records a reader of committed records must skip, in the order of First.
+	Aborted []AbortedTxn
+}
+
+// AbortedTxn is a transaction that was aborted: the records of a producer from an offset on, up to its next marker.
+type AbortedTxn struct {
+	ProducerID int64
+	First      int64
 }
 
 // FetchResponse frames a Fetch response around record bytes that stay where they are. Begin, then Topic
@@ -244,7 +252,7 @@ func Partition[B ~[]byte](f *FetchResponse, res *FetchResult, batches []B) {
 	if f.version >= 5 {
 		f.head = appendI64(f.head, res.LogStart)
 	}
-	f.appendAborted()
+	f.appendAborted(res.Aborted)
 	if f.version >= 11 {
 		f.head = appendI32(f.head, -1) // preferred read replica
 	}
@@ -260,12 +268,17 @@ func Partition[B ~[]byte](f *FetchResponse, res *FetchResult, batches []B) {
 }
 
 // appendAborted says which transactions a reader must skip: null unless it reads committed records.
-func (f *FetchResponse) appendAborted() {
-	if f.committed {
-		f.head = appendCount(f.head, 0, f.flexible())
+func (f *FetchResponse) appendAborted(aborted []AbortedTxn) {
+	if !f.committed {
+		f.head = appendCount(f.head, -1, f.flexible())
 		return
 	}
-	f.head = appendCount(f.head, -1, f.flexible())
+	f.head = appendCount(f.head, len(aborted), f.flexible())
+	for i := range aborted {
+		f.head = appendI64(f.head, aborted[i].ProducerID)
+		f.head = appendI64(f.head, aborted[i].First)
+		f.head = appendNoTags(f.head, f.flexible())
+	}
 }
 
 // Done gives the response as the pieces to write, in order. They are valid until the next Begin. A nil piece

@@ -118,7 +118,10 @@ func (s *Store) Commit(u *Unit, to stream.Receipt, ticket uint64) error {
 	}
 	for i := range u.Markers {
 		m := &u.Markers[i]
-		_ = g.addBatch(parts.find(m.Partition), m.batch(now), false) // nobody asks for its place
+		p := parts.find(m.Partition)
+		_ = g.addBatch(p, m.batch(now), false) // nobody asks for its place
+		s.mu.producers.marked(m.ProducerID, p, g.number)
+		g.ends = append(g.ends, m.ProducerID)
 	}
 	for _, t := range u.Trims {
 		g.trims = append(g.trims, trim{p: parts.find(t.Partition), start: t.Start})

@@ -230,27 +230,27 @@ func (s *Store) Find(
 	return s.find(p, from, maxBytes, into)
 }
 
-// FindStable is Find for who reads committed records: nothing from the last stable offset on, behind which it reads
-// nothing into memory either.
-func (s *Store) FindStable(
-	id stream.PartitionID, from record.Offset, maxBytes int, into []record.Batch,
+// FindBelow is Find that gives no batch from an offset on, which is the first of one: the last stable offset for who
+// reads committed records. A file where nothing else ends there is read for it.
+func (s *Store) FindBelow(
+	id stream.PartitionID, from, end record.Offset, maxBytes int, into []record.Batch,
 ) ([]record.Batch, Stretch, error) {
 	p, err := s.partition(id)
 	if err != nil {
 		return into, Stretch{}, err
 	}
 	bounds, err := p.Bounds()
-	if err != nil || from >= bounds.Stable && from >= bounds.Start && from <= bounds.High {
+	if err != nil || from >= end && from >= bounds.Start && from <= bounds.High {
 		return into, Stretch{}, err
 	}
 	had := len(into)
 	into, st, err := s.find(p, from, maxBytes, into)
-	if err == nil && st.Size() > 0 && st.Next() > bounds.Stable {
-		into, st = into[:had], Stretch{} // the stretch ends behind it: what is in front is read
+	if err == nil && st.Size() > 0 && st.Next() > end {
+		into, st = into[:had], Stretch{} // what is in front of the end is read
 		into, err = s.Read(id, from, maxBytes, into)
 	}
 	n := len(into)
-	for n > had && into[n-1].BaseOffset() >= bounds.Stable {
+	for n > had && into[n-1].BaseOffset() >= end {
 		n--
 	}
 	clear(into[n:])

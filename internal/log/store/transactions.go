@@ -130,6 +130,19 @@ func (ps *producers) end(e *EndTxn, group uint64, mark func(*partition.Partition
 	}
 }
 
+// marked notes that a marker ends what a producer has under way in one partition.
+func (ps *producers) marked(id int64, p *partition.Partition, group uint64) {
+	t := ps.byID[id]
+	if t == nil {
+		return
+	}
+	for i := range t.joined {
+		if t.joined[i].p == p && t.joined[i].ended == 0 {
+			t.joined[i].ended = group
+		}
+	}
+}
+
 // settle forgets what ended with a commit group that is durable, or before it.
 func (ps *producers) settle(id int64, group uint64) {
 	if t := ps.byID[id]; t != nil {
@@ -247,11 +260,40 @@ func (s *Store) Aborted(
 	return p.Aborted(from, to, into), nil
 }
 
-// OpenIn lists the transactions that are under way in a partition. Errors: NotFound.
-func (s *Store) OpenIn(id stream.PartitionID) ([]partition.Open, error) {
+// ProducerState is what a partition knows of a producer (KIP-664).
+type ProducerState struct {
+	ProducerID   int64
+	Epoch        int16
+	LastSequence int32
+	LastMillis   int64         // when it wrote last, unix milliseconds of the log's clock
+	Began        record.Offset // of its open transaction; -1: it has none here
+}
+
+// ProducersOf lists the producers that a partition knows, by their ids. Errors: NotFound.
+func (s *Store) ProducersOf(id stream.PartitionID) ([]ProducerState, error) {
 	p, err := s.partition(id)
 	if err != nil {
 		return nil, err
 	}
-	return p.Transactions().Opened, nil
+	open := p.Transactions().Opened
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := p.Producers.IDs()
+	for _, o := range open {
+		ids = append(ids, o.ProducerID) // its window may have expired
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	all := make([]ProducerState, 0, len(ids))
+	for _, id := range ids {
+		state := ProducerState{ProducerID: id, LastSequence: -1, LastMillis: -1, Began: -1}
+		p.Producers.Of(id, func(sent partition.Sent) {
+			state.Epoch, state.LastSequence, state.LastMillis = sent.Epoch, sent.Last, sent.Time
+		})
+		if i := slices.IndexFunc(open, func(o partition.Open) bool { return o.ProducerID == id }); i >= 0 {
+			state.Epoch, state.Began = open[i].Epoch, open[i].First
+		}
+		all = append(all, state)
+	}
+	return all, nil
 }

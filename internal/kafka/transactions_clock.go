@@ -1,0 +1,141 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/firthmq/firth/internal/kafka/txn"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/store"
+)
+
+// txnLook is how often transactions that take too long are looked for.
+const txnLook = time.Second
+
+// run aborts transactions that take longer than their producers said, and forgets ids that nobody uses, until ctx ends.
+func (ts *transactions) run(ctx context.Context) {
+	if ts.damaged != nil {
+		return
+	}
+	ts.groups.guarded("transactions of nobody", func() { ts.abortOrphans(ctx) })
+	look := time.NewTicker(txnLook)
+	defer look.Stop()
+	for sweepAt := ts.now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		ts.groups.guarded("time of the transactions", func() { ts.expire(ctx) })
+		if now := ts.now(); now >= sweepAt {
+			sweepAt = now + time.Minute.Milliseconds()
+			ts.groups.guarded("sweep of the transactional ids", func() { ts.sweep(ctx) })
+		}
+	}
+}
+
+// abortOrphans aborts what producers have under way that no transactional id has: what was lost of them must not hold
+// readers back for ever.
+func (ts *transactions) abortOrphans(ctx context.Context) {
+	for _, open := range ts.log.Transactions() {
+		ts.mu.Lock()
+		ot := ts.mu.byPID[open.ProducerID]
+		ts.mu.Unlock()
+		if ot != nil {
+			continue
+		}
+		ts.opt.Logger.Warn("kafka: a transaction that belongs to no transactional id is aborted",
+			"producer", open.ProducerID, "epoch", open.Epoch, "partitions", len(open.Partitions))
+		u := &store.Unit{Ends: []store.EndTxn{{ProducerID: open.ProducerID, Epoch: open.Epoch}}}
+		if err := ts.log.CommitWait(ctx, u, nil, 0); err != nil {
+			ts.report("an orphaned transaction could not be aborted", err)
+		}
+	}
+}
+
+// expire aborts what takes too long.
+func (ts *transactions) expire(ctx context.Context) {
+	now := ts.now()
+	open := map[int64]int64{} // since when, by producer id
+	for _, t := range ts.log.Transactions() {
+		open[t.ProducerID] = t.Began
+	}
+	for _, ot := range ts.all() {
+		value := ot.value.Load()
+		if began := beganOf(value, open); began > 0 && now-began > int64(value.TimeoutMillis) {
+			ts.abort(ctx, ot, now)
+		}
+	}
+}
+
+// beganOf is when the transaction under way began, unix milliseconds; 0: there is none.
+func beganOf(value *txn.Txn, open map[int64]int64) int64 {
+	began, is := open[value.ProducerID]
+	if !is {
+		return value.Announced.Began
+	}
+	if a := value.Announced.Began; a > 0 {
+		return min(began, a)
+	}
+	return began
+}
+
+// abort aborts the transaction of an id because it took too long, if it is still under way.
+func (ts *transactions) abort(ctx context.Context, ot *ownedTxn, now int64) {
+	ot, err := ts.enter(ctx, ot.id, false)
+	if ot == nil || err != nil {
+		return
+	}
+	at := ot.value.Load()
+	open, is := ts.log.Transaction(at.ProducerID)
+	began := beganOf(at, map[int64]int64{})
+	if is {
+		began = beganOf(at, map[int64]int64{at.ProducerID: open.Began})
+	}
+	fresh := txn.NoProducer
+	if at.Exhausted() {
+		fresh, err = ts.log.NewProducerID(ctx)
+	}
+	if began == 0 || now-began <= int64(at.TimeoutMillis) || err != nil {
+		ts.leave(ot)
+		return
+	}
+	next := at.Expire(fresh, now)
+	ts.opt.Logger.Warn("kafka: a transaction took too long and is aborted", "transactional_id", ot.id,
+		"producer", at.ProducerID, "epoch", at.Epoch, "timeout", time.Duration(at.TimeoutMillis)*time.Millisecond)
+	if err := ts.commit(ctx, &txnChange{ot: ot, next: next, ends: endsOf(at, &next, false)}); err != nil {
+		ts.report("a transaction that took too long could not be aborted", err)
+	}
+}
+
+// sweep forgets the ids that nobody has used for long.
+func (ts *transactions) sweep(ctx context.Context) {
+	before := ts.now() - ts.limits.IDExpiry.Milliseconds()
+	for _, ot := range ts.all() {
+		if value := ot.value.Load(); value.Updated >= before {
+			continue
+		}
+		ot, err := ts.enter(ctx, ot.id, false)
+		if ot == nil || err != nil {
+			continue
+		}
+		at := ot.value.Load()
+		if _, open := ts.log.Transaction(at.ProducerID); at.Updated >= before || at.Underway(open) {
+			ts.leave(ot)
+			continue
+		}
+		if err := ts.commit(ctx, &txnChange{ot: ot, next: *at, end: true}); err != nil {
+			ts.report("a transactional id could not be forgotten", err)
+			continue
+		}
+		ts.log.ForgetProducer(at.ProducerID)
+	}
+}
+
+// report logs what the clock could not do: it is tried again.
+func (ts *transactions) report(what string, err error) {
+	if !fault.Is(err, fault.Closed) && !errors.Is(err, context.Canceled) {
+		ts.opt.Logger.Warn("kafka: "+what+"; it is tried again", "error", err)
+	}
+}

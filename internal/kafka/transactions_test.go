@@ -1,0 +1,421 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/logtest"
+	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// txnWho is a producer as the tests speak for it.
+type txnWho struct {
+	name  string
+	id    int64
+	epoch int16
+}
+
+// txnBatch is a batch of a transactional producer.
+func txnBatch(who txnWho, sequence int32, values ...string) record.Batch {
+	var bu record.Builder
+	bu.Reset(nil, 1000)
+	bu.SetProducer(who.id, who.epoch, sequence)
+	bu.SetTransactional()
+	for _, v := range values {
+		bu.Append(&record.Record{Timestamp: 1000, Value: []byte(v)})
+	}
+	return bu.Seal(0, 0)
+}
+
+// initTxn is InitProducerId of somebody who has not had the id.
+func (c *client) initTxn(name string, version int16) txnWho {
+	c.t.Helper()
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.TransactionalID, req.TransactionTimeoutMillis = new(name), 60_000
+	resp := askFor[*kmsg.InitProducerIDResponse](c, version, req)
+	wantCode(c.t, "init of "+name, resp.ErrorCode, wire.None)
+	return txnWho{name, resp.ProducerID, resp.ProducerEpoch}
+}
+
+// initAgain is InitProducerId of a producer that comes back.
+func (c *client) initAgain(who txnWho) *kmsg.InitProducerIDResponse {
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.TransactionalID, req.TransactionTimeoutMillis = new(who.name), 60_000
+	req.ProducerID, req.ProducerEpoch = who.id, who.epoch
+	return askFor[*kmsg.InitProducerIDResponse](c, 5, req)
+}
+
+// produceIn writes one batch in a transaction.
+func (c *client) produceIn(who txnWho, version int16, topic *stream.Topic, p int32, b record.Batch) wire.Code {
+	req := produceTo(topic, p, -1, b)
+	req.TransactionID = new(who.name)
+	return produced(askFor[*kmsg.ProduceResponse](c, version, req)).ErrorCode
+}
+
+func (c *client) addPartition(who txnWho, topic *stream.Topic, ps ...int32) []wire.Code {
+	req := kmsg.NewPtrAddPartitionsToTxnRequest()
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch = who.name, who.id, who.epoch
+	rt := kmsg.NewAddPartitionsToTxnRequestTopic()
+	rt.Topic, rt.Partitions = topic.Name, ps
+	req.Topics = append(req.Topics, rt)
+	var codes []wire.Code
+	for _, p := range askFor[*kmsg.AddPartitionsToTxnResponse](c, 3, req).Topics[0].Partitions {
+		codes = append(codes, p.ErrorCode)
+	}
+	return codes
+}
+
+func (c *client) endTxn(who txnWho, version int16, commit bool) *kmsg.EndTxnResponse {
+	req := kmsg.NewPtrEndTxnRequest()
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = who.name, who.id, who.epoch, commit
+	return askFor[*kmsg.EndTxnResponse](c, version, req)
+}
+
+// txnCommit is TxnOffsetCommit of one offset of a group.
+func (c *client) txnCommit(who txnWho, version int16, group string, topic *stream.Topic, offset int64) wire.Code {
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = who.name, group, who.id, who.epoch
+	req.Generation = -1
+	rt := kmsg.NewTxnOffsetCommitRequestTopic()
+	rt.Topic = topic.Name
+	rp := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+	rp.Offset, rp.LeaderEpoch = offset, -1
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	return askFor[*kmsg.TxnOffsetCommitResponse](c, version, req).Topics[0].Partitions[0].ErrorCode
+}
+
+// offset is the committed offset of partition 0, for who needs a stable one.
+func (c *client) offset(group string, topic *stream.Topic) (int64, wire.Code) {
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.RequireStable = true
+	rg := kmsg.NewOffsetFetchRequestGroup()
+	rg.Group = group
+	rt := kmsg.NewOffsetFetchRequestGroupTopic()
+	rt.Topic, rt.Partitions = topic.Name, []int32{0}
+	rg.Topics = append(rg.Topics, rt)
+	req.Groups = append(req.Groups, rg)
+	p := askFor[*kmsg.OffsetFetchResponse](c, 8, req).Groups[0].Topics[0].Partitions[0]
+	return p.Offset, p.ErrorCode
+}
+
+// read fetches all there is of partition 0 by an isolation level, as clients see it: without markers and what was
+// aborted.
+func (c *client) read(topic *stream.Topic, committed bool) (values []string) {
+	c.t.Helper()
+	for offset := int64(0); ; {
+		req := fetchFrom(topic, 0, offset, 0, 0)
+		if committed {
+			req.IsolationLevel = 1
+		}
+		p := fetched(askFor[*kmsg.FetchResponse](c, 13, req))
+		wantCode(c.t, "fetch", p.ErrorCode, wire.None)
+		if len(p.RecordBatches) == 0 {
+			return values
+		}
+		for rest := p.RecordBatches; len(rest) > 0; {
+			b, behind, err := record.Next(rest)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			rest, offset = behind, int64(b.LastOffset())+1
+			if b.Attributes().Control() || b.Attributes().Transactional() && aborts(&p, b) {
+				continue
+			}
+			values = append(values, recordsOf(c.t, b)...)
+		}
+	}
+}
+
+// aborts goes through the aborted transactions of an answer as clients do: one is over at the producer's next marker.
+func aborts(p *kmsg.FetchResponseTopicPartition, b record.Batch) bool {
+	for _, a := range p.AbortedTransactions {
+		if a.ProducerID == b.ProducerID() && a.FirstOffset <= int64(b.BaseOffset()) && !ended(p, &a, b) {
+			return true
+		}
+	}
+	return false
+}
+
+// ended tells whether a marker of the producer lies between the beginning of a transaction and a batch.
+func ended(
+	p *kmsg.FetchResponseTopicPartition, a *kmsg.FetchResponseTopicPartitionAbortedTransaction, b record.Batch,
+) bool {
+	for rest := p.RecordBatches; len(rest) > 0; {
+		m, behind, err := record.Next(rest)
+		if err != nil {
+			return false
+		}
+		rest = behind
+		if m.Attributes().Control() && m.ProducerID() == a.ProducerID &&
+			int64(m.BaseOffset()) >= a.FirstOffset && m.BaseOffset() < b.BaseOffset() {
+			return true
+		}
+	}
+	return false
+}
+
+func recordsOf(t testing.TB, b record.Batch) (values []string) {
+	t.Helper()
+	var it record.Iter
+	var s record.Scratch
+	if err := it.Reset(b, &s); err != nil {
+		t.Fatal(err)
+	}
+	for v := (record.View{}); it.Next(&v); {
+		values = append(values, string(v.Value))
+	}
+	return values
+}
+
+func wantRead(t testing.TB, what string, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: read %q, want %q", what, got, want)
+	}
+}
+
+// TestTransactions has a producer of KIP-890 commit, abort and be fenced, and readers see it.
+// [Kafka-InitProducerId] [Kafka-EndTxn] [Kafka-Produce] [Kafka-Fetch] [Kafka-ListOffsets].
+func TestTransactions(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 2)
+	c := h.dial()
+	a, b := c.initTxn("a", 5), c.initTxn("b", 5)
+	produceOK := func(who txnWho, sequence int32, values ...string) {
+		t.Helper()
+		wantCode(t, "produce", c.produceIn(who, 12, topic, 0, txnBatch(who, sequence, values...)), wire.None)
+	}
+	produceOK(a, 0, "a1", "a2")
+	produceOK(b, 0, "b1")
+	produceOK(a, 2, "a3")
+	wantRead(t, "committed, none is", c.read(topic, true))
+	wantRead(t, "uncommitted", c.read(topic, false), "a1", "a2", "b1", "a3")
+	wantEnd(t, c, topic, 1, 0)
+	wantEnd(t, c, topic, 0, 4)
+	resp := c.endTxn(b, 5, false)
+	wantCode(t, "abort", resp.ErrorCode, wire.None)
+	if resp.ProducerID != b.id || resp.ProducerEpoch != b.epoch+1 {
+		t.Fatalf("b goes on as %d, %d", resp.ProducerID, resp.ProducerEpoch)
+	}
+	wantRead(t, "committed, a is open", c.read(topic, true))
+	wantCode(t, "commit", c.endTxn(a, 5, true).ErrorCode, wire.None)
+	wantRead(t, "committed", c.read(topic, true), "a1", "a2", "a3")
+	wantEnd(t, c, topic, 1, 6)
+	wantCode(t, "commit once more", c.endTxn(a, 5, true).ErrorCode, wire.None)
+	wantCode(t, "abort it then", c.endTxn(a, 5, false).ErrorCode, wire.InvalidTxnState)
+	wantCode(t, "a late batch", c.produceIn(a, 12, topic, 1, txnBatch(a, 3, "late")), wire.InvalidProducerEpoch)
+	b.epoch++
+	produceOK(b, 0, "b2")
+	b2 := c.initTxn("b", 5) // another instance: what is under way is aborted
+	wantCode(t, "fenced", c.produceIn(b, 12, topic, 1, txnBatch(b, 0, "late")), wire.InvalidProducerEpoch)
+	wantCode(t, "fenced commit", c.endTxn(b, 5, true).ErrorCode, wire.ProducerFenced)
+	wantCode(t, "fenced commit of old", c.endTxn(b, 1, true).ErrorCode, wire.InvalidProducerEpoch)
+	wantCode(t, "fenced init", c.initAgain(b).ErrorCode, wire.ProducerFenced)
+	produceOK(b2, 0, "b3")
+	wantCode(t, "commit", c.endTxn(b2, 5, true).ErrorCode, wire.None)
+	wantRead(t, "committed", c.read(topic, true), "a1", "a2", "a3", "b3")
+	wantCode(t, "nobody", c.endTxn(txnWho{"nobody", 1, 1}, 5, true).ErrorCode, wire.InvalidProducerIDMapping)
+}
+
+// wantEnd asks where partition 0 ends for an isolation level.
+func wantEnd(t testing.TB, c *client, topic *stream.Topic, isolation int8, want int64) {
+	t.Helper()
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.IsolationLevel = isolation
+	rt := kmsg.NewListOffsetsRequestTopic()
+	rt.Topic = topic.Name
+	rp := kmsg.NewListOffsetsRequestTopicPartition()
+	rp.Timestamp = timeLatest
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	if got := askFor[*kmsg.ListOffsetsResponse](c, 7, req).Topics[0].Partitions[0].Offset; got != want {
+		t.Errorf("isolation %d: the end is %d, want %d", isolation, got, want)
+	}
+}
+
+// TestTransactionsBefore890 has a producer of the first protocol add what it writes to.
+// [Kafka-AddPartitionsToTxn] [Kafka-AddOffsetsToTxn] [Kafka-TxnOffsetCommit].
+func TestTransactionsBefore890(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 2)
+	c := h.dial()
+	a := c.initTxn("a", 1)
+	wantCode(t, "not added", c.produceIn(a, 9, topic, 0, txnBatch(a, 0, "x")), wire.InvalidTxnState)
+	wantCode(t, "not added, a newer client", c.produceIn(a, 11, topic, 0, txnBatch(a, 0, "x")), wire.TransactionAbortable)
+	if got := c.addPartition(a, topic, 0, 9); !slices.Equal(got, []wire.Code{wire.OperationNotAttempted,
+		wire.UnknownTopicOrPartition}) {
+		t.Errorf("one of two is there: %v", got)
+	}
+	if got := c.addPartition(a, topic, 0); got[0] != wire.None {
+		t.Errorf("add: %v", got)
+	}
+	if got := c.addPartition(txnWho{"a", a.id, a.epoch + 1}, topic, 0); got[0] != wire.ProducerFenced {
+		t.Errorf("add in another epoch: %v", got)
+	}
+	wantCode(t, "added", c.produceIn(a, 9, topic, 0, txnBatch(a, 0, "x")), wire.None)
+	wantCode(t, "offsets first", c.txnCommit(a, 3, "g", topic, 5), wire.InvalidTxnState)
+	add := kmsg.NewPtrAddOffsetsToTxnRequest()
+	add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = a.name, a.id, a.epoch, "g"
+	wantCode(t, "add offsets", askFor[*kmsg.AddOffsetsToTxnResponse](c, 3, add).ErrorCode, wire.None)
+	wantCode(t, "offsets", c.txnCommit(a, 3, "g", topic, 5), wire.None)
+	if _, code := c.offset("g", topic); code != wire.UnstableOffsetCommit {
+		t.Errorf("an offset that may change: code %d", code)
+	}
+	wantCode(t, "commit", c.endTxn(a, 3, true).ErrorCode, wire.None)
+	if got, code := c.offset("g", topic); got != 5 || code != wire.None {
+		t.Errorf("the committed offset is %d, code %d", got, code)
+	}
+	wantRead(t, "committed", c.read(topic, true), "x")
+	wantCode(t, "commit once more", c.endTxn(a, 3, true).ErrorCode, wire.None)
+	wantCode(t, "a late batch", c.produceIn(a, 9, topic, 0, txnBatch(a, 1, "late")), wire.InvalidTxnState)
+}
+
+// TestTransactionOverRestart stops the door in the middle of transactions: all that was acknowledged of them is there.
+func TestTransactionOverRestart(t *testing.T) {
+	disk := vfs.NewMemory()
+	h := openHouseOn(t, disk, Options{})
+	topic := h.topic("t", 1)
+	c := h.dial()
+	old, modern := c.initTxn("old", 1), c.initTxn("modern", 5)
+	if got := c.addPartition(old, topic, 0); got[0] != wire.None {
+		t.Fatalf("add: %v", got)
+	}
+	wantCode(t, "produce", c.produceIn(modern, 12, topic, 0, txnBatch(modern, 0, "m1")), wire.None)
+	wantCode(t, "offsets", c.txnCommit(modern, 5, "g", topic, 7), wire.None)
+	h.stop()
+
+	h = openHouseOn(t, disk, Options{})
+	topic = h.store.Topics().ByName("t")
+	c = h.dial()
+	wantCode(t, "what was added is", c.produceIn(old, 9, topic, 0, txnBatch(old, 0, "o1")), wire.None)
+	wantCode(t, "produce on", c.produceIn(modern, 12, topic, 0, txnBatch(modern, 1, "m2")), wire.None)
+	if _, code := c.offset("g", topic); code != wire.UnstableOffsetCommit {
+		t.Errorf("a pending offset: code %d", code)
+	}
+	wantCode(t, "commit", c.endTxn(modern, 5, true).ErrorCode, wire.None)
+	wantCode(t, "abort", c.endTxn(old, 3, false).ErrorCode, wire.None)
+	h.stop()
+
+	h = openHouseOn(t, disk, Options{})
+	topic = h.store.Topics().ByName("t")
+	c = h.dial()
+	wantRead(t, "committed", c.read(topic, true), "m1", "m2")
+	if got, code := c.offset("g", topic); got != 7 || code != wire.None {
+		t.Errorf("the committed offset is %d, code %d", got, code)
+	}
+	wantCode(t, "the answer that was lost", c.endTxn(modern, 5, true).ErrorCode, wire.None)
+	if next := c.initTxn("modern", 5); next.id != modern.id || next.epoch != modern.epoch+2 {
+		t.Errorf("goes on as %+v from %+v", next, modern)
+	}
+}
+
+// TestTransactionTimesOut has a transaction end by itself when its time is over, and its producer fenced.
+func TestTransactionTimesOut(t *testing.T) {
+	h := openHouse(t, Options{Logger: logtest.New(t)})
+	topic := h.topic("t", 1)
+	c := h.dial()
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.TransactionalID, req.TransactionTimeoutMillis = new("slow"), 50
+	resp := askFor[*kmsg.InitProducerIDResponse](c, 5, req)
+	slow := txnWho{"slow", resp.ProducerID, resp.ProducerEpoch}
+	wantCode(t, "produce", c.produceIn(slow, 12, topic, 0, txnBatch(slow, 0, "x")), wire.None)
+	wantCode(t, "offsets", c.txnCommit(slow, 5, "g", topic, 7), wire.None)
+	until(t, "it is aborted", func() bool { return len(h.store.Transactions()) == 0 })
+	wantCode(t, "late", c.produceIn(slow, 12, topic, 0, txnBatch(slow, 1, "y")), wire.InvalidProducerEpoch)
+	wantCode(t, "late commit", c.endTxn(slow, 5, true).ErrorCode, wire.ProducerFenced)
+	if got, code := c.offset("g", topic); got != -1 || code != wire.None {
+		t.Errorf("the offset is %d, code %d", got, code)
+	}
+	wantRead(t, "committed", c.read(topic, true))
+	req.TransactionTimeoutMillis = int32((16 * time.Minute).Milliseconds())
+	wantCode(t, "too long", askFor[*kmsg.InitProducerIDResponse](c, 5, req).ErrorCode, wire.InvalidTransactionTimeout)
+}
+
+// TestTransactionsAreShown has an operator see what is under way, and end it.
+// [Kafka-DescribeProducers] [Kafka-DescribeTransactions] [Kafka-ListTransactions] [Kafka-WriteTxnMarkers].
+func TestTransactionsAreShown(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	c := h.dial()
+	a := c.initTxn("a", 5)
+	c.initTxn("quiet", 5)
+	wantCode(t, "produce", c.produceIn(a, 12, topic, 0, txnBatch(a, 0, "x")), wire.None)
+
+	list := kmsg.NewPtrListTransactionsRequest()
+	list.StateFilters, list.DurationFilterMillis = []string{"Ongoing", "Sleeping"}, -1
+	listed := askFor[*kmsg.ListTransactionsResponse](c, 2, list)
+	if got := fmt.Sprint(listed.TransactionStates, listed.UnknownStateFilters); len(listed.TransactionStates) != 1 ||
+		listed.TransactionStates[0].TransactionalID != "a" || listed.UnknownStateFilters[0] != "Sleeping" {
+		t.Errorf("listed: %s", got)
+	}
+	list = kmsg.NewPtrListTransactionsRequest()
+	list.DurationFilterMillis, list.TransactionalIDPattern = -1, new("qu.*")
+	if listed = askFor[*kmsg.ListTransactionsResponse](c, 2, list); len(listed.TransactionStates) != 1 ||
+		listed.TransactionStates[0].TransactionState != "Empty" {
+		t.Errorf("by pattern: %+v", listed.TransactionStates)
+	}
+	list.TransactionalIDPattern = new("[")
+	wantCode(t, "a pattern that is none", askFor[*kmsg.ListTransactionsResponse](c, 2, list).ErrorCode,
+		wire.InvalidRegularExpression)
+
+	describe := kmsg.NewPtrDescribeTransactionsRequest()
+	describe.TransactionalIDs = []string{"a", "quiet", "nobody"}
+	states := askFor[*kmsg.DescribeTransactionsResponse](c, 0, describe).TransactionStates
+	if s := &states[0]; s.State != "Ongoing" || len(s.Topics) != 1 || s.StartTimestamp <= 0 || s.TimeoutMillis != 60_000 {
+		t.Errorf("described: %+v", s)
+	}
+	if s := &states[1]; s.State != "Empty" || s.StartTimestamp != -1 {
+		t.Errorf("described: %+v", s)
+	}
+	wantCode(t, "nobody", states[2].ErrorCode, wire.TransactionalIDNotFound)
+	if got := producers(c, topic); len(got) != 1 || got[0].CurrentTxnStartOffset != 0 || got[0].LastSequence != 0 {
+		t.Errorf("producers: %+v", got)
+	}
+
+	mark := kmsg.NewPtrWriteTxnMarkersRequest()
+	m := kmsg.NewWriteTxnMarkersRequestMarker()
+	m.ProducerID, m.ProducerEpoch = a.id, a.epoch
+	mt := kmsg.NewWriteTxnMarkersRequestMarkerTopic()
+	mt.Topic, mt.Partitions = "t", []int32{0, 7}
+	m.Topics = append(m.Topics, mt)
+	mark.Markers = append(mark.Markers, m)
+	ps := askFor[*kmsg.WriteTxnMarkersResponse](c, 1, mark).Markers[0].Topics[0].Partitions
+	wantCode(t, "mark", ps[0].ErrorCode, wire.None)
+	wantCode(t, "mark what is not there", ps[1].ErrorCode, wire.UnknownTopicOrPartition)
+	if got := producers(c, topic); len(got) != 1 || got[0].CurrentTxnStartOffset != -1 {
+		t.Errorf("producers behind the marker: %+v", got)
+	}
+	wantRead(t, "committed", c.read(topic, true))
+	ps = askFor[*kmsg.WriteTxnMarkersResponse](c, 1, mark).Markers[0].Topics[0].Partitions
+	wantCode(t, "mark once more", ps[0].ErrorCode, wire.InvalidProducerEpoch)
+}
+
+func producers(c *client, topic *stream.Topic) []kmsg.DescribeProducersResponseTopicPartitionActiveProducer {
+	req := kmsg.NewPtrDescribeProducersRequest()
+	rt := kmsg.NewDescribeProducersRequestTopic()
+	rt.Topic, rt.Partitions = topic.Name, []int32{0}
+	req.Topics = append(req.Topics, rt)
+	return askFor[*kmsg.DescribeProducersResponse](c, 0, req).Topics[0].Partitions[0].ActiveProducers
+}
+
+// TestIdleTransactionalIDsAreForgotten has an id go that nobody used for as long as the options say.
+func TestIdleTransactionalIDsAreForgotten(t *testing.T) {
+	h := openHouse(t, Options{Transactions: TxnOptions{IDExpiry: time.Millisecond}})
+	c := h.dial()
+	c.initTxn("a", 5)
+	until(t, "it is old enough", func() bool {
+		h.door.txns.sweep(context.Background())
+		return h.door.txns.find("a") == nil
+	})
+	if again := c.initTxn("a", 5); again.epoch != 0 {
+		t.Errorf("it begins anew with %+v", again)
+	}
+}
