@@ -348,7 +348,7 @@ func BenchmarkFetchIdle(b *testing.B) {
 				r.Version, r.SessionEpoch = 12, epoch
 				fetch := func() (size int) {
 					body := r.AppendTo(nil)
-					c.await(func() bool { return c.mu.fetching })
+					_ = c.await(func() bool { return c.mu.fetching }) // it does not fail
 					if err := c.startFetch(b.Context(), head, body, time.Now()); err != nil {
 						b.Fatal(err)
 					}
@@ -356,7 +356,7 @@ func BenchmarkFetchIdle(b *testing.B) {
 				}
 				fetch()
 				if epoch == 0 {
-					c.await(func() bool { return c.mu.fetching })
+					_ = c.await(func() bool { return c.mu.fetching }) // it does not fail
 					r.Topics = nil
 					h.door.sessions.mu.Lock()
 					r.SessionID = h.door.sessions.used.next.id

@@ -144,6 +144,30 @@ func TestFetchErrors(t *testing.T) {
 	wantCode(t, "a replica", askFor[*kmsg.FetchResponse](c, 12, replica).ErrorCode, wire.NotLeaderOrFollower)
 }
 
+// A fetch that waits is the only one: when its connection is closed, the request behind it is not begun.
+func TestFetchBehindAFetchThatIsClosed(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 300) // more than a connection keeps memory for
+	for range 20 {
+		c := h.dial()
+		req := fetchFrom(topic, 0, 0, 60_000, 1)
+		for p := int32(1); p < 300; p++ {
+			req.Topics[0].Partitions = append(req.Topics[0].Partitions, fetchFrom(topic, p, 0, 0, 1).Topics[0].Partitions...)
+		}
+		behind := fetchFrom(topic, 0, 0, 0, 1)
+		req.SetVersion(12)
+		behind.SetVersion(12)
+		before := h.door.bytesIn.Load()
+		c.send(req)
+		h.parked(300)
+		first := h.door.bytesIn.Load() - before
+		c.send(behind)
+		until(t, "the second is read", func() bool { return h.door.bytesIn.Load()-before > first })
+		h.door.closeConns()
+		h.parked(0)
+	}
+}
+
 // After records were deleted their offsets are out of range, and the answer says where the log starts.
 //
 // [Kafka-DeleteRecords] [Kafka-Fetch].

@@ -179,25 +179,28 @@ func (c *conn) next(ctx context.Context) error {
 	}
 	c.door.bytesIn.Add(uint64(size + wire.SizeLen))
 	if head.Key == wire.Produce {
-		c.await(func() bool { return c.mu.fetching || c.mu.unsent >= maxUnsent })
-		c.keepQuiet()
+		if err := c.turn(func() bool { return c.mu.fetching || c.mu.unsent >= maxUnsent }); err != nil {
+			return err
+		}
 		return c.produce(ctx, api, size, start)
 	}
 	if api.later != nil {
 		return c.answerLater(ctx, api, size, start)
 	}
-	c.await(func() bool { return c.mu.fetching || c.mu.unsent > 0 })
-	c.keepQuiet()
+	if err := c.turn(func() bool { return c.mu.fetching || c.mu.unsent > 0 }); err != nil {
+		return err
+	}
 	return c.answer(ctx, api, head, size, start)
 }
 
 // answerLater begins to answer a request whose answer may come later, and reads on. Those that keep a session alive
 // or end one are heard whatever waits before them, and answered in their turn.
 func (c *conn) answerLater(ctx context.Context, api *served, size int, start time.Time) error {
-	turn := func() { c.await(func() bool { return c.mu.fetching || c.mu.unsent >= maxUnsent }) }
 	if !api.prompt { // a commit counts behind the records that came before it
-		c.await(func() bool { return c.mu.fetching || c.mu.producing > 0 || c.mu.unsent >= maxUnsent })
-		c.keepQuiet()
+		busy := func() bool { return c.mu.fetching || c.mu.producing > 0 || c.mu.unsent >= maxUnsent }
+		if err := c.turn(busy); err != nil {
+			return err
+		}
 	}
 	if err := c.holding.take(size); err != nil {
 		return err
@@ -223,7 +226,9 @@ func (c *conn) answerLater(ctx context.Context, api *served, size int, start tim
 	})
 	c.ends(work)
 	if api.prompt {
-		turn()
+		if err := c.await(func() bool { return c.mu.fetching || c.mu.unsent >= maxUnsent }); err != nil {
+			return err
+		}
 		c.enqueue(p)
 		p.settle()
 	}
@@ -253,13 +258,26 @@ func (c *conn) decode(ctx context.Context, api *served, p *call, size int) (kmsg
 	return wire.Decode(api.API, head.Version, body)
 }
 
-// await blocks the reader while busy, which is asked under the lock.
-func (c *conn) await(busy func() bool) {
+// await blocks the reader while busy, which is asked under the lock. Errors: net.ErrClosed, when the connection failed:
+// what it waited for may still be at work then.
+func (c *conn) await(busy func() bool) error {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for busy() && !c.mu.failed {
 		c.calm.Wait()
 	}
-	c.mu.Unlock()
+	if c.mu.failed {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// turn is await, and for as long as the connection is throttled.
+func (c *conn) turn(busy func() bool) error {
+	if err := c.await(busy); err != nil {
+		return err
+	}
+	return c.keepQuiet()
 }
 
 // admit refuses what is not a request, or not one that is served, before anything is allocated for it.

@@ -123,15 +123,15 @@ func throttle(resp kmsg.Response, millis int32) {
 }
 
 // keepQuiet has the reader hear nothing as long as the connection is throttled.
-func (c *conn) keepQuiet() {
+func (c *conn) keepQuiet() error {
 	until := time.Duration(c.quietUntil.Load())
 	if until == 0 {
-		return
+		return nil
 	}
 	c.quietUntil.Store(0)
 	wait := until - c.door.now()
 	if wait <= 0 {
-		return
+		return nil
 	}
 	c.watch.set(working)
 	over := time.AfterFunc(wait, func() {
@@ -140,7 +140,7 @@ func (c *conn) keepQuiet() {
 		c.mu.Unlock()
 	})
 	defer over.Stop()
-	c.await(func() bool { return c.door.now() < until && !c.draining.Load() })
+	return c.await(func() bool { return c.door.now() < until && !c.draining.Load() })
 }
 
 // tooFast tells whether an address makes connections faster than it may (KIP-612), and closes this one when there
