@@ -10,8 +10,8 @@ import (
 // OffsetDelete, version 0.
 //
 // Removes committed offsets of a group. While the group has members, only those of topics that no
-// member subscribes to may go (GROUP_SUBSCRIBED_TO_TOPIC), and only of a group whose subscriptions can
-// be read (else NON_EMPTY_GROUP). It is the API of KIP-496.
+// member subscribes to may go (GROUP_SUBSCRIBED_TO_TOPIC), in whatever state it is, and only of a group of consumers
+// (else NON_EMPTY_GROUP). It is the API of KIP-496.
 func (co *coordinator) offsetDelete(
 	ctx context.Context, c *conn, req *kmsg.OffsetDeleteRequest,
 ) (*kmsg.OffsetDeleteResponse, error) {
@@ -25,12 +25,14 @@ func (co *coordinator) offsetDelete(
 		resp.ErrorCode = wire.GroupIDNotFound
 		return resp, nil
 	}
-	subscribed, known := og.mu.g.Topics()
-	if !og.mu.g.IsEmpty() && !known {
+	subscribed, known := og.mu.g.Subscribes()
+	switch {
+	case og.mu.g.IsDead():
+		resp.ErrorCode = wire.GroupIDNotFound
+	case !known:
 		resp.ErrorCode = wire.NonEmptyGroup
-		if og.mu.g.IsDead() {
-			resp.ErrorCode = wire.GroupIDNotFound
-		}
+	}
+	if resp.ErrorCode != wire.None {
 		co.release(og)
 		return resp, nil
 	}
@@ -52,7 +54,7 @@ func (co *coordinator) offsetDelete(
 
 // deleteOffsets answers for one topic and adds what is to be removed to w.
 func (co *coordinator) deleteOffsets(
-	c *conn, rt *kmsg.OffsetDeleteRequestTopic, subscribed map[string]bool, held map[partitionKey]struct{}, w *groupWrite,
+	c *conn, rt *kmsg.OffsetDeleteRequestTopic, subscribed func(string) bool, held map[partitionKey]struct{}, w *groupWrite,
 ) kmsg.OffsetDeleteResponseTopic {
 	resp := kmsg.NewOffsetDeleteResponseTopic()
 	resp.Topic = rt.Topic
@@ -60,7 +62,7 @@ func (co *coordinator) deleteOffsets(
 	switch {
 	case !co.may(c, OpRead, OnTopic, rt.Topic):
 		code = wire.TopicAuthorizationFailed
-	case subscribed[rt.Topic]:
+	case subscribed(rt.Topic):
 		code = wire.GroupSubscribedToTopic
 	}
 	t := co.log.Topics().ByName(rt.Topic)

@@ -35,7 +35,7 @@ type membership interface {
 	Len() int
 	Bytes() int64
 	Keys() []group.Key
-	Topics() (topics map[string]bool, known bool)
+	Subscribes() (to func(topic string) bool, known bool)
 }
 
 // groupType is what kind of group it is, by Kafka's names.

@@ -235,6 +235,9 @@ func TestOffsetDelete(t *testing.T) {
 	must(t, "not subscribed", one, wire.None)
 	_, one = ask2("other", 7)
 	must(t, "no such partition", one, wire.UnknownTopicOrPartition)
+	must(t, "join", m.join(), wire.None) // the leader: the group gathers anew
+	_, one = ask2("t", 0)
+	must(t, "subscribed, while the group gathers", one, wire.GroupSubscribedToTopic)
 	must(t, "leave", m.leave(), wire.None)
 	_, one = ask2("t", 0)
 	must(t, "of an empty group", one, wire.None)

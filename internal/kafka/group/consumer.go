@@ -156,7 +156,13 @@ func (g *Consumer) Keys() []Key {
 	for key := range g.dirty {
 		keys = append(keys, key)
 	}
-	return keys
+	return distinct(keys)
+}
+
+// distinct puts keys in order, each once.
+func distinct(keys []Key) []Key {
+	slices.SortFunc(keys, func(a, b Key) int { return a.compare(&b) })
+	return slices.Compact(keys)
 }
 
 func (g *Consumer) keysOf(memberID string) []Key {
@@ -217,16 +223,18 @@ func (g *Consumer) flush() {
 // Stored tells that a Store is durable, or was lost: then who waits for it is told to come again, and what it said is
 // written with the next.
 func (g *Consumer) Stored(_ int64, seq uint64, lost error) []Effect {
-	if lost != nil {
-		for _, key := range g.written[seq] {
+	keys, own := g.written[seq] // else it was one of the classic group that this one was
+	switch {
+	case own && lost != nil:
+		for _, key := range keys {
 			g.dirty[key] = struct{}{}
 		}
 		g.torn, g.healed = true, 0
-	} else if seq == g.healed {
+	case own && seq == g.healed:
 		g.torn, g.healed = false, 0
 	}
 	delete(g.written, seq)
-	g.release(seq, g.torn)
+	g.release(seq, g.torn || lost != nil)
 	out := g.out
 	g.out = nil
 	return out
@@ -406,13 +414,13 @@ func (g *Consumer) Modern(memberID string) bool {
 	return m != nil && m.classic == nil
 }
 
-// Topics are the topics that the members subscribe to.
-func (g *Consumer) Topics() (topics map[string]bool, known bool) {
-	topics = map[string]bool{}
+// Subscribes is a predicate: whether some member subscribes to a topic. It is known in every state.
+func (g *Consumer) Subscribes() (to func(topic string) bool, known bool) {
+	topics := map[string]bool{}
 	for _, m := range g.members {
 		for _, name := range g.subscribed(m) {
 			topics[name] = true
 		}
 	}
-	return topics, true
+	return func(topic string) bool { return topics[topic] }, true
 }

@@ -202,12 +202,8 @@ func (g *Group) CheckCommit(now int64, who Who, generation int32) Code {
 	if g.state == Dead {
 		return CoordinatorNotAvailable
 	}
-	standalone := who.MemberID == "" && who.InstanceID == ""
-	if generation < 0 && standalone {
-		if g.state == Empty {
-			return None
-		}
-		return UnknownMemberID
+	if generation < 0 && g.state == Empty {
+		return None // whoever asks: nobody is there whose work it could undo
 	}
 	m, code := g.find(who)
 	switch {

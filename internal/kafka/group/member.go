@@ -54,6 +54,14 @@ func (m *member) metadata(protocol string) []byte {
 	return nil
 }
 
+// said is what the member says under a protocol, or, before it is in a generation, under the one that it likes best.
+func (m *member) said(protocol string) []byte {
+	if metadata := m.metadata(protocol); metadata != nil || len(m.protocols) == 0 {
+		return metadata
+	}
+	return m.protocols[0].Metadata
+}
+
 // offers tells whether the member offers exactly these protocols with exactly this metadata.
 func (m *member) offers(ps []Protocol) bool {
 	return slices.EqualFunc(m.protocols, ps, func(a, b Protocol) bool {

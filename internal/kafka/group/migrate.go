@@ -49,11 +49,7 @@ func (g *Group) asConsumer(now int64, topics Topics) *Consumer {
 
 // adopt takes a member of a classic group over, and tells whether it could.
 func (g *Consumer) adopt(now int64, m *member, protocol string) bool {
-	metadata := m.metadata(protocol)
-	if metadata == nil && len(m.protocols) > 0 {
-		metadata = m.protocols[0].Metadata // before the first generation
-	}
-	said := subscription(metadata)
+	said := subscription(m.said(protocol))
 	if said == nil {
 		return false
 	}
@@ -125,6 +121,7 @@ func (g *Consumer) Downgrade(now int64) *Group {
 	for seq := range g.written {
 		c.former = append(c.former, g.written[seq]...)
 	}
+	c.former = distinct(c.former)
 	c.generation = g.targetEpoch // that of the members who are where they should be: they are called, not fenced
 	for _, m := range g.members {
 		o := &member{

@@ -3,7 +3,6 @@ package group
 import (
 	"encoding/binary"
 	"math"
-	"unicode/utf8"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -230,24 +229,22 @@ func DecodeGroup(b []byte) (Snapshot, error) {
 	return s, nil
 }
 
-// Topics are the topics that the members of a consumer group subscribe to. known is false for other
-// types of group, and where a member's metadata is not the consumer protocol's.
-func (g *Group) Topics() (topics map[string]bool, known bool) {
-	if g.protocolType != "consumer" || g.state != Stable {
+// Subscribes is a predicate: whether some member subscribes to a topic. Where what a consumer says cannot be read, it may
+// subscribe to anything. known is false for a group with members that are no consumers.
+func (g *Group) Subscribes() (to func(topic string) bool, known bool) {
+	if len(g.members) > 0 && g.protocolType != consumerType {
 		return nil, false
 	}
-	topics = map[string]bool{}
+	topics, all := map[string]bool{}, false
 	for _, m := range g.members {
-		var meta kmsg.ConsumerMemberMetadata
-		subscription := m.metadata(g.protocol)
-		if !fits(subscriptionShape, subscription, math.MaxInt16) || meta.ReadFrom(subscription) != nil {
-			return nil, false
+		said := subscription(m.said(g.protocol))
+		if said == nil {
+			all = true
+			continue
 		}
-		for _, t := range meta.Topics {
-			if utf8.ValidString(t) {
-				topics[t] = true
-			}
+		for _, t := range said.Topics {
+			topics[t] = true
 		}
 	}
-	return topics, true
+	return func(topic string) bool { return all || topics[topic] }, true
 }

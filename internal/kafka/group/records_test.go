@@ -191,7 +191,7 @@ func FuzzRecords(f *testing.F) {
 		if s, err := DecodeGroup(value); err == nil {
 			g := Load("g", Options{}, 0, s)
 			if g.Len() > 0 {
-				g.Topics()
+				g.Subscribes()
 			}
 			if back, err := DecodeGroup(GroupValue(&s)); err != nil || len(back.Members) != len(s.Members) {
 				t.Fatalf("%+v came back as %+v, %v", s, back, err)
