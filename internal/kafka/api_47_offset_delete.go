@@ -54,7 +54,8 @@ func (co *coordinator) offsetDelete(
 
 // deleteOffsets answers for one topic and adds what is to be removed to w.
 func (co *coordinator) deleteOffsets(
-	c *conn, rt *kmsg.OffsetDeleteRequestTopic, subscribed func(string) bool, held map[partitionKey]struct{}, w *groupWrite,
+	c *conn, rt *kmsg.OffsetDeleteRequestTopic, subscribed func(string) bool, held map[partitionKey]struct{},
+	w *groupWrite,
 ) kmsg.OffsetDeleteResponseTopic {
 	resp := kmsg.NewOffsetDeleteResponseTopic()
 	resp.Topic = rt.Topic

@@ -229,8 +229,8 @@ func DecodeGroup(b []byte) (Snapshot, error) {
 	return s, nil
 }
 
-// Subscribes is a predicate: whether some member subscribes to a topic. Where what a consumer says cannot be read, it may
-// subscribe to anything. known is false for a group with members that are no consumers.
+// Subscribes is a predicate: whether some member subscribes to a topic. Where what a consumer says cannot be read, it
+// may subscribe to anything. known is false for a group with members that are no consumers.
 func (g *Group) Subscribes() (to func(topic string) bool, known bool) {
 	if len(g.members) > 0 && g.protocolType != consumerType {
 		return nil, false
