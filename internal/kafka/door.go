@@ -114,6 +114,7 @@ type Door struct {
 	budget    *budget
 	sessions  *fetchSessions
 	quotas    *quotas
+	clients   *clientMetrics
 	refused   atomic.Int64 // connections that are too many for their address, and held for a moment
 	settings  settings
 	lines     *limit.Lines // of the log that clients cause
@@ -160,6 +161,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	}
 	d.budget.told = d.slowed
 	d.quotas = newQuotas(d.now)
+	d.clients = newClientMetrics(d.now)
 	d.sessions = newFetchSessions(held, opt.MaxConnections, d.now)
 	d.scratches.New = func() any { return new(record.Scratch) }
 	d.windows.New = func() any { return new([windowBytes]byte) }

@@ -38,6 +38,7 @@ func (d *Door) measure() {
 		"Requests of a version that is not served, by API and version.", "api", "version")
 	d.metrics.throttled = set.Counter("firth_kafka_throttled_total",
 		"Requests, and connections, that were beyond a quota, by its name.", "quota")
+	d.clients.measure(set)
 	short := d.groups.short
 	d.metrics.slow, d.metrics.overBudget = short.With("waited"), short.With("refused")
 	set.GaugeFunc("firth_kafka_held_bytes", "Bytes that requests, answers and groups take in memory.",

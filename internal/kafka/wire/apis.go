@@ -40,12 +40,15 @@ const (
 	DescribeClientQuotas        int16 = 48
 	AlterClientQuotas           int16 = 49
 	DescribeQuorum              int16 = 55
+	UpdateFeatures              int16 = 57
 	DescribeCluster             int16 = 60
 	DescribeProducers           int16 = 61
 	DescribeTransactions        int16 = 65
 	ListTransactions            int16 = 66
 	ConsumerGroupHeartbeat      int16 = 68
 	ConsumerGroupDescribe       int16 = 69
+	GetTelemetrySubscriptions   int16 = 71
+	PushTelemetry               int16 = 72
 	ListConfigResources         int16 = 74
 	DescribeTopicPartitions     int16 = 75
 
@@ -123,12 +126,15 @@ var apis = [keys]API{
 	DescribeClientQuotas:        {DescribeClientQuotas, "DescribeClientQuotas", 0, 1, 1, 256 * kib},
 	AlterClientQuotas:           {AlterClientQuotas, "AlterClientQuotas", 0, 1, 1, 1 * mib},
 	DescribeQuorum:              {DescribeQuorum, "DescribeQuorum", 0, 2, 0, 64 * kib},
+	UpdateFeatures:              {UpdateFeatures, "UpdateFeatures", 0, 2, 0, 64 * kib},
 	DescribeCluster:             {DescribeCluster, "DescribeCluster", 0, 2, 0, 64 * kib},
 	DescribeProducers:           {DescribeProducers, "DescribeProducers", 0, 0, 0, 1 * mib},
 	DescribeTransactions:        {DescribeTransactions, "DescribeTransactions", 0, 0, 0, 1 * mib},
 	ListTransactions:            {ListTransactions, "ListTransactions", 0, 2, 0, 256 * kib},
 	ConsumerGroupHeartbeat:      {ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat", 0, 1, 0, 4 * mib},
 	ConsumerGroupDescribe:       {ConsumerGroupDescribe, "ConsumerGroupDescribe", 0, 1, 0, 1 * mib},
+	GetTelemetrySubscriptions:   {GetTelemetrySubscriptions, "GetTelemetrySubscriptions", 0, 0, 0, 64 * kib},
+	PushTelemetry:               {PushTelemetry, "PushTelemetry", 0, 0, 0, 2 * mib},
 	ListConfigResources:         {ListConfigResources, "ListConfigResources", 0, 1, 0, 64 * kib},
 	DescribeTopicPartitions:     {DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0, 1 * mib},
 }

@@ -16,6 +16,16 @@ var features = []feature{
 // featuresEpoch counts the changes of the features that are in force: there are none while the node runs.
 const featuresEpoch = 1
 
+// FeatureLevel is the level of a feature that is in force; ok is whether there is such a feature.
+func FeatureLevel(name string) (level int16, ok bool) {
+	for _, f := range features {
+		if f.name == name {
+			return f.level, true
+		}
+	}
+	return 0, false
+}
+
 // AppendApiVersions appends a framed ApiVersions response, v0-4. A client that asks with a version
 // beyond the table gets version 0 of it with UNSUPPORTED_VERSION and the ranges, so that it can come
 // back with one that is served (KIP-511).

@@ -74,9 +74,17 @@ func (s *Scratch) records(b Batch) ([]byte, error) {
 	if s == nil {
 		return nil, fault.New(fault.Internal, "record.decompress", "no scratch for a compressed batch")
 	}
+	return s.Decompress(codec, src)
+}
+
+// Decompress gives what src is compressed of. It is good until the next use of s. Errors: TooLarge, beyond
+// MaxDecompressed; Corrupt.
+func (s *Scratch) Decompress(codec Codec, src []byte) ([]byte, error) {
 	s.buf = s.buf[:0]
 	var err error
 	switch codec {
+	case None:
+		return src, nil
 	case Gzip:
 		err = s.gunzip(src)
 	case Snappy:

@@ -1,3 +1,7 @@
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse.BodyHandlers;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -5,9 +9,12 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.FeatureUpdate;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.UpdateFeaturesOptions;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -15,6 +22,7 @@ import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.Metric;
 import org.apache.kafka.common.MetricName;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.InvalidUpdateVersionException;
 import org.apache.kafka.common.quota.ClientQuotaAlteration;
 import org.apache.kafka.common.quota.ClientQuotaEntity;
 import org.apache.kafka.common.quota.ClientQuotaFilter;
@@ -22,9 +30,10 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /**
- * The official Java clients against the quotas of firth.
+ * The official Java clients against the quotas of firth, its features, and where they push their metrics.
  *
- * [Kafka-AlterClientQuotas] [Kafka-DescribeClientQuotas]
+ * [Kafka-AlterClientQuotas] [Kafka-DescribeClientQuotas] [Kafka-GetTelemetrySubscriptions] [Kafka-PushTelemetry]
+ * [Kafka-UpdateFeatures]
  */
 public final class Limits {
     private static final String SERVERS = System.getenv("kafka");
@@ -38,7 +47,9 @@ public final class Limits {
     public static void main(String[] args) throws Exception {
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", SERVERS))) {
             quotas(admin);
+            features(admin);
         }
+        metrics();
     }
 
     private static void check(boolean holds, String what) {
@@ -88,6 +99,40 @@ public final class Limits {
         alter(admin, client(null), null);
         all = admin.describeClientQuotas(ClientQuotaFilter.all()).entities().get();
         check(all.isEmpty(), "still described: " + all);
+    }
+
+    private static void features(Admin admin) throws Exception {
+        var known = admin.describeFeatures().featureMetadata().get().finalizedFeatures();
+        short level = known.get("transaction.version").maxVersionLevel();
+        var update = new FeatureUpdate(level, FeatureUpdate.UpgradeType.UPGRADE);
+        admin.updateFeatures(Map.of("transaction.version", update), new UpdateFeaturesOptions()).all().get();
+        var higher = new FeatureUpdate((short) (level + 1), FeatureUpdate.UpgradeType.UPGRADE);
+        try {
+            admin.updateFeatures(Map.of("transaction.version", higher), new UpdateFeaturesOptions()).all().get();
+            throw new AssertionError("a level that is none was taken");
+        } catch (ExecutionException e) {
+            check(e.getCause() instanceof InvalidUpdateVersionException, "got " + e.getCause());
+        }
+        System.out.println("  ok: admin: features described and updated");
+    }
+
+    /** A producer asks what to push, pushes when it ends, and /metrics shows it. */
+    private static void metrics() throws Exception {
+        try (KafkaProducer<byte[], byte[]> p = new KafkaProducer<>(
+            Map.of("bootstrap.servers", SERVERS, "client.id", "pushes"), new ByteArraySerializer(),
+            new ByteArraySerializer())) {
+            p.send(new ProducerRecord<>("java-quota", new byte[RECORD])).get();
+            System.out.println("  ok: client instance id " + p.clientInstanceId(Duration.ofSeconds(60)));
+        }
+        URI page = URI.create("http://" + System.getenv("http") + "/metrics");
+        String shown = "firth_kafka_client_metric_total{name=\"org.apache.kafka.producer.connection.creation.total\"}";
+        long until = System.nanoTime() + LIMIT.toNanos();
+        while (!HttpClient.newHttpClient().send(HttpRequest.newBuilder(page).build(), BodyHandlers.ofString()).body()
+            .contains(shown)) {
+            check(System.nanoTime() < until, "/metrics does not show " + shown);
+            Thread.sleep(200);
+        }
+        System.out.println("  ok: metrics of a producer are shown in /metrics");
     }
 
     private static double produce(String id) throws Exception {
