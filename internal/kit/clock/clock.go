@@ -45,15 +45,28 @@ type step struct {
 // set.
 func New(wall func() time.Time, passed func() time.Duration) *Clock {
 	c := &Clock{wall: wall, passed: passed}
-	c.mu.wall, c.mu.passed = wall().Round(0), passed()
+	now, at := c.look()
+	c.mu.wall, c.mu.passed = now.Round(0), at
 	return c
+}
+
+// look reads both clocks at one moment. Where the process stood still between them they are read again, for that would
+// look as if the wall clock had been set.
+func (c *Clock) look() (now time.Time, passed time.Duration) {
+	for range 10 {
+		before := c.passed()
+		if now, passed = c.wall(), c.passed(); passed-before < leastStep/4 {
+			break
+		}
+	}
+	return now, passed
 }
 
 // Now is what the wall clock says. A step since the last call is noted.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now, passed := c.wall(), c.passed()
+	now, passed := c.look()
 	should := c.mu.wall.Add(passed - c.mu.passed)
 	if by := now.Round(0).Sub(should); by >= leastStep {
 		var steps []step

@@ -63,6 +63,28 @@ func TestOldStampsStayOld(t *testing.T) {
 	}
 }
 
+// TestStandstillIsNoStep: a process that stands still while it looks at its clocks, in whatever order, has not seen the
+// wall clock set.
+func TestStandstillIsNoStep(t *testing.T) {
+	s := &set{wall: time.UnixMilli(0)}
+	pause := func() {}
+	c := New(func() time.Time { pause(); w := s.wall; pause(); return w }, func() time.Duration { return s.passed })
+	stamp := c.Now().UnixMilli()
+	for stop := range 2 { // before and behind the look at the wall clock
+		pauses := 0
+		pause = func() {
+			if pauses++; pauses == stop+1 {
+				s.pass(time.Minute)
+			}
+		}
+		c.Now()
+	}
+	pause = func() {}
+	if age := c.For(stamp, c.Now()).Sub(time.UnixMilli(stamp)); age != 2*time.Minute {
+		t.Errorf("it is %v old, 2 minutes have passed", age)
+	}
+}
+
 func TestPassedGoesOn(t *testing.T) {
 	before := Passed()
 	time.Sleep(2 * time.Millisecond)
