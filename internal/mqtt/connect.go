@@ -114,7 +114,7 @@ func (c *conn) admitConnect(p *packet.Connect) error {
 	if w == nil {
 		return nil
 	}
-	w.Topic = c.door.rewrite.Name(w.Topic, c.link.principal.who())
+	w.Topic = c.door.rewrite().Name(w.Topic, c.link.principal.who())
 	dollar, may := isDollar(w.Topic), c.door.may(&c.link.principal, Publish, w.Topic)
 	if !dollar && !may {
 		return &packet.Error{Reason: packet.NotAuthorized, Detail: "the client may not publish its will"}

@@ -35,7 +35,6 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/groups"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
-	"github.com/firthmq/firth/internal/mqtt/rewrite"
 	"github.com/firthmq/firth/internal/mqtt/roster"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
@@ -54,12 +53,12 @@ type Door struct {
 	seats    *roster.Roster
 	status   *status
 	bans     bans
-	rewrite  *rewrite.Table // nil: topics are as clients say them
-	delayed  *delay.Store   // nil: nothing is
+	delayed  *delay.Store // nil: nothing is
 	history  history
 	traces   traces
 
-	autoSubscribe []autoSubscription
+	rewriting atomic.Pointer[Rewriting]
+	ways      ways
 
 	opened   time.Time
 	count    atomic.Int64  // connections
@@ -94,7 +93,8 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	d := &Door{opt: opt, opened: time.Now(), creating: make(chan struct{}, 1),
 		budget: limit.NewBudget(opt.BudgetBytes / overhead), lines: limit.NewLines(time.Minute, maxLines)}
 	d.strangers = limit.NewBudget(max(d.budget.Most()/strangersPart, leastStrangers))
-	if err := d.openRewriting(); err != nil {
+	rewriting, err := NewRewriting(opt.Rewrite, opt.AutoSubscribe)
+	if err != nil {
 		return nil, err
 	}
 	d.limits = session.Limits{
@@ -112,8 +112,9 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		d.pollers, d.pushers = append(d.pollers, p), append(d.pushers, newPusher())
 	}
 	d.mapping.Store(opt.Mapping)
+	d.rewriting.Store(rewriting)
+	d.ways.rates = opt.Rates
 	d.metrics, d.status = newMetrics(d, opt.Metrics), newStatus(d)
-	var err error
 	d.retained, err = retain.Open(ctx, retain.Options{
 		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, MaxTopics: opt.RetainedTopics,
 		MaxBytes: opt.RetainedBytes,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,8 +33,33 @@ type Listener struct {
 	limits  session.Limits
 	metrics listenerMetrics
 	count   atomic.Int64 // connections
-	gate    gate         // how fast they come
-	all     allClients   // how fast all of them publish
+	rates   atomic.Pointer[Rates]
+	gate    gate       // how fast they come
+	all     allClients // how fast all of them publish
+}
+
+// ways are the listeners of a door.
+type ways struct {
+	mu    sync.Mutex
+	rates Rates // of those that have none of their own
+	all   []*Listener
+}
+
+// SetRates has other rates hold for listeners that have none of their own: Connects and AllMessages from now on, those
+// of one client for clients that connect from now on. None is negative.
+func (d *Door) SetRates(r Rates) {
+	d.ways.mu.Lock()
+	defer d.ways.mu.Unlock()
+	d.ways.rates = r
+	for _, l := range d.ways.all {
+		l.setRates(l.opt.Rates.or(r))
+	}
+}
+
+func (l *Listener) setRates(r Rates) {
+	l.rates.Store(&r)
+	l.gate.set(r.Connects)
+	l.all.set(r.AllMessages)
 }
 
 // Listener makes a way in. Its name is used once. Errors: Invalid for an option out of range.
@@ -42,9 +68,8 @@ func (d *Door) Listener(opt ListenerOptions) (*Listener, error) {
 	opt.Name = cmp.Or(opt.Name, "mqtt")
 	opt.MaxConnections = cmp.Or(opt.MaxConnections, d.opt.MaxConnections)
 	opt.MaxPacketBytes = cmp.Or(opt.MaxPacketBytes, d.opt.MaxPacketBytes)
-	opt.Rates = opt.Rates.or(d.opt.Rates)
 	switch {
-	case opt.Rates.negative():
+	case opt.Rates.negative() || d.opt.Rates.negative():
 		return nil, fault.New(fault.Invalid, op, "a rate is negative")
 	case opt.MaxConnections < 1:
 		return nil, fault.New(fault.Invalid, op, "MaxConnections %d is less than 1", opt.MaxConnections)
@@ -54,8 +79,10 @@ func (d *Door) Listener(opt ListenerOptions) (*Listener, error) {
 	}
 	l := &Listener{door: d, opt: opt, limits: d.limits, metrics: d.metrics.of(opt.Name)}
 	l.limits.MaxPacketBytes = opt.MaxPacketBytes
-	l.gate.init(opt.Rates.Connects)
-	l.all.init(opt.Rates.AllMessages)
+	d.ways.mu.Lock()
+	defer d.ways.mu.Unlock()
+	d.ways.all = append(d.ways.all, l)
+	l.setRates(opt.Rates.or(d.ways.rates))
 	return l, nil
 }
 

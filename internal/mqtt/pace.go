@@ -3,6 +3,7 @@ package mqtt
 import (
 	"cmp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/limit"
@@ -48,15 +49,18 @@ const (
 	closePass           // it gets none
 )
 
-func (g *gate) init(rate int64) { g.passes, g.refusals = limit.NewBucket(rate), limit.NewBucket(rate) }
+func (g *gate) set(rate int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.passes, g.refusals = limit.NewBucket(rate), limit.NewBucket(rate)
+}
 
 func (g *gate) arrive(now time.Duration) gatePass {
-	if !g.passes.Bounds() {
-		return letPass
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
+	case !g.passes.Bounds():
+		return letPass
 	case g.passes.Try(now):
 		return letPass
 	case g.refusals.Try(now):
@@ -68,14 +72,20 @@ func (g *gate) arrive(now time.Duration) gatePass {
 
 // allClients bounds how fast all clients of a listener publish.
 type allClients struct {
+	bounds   atomic.Bool
 	mu       sync.Mutex
 	messages limit.Bucket
 }
 
-func (a *allClients) init(rate int64) { a.messages = limit.NewBucket(rate) }
+func (a *allClients) set(rate int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.messages = limit.NewBucket(rate)
+	a.bounds.Store(rate > 0)
+}
 
 func (a *allClients) take(now time.Duration) (wait time.Duration) {
-	if !a.messages.Bounds() {
+	if !a.bounds.Load() {
 		return 0
 	}
 	a.mu.Lock()
@@ -100,7 +110,7 @@ const minPause = 10 * time.Millisecond
 
 // newPace is the pace of a connection; nil: there is no bound.
 func (l *Listener) newPace(c *conn) *pace {
-	r := &l.opt.Rates
+	r := l.rates.Load()
 	if r.Messages == 0 && r.Bytes == 0 && r.AllMessages == 0 {
 		return nil
 	}

@@ -155,3 +155,54 @@ func TestConnectRate(t *testing.T) {
 		}
 	})
 }
+
+// TestSetRates: other rates hold for who connects from then on, and for connections at once; not for a listener that
+// has its own.
+func TestSetRates(t *testing.T) {
+	set := telemetry.New()
+	h := open(t, func(o *mqtt.Options) { o.Metrics = set })
+	own, err := h.door.Listener(mqtt.ListenerOptions{Name: "own", Rates: mqtt.Rates{Messages: 1_000_000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- own.Serve(context.Background(), n) }()
+	t.Cleanup(func() {
+		n.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	slowed := func(listener string) float64 {
+		return sample(set, fmt.Sprintf("firth_mqtt_slowed_total{listener=%q}", listener))
+	}
+	before := h.connect(t, packet.V5, "before", nil)
+	h.door.SetRates(mqtt.Rates{Messages: 40})
+	before.flood(80, 10)
+	if n := slowed("mqtt"); n != 0 {
+		t.Errorf("slowed %v times that was connected before", n)
+	}
+	if took := h.connect(t, packet.V5, "after", nil).flood(80, 10); took < 900*time.Millisecond {
+		t.Errorf("80 messages took %s at 40 a second", took)
+	}
+	other := &house{t: t, door: h.door, addr: n.Addr().String()}
+	other.connect(t, packet.V5, "own", nil).flood(80, 10)
+	if n := slowed("own"); n != 0 {
+		t.Errorf("slowed %v times that has a rate of its own", n)
+	}
+	h.door.SetRates(mqtt.Rates{Connects: 1})
+	refused := func() bool {
+		c := h.dial(t)
+		c.hello(packet.V5, "hasty", nil)
+		p, err := c.next(patience)
+		ack, ok := p.(*packet.Connack)
+		return err != nil || ok && ack.Reason == packet.ConnectionRateExceeded
+	}
+	eventually(t, "a connection too many is refused", refused)
+	h.door.SetRates(mqtt.Rates{})
+	h.connect(t, packet.V5, "free", nil).flood(80, 10)
+}

@@ -22,8 +22,8 @@ func (l *link) publish(t *turn, p *packet.Publish, routes *routes) error {
 	if err != nil {
 		return err
 	}
-	if l.door.rewrite != nil {
-		name = l.door.rewrite.Name(name, l.principal.who())
+	if rules := l.door.rewrite(); rules != nil {
+		name = rules.Name(name, l.principal.who())
 	}
 	if p.QoS == 2 {
 		if again, err := l.arrives(t, p.PacketID); again || err != nil {

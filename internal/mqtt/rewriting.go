@@ -47,38 +47,54 @@ func (a *AutoSubscription) compile() (autoSubscription, error) {
 	return autoSubscription{*a, filter}, nil
 }
 
-// openRewriting reads the rules. Errors: Invalid.
-func (d *Door) openRewriting() error {
-	const op = "mqtt.Open"
-	var err error
-	if d.rewrite, err = rewrite.New(d.opt.Rewrite); err != nil {
-		return fault.New(fault.Invalid, op, "rewrite: %w", err)
-	}
-	for i := range d.opt.AutoSubscribe {
-		a, err := d.opt.AutoSubscribe[i].compile()
-		if err != nil {
-			return fault.New(fault.Invalid, op, "auto-subscribe %d: %w", i+1, err)
-		}
-		d.autoSubscribe = append(d.autoSubscribe, a)
-	}
-	return nil
+// Rewriting is what becomes of the topics that clients name, and what they are subscribed to unasked. It is immutable.
+type Rewriting struct {
+	rules   *rewrite.Table // nil: topics are as clients say them
+	unasked []autoSubscription
 }
+
+// NewRewriting reads the rules. Errors: Invalid.
+func NewRewriting(rules []rewrite.Rule, unasked []AutoSubscription) (*Rewriting, error) {
+	const op = "mqtt.NewRewriting"
+	r := &Rewriting{}
+	var err error
+	if r.rules, err = rewrite.New(rules); err != nil {
+		return nil, fault.New(fault.Invalid, op, "rewrite: %w", err)
+	}
+	for i := range unasked {
+		a, err := unasked[i].compile()
+		if err != nil {
+			return nil, fault.New(fault.Invalid, op, "auto-subscribe %d: %w", i+1, err)
+		}
+		r.unasked = append(r.unasked, a)
+	}
+	return r, nil
+}
+
+// SetRewriting has other rules hold for what clients say, and for who connects, from now on. Subscriptions that there
+// are stay as they were made.
+func (d *Door) SetRewriting(r *Rewriting) { d.rewriting.Store(r) }
+
+// rewrite are the rules in force; nil: topics are as clients say them.
+func (d *Door) rewrite() *rewrite.Table { return d.rewriting.Load().rules }
 
 func (p *Principal) who() rewrite.Who { return rewrite.Who{Client: p.ClientID, User: p.UserName} }
 
 // rewriteFilters has filters of the client be those that the rules make of them.
 func (l *link) rewriteFilters(filters [][]byte) {
-	if l.door.rewrite == nil {
+	rules := l.door.rewrite()
+	if rules == nil {
 		return
 	}
 	for i, filter := range filters {
-		filters[i] = l.door.rewrite.Filter(filter, l.principal.who())
+		filters[i] = rules.Filter(filter, l.principal.who())
 	}
 }
 
 // rewriteSubscriptions is rewriteFilters of a SUBSCRIBE. What becomes of a filter may be none: then it is refused.
 func (l *link) rewriteSubscriptions(p *packet.Subscribe) {
-	if l.door.rewrite == nil {
+	rules := l.door.rewrite()
+	if rules == nil {
 		return
 	}
 	for i := range p.Subscriptions {
@@ -86,7 +102,7 @@ func (l *link) rewriteSubscriptions(p *packet.Subscribe) {
 		if one.Reason.Failed() {
 			continue
 		}
-		one.Filter = l.door.rewrite.Filter(one.Filter, l.principal.who())
+		one.Filter = rules.Filter(one.Filter, l.principal.who())
 		if names.CheckFilter(one.Filter) != nil {
 			one.Reason = packet.TopicFilterInvalid
 		}
@@ -98,12 +114,13 @@ func (l *link) rewriteSubscriptions(p *packet.Subscribe) {
 // name makes no filter of, is left out. Errors: those of subscribe.
 func (l *link) subscribeUnasked() error {
 	d := l.door
-	if len(d.autoSubscribe) == 0 {
+	unasked := d.rewriting.Load().unasked
+	if len(unasked) == 0 {
 		return nil
 	}
 	var p packet.Subscribe
-	for i := range d.autoSubscribe {
-		a := &d.autoSubscribe[i]
+	for i := range unasked {
+		a := &unasked[i]
 		filter, ok := a.filter.Expand(l.principal.who(), nil, nil)
 		if !ok || names.CheckFilter(filter) != nil {
 			d.tell("a client is not subscribed: its name makes no topic filter", l.principal.ClientID,

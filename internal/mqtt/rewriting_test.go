@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/rewrite"
@@ -82,6 +83,34 @@ func TestAutoSubscribe(t *testing.T) {
 		pub.publish(0, 0, "all", "x")
 		if p := odd.gets("all", "x"); p.QoS != 0 {
 			t.Errorf("got %+v", p)
+		}
+	})
+}
+
+// TestSetRewriting: other rules hold for what clients say from then on, and who connects; what they have subscribed to
+// stays.
+func TestSetRewriting(t *testing.T) {
+	both(t, func(t *testing.T, v packet.Version) {
+		h := open(t, nil)
+		sub, pub := h.connect(t, v, "sub", nil), h.connect(t, v, "pub", nil)
+		sub.subscribe(1, "old/+", "new/+")
+		pub.published("old/1", "a", false)
+		sub.gets("old/1", "a")
+		r, err := mqtt.NewRewriting([]rewrite.Rule{
+			{Action: rewrite.All, From: "old/#", Match: `^old/(.+)$`, To: "new/$1"},
+		}, []mqtt.AutoSubscription{{Filter: "new/+"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.door.SetRewriting(r)
+		pub.published("old/1", "b", false)
+		sub.gets("new/1", "b")
+		late := h.connect(t, v, "late", nil)
+		pub.published("old/1", "c", false)
+		late.gets("new/1", "c")
+		sub.gets("new/1", "c")
+		if _, err := mqtt.NewRewriting([]rewrite.Rule{{From: "a/#/b"}}, nil); !fault.Is(err, fault.Invalid) {
+			t.Errorf("a wrong rule: %v", err)
 		}
 	})
 }

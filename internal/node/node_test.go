@@ -310,9 +310,9 @@ func TestReload(t *testing.T) {
 	if _, err := c.Subscribe(t.Context(), packet.Properties{}, all); err != nil {
 		t.Fatal(err)
 	}
-	send := func(payload string) {
+	sendTo := func(topic, payload string) {
 		t.Helper()
-		m := &packet.Publish{Topic: []byte("factory/bern/3"), Payload: []byte(payload), QoS: 1}
+		m := &packet.Publish{Topic: []byte(topic), Payload: []byte(payload), QoS: 1}
 		if err := c.Publish(m, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -323,13 +323,17 @@ func TestReload(t *testing.T) {
 			t.Fatalf("got %s, want %s", m, want)
 		}
 	}
+	send := func(payload string) { sendTo("factory/bern/3", payload) }
 	send("before")
 
-	write("log: {level: info}\nlimits: {packet: 1MiB}\nmapping: [{mqtt: 'factory/{site}/#', topic: 'site-{site}'}]\n")
+	write("log: {level: info}\nlimits: {packet: 1MiB, message_rate: 1000}\n" +
+		"mapping: [{mqtt: 'factory/{site}/#', topic: 'site-{site}'}]\n" +
+		"rewrite: [{from: 'old/#', match: '^old/(.+)$', to: 'factory/$1'}]\n")
 	p.signals <- syscall.SIGHUP
-	p.log.await(t, `msg="reloaded the configuration" changed="\[mapping log.level\]"`)
+	p.log.await(t, `msg="reloaded the configuration" changed="\[mapping limits.message_rate rewrite log.level\]"`)
 	p.log.await(t, `level=WARN msg="these keys have changed and wait for a restart" keys=\[limits.packet\]`)
 	send("after")
+	sendTo("old/bern/3", "rewritten")
 
 	write("mapping: [{mqtt: a}]\nlisten: 5\n")
 	p.signals <- syscall.SIGHUP
@@ -342,7 +346,7 @@ func TestReload(t *testing.T) {
 	}
 	p.end(t)
 	topics := topicsOf(t, l)
-	if topics["factory"] != 1 || topics["site-bern"] != 2 {
+	if topics["factory"] != 1 || topics["site-bern"] != 3 {
 		t.Errorf("records by topic: %v", topics)
 	}
 }

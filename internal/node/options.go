@@ -18,7 +18,7 @@ const (
 func Options() []Option {
 	return slices.Concat(
 		placeOptions(), topicOptions(), mqttLimits(),
-		rateOptions("limits.", " A listener may have its own bound.", func(c *Config) *Rates { return &c.Limits.Rates }),
+		limitRates(),
 		kafkaLimits(), logLimits(),
 		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), groupOptions(),
 		transactionOptions(), processOptions(),

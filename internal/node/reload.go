@@ -1,5 +1,7 @@
 package node
 
+import "github.com/firthmq/firth/internal/mqtt"
+
 // Reload puts a new configuration in force as far as that can be done without a restart: keys is what it
 // changed, waiting what differs and needs a restart. It changes all that it can or, with an error,
 // nothing. No session notices.
@@ -7,6 +9,10 @@ func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	table, err := n.cfg.hinge(next.Mapping)
+	if err != nil {
+		return nil, nil, err
+	}
+	rewriting, err := mqtt.NewRewriting(next.Rewrite, next.AutoSubscribe)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -24,9 +30,12 @@ func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 		return nil, nil, err
 	}
 	now.Mapping, now.Log.Level, now.Shutdown = next.Mapping, next.Log.Level, next.Shutdown
-	now.Groups = next.Groups
+	now.Groups, now.Limits.Rates = next.Groups, next.Limits.Rates
+	now.Rewrite, now.AutoSubscribe = next.Rewrite, next.AutoSubscribe
 	n.cfg = &now
 	n.mapping.Store(table)
 	n.mqtt.SetMapping(table)
+	n.mqtt.SetRewriting(rewriting)
+	n.mqtt.SetRates(next.Limits.Rates.options())
 	return keys, waiting, nil
 }

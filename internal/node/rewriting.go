@@ -10,14 +10,15 @@ import (
 
 func rewritingOptions() []Option {
 	return []Option{
-		objects(Option{Key: "rewrite", Type: "list of rewrite rules",
+		objects(Option{Key: "rewrite", Type: "list of rewrite rules", Reload: true,
 			Doc: "Topic names and filters that are to be others than devices say. The first rule that matches is taken. It " +
-				"comes before everything else: mapping, retained messages, and who may do what.",
+				"comes before everything else: mapping, retained messages, and who may do what. Subscriptions stay as they were " +
+				"made.",
 		}, entries[rewrite.Rule]{
 			key: "rewrite", one: "rule", list: func(c *Config) *[]rewrite.Rule { return &c.Rewrite },
 			fields: rewriteFields, needed: []string{"from", "match", "to"}, check: (*rewrite.Rule).Check, page: rewriteManual,
 		}),
-		objects(Option{Key: "auto_subscribe", Type: "list of subscriptions",
+		objects(Option{Key: "auto_subscribe", Type: "list of subscriptions", Reload: true,
 			Doc: "What every device is subscribed to when it connects, without a SUBSCRIBE, if it is not by then. Its own " +
 				"UNSUBSCRIBE ends it until it connects again.",
 		}, entries[mqtt.AutoSubscription]{
