@@ -12,6 +12,7 @@ classes=$work/java/target/classes:$(cat "$work/java/target/classpath")
 timeout 600 java -cp "$classes" Gate
 timeout 300 java -cp "$classes" Limits
 timeout 600 java -cp "$classes" Groups
+timeout 300 java -cp "$classes" Transactions
 through_restart 240 Devices java -cp "$classes" Devices
 stop_firth
 echo "Java clients: all passed"
