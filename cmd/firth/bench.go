@@ -108,16 +108,18 @@ func newBenchKafkaCommand() *cobra.Command {
 		Short: "Produce and consume, and measure throughput and latency",
 		Long: `Produce and consume, and measure throughput and latency. The topic is made if it does not exist, without
 replicas. Modes: produce measures acknowledgements, consume reads the topic from start to end over and
-over, both produces and reads at the tail, latency produces at a rate and measures until it is consumed.`,
+over, both produces and reads at the tail, transact produces in transactions, latency produces at a rate and
+measures until it is consumed.`,
 		Example: `  firth bench kafka --mode produce --partitions 8 --size 1024
   firth bench kafka --mode produce --partitions 8 --size 1024 --batches-encoded
   firth bench kafka --mode consume --batches-encoded
+  firth bench kafka --mode transact --txn-records 10 --linger 0s
   firth bench kafka --mode latency --rate 2000 --linger 0s`,
 		Args: cobra.NoArgs,
 	}
 	form := formFlag(cmd)
 	f := cmd.Flags()
-	mode := f.String("mode", string(bench.Produce), "produce, consume, both or latency")
+	mode := f.String("mode", string(bench.Produce), "produce, consume, both, transact or latency")
 	acks := f.String("acks", "all", "who has to have a record before it is acknowledged: all or 1")
 	f.StringSliceVarP(&k.Brokers, "brokers", "b", []string{"127.0.0.1:9092"}, "bootstrap brokers, comma separated")
 	f.StringVarP(&k.Topic, "topic", "t", "bench", "log topic")
@@ -130,6 +132,8 @@ over, both produces and reads at the tail, latency produces at a rate and measur
 	f.Float64Var(&k.Rate, "rate", 2000, "records a second, for latency")
 	f.Int64Var(&k.Records, "records", 0, "produce: end after about as many; 0: when the time is over")
 	f.IntVar(&k.Keys, "keys", 0, "give records so many different keys in turn; 0: none")
+	f.IntVar(&k.TxnRecords, "txn-records", 0, "transact: records of a transaction; 0: those of --txn-every")
+	f.DurationVar(&k.TxnEvery, "txn-every", 100*time.Millisecond, "transact: how long records go into a transaction")
 	f.BoolVar(&k.Once, "once", false, "consume: end when the topic is read")
 	f.BoolVar(&k.Encoded, "batches-encoded", false,
 		"send batches made beforehand and read raw Fetch responses on plain sockets instead of with a client")

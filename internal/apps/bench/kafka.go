@@ -23,6 +23,8 @@ const (
 	Consume Mode = "consume" // read the topic from its start to its end, over and over
 	Both    Mode = "both"    // produce, and read at the tail what arrives
 	Lag     Mode = "latency" // produce at a rate, and measure until it is consumed
+
+	Transact Mode = "transact" // produce in transactions, one behind the other
 )
 
 // Kafka is a load on a Kafka broker: through the franz-go client, or encoded beforehand on plain sockets.
@@ -40,6 +42,8 @@ type Kafka struct {
 	Rate        float64       // records a second, for Lag
 	Records     int64         // Produce ends after about as many, if that is before the time is over; 0: no limit
 	Keys        int           // a client's records have so many different keys in turn; 0: none
+	TxnRecords  int           // Transact: records of a transaction; 0: TxnEvery
+	TxnEvery    time.Duration // Transact: how long records go into a transaction
 	Once        bool          // Consume ends when the topic is read, if that is before the time is over
 	Duration    time.Duration // how long is measured
 	Warmup      time.Duration // how long is not measured before
@@ -90,8 +94,12 @@ func (k Kafka) validate() error {
 		return fault.New(fault.Invalid, "bench.Kafka", "acks %d: -1 (all) and 1 are measured", k.Acks)
 	case k.InFlight < 1 || k.Duration <= 0:
 		return fault.New(fault.Invalid, "bench.Kafka", "one request in flight and a duration are needed")
-	case k.Mode != Produce && k.Mode != Consume && k.Mode != Both && k.Mode != Lag:
-		return fault.New(fault.Invalid, "bench.Kafka", "mode %q: produce, consume, both and latency are known", k.Mode)
+	case k.Mode != Produce && k.Mode != Consume && k.Mode != Both && k.Mode != Lag && k.Mode != Transact:
+		return fault.New(fault.Invalid, "bench.Kafka", "mode %q: produce, consume, both, latency and transact are known",
+			k.Mode)
+	case k.Mode == Transact && (k.Encoded || k.Acks != -1 || k.TxnRecords < 0 || k.TxnRecords == 0 && k.TxnEvery <= 0):
+		return fault.New(fault.Invalid, "bench.Kafka",
+			"transactions need a client, acks of all, and a number of records or a time")
 	case k.Keys < 0 || k.Keys > 0 && k.Encoded || k.Records < 0:
 		return fault.New(fault.Invalid, "bench.Kafka", "keys are for clients, and neither they nor records are negative")
 	case k.Mode == Lag && k.Rate <= 0:
@@ -107,6 +115,11 @@ func (k Kafka) work() string {
 		by = "encoded"
 	}
 	work := fmt.Sprintf("kafka %s %s %d p, %d B", k.Mode, by, k.Partitions, k.RecordSize)
+	if k.Mode == Transact && k.TxnRecords > 0 {
+		work += fmt.Sprintf(", %d each", k.TxnRecords)
+	} else if k.Mode == Transact {
+		work += fmt.Sprintf(", one in %s", k.TxnEvery)
+	}
 	if k.Mode == Lag {
 		work += fmt.Sprintf(" at %.0f/s", k.Rate)
 	}
@@ -182,7 +195,7 @@ func (l *kafkaLoad) drive(ctx context.Context) error {
 	all := newCrew(ctx)
 	readers, enough := context.WithCancel(all.ctx)
 	defer enough()
-	if l.Mode != Produce {
+	if l.Mode != Produce && l.Mode != Transact {
 		all.run(func(context.Context) error { return l.consume(readers) })
 	}
 	producers := newCrew(all.ctx)
@@ -190,6 +203,10 @@ func (l *kafkaLoad) drive(ctx context.Context) error {
 	case l.Mode == Lag:
 		producers.run(l.producePaced)
 	case l.Mode == Consume:
+	case l.Mode == Transact:
+		for i := range l.Connections {
+			producers.run(func(ctx context.Context) error { return l.transact(ctx, i) })
+		}
 	case l.Encoded:
 		l.startEncoded(producers)
 	default:
