@@ -112,11 +112,14 @@ func (co *coordinator) mayCommitInTxn(id string, who group.Who, generation int32
 		return wire.IllegalGeneration
 	}
 	defer co.release(og)
-	code := wire.Code(og.mu.g.CheckCommit(co.now(), who, generation))
-	if code == wire.RebalanceInProgress {
+	switch code := wire.Code(og.mu.g.CheckCommit(co.now(), who, generation)); code {
+	case wire.RebalanceInProgress:
 		return wire.None
+	case wire.StaleMemberEpoch: // this request has never known it
+		return wire.IllegalGeneration
+	default:
+		return code
 	}
-	return code
 }
 
 // offsetIn is an offset that a transaction commits.

@@ -125,8 +125,28 @@ func TestConsumerGroupHeartbeatIsChecked(t *testing.T) {
 	must(t, "a stranger", stranger.beat(), wire.UnknownMemberID)
 	old := (&consumer{r: r, group: "g"}).request()
 	if resp := ask[*kmsg.ConsumerGroupHeartbeatResponse](r, 0, old); resp.ErrorCode != wire.None ||
-		wire.Plain(resp.MemberID) == "" || resp.HeartbeatIntervalMillis != 5000 {
+		wire.Plain(resp.MemberID) == "" || resp.HeartbeatIntervalMillis != 500 {
 		t.Errorf("a client of version 0 is given an id and an interval: %+v", resp)
+	}
+}
+
+func TestBeatInterval(t *testing.T) {
+	const long = 5 * time.Second
+	for _, c := range []struct {
+		interval time.Duration
+		answer   group.BeatAnswer
+		want     time.Duration
+	}{
+		{long, group.BeatAnswer{Members: 2, Quiet: 5000}, long},
+		{long, group.BeatAnswer{Members: 2, Quiet: 4999}, 500 * time.Millisecond},
+		{long, group.BeatAnswer{Members: 2, Quiet: 1 << 40, Waits: true}, 500 * time.Millisecond},
+		{long, group.BeatAnswer{Members: 1000}, time.Second},
+		{long, group.BeatAnswer{Members: 9000}, long},
+		{50 * time.Millisecond, group.BeatAnswer{Members: 2}, 5 * time.Millisecond},
+	} {
+		if got := beatInterval(c.interval, &c.answer); got != c.want {
+			t.Errorf("each %v, %+v: %v, want %v", c.interval, c.answer, got, c.want)
+		}
 	}
 }
 
@@ -179,6 +199,9 @@ func TestConsumerGroupAdministration(t *testing.T) {
 		c.m.r, c.m.group = r, "g"
 		must(t, what, c.m.commit(4, ""), c.want)
 	}
+	must(t, "commit in a transaction", r.co.mayCommitInTxn("g", group.Who{MemberID: "b"}, b.epoch), wire.None)
+	must(t, "commit in a transaction, in a stale epoch", r.co.mayCommitInTxn("g", group.Who{MemberID: "b"}, b.epoch-1),
+		wire.IllegalGeneration)
 	for id, want := range map[string]wire.Code{"b": wire.None, "x": wire.UnknownMemberID} {
 		must(t, "fetch by "+id, fetchAs(r, id, b.epoch).ErrorCode, want)
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 // benchDoor is a door on a real disk.
-func benchDoor(b *testing.B) (addr string, log *store.Store) {
+func benchDoor(b *testing.B, times GroupTimes) (addr string, log *store.Store) {
 	ctx, cancel := context.WithCancel(b.Context())
 	disk, err := vfs.NewDisk(b.TempDir())
 	if err != nil {
@@ -31,7 +31,6 @@ func benchDoor(b *testing.B) (addr string, log *store.Store) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	times := GroupTimes{ConsumerHeartbeat: 100 * time.Millisecond}
 	d, err := Open(ctx, Options{Store: s, Logger: logtest.New(b), Groups: GroupOptions{GroupTimes: times}})
 	if err != nil {
 		b.Fatal(err)
@@ -60,7 +59,7 @@ func BenchmarkCommitsPipelined(b *testing.B) {
 }
 
 func benchCommits(b *testing.B, groups int) {
-	addr, log := benchDoor(b)
+	addr, log := benchDoor(b, GroupTimes{})
 	if _, err := log.CreateTopic(b.Context(), stream.TopicSpec{Name: "t", Partitions: 1}); err != nil {
 		b.Fatal(err)
 	}
@@ -104,16 +103,24 @@ func benchCommits(b *testing.B, groups int) {
 }
 
 // BenchmarkRebalance is how long a group takes until every one of 200 members, which come at once, has its one
-// partition, and until that is so again when ten have left.
+// partition, and until that is so again when ten have left; at the intervals of heartbeats that are the default, and at
+// short ones.
 func BenchmarkRebalance(b *testing.B) {
-	const members = 200
-	for name, opts := range map[string][]kgo.Opt{
-		"classic":  {kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.HeartbeatInterval(100 * time.Millisecond)},
-		"consumer": {kgo.ServerSideBalancer()},
+	const quick = 100 * time.Millisecond
+	classic := kgo.Balancers(kgo.CooperativeStickyBalancer())
+	for _, c := range []struct {
+		name  string
+		times GroupTimes
+		opts  []kgo.Opt
+	}{
+		{"classic/3s", GroupTimes{}, []kgo.Opt{classic}},
+		{"classic/100ms", GroupTimes{}, []kgo.Opt{classic, kgo.HeartbeatInterval(quick)}},
+		{"consumer/5s", GroupTimes{}, []kgo.Opt{kgo.ServerSideBalancer()}},
+		{"consumer/100ms", GroupTimes{ConsumerHeartbeat: quick}, []kgo.Opt{kgo.ServerSideBalancer()}},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(c.name, func(b *testing.B) {
 			for range b.N {
-				joined, left := rebalanceOnce(b, members, opts)
+				joined, left := rebalanceOnce(b, c.times, c.opts)
 				b.ReportMetric(joined.Seconds()*1000, "ms/joined")
 				b.ReportMetric(left.Seconds()*1000, "ms/left")
 			}
@@ -121,8 +128,9 @@ func BenchmarkRebalance(b *testing.B) {
 	}
 }
 
-func rebalanceOnce(b *testing.B, members int, opts []kgo.Opt) (joined, left time.Duration) {
-	addr, log := benchDoor(b)
+func rebalanceOnce(b *testing.B, times GroupTimes, opts []kgo.Opt) (joined, left time.Duration) {
+	const members = 200
+	addr, log := benchDoor(b, times)
 	if _, err := log.CreateTopic(b.Context(), stream.TopicSpec{Name: "t", Partitions: members}); err != nil {
 		b.Fatal(err)
 	}
@@ -137,7 +145,7 @@ func rebalanceOnce(b *testing.B, members int, opts []kgo.Opt) (joined, left time
 				total += n
 			}
 		}
-		return total == int64(members)
+		return total == members
 	}
 	start := time.Now()
 	for i := range clients {

@@ -49,6 +49,7 @@ type Consumer struct {
 
 	deleted     bool
 	since       int64 // when its members were gone
+	bumped      int64 // when its epoch grew last; 0: before it was loaded
 	epoch       int32
 	targetEpoch int32 // of the target assignment
 	hash        int64 // of the topics that are subscribed to, as they were when the epoch last grew
@@ -178,8 +179,9 @@ func (g *Consumer) touch(kind Kind, name string) {
 }
 
 // bump makes the epoch of the group grow: a target assignment is to be made for it.
-func (g *Consumer) bump() {
+func (g *Consumer) bump(now int64) {
 	g.epoch++
+	g.bumped = now
 	g.touch(KindConsumer, "")
 }
 
@@ -259,7 +261,7 @@ func (g *Consumer) Tick(now int64) []Effect {
 		g.remove(now, m)
 	}
 	if len(late) > 0 {
-		g.bump()
+		g.bump(now)
 	}
 	return g.take()
 }
@@ -283,14 +285,14 @@ func (g *Consumer) remove(now int64, m *consumer) {
 }
 
 // refresh bumps the epoch if a subscription has changed, or topics that are subscribed to have.
-func (g *Consumer) refresh(changed bool) {
+func (g *Consumer) refresh(now int64, changed bool) {
 	if !changed && g.topics == g.seen {
 		return
 	}
 	g.seen = g.topics
 	if hash := g.hashTopics(); changed || hash != g.hash {
 		g.hash = hash
-		g.bump()
+		g.bump(now)
 	}
 }
 

@@ -85,11 +85,13 @@ func (g *Consumer) hear(now int64, b *Beat) Code {
 	had := m.assigned
 	changed := g.describe(m, b)
 	changed = g.resolve(m.regex, b.Sees) || changed
-	g.refresh(changed || fresh)
+	g.refresh(now, changed || fresh)
 	g.aim()
 	m.alive(now, &g.opts)
 	g.reconcile(now, m, b.Owned, changed)
-	a := &BeatAnswer{MemberID: m.id, Epoch: m.epoch}
+	a := &BeatAnswer{
+		MemberID: m.id, Epoch: m.epoch, Waits: m.state == unsettled, Quiet: now - g.bumped, Members: len(g.members),
+	}
 	if b.whole() || !m.assigned.equal(had) || b.Owned != nil && !m.assigned.equal(*b.Owned) {
 		a.Assigned, a.Assignment = true, m.assigned
 	}
@@ -201,7 +203,7 @@ func (g *Consumer) quit(now int64, b *Beat) Code {
 		g.touch(KindCurrent, m.id)
 	} else {
 		g.remove(now, m)
-		g.bump()
+		g.bump(now)
 	}
 	g.answerBeat(b.Ticket, a)
 	return None

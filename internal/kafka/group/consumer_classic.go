@@ -36,7 +36,7 @@ func (g *Consumer) Join(now int64, j Join) []Effect {
 		return g.take()
 	}
 	changed := g.describeClassic(m, &j, said)
-	g.refresh(changed || fresh)
+	g.refresh(now, changed || fresh)
 	g.aim()
 	has := g.ownedBy(m, said)
 	g.reconcile(now, m, &has, changed)
@@ -195,7 +195,7 @@ func (g *Consumer) Heartbeat(now int64, who Who, generation int32) Code {
 		return code
 	}
 	m.alive(now, &g.opts)
-	g.refresh(false)
+	g.refresh(now, false)
 	if m.epoch < g.epoch || m.state == revoking || m.state == unsettled && !g.waits(m) {
 		g.recall(now, m)
 		return RebalanceInProgress
@@ -226,7 +226,7 @@ func (g *Consumer) Leave(now int64, whos []Who, _ string) ([]Code, []Effect) {
 		codes[i] = code
 	}
 	if left {
-		g.bump()
+		g.bump(now)
 	}
 	return codes, g.take()
 }

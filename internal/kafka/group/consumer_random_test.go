@@ -154,7 +154,7 @@ func (w *consumerWorld) calm() error {
 	for _, m := range slices.Clone(w.g.members) { // those whose farewell was lost
 		if !slices.ContainsFunc(w.clients, func(c *client) bool { return c.id == m.id }) {
 			w.g.remove(w.now, m)
-			w.g.bump()
+			w.g.bump(w.now)
 		}
 	}
 	for range 40 {

@@ -57,6 +57,9 @@ type BeatAnswer struct {
 	Epoch      int32
 	Assigned   bool       // Assignment is told: the member asked for it, it changed, or the member says it has another
 	Assignment Partitions // that the member may hold now
+	Waits      bool       // for partitions that others have to give up
+	Quiet      int64      // milliseconds since members or topics changed last
+	Members    int        // of the group
 }
 
 // Store asks for the group to be written, as one atomic unit. Stores are written in the order they come out.
