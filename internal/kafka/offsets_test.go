@@ -389,6 +389,11 @@ func TestStrangeRecordsAreLeftAlone(t *testing.T) {
 	r.topic("t", 1)
 	m := &member{r: r, group: "g", level: 9, generation: -1}
 	must(t, "commit", m.commit(7, ""), wire.None)
+	// Compaction would take the record that is understood: the strange ones have the same key.
+	change := stream.TopicChange{Set: map[string]string{"min.compaction.lag.ms": "3600000"}}
+	if _, err := r.store.AlterTopic(t.Context(), offsetsTopic, change); err != nil {
+		t.Fatal(err)
+	}
 	p := r.store.Topics().ByName(offsetsTopic).Partitions[0]
 	key, err := group.OffsetKey(group.Key{Group: "g", Topic: "t"})
 	if err != nil {
@@ -402,6 +407,7 @@ func TestStrangeRecordsAreLeftAlone(t *testing.T) {
 		{Key: nil, Value: []byte("x")}, {Key: []byte{0, 3, 0, 1, 'g'}, Value: []byte{1}}, {Key: []byte{0, 1, 9, 9}},
 		{Key: key, Value: []byte{0, 99, 1, 2, 3}}, {Key: key, Value: []byte{0}}, {Key: groupKey, Value: []byte{0, 3, 127}},
 	} {
+		rec.Timestamp = time.Now().UnixMilli()
 		done := make(receiptChan, 1)
 		if err := streamtest.Append(r.store, done, stream.Write{Partition: p, Record: &rec}); err != nil {
 			t.Fatal(err)

@@ -23,7 +23,10 @@ func (r *Rates) options() mqtt.Rates {
 func limitRates() []Option {
 	all := rateOptions("limits.", " A listener may have its own bound.", func(c *Config) *Rates { return &c.Limits.Rates })
 	for i := range all {
-		all[i].Reload = true
+		o := &all[i]
+		if o.Reload = true; o.Key == "limits.message_rate" || o.Key == "limits.byte_rate" {
+			o.Doc += " For a device that is connected a change holds when it is back."
+		}
 	}
 	return all
 }
@@ -38,12 +41,11 @@ func rateOptions[C any](prefix, more string, rates func(*C) *Rates) []OptionOf[C
 				"many the connection is closed at once; `firth_mqtt_listener_refused_total{reason=\"rate\"}`",
 		}.number(func(c *C) *int { return &rates(c).Connect }, 1, most),
 		OptionOf[C]{Key: prefix + "message_rate", Default: "unlimited",
-			Doc: "How many messages a second one device may publish, and as many at once. A change holds from when the " +
-				"device connects again." + more,
+			Doc:   "How many messages a second one device may publish, and as many at once." + more,
 			Shows: "what comes faster waits in its socket, nothing is dropped; `firth_mqtt_slowed_total`",
 		}.number(func(c *C) *int { return &rates(c).Message }, 1, most),
 		OptionOf[C]{Key: prefix + "byte_rate", Default: "unlimited",
-			Doc:   "How many bytes of payload a second one device may publish, and as many at once. A change: as before." + more,
+			Doc:   "How many bytes of payload a second one device may publish, and as many at once." + more,
 			Shows: "as for message_rate",
 		}.size(func(c *C) *int64 { return &rates(c).Bytes }, 1, tib, "unlimited"),
 		OptionOf[C]{Key: prefix + "all_messages_rate", Default: "unlimited",
