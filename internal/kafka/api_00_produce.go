@@ -29,6 +29,8 @@ import (
 //   - Each batch is appended as soon as it is here, in memory of its own, so that a request is never in memory as a
 //     whole, and no batch keeps that of a hundred others. If the connection breaks before the request is whole, what
 //     was appended stays, as it does when only the answer is lost.
+//   - With compression.type other than producer a batch that came with another codec is compressed by that one; the
+//     result must keep to max.message.bytes, too.
 //   - An idempotent batch that was stored already is answered with its first offset.
 //   - The largest timestamp of a batch is that of its records, as in Kafka: where the header says another it is
 //     corrected, because retention and lookups by time go by it.
@@ -423,6 +425,11 @@ func (d *Door) judge(
 	}
 	if batch.Attributes().Transactional() && req.TransactionalID == nil {
 		return nil, fault.New(fault.Invalid, op, "a transactional batch without a transactional id")
+	}
+	if codec := t.Settings.Codec; t.Settings.Recompress && batch.Attributes().Codec() != codec {
+		s, _ := d.scratches.Get().(*record.Scratch) // the pool holds nothing else
+		defer d.scratches.Put(s)
+		return s.Recompress(batch, codec, t.Settings.MaxMessageBytes)
 	}
 	return batch, nil
 }

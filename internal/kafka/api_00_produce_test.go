@@ -94,6 +94,48 @@ func playProduceLogAppendTime(t *testing.T, piece int) {
 }
 
 // A time too far from the log's is refused, where the producer's clock counts (KIP-937).
+// With compression.type a batch is stored compressed by that codec, whatever it came with.
+func TestProduceCompressionType(t *testing.T) { eachWay(t, playProduceCompressionType) }
+
+func playProduceCompressionType(t *testing.T, piece int) {
+	h := openPieces(t, piece)
+	c := h.dial()
+	for name, stored := range map[string]record.Codec{
+		"uncompressed": record.None, "gzip": record.Gzip, "snappy": record.Snappy, "lz4": record.LZ4, "zstd": record.Zstd,
+	} {
+		topic := h.topic(name, 1, "compression.type", name, "max.message.bytes", "5000")
+		for codec := record.None; codec <= record.Zstd; codec++ {
+			var bu record.Builder
+			bu.Reset(nil, 1000)
+			bu.Append(&record.Record{Timestamp: 1000, Key: []byte("k"), Value: bytes.Repeat([]byte("v"), 2000)})
+			b, err := bu.SealCompressed(0, 0, codec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := produced(askFor[*kmsg.ProduceResponse](c, 13, produceTo(topic, 0, -1, b)))
+			wantCode(t, fmt.Sprint(codec, " to ", name), p.ErrorCode, wire.None)
+		}
+		batches, records := h.readBack(topic.Partitions[0])
+		for _, b := range batches {
+			if got := b.Attributes().Codec(); got != stored {
+				t.Errorf("%s: stored as %s", name, got)
+			}
+		}
+		if records != 5 {
+			t.Errorf("%s: %d records", name, records)
+		}
+	}
+	var bu record.Builder
+	bu.Reset(nil, 1000)
+	bu.Append(&record.Record{Timestamp: 1000, Value: make([]byte, 6000)})
+	b, err := bu.SealCompressed(0, 0, record.Zstd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := produced(askFor[*kmsg.ProduceResponse](c, 13, produceTo(h.store.Topics().ByName("uncompressed"), 0, -1, b)))
+	wantCode(t, "too large once uncompressed", p.ErrorCode, wire.MessageTooLarge)
+}
+
 func TestProduceTimestamps(t *testing.T) { eachWay(t, playProduceTimestamps) }
 
 func playProduceTimestamps(t *testing.T, piece int) {

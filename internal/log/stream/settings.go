@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
 )
 
 // Settings are the settings of a topic in force, decoded.
@@ -17,7 +18,9 @@ type Settings struct {
 	MaxMessageBytes int   // largest batch, compressed, in bytes
 	Delete, Compact bool  // cleanup.policy: retention, or compaction, or both
 	LogAppendTime   bool  // the log's clock stamps records instead of the sender's
-	Memory          bool  // durability=memory: acknowledged before the disk has it
+	Recompress      bool  // batches of Kafka producers are stored compressed by Codec, whatever they came with
+	Codec           record.Codec
+	Memory          bool // durability=memory: acknowledged before the disk has it
 
 	// When a compacted topic is compacted.
 	DeleteRetentionMs  int64   // how long a tombstone stays, in milliseconds (KIP-534)
@@ -91,7 +94,7 @@ const (
 )
 
 // TopicSettings lists every setting that a topic may have, by name: the ones Firth obeys and, last,
-// the ones that Kafka's tools set and that have no meaning on one node, which are kept and shown.
+// the others that Kafka 4 has, which have no effect on one node and are kept and shown with the reason.
 func TopicSettings() []Setting { return topicSettings }
 
 var topicSettings = []Setting{
@@ -100,6 +103,13 @@ var topicSettings = []Setting{
 		check: policies,
 		apply: func(s *Settings, v string) {
 			s.Delete, s.Compact = strings.Contains(v, "delete"), strings.Contains(v, "compact")
+		}},
+	{Name: "compression.type", Type: TypeString, Default: "producer",
+		Doc: "how batches of Kafka producers are stored: as they came (producer), uncompressed, or compressed by this " +
+			"codec; messages of devices are stored uncompressed",
+		check: oneOf("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"),
+		apply: func(s *Settings, v string) {
+			s.Codec, s.Recompress = codecs[v], v != "producer"
 		}},
 	{Name: "delete.retention.ms", Type: TypeLong, Default: "86400000",
 		Doc:   "how long a tombstone of a compacted topic stays, in milliseconds from when it was compacted first",
@@ -154,27 +164,71 @@ var topicSettings = []Setting{
 		check: number(1, maxLong),
 		apply: func(s *Settings, v string) { s.SegmentMs = toInt(v) }},
 
-	{Name: "compression.type", Type: TypeString, Default: "producer",
-		Doc:   "kept for tools: batches are stored as they came",
-		check: oneOf("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")},
+	{Name: "compression.gzip.level", Type: TypeInt, Default: "-1",
+		Doc: "without effect: the log compresses at the codec's usual level", check: gzipLevel},
+	{Name: "compression.lz4.level", Type: TypeInt, Default: "9",
+		Doc: "without effect: the log compresses at the codec's usual level", check: number(1, 17)},
+	{Name: "compression.zstd.level", Type: TypeInt, Default: "3",
+		Doc: "without effect: the log compresses at the codec's usual level", check: number(-131072, 22)},
 	{Name: "file.delete.delay.ms", Type: TypeLong, Default: "60000",
-		Doc: "kept for tools", check: number(0, maxLong)},
+		Doc: "without effect: a file goes when its last reader has let go of it", check: number(0, maxLong)},
 	{Name: "flush.messages", Type: TypeLong, Default: "1",
-		Doc: "kept for tools: see firth.durability", check: number(1, maxLong)},
+		Doc: "without effect: firth.durability says when records are synced", check: number(1, maxLong)},
 	{Name: "flush.ms", Type: TypeLong, Default: "0",
-		Doc: "kept for tools: see firth.durability", check: number(0, maxLong)},
+		Doc: "without effect: firth.durability says when records are synced", check: number(0, maxLong)},
+	{Name: "follower.replication.throttled.replicas", Type: TypeList, Default: "",
+		Doc: "without effect: one node has no followers", check: throttledReplicas},
 	{Name: "index.interval.bytes", Type: TypeInt, Default: "4096",
-		Doc: "kept for tools", check: number(0, maxInt)},
+		Doc: "without effect: the index of a file is made with the file", check: number(0, maxInt)},
+	{Name: "leader.replication.throttled.replicas", Type: TypeList, Default: "",
+		Doc: "without effect: one node has no followers", check: throttledReplicas},
+	{Name: "local.retention.bytes", Type: TypeLong, Default: "-2",
+		Doc: "without effect: nothing is tiered, retention.bytes counts", check: number(-2, maxLong)},
+	{Name: "local.retention.ms", Type: TypeLong, Default: "-2",
+		Doc: "without effect: nothing is tiered, retention.ms counts", check: number(-2, maxLong)},
 	{Name: "min.insync.replicas", Type: TypeInt, Default: "1",
-		Doc: "kept for tools: one node, one replica", check: number(1, maxInt)},
+		Doc:   "without effect: Kafka asks for no more than the replicas there are, which is one",
+		check: number(1, maxInt)},
 	{Name: "preallocate", Type: TypeBoolean, Default: "true",
-		Doc: "kept for tools: the journal is always preallocated", check: oneOf("true", "false")},
+		Doc: "without effect: the journal is always preallocated", check: oneOf("true", "false")},
+	{Name: "remote.log.copy.disable", Type: TypeBoolean, Default: "false",
+		Doc: "without effect: nothing is tiered", check: oneOf("true", "false")},
+	{Name: "remote.log.delete.on.disable", Type: TypeBoolean, Default: "false",
+		Doc: "without effect: nothing is tiered", check: oneOf("true", "false")},
+	{Name: "remote.storage.enable", Type: TypeBoolean, Default: "false",
+		Doc: "there is no tiered storage: false", check: oneOf("false")},
 	{Name: "segment.index.bytes", Type: TypeInt, Default: "10485760",
-		Doc: "kept for tools", check: number(4, maxInt)},
+		Doc: "without effect: the index of a file is as large as the file needs it", check: number(4, maxInt)},
 	{Name: "segment.jitter.ms", Type: TypeLong, Default: "0",
-		Doc: "kept for tools", check: number(0, maxLong)},
+		Doc: "without effect: partitions share their files", check: number(0, maxLong)},
 	{Name: "unclean.leader.election.enable", Type: TypeBoolean, Default: "false",
-		Doc: "kept for tools", check: oneOf("true", "false")},
+		Doc: "without effect: one node is the leader of all", check: oneOf("true", "false")},
+}
+
+// codecs are those that compression.type names.
+var codecs = map[string]record.Codec{
+	"uncompressed": record.None, "gzip": record.Gzip, "snappy": record.Snappy, "lz4": record.LZ4, "zstd": record.Zstd,
+}
+
+func gzipLevel(v string) error {
+	if v == "0" {
+		return fmt.Errorf("0 is not -1 and not between 1 and 9")
+	}
+	return number(-1, 9)(v)
+}
+
+// throttledReplicas is nothing, * or a list of partition:broker.
+func throttledReplicas(v string) error {
+	if v == "" || v == "*" {
+		return nil
+	}
+	for pair := range strings.SplitSeq(v, ",") {
+		partition, broker, ok := strings.Cut(strings.TrimSpace(pair), ":")
+		if !ok || number(0, maxInt)(partition) != nil || number(0, maxInt)(broker) != nil {
+			return fmt.Errorf("%q is not *, nor a list of partition:broker", v)
+		}
+	}
+	return nil
 }
 
 // policies is a list of delete and compact. Kafka takes spaces, too.

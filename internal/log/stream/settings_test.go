@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -34,6 +36,10 @@ func TestSettings(t *testing.T) {
 		{"firth.durability", "memory", true}, {"firth.durability", "", false},
 		{"message.timestamp.type", "LogAppendTime", true}, {"min.cleanable.dirty.ratio", "1.1", false},
 		{"min.cleanable.dirty.ratio", "0.9", true}, {"preallocate", "yes", false}, {"no.such", "1", false},
+		{"compression.type", "lz4", true}, {"compression.type", "none", false}, {"compression.gzip.level", "0", false},
+		{"compression.gzip.level", "9", true}, {"remote.storage.enable", "true", false},
+		{"leader.replication.throttled.replicas", "*", true}, {"leader.replication.throttled.replicas", "0:1, 1:2", true},
+		{"leader.replication.throttled.replicas", "0-1", false}, {"message.format.version", "2.8", false},
 	} {
 		_, err := DecodeSettings(nil, map[string]string{c.name: c.value})
 		if (err == nil) != c.ok || err != nil && !fault.Is(err, fault.Invalid) {
@@ -52,6 +58,37 @@ func TestSettings(t *testing.T) {
 	if err != nil || s.Delete || !s.Compact || s.DeleteRetentionMs != 1 || s.MaxCompactionLagMs != 2 ||
 		s.MinCompactionLagMs != 3 || s.MinDirtyRatio != 0.25 || s.SegmentMs != 4 {
 		t.Errorf("compacted: %+v %v", s, err)
+	}
+}
+
+// Every setting that a topic of Kafka 4.4 has is there, obeyed or with the reason why it has no effect.
+func TestSettingsAreKafkas(t *testing.T) {
+	want := []string{
+		"cleanup.policy", "compression.gzip.level", "compression.lz4.level", "compression.type", "compression.zstd.level",
+		"delete.retention.ms", "file.delete.delay.ms", "flush.messages", "flush.ms",
+		"follower.replication.throttled.replicas", "index.interval.bytes", "leader.replication.throttled.replicas",
+		"local.retention.bytes", "local.retention.ms", "max.compaction.lag.ms", "max.message.bytes",
+		"message.timestamp.after.max.ms", "message.timestamp.before.max.ms", "message.timestamp.type",
+		"min.cleanable.dirty.ratio", "min.compaction.lag.ms", "min.insync.replicas", "preallocate",
+		"remote.log.copy.disable", "remote.log.delete.on.disable", "remote.storage.enable", "retention.bytes",
+		"retention.ms", "segment.bytes", "segment.index.bytes", "segment.jitter.ms", "segment.ms",
+		"unclean.leader.election.enable",
+	}
+	var got []string
+	for _, def := range TopicSettings() {
+		if !strings.HasPrefix(def.Name, "firth.") {
+			got = append(got, def.Name)
+		}
+		if def.apply == nil && !strings.Contains(def.Doc, ":") {
+			t.Errorf("%s has no effect, and no reason: %q", def.Name, def.Doc)
+		}
+		if err := def.check(def.Default); err != nil {
+			t.Errorf("%s: its default: %v", def.Name, err)
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

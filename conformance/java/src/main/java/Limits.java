@@ -22,6 +22,7 @@ import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.Metric;
 import org.apache.kafka.common.MetricName;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.InvalidConfigurationException;
 import org.apache.kafka.common.errors.InvalidUpdateVersionException;
 import org.apache.kafka.common.quota.ClientQuotaAlteration;
 import org.apache.kafka.common.quota.ClientQuotaEntity;
@@ -48,6 +49,7 @@ public final class Limits {
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", SERVERS))) {
             quotas(admin);
             features(admin);
+            settings(admin);
         }
         metrics();
     }
@@ -101,6 +103,32 @@ public final class Limits {
         check(all.isEmpty(), "still described: " + all);
     }
 
+    /** Each compression.type is read by a Java consumer; what is no setting is refused. */
+    private static void settings(Admin admin) throws Exception {
+        for (String type : List.of("uncompressed", "gzip", "snappy", "lz4", "zstd")) {
+            String topic = "java-stored-" + type;
+            NewTopic made = new NewTopic(topic, 1, (short) 1).configs(Map.of("compression.type", type));
+            admin.createTopics(List.of(made)).all().get();
+            try (KafkaProducer<byte[], byte[]> p = new KafkaProducer<>(
+                Map.of("bootstrap.servers", SERVERS, "compression.type", type.equals("gzip") ? "lz4" : "gzip"),
+                new ByteArraySerializer(), new ByteArraySerializer())) {
+                for (int i = 0; i < COUNT; i++) {
+                    p.send(new ProducerRecord<>(topic, new byte[RECORD]));
+                }
+            }
+            read("reads", topic);
+        }
+        try {
+            NewTopic odd = new NewTopic("java-odd", 1, (short) 1).configs(Map.of("message.format.version", "2.8"));
+            admin.createTopics(List.of(odd)).all().get();
+            throw new AssertionError("a setting that is none was taken");
+        } catch (ExecutionException e) {
+            check(e.getCause() instanceof InvalidConfigurationException
+                && e.getCause().getMessage().contains("message.format.version"), "got " + e.getCause());
+        }
+        System.out.println("  ok: admin and consumer: every compression.type; an unknown setting is refused by name");
+    }
+
     private static void features(Admin admin) throws Exception {
         var known = admin.describeFeatures().featureMetadata().get().finalizedFeatures();
         short level = known.get("transaction.version").maxVersionLevel();
@@ -150,10 +178,14 @@ public final class Limits {
     }
 
     private static double consume(String id) {
+        return read(id, "java-quota");
+    }
+
+    private static double read(String id, String topic) {
         try (KafkaConsumer<byte[], byte[]> c = new KafkaConsumer<>(
             Map.of("bootstrap.servers", SERVERS, "client.id", id), new ByteArrayDeserializer(),
             new ByteArrayDeserializer())) {
-            TopicPartition tp = new TopicPartition("java-quota", 0);
+            TopicPartition tp = new TopicPartition(topic, 0);
             c.assign(Set.of(tp));
             c.seek(tp, 0);
             long until = System.nanoTime() + LIMIT.toNanos();
