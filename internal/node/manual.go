@@ -172,6 +172,9 @@ const fixedLimits = `
 | members of a group | 10,000 | GROUP_MAX_SIZE_REACHED (81) |
 | what the protocols of a member say of it | 1 MiB | INVALID_REQUEST (42) |
 | assignments of one generation of a group | 4 MiB | INVALID_REQUEST (42) |
+| topics that a member of a consumer group (KIP-848) names | 100,000, and 1 MiB | INVALID_REQUEST (42) |
+| regular expression of a consumer group | 4,096 bytes, and 20,000 steps with its repetitions written out | ` +
+	`INVALID_REGULAR_EXPRESSION (128) |
 | metadata of a committed offset | 4,096 bytes | OFFSET_METADATA_TOO_LARGE (12) |
 | committed offsets of a group without members | 30 days | they are gone: auto.offset.reset decides |
 | groups | 100,000 | COORDINATOR_NOT_AVAILABLE (15) |

@@ -36,21 +36,30 @@ func (b *Beat) size() (n int) {
 }
 
 // Bytes is about how much larger the group may become by the heartbeat.
-func (b *Beat) Bytes() int64 {
-	own := len(b.Who.MemberID) + len(b.Who.InstanceID) + len(b.ClientID) + len(b.ClientHost)
-	if b.Regex != nil {
-		own += len(*b.Regex)
-	}
+func (b *Beat) Bytes() (n int64) {
 	if b.Epoch == 0 {
-		own += memberOverhead
+		own := len(b.Who.MemberID) + len(b.Who.InstanceID) + len(b.ClientID) + len(b.ClientHost)
+		n = memberOverhead + int64(own)
 	}
-	return int64(own + 16*len(b.Topics) + b.size())
+	if b.Regex != nil {
+		n += int64(len(*b.Regex))
+	}
+	return n + int64(16*len(b.Topics)+b.size())
+}
+
+// grows tells whether the heartbeat makes its member larger.
+func (m *consumer) grows(b *Beat) bool {
+	names := 0
+	for _, name := range m.topics {
+		names += len(name)
+	}
+	return b.size() > names || len(b.Topics) > len(m.topics) || b.Regex != nil && len(*b.Regex) > len(m.regex)
 }
 
 // Beat takes a heartbeat. The answer comes out now or, once what it tells is durable, later. Codes: InvalidRequest
 // (too much), UnknownMemberID, FencedInstanceID, FencedMemberEpoch (join again), UnreleasedInstanceID,
-// GroupMaxSizeReached, InvalidRegularExpression, GroupIDNotFound (deleted), CoordinatorNotAvailable (not stored, or
-// there is no room: come again).
+// GroupMaxSizeReached, InvalidRegularExpression, GroupIDNotFound (deleted), CoordinatorNotAvailable (not stored, being
+// deleted, or there is no room: come again).
 func (g *Consumer) Beat(now int64, b Beat) []Effect {
 	g.beat(now, &b)
 	return g.take()
@@ -113,8 +122,11 @@ var reasons = map[Code]string{
 
 // admitsBeat judges what can be judged before the member is looked at.
 func (g *Consumer) admitsBeat(b *Beat) (Code, string) {
-	known := g.byID[b.Who.MemberID] != nil || g.static[b.Who.InstanceID] != ""
+	m := g.byID[b.Who.MemberID]
+	known := m != nil || g.static[b.Who.InstanceID] != ""
 	switch {
+	case g.deleted && b.Epoch == 0:
+		return CoordinatorNotAvailable, "The group is being deleted."
 	case g.deleted:
 		return GroupIDNotFound, "The group was deleted."
 	case len(b.Topics) > maxTopics || b.size() > g.opts.MaxMetadata || len(b.Who.InstanceID) > maxName ||
@@ -122,7 +134,7 @@ func (g *Consumer) admitsBeat(b *Beat) (Code, string) {
 		return InvalidRequest, "The request says more than a group keeps of a member."
 	case b.Epoch == 0 && !known && len(g.members) >= g.opts.MaxMembers:
 		return GroupMaxSizeReached, "The group has as many members as it may have."
-	case b.Full && b.Epoch >= 0 && (!known || b.Topics != nil || b.Regex != nil):
+	case b.Full && b.Epoch >= 0 && (m == nil || m.grows(b)):
 		return CoordinatorNotAvailable, "There is no memory for it at the moment."
 	}
 	if b.Regex != nil {

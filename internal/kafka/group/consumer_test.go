@@ -18,7 +18,7 @@ import (
 // and a number. Verbs:
 //
 //	group [max=n] [session=ms] [stores=held] | topics t=3 u=2
-//	beat a [topics=(t,u)] [regex=x] [instance=i] [id=x] [epoch=n] [owned=(t0,t1)|none|unsaid] [assignor=range]
+//	beat a [topics=(t,u)] [regex=x] [instance=i] [id=x] [epoch=n] [owned=(t0,t1)|none|unsaid] [assignor=range] [full]
 //	leave a [for-now] | tick ms | stored | lost | describe | delete | restart
 //	commit a [epoch=n] | commit outsider | fetch a [epoch=n]
 //
@@ -246,7 +246,7 @@ func (p *consumerPlay) beat(c *client, a args) {
 	c.id = a.text("id", c.id)
 	b := Beat{
 		Ticket: p.ask(c), Who: c.who(), Epoch: int32(a.number(p.t, "epoch", int64(c.epoch))), ClientID: "client",
-		ClientHost: "/127.0.0.1", Rebalance: -1, Topics: a.list("topics"),
+		ClientHost: "/127.0.0.1", Rebalance: -1, Topics: a.list("topics"), Full: a.has("full"),
 	}
 	if b.Epoch == 0 {
 		b.Rebalance, c.assigned = 60_000, nil

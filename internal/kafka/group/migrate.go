@@ -13,6 +13,9 @@ import (
 // again. Nil: the newcomer is refused, and nothing has changed: the members are not consumers, their metadata cannot
 // be read, or the heartbeat is none that a new member may send.
 func (g *Group) Upgrade(now int64, topics Topics, b Beat) (*Consumer, []Effect) {
+	if g.state == Dead && b.Epoch == 0 {
+		return nil, []Effect{{To: b.Ticket, Beat: &BeatAnswer{Code: CoordinatorNotAvailable}}}
+	}
 	c := g.asConsumer(now, topics)
 	if c == nil || b.Epoch != 0 {
 		why := "Group " + g.id + " is not a consumer group."

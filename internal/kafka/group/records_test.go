@@ -166,6 +166,44 @@ func TestRecordShapes(t *testing.T) {
 	}
 }
 
+// FuzzConsumerRecords: no bytes make the loader panic, whatever record they are said to be, and what it understands it
+// writes so that it is understood again.
+func FuzzConsumerRecords(f *testing.F) {
+	g := NewConsumer("g", Options{}, 1)
+	g.See(&topicMap{counts: map[string]int32{"t": 3}})
+	g.Beat(1, Beat{Who: Who{"a", "i"}, Rebalance: 1, Topics: []string{"t"}, Regex: new("t.*"), Rack: new("r")})
+	g.byID["a"].classic = &classicMember{session: 5, protocols: []Protocol{{"range", []byte{1}}}}
+	for _, key := range g.Keys() {
+		f.Add(int16(key.Kind), g.value(key))
+	}
+	f.Fuzz(func(t *testing.T, kind int16, value []byte) {
+		records := map[Key][]byte{}
+		for _, key := range g.Keys() {
+			records[key] = g.value(key)
+			if key.Kind == Kind(kind) {
+				records[key] = value
+			}
+		}
+		loaded, _, err := LoadConsumer("g", Options{}, 1, 1, records)
+		if err != nil {
+			return
+		}
+		if err := loaded.verify(); err != nil {
+			t.Fatal(err)
+		}
+		clear(records)
+		for _, key := range loaded.Keys() {
+			if value := loaded.value(key); value != nil {
+				records[key] = value
+			}
+		}
+		again, strange, err := LoadConsumer("g", Options{}, 1, 1, records)
+		if err != nil || strange > 0 || !reflect.DeepEqual(loaded.Describe(), again.Describe()) {
+			t.Fatalf("%+v came back as %+v: %d strange records, %v", loaded.Describe(), again.Describe(), strange, err)
+		}
+	})
+}
+
 // FuzzRecords: no bytes make the decoders panic, and what decodes and is encoded again decodes to
 // the same.
 func FuzzRecords(f *testing.F) {
