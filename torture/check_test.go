@@ -18,18 +18,20 @@ type snapshot map[place][]rec
 
 // finds is all that is read after a restart.
 type finds struct {
-	log       snapshot
-	starts    map[place]int64  // where each partition begins, of those that do not begin at 0
-	startsAt  map[place]int64  // the same of the read before
-	newest    map[string]int64 // offset of the last record of each key in the compacted topic; nil: not yet looked up
-	promised  map[place]int64  // commits that were acknowledged before committed was read
-	committed map[place]int64
-	seen      []sighting        // by the group consumer before log was read
-	retained  map[string]string // value by MQTT topic
-	topics    map[string]topicID
-	live      map[string]bool // values that the subscriber was given while the server was up
-	liveFrom  map[place]int64 // where the log ended when the subscriber was in place
-	complete  bool            // the server was not killed: the subscriber must have been given everything
+	log        snapshot
+	starts     map[place]int64  // where each partition begins, of those that do not begin at 0
+	startsAt   map[place]int64  // the same of the read before
+	newest     map[string]int64 // offset of the last record of each key in the compacted topic; nil: not yet looked up
+	promised   map[place]int64  // commits that were acknowledged before committed was read
+	committed  map[place]int64
+	seen       []sighting        // by the group consumer before log was read
+	retained   map[string]string // value by MQTT topic
+	topics     map[string]topicID
+	live       map[string]bool       // values that the subscriber was given while the server was up
+	liveFrom   map[place]int64       // where the log ended when the subscriber was in place
+	transacted map[place][]string    // values that were committed in transactions
+	seenTxns   map[*transaction]bool // transactions that were seen at an earlier check
+	complete   bool                  // the server was not killed: the subscriber must have been given everything
 }
 
 // verdict collects what is broken, a line each and not more than a screen of a kind.
@@ -75,6 +77,7 @@ func check(h *history, before snapshot, now finds) *verdict {
 	checkRetained(v, now)
 	checkTopics(v, h, now)
 	checkLive(v, h, now)
+	checkTransactions(v, h, now)
 	for _, c := range h.complaint {
 		v.add("complaint", "%s", c)
 	}

@@ -56,7 +56,9 @@ type history struct {
 	gone      map[topicID]string // deletions that were acknowledged, and the name
 	trimmed   map[place]int64    // largest acknowledged DeleteRecords
 	trimming  map[place]int64    // largest that was asked for
-	complaint []string           // what clients were told that they should not have been
+	// transactions, in the order in which each producer made them.
+	transactions []*transaction
+	complaint    []string // what clients were told that they should not have been
 }
 
 type topicID = kadm.TopicID

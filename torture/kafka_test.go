@@ -204,6 +204,7 @@ func readAll(ctx context.Context, address string, into *finds) error {
 	for _, d := range details {
 		into.topics[d.Topic] = d.ID
 	}
+	delete(details, transacted) // who reads it looks at committed records only
 	starts, err := admin.ListStartOffsets(ctx, details.Names()...)
 	if err == nil {
 		err = starts.Error()

@@ -36,16 +36,19 @@ type load struct {
 	h          *history
 	publishers []*publisher
 	producers  []*producer
-	before     snapshot
-	starts     map[place]int64 // where partitions began then
-	slowest    time.Duration
-	late       int // starts beyond startBound by the clock
+
+	transactors []*transactor
+	seenTxns    map[*transaction]bool
+	before      snapshot
+	starts      map[place]int64 // where partitions began then
+	slowest     time.Duration
+	late        int // starts beyond startBound by the clock
 }
 
-// TestKill is the promise of the log, asked of the real binary: kill -9 in the middle of 16 publishers of QoS 1, 3
-// idempotent producers, a consumer group that commits, a device that sets retained messages, somebody who makes and
-// deletes topics and somebody who deletes records, as often as -rounds says; all that was acknowledged is there, where
-// it was.
+// TestKill is the promise of the log, asked of the real binary: kill -9 in the middle of 16 publishers of QoS 1, 4
+// idempotent producers, 2 transactional ones, a consumer group that commits, a device that sets retained messages,
+// somebody who makes and deletes topics and somebody who deletes records, as often as -rounds says; all that was
+// acknowledged is there, where it was.
 func TestKill(t *testing.T) {
 	seed := *seedFlag
 	if seed == 0 {
@@ -97,7 +100,9 @@ func (l *load) open(dice *rand.Rand) {
 	l.must(err)
 	defer c.Close()
 	keep, file := fmt.Sprint(briefBytes), "16384"
-	for topic, parts := range map[string]int32{"alpha": 4, "beta": 3, ledger: ledgerParts, brief: briefParts, keyed: 1} {
+	for topic, parts := range map[string]int32{
+		"alpha": 4, "beta": 3, ledger: ledgerParts, brief: briefParts, keyed: 1, transacted: transactedParts,
+	} {
 		var settings map[string]*string
 		if topic == brief {
 			settings = map[string]*string{"retention.bytes": &keep, "segment.bytes": &file}
@@ -131,6 +136,10 @@ func (l *load) open(dice *rand.Rand) {
 		}
 		l.producers = append(l.producers, p)
 		l.t.Cleanup(p.c.Close)
+	}
+	l.seenTxns = map[*transaction]bool{}
+	for n := range transactors {
+		l.transactors = append(l.transactors, &transactor{name: fmt.Sprint("transactor", n), words: some(), h: l.h})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -259,6 +268,9 @@ func (l *load) work(round int) (sub *subscriber, stop func()) {
 	for _, p := range l.producers {
 		all.Go(func() { p.run(ctx) })
 	}
+	for _, p := range l.transactors {
+		all.Go(func() { p.run(ctx, l.s.kafka) })
+	}
 	all.Go(func() {
 		if err := create(ctx, l.h, l.s.kafka, fmt.Sprintf("extra-%d", round)); err != nil {
 			l.t.Errorf("create: %v", err)
@@ -307,6 +319,12 @@ func (l *load) look(round int) finds {
 	l.must(readAll(ctx, l.s.kafka, &now))
 	now.retained, err = readRetained(ctx, l.s.mqtt, len(lastByKey(now.log, retainedTopic)))
 	l.must(err)
+	for _, p := range l.transactors {
+		l.must(p.takeOver(ctx, l.s.kafka))
+	}
+	now.transacted, err = readTransacted(ctx, l.s.kafka)
+	l.must(err)
+	now.seenTxns = l.seenTxns
 	if round%seldom == 1 {
 		l.compareKcat(ctx, now.log)
 	}
@@ -403,6 +421,9 @@ func (l *load) finish() {
 	}
 	if len(l.h.gone) == 0 {
 		l.t.Error("no topic was deleted in all the time")
+	}
+	if len(l.seenTxns) == 0 {
+		l.t.Error("no transaction was seen in all the time")
 	}
 	all, acked := l.h.counts()
 	l.t.Logf("%d messages, %d acknowledged, every one in its place; slowest start %v", all, acked, l.slowest)

@@ -50,6 +50,20 @@ func sound() (*history, snapshot, finds) {
 	now.promised[l], now.committed[l] = 10, 10
 	h.created("t", topicID{1})
 	now.liveFrom[a] = 5
+	now.transacted, now.seenTxns = map[place][]string{}, map[*transaction]bool{}
+	for n, fate := range []int32{fateCommitted, fateAborted, fateUnknown, fateUnknown, fateCommitted} {
+		x := &transaction{actor: "x", n: n}
+		for i := range 3 {
+			x.values = append(x.values, fmt.Sprintf("x %d %d", n, i))
+		}
+		x.fate.Store(fate)
+		h.transact(x)
+		if fate == fateCommitted || n == 2 { // of the two that nobody knows one was committed
+			p0, p1 := place{transacted, 0}, place{transacted, 1}
+			now.transacted[p0] = append(now.transacted[p0], x.values[:2]...)
+			now.transacted[p1] = append(now.transacted[p1], x.values[2])
+		}
+	}
 	before := snapshot{a: slices.Clone(now.log[a][:30]), l: slices.Clone(now.log[l][:10])}
 	return h, before, now
 }
@@ -74,6 +88,7 @@ func compacted(h *history, n *finds, without int) {
 // Long: a table of faults.
 func TestCheckerSeesPlantedFaults(t *testing.T) {
 	a, l, s := place{"alpha", 0}, place{"ledger", 1}, place{retainedTopic, 0}
+	x0, x1 := place{transacted, 0}, place{transacted, 1}
 	renumber := func(rs []rec) []rec {
 		for i := range rs {
 			rs[i].offset = int64(i)
@@ -173,6 +188,35 @@ func TestCheckerSeesPlantedFaults(t *testing.T) {
 			delete(n.live, n.log[a][40].value)
 		}},
 		{"a delivery of nobody", "foreign", func(_ *history, _ snapshot, n *finds) { n.live["who?"] = true }},
+		{"a record of a committed transaction gone", "lost", func(_ *history, _ snapshot, n *finds) {
+			n.transacted[x0] = n.transacted[x0][1:]
+		}},
+		{"a committed transaction gone", "lost", func(h *history, _ snapshot, n *finds) {
+			n.transacted[x0], n.transacted[x1] = n.transacted[x0][2:], n.transacted[x1][1:]
+		}},
+		{"an aborted record seen", "aborted", func(h *history, _ snapshot, n *finds) {
+			n.transacted[x1] = append(n.transacted[x1], h.transactions[1].values[0])
+		}},
+		{"a transaction of which nobody knows, torn", "torn", func(h *history, _ snapshot, n *finds) {
+			n.transacted[x0] = append(n.transacted[x0], h.transactions[3].values[0])
+		}},
+		{"the other end of what nobody knows", "", func(h *history, _ snapshot, n *finds) {
+			h.transactions[4].fate.Store(fateUnknown)
+			n.transacted[x0] = append(n.transacted[x0][:4], h.transactions[3].values...)
+			n.transacted[x1] = n.transacted[x1][:2]
+		}},
+		{"a transaction that was seen, gone", "gone", func(h *history, _ snapshot, n *finds) {
+			n.seenTxns[h.transactions[3]] = true
+		}},
+		{"a record of a transaction doubled", "doubled", func(h *history, _ snapshot, n *finds) {
+			n.transacted[x1] = append(n.transacted[x1], h.transactions[4].values[2])
+		}},
+		{"records of transactions swapped", "order", func(_ *history, _ snapshot, n *finds) {
+			n.transacted[x0][0], n.transacted[x0][1] = n.transacted[x0][1], n.transacted[x0][0]
+		}},
+		{"a transaction of nobody", "foreign", func(_ *history, _ snapshot, n *finds) {
+			n.transacted[x1] = append(n.transacted[x1], "who?")
+		}},
 		{"a producer that was refused", "complaint", func(h *history, _ snapshot, _ *finds) { h.complain("no") }},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
