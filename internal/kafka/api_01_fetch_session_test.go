@@ -328,6 +328,30 @@ func TestFetchSessionsEvicted(t *testing.T) {
 	want("none is left")
 }
 
+// What is counted for a session is about what it takes: never much less.
+func TestFetchSessionsCountWhatTheyTake(t *testing.T) {
+	s := newFetchSessions(newTestBudget(1<<30, time.Second), 100, func() time.Duration { return 0 })
+	for _, shape := range []struct{ topics, partitions int }{{1, 20_000}, {20_000, 1}} {
+		before, counted := heapNow(), s.bytes
+		for range 4 {
+			r := wire.FetchRequest{Version: 12}
+			for topic := range shape.topics {
+				rt := wire.FetchTopic{Name: fmt.Appendf(nil, "topic-number-%d", topic), First: len(r.Partitions)}
+				for p := range shape.partitions {
+					r.Partitions = append(r.Partitions, wire.FetchPartition{Index: int32(p)})
+				}
+				rt.Last = len(r.Partitions)
+				r.Topics = append(r.Topics, rt)
+			}
+			s.open(&r, &sessionUse{})
+		}
+		took, said := heapNow()-before, s.bytes-counted
+		if sessions, _ := s.kept(); took > said*5/4 || took < said/3 {
+			t.Errorf("%d sessions: %d bytes are counted, %d were taken", sessions, said, took)
+		}
+	}
+}
+
 // What a reader of 1,000 partitions that has nothing to read costs for each fetch, in full and in a session; parked:
 // it waits a millisecond for records.
 func BenchmarkFetchIdle(b *testing.B) {

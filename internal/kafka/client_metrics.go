@@ -65,7 +65,7 @@ type clientInstance struct {
 	asked, pushed time.Duration // when it did last; below 0: never
 	over          bool          // it said that nothing will come any more
 	wrong         wire.Code     // of its last push
-	values        map[int]float64
+	values        []float64     // by pushedMetrics; NaN: it did not say
 }
 
 func newClientMetrics(now func() time.Duration) *clientMetrics {
@@ -83,8 +83,7 @@ func (m *clientMetrics) measure(set *telemetry.Set) {
 	})
 	for i, name := range pushedMetrics {
 		of := func(c *clientInstance) (float64, bool) {
-			v, ok := c.values[i]
-			return v, ok
+			return c.values[i], !math.IsNaN(c.values[i])
 		}
 		show := func(which string, read func(summary) float64) {
 			set.GaugeFunc("firth_kafka_client_metric", "What Kafka clients say of themselves: the largest of all, and the mean.",
@@ -125,7 +124,8 @@ func (m *clientMetrics) instanceLocked(id record.UUID) *clientInstance {
 		if len(m.instances) >= mostInstances {
 			return nil
 		}
-		c = &clientInstance{asked: -pushInterval, pushed: -pushInterval, values: map[int]float64{}}
+		c = &clientInstance{asked: -pushInterval, pushed: -pushInterval}
+		c.values = slices.Repeat([]float64{math.NaN()}, len(pushedMetrics))
 		m.instances[id] = c
 	}
 	return c

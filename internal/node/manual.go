@@ -165,6 +165,12 @@ const fixedLimits = `
 | Kafka request, Produce aside | JoinGroup and SyncGroup 16 MiB, Fetch 8 MiB, OffsetCommit 4 MiB, others 2 MiB ` +
 	`or less | the connection is closed |
 | one answer to a Fetch | 55 MiB, or one batch | the client asks again for the rest |
+| fetch sessions (KIP-227) | as many as ` + "`limits.kafka_connections`" + `, and a sixteenth of ` +
+	"`limits.kafka_bytes`" + ` | one that was not used for 2 minutes makes room, then a smaller one that is older; ` +
+	`who gets none fetches in full: ` + "`firth_kafka_fetch_sessions_evicted_total`" + ` |
+| users, client ids and addresses with quotas | 10,000 | POLICY_VIOLATION (44) to AlterClientQuotas |
+| Kafka clients that push metrics | 16,384, 1 MiB a minute each | THROTTLING_QUOTA_EXCEEDED (89), ` +
+	`TELEMETRY_TOO_LARGE (118) |
 | what one Fetch keeps of files in memory | 1 MiB for four at a time, 256 KiB for others, or one batch | nothing |
 | what one Fetch keeps of the newest records in memory while its client reads | 4 MiB, 256 KiB when more than ` +
 	`half of ` + "`limits.kafka_bytes`" + ` is used, or one batch | nothing; while it waits for records, none |
