@@ -217,6 +217,43 @@ func TestConsumerGroupAdministration(t *testing.T) {
 	must(t, "delete again", deleteOf(r, "g"), wire.GroupIDNotFound)
 }
 
+// The guard is asked for the group, for every topic that is named or shown, and hides others from expressions.
+func TestConsumerGroupAsksTheGuard(t *testing.T) {
+	guard := noGuard{"3 secret": true, "8 secret": true}
+	r := openRoom(t, vfs.NewMemory(), Options{Guard: guard}, nil)
+	r.topic("t", 1)
+	hidden := r.topic("t-hidden", 1)
+	must(t, "heartbeat", (&consumer{r: r, group: "secret", id: "a"}).beat(), wire.GroupAuthorizationFailed)
+	describe := kmsg.NewPtrConsumerGroupDescribeRequest()
+	describe.Groups = []string{"secret"}
+	must(t, "describe", ask[*kmsg.ConsumerGroupDescribeResponse](r, 1, describe).Groups[0].ErrorCode,
+		wire.GroupAuthorizationFailed)
+
+	a := &consumer{r: r, group: "g", id: "a"}
+	req := a.request()
+	req.SubscribedTopicNames, req.SubscribedTopicRegex = nil, new("t.*")
+	must(t, "heartbeat", a.send(req).ErrorCode, wire.None)
+	if a.partitions() != 2 {
+		t.Errorf("%d partitions of an expression, want 2", a.partitions())
+	}
+	guard["8 t-hidden"] = true
+	describe.Groups = []string{"g"}
+	g := ask[*kmsg.ConsumerGroupDescribeResponse](r, 1, describe).Groups[0]
+	if g.ErrorCode != wire.TopicAuthorizationFailed || len(g.Members) != 0 {
+		t.Errorf("a group with a topic that may not be seen is described as %+v", g)
+	}
+	b := &consumer{r: r, group: "other", id: "b"}
+	req = b.request()
+	req.SubscribedTopicNames, req.SubscribedTopicRegex = nil, new("t.*")
+	must(t, "heartbeat", b.send(req).ErrorCode, wire.None)
+	if b.partitions() != 1 || b.assigned[0].TopicID == hidden.ID {
+		t.Errorf("of an expression it has %+v", b.assigned)
+	}
+	req = (&consumer{r: r, group: "named", id: "c"}).request()
+	req.SubscribedTopicNames = []string{"t-hidden"}
+	must(t, "a topic that may not be seen", b.send(req).ErrorCode, wire.TopicAuthorizationFailed)
+}
+
 func fetchAs(r *groupRoom, memberID string, epoch int32) kmsg.OffsetFetchResponseGroup {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	g := kmsg.NewOffsetFetchRequestGroup()

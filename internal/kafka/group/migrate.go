@@ -136,12 +136,11 @@ func (g *Consumer) Downgrade(now int64) *Group {
 	if len(c.members) == 0 {
 		return c
 	}
-	c.protocolType = consumerType
+	c.protocolType, c.leader = consumerType, c.members[0].id
 	c.protocol = c.elect()
 	s := c.Snapshot()
 	s.Leader = "" // a restart calls them too
 	c.write(&s)
-	c.leader = c.members[0].id
 	c.state = Stable
 	c.rebalance(now, "the last member of the consumer protocol left")
 	return c
