@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,7 +119,8 @@ type sink struct {
 	wrong   error         // with what it was told
 	qos     byte          // the lowest of what came
 	flushes int
-	next    int64 // one past the highest offset that came
+	next    int64         // one past the highest offset that came
+	all     *atomic.Int64 // counts what came, beside other sinks; nil: nothing does
 }
 
 func newSink(credit int) *sink {
@@ -154,6 +156,9 @@ func (s *sink) take(d *fanout.Delivery) fanout.Verdict {
 	}
 	if s.credit > 0 {
 		s.credit--
+	}
+	if s.all != nil {
+		s.all.Add(1)
 	}
 	number := int(binary.BigEndian.Uint32(d.Frame[len(d.Frame)-104:]))
 	if number == s.poison {

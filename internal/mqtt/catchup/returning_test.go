@@ -664,7 +664,7 @@ func TestCrowdReturns(t *testing.T) {
 	if race.Detector || testing.Short() {
 		sessions = 1000
 	}
-	const topics, partitions, each = 50, 20, 40
+	const topics, partitions, each, most = 50, 20, 40, 20_000
 	h := open(t, store.Options{}, func(o *fanout.Options) { o.TurnBytes = 0 })
 	live := h.topic("live", 1, nil).Partitions[0]
 	var parts [topics][]stream.PartitionID
@@ -675,13 +675,14 @@ func TestCrowdReturns(t *testing.T) {
 			h.produce(p, name+"/x", 0, each)
 		}
 	}
-	w := &stopwatch{}
+	var returned atomic.Int64 // messages
+	w := &stopwatch{meanwhile: returned.Load}
 	h.f.Subscribe(h.f.Join(w, packet.V311, ""), filter("live/#", 0), nil)
 	stop := make(chan struct{})
 	var pulse, callers sync.WaitGroup
 	pulse.Go(func() { h.pulse(w, live, stop) })
 	eventually(t, "some are delivered live", func() bool { return len(w.all()) >= 200 })
-	quiet := w.percentile(99)
+	quiet, _ := w.percentile(99)
 	w.reset()
 	sinks, want := make([]*sink, sessions), make([]int, sessions)
 	began := time.Now()
@@ -695,6 +696,7 @@ func TestCrowdReturns(t *testing.T) {
 					want[i] += each - int(at[p])
 				}
 				sinks[i] = newSink(-1)
+				sinks[i].all = &returned
 				r := from(0, filter(fmt.Sprintf("crowd%d/#", i%topics), 1))
 				r.At = func(p stream.PartitionID) record.Offset { return at[p] }
 				h.back(sinks[i], r)
@@ -702,7 +704,7 @@ func TestCrowdReturns(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	returned := time.Since(began)
+	called := time.Since(began)
 	for i, s := range sinks {
 		eventually(t, fmt.Sprintf("session %d has all", i), func() bool { return s.count() == want[i] && s.inStep() })
 		s.check(t)
@@ -710,25 +712,30 @@ func TestCrowdReturns(t *testing.T) {
 	took := time.Since(began)
 	close(stop)
 	pulse.Wait()
-	p99 := w.percentile(99)
-	t.Logf("%d sessions called back in %v, had %d partitions each in %v; live p99 %v meanwhile, %v before",
-		sessions, returned, partitions, took, p99, quiet)
-	if !race.Detector && p99 > 100*time.Millisecond {
-		t.Errorf("live p99 %v", p99)
+	p99, between := w.percentile(99)
+	t.Logf("%d sessions called back in %v, had %d partitions each in %v; live p99 %v, %d messages, meanwhile, %v before",
+		sessions, called, partitions, took, p99, between, quiet)
+	if between > most { // what is counted does not depend on what else the machine does
+		t.Errorf("p99 of live messages waits for %d of those that return", between)
 	}
 }
 
-// stopwatch is a sink that measures how long messages took, which come one at a time.
+// stopwatch is a sink that measures how long messages took, which come one at a time, and how much else was done
+// meanwhile.
 type stopwatch struct {
+	meanwhile func() int64
+
 	mu    sync.Mutex
 	began time.Time
+	from  int64
 	took  []time.Duration
+	done  []int64
 }
 
 func (w *stopwatch) start() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.began = time.Now()
+	w.began, w.from = time.Now(), w.meanwhile()
 }
 
 func (w *stopwatch) all() []time.Duration {
@@ -740,13 +747,19 @@ func (w *stopwatch) all() []time.Duration {
 func (w *stopwatch) reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.took = nil
+	w.took, w.done = nil, nil
 }
 
-func (w *stopwatch) percentile(n int) time.Duration {
-	all := w.all()
-	slices.Sort(all)
-	return all[len(all)*n/100]
+func (w *stopwatch) percentile(n int) (took time.Duration, done int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.took) == 0 {
+		return 0, 0
+	}
+	slices.Sort(w.took)
+	slices.Sort(w.done)
+	at := len(w.took) * n / 100
+	return w.took[at], w.done[at]
 }
 
 func (w *stopwatch) Deliver(r *fanout.Run) fanout.Verdict {
@@ -755,6 +768,7 @@ func (w *stopwatch) Deliver(r *fanout.Run) fanout.Verdict {
 	for d := r.Next(); d != nil; d = r.Next() {
 		if strings.HasPrefix(string(d.Topic), "live/") {
 			w.took = append(w.took, time.Since(w.began))
+			w.done = append(w.done, w.meanwhile()-w.from)
 		}
 		r.Take()
 	}
