@@ -29,6 +29,9 @@ type Run struct {
 	// Newest is the base offset of the newest batch of an idempotent producer, or -1. That batch stays, if need be
 	// without records: after a crash the sequence numbers of the producer must be known. nil: there are none.
 	Newest func(producer int64) record.Offset
+	// Aborted tells of a batch whether its transaction was aborted: its records go, and supersede nothing. nil: there are
+	// none. What belongs to an open transaction must not be given.
+	Aborted func(b record.Batch) bool
 	// Scratch unpacks compressed batches, and compresses what stays of them.
 	Scratch *record.Scratch
 
@@ -38,6 +41,18 @@ type Run struct {
 	builder record.Builder
 	buf     []byte
 	left    []bool // which records of the batch at hand stay
+}
+
+// Note is the first half: it notes the keys of a batch in Offsets, as Offsets.Add does.
+func (r *Run) Note(b record.Batch) (end record.Offset, full bool, err error) {
+	if r.aborted(b) {
+		return b.LastOffset() + 1, false, nil
+	}
+	return r.Offsets.Add(r.Partition, b)
+}
+
+func (r *Run) aborted(b record.Batch) bool {
+	return r.Aborted != nil && b.Attributes().Transactional() && r.Aborted(b)
 }
 
 // Clean gives what stays of a batch: b itself, a batch that holds until the next call, or nil for nothing.
@@ -74,8 +89,9 @@ func (r *Run) look(b record.Batch) (left int64, tombstones bool, err error) {
 	if err := it.Reset(b, r.Scratch); err != nil {
 		return 0, false, err
 	}
+	aborted := r.aborted(b)
 	for v := (record.View{}); it.Next(&v); {
-		stays := r.stays(b, &v)
+		stays := !aborted && r.stays(b, &v)
 		if r.left = append(r.left, stays); stays {
 			left++
 			tombstones = tombstones || v.Value == nil

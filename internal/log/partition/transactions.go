@@ -132,6 +132,26 @@ func Hides(aborted []Aborted, b record.Batch) bool {
 	return false
 }
 
+// Hidden are aborted transactions by their producers, of each in the order of their offsets, for who looks at many
+// batches.
+type Hidden map[int64][]Aborted
+
+// Hidden is what was aborted below an offset.
+func (p *Partition) Hidden(to record.Offset) Hidden {
+	h := Hidden{}
+	for _, a := range p.Aborted(0, to, nil) {
+		h[a.ProducerID] = append(h[a.ProducerID], a)
+	}
+	return h
+}
+
+// Hides is the function Hides.
+func (h Hidden) Hides(b record.Batch) bool {
+	all := h[b.ProducerID()]
+	i := sort.Search(len(all), func(i int) bool { return all[i].Last >= b.BaseOffset() })
+	return i < len(all) && Hides(all[i:i+1], b)
+}
+
 // Transactions copies what the partition knows of transactions.
 func (p *Partition) Transactions() Transactions {
 	p.mu.Lock()

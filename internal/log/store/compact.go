@@ -43,6 +43,7 @@ type cleanPart struct {
 	settings *stream.Settings
 	now      int64
 	newest   newest
+	aborted  partition.Hidden
 }
 
 // made is a file that a pass has written.
@@ -143,7 +144,7 @@ func (k *housekeeper) pick() *pass {
 	}
 	slices.SortFunc(ps.parts, func(a, b *cleanPart) int { return cmp.Compare(a.p.ID, b.p.ID) })
 	for _, pt := range ps.parts {
-		pt.newest = k.s.newestOf(pt.p)
+		pt.newest, pt.aborted = k.s.newestOf(pt.p), pt.p.Hidden(pt.End)
 	}
 	ps.id = k.nextID(ps.id.number)
 	k.newest[ps.id.number] += uint32(len(ps.files) - 1)
@@ -315,7 +316,11 @@ func (c *cleaner) finish(ps *pass) error {
 
 // part compacts one partition.
 func (c *cleaner) part(ps *pass, pt *cleanPart) error {
-	end, err := c.note(pt)
+	run := &compact.Run{
+		Partition: uint32(pt.p.ID), Offsets: c.offsets, Now: pt.now, DeleteRetention: pt.settings.DeleteRetentionMs,
+		Part: pt.Part, Newest: pt.newest.of, Aborted: pt.aborted.Hides, Scratch: &c.scratch,
+	}
+	end, err := c.note(pt, run)
 	if err != nil {
 		return err
 	}
@@ -324,11 +329,7 @@ func (c *cleaner) part(ps *pass, pt *cleanPart) error {
 	for n := len(spans) - 1; n > 0 && end <= spans[n].Last && spans[n].Base > pt.Dirty; n-- {
 		end, spans = min(end, spans[n].Base), spans[:n]
 	}
-	run := &compact.Run{
-		Partition: uint32(pt.p.ID), Offsets: c.offsets, End: end, Now: pt.now,
-		DeleteRetention: pt.settings.DeleteRetentionMs, Part: pt.Part, Scratch: &c.scratch,
-		Newest: pt.newest.of,
-	}
+	run.End = end
 	for len(spans) > 0 {
 		n, size := 1, spans[0].Bytes
 		for n < len(spans) && size+spans[n].Bytes <= c.s.opt.SegmentBytes {
@@ -345,7 +346,7 @@ func (c *cleaner) part(ps *pass, pt *cleanPart) error {
 }
 
 // note is the first half: it notes the keys of what is dirty, as far as there is room. It returns the offset behind.
-func (c *cleaner) note(pt *cleanPart) (end record.Offset, err error) {
+func (c *cleaner) note(pt *cleanPart, run *compact.Run) (end record.Offset, err error) {
 	c.offsets.Reset()
 	end = pt.Dirty
 	for _, span := range pt.Spans {
@@ -358,7 +359,7 @@ func (c *cleaner) note(pt *cleanPart) (end record.Offset, err error) {
 				return nil
 			}
 			var err error
-			end, full, err = c.offsets.Add(uint32(pt.p.ID), b)
+			end, full, err = run.Note(b)
 			return err
 		})
 		if err != nil || full {

@@ -357,7 +357,7 @@ func (r *recovery) apply(p *partition.Partition, b record.Batch, base, last reco
 		return
 	}
 	p.Replay(b, base, last, epoch)
-	if b != nil && b.ProducerID() >= 0 {
+	if b != nil && b.ProducerID() >= 0 && !b.Attributes().Control() { // a marker has no sequence number
 		p.Producers.Add(b, base, 0, r.opened)
 	}
 }

@@ -384,12 +384,16 @@ func (k *housekeeper) begin(w *segment.Writer, f *file, pt part) (*compact.Run, 
 		return nil, nil //nolint:nilerr // a topic that was deleted meanwhile is copied as it is
 	}
 	k.offsets.Reset()
+	run := &compact.Run{
+		Partition: id, Offsets: k.offsets, Last: last, Part: true, Newest: k.s.newestOf(pt.p).of,
+		Aborted: pt.p.Hidden(last + 1).Hides, Scratch: &k.scratch,
+	}
 	end, full := base, false
 	err = eachBatch(f, pt, func(b record.Batch) error {
 		if full {
 			return nil
 		}
-		behind, most, err := k.offsets.Add(id, b)
+		behind, most, err := run.Note(b)
 		if full = most || err != nil; err == nil {
 			end = behind // else who reads the batch is told what is wrong with its records
 		}
@@ -398,10 +402,7 @@ func (k *housekeeper) begin(w *segment.Writer, f *file, pt part) (*compact.Run, 
 	if err != nil || end == base {
 		return nil, err
 	}
-	run := &compact.Run{
-		Partition: id, Offsets: k.offsets, End: end, Last: last, Part: true,
-		Newest: k.s.newestOf(pt.p).of, Scratch: &k.scratch,
-	}
+	run.End = end
 	return run, w.Compact(id, segment.Compacted{Base: base, Gaps: end, Clean: base})
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -34,12 +36,21 @@ func begun(s *store.Store, id int64, epoch int16) *producer {
 
 // send writes values in the producer's transaction.
 func (pr *producer) send(p stream.PartitionID, values ...string) error {
+	var all []*record.Record
+	for _, v := range values {
+		all = append(all, &record.Record{Timestamp: 1000, Value: []byte(v)})
+	}
+	return pr.write(p, all...)
+}
+
+// write writes records in the producer's transaction.
+func (pr *producer) write(p stream.PartitionID, records ...*record.Record) error {
 	var bu record.Builder
 	bu.Reset(nil, 1000)
 	bu.SetProducer(pr.id, pr.epoch, pr.sequence[p])
 	bu.SetTransactional()
-	for _, v := range values {
-		bu.Append(&record.Record{Timestamp: 1000, Value: []byte(v)})
+	for _, r := range records {
+		bu.Append(r)
 	}
 	done := make(receipt, 1)
 	b := store.BatchWrite{Partition: p, Batch: bu.Seal(0, 0), Implicit: !pr.added}
@@ -48,7 +59,7 @@ func (pr *producer) send(p stream.PartitionID, values ...string) error {
 	}
 	err := <-done
 	if err == nil {
-		pr.sequence[p] += int32(len(values))
+		pr.sequence[p] += int32(len(records))
 	}
 	return err
 }
@@ -433,4 +444,103 @@ func checkTransactions(t *testing.T, s *store.Store, ps []stream.PartitionID, al
 			t.Errorf("transaction %d is torn: %d records are there, %d are not", i, there, missing)
 		}
 	}
+}
+
+// TestSequenceGoesOnBehindAMarker has a producer from before KIP-890, which keeps its epoch, go on in its next
+// transaction after a crash: the marker that the log read meanwhile has no sequence number, and changes none.
+func TestSequenceGoesOnBehindAMarker(t *testing.T) {
+	disk := vfs.NewMemory()
+	s, ps := transactional(t, disk, 1)
+	pr := begun(s, 1, 0)
+	pr.added = true
+	if err := errors.Join(s.AddToTxn(1, 0, ps[0]), pr.send(ps[0], "x", "y"), endTxn(s, 1, 0, true)); err != nil {
+		t.Fatal(err)
+	}
+	disk = disk.CrashClone(rand.New(rand.NewPCG(1, 1)))
+	_ = s.Close() // of the disk that is no more
+	s, ps = transactional(t, disk, 1)
+	defer s.Close()
+	again := begun(s, 1, 0)
+	again.added, again.sequence = true, pr.sequence
+	if err := errors.Join(s.AddToTxn(1, 0, ps[0]), again.send(ps[0], "z"), endTxn(s, 1, 0, true)); err != nil {
+		t.Error(err)
+	}
+	wantValues(t, s, ps[0], "x", "y", "z")
+}
+
+// TestAbortedRecordsAreCompactedAway compacts a topic in which transactions were aborted: what they wrote goes, and
+// what they seemed to supersede stays, also for a log that has lost its checkpoints and reads what compaction left.
+func TestAbortedRecordsAreCompactedAway(t *testing.T) {
+	disk := vfs.NewMemory()
+	s := open(t, compacting(disk))
+	p := createCompacted(t, s, 1).Partitions[0]
+	good, bad := begun(s, 1, 0), begun(s, 2, 0)
+	want := map[string]string{}
+	for i := range 400 {
+		key, value := fmt.Sprint("key ", i%7), fmt.Sprintf("%d good %0200d", i, i)
+		var err error
+		if i < 100 {
+			want[key] = value
+			err = errors.Join(good.sendKeyed(p, key, value), good.end(true))
+		}
+		if value = "bad " + value; i%3 == 0 {
+			value = "" // a tombstone
+		}
+		if err = errors.Join(err, bad.sendKeyed(p, key, value), bad.end(false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the topic is compacted", func() bool {
+		left, err := keyedLeft(s, p, (*store.Store).Read)
+		return err == nil && len(left) < 750 // of 1000, with 500 markers, which stay
+	})
+	for _, lost := range []bool{false, true} {
+		got := map[string]string{}
+		bounds, err := s.Bounds(p)
+		if err != nil || bounds.Stable != bounds.High {
+			t.Fatalf("checkpoint lost %v: %+v, %v", lost, bounds, err)
+		}
+		for from := bounds.Start; from < bounds.Stable && err == nil; {
+			from, err = s.Scan(p, from, stream.ScanOptions{}, func(v *record.View) bool {
+				if got[string(v.Key)] = string(v.Value); v.Value == nil || strings.HasPrefix(string(v.Value), "bad") {
+					t.Errorf("offset %d: %s=%.10q was aborted", v.Offset, v.Key, v.Value)
+				}
+				return true
+			})
+		}
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("checkpoint lost %v: %d keys are left, want %d; %v", lost, len(got), len(want), err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		loseCheckpoints(t, disk)
+		s = open(t, compacting(disk))
+	}
+	_ = s.Close()
+}
+
+// loseCheckpoints removes all checkpoints of a closed log.
+func loseCheckpoints(t *testing.T, fs vfs.FS) {
+	t.Helper()
+	names, err := fs.List(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "checkpoint.") {
+			if err := fs.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// sendKeyed writes a record in the producer's transaction; an empty value is a tombstone.
+func (pr *producer) sendKeyed(p stream.PartitionID, key, value string) error {
+	r := &record.Record{Timestamp: 1000, Key: []byte(key)}
+	if value != "" {
+		r.Value = []byte(value)
+	}
+	return pr.write(p, r)
 }
