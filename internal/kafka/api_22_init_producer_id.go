@@ -88,6 +88,10 @@ func (ts *transactions) init(ctx context.Context, id string, who txn.Who, timeou
 		ts.leave(ot)
 		return next, code
 	}
-	err = ts.commit(ctx, &txnChange{ot: ot, next: next, ends: endsOf(at, &next, false)})
+	ch := &txnChange{ot: ot, next: next, ends: endsOf(at, &next, false)}
+	if _, open := ts.log.Transaction(at.ProducerID); at.Underway(open) {
+		ch.how = "fenced"
+	}
+	err = ts.commit(ctx, ch)
 	return next, txnCode(err)
 }

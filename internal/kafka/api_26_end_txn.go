@@ -58,8 +58,9 @@ func (ts *transactions) end(ctx context.Context, id string, who txn.Who, e txn.E
 		ts.leave(ot)
 		return next, code
 	}
-	ch := &txnChange{ot: ot, next: next, ends: endsOf(at, &next, e.Commit)}
+	ch := &txnChange{ot: ot, next: next, ends: endsOf(at, &next, e.Commit), how: "aborted"}
 	if e.Commit {
+		ch.how = "committed"
 		if ch.groups, err = ts.offsetsOf(&at.Announced); err != nil {
 			ts.leave(ot)
 			return txn.Txn{}, txnCode(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/firthmq/firth/internal/kafka/txn"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -58,6 +59,7 @@ type transactions struct {
 	groups *coordinator
 	budget *budget
 	now    func() int64 // unix milliseconds
+	ended  telemetry.Counters
 	// damaged is why the ids cannot be read; nil: they can. Then no transaction is served, for to guess could let a
 	// fenced producer write.
 	damaged error
@@ -100,6 +102,7 @@ func openTransactions(ctx context.Context, opt Options, groups *coordinator) (*t
 		opt: opt, limits: opt.Transactions.withDefaults(), log: opt.Store, groups: groups, budget: groups.budget,
 		now: wallMillis,
 	}
+	ts.measure(opt.Metrics)
 	ts.mu.byID, ts.mu.byPID = map[string]*ownedTxn{}, map[int64]*ownedTxn{}
 	ts.mu.pending = map[pendingKey]int{}
 	err := ts.fold(ctx)
@@ -121,6 +124,27 @@ func (ts *transactions) register(t table) {
 	t.add(wire.DescribeProducers, handle(ts.describeProducers))
 	t.add(wire.DescribeTransactions, handle(ts.describeTransactions))
 	t.add(wire.ListTransactions, handle(ts.listTransactions))
+}
+
+// measure makes the metrics of transactions.
+func (ts *transactions) measure(set *telemetry.Set) {
+	ts.ended = set.Counter("firth_kafka_transactions_total", "Transactions that ended, by how: committed, aborted, "+
+		"expired (it took longer than its producer said), fenced (another producer came with its transactional id).", "end")
+	set.GaugeFunc("firth_kafka_transactional_ids", "Transactional ids that are known.", func() float64 {
+		ts.mu.Lock()
+		defer ts.mu.Unlock()
+		return float64(len(ts.mu.byID))
+	})
+	set.GaugeFunc("firth_kafka_open_transactions", "Transactions that have written records and have not ended.",
+		func() float64 { return float64(len(ts.log.Transactions())) })
+	set.GaugeFunc("firth_kafka_oldest_transaction_seconds",
+		"Age of the oldest open transaction: who reads committed records waits for it. 0: there is none.", func() float64 {
+			now, oldest := ts.now(), int64(0)
+			for _, t := range ts.log.Transactions() {
+				oldest = max(oldest, now-t.Began)
+			}
+			return float64(oldest) / 1000
+		})
 }
 
 // fold reads all of __firth_transactions into memory, and has the log know the producers again.
@@ -262,6 +286,7 @@ type txnChange struct {
 	next   txn.Txn
 	end    bool // the id is forgotten
 	ends   []store.EndTxn
+	how    string // it ends what is under way, by the metric's word; empty: it does not
 	groups []*groupWrite
 	done   chan error
 }
@@ -386,6 +411,9 @@ func (ch *txnChange) apply() {
 		ot.value.Store(&ch.next)
 	}
 	ts.mu.Unlock()
+	if ch.how != "" {
+		ts.ended.With(ch.how).Inc()
+	}
 	for _, gw := range ch.groups {
 		ts.groups.wrote(gw, nil)
 	}

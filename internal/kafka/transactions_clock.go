@@ -104,7 +104,7 @@ func (ts *transactions) abort(ctx context.Context, ot *ownedTxn, now int64) {
 	next := at.Expire(fresh, now)
 	ts.opt.Logger.Warn("kafka: a transaction took too long and is aborted", "transactional_id", ot.id,
 		"producer", at.ProducerID, "epoch", at.Epoch, "timeout", time.Duration(at.TimeoutMillis)*time.Millisecond)
-	if err := ts.commit(ctx, &txnChange{ot: ot, next: next, ends: endsOf(at, &next, false)}); err != nil {
+	if err := ts.commit(ctx, &txnChange{ot: ot, next: next, ends: endsOf(at, &next, false), how: "expired"}); err != nil {
 		ts.report("a transaction that took too long could not be aborted", err)
 	}
 }

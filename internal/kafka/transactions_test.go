@@ -3,12 +3,14 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
-	"github.com/firthmq/firth/internal/kit/logtest"
+	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -319,7 +321,8 @@ func TestTransactionOverRestart(t *testing.T) {
 
 // TestTransactionTimesOut has a transaction end by itself when its time is over, and its producer fenced.
 func TestTransactionTimesOut(t *testing.T) {
-	h := openHouse(t, Options{Logger: logtest.New(t)})
+	set := telemetry.New()
+	h := openHouse(t, Options{Metrics: set})
 	topic := h.topic("t", 1)
 	c := h.dial()
 	req := kmsg.NewPtrInitProducerIDRequest()
@@ -335,6 +338,16 @@ func TestTransactionTimesOut(t *testing.T) {
 		t.Errorf("the offset is %d, code %d", got, code)
 	}
 	wantRead(t, "committed", c.read(topic, true))
+	page := httptest.NewRecorder()
+	set.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+	for _, line := range []string{
+		`firth_kafka_transactions_total{end="expired"} 1`, "firth_kafka_open_transactions 0",
+		"firth_kafka_transactional_ids 1",
+	} {
+		if !strings.Contains(page.Body.String(), line+"\n") {
+			t.Errorf("the metrics lack %s", line)
+		}
+	}
 	req.TransactionTimeoutMillis = int32((16 * time.Minute).Milliseconds())
 	wantCode(t, "too long", askFor[*kmsg.InitProducerIDResponse](c, 5, req).ErrorCode, wire.InvalidTransactionTimeout)
 }
