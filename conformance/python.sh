@@ -6,6 +6,15 @@ python3 -m venv "$work/venv"
 "$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
 start_firth
 timeout 600 "$work/venv/bin/python" "$here/python/gate.py"
+# The lines that docs/transactions.md tells to paste, twice: the second time there is nothing left to do.
+awk '/^```python$/ { on = 1; next } /^```$/ { on = 0 } on' "$repo/docs/transactions.md" |
+	sed "s/127.0.0.1:9092/$kafka/; s/timeout=10/timeout=4/" >"$work/alarms.py"
+grep -q send_offsets_to_transaction "$work/alarms.py" || fail "docs/transactions.md has no Python"
+for temperature in 95 20; do "$firth" pub -p "$mqtt_port" -q 1 -t sensors/room1/temp -m $temperature; done
+for _ in 1 2; do timeout 60 "$work/venv/bin/python" "$work/alarms.py"; done
+[ "$("$firth" consume alarms -b "$kafka" -e -f '%k %s\n')" = "alarms/sensors/room1/temp 95" ] ||
+	fail "docs/transactions.md: $("$firth" consume alarms -b "$kafka" -e)"
+pass "the consumer and producer of docs/transactions.md"
 timeout 120 "$work/venv/bin/python" "$here/python/discovery.py" announce
 stop_firth
 start_firth

@@ -122,6 +122,58 @@ async function produceAndConsume() {
   ok(`kafkajs: ${total} messages through an idempotent producer and a group of two, offsets committed`);
 }
 
+// readCommitted gives all that a reader of committed records finds.
+async function readCommitted(topic, count) {
+  const got = [];
+  const consumer = kafka.consumer({ groupId: `${topic}-readers` });
+  await consumer.connect();
+  await consumer.subscribe({ topic, fromBeginning: true });
+  await consumer.run({
+    eachMessage: async ({ message }) => {
+      got.push(message.value.toString());
+      news();
+    },
+  });
+  await until(() => got.length >= count, `${count} committed messages (${got.length} came)`);
+  await consumer.disconnect();
+  return got;
+}
+
+async function transactions() {
+  const a = kafka.admin();
+  await a.connect();
+  await a.createTopics({ topics: [{ topic: 'payments', numPartitions: 1 }] });
+  const create = () => kafka.producer({ transactionalId: 'payer', maxInFlightRequests: 1, idempotent: true });
+  const producer = create();
+  await producer.connect();
+  for (let i = 0; i < 6; i++) {
+    const t = await producer.transaction();
+    await t.send({ topic: 'payments', messages: [{ value: `p${i}` }, { value: `q${i}` }] });
+    await t.sendOffsets({
+      consumerGroupId: 'payers',
+      topics: [{ topic: 'payments', partitions: [{ partition: 0, offset: String(10 + i) }] }],
+    });
+    await (i % 2 ? t.abort() : t.commit());
+  }
+  assert.deepEqual(await readCommitted('payments', 6), ['p0', 'q0', 'p2', 'q2', 'p4', 'q4']);
+  const [{ partitions }] = await a.fetchOffsets({ groupId: 'payers', topics: ['payments'] });
+  assert.equal(partitions[0].offset, '14', 'offset of the last transaction that was committed');
+
+  const open = await producer.transaction();
+  await open.send({ topic: 'payments', messages: [{ value: 'late' }] });
+  const second = create();
+  await second.connect();
+  const t = await second.transaction();
+  await t.send({ topic: 'payments', messages: [{ value: 'last' }] });
+  await assert.rejects(open.commit(), (e) => ['PRODUCER_FENCED', 'INVALID_PRODUCER_EPOCH'].includes(e.type));
+  await t.commit();
+  for (const p of [producer, second]) await p.disconnect();
+  await a.deleteGroups(['payments-readers']);
+  assert.equal((await readCommitted('payments', 7)).at(-1), 'last');
+  await a.disconnect();
+  ok('kafkajs: transactions, with offsets of a group; a second instance fences the first');
+}
+
 const url = `mqtt://${process.env.mqtt}`;
 
 // ways are how a device may connect: every version, over TCP and WebSocket.
@@ -267,6 +319,7 @@ async function takeover() {
 
 await admin();
 await produceAndConsume();
+await transactions();
 for (const way of ways) {
   await devices(way);
   await sleepers(way);

@@ -1,8 +1,8 @@
 """confluent-kafka (librdkafka) and paho-mqtt against firth: each alone, and across the two doors.
 
-[Kafka-ApiVersions] [Kafka-ConsumerGroupDescribe] [Kafka-ConsumerGroupHeartbeat] [Kafka-CreatePartitions] [Kafka-CreateTopics] [Kafka-DescribeCluster]
-[Kafka-DescribeConfigs] [Kafka-Fetch] [Kafka-IncrementalAlterConfigs] [Kafka-InitProducerId]
-[Kafka-ListOffsets] [Kafka-Metadata] [Kafka-OffsetCommit] [Kafka-OffsetFetch] [Kafka-Produce]
+[Kafka-AddOffsetsToTxn] [Kafka-AddPartitionsToTxn] [Kafka-ApiVersions] [Kafka-ConsumerGroupDescribe] [Kafka-ConsumerGroupHeartbeat] [Kafka-CreatePartitions] [Kafka-CreateTopics] [Kafka-DescribeCluster]
+[Kafka-DescribeConfigs] [Kafka-EndTxn] [Kafka-Fetch] [Kafka-IncrementalAlterConfigs] [Kafka-InitProducerId]
+[Kafka-ListOffsets] [Kafka-Metadata] [Kafka-OffsetCommit] [Kafka-OffsetFetch] [Kafka-Produce] [Kafka-TxnOffsetCommit]
 """
 
 import os
@@ -10,7 +10,7 @@ import queue
 import time
 
 import paho.mqtt.client as mqtt
-from confluent_kafka import Consumer, ConsumerGroupType, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupType, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -162,6 +162,113 @@ def check_consumer_protocol():
     ok("confluent-kafka: two members of the consumer protocol")
 
 
+def transactional(name, **config):
+    """A producer that has its transactional id, in a transaction."""
+    producer = Producer({"bootstrap.servers": KAFKA, "transactional.id": name, **config})
+    producer.init_transactions(LIMIT)
+    producer.begin_transaction()
+    return producer
+
+
+def read_all(topic, isolation):
+    """All that a reader finds up to the end that it may see."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": KAFKA,
+            "group.id": "py-tx-readers",
+            "isolation.level": isolation,
+            "enable.partition.eof": True,
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    got = []
+    while True:
+        message = consumer.poll(LIMIT)
+        assert message is not None, (topic, isolation, got)
+        if message.error() is None:
+            got.append(message.value().decode())
+        elif message.error().code() == KafkaError._PARTITION_EOF:
+            consumer.close()
+            return got
+        else:
+            raise KafkaException(message.error())
+
+
+def check_transactions():
+    """librdkafka announces partitions and offsets to a transaction: the protocol from before KIP-890."""
+    producer = transactional("py-tx")
+    other = transactional("py-tx-other")
+    producer.produce("py-tx", value="a")
+    producer.flush(LIMIT)
+    other.produce("py-tx", value="b")
+    other.commit_transaction(LIMIT)
+    assert read_all("py-tx", "read_committed") == []
+    assert read_all("py-tx", "read_uncommitted") == ["a", "b"]
+    producer.abort_transaction(LIMIT)
+    assert read_all("py-tx", "read_committed") == ["b"]
+    for i in range(20):
+        producer.begin_transaction()
+        producer.produce("py-tx", value=f"c{i}")
+        (producer.abort_transaction if i % 2 else producer.commit_transaction)(LIMIT)
+    assert read_all("py-tx", "read_committed") == ["b"] + [f"c{i}" for i in range(0, 20, 2)]
+    producer.begin_transaction()
+    producer.commit_transaction(LIMIT)
+    ok("confluent-kafka: transactions, committed, aborted and empty")
+
+    group = {"bootstrap.servers": KAFKA, "group.id": "py-tx", "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    consumer = Consumer({**group, "isolation.level": "read_committed"})
+    consumer.subscribe(["py-tx"])
+    got = 0
+    while got < 11:
+        batch = consumer.consume(num_messages=11 - got, timeout=LIMIT)
+        assert batch, got
+        assert all(m.error() is None for m in batch), [m.error() for m in batch]
+        producer.begin_transaction()
+        for m in batch:
+            producer.produce("py-tx-out", value=m.value())
+        got += len(batch)
+        at = consumer.position(consumer.assignment())
+        producer.send_offsets_to_transaction(at, consumer.consumer_group_metadata(), LIMIT)
+        producer.commit_transaction(LIMIT)
+    assert consumer.committed(consumer.assignment(), timeout=LIMIT)[0].offset == at[0].offset
+    consumer.close()
+    assert read_all("py-tx-out", "read_committed") == read_all("py-tx", "read_committed")
+    ok("confluent-kafka: consume, transform, produce, with the offsets of a group")
+
+
+def check_fencing():
+    """Who is fenced, by a second instance or after the time of a transaction, is told that it is fatal."""
+    old = transactional("py-tx-fenced")
+    old.produce("py-tx-out", value="late")
+    old.flush(LIMIT)
+    young = transactional("py-tx-fenced")
+    try:
+        old.commit_transaction(LIMIT)
+        raise AssertionError("a producer that was fenced has committed")
+    except KafkaException as e:
+        error = e.args[0]
+        assert error.fatal() and error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED), error
+    young.abort_transaction(LIMIT)
+
+    slow = transactional("py-tx-slow", **{"transaction.timeout.ms": 1000})
+    slow.produce("py-tx-slow", value="late")
+    slow.flush(LIMIT)
+    end = time.monotonic() + LIMIT
+    watch = transactional("py-tx-watch")
+    watch.produce("py-tx-slow", value="last")
+    watch.commit_transaction(LIMIT)
+    while read_all("py-tx-slow", "read_committed") != ["last"]:
+        assert time.monotonic() < end, "a transaction is open after its time"
+        time.sleep(0.1)
+    try:
+        slow.commit_transaction(LIMIT)
+        raise AssertionError("a transaction that took too long was committed")
+    except KafkaException as e:
+        assert e.args[0].fatal(), e
+    ok("confluent-kafka: fenced by a second instance, and after the transaction's time")
+
+
 class Device:
     """A paho client whose calls wait for their acknowledgement."""
 
@@ -222,5 +329,7 @@ def check_across():
 check_admin()
 check_records()
 check_consumer_protocol()
+check_transactions()
+check_fencing()
 check_devices()
 check_across()

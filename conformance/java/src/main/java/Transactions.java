@@ -34,7 +34,7 @@ import org.apache.kafka.common.serialization.StringSerializer;
 /**
  * Transactions of the official Java client, with KIP-890 (its default here), and their administration.
  *
- * [Kafka-AddOffsetsToTxn] [Kafka-DescribeProducers] [Kafka-DescribeTransactions] [Kafka-EndTxn] [Kafka-Fetch]
+ * [Kafka-DescribeProducers] [Kafka-DescribeTransactions] [Kafka-EndTxn] [Kafka-Fetch]
  * [Kafka-InitProducerId] [Kafka-ListOffsets] [Kafka-ListTransactions] [Kafka-OffsetFetch] [Kafka-Produce]
  * [Kafka-TxnOffsetCommit] [Kafka-WriteTxnMarkers]
  */
@@ -56,6 +56,7 @@ public final class Transactions {
             fenced(admin);
             timeout(admin);
             errors(admin);
+            deleted(admin);
             administration(admin);
         }
     }
@@ -284,7 +285,8 @@ public final class Transactions {
                 young.commitTransaction();
             }
         }
-        try (KafkaProducer<String, String> old = begun("tx-fenced"); KafkaProducer<String, String> young = begun("tx-fenced")) {
+        try (KafkaProducer<String, String> old = begun("tx-fenced");
+             KafkaProducer<String, String> young = begun("tx-fenced")) {
             refused(KafkaException.class, () -> {
                 old.send(new ProducerRecord<>("tx-fenced", 0, "k", "late")).get();
                 old.commitTransaction();
@@ -329,17 +331,54 @@ public final class Transactions {
         ok("transactions: abort after an error, and go on");
     }
 
+    /** A topic that is deleted takes along what a transaction has in it, and its offsets; the rest is committed. */
+    private static void deleted(Admin admin) throws Exception {
+        TopicPartition gone = topic(admin, "tx-gone")[0];
+        TopicPartition[] all = topic(admin, "tx-stays");
+        try (KafkaProducer<String, String> p = begun("tx-gone")) {
+            send(p, "tx-gone", "a");
+            send(p, "tx-stays", "b");
+            p.sendOffsetsToTransaction(Map.of(gone, new OffsetAndMetadata(1), all[0], new OffsetAndMetadata(2)),
+                new ConsumerGroupMetadata("tx-gone"));
+            admin.deleteTopics(List.of("tx-gone")).all().get();
+            p.commitTransaction();
+            equal(read("read_committed", all), wanted("b"), "committed");
+            var found = admin.listConsumerGroupOffsets("tx-gone").partitionsToOffsetAndMetadata().get();
+            equal(found.get(all[0]).offset(), 2L, "offset");
+            topic(admin, "tx-gone");
+            p.beginTransaction();
+            send(p, "tx-stays", "c");
+            p.sendOffsetsToTransaction(at(all[0], 3), new ConsumerGroupMetadata("tx-gone"));
+            admin.deleteConsumerGroups(List.of("tx-gone")).all().get();
+            p.commitTransaction();
+            found = admin.listConsumerGroupOffsets("tx-gone").partitionsToOffsetAndMetadata().get();
+            equal(found.get(all[0]).offset(), 3L, "offset of the group that was deleted before");
+            equal(Optional.ofNullable(found.get(gone)), Optional.empty(), "offset in a topic of the same name");
+        }
+        equal(read("read_committed", all), wanted("b", "c"), "committed");
+        ok("transactions: a topic and a group are deleted under one");
+    }
+
     private static TransactionDescription describe(Admin admin, String id) throws Exception {
         return admin.describeTransactions(List.of(id)).description(id).get();
     }
 
     private static List<String> listed(Admin admin, ListTransactionsOptions options) throws Exception {
-        return admin.listTransactions(options).all().get().stream().map(TransactionListing::transactionalId).sorted().toList();
+        return admin.listTransactions(options).all().get().stream().map(TransactionListing::transactionalId).sorted()
+            .toList();
+    }
+
+    /** The one producer that a partition knows. */
+    private static ProducerState producerOf(Admin admin, TopicPartition p) throws Exception {
+        List<ProducerState> active = admin.describeProducers(List.of(p)).partitionResult(p).get().activeProducers();
+        equal(active.size(), 1, "producers");
+        return active.get(0);
     }
 
     private static void administration(Admin admin) throws Exception {
         TopicPartition[] all = topic(admin, "tx-admin");
-        try (KafkaProducer<String, String> p = begun("tx-admin"); KafkaProducer<String, String> idle = begun("tx-admin-idle")) {
+        try (KafkaProducer<String, String> p = begun("tx-admin");
+             KafkaProducer<String, String> idle = begun("tx-admin-idle")) {
             send(p, "tx-admin", "a");
             var ongoing = new ListTransactionsOptions().filterStates(Set.of(TransactionState.ONGOING));
             equal(listed(admin, ongoing), List.of("tx-admin"), "transactions under way");
@@ -354,14 +393,13 @@ public final class Transactions {
             equal(listed(admin, new ListTransactionsOptions().filterProducerIds(Set.of(d.producerId()))),
                 List.of("tx-admin"), "ids by producer");
 
-            List<ProducerState> active = admin.describeProducers(List.of(all)).partitionResult(all[0]).get().activeProducers();
-            equal(active.size(), 1, "producers");
-            equal(active.get(0).producerId(), d.producerId(), "producer");
-            equal(active.get(0).currentTransactionStartOffset().orElse(-1), 0L, "start of the transaction");
-            admin.abortTransaction(new AbortTransactionSpec(all[0], d.producerId(), (short) active.get(0).producerEpoch(),
-                active.get(0).coordinatorEpoch().orElse(0))).all().get();
-            active = admin.describeProducers(List.of(all)).partitionResult(all[0]).get().activeProducers();
-            equal(active.get(0).currentTransactionStartOffset().isPresent(), false, "open where it was aborted by hand");
+            ProducerState active = producerOf(admin, all[0]);
+            equal(active.producerId(), d.producerId(), "producer");
+            equal(active.currentTransactionStartOffset().orElse(-1), 0L, "start of the transaction");
+            admin.abortTransaction(new AbortTransactionSpec(all[0], d.producerId(), (short) active.producerEpoch(),
+                active.coordinatorEpoch().orElse(0))).all().get();
+            equal(producerOf(admin, all[0]).currentTransactionStartOffset().isPresent(), false,
+                "open where it was aborted by hand");
 
             admin.fenceProducers(List.of("tx-admin")).all().get();
             refused(ProducerFencedException.class, p::commitTransaction);
