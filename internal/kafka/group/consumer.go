@@ -86,9 +86,6 @@ func (g *Consumer) SetOptions(opts Options) { g.opts = opts.withDefaults() }
 // See tells the group which topics there are. What that changes comes out with the next request of a member.
 func (g *Consumer) See(topics Topics) { g.topics = topics }
 
-// Epoch counts the changes of members and topics.
-func (g *Consumer) Epoch() int32 { return g.epoch }
-
 // Since is when it lost its last member, in milliseconds.
 func (g *Consumer) Since() int64 { return g.since }
 

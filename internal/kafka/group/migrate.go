@@ -107,8 +107,8 @@ func (g *Group) yield() []Effect {
 
 // Downgrade makes the classic group that a consumer group becomes when all its members are of the classic protocol, or
 // when it has none and one of these comes. What waits to be durable goes with it. The members are called to join again,
-// for the partitions of those who left. Its effects are to be done: they come out of the first call of the new group.
-// Nil: the group has members of the consumer protocol.
+// for the partitions of those who left. What is to be done for that comes out of Effects, or of the next call. Nil: the
+// group has members of the consumer protocol.
 func (g *Consumer) Downgrade(now int64) *Group {
 	for _, m := range g.members {
 		if m.classic == nil {
@@ -146,5 +146,5 @@ func (g *Consumer) Downgrade(now int64) *Group {
 	return c
 }
 
-// Effects hands out what a change of the group from the outside has made.
+// Effects hands out what Downgrade has left to be done.
 func (g *Group) Effects() []Effect { return g.take() }
