@@ -28,7 +28,7 @@ type MQTT struct {
 // settle is how long subscribers and consumers wait for what is still under way at the end.
 const settle = time.Second
 
-// patience is how long an acknowledgement may take once the time is over.
+// patience is how long the next acknowledgement may take once the time is over.
 const patience = 10 * time.Second
 
 // Run drives the load and measures it: from PUBLISH to PUBACK (QoS 1) or PUBCOMP (QoS 2), with subscribers from PUBLISH
