@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -339,7 +340,7 @@ func TestTransactionTimesOut(t *testing.T) {
 	}
 	wantRead(t, "committed", c.read(topic, true))
 	page := httptest.NewRecorder()
-	set.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+	set.Handler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, line := range []string{
 		`firth_kafka_transactions_total{end="expired"} 1`, "firth_kafka_open_transactions 0",
 		"firth_kafka_transactional_ids 1",
