@@ -709,7 +709,9 @@ func (f *fetch) borrow() {
 // lend lets others have what grew to many partitions.
 func (f *fetch) lend() {
 	if cap(f.parts) <= keepFetched {
-		f.req.Release(keepFetched)
+		if f.req.Release(keepFetched); cap(f.use.parts) > keepFetched {
+			f.use.parts = nil
+		}
 		return
 	}
 	clear(f.req.Topics[:cap(f.req.Topics)]) // the names

@@ -328,6 +328,50 @@ func TestFetchSessionsEvicted(t *testing.T) {
 	want("none is left")
 }
 
+// A fetch of many partitions that is refused leaves nothing with its connection, in a session or without.
+func TestRefusedFetchKeepsNothing(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	c := newConn(h.door, discard{})
+	head := wire.Header{Key: wire.Fetch, Version: 12, CorrelationID: 1}
+	req := fetchFrom(topic, 0, 0, 0, 1)
+	for range 5000 {
+		req.Topics[0].Partitions = append(req.Topics[0].Partitions, req.Topics[0].Partitions[0])
+	}
+	for i := range req.Topics[0].Partitions {
+		req.Topics[0].Partitions[i].Partition = int32(i)
+	}
+	for what, spoil := range map[string]func(){
+		"of a replica": func() { req.ReplicaID, req.SessionID, req.SessionEpoch = 2, 0, -1 },
+		"without room": func() { // for a session that grows
+			req.ReplicaID, req.SessionID, req.SessionEpoch = -1, 0, 0
+			all := req.Topics[0].Partitions
+			req.Topics[0].Partitions = all[:1]
+			req.Version = 12
+			if err := c.startFetch(t.Context(), head, req.AppendTo(nil), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			req.Topics[0].Partitions = all
+			req.SessionID, req.SessionEpoch = h.door.sessions.used.next.id, 1
+			h.door.sessions.most = 1 << 10
+		},
+	} {
+		spoil()
+		req.Version = 12
+		before := h.door.bytesOut.Load()
+		if err := c.startFetch(t.Context(), head, req.AppendTo(nil), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		f := &c.fetch
+		if n := max(cap(f.req.Partitions), cap(f.parts), cap(f.use.parts)); n > keepFetched {
+			t.Errorf("%s: memory for %d partitions is kept", what, n)
+		}
+		if out := h.door.bytesOut.Load() - before; out > 100 {
+			t.Errorf("%s: answered in %d bytes", what, out)
+		}
+	}
+}
+
 // What is counted for a session is about what it takes: never much less.
 func TestFetchSessionsCountWhatTheyTake(t *testing.T) {
 	s := newFetchSessions(newTestBudget(1<<30, time.Second), 100, func() time.Duration { return 0 })
