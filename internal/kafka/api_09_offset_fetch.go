@@ -80,6 +80,10 @@ func (co *coordinator) fetchOffsets(
 		resp.ErrorCode = wire.GroupAuthorizationFailed
 	}
 	var offsets map[partitionKey]committed
+	var pending map[partitionKey]int
+	if whole.RequireStable {
+		pending = co.txns.unstable(req.Group)
+	}
 	if resp.ErrorCode == wire.None {
 		offsets, resp.ErrorCode = co.committedOf(req)
 	}
@@ -91,7 +95,7 @@ func (co *coordinator) fetchOffsets(
 	for i := range asked {
 		t := view.fetch(&asked[i], offsets)
 		if whole.RequireStable {
-			co.unstable(req.Group, &t)
+			co.unstable(pending, &t)
 		}
 		resp.Topics = append(resp.Topics, t)
 	}
@@ -99,14 +103,14 @@ func (co *coordinator) fetchOffsets(
 }
 
 // unstable has a client ask again for what a transaction will commit (KIP-447).
-func (co *coordinator) unstable(group string, t *kmsg.OffsetFetchResponseGroupTopic) {
+func (co *coordinator) unstable(pending map[partitionKey]int, t *kmsg.OffsetFetchResponseGroupTopic) {
 	name := t.Topic
 	if named := co.log.Topics().ByID(record.UUID(t.TopicID)); name == "" && named != nil {
 		name = named.Name
 	}
 	for i := range t.Partitions {
 		p := &t.Partitions[i]
-		if p.ErrorCode == wire.None && co.txns.unstable(group, partitionKey{name, p.Partition}) {
+		if p.ErrorCode == wire.None && pending[partitionKey{name, p.Partition}] > 0 {
 			p.ErrorCode = wire.UnstableOffsetCommit
 			p.Offset, p.LeaderEpoch, p.Metadata = -1, -1, new("")
 		}

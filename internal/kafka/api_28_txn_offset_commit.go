@@ -83,23 +83,29 @@ func (ts *transactions) commitOffsets(
 	ctx context.Context, req *kmsg.TxnOffsetCommitRequest, offsets []txn.Offset,
 ) wire.Code {
 	who := group.Who{MemberID: req.MemberID, InstanceID: wire.Plain(req.InstanceID)}
+	// They are pending before the group is asked: who takes the partitions over from here on waits for their fate.
+	early := &txn.Announced{Offsets: offsets}
+	ts.announce(early, 1)
 	if code := ts.groups.mayCommitInTxn(req.Group, who, req.Generation); code != wire.None {
+		ts.announce(early, -1)
 		return code
 	}
 	ot, err := ts.enter(ctx, req.TransactionalID, false)
 	if ot == nil || err != nil {
+		ts.announce(early, -1)
 		return wire.InvalidProducerIDMapping
 	}
 	producer := txn.Who{ProducerID: req.ProducerID, Epoch: req.ProducerEpoch}
 	next, code := ot.value.Load().CommitOffsets(producer, req.Version >= 5, offsets, ts.now())
 	if code != wire.None {
+		ts.announce(early, -1)
 		ts.leave(ot)
 		if code == wire.InvalidTxnState && req.Version >= 4 {
 			return wire.TransactionAbortable
 		}
 		return fencedCode(code, 0, 1) // this request has never known PRODUCER_FENCED
 	}
-	return txnCode(ts.commit(ctx, &txnChange{ot: ot, next: next}))
+	return txnCode(ts.commit(ctx, &txnChange{ot: ot, next: next, early: early}))
 }
 
 // mayCommitInTxn judges whether a member, or a client outside the group, may commit offsets in a transaction.

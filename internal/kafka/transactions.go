@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"maps"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -70,14 +71,8 @@ type transactions struct {
 		sync.Mutex
 		byID    map[string]*ownedTxn
 		byPID   map[int64]*ownedTxn
-		pending map[pendingKey]int // offsets that transactions will commit: of how many
+		pending map[string]map[partitionKey]int // by group, offsets that transactions will commit: of how many
 	}
-}
-
-// pendingKey names an offset of a group.
-type pendingKey struct {
-	group string
-	partitionKey
 }
 
 // ownedTxn is one transactional id.
@@ -104,7 +99,7 @@ func openTransactions(ctx context.Context, opt Options, groups *coordinator) (*t
 	}
 	ts.measure(opt.Metrics)
 	ts.mu.byID, ts.mu.byPID = map[string]*ownedTxn{}, map[int64]*ownedTxn{}
-	ts.mu.pending = map[pendingKey]int{}
+	ts.mu.pending = map[string]map[partitionKey]int{}
 	err := ts.fold(ctx)
 	if fault.Is(err, fault.Corrupt) {
 		ts.damaged = err
@@ -202,18 +197,37 @@ func (ts *transactions) adopt(ot *ownedTxn) {
 func (ts *transactions) count(a *txn.Announced, by int) {
 	for i := range a.Offsets {
 		o := &a.Offsets[i]
-		key := pendingKey{o.Group, partitionKey{o.Topic, o.Index}}
-		if ts.mu.pending[key] += by; ts.mu.pending[key] == 0 {
-			delete(ts.mu.pending, key)
+		of := ts.mu.pending[o.Group]
+		if of == nil {
+			of = map[partitionKey]int{}
+			ts.mu.pending[o.Group] = of
+		}
+		key := partitionKey{o.Topic, o.Index}
+		if of[key] += by; of[key] == 0 {
+			delete(of, key)
+		}
+		if len(of) == 0 {
+			delete(ts.mu.pending, o.Group)
 		}
 	}
 }
 
-// unstable tells whether a transaction that is under way will commit another offset of a group for a partition.
-func (ts *transactions) unstable(group string, key partitionKey) bool {
+// announce counts offsets as pending, or no longer, that are in no value; a may be nil.
+func (ts *transactions) announce(a *txn.Announced, by int) {
+	if a == nil {
+		return
+	}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	return ts.mu.pending[pendingKey{group, key}] > 0
+	ts.count(a, by)
+}
+
+// unstable lists the partitions for which a transaction that is under way will commit another offset of a group. To be
+// asked before the offsets are looked at: of what is not in it, they are as the last transaction left them.
+func (ts *transactions) unstable(group string) map[partitionKey]int {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	return maps.Clone(ts.mu.pending[group])
 }
 
 // find is an id, or nil.
@@ -288,6 +302,7 @@ type txnChange struct {
 	ends   []store.EndTxn
 	how    string // it ends what is under way, by the metric's word; empty: it does not
 	groups []*groupWrite
+	early  *txn.Announced // offsets that were counted as pending before this was made
 	done   chan error
 }
 
@@ -400,6 +415,9 @@ func (ch *txnChange) Appended(_ uint64, _ stream.Placed, err error) {
 func (ch *txnChange) apply() {
 	ts, ot := ch.ts, ch.ot
 	at := ot.value.Load()
+	for _, gw := range ch.groups { // before they are no longer pending: who finds them stable finds them
+		ts.groups.wrote(gw, nil)
+	}
 	ts.mu.Lock()
 	ts.count(&at.Announced, -1)
 	if ts.mu.byPID[at.ProducerID] == ot {
@@ -411,11 +429,9 @@ func (ch *txnChange) apply() {
 		ot.value.Store(&ch.next)
 	}
 	ts.mu.Unlock()
+	ts.announce(ch.early, -1)
 	if ch.how != "" {
 		ts.ended.With(ch.how).Inc()
-	}
-	for _, gw := range ch.groups {
-		ts.groups.wrote(gw, nil)
 	}
 	left := ch.next.Bytes()
 	if ch.end {
@@ -433,6 +449,7 @@ func (ch *txnChange) fail(err error) {
 	for _, gw := range ch.groups {
 		ts.groups.wrote(gw, err)
 	}
+	ts.announce(ch.early, -1)
 	had := ot.value.Load().Bytes()
 	if ot.value.Load().ProducerID == txn.NoProducer {
 		had = 0

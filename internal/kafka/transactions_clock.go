@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/txn"
@@ -125,7 +126,9 @@ func (ts *transactions) sweep(ctx context.Context) {
 			ts.leave(ot)
 			continue
 		}
-		if err := ts.commit(ctx, &txnChange{ot: ot, next: *at, end: true}); err != nil {
+		// Its producer is fenced with it: what it wrote in this very moment is aborted, and not open for ever.
+		ends := []store.EndTxn{{ProducerID: at.ProducerID, Epoch: math.MaxInt16}}
+		if err := ts.commit(ctx, &txnChange{ot: ot, next: *at, end: true, ends: ends}); err != nil {
 			ts.report("a transactional id could not be forgotten", err)
 			continue
 		}

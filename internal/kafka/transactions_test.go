@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -431,5 +433,67 @@ func TestIdleTransactionalIDsAreForgotten(t *testing.T) {
 	})
 	if again := c.initTxn("a", 5); again.epoch != 0 {
 		t.Errorf("it begins anew with %+v", again)
+	}
+}
+
+// TestStableOffsetIsTheNewest has somebody ask for stable offsets while transactions commit others: what it is told is
+// never older than what was committed before it asked (KIP-447).
+func TestStableOffsetIsTheNewest(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	const last = 300
+	var known atomic.Int64
+	known.Store(-1)
+	var all sync.WaitGroup
+	for range 3 {
+		c := h.dial()
+		all.Go(func() {
+			for known.Load() < last {
+				before := known.Load()
+				if got, code := c.offset("g", topic); code == wire.None && got < before {
+					t.Errorf("told offset %d, %d was to be waited for", got, before)
+					return
+				}
+			}
+		})
+	}
+	c := h.dial()
+	who := c.initTxn("a", 5)
+	for i := range int64(last + 1) {
+		wantCode(t, "offsets", c.txnCommit(who, 5, "g", topic, i), wire.None)
+		known.Store(i) // pending is as good as committed
+		wantCode(t, "commit", c.endTxn(who, 5, true).ErrorCode, wire.None)
+		who.epoch++
+	}
+	all.Wait()
+}
+
+// TestOffsetIsPendingBeforeTheGroupIsAsked has who asks for stable offsets wait for one from the moment on in which its
+// committer was judged: it may not own the partition any more when that is on the disk.
+func TestOffsetIsPendingBeforeTheGroupIsAsked(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	c, other := h.dial(), h.dial()
+	who := c.initTxn("a", 5)
+	ot, err := h.door.txns.enter(t.Context(), "a", false) // somebody else has the turn
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Go(func() { wantCode(t, "offsets", c.txnCommit(who, 5, "g", topic, 7), wire.None) })
+	until(t, "the offset is pending", func() bool {
+		_, code := other.offset("g", topic)
+		return code == wire.UnstableOffsetCommit
+	})
+	h.door.txns.leave(ot)
+	done.Wait()
+	wantCode(t, "abort", c.endTxn(who, 5, false).ErrorCode, wire.None)
+	if got, code := other.offset("g", topic); got != -1 || code != wire.None {
+		t.Errorf("the offset is %d, code %d", got, code)
+	}
+	who.epoch += 2
+	wantCode(t, "in an epoch that nobody has", c.txnCommit(who, 5, "g", topic, 7), wire.InvalidProducerEpoch)
+	if got, code := other.offset("g", topic); got != -1 || code != wire.None {
+		t.Errorf("after one that was refused the offset is %d, code %d", got, code)
 	}
 }

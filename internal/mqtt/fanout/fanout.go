@@ -24,6 +24,7 @@ package fanout
 import (
 	"context"
 	"log/slog"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -278,7 +279,8 @@ func (f *Fanout) Epoch(m *Member, s *session.Subscription) uint64 {
 }
 
 // Heard is the epoch in which a record became news, to be asked when that was just now. It is 0 for one that nobody
-// gets live, because its partition is not followed or was not when it became readable.
+// gets live, because its partition is not followed or was not when it became readable. One behind an open transaction
+// is news to come: everybody who subscribes before that gets it.
 func (f *Fanout) Heard(p stream.PartitionID, offset record.Offset) uint64 {
 	w := f.worker(p)
 	w.mu.Lock()
@@ -286,6 +288,9 @@ func (f *Fanout) Heard(p stream.PartitionID, offset record.Offset) uint64 {
 	part := w.mu.parts[p]
 	if part == nil || !part.started || offset < part.first {
 		return 0
+	}
+	if offset >= part.stable {
+		return math.MaxUint64
 	}
 	return part.epochs.at(offset)
 }

@@ -343,3 +343,25 @@ func BenchmarkLive(b *testing.B) {
 		})
 	}
 }
+
+// TestHeardOfWhatIsHeldBack asks for a record behind an open transaction: it is news to come, so that who subscribes
+// now gets it live, and not from the retained messages besides.
+func TestHeardOfWhatIsHeldBack(t *testing.T) {
+	f := &Fanout{}
+	f.workers = []*worker{newWorker(f, 0)}
+	w := f.workers[0]
+	f.epoch.Store(7)
+	w.prepare(3)
+	w.start(3, 0, 5)
+	if got := f.Heard(3, 4); got != 7 {
+		t.Errorf("a record that is news was heard in %d", got)
+	}
+	if got := f.Heard(3, 6); got <= 1000 {
+		t.Errorf("a record that is held back was heard in %d", got)
+	}
+	f.epoch.Store(9)
+	w.advanced(3, 8)
+	if got := f.Heard(3, 6); got != 9 {
+		t.Errorf("when it is news it was heard in %d, want 9", got)
+	}
+}
