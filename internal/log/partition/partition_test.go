@@ -573,3 +573,16 @@ func follow(p *Partition, stop chan struct{}) error {
 
 func (f *paper) Names(stream.PartitionID) (*segment.Names, error) { return nil, nil }
 func (f *sheet) Names(stream.PartitionID) (*segment.Names, error) { return nil, nil }
+
+// TestSurvive opens a partition with a checkpoint from before retention removed the end of a transaction: it is not
+// open any more, and holds nobody back.
+func TestSurvive(t *testing.T) {
+	p := New(1, stream.Settings{})
+	open := []Open{{ProducerID: 1, First: 5}, {ProducerID: 2, First: 110}}
+	p.Restore(State{High: 10, Transactions: Transactions{Opened: open}})
+	p.Replay(nil, 100, 119, 1)
+	p.Survive(100)
+	if got, err := p.Bounds(); err != nil || got != (stream.Bounds{Start: 100, Stable: 110, High: 120}) {
+		t.Errorf("bounds are %+v, %v", got, err)
+	}
+}

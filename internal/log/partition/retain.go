@@ -26,6 +26,15 @@ func (p *Partition) Trim(start record.Offset) record.Offset {
 	return p.mu.start
 }
 
+// Survive moves the log start offset up to the first record that is still there, when the log is opened with an old
+// checkpoint. What was open below it has ended since, for nothing goes before it has: its marker went along.
+func (p *Partition) Survive(first record.Offset) {
+	p.mu.Lock()
+	p.mu.txns.forgetOpen(first)
+	p.mu.Unlock()
+	p.Trim(first)
+}
+
 // Expired is the log start offset that the topic's retention asks for at the time: whole spans go while
 // the largest timestamp in them is too old, or while retention.bytes are left without them. What has no
 // timestamp is as old as its file, as in Kafka. A span of more than segment.bytes goes in steps. It changes

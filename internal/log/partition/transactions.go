@@ -114,6 +114,12 @@ func (t *Transactions) CutOff(from record.Offset) {
 	t.Opened = t.Opened[:n]
 }
 
+// forgetOpen forgets the transactions that began below an offset.
+func (t *Transactions) forgetOpen(below record.Offset) {
+	n := sort.Search(len(t.Opened), func(i int) bool { return t.Opened[i].First >= below })
+	t.Opened = t.Opened[n:]
+}
+
 // clone is a copy for who keeps it.
 func (t *Transactions) clone() Transactions {
 	return Transactions{Opened: slices.Clone(t.Opened), Aborts: slices.Clone(t.Aborts)}

@@ -371,7 +371,7 @@ func (r *recovery) trimStarts() {
 	for _, p := range r.parts {
 		first := p.State().High
 		p.Live(func(s partition.Span) { first = min(first, s.Base) })
-		p.Trim(first)
+		p.Survive(first)
 	}
 }
 
