@@ -3,7 +3,7 @@
 # both at once, while the server, the copiers and the instances of Streams are killed (kill -9) and started again,
 # TransactionalMessageCopier with aborts at random and the smoke test of Kafka Streams with exactly_once_v2.
 . "$(dirname "$0")/lib.sh"
-"$here/install.sh" java
+"$here/install.sh" java clients
 rounds=${ROUNDS:-9} records=${RECORDS:-80000}
 cp -r "$here/streams" "$work/streams"
 cd "$work/streams"
@@ -39,7 +39,7 @@ goes_on() { grep -qE '"totalProcessed":[1-9]' "$work/copier$1.log" || ! alive "c
 kill_firth() {
 	kill -9 "$firth_pid"
 	wait "$firth_pid" 2>/dev/null || true
-	start_firth --set "listen.kafka=$kafka" --set groups.min_session_timeout=1s
+	start_firth --set "listen.kafka=$kafka" --set "listen.mqtt=$mqtt" --set groups.min_session_timeout=1s
 }
 
 start_firth --set groups.min_session_timeout=1s
@@ -100,6 +100,10 @@ cat >"$work/streams.properties" <<-END
 END
 run seed Drive seed "$records"
 wait "${running[seed]}" || fail "the input of the copiers: $(tail -n 5 "$work/seed.log")"
+# A device is subscribed to the copy. What Kafka clients send without mqtt.flags has QoS 0: what comes while the device
+# is not connected is not kept for it.
+stdbuf -oL mosquitto_sub -V 5 -h "$mqtt_host" -p "$mqtt_port" -q 2 -t 'output/#' -F '%t %p' >"$work/watched" 2>/dev/null &
+others+=($!)
 run smoke Drive smoke "$((rounds * 4))"
 wait_for 60 "topics of the smoke test" said smoke '^topics made'
 for n in 1 2; do
@@ -125,6 +129,16 @@ done
 [ "$atwork" -ge 3 ] || fail "the copiers had done their work before the server was killed three times"
 pass "the server killed $rounds times, $atwork of them under copiers at work; copiers and instances of Streams killed"
 timeout 240 java "${quick[@]}" -cp "$classes" Drive copied "$records"
+# What was aborted was copied again: who saw it saw a number twice, or one that is too high.
+awk '$1 in last && $2 <= last[$1] { exit 1 } { last[$1] = $2 }' "$work/watched" ||
+	fail "a subscriber saw records out of order, or that were aborted"
+seen=$(wc -l <"$work/watched")
+[ "$seen" -ge "$((records / 4))" ] || fail "a subscriber saw $seen of $records records"
+timeout 120 mosquitto_sub -V 5 -h "$mqtt_host" -p "$mqtt_port" -q 1 -t '$replay/earliest/output/#' -C "$records" \
+	-F '%t %p' >"$work/replayed" || fail "replay of the copy: $(wc -l <"$work/replayed") of $records records"
+seq 0 "$((records - 1))" | awk '{ print "output/" $1 % 4, $1 }' | sort >"$work/wanted"
+sort "$work/replayed" | cmp - "$work/wanted" || fail "a replay of the copy does not have each record once"
+pass "MQTT: $seen records of the copy as they came, and all in a replay, committed ones only"
 streams_right() { wait "${running[smoke]}" && grep -q '^SUCCESS' "$work/smoke.log"; }
 streams_right || { tail -n 60 "$work/smoke.log" >&2; fail "the smoke test of Streams"; }
 pass "smoke test of Kafka Streams, exactly_once_v2: $(grep -c '^verifying topic' "$work/smoke.log") topics verified"

@@ -55,7 +55,8 @@ public final class Drive {
         try (KafkaProducer<String, String> p = new KafkaProducer<>(Map.of("bootstrap.servers", SERVERS),
             new StringSerializer(), new StringSerializer())) {
             for (int i = 0; i < count; i++) {
-                p.send(new ProducerRecord<>("input", i % PARTITIONS, null, Integer.toString(i)));
+                int n = i % PARTITIONS;
+                p.send(new ProducerRecord<>("input", n, "output/" + n, Integer.toString(i))); // the copy's MQTT topic
             }
         }
     }
