@@ -147,12 +147,14 @@ func (ts *transactions) addAll(ctx context.Context, add *additions) wire.Code {
 	if code == wire.None && changed && add.verify {
 		code = wire.TransactionAbortable
 	}
-	if code != wire.None || !changed {
+	if code != wire.None || add.verify {
 		ts.leave(ot)
 		return code
 	}
-	// The log may as well take their batches before this is on the disk: it is answered when it is.
-	if err := ts.log.AddToTxn(add.who.ProducerID, add.who.Epoch, add.ids...); err != nil {
+	// The log may as well take their batches before this is on the disk: it is answered when it is. What was added is
+	// added again: its topic may have been deleted and made anew since.
+	err = ts.log.AddToTxn(add.who.ProducerID, add.who.Epoch, add.ids...)
+	if err != nil || !changed {
 		ts.leave(ot)
 		return txnCode(err)
 	}

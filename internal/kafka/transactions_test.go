@@ -497,3 +497,26 @@ func TestOffsetIsPendingBeforeTheGroupIsAsked(t *testing.T) {
 		t.Errorf("after one that was refused the offset is %d, code %d", got, code)
 	}
 }
+
+// TestTopicIsMadeAnewInATransaction has a producer of the first protocol go on in a topic that was deleted and made
+// anew while its transaction was under way.
+func TestTopicIsMadeAnewInATransaction(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	c := h.dial()
+	a := c.initTxn("a", 1)
+	for i := range int32(2) {
+		if got := c.addPartition(a, topic, 0); got[0] != wire.None {
+			t.Fatalf("add: %v", got)
+		}
+		wantCode(t, "produce", c.produceIn(a, 9, topic, 0, txnBatch(a, i, fmt.Sprint(i))), wire.None)
+		if i == 0 {
+			if err := h.store.DeleteTopic(t.Context(), "t"); err != nil {
+				t.Fatal(err)
+			}
+			topic = h.topic("t", 1)
+		}
+	}
+	wantCode(t, "commit", c.endTxn(a, 3, true).ErrorCode, wire.None)
+	wantRead(t, "committed", c.read(topic, true), "1")
+}
