@@ -246,8 +246,8 @@ func (s *Store) FindBelow(
 	had := len(into)
 	into, st, err := s.find(p, from, maxBytes, into)
 	if err == nil && st.Size() > 0 && st.Next() > end {
-		into, st = into[:had], Stretch{} // what is in front of the end is read
-		into, err = s.Read(id, from, maxBytes, into)
+		into, st = into[:had], Stretch{} // what is in front of the end is read, some at a time
+		into, err = s.Read(id, from, min(maxBytes, rollBytes), into)
 	}
 	n := len(into)
 	for n > had && into[n-1].BaseOffset() >= end {
