@@ -59,7 +59,9 @@ type transactions struct {
 	log    *store.Store
 	groups *coordinator
 	budget *budget
-	now    func() int64 // unix milliseconds
+	now    func() int64      // unix milliseconds, without steps
+	opened int64             // when the transactions were opened, as now tells it
+	seen   map[int64]seenTxn // those that the log has, by producer id; run's own
 	ended  telemetry.Counters
 	// damaged is why the ids cannot be read; nil: they can. Then no transaction is served, for to guess could let a
 	// fenced producer write.
@@ -95,8 +97,9 @@ func newOwnedTxn(id string, value txn.Txn) *ownedTxn {
 func openTransactions(ctx context.Context, opt Options, groups *coordinator) (*transactions, error) {
 	ts := &transactions{
 		opt: opt, limits: opt.Transactions.withDefaults(), log: opt.Store, groups: groups, budget: groups.budget,
-		now: wallMillis,
+		now: steady(),
 	}
+	ts.opened = ts.now()
 	ts.measure(opt.Metrics)
 	ts.mu.byID, ts.mu.byPID = map[string]*ownedTxn{}, map[int64]*ownedTxn{}
 	ts.mu.pending = map[string]map[partitionKey]int{}

@@ -55,19 +55,40 @@ func (ts *transactions) abortOrphans(ctx context.Context) {
 	}
 }
 
+// seenTxn is a transaction that the clock has seen in the log.
+type seenTxn struct {
+	began int64 // as the log tells it: by the wall clock, which may be set meanwhile
+	seen  int64 // as now told when it was seen first
+}
+
 // expire aborts what takes too long.
 func (ts *transactions) expire(ctx context.Context) {
-	now := ts.now()
-	open := map[int64]int64{} // since when, by producer id
+	now, was := ts.now(), ts.seen
+	ts.seen = make(map[int64]seenTxn)
 	for _, t := range ts.log.Transactions() {
-		open[t.ProducerID] = t.Began
+		one := seenTxn{began: t.Began, seen: now}
+		if before, is := was[t.ProducerID]; is && before.began == t.Began {
+			one = before
+		}
+		ts.seen[t.ProducerID] = one
 	}
 	for _, ot := range ts.all() {
 		value := ot.value.Load()
-		if began := beganOf(value, open); began > 0 && now-began > int64(value.TimeoutMillis) {
+		if _, open := ts.log.Transaction(value.ProducerID); ts.late(value, open, now) {
 			ts.abort(ctx, ot, now)
 		}
 	}
+}
+
+// late tells whether the transaction under way takes longer than its producer said. open: the log has records of it. A
+// restart begins the time anew.
+func (ts *transactions) late(value *txn.Txn, open bool, now int64) bool {
+	since := map[int64]int64{}
+	if one, is := ts.seen[value.ProducerID]; is && open {
+		since[value.ProducerID] = one.seen
+	}
+	began := beganOf(value, since)
+	return began > 0 && now-max(began, ts.opened) > int64(value.TimeoutMillis)
 }
 
 // beganOf is when the transaction under way began, unix milliseconds; 0: there is none.
@@ -90,15 +111,12 @@ func (ts *transactions) abort(ctx context.Context, ot *ownedTxn, now int64) {
 	}
 	at := ot.value.Load()
 	open, is := ts.log.Transaction(at.ProducerID)
-	began := beganOf(at, map[int64]int64{})
-	if is {
-		began = beganOf(at, map[int64]int64{at.ProducerID: open.Began})
-	}
+	same := !is || ts.seen[at.ProducerID].began == open.Began // else it is another one by now
 	fresh := txn.NoProducer
 	if at.Exhausted() {
 		fresh, err = ts.log.NewProducerID(ctx)
 	}
-	if began == 0 || now-began <= int64(at.TimeoutMillis) || err != nil {
+	if !same || !ts.late(at, is, now) || err != nil {
 		ts.leave(ot)
 		return
 	}

@@ -12,10 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/kafka/txn"
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -519,4 +522,56 @@ func TestTopicIsMadeAnewInATransaction(t *testing.T) {
 	}
 	wantCode(t, "commit", c.endTxn(a, 3, true).ErrorCode, wire.None)
 	wantRead(t, "committed", c.read(topic, true), "1")
+}
+
+// TestClockThatIsSetEndsNoTransaction has the log's clock go an hour on: a transaction is as old as it really is.
+func TestClockThatIsSetEndsNoTransaction(t *testing.T) {
+	ctx := t.Context()
+	var wall, passed atomic.Int64
+	begin := time.Now()
+	s, err := store.Open(ctx, store.Options{FS: vfs.NewMemory(), Logger: logtest.New(t), Clock: func() time.Time {
+		return begin.Add(time.Duration(wall.Load()))
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	opt := Options{Store: s, Logger: logtest.New(t)}.withDefaults()
+	groups, err := openCoordinator(ctx, opt, s, &budget{limit: opt.HeldBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts, err := openTransactions(ctx, opt, groups)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts.now = func() int64 { return begin.UnixMilli() + passed.Load() }
+	ts.opened = ts.now()
+	topic, err := s.CreateTopic(ctx, stream.TopicSpec{Name: "t", Partitions: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, code := ts.init(ctx, "a", txn.Who{ProducerID: txn.NoProducer, Epoch: txn.NoEpoch}, 60_000)
+	wantCode(t, "init", code, wire.None)
+	done := make(settled, 1)
+	b := txnBatch(txnWho{id: value.ProducerID, epoch: value.Epoch}, 0, "v")
+	write := store.BatchWrite{Partition: topic.Partitions[0], Batch: b, Implicit: true}
+	if err := s.AppendBatch(write, done, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	ts.expire(ctx) // it is seen
+	wall.Store(int64(time.Hour))
+	passed.Store(59_000)
+	ts.expire(ctx)
+	if len(s.Transactions()) != 1 {
+		t.Fatal("aborted after 59 s of 60")
+	}
+	passed.Store(61_000)
+	ts.expire(ctx)
+	if len(s.Transactions()) != 0 {
+		t.Error("still open after 61 s of 60")
+	}
 }
