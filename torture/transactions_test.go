@@ -82,7 +82,9 @@ func TestTransactionsOutliveKills(t *testing.T) {
 	}
 	t.Logf("%d records; transactions: %d committed, %d aborted, %d of which nobody knows; %d sent again to the device",
 		e.sent, e.committed.Load(), e.aborted.Load(), e.unknown.Load(), again)
-	e.s.wantQuiet()
+	if err := e.s.stop(); err != nil {
+		t.Error(err)
+	}
 }
 
 // etl is a pipeline from topic to topic.

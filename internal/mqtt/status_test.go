@@ -188,6 +188,8 @@ func TestBridgesSayTheirState(t *testing.T) {
 		const state = broker + "connection/edge.firth/state"
 		w := h.connect(t, v, "watches", nil)
 		w.subscribe(1, broker+"connection/+/state")
+		w.subscribe(0, broker+"shared_subscriptions/count")
+		w.gets(broker+"shared_subscriptions/count", "0") // so it was told what there was for the first, too: nothing
 		bridge := h.connect(t, v, "edge", func(p *packet.Connect) {
 			p.Will = &packet.Will{Topic: []byte(state), Payload: []byte("0"), QoS: 1, Retain: true}
 		})
