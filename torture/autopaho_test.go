@@ -20,8 +20,9 @@ import (
 const pahoTopic = "paho"
 
 // TestAutopaho has a client that reconnects by itself, Eclipse Paho's for Go, publish and subscribe while the server is
-// killed beneath it and started again. Nothing it published is lost; what it published with QoS 2 is in the log once,
-// and came to its subscriber once, in order.
+// killed beneath it and started again. Nothing that it published with QoS 1 is lost; what a back end produced for QoS 2
+// came to it once, in order. It does not publish with QoS 2: at a PUBREC it writes to a connection that it may have
+// given up meanwhile, without a look, and panics (paho.golang 0.23.0).
 func TestAutopaho(t *testing.T) {
 	const each, kills = 400, 4
 	s := newServer(t)
@@ -42,16 +43,13 @@ func TestAutopaho(t *testing.T) {
 	})
 	<-listening
 	pub := reconnecting(t, s.mqtt, "mouth", autopaho.ClientConfig{Queue: memory.New()})
-	publish := func(qos byte, payload string) {
-		topic := fmt.Sprintf("%s/%d", pahoTopic, qos)
+	produce := backEnd(t, s.kafka)
+	for n := range each {
 		if err := pub.PublishViaQueue(t.Context(), &autopaho.QueuePublish{
-			Publish: &paho.Publish{Topic: topic, QoS: qos, Payload: []byte(payload)}}); err != nil {
+			Publish: &paho.Publish{Topic: pahoTopic + "/1", QoS: 1, Payload: fmt.Appendf(nil, "one %05d", n)}}); err != nil {
 			t.Fatal(err)
 		}
-	}
-	for n := range each {
-		publish(1, fmt.Sprintf("one %05d", n))
-		publish(2, fmt.Sprintf("two %05d", n))
+		produce(fmt.Sprintf("two %05d", n))
 		if (n+1)%(each/(kills+1)) != 0 || n+1 == each {
 			continue
 		}
@@ -77,6 +75,28 @@ func TestAutopaho(t *testing.T) {
 		once(t, "the subscriber", heard.seen, each))
 	if !slices.IsSorted(heard.order) {
 		t.Errorf("QoS 2 came in another order: %v", heard.order)
+	}
+}
+
+// backEnd is an idempotent producer of what devices get with QoS 2.
+func backEnd(t *testing.T, address string) (produce func(value string)) {
+	t.Helper()
+	c, err := dialKafka(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if _, err := kadm.NewClient(c).CreateTopic(t.Context(), 1, 1, nil, pahoTopic); err != nil {
+		t.Fatal(err)
+	}
+	return func(value string) {
+		r := &kgo.Record{Topic: pahoTopic, Key: []byte(pahoTopic + "/2"), Value: []byte(value)}
+		r.Headers = []kgo.RecordHeader{{Key: "mqtt.flags", Value: []byte("2")}}
+		c.Produce(context.Background(), r, func(_ *kgo.Record, err error) {
+			if err != nil {
+				t.Errorf("produce: %v", err)
+			}
+		})
 	}
 }
 
