@@ -170,8 +170,8 @@ func (co *coordinator) commit(req *kmsg.OffsetCommitRequest, w *groupWrite, told
 	}
 }
 
-// fate is the code for a write of a group that ended so. Clients try again after it, unless the offsets
-// can never be written.
+// fate is the code for a write of a group, or of a transactional id, that ended so. Clients try again after it, unless
+// it can never be written.
 func fate(err error) wire.Code {
 	switch {
 	case err == nil:

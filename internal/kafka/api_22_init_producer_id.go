@@ -80,7 +80,7 @@ func (ts *transactions) init(ctx context.Context, id string, who txn.Who, timeou
 	if at.Exhausted() {
 		if fresh, err = ts.log.NewProducerID(ctx); err != nil {
 			ts.leave(ot)
-			return txn.Txn{}, txnCode(err)
+			return txn.Txn{}, fate(err)
 		}
 	}
 	next, repeated, code := at.Init(who, timeoutMillis, fresh, ts.now())
@@ -93,5 +93,5 @@ func (ts *transactions) init(ctx context.Context, id string, who txn.Who, timeou
 		ch.how = "fenced"
 	}
 	err = ts.commit(ctx, ch)
-	return next, txnCode(err)
+	return next, fate(err)
 }

@@ -156,7 +156,7 @@ func (ts *transactions) addAll(ctx context.Context, add *additions) wire.Code {
 	err = ts.log.AddToTxn(add.who.ProducerID, add.who.Epoch, add.ids...)
 	if err != nil || !changed {
 		ts.leave(ot)
-		return txnCode(err)
+		return fate(err)
 	}
-	return txnCode(ts.commit(ctx, &txnChange{ot: ot, next: next}))
+	return fate(ts.commit(ctx, &txnChange{ot: ot, next: next}))
 }

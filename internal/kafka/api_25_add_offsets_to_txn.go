@@ -39,6 +39,6 @@ func (ts *transactions) addOffsetsToTxn(
 		ts.leave(ot)
 		return resp, nil
 	}
-	resp.ErrorCode = txnCode(ts.commit(ctx, &txnChange{ot: ot, next: next}))
+	resp.ErrorCode = fate(ts.commit(ctx, &txnChange{ot: ot, next: next}))
 	return resp, nil
 }

@@ -50,7 +50,7 @@ func (ts *transactions) end(ctx context.Context, id string, who txn.Who, e txn.E
 	if e.Fresh = txn.NoProducer; e.Bump && at.Exhausted() {
 		if e.Fresh, err = ts.log.NewProducerID(ctx); err != nil {
 			ts.leave(ot)
-			return txn.Txn{}, txnCode(err)
+			return txn.Txn{}, fate(err)
 		}
 	}
 	next, repeated, code := at.End(who, e)
@@ -63,8 +63,8 @@ func (ts *transactions) end(ctx context.Context, id string, who txn.Who, e txn.E
 		ch.how = "committed"
 		if ch.groups, err = ts.offsetsOf(&at.Announced); err != nil {
 			ts.leave(ot)
-			return txn.Txn{}, txnCode(err)
+			return txn.Txn{}, fate(err)
 		}
 	}
-	return next, txnCode(ts.commit(ctx, ch))
+	return next, fate(ts.commit(ctx, ch))
 }

@@ -105,7 +105,7 @@ func (ts *transactions) commitOffsets(
 		}
 		return fencedCode(code, 0, 1) // this request has never known PRODUCER_FENCED
 	}
-	return txnCode(ts.commit(ctx, &txnChange{ot: ot, next: next, early: early}))
+	return fate(ts.commit(ctx, &txnChange{ot: ot, next: next, early: early}))
 }
 
 // mayCommitInTxn judges whether a member, or a client outside the group, may commit offsets in a transaction.

@@ -67,8 +67,6 @@ type transactions struct {
 	// fenced producer write.
 	damaged error
 
-	making sync.Mutex // the topic is made once
-
 	mu struct {
 		sync.Mutex
 		byID    map[string]*ownedTxn
@@ -382,21 +380,9 @@ func (ts *transactions) unit(ctx context.Context, ch *txnChange) (*store.Unit, e
 
 // partition is where the ids are stored; the topic is made when the first one needs it.
 func (ts *transactions) partition(ctx context.Context) (stream.PartitionID, error) {
-	t := ts.log.Topics().ByName(transactionsTopic)
-	if t == nil {
-		ts.making.Lock()
-		defer ts.making.Unlock()
-		spec := stream.TopicSpec{Name: transactionsTopic, Partitions: 1, Config: map[string]string{
-			"cleanup.policy": "compact", "firth.durability": "disk",
-		}}
-		_, err := ts.log.CreateTopic(ctx, spec)
-		if err != nil && !fault.Is(err, fault.Exists) {
-			return 0, err
-		}
-		t = ts.log.Topics().ByName(transactionsTopic)
-	}
-	if t == nil || len(t.Partitions) == 0 {
-		return 0, fault.New(fault.NotFound, "kafka.transactions", "topic %s has no partition", transactionsTopic)
+	t, err := stream.EnsureState(ctx, ts.log, transactionsTopic)
+	if err != nil {
+		return 0, err
 	}
 	return t.Partitions[0], nil
 }
@@ -490,21 +476,6 @@ func (ts *transactions) offsetsOf(a *txn.Announced) ([]*groupWrite, error) {
 }
 
 var errTooManyGroups = fault.New(fault.Limited, "kafka.transactions", "there are too many groups")
-
-// txnCode is the code for a change that failed: clients try again after it, unless it can never be done.
-func txnCode(err error) wire.Code {
-	switch {
-	case err == nil:
-		return wire.None
-	case fault.Is(err, fault.TooLarge):
-		return wire.InvalidCommitOffsetSize
-	case fault.Is(err, fault.Invalid):
-		return wire.InvalidRequest
-	case fault.Is(err, fault.Closed):
-		return wire.NotCoordinator
-	}
-	return wire.CoordinatorNotAvailable
-}
 
 // fencedCode is a code as versions before one know it: they have no PRODUCER_FENCED (KIP-588).
 func fencedCode(code wire.Code, version, since int16) wire.Code {

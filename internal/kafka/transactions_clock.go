@@ -74,7 +74,7 @@ func (ts *transactions) expire(ctx context.Context) {
 	}
 	for _, ot := range ts.all() {
 		value := ot.value.Load()
-		if _, open := ts.log.Transaction(value.ProducerID); ts.late(value, open, now) {
+		if _, open := ts.seen[value.ProducerID]; ts.late(value, open, now) {
 			ts.abort(ctx, ot, now)
 		}
 	}
