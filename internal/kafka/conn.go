@@ -45,7 +45,9 @@ type conn struct {
 	draining  atomic.Bool
 	watch     watchdog
 	quota     limits
-	changes   int // topics and partitions made or deleted by the request that is answered
+	login     login
+	knocking  atomic.Uint32 // the tick of the watchdog in which it came, if it has to authenticate yet; 0: it has not
+	changes   int           // topics and partitions made or deleted by the request that is answered
 
 	quietUntil atomic.Int64 // when the connection is heard again, as Door.now tells it; 0: it is heard
 
@@ -167,6 +169,12 @@ func (c *conn) rest() {
 
 // next reads one request and answers it or, if it is a Produce or a Fetch, has it under way.
 func (c *conn) next(ctx context.Context) error {
+	switch {
+	case c.login.over:
+		return errRefused
+	case c.login.unframed:
+		return c.nextToken(ctx)
+	}
 	size, head, err := c.peek()
 	if err != nil {
 		return err
@@ -283,6 +291,9 @@ func (c *conn) turn(busy func() bool) error {
 // admit refuses what is not a request, or not one that is served, before anything is allocated for it.
 func (c *conn) admit(api *served, head wire.Header, size int) error {
 	const op = "kafka.read"
+	if err := c.login.admits(head.Key, c.door.now); err != nil {
+		return err
+	}
 	switch {
 	case api == nil:
 		return fault.New(fault.Unsupported, op, "API key %d is not served", head.Key).WithHint("%s", stranger(size))
@@ -327,7 +338,7 @@ const maxVersionLabel = 20
 
 // complain logs why a connection was closed, once a minute for each client and kind of error.
 func (c *conn) complain(err error) {
-	if errors.Is(err, errOutdated) {
+	if errors.Is(err, errOutdated) || errors.Is(err, errRefused) {
 		return
 	}
 	if held, ok := c.door.lines.Pass(fmt.Sprint("closed ", fault.KindOf(err), c.host, c.clientID)); ok {

@@ -57,7 +57,7 @@ func TestBadFrames(t *testing.T) {
 		{"MQTT", []byte("\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04test")},
 		{"unknown API", append(be32(10), append(headOf(999, 0), 0xff, 0xff)...)},
 		{"negative API", append(be32(10), append(headOf(-1, 0), 0xff, 0xff)...)},
-		{"API that is not served", append(be32(10), append(headOf(17, 0), 0xff, 0xff)...)},
+		{"API that is not served", append(be32(10), append(headOf(38, 0), 0xff, 0xff)...)},
 		{"version above the range", append(be32(10), append(headOf(wire.Metadata, 99), 0xff, 0xff)...)},
 		{"version below the range", append(be32(10), append(headOf(wire.Fetch, 3), 0xff, 0xff)...)},
 		{"negative version", append(be32(10), append(headOf(wire.Metadata, -1), 0xff, 0xff)...)},

@@ -92,6 +92,8 @@ func (d *Door) register(t table) {
 	t.addRaw(wire.ApiVersions, d.apiVersions)
 	t.addRaw(wire.Metadata, d.metadata)
 	t.add(wire.ListOffsets, handle(d.listOffsets))
+	t.add(wire.SaslHandshake, handle(d.saslHandshake))
+	t.add(wire.SaslAuthenticate, handle(d.saslAuthenticate))
 	t.add(wire.CreateTopics, handle(d.createTopics))
 	t.add(wire.DeleteTopics, handle(d.deleteTopics))
 	t.add(wire.DeleteRecords, handle(d.deleteRecords))

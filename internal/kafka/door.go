@@ -47,6 +47,8 @@ type Options struct {
 	// HeldBytes is how much requests and answers of all connections together may take in memory. Near it the largest
 	// are slowed, and refused at last. Default 512 MiB.
 	HeldBytes int64
+	// SASL is how clients may authenticate. Default: nobody can.
+	SASL SASL
 	// Guard decides who may do what. Nil allows everything.
 	Guard Guard
 	// TopicDefaults and DefaultPartitions are what the log was opened with, to show them. Default: none,

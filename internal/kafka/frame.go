@@ -17,33 +17,39 @@ const (
 // peek waits for the next request and gives its size and the fixed part of its header, reading no
 // further than the read-ahead.
 func (c *conn) peek() (size int, head wire.Header, err error) {
+	if err := c.fill(wire.SizeLen); err != nil {
+		return 0, head, err
+	}
+	size = int(int32(binary.BigEndian.Uint32(c.ahead[c.from:])))
+	if size < wire.HeadLen { // junk is told at once, not when eight more bytes came
+		return 0, head, fault.New(fault.Invalid, "kafka.read", "a request of %d bytes", size)
+	}
+	if err := c.fill(wire.SizeLen + wire.HeadLen); err != nil {
+		return 0, head, err
+	}
+	head, _ = wire.Head(c.ahead[c.from+wire.SizeLen : c.to])
+	return size, head, nil
+}
+
+// fill waits until n bytes are there, reading no further than the read-ahead.
+func (c *conn) fill(n int) error {
 	if c.to == c.from {
 		c.from, c.to = 0, 0
 		c.watch.set(idle)
 	}
-	for c.to-c.from < wire.SizeLen+wire.HeadLen {
+	for c.to-c.from < n {
 		if c.from > 0 {
 			c.to = copy(c.ahead, c.ahead[c.from:c.to])
 			c.from = 0
 		}
-		n, err := c.nc.Read(c.ahead[c.to:])
-		c.to += n
+		more, err := c.nc.Read(c.ahead[c.to:])
+		c.to += more
 		if err != nil {
-			return 0, head, err
+			return err
 		}
 		c.watch.set(reading)
-		if c.to-c.from >= wire.SizeLen { // junk is told at once, not when eight more bytes came
-			if size = int(int32(binary.BigEndian.Uint32(c.ahead[c.from:]))); size < wire.HeadLen {
-				return 0, head, fault.New(fault.Invalid, "kafka.read", "a request of %d bytes", size)
-			}
-		}
 	}
-	size = int(int32(binary.BigEndian.Uint32(c.ahead[c.from:])))
-	if size < wire.HeadLen {
-		return 0, head, fault.New(fault.Invalid, "kafka.read", "a request of %d bytes", size)
-	}
-	head, _ = wire.Head(c.ahead[c.from+wire.SizeLen : c.to])
-	return size, head, nil
+	return nil
 }
 
 // readFrame reads the request that peek saw: into buf if it is large enough, otherwise into memory of

@@ -13,6 +13,7 @@ type metrics struct {
 	slow, overBudget        telemetry.Counter
 	outdated                telemetry.Counters
 	throttled               telemetry.Counters
+	logins                  telemetry.Counters
 }
 
 // slowed counts a connection that waits for room in the budget, or was refused for want of it.
@@ -38,6 +39,8 @@ func (d *Door) measure() {
 		"Requests of a version that is not served, by API and version.", "api", "version")
 	d.metrics.throttled = set.Counter("firth_kafka_throttled_total",
 		"Requests, and connections, that were beyond a quota, by its name.", "quota")
+	d.metrics.logins = set.Counter("firth_kafka_authentications_total",
+		"Authentications of Kafka clients, by mechanism and fate.", "mechanism", "fate")
 	d.clients.measure(set)
 	short := d.groups.short
 	d.metrics.slow, d.metrics.overBudget = short.With("waited"), short.With("refused")

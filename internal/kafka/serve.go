@@ -15,7 +15,13 @@ import (
 // Serve accepts connections from l until ctx ends or Drain is called, and returns when the connections
 // it accepted are gone. It closes l. It may be called for several listeners at once. Run must be under
 // way; Serve waits for it.
-func (d *Door) Serve(ctx context.Context, l net.Listener) error {
+func (d *Door) Serve(ctx context.Context, l net.Listener) error { return d.serveOn(ctx, l, false) }
+
+// ServeSASL is Serve for a listener whose clients have to authenticate before they are served.
+func (d *Door) ServeSASL(ctx context.Context, l net.Listener) error { return d.serveOn(ctx, l, true) }
+
+// serveOn serves a listener.
+func (d *Door) serveOn(ctx context.Context, l net.Listener, authenticate bool) error {
 	defer l.Close()
 	select {
 	case <-d.running:
@@ -39,7 +45,7 @@ func (d *Door) Serve(ctx context.Context, l net.Listener) error {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
-			if c := d.enter(nc); c != nil {
+			if c := d.enter(nc, authenticate); c != nil {
 				mine.Go(func() { d.serve(ctx, c) })
 			}
 		case errors.Is(err, net.ErrClosed), ctx.Err() != nil:
@@ -81,7 +87,7 @@ func (d *Door) unlisten(l net.Listener) {
 }
 
 // enter takes a connection in, or closes it if there are too many.
-func (d *Door) enter(nc net.Conn) *conn {
+func (d *Door) enter(nc net.Conn, authenticate bool) *conn {
 	if d.tooFast(nc) {
 		return nil
 	}
@@ -102,6 +108,9 @@ func (d *Door) enter(nc net.Conn) *conn {
 	c := newConn(d, nc)
 	c.watch.clock = &d.clock
 	c.watch.set(idle)
+	if c.login.required = authenticate; authenticate {
+		c.knocking.Store(max(d.clock.Load(), 1))
+	}
 	d.mu.conns[c] = struct{}{}
 	d.mu.Unlock()
 	d.metrics.accepted.Inc()
@@ -204,7 +213,11 @@ func (d *Door) watchConns(ctx context.Context) {
 }
 
 func (d *Door) closeLate() {
-	for _, c := range d.conns(func(c *conn) bool { return c.watch.late() }) {
+	late := func(c *conn) bool {
+		came := c.knocking.Load()
+		return c.watch.late() || came > 0 && d.clock.Load()-came > knockingTicks
+	}
+	for _, c := range d.conns(late) {
 		d.metrics.late.Inc()
 		c.fail()
 	}

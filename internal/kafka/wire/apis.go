@@ -15,6 +15,7 @@ const (
 	SyncGroup                   int16 = 14
 	DescribeGroups              int16 = 15
 	ListGroups                  int16 = 16
+	SaslHandshake               int16 = 17
 	ApiVersions                 int16 = 18
 	CreateTopics                int16 = 19
 	DeleteTopics                int16 = 20
@@ -30,6 +31,7 @@ const (
 	AlterConfigs                int16 = 33
 	AlterReplicaLogDirs         int16 = 34
 	DescribeLogDirs             int16 = 35
+	SaslAuthenticate            int16 = 36
 	CreatePartitions            int16 = 37
 	DeleteGroups                int16 = 42
 	ElectLeaders                int16 = 43
@@ -101,6 +103,7 @@ var apis = [keys]API{
 	SyncGroup:                   {SyncGroup, "SyncGroup", 0, 5, 4, 16 * mib},
 	DescribeGroups:              {DescribeGroups, "DescribeGroups", 0, 6, 5, 1 * mib},
 	ListGroups:                  {ListGroups, "ListGroups", 0, 5, 3, 256 * kib},
+	SaslHandshake:               {SaslHandshake, "SaslHandshake", 0, 1, -1, 4 * kib},
 	ApiVersions:                 {ApiVersions, "ApiVersions", 0, 4, 3, 64 * kib},
 	CreateTopics:                {CreateTopics, "CreateTopics", 2, 7, 5, 2 * mib},
 	DeleteTopics:                {DeleteTopics, "DeleteTopics", 1, 6, 4, 1 * mib},
@@ -116,6 +119,7 @@ var apis = [keys]API{
 	AlterConfigs:                {AlterConfigs, "AlterConfigs", 0, 2, 2, 1 * mib},
 	AlterReplicaLogDirs:         {AlterReplicaLogDirs, "AlterReplicaLogDirs", 1, 2, 2, 1 * mib},
 	DescribeLogDirs:             {DescribeLogDirs, "DescribeLogDirs", 1, 4, 2, 2 * mib},
+	SaslAuthenticate:            {SaslAuthenticate, "SaslAuthenticate", 0, 2, 2, 512 * kib},
 	CreatePartitions:            {CreatePartitions, "CreatePartitions", 0, 3, 2, 1 * mib},
 	DeleteGroups:                {DeleteGroups, "DeleteGroups", 0, 2, 2, 256 * kib},
 	ElectLeaders:                {ElectLeaders, "ElectLeaders", 0, 2, 2, 1 * mib},
