@@ -292,24 +292,35 @@ func (t *Table) Stems(logTopic string) (stems []string, all bool) {
 		}
 		return nil, false
 	}
-	if logTopic == t.catchAll {
-		return nil, true
-	}
-	stems = []string{logTopic}
-	for _, r := range t.rules {
-		var v values
-		known, ok := uint32(0), true
-		if r.topic.unique() {
-			known, ok = r.topic.extract([]byte(logTopic), &v, 0)
-		}
-		if !ok {
-			continue
-		}
-		stem := names.Stem(r.pattern.bind(&v, known))
+	for _, filter := range t.FiltersOf(logTopic) {
+		stem := names.Stem(filter)
 		if stem == "" {
 			return nil, true
 		}
 		stems = append(stems, stem)
 	}
 	return stems, false
+}
+
+// FiltersOf are topic filters that together match every MQTT name that a record of a log topic can have, and perhaps
+// names that it cannot have.
+func (t *Table) FiltersOf(logTopic string) []string {
+	switch {
+	case strings.HasPrefix(logTopic, stream.InternalPrefix):
+		return nil
+	case logTopic == t.catchAll:
+		return []string{"#"}
+	}
+	filters := []string{logTopic + "/#"}
+	for _, r := range t.rules {
+		var v values
+		known, ok := uint32(0), true
+		if r.topic.unique() {
+			known, ok = r.topic.extract([]byte(logTopic), &v, 0)
+		}
+		if ok {
+			filters = append(filters, r.pattern.bind(&v, known))
+		}
+	}
+	return filters
 }

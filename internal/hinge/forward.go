@@ -60,6 +60,15 @@ func (t *Table) Target(name []byte, to *Target) error {
 	return nil
 }
 
+// TopicOf is the log topic that a valid topic name goes to, if the door may make it; "" for one that stays in MQTT.
+func (t *Table) TopicOf(name []byte) string {
+	var to Target
+	if t.Target(name, &to) != nil {
+		return ""
+	}
+	return to.Topic
+}
+
 // CatchAllTarget fills t so that messages of a valid topic name go to the catch-all topic: for a door
 // that may not make the log topic that Target gave.
 func (t *Table) CatchAllTarget(name []byte, to *Target) {

@@ -3,6 +3,7 @@ package hinge
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -277,5 +278,36 @@ func TestPublisher(t *testing.T) {
 		if m.PublishedBy("device 1") || m.PublishedBy("") {
 			t.Errorf("%q", value)
 		}
+	}
+}
+
+// TestFiltersOf has every name be one that its log topic can hold.
+func TestFiltersOf(t *testing.T) {
+	table, err := New([]Rule{
+		{MQTT: "factory/{site}/{line}/#", Topic: "factory-{site}"},
+		{MQTT: "a/{x}/{y}", Topic: "{x}{y}"},
+		{MQTT: "+/{kind}/raw", Topic: "raw.{kind}"},
+	}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, topic := range map[string]string{
+		"factory/east/1/t": "factory-east", "factory/west/1": "factory-west", "a/b/c": "bc", "x/temp/raw": "raw.temp",
+		"sensors/1": "sensors", "sensors": "sensors", "f a/b": "mqtt", "": "", "$SYS/x": "",
+	} {
+		if got := table.TopicOf([]byte(name)); got != topic {
+			t.Errorf("%s goes to %q, want %q", name, got, topic)
+		}
+		held := slices.ContainsFunc(table.FiltersOf(topic), func(f string) bool { return names.Match(f, name) })
+		if topic != "" && !held {
+			t.Errorf("%s is in %s, which holds %v", name, topic, table.FiltersOf(topic))
+		}
+	}
+	want := []string{"factory-east/#", "factory/east/+/#", "a/+/+"}
+	if got := table.FiltersOf("factory-east"); !slices.Equal(got, want) {
+		t.Errorf("factory-east holds %v", got)
+	}
+	if got := table.FiltersOf("__firth_topics"); got != nil {
+		t.Errorf("an internal topic holds %v", got)
 	}
 }

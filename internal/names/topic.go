@@ -231,3 +231,40 @@ func Stem(filter string) string {
 	}
 	return filter
 }
+
+// Covers tells whether a valid topic filter matches every name that another one matches. It may say no where only an
+// unusual spelling hides it: +/# matches what # matches.
+func Covers(filter, other string) bool { return relate(filter, other, true) }
+
+// Overlaps tells whether there are names that two valid topic filters match both.
+func Overlaps(a, b string) bool { return relate(a, b, false) }
+
+// relate walks two filters level by level: a covers b, or the two overlap.
+func relate(a, b string, covers bool) bool {
+	wild := func(filter string) bool { return filter[0] == '+' || filter[0] == '#' }
+	if wild(a) && b[0] == '$' || wild(b) && a[0] == '$' {
+		return false
+	}
+	for i, j := 0, 0; ; {
+		aEnd, bEnd := levelEnd(a, i), levelEnd(b, j)
+		switch {
+		case isLevel(a, i, aEnd, '#'):
+			return true
+		case isLevel(b, j, bEnd, '#'):
+			return !covers
+		case isLevel(a, i, aEnd, '+'), !covers && isLevel(b, j, bEnd, '+'):
+		case a[i:aEnd] != b[j:bEnd]:
+			return false
+		}
+		aDone, bDone := aEnd == len(a), bEnd == len(b)
+		switch {
+		case aDone && bDone:
+			return true
+		case bDone: // a/# matches a too (section 4.7.1.2)
+			return isLevel(a, aEnd+1, len(a), '#')
+		case aDone:
+			return !covers && isLevel(b, bEnd+1, len(b), '#')
+		}
+		i, j = aEnd+1, bEnd+1
+	}
+}

@@ -468,3 +468,45 @@ func TestMatchAllocs(t *testing.T) {
 		t.Errorf("%v allocations in Names.Set of a known name and Get", n)
 	}
 }
+
+// TestRelations holds Covers and Overlaps against every name of few levels.
+func TestRelations(t *testing.T) {
+	var all, filters []string
+	var grow func(list *[]string, words []string, depth int, stem string)
+	grow = func(list *[]string, words []string, depth int, stem string) {
+		for _, word := range words {
+			one := stem + word
+			if word == "$" && stem != "" {
+				continue
+			}
+			*list = append(*list, one)
+			if depth > 1 && word != "#" {
+				grow(list, words, depth-1, one+"/")
+			}
+		}
+	}
+	grow(&all, []string{"a", "b", "$", ""}, 4, "")
+	grow(&filters, []string{"a", "b", "+", "#", "$"}, 3, "")
+	matched := map[string][]bool{}
+	for _, f := range filters {
+		for _, n := range all {
+			matched[f] = append(matched[f], n != "" && Match(f, n))
+		}
+	}
+	for _, f := range filters {
+		for _, g := range filters {
+			covers, overlaps := true, false
+			for i := range all {
+				covers = covers && (matched[f][i] || !matched[g][i])
+				overlaps = overlaps || matched[f][i] && matched[g][i]
+			}
+			if got := Overlaps(f, g); got != overlaps {
+				t.Errorf("Overlaps(%s, %s) is %v", f, g, got)
+			}
+			unusual := strings.Contains(f, "+/#") && strings.HasSuffix(g, "#")
+			if got := Covers(f, g); got != covers && !(unusual && !got) {
+				t.Errorf("Covers(%s, %s) is %v", f, g, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package rule
+
+import (
+	"slices"
+	"strings"
+)
+
+// Mapping tells what the mapping makes of the names of devices and of topics of the log. It is pure.
+type Mapping interface {
+	// TopicOf is the topic of the log that a name goes to; "" for none.
+	TopicOf(name []byte) string
+	// FiltersOf are topic filters that together match every name that a record of the topic can have, and perhaps more.
+	FiltersOf(topic string) []string
+}
+
+// Policy is a set of rules ready for use.
+type Policy struct {
+	rules   []Rule // those of the ready roles last
+	of      map[string]*principal
+	members map[string][]string
+	mapping Mapping
+}
+
+// principal is the rules of one user or role.
+type principal struct {
+	fixed   *index  // the same for every connection; nil: none
+	varying []*Rule // with conditions or templates
+}
+
+// New makes a policy of rules, which are well-formed, and of the roles of users. The ready roles are in it.
+func New(rules []Rule, members map[string][]string, mapping Mapping) *Policy {
+	p := &Policy{
+		rules: slices.Concat(rules, ready), of: map[string]*principal{}, members: members, mapping: mapping,
+	}
+	for i := range p.rules {
+		r := &p.rules[i]
+		of := p.of[r.Principal]
+		if of == nil {
+			of = &principal{}
+			p.of[r.Principal] = of
+		}
+		switch {
+		case !r.When.none() || r.Resource.Pattern == Filter && isTemplate(r.Resource.Name):
+			of.varying = append(of.varying, r)
+		default:
+			if of.fixed == nil {
+				of.fixed = &index{}
+			}
+			of.fixed.add(r, r.Resource.Name)
+		}
+	}
+	for _, of := range p.of {
+		if of.fixed != nil {
+			of.fixed.ready()
+		}
+	}
+	return p
+}
+
+// Rules are the rules as they were given.
+func (p *Policy) Rules() []Rule { return p.rules[: len(p.rules)-len(ready) : len(p.rules)-len(ready)] }
+
+// Roles are the roles of a user.
+func (p *Policy) Roles(user string) []string { return p.members[user] }
+
+// HasRole tells whether there are rules of a role.
+func (p *Policy) HasRole(role string) bool { return p.of[RolePrefix+role] != nil }
+
+// principals are who a subject is, as rules name it.
+func (p *Policy) principals(who *Subject) []string {
+	list := []string{UserPrefix + who.User, Everybody}
+	for _, role := range p.members[who.User] {
+		list = append(list, RolePrefix+role)
+	}
+	return list
+}
+
+// Rights are what of a policy concerns one connection. They never change, and are asked by many goroutines. The
+// methods of nil allow everything: nobody has asked for rules.
+type Rights struct {
+	policy  *Policy
+	indexes []*index
+	topics  bool // there are rules about topics of the log
+	filters bool // there are rules about names of devices
+}
+
+// Rights finds what concerns a subject.
+func (p *Policy) Rights(who *Subject) *Rights {
+	r := &Rights{policy: p}
+	own, any := &index{}, false
+	for _, name := range p.principals(who) {
+		of := p.of[name]
+		if of == nil {
+			continue
+		}
+		if of.fixed != nil {
+			r.add(of.fixed)
+		}
+		for _, one := range of.varying {
+			any = one.addTo(own, who) || any
+		}
+	}
+	if any {
+		r.add(own.ready())
+	}
+	return r
+}
+
+func (r *Rights) add(x *index) {
+	r.indexes = append(r.indexes, x)
+	r.topics = r.topics || x.kinds[Topic] != nil
+	r.filters = r.filters || len(x.filters) > 0
+}
+
+// addTo puts a rule in force for a subject, if it concerns it. A template of what the subject does not have, or that
+// would be more than text, allows nothing, and denies what it would with + in its place.
+func (r *Rule) addTo(x *index, who *Subject) bool {
+	if !r.When.hold(who) {
+		return false
+	}
+	name := r.Resource.Name
+	if r.Resource.Pattern == Filter {
+		var err error
+		if name, err = expand(name, who); err != nil {
+			if r.Effect == Allow {
+				return false
+			}
+			name = widen(r.Resource.Name)
+		}
+	}
+	x.add(r, name)
+	return true
+}
+
+// widen is a template with + for each level that it makes up: the names that it could mean for anybody.
+func widen(template string) string {
+	levels := strings.Split(template, "/")
+	for i, level := range levels {
+		if isTemplate(level) {
+			levels[i] = "+"
+		}
+	}
+	return strings.Join(levels, "/")
+}
