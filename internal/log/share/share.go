@@ -41,6 +41,7 @@ type entry struct {
 	by     Member // who has it; 0: nobody, it is released
 	times  uint16 // that it was given out, as far as that is counted
 	done   bool
+	fresh  bool // of a Queue: it has changed since it was last stored
 }
 
 // Begin has the partition begin at an offset, with nothing open.
