@@ -64,19 +64,14 @@ type Consumer struct {
 	topics Topics // as they are
 	seen   Topics // as they were when they were last compared
 
-	outbox
-	dirty   map[Key]struct{} // records to be written
-	written map[uint64][]Key // by Stores without an end yet
-	torn    bool             // a Store was lost, and until healed is stored nothing that is told would be durable
-	healed  uint64
+	ledger
 }
 
 // NewConsumer makes an empty consumer group.
 func NewConsumer(id string, opts Options, now int64) *Consumer {
 	return &Consumer{
 		id: id, opts: opts.withDefaults(), since: now, byID: map[string]*consumer{}, static: map[string]string{},
-		holders: map[Partition]*consumer{}, regexes: map[string]*regex{}, topics: noTopics{}, outbox: newOutbox(),
-		dirty: map[Key]struct{}{}, written: map[uint64][]Key{},
+		holders: map[Partition]*consumer{}, regexes: map[string]*regex{}, topics: noTopics{}, ledger: newLedger(),
 	}
 }
 
@@ -182,61 +177,13 @@ func (g *Consumer) bump(now int64) {
 	g.touch(KindConsumer, "")
 }
 
-// take hands the gathered effects out. What has changed is written first, and the answers wait for that.
-func (g *Consumer) take() []Effect {
-	if len(g.dirty) > 0 && !g.deleted {
-		g.flush()
-	}
-	if !g.deleted && (len(g.written) > 0 || g.torn) {
-		answers := g.out[:0:0]
-		for _, e := range g.out {
-			if e.Store != nil {
-				answers = append(answers, e)
-			} else {
-				g.held[g.seq] = append(g.held[g.seq], e)
-			}
-		}
-		g.out = answers
-	}
-	out := g.out
-	g.out = nil
-	return out
-}
-
-// flush asks for the records to be written that have changed.
-func (g *Consumer) flush() {
-	g.seq++
-	w := &Store{Seq: g.seq}
-	for key := range g.dirty {
-		w.Changes = append(w.Changes, Change{Key: key, Value: g.value(key)})
-		g.written[g.seq] = append(g.written[g.seq], key)
-	}
-	clear(g.dirty)
-	slices.SortFunc(w.Changes, func(a, b Change) int { return a.Key.compare(&b.Key) })
-	if g.torn {
-		g.healed = g.seq
-	}
-	g.out = append(g.out, Effect{Store: w})
-}
+// take hands the gathered effects out.
+func (g *Consumer) take() []Effect { return g.emit(g.deleted, g.value) }
 
 // Stored tells that a Store is durable, or was lost: then who waits for it is told to come again, and what it said is
-// written with the next.
+// written with the next. It may be one of the classic group that this one was.
 func (g *Consumer) Stored(_ int64, seq uint64, lost error) []Effect {
-	keys, own := g.written[seq] // else it was one of the classic group that this one was
-	switch {
-	case own && lost != nil:
-		for _, key := range keys {
-			g.dirty[key] = struct{}{}
-		}
-		g.torn, g.healed = true, 0
-	case own && seq == g.healed:
-		g.torn, g.healed = false, 0
-	}
-	delete(g.written, seq)
-	g.release(seq, g.torn || lost != nil)
-	out := g.out
-	g.out = nil
-	return out
+	return g.stored(seq, lost != nil)
 }
 
 // Next is when Tick must be called, in milliseconds; 0: not at all.

@@ -23,21 +23,13 @@ func (p Partition) compare(q Partition) int {
 type Partitions []Partition
 
 // NewPartitions makes a set of what may have no order. It keeps all.
-func NewPartitions(all []Partition) Partitions {
-	slices.SortFunc(all, Partition.compare)
-	return slices.CompactFunc(all, func(p, q Partition) bool { return p == q })
-}
+func NewPartitions(all []Partition) Partitions { return setOf(Partitions(all)) }
 
 // Has tells whether p is in the set.
-func (s Partitions) Has(p Partition) bool {
-	_, has := slices.BinarySearchFunc(s, p, Partition.compare)
-	return has
-}
+func (s Partitions) Has(p Partition) bool { return has(s, p) }
 
 // Within tells whether o has all of the set.
-func (s Partitions) Within(o Partitions) bool {
-	return !slices.ContainsFunc(s, func(p Partition) bool { return !o.Has(p) })
-}
+func (s Partitions) Within(o Partitions) bool { return within(s, o) }
 
 func (s Partitions) equal(o Partitions) bool { return slices.Equal(s, o) }
 
@@ -45,25 +37,13 @@ func (s Partitions) equal(o Partitions) bool { return slices.Equal(s, o) }
 func (s Partitions) meets(o Partitions) bool { return slices.ContainsFunc(s, o.Has) }
 
 // where is the part of the set that passes.
-func (s Partitions) where(passes func(Partition) bool) Partitions {
-	var some Partitions
-	for _, p := range s {
-		if passes(p) {
-			some = append(some, p)
-		}
-	}
-	return some
-}
+func (s Partitions) where(passes func(Partition) bool) Partitions { return where(s, passes) }
 
 // without is the set without what o has.
-func (s Partitions) without(o Partitions) Partitions {
-	return s.where(func(p Partition) bool { return !o.Has(p) })
-}
+func (s Partitions) without(o Partitions) Partitions { return without(s, o) }
 
 // with is the set and what o has.
-func (s Partitions) with(o Partitions) Partitions {
-	return NewPartitions(append(slices.Clone(s), o...))
-}
+func (s Partitions) with(o Partitions) Partitions { return union(s, o) }
 
 // ByTopic calls each for every topic of the set with the indexes of its partitions, in order.
 func (s Partitions) ByTopic(each func(id TopicID, indexes []int32)) {
