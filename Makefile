@@ -12,10 +12,10 @@ DEADCODE_VERSION := v0.38.0
 DEADCODE := bin/deadcode-$(DEADCODE_VERSION)
 
 .PHONY: help run build demo test race guards lint check fuzz conform crash bench bench-quick bench-report bench-rooms \
-	bench-curves profile fmt fmt-check deps clean
+	bench-curves profile fmt fmt-check deps clean torture-campaign
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## run firth here: MQTT on 1883, Kafka on 9092, HTTP on 8080
 	$(GO) run ./cmd/firth
@@ -48,6 +48,9 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 
 crash: ## the log after a crash at every file operation, a kill at any time, a full disk
 	.ci/crash
+
+torture-campaign: ## a campaign in the manner of Jepsen, CAMPAIGN (100) runs of some 10 s
+	$(GO) test -count=1 -timeout 120m -v -run TestCampaign ./torture -args -campaign $${CAMPAIGN:-100}
 
 conform: build ## other people's clients and suites against the binary
 	conformance/run.sh

@@ -27,11 +27,16 @@ type finds struct {
 	seen       []sighting        // by the group consumer before log was read
 	retained   map[string]string // value by MQTT topic
 	topics     map[string]topicID
-	live       map[string]bool       // values that the subscriber was given while the server was up
-	liveFrom   map[place]int64       // where the log ended when the subscriber was in place
-	transacted map[place][]string    // values that were committed in transactions
-	seenTxns   map[*transaction]bool // transactions that were seen at an earlier check
-	complete   bool                  // the server was not killed: the subscriber must have been given everything
+	live       map[string]bool            // values that the subscriber was given while the server was up
+	liveFrom   map[place]int64            // where the log ended when the subscriber was in place
+	transacted map[place][]string         // values that were committed in transactions
+	seenTxns   map[*transaction]bool      // transactions that were seen at an earlier check
+	complete   bool                       // the server was not killed: the subscriber must have been given everything
+	stable     snapshot                   // committed records of the topics that are written to in transactions
+	groups     map[string]map[place]int64 // committed offsets, by group
+	partitions map[string]int             // of each topic
+	settings   map[string]string          // of the topic of the producers
+	device     map[place][]string         // values that a device was given, by the partition they were copied from
 }
 
 // verdict collects what is broken, a line each and not more than a screen of a kind.
@@ -78,6 +83,9 @@ func check(h *history, before snapshot, now finds) *verdict {
 	checkTopics(v, h, now)
 	checkLive(v, h, now)
 	checkTransactions(v, h, now)
+	checkGroups(v, h, now)
+	checkCopies(v, now)
+	checkAdministration(v, h, now)
 	for _, c := range h.complaint {
 		v.add("complaint", "%s", c)
 	}
@@ -126,6 +134,85 @@ func checkStarts(v *verdict, h *history, now finds) {
 		// Of a batch's bytes more than half are values here.
 		if at.topic != brief || left < briefBytes/2 {
 			v.add("early", "%s begins at %d, with %d bytes of values left", at, start, left)
+		}
+	}
+}
+
+// checkCopies wants what workers have copied from topic to topic to be there once, in the order of the source, and a
+// device to have been given just that.
+func checkCopies(v *verdict, now finds) {
+	if now.stable == nil {
+		return
+	}
+	due := map[place][]string{} // by partition of the source
+	for at, rs := range now.log {
+		for _, r := range rs {
+			if at.topic == etlFrom {
+				due[place{etlTo, at.index}] = append(due[place{etlTo, at.index}], r.value)
+			}
+		}
+	}
+	compare := func(who string, due, got map[place][]string) {
+		for at, values := range due {
+			compareCopies(v, fmt.Sprintf("%s, copies of %s/%d", who, etlFrom, at.index), values, got[at])
+		}
+		for at, values := range got {
+			if due[at] == nil {
+				v.add("foreign", "%s: %d values at %s, which has no source", who, len(values), at)
+			}
+		}
+	}
+	compare(etlTo, due, valuesOf(now.stable, etlTo))
+	compare("the device", due, now.device)
+	sides := map[place][]string{}
+	for at, values := range due {
+		side := place{etlSide, at.index % etlSides}
+		sides[side] = append(sides[side], values...)
+	}
+	got := valuesOf(now.stable, etlSide)
+	for _, all := range []map[place][]string{sides, got} {
+		for at := range all {
+			slices.Sort(all[at]) // of several sources; the order of each is looked at above
+		}
+	}
+	compare(etlSide, sides, got)
+}
+
+// compareCopies says what is wrong with copies.
+func compareCopies(v *verdict, who string, due, got []string) {
+	counts := map[string]int{}
+	for _, value := range got {
+		if counts[value]++; counts[value] == 2 {
+			v.add("doubled", "%s: %q", who, value)
+		}
+	}
+	lost := 0
+	for _, value := range due {
+		if counts[value] == 0 {
+			v.add("lost", "%s: %q", who, value)
+			lost++
+		}
+		delete(counts, value)
+	}
+	for value := range counts {
+		v.add("foreign", "%s: %q", who, value)
+	}
+	if len(got) == len(due) && lost == 0 && !slices.Equal(got, due) {
+		v.add("order", "%s", who)
+	}
+}
+
+// checkAdministration wants partitions that were added, and settings that were changed, to be there.
+func checkAdministration(v *verdict, h *history, now finds) {
+	for topic, want := range h.grown {
+		if got := now.partitions[topic]; got < want || got > h.growing[topic] {
+			v.add("partitions", "%s has %d, %d were acknowledged and %d asked for", topic, got, want, h.growing[topic])
+		}
+	}
+	for key, want := range h.settings {
+		asked, unknown := h.setting[key]
+		if got := now.settings[key]; got != want && (!unknown || got != asked) {
+			v.add("setting", "%s is %q, %q was acknowledged", key, got, want)
 		}
 	}
 }

@@ -8,5 +8,9 @@
 //
 //	go test ./torture -run Kill -v -args -rounds 50 -seed 7
 //
+// TestCampaign draws what is done, and what is done to the server, from a seed, run by run:
+//
+//	go test ./torture -run Campaign -v -args -campaign 100 -seed 7
+//
 // docs/conformance/crash.md says what is promised and what was found.
 package torture

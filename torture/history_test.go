@@ -58,7 +58,13 @@ type history struct {
 	trimming  map[place]int64    // largest that was asked for
 	// transactions, in the order in which each producer made them.
 	transactions []*transaction
-	complaint    []string // what clients were told that they should not have been
+	groups       []*groupHistory
+	grown        map[string]int    // partitions of a topic, the most that were acknowledged
+	growing      map[string]int    // the most that were asked for
+	settings     map[string]string // of the topic of the producers: last acknowledged, by key
+	setting      map[string]string // what was asked for since then, of which nobody knows
+	complaint    []string          // what clients were told that they should not have been
+	began        time.Time
 }
 
 type topicID = kadm.TopicID
@@ -67,9 +73,13 @@ func newHistory() *history {
 	return &history{
 		byValue: map[string]*message{}, committed: map[place]int64{}, attempted: map[place]int64{},
 		topics: map[string]topicID{}, dying: map[string]bool{}, gone: map[topicID]string{},
-		trimmed: map[place]int64{}, trimming: map[place]int64{},
+		trimmed: map[place]int64{}, trimming: map[place]int64{}, grown: map[string]int{}, growing: map[string]int{},
+		settings: map[string]string{}, setting: map[string]string{}, began: time.Now(),
 	}
 }
+
+// now is the time since the history began, never 0.
+func (h *history) now() time.Duration { return time.Since(h.began) + 1 }
 
 func (h *history) add(m *message) {
 	h.mu.Lock()
@@ -87,6 +97,13 @@ func (h *history) message(ticket uint64) *message {
 		return nil
 	}
 	return h.messages[ticket]
+}
+
+// find finds a message by its value, nil if there is none.
+func (h *history) find(value string) *message {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.byValue[value]
 }
 
 func (h *history) saw(s ...sighting) {
@@ -146,6 +163,28 @@ func (h *history) trim(at place, to int64, acknowledged bool) {
 		into = h.trimmed
 	}
 	into[at] = max(into[at], to)
+}
+
+// grow notes the wish to have so many partitions in a topic, and acknowledged that they are there.
+func (h *history) grow(topic string, partitions int, acknowledged bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	into := h.growing
+	if acknowledged {
+		into = h.grown
+	}
+	into[topic] = max(into[topic], partitions)
+}
+
+// set notes the wish to change a setting of the topic of the producers, and acknowledged that it holds.
+func (h *history) set(key, value string, acknowledged bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if delete(h.setting, key); acknowledged {
+		h.settings[key] = value
+	} else {
+		h.setting[key] = value
+	}
 }
 
 func (h *history) complain(format string, args ...any) {

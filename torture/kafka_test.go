@@ -201,10 +201,13 @@ func readAll(ctx context.Context, address string, into *finds) error {
 		return err
 	}
 	into.topics, into.starts, into.log = map[string]topicID{}, map[place]int64{}, snapshot{}
+	into.partitions = map[string]int{}
 	for _, d := range details {
-		into.topics[d.Topic] = d.ID
+		into.topics[d.Topic], into.partitions[d.Topic] = d.ID, len(d.Partitions)
+		if inTransactions(d.Topic) {
+			delete(details, d.Topic)
+		}
 	}
-	delete(details, transacted) // who reads it looks at committed records only
 	starts, err := admin.ListStartOffsets(ctx, details.Names()...)
 	if err == nil {
 		err = starts.Error()

@@ -322,8 +322,9 @@ func (l *load) look(round int) finds {
 	for _, p := range l.transactors {
 		l.must(p.takeOver(ctx, l.s.kafka))
 	}
-	now.transacted, err = readTransacted(ctx, l.s.kafka)
+	stable, err := readTransacted(ctx, l.s.kafka, transacted)
 	l.must(err)
+	now.transacted = valuesOf(stable, transacted)
 	now.seenTxns = l.seenTxns
 	if round%seldom == 1 {
 		l.compareKcat(ctx, now.log)

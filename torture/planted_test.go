@@ -56,6 +56,9 @@ func sound() (*history, snapshot, finds) {
 		for i := range 3 {
 			x.values = append(x.values, fmt.Sprintf("x %d %d", n, i))
 		}
+		if fate != fateAborted {
+			x.asked.Store(int64(h.now()))
+		}
 		x.fate.Store(fate)
 		h.transact(x)
 		if fate == fateCommitted || n == 2 { // of the two that nobody knows one was committed
@@ -64,8 +67,59 @@ func sound() (*history, snapshot, finds) {
 			now.transacted[p1] = append(now.transacted[p1], x.values[2])
 		}
 	}
+	grouped(h, &now, a)
+	copied(h, &now)
+	h.grow("t", 3, false)
+	h.grow("t", 2, true)
+	now.partitions = map[string]int{"t": 3}
+	h.set("retention.ms", "7", true)
+	now.settings = map[string]string{"retention.ms": "7"}
 	before := snapshot{a: slices.Clone(now.log[a][:30]), l: slices.Clone(now.log[l][:10])}
 	return h, before, now
+}
+
+// grouped adds a group of two members: one was given the beginning of a partition and of committed transactions, and
+// committed it, the other one the rest.
+func grouped(h *history, now *finds, at place) {
+	g := h.group("g", at.topic)
+	first := &holding{member: "m0", at: at}
+	second := &holding{member: "m1", at: at, floor: 20}
+	for _, r := range now.log[at] {
+		to := first
+		if r.offset >= 20 {
+			to = second
+		}
+		to.polls = append(to.polls, polled{r.offset, r.value, h.now()})
+	}
+	g.holdings = []*holding{first, second}
+	g.commit(map[place]int64{at: 41}, false)
+	g.commit(map[place]int64{at: 40}, true)
+	now.groups = map[string]map[place]int64{"g": {at: 41}}
+	x := place{transacted, 0}
+	third := &holding{member: "m0", at: x}
+	now.stable = snapshot{}
+	for i, value := range now.transacted[x] {
+		offset := int64(3 * i) // markers and aborted records between them
+		now.stable[x] = append(now.stable[x], rec{offset, "", value})
+		third.polls = append(third.polls, polled{offset, value, h.now()})
+	}
+	g.holdings = append(g.holdings, third)
+}
+
+// copied adds a topic of three records and its copies.
+func copied(h *history, now *finds) {
+	now.device = map[place][]string{}
+	for i := range 3 {
+		m := &message{actor: "k8", seq: i, topic: etlFrom, value: fmt.Sprint("source ", i), offset: int64(i)}
+		m.sends.Store(1)
+		m.acked.Store(true)
+		h.add(m)
+		from, to := place{etlFrom, 0}, place{etlTo, 0}
+		now.log[from] = append(now.log[from], rec{m.offset, "", m.value})
+		now.stable[to] = append(now.stable[to], rec{m.offset * 2, "", m.value})
+		now.stable[place{etlSide, 0}] = append(now.stable[place{etlSide, 0}], rec{m.offset * 2, "", m.value})
+		now.device[to] = append(now.device[to], m.value)
+	}
 }
 
 // compacted adds a compacted partition of three records, keys a, b and b, without the one at an offset.
@@ -216,6 +270,74 @@ func TestCheckerSeesPlantedFaults(t *testing.T) {
 		}},
 		{"a transaction of nobody", "foreign", func(_ *history, _ snapshot, n *finds) {
 			n.transacted[x1] = append(n.transacted[x1], "who?")
+		}},
+		{"a poll that goes back", "nonmonotonic", func(h *history, _ snapshot, _ *finds) {
+			polls := h.groups[0].holdings[0].polls
+			polls[5].offset = polls[3].offset
+		}},
+		{"a poll that skips", "skipped", func(h *history, _ snapshot, _ *finds) {
+			hold := h.groups[0].holdings[1]
+			hold.polls = slices.Delete(hold.polls, 4, 5)
+		}},
+		{"a poll that skips what compaction removed", "", func(h *history, _ snapshot, n *finds) {
+			n.stable[x0] = slices.Delete(n.stable[x0], 1, 2)
+			hold := h.groups[0].holdings[2]
+			hold.polls = slices.Delete(hold.polls, 1, 2)
+		}},
+		{"a member that begins below the commit", "rewound", func(h *history, _ snapshot, _ *finds) {
+			h.groups[0].holdings[1].floor = 21
+		}},
+		{"a commit beyond what anybody was given", "unseen", func(h *history, _ snapshot, _ *finds) {
+			hold := h.groups[0].holdings[0]
+			hold.polls = hold.polls[:19]
+		}},
+		{"a commit of a group gone", "commit", func(_ *history, _ snapshot, n *finds) { clear(n.groups) }},
+		{"a commit of a group gone back", "commit", func(_ *history, _ snapshot, n *finds) { n.groups["g"][a] = 39 }},
+		{"a commit of a group ahead", "commit", func(_ *history, _ snapshot, n *finds) { n.groups["g"][a] = 42 }},
+		{"two values at an offset", "moved", func(h *history, _ snapshot, _ *finds) {
+			h.groups[0].holdings[0].polls[3].value = "other"
+		}},
+		{"a member was given what is not there", "gone", func(_ *history, _ snapshot, n *finds) {
+			n.stable[x0] = n.stable[x0][:1]
+		}},
+		{"a member was given an aborted record", "aborted", func(h *history, _ snapshot, _ *finds) {
+			h.groups[0].holdings[2].polls[0].value = h.transactions[1].values[0]
+		}},
+		{"a member was given what nobody asked to commit", "aborted", func(h *history, _ snapshot, _ *finds) {
+			h.transactions[0].asked.Store(0)
+		}},
+		{"a member was given an open transaction", "early", func(h *history, _ snapshot, _ *finds) {
+			h.transactions[0].asked.Store(int64(h.now()))
+		}},
+		{"a copy gone", "lost", func(_ *history, _ snapshot, n *finds) {
+			to := place{etlTo, 0}
+			n.stable[to] = n.stable[to][1:]
+		}},
+		{"a copy doubled", "doubled", func(_ *history, _ snapshot, n *finds) {
+			side := place{etlSide, 0}
+			n.stable[side] = append(n.stable[side], rec{9, "", n.stable[side][0].value})
+		}},
+		{"copies swapped", "order", func(_ *history, _ snapshot, n *finds) {
+			rs := n.stable[place{etlTo, 0}]
+			rs[0].value, rs[1].value = rs[1].value, rs[0].value
+		}},
+		{"a copy of nothing", "foreign", func(_ *history, _ snapshot, n *finds) {
+			to := place{etlTo, 3}
+			n.stable[to] = append(n.stable[to], rec{0, "", "who?"})
+		}},
+		{"a copy that the device missed", "lost", func(_ *history, _ snapshot, n *finds) {
+			to := place{etlTo, 0}
+			n.device[to] = n.device[to][:2]
+		}},
+		{"copies that the device was given in another order", "order", func(_ *history, _ snapshot, n *finds) {
+			slices.Reverse(n.device[place{etlTo, 0}])
+		}},
+		{"a partition gone", "partitions", func(_ *history, _ snapshot, n *finds) { n.partitions["t"] = 1 }},
+		{"a partition of nobody", "partitions", func(_ *history, _ snapshot, n *finds) { n.partitions["t"] = 4 }},
+		{"a setting gone", "setting", func(_ *history, _ snapshot, n *finds) { clear(n.settings) }},
+		{"a setting that nobody was told of", "", func(h *history, _ snapshot, n *finds) {
+			h.set("retention.ms", "8", false)
+			n.settings["retention.ms"] = "8"
 		}},
 		{"a producer that was refused", "complaint", func(h *history, _ snapshot, _ *finds) { h.complain("no") }},
 	} {

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,8 +31,12 @@ var binary = sync.OnceValues(func() (string, error) { return outside.Build(works
 // workshop is the folder of the built binary: TestMain makes it and takes it away.
 var workshop string
 
-// TestMain runs the tests around the workshop.
+// TestMain runs the tests around the workshop. It is also the server whose disk can be made to fail.
 func TestMain(m *testing.M) {
+	if set := os.Getenv(serveVariable); set != "" {
+		serveOnFaulty(strings.Split(set, "\n"))
+		return
+	}
 	var err error
 	if workshop, err = os.MkdirTemp("", "firth-torture-"); err != nil {
 		panic(err)
@@ -44,11 +50,14 @@ func TestMain(m *testing.M) {
 type server struct {
 	data, mqtt, kafka string
 	set               []string // more settings, key=value
+	faulty            bool     // it is this program on a disk that can be made to fail, not the binary
+	expected          []string // beginnings of what may be logged as an error
 
 	t      *testing.T
 	binary string
 	cmd    *exec.Cmd
-	log    *bytes.Buffer // standard error of the current process
+	disk   io.WriteCloser // takes the faults of a faulty one
+	log    *bytes.Buffer  // standard error of the current process
 	ended  <-chan error
 }
 
@@ -100,12 +109,19 @@ func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
 // launch runs the binary and returns its standard output.
 func (s *server) launch() (*bufio.Reader, error) {
-	args := []string{"serve", "--data", s.data, "-o", "json", "--set", "listen.mqtt=" + s.mqtt,
-		"--set", "listen.kafka=" + s.kafka, "--set", "listen.ws=", "--set", "listen.http="}
-	for _, set := range s.set {
-		args = append(args, "--set", set)
+	set := append([]string{"data=" + s.data, "listen.mqtt=" + s.mqtt, "listen.kafka=" + s.kafka, "listen.ws=",
+		"listen.http="}, s.set...)
+	if s.faulty {
+		if err := s.launchFaulty(set); err != nil {
+			return nil, err
+		}
+	} else {
+		args := []string{"serve", "-o", "json"}
+		for _, set := range set {
+			args = append(args, "--set", set)
+		}
+		s.cmd = exec.Command(s.binary, args...)
 	}
-	s.cmd = exec.Command(s.binary, args...)
 	s.log = &bytes.Buffer{}
 	s.cmd.Stderr = s.log
 	out, err := s.cmd.StdoutPipe()
@@ -164,11 +180,15 @@ func (s *server) kill() bool {
 // wantQuiet fails the test for what a process logged as an error: no kill is a reason for one.
 func (s *server) wantQuiet() {
 	for line := range strings.Lines(s.log.String()) {
-		if strings.Contains(line, "level=ERROR") || strings.HasPrefix(line, "panic:") {
+		bad := strings.Contains(line, "level=ERROR") || strings.HasPrefix(line, "panic:")
+		if bad && !slices.ContainsFunc(s.expected, func(e string) bool { return strings.Contains(line, `msg="`+e) }) {
 			s.t.Errorf("logged: %s", line)
 		}
 	}
 }
+
+// signal sends the process a signal that does not end it.
+func (s *server) signal(sig syscall.Signal) error { return s.cmd.Process.Signal(sig) }
 
 // stop ends the process with SIGTERM; it must close within a time and without complaint.
 func (s *server) stop() error {

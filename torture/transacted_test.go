@@ -29,7 +29,8 @@ const (
 type transaction struct {
 	actor  string
 	n      int
-	values []string // in the order of sending, of all partitions
+	values []string     // in the order of sending, of all partitions
+	asked  atomic.Int64 // when its producer asked to commit it, of history.now; 0: never
 	fate   atomic.Int32
 }
 
@@ -99,6 +100,9 @@ func (p *transactor) transact(ctx context.Context) error {
 		}
 	}
 	commit := p.words.IntN(4) > 0
+	if commit {
+		t.asked.Store(int64(p.h.now()))
+	}
 	if err := p.c.EndTransaction(ctx, kgo.TransactionEndTry(commit)); err != nil {
 		return err
 	}
@@ -124,16 +128,22 @@ func (h *history) transact(t *transaction) {
 	h.transactions = append(h.transactions, t)
 }
 
-// readTransacted reads what was committed.
-func readTransacted(ctx context.Context, address string) (map[place][]string, error) {
-	c, err := dialKafka(address, kgo.FetchMaxWait(100*time.Millisecond), kgo.ConsumeTopics(transacted),
+// inTransactions tells whether a topic is written to in transactions only: who reads it looks at committed records, and
+// markers leave holes in its offsets.
+func inTransactions(topic string) bool {
+	return topic == transacted || topic == etlTo || topic == etlSide
+}
+
+// readTransacted reads what was committed to topics that are written to in transactions.
+func readTransacted(ctx context.Context, address string, topics ...string) (snapshot, error) {
+	c, err := dialKafka(address, kgo.FetchMaxWait(100*time.Millisecond), kgo.ConsumeTopics(topics...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords())
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	ends, err := kadm.NewClient(c).ListEndOffsets(ctx, transacted)
+	ends, err := kadm.NewClient(c).ListEndOffsets(ctx, topics...)
 	if err == nil {
 		err = ends.Error()
 	}
@@ -146,16 +156,16 @@ func readTransacted(ctx context.Context, address string) (map[place][]string, er
 			left[place{o.Topic, o.Partition}] = o.Offset
 		}
 	})
-	found := map[place][]string{}
+	found := snapshot{}
 	for len(left) > 0 {
 		fetches := c.PollFetches(ctx)
 		if err := errors.Join(fetches.Err0(), fetchError(fetches)); err != nil {
-			return nil, fmt.Errorf("%s, %d partitions left: %w", transacted, len(left), err)
+			return nil, fmt.Errorf("%s, left are %v: %w", topics, left, err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			at := place{r.Topic, r.Partition}
 			if !r.Attrs.IsControl() {
-				found[at] = append(found[at], string(r.Value))
+				found[at] = append(found[at], rec{r.Offset, string(r.Key), string(r.Value)})
 			}
 			if r.Offset+1 >= left[at] { // the last one is a marker
 				delete(left, at)
@@ -163,6 +173,19 @@ func readTransacted(ctx context.Context, address string) (map[place][]string, er
 		})
 	}
 	return found, nil
+}
+
+// valuesOf are the values of the records of one topic, by partition.
+func valuesOf(log snapshot, topic string) map[place][]string {
+	values := map[place][]string{}
+	for at, rs := range log {
+		for _, r := range rs {
+			if at.topic == topic {
+				values[at] = append(values[at], r.value)
+			}
+		}
+	}
+	return values
 }
 
 // checkTransactions wants of every transaction all or nothing, by what its producer was told, each record once and in

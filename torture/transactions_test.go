@@ -51,8 +51,9 @@ func TestTransactionsOutliveKills(t *testing.T) {
 		w := &etlWorker{e: e, id: fmt.Sprint("worker-", i), dice: rand.New(rand.NewPCG(seed, uint64(10+i)))}
 		working.Go(func() { w.run(ctx) })
 	}
-	for range *txnKillsFlag {
-		pauseFor(t.Context(), time.Duration(100+dice.IntN(900))*time.Millisecond)
+	for n := range *txnKillsFlag {
+		e.await((float64(n) + dice.Float64()) / float64(*txnKillsFlag))
+		pauseFor(t.Context(), time.Duration(dice.IntN(100))*time.Millisecond) // into the middle of the next ones
 		if !e.s.kill() {
 			t.Fatalf("the server had ended before it was killed:\n%s", e.s.log)
 		}
@@ -95,7 +96,19 @@ type etl struct {
 	sent int      // records that went in
 	calm atomic.Bool
 
-	committed, aborted, unknown atomic.Int64
+	committed, aborted, unknown atomic.Int64 // transactions
+	done                        atomic.Int64 // records of those that were committed
+}
+
+// await waits until so much of the work is done, so that kills are spread over all of it.
+func (e *etl) await(share float64) {
+	e.t.Helper()
+	due := int64(share * float64(e.sent))
+	for limit := time.Now().Add(startLimit); e.done.Load() < due; pauseFor(e.t.Context(), pace) {
+		if time.Now().After(limit) {
+			e.t.Fatalf("%d of %d records are done, no %d in %v", e.done.Load(), e.sent, due, startLimit)
+		}
+	}
 }
 
 // fill makes the topics and puts in what is to be worked on: of each partition "p<partition> <number>".
@@ -207,6 +220,7 @@ func (w *etlWorker) transaction(ctx context.Context, s *kgo.GroupTransactSession
 		w.e.unknown.Add(1)
 	case committed:
 		w.e.committed.Add(1)
+		w.e.done.Add(int64(fetches.NumRecords()))
 	default:
 		w.e.aborted.Add(1)
 	}
