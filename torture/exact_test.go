@@ -233,6 +233,8 @@ type exactPublisher struct {
 	nextID              uint16
 	flights             []exactFlight // in the order of sending
 	publishes, releases int           // sent again
+	pause               time.Duration // between its steps
+	stored              func(value string)
 }
 
 type exactFlight struct {
@@ -250,6 +252,9 @@ func (p *exactPublisher) run(ctx, limit context.Context, address string) {
 			for p.fill(ctx) {
 				if p.step() != nil {
 					break
+				}
+				if p.pause > 0 {
+					pauseFor(ctx, p.pause)
 				}
 			}
 		}
@@ -306,6 +311,9 @@ func (p *exactPublisher) step() error {
 			return io.ErrUnexpectedEOF
 		}
 		f.released = true
+		if p.stored != nil {
+			p.stored(f.value)
+		}
 		p.out = packet.AppendPubrel(p.out, p.version, got.PacketID, packet.Success)
 	case *packet.Pubcomp: // 0x92 where the one before was lost
 		f, i := p.flight(got.PacketID)
