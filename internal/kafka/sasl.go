@@ -35,12 +35,12 @@ type Peer struct {
 	Host string // its address without the port, such as "10.0.0.7"
 }
 
-// Exchange is one authentication that is under way: a state machine that one goroutine steps, and that blocks for no
-// longer than it computes.
+// Exchange is one authentication that is under way: a state machine that one goroutine steps.
 type Exchange interface {
 	// Step takes what the client says and gives what it is answered. The exchange is over once it gives who the client
-	// is, or an error; who is nil until then. What the error says is logged; the client is told that it failed.
-	Step(token []byte) (answer []byte, who *Identity, err error)
+	// is, or an error; who is nil until then. What the error says is logged; the client is told that it failed. It may
+	// wait until ctx ends: for its turn, or to slow down who guesses.
+	Step(ctx context.Context, token []byte) (answer []byte, who *Identity, err error)
 }
 
 // Identity is who a client has shown to be.
@@ -119,7 +119,7 @@ func (c *conn) handshake(name string, version int16) wire.Code {
 // step takes a message of the mechanism. It is false when the authentication failed, and the connection is to end.
 func (c *conn) step(ctx context.Context, token []byte) (answer []byte, ok bool) {
 	l := &c.login
-	answer, who, err := l.exchange.Step(token)
+	answer, who, err := l.exchange.Step(ctx, token)
 	l.steps++
 	switch {
 	case err == nil && who == nil && l.steps >= maxSteps:

@@ -17,18 +17,18 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 )
 
-// plainMechanism is PLAIN (RFC 4616) with one user, whose session may end.
-type plainMechanism struct{ lifetime time.Duration }
+// anyoneMechanism is PLAIN (RFC 4616) with one user, whose session may end.
+type anyoneMechanism struct{ lifetime time.Duration }
 
-func (plainMechanism) Name() string               { return "PLAIN" }
-func (m plainMechanism) Begin(from Peer) Exchange { return plainExchange{m, from} }
+func (anyoneMechanism) Name() string               { return "PLAIN" }
+func (m anyoneMechanism) Begin(from Peer) Exchange { return anyoneExchange{m, from} }
 
-type plainExchange struct {
-	plainMechanism
+type anyoneExchange struct {
+	anyoneMechanism
 	from Peer
 }
 
-func (e plainExchange) Step(token []byte) ([]byte, *Identity, error) {
+func (e anyoneExchange) Step(_ context.Context, token []byte) ([]byte, *Identity, error) {
 	parts := bytes.Split(token, []byte{0})
 	if e.from.Host != "127.0.0.1" || len(parts) != 3 || string(parts[2]) != "secret of "+string(parts[1]) {
 		return nil, nil, errors.New("the password is wrong")
@@ -41,7 +41,7 @@ type endlessMechanism struct{}
 
 func (endlessMechanism) Name() string        { return "X-ENDLESS" }
 func (endlessMechanism) Begin(Peer) Exchange { return endlessMechanism{} }
-func (endlessMechanism) Step(token []byte) ([]byte, *Identity, error) {
+func (endlessMechanism) Step(_ context.Context, token []byte) ([]byte, *Identity, error) {
 	return append([]byte("and "), token...), nil, nil
 }
 
@@ -101,7 +101,7 @@ func (c *client) metadata() {
 // [Kafka-SaslHandshake] [Kafka-SaslAuthenticate].
 func TestSASL(t *testing.T) {
 	asked := make(askedGuard, 100)
-	h := saslHouse(t, SASL{Mechanisms: []Mechanism{plainMechanism{}, endlessMechanism{}}}, asked)
+	h := saslHouse(t, SASL{Mechanisms: []Mechanism{anyoneMechanism{}, endlessMechanism{}}}, asked)
 	topic := h.topic("t", 1)
 
 	for key, api := range h.door.apis {
@@ -178,7 +178,7 @@ func kgoAs(t *testing.T, h *house, user, password string) {
 
 // What does not authenticate ends the connection, and is told in Kafka's codes where there is a place for one.
 func TestSASLRefusals(t *testing.T) {
-	h := saslHouse(t, SASL{Mechanisms: []Mechanism{plainMechanism{}, endlessMechanism{}}}, nil)
+	h := saslHouse(t, SASL{Mechanisms: []Mechanism{anyoneMechanism{}, endlessMechanism{}}}, nil)
 
 	c := h.dial()
 	resp := c.handshake(1, "SCRAM-SHA-256")
@@ -251,7 +251,7 @@ func TestSASLWithoutMechanisms(t *testing.T) {
 // A session that ends has to be renewed in time, by the same user and mechanism (KIP-368).
 func TestSASLSessionEnds(t *testing.T) {
 	h := saslHouse(t, SASL{
-		Mechanisms:  []Mechanism{plainMechanism{lifetime: 2 * time.Hour}, endlessMechanism{}},
+		Mechanisms:  []Mechanism{anyoneMechanism{lifetime: 2 * time.Hour}, endlessMechanism{}},
 		MaxLifetime: time.Hour,
 	}, nil)
 	hour := time.Hour.Milliseconds()
@@ -272,7 +272,7 @@ func TestSASLSessionEnds(t *testing.T) {
 	wantCode(t, "other mechanism", third.handshake(1, "X-ENDLESS").ErrorCode, wire.IllegalSaslState)
 	third.closed("another mechanism")
 
-	h = saslHouse(t, SASL{Mechanisms: []Mechanism{plainMechanism{lifetime: time.Nanosecond}}}, nil)
+	h = saslHouse(t, SASL{Mechanisms: []Mechanism{anyoneMechanism{lifetime: time.Nanosecond}}}, nil)
 	c, other = h.dial(), h.dial()
 	c.login()
 	if left := c.login(); left != 1 { // it is over, and renewed
@@ -285,7 +285,7 @@ func TestSASLSessionEnds(t *testing.T) {
 
 // Who has to authenticate has a minute for it.
 func TestSASLTakesAMinuteAtMost(t *testing.T) {
-	h := saslHouse(t, SASL{Mechanisms: []Mechanism{plainMechanism{}}}, nil)
+	h := saslHouse(t, SASL{Mechanisms: []Mechanism{anyoneMechanism{}}}, nil)
 	slow, quick := h.dial(), h.dial()
 	quick.login()
 	askFor[*kmsg.ApiVersionsResponse](slow, 3, softwareOf("raw"))

@@ -41,7 +41,7 @@ type Slowdown struct {
 	trust                   recent.Map[from, time.Duration] // pairs, and when they last logged in
 }
 
-// Wait is how long a login is held back that comes now.
+// Wait is how long a login is held back that comes now. No address (a Unix socket has none) is nobody's.
 func (s *Slowdown) Wait(user string, address netip.Addr, now time.Duration) time.Duration {
 	a, u, pair := keys(user, address)
 	wait := s.pairs.Get(pair).wait(now)
@@ -54,7 +54,9 @@ func (s *Slowdown) Wait(user string, address netip.Addr, now time.Duration) time
 // Failed notes that a login failed.
 func (s *Slowdown) Failed(user string, address netip.Addr, now time.Duration) {
 	a, u, pair := keys(user, address)
-	s.addresses.Put(a, s.addresses.Get(a).more(now), sources)
+	if address.IsValid() {
+		s.addresses.Put(a, s.addresses.Get(a).more(now), sources)
+	}
 	s.users.Put(u, s.users.Get(u).more(now), sources)
 	s.pairs.Put(pair, s.pairs.Get(pair).more(now), sources)
 }

@@ -101,7 +101,12 @@ func TestSlowdownAddresses(t *testing.T) {
 		}
 	}
 	var s Slowdown
-	s.Failed("alice", netip.Addr{}, 0) // a Unix socket
+	for range 20 {
+		s.Failed("alice", netip.Addr{}, 0) // a Unix socket
+	}
+	if s.Wait("alice", netip.Addr{}, 0) != MaxWait || s.Wait("bob", netip.Addr{}, 0) != 0 {
+		t.Error("those without an address wait for each other")
+	}
 }
 
 // TestSlowdownIsBounded: whatever comes, the memory has its bound.

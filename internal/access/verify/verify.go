@@ -40,6 +40,9 @@ type Options struct {
 	Cached int
 	// Keep is how long they are. 0: one hour.
 	Keep time.Duration
+	// Secret is what the salts of users come from who are not there, for SCRAM: the same after a restart, or who compares
+	// sees who is not there. Default: one of this process.
+	Secret []byte
 	// Now is the time since any fixed moment, by a clock that does not step. nil: since New.
 	Now func() time.Duration
 }
@@ -57,10 +60,19 @@ func (o *Options) fill() {
 	if o.Keep <= 0 {
 		o.Keep = time.Hour
 	}
+	if len(o.Secret) == 0 {
+		o.Secret = []byte(Nonce())
+	}
 	if o.Now == nil {
 		start := time.Now()
 		o.Now = func() time.Duration { return time.Since(start) }
 	}
+}
+
+// Users are those who may log in.
+type Users interface {
+	// Lookup finds the verifiers of a user. It may be called from any goroutine, and nobody changes what it gives.
+	Lookup(name string) (*credential.Verifiers, bool)
 }
 
 // Login is somebody who wants in.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -164,6 +165,63 @@ func TestHeld(t *testing.T) {
 	defer cancel()
 	if err := l.Password(ctx, login("alice", "pencil"), v); !fault.Is(err, fault.Timeout) {
 		t.Errorf("who leaves: %v", err)
+	}
+}
+
+// users are those of a test.
+type users map[string]*credential.Verifiers
+
+func (u users) Lookup(name string) (*credential.Verifiers, bool) {
+	v, is := u[name]
+	return v, is
+}
+
+// TestExchange: failed runs of SCRAM and PLAIN slow down the next, whatever its mechanism.
+func TestExchange(t *testing.T) {
+	var c clock
+	l := New(Options{Now: c.Now})
+	scram, err := NewSCRAM(credential.SHA256, []byte("pencil"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := users{"alice": {SCRAM256: scram}}
+	proof := ",p=" + strings.Repeat("A", 43) + "="
+	for range 2 {
+		e := l.SCRAM(credential.SHA256, all, home)
+		said, _, err := e.Step(context.Background(), []byte("n,,n=alice,r=abc"))
+		if err != nil || e.User() != "alice" {
+			t.Fatal(err)
+		}
+		nonce, _, _ := strings.Cut(string(said), ",")
+		_, done, err := e.Step(context.Background(), []byte("c=biws,"+nonce+proof))
+		if done || !fault.Is(err, fault.Denied) {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		_, err := l.Plain(context.Background(), all, home, []byte("\x00alice\x00pen"))
+		if !fault.Is(err, fault.Denied) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.Plain(context.Background(), all, home, []byte("alice")); !fault.Is(err, fault.Invalid) {
+		t.Error(err)
+	}
+	if s := l.Stats(); s.Failed != 4 || s.Held != 0 {
+		t.Errorf("%+v", s)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, _, err = l.SCRAM(credential.SHA512, all, home).Step(ctx, []byte("n,,n=alice,r=abc"))
+	if !fault.Is(err, fault.Timeout) {
+		t.Errorf("who leaves instead of waiting: %v", err)
+	}
+	user, err := l.Plain(context.Background(), all, home, []byte("\x00alice\x00pencil"))
+	if err != nil || user != "alice" {
+		t.Error(user, err)
+	}
+	if s := l.Stats(); s.Failed != 4 || s.Held != 2 {
+		t.Errorf("%+v", s)
 	}
 }
 

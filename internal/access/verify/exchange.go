@@ -1,0 +1,58 @@
+package verify
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/firthmq/firth/internal/access/credential"
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// Plain checks a message of the mechanism PLAIN (RFC 4616) and tells whose it is. Errors: Invalid for what is no such
+// message; those of Password.
+func (l *Logins) Plain(ctx context.Context, users Users, from netip.Addr, message []byte) (user string, err error) {
+	p, err := credential.ParsePlain(message)
+	if err != nil {
+		return "", err
+	}
+	v, _ := users.Lookup(p.User)
+	return p.User, l.Password(ctx, Login{User: p.User, Address: from, Password: p.Password}, v)
+}
+
+// Exchange is one run of SCRAM, that is slowed down when others failed before it. It is not safe for concurrent use.
+type Exchange struct {
+	logins *Logins
+	from   netip.Addr
+	scram  *credential.Exchange
+	held   bool // it has waited
+}
+
+// SCRAM begins a run of a mechanism with a client at an address.
+func (l *Logins) SCRAM(m credential.Mechanism, users Users, from netip.Addr) *Exchange {
+	find := func(user string, token bool) (s credential.SCRAM, found bool) {
+		if v, is := users.Lookup(user); is && !token { // there are no delegation tokens
+			s = v.SCRAM(m)
+		}
+		return s, !s.IsZero()
+	}
+	return &Exchange{logins: l, from: from, scram: m.Begin(find, l.opt.Secret, Nonce())}
+}
+
+// User is who the client says it is; it is proven when Step has told that it is done.
+func (e *Exchange) User() string { return e.scram.User() }
+
+// Step takes a message of the client and gives the answer to it; done tells that the client is who it says. It may
+// wait, because others failed. Errors: Denied; Invalid for what is no message of SCRAM; that of ctx when it ends.
+func (e *Exchange) Step(ctx context.Context, message []byte) (answer []byte, done bool, err error) {
+	answer, done, err = e.scram.Step(message)
+	if user := e.scram.User(); user != "" && !e.held {
+		e.held = true
+		if err := e.logins.Hold(ctx, user, e.from); err != nil {
+			return nil, false, err
+		}
+	}
+	if done || fault.Is(err, fault.Denied) {
+		e.logins.Settle(e.scram.User(), e.from, done)
+	}
+	return answer, done, err
+}

@@ -1,0 +1,78 @@
+package kafka
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/firthmq/firth/internal/access/credential"
+	"github.com/firthmq/firth/internal/access/verify"
+)
+
+// PasswordMechanisms are the mechanisms of SASL for users with passwords, the strongest first: SCRAM-SHA-512 and
+// SCRAM-SHA-256 (RFC 5802, KIP-84), and PLAIN (RFC 4616), which shows the password to us and to who listens on a
+// connection without TLS.
+func PasswordMechanisms(logins *verify.Logins, users verify.Users) []Mechanism {
+	return []Mechanism{
+		scramMechanism{credential.SHA512, logins, users},
+		scramMechanism{credential.SHA256, logins, users},
+		plainMechanism{logins, users},
+	}
+}
+
+// user is who a client has shown to be.
+func user(name string) *Identity { return &Identity{Principal: "User:" + name} }
+
+// address is that of a client, or none.
+func (p Peer) address() netip.Addr {
+	a, err := netip.ParseAddr(p.Host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a
+}
+
+// plainMechanism is PLAIN.
+type plainMechanism struct {
+	logins *verify.Logins
+	users  verify.Users
+}
+
+func (plainMechanism) Name() string { return "PLAIN" }
+
+func (m plainMechanism) Begin(from Peer) Exchange { return plainExchange{m, from.address()} }
+
+type plainExchange struct {
+	plainMechanism
+	from netip.Addr
+}
+
+func (e plainExchange) Step(ctx context.Context, token []byte) ([]byte, *Identity, error) {
+	name, err := e.logins.Plain(ctx, e.users, e.from, token)
+	if err != nil {
+		return nil, nil, err
+	}
+	return nil, user(name), nil
+}
+
+// scramMechanism is one of SCRAM.
+type scramMechanism struct {
+	mechanism credential.Mechanism
+	logins    *verify.Logins
+	users     verify.Users
+}
+
+func (m scramMechanism) Name() string { return m.mechanism.String() }
+
+func (m scramMechanism) Begin(from Peer) Exchange {
+	return scramExchange{m.logins.SCRAM(m.mechanism, m.users, from.address())}
+}
+
+type scramExchange struct{ run *verify.Exchange }
+
+func (e scramExchange) Step(ctx context.Context, token []byte) ([]byte, *Identity, error) {
+	answer, done, err := e.run.Step(ctx, token)
+	if err != nil || !done {
+		return answer, nil, err
+	}
+	return answer, user(e.run.User()), nil
+}
