@@ -105,6 +105,7 @@ type fetchPart struct {
 	bytes      int
 	thin       bool
 	silent     bool           // not in the answer: the session knows it
+	cleaned    uint64         // as often the partition had been compacted when something was found first
 	stored     store.Stretch  // in a file, before the batches
 	batches    []record.Batch // in memory
 	waiter     waiter
@@ -334,6 +335,9 @@ func (f *fetch) look(p *fetchPart, limit int) ([]record.Batch, store.Stretch, er
 	if !f.committed() {
 		return log.Find(p.id, p.next, limit, p.batches)
 	}
+	if p.bytes == 0 {
+		p.cleaned = log.Cleaned(p.id)
+	}
 	bounds, err := log.Bounds(p.id)
 	if err != nil {
 		return p.batches, store.Stretch{}, err
@@ -539,9 +543,17 @@ func (f *fetch) bound(p *fetchPart) {
 	}
 }
 
-// skipped lists the aborted transactions that have something in what was read.
+// skipped lists the aborted transactions that have something in what was read. Compaction takes records and
+// transactions away together: what was found before it is found anew.
 func (f *fetch) skipped(p *fetchPart) {
-	aborted, err := f.c.door.log.Aborted(p.id, p.from, p.next, nil)
+	log := f.c.door.log
+	aborted, err := log.Aborted(p.id, p.from, p.next, nil)
+	for err == nil && p.bytes > 0 && log.Cleaned(p.id) != p.cleaned {
+		if f.renew(p); p.result.Code != wire.None {
+			return
+		}
+		aborted, err = log.Aborted(p.id, p.from, p.next, aborted[:0])
+	}
 	if err != nil {
 		f.fail(p, err)
 		return

@@ -8,6 +8,7 @@ package compact
 
 import (
 	"math"
+	"slices"
 
 	"github.com/firthmq/firth/internal/log/record"
 )
@@ -32,6 +33,9 @@ type Run struct {
 	// Aborted tells of a batch whether its transaction was aborted: its records go, and supersede nothing. nil: there are
 	// none. What belongs to an open transaction must not be given.
 	Aborted func(b record.Batch) bool
+	// Emptied is told the offset of each marker of which the transaction has nothing left: whether it was aborted no
+	// longer matters. nil: nobody wants to know.
+	Emptied func(marker record.Offset)
 	// Scratch unpacks compressed batches, and compresses what stays of them.
 	Scratch *record.Scratch
 
@@ -40,7 +44,8 @@ type Run struct {
 
 	builder record.Builder
 	buf     []byte
-	left    []bool // which records of the batch at hand stay
+	left    []bool         // which records of the batch at hand stay
+	open    map[int64]bool // producers that have something left in the transaction at hand
 }
 
 // Note is the first half: it notes the keys of a batch in Offsets, as Offsets.Add does.
@@ -58,11 +63,54 @@ func (r *Run) aborted(b record.Batch) bool {
 // Clean gives what stays of a batch: b itself, a batch that holds until the next call, or nil for nothing.
 // Errors: Corrupt, TooLarge (decompressed).
 func (r *Run) Clean(b record.Batch) (record.Batch, error) {
-	count := int64(b.Count())
-	if b.BaseOffset() >= r.End || b.Attributes().Control() {
-		r.Records += count
+	switch {
+	case b.BaseOffset() >= r.End:
+		r.Records += int64(b.Count())
+		return b, nil
+	case b.Attributes().Control():
+		r.Records += int64(b.Count())
+		return r.marker(b)
+	}
+	left, err := r.clean(b)
+	if err == nil && left != nil && !r.Part && b.Attributes().Transactional() {
+		if r.open == nil {
+			r.open = make(map[int64]bool)
+		}
+		r.open[b.ProducerID()] = true
+	}
+	return left, err
+}
+
+// marker gives what stays of the end of a transaction. It goes as a tombstone does (KIP-534): a while after nothing is
+// left of what it ends, for who reads on from before it.
+func (r *Run) marker(b record.Batch) (record.Batch, error) {
+	a, producer := b.Attributes(), b.ProducerID()
+	if !a.Transactional() || r.Part || b.LastOffset() >= r.End { // what it ends may be in older files
 		return b, nil
 	}
+	if r.open[producer] {
+		delete(r.open, producer)
+		return b, nil
+	}
+	if r.Emptied != nil {
+		r.Emptied(b.LastOffset())
+	}
+	due := b.Count() == 0 || a.DeleteHorizon() && b.BaseTimestamp() <= r.Now
+	switch {
+	case a.DeleteHorizon() && !due, b.Count() == 0 && r.holds(b):
+		return b, nil
+	case due:
+		if r.Removed += int64(b.Count()); !r.holds(b) {
+			return nil, nil
+		}
+	}
+	r.left = append(r.left[:0], slices.Repeat([]bool{!due}, int(b.Count()))...)
+	return r.rebuild(b, !due)
+}
+
+// clean gives what stays of records.
+func (r *Run) clean(b record.Batch) (record.Batch, error) {
+	count := int64(b.Count())
 	left, tombstones, err := r.look(b)
 	if err != nil {
 		return nil, err

@@ -200,6 +200,112 @@ func TestPart(t *testing.T) {
 	}
 }
 
+// inTxn is a batch of a transaction of a producer.
+func inTxn(base record.Offset, producer int64, key, value string) record.Batch {
+	var bu record.Builder
+	bu.Reset(nil, born)
+	bu.SetProducer(producer, 0, int32(base))
+	bu.SetTransactional()
+	bu.Append(&record.Record{Timestamp: born, Key: []byte(key), Value: []byte(value)})
+	return bu.Seal(base, 3)
+}
+
+func markerAt(at record.Offset, producer int64, commit bool) record.Batch {
+	b := record.NewMarker(producer, 0, 1, commit, born)
+	b.SetBaseOffset(at)
+	return b
+}
+
+// passes has the batches of a partition go through passes of compaction, one at each time; the producers in aborted
+// have aborted all that they did. It tells after each the markers of empty transactions and which batches are left:
+// with an h where a horizon is set, and a - where there is no record.
+func passes(t *testing.T, run Run, batches []record.Batch, aborted []int64, times ...int64) (told []string) {
+	t.Helper()
+	for _, run.Now = range times {
+		offsets := NewOffsets(0, nil)
+		run.Partition, run.Offsets, run.open = 1, offsets, nil
+		run.Aborted = func(b record.Batch) bool { return slices.Contains(aborted, b.ProducerID()) }
+		var empty []record.Offset
+		run.Emptied = func(at record.Offset) { empty = append(empty, at) }
+		for _, b := range batches {
+			if b.BaseOffset() < run.End {
+				if _, _, err := run.Note(b); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		var left []record.Batch
+		line := ""
+		for _, b := range batches {
+			b, err := run.Clean(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b == nil {
+				continue
+			}
+			b = bytes.Clone(b)
+			if err := b.Check(); err != nil {
+				t.Fatal(err)
+			}
+			left = append(left, b)
+			line += fmt.Sprint(" ", b.BaseOffset())
+			if b.Attributes().DeleteHorizon() {
+				line += "h"
+			}
+			if b.Count() == 0 {
+				line += "-"
+			}
+			if commit, ok := b.Marker(); ok && commit == slices.Contains(aborted, b.ProducerID()) {
+				t.Errorf("the marker at %d is another one", b.BaseOffset())
+			}
+		}
+		told, batches = append(told, fmt.Sprintf("%v%s", empty, line)), left
+	}
+	return told
+}
+
+// TestMarkers has the marker of a transaction stay as long as anything of it is there, and for the retention of
+// tombstones then (KIP-534).
+func TestMarkers(t *testing.T) {
+	const good, bad = 1, 2
+	never := func(int64) record.Offset { return -1 }
+	committed := []record.Batch{
+		inTxn(0, good, "a", "1"), markerAt(1, good, true), inTxn(2, good, "a", "2"), markerAt(3, good, true),
+		inTxn(4, good, "b", "1"), markerAt(5, good, true),
+	}
+	mixed := []record.Batch{
+		inTxn(0, bad, "a", "x"), inTxn(1, good, "a", "1"), markerAt(2, bad, false), markerAt(3, good, true),
+		inTxn(4, good, "b", "1"), markerAt(5, good, true),
+	}
+	tests := []struct {
+		name    string
+		batches []record.Batch
+		run     Run
+		want    []string
+	}{
+		{"superseded", committed, Run{End: 6, Last: 5, Newest: never},
+			[]string{"[1] 1h 2 3 4 5", "[1] 1h 2 3 4 5", "[1] 2 3 4 5"}},
+		{"aborted", mixed, Run{End: 6, Last: 5, Newest: never},
+			[]string{"[2] 1 2h 3 4 5", "[2] 1 2h 3 4 5", "[2] 1 3 4 5"}},
+		{"aborted, the newest of its producer", mixed, Run{End: 6, Last: 5, Newest: func(id int64) record.Offset {
+			return map[int64]record.Offset{bad: 0, good: 4}[id]
+		}}, []string{"[] 0- 1 2 3 4 5", "[] 0- 1 2 3 4 5", "[] 0- 1 2 3 4 5"}},
+		{"alone", mixed, Run{End: 6, Last: 5, Newest: never, Part: true},
+			[]string{"[] 1 2 3 4 5", "[] 1 2 3 4 5", "[] 1 2 3 4 5"}},
+		{"behind the end", mixed, Run{End: 2, Last: 5, Newest: never},
+			[]string{"[] 1 2 3 4 5", "[] 1 2 3 4 5", "[] 1 2 3 4 5"}},
+		{"the last batch", mixed[:3], Run{End: 3, Last: 2, Newest: never}, []string{"[2] 1 2h", "[2] 1 2h", "[2] 1 2-"}},
+	}
+	for _, tt := range tests {
+		tt.run.DeleteRetention = 50
+		got := passes(t, tt.run, tt.batches, []int64{bad}, born, born+49, born+50)
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: left are\n%q, want\n%q", tt.name, got, tt.want)
+		}
+	}
+}
+
 // TestFull ends the first half of a pass within a batch when the table is full, and still gets on.
 func TestFull(t *testing.T) {
 	offsets := NewOffsets(1, &record.Scratch{})

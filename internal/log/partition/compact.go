@@ -176,7 +176,9 @@ func (p *Partition) Cover(s Span, read []Span) bool {
 	p.mu.cold = [2]Span{}
 	spans := append(append([]Span(nil), p.mu.spans[:i]...), s)
 	p.mu.spans = peaks(append(spans, p.mu.spans[i+len(read):]...), 0)
+	p.mu.txns.told(&s)
 	if c := s.Compacted; c != nil {
+		p.mu.cleaned++
 		p.forgetLocked(c.Clean)
 	}
 	return true

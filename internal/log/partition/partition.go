@@ -25,6 +25,9 @@ type File interface {
 	// Names tells what is known of the MQTT topic names of the partition's records; nil: nothing. Only asked
 	// of files whose spans keep no extents.
 	Names(p stream.PartitionID) (*segment.Names, error)
+	// Aborts visits the aborted transactions of the partition whose markers are in the file, at an offset or behind it, in
+	// their order, until visit returns false. Only asked of files that tell of some.
+	Aborts(p stream.PartitionID, from record.Offset, visit func(segment.Aborted) bool) error
 	// Fill reads the bytes from the first extent to the end of the last into b, which is as long as that, and
 	// checks the batches of the extents. What lies between them is not checked.
 	Fill(extents []segment.Extent, b []byte) error
@@ -46,6 +49,7 @@ type Span struct {
 	Bytes      int64
 	File       File
 	Extents    []segment.Extent // nil: the file knows them
+	Aborts     int32            // how much the file tells of aborted transactions, as segment.Summary has it
 
 	peak int64 // largest timestamp of this and all spans before it but the first
 }
@@ -54,7 +58,7 @@ type Span struct {
 func SpanOf(sum segment.Summary, file File) Span {
 	return Span{
 		Base: sum.Base, Last: sum.Last, Compacted: sum.Compacted,
-		MaxTime: sum.MaxTime, Bytes: sum.Bytes, File: file,
+		MaxTime: sum.MaxTime, Bytes: sum.Bytes, File: file, Aborts: sum.Aborts,
 	}
 }
 
@@ -85,6 +89,7 @@ type Partition struct {
 		spans   []Span         // all batches, in order
 		epochs  Epochs
 		txns    Transactions
+		cleaned uint64  // how often compaction replaced something
 		cold    [2]Span // the spans whose extents were loaded last: a reader's and the one it will come to
 		named   named
 		harmed  harm // where reading it failed: there nothing is promised before it was read
@@ -160,7 +165,8 @@ func (p *Partition) Add(file File, e segment.Extent) {
 func (p *Partition) addLocked(file File, e segment.Extent) {
 	n := len(p.mu.spans)
 	if n == 0 || p.mu.spans[n-1].File != file {
-		p.mu.spans = append(p.mu.spans, Span{Base: e.Base, File: file, MaxTime: e.MaxTime})
+		s := Span{Base: e.Base, File: file, MaxTime: e.MaxTime, Aborts: segment.AbortsUnknown}
+		p.mu.spans = append(p.mu.spans, s)
 		n++
 	}
 	s := &p.mu.spans[n-1]

@@ -21,6 +21,7 @@ type paper struct {
 	name      string
 	batches   []record.Batch
 	extents   []segment.Extent
+	aborts    []Aborted
 	gone      bool // Acquire fails
 	held      int
 	notes     []string
@@ -45,6 +46,19 @@ func (f *paper) Extents(stream.PartitionID) ([]segment.Extent, error) {
 		f.onExtents()
 	}
 	return f.extents, f.lost
+}
+
+func (f *paper) Aborts(_ stream.PartitionID, from record.Offset, visit func(Aborted) bool) error {
+	f.notes = append(f.notes, "aborts of "+f.name)
+	if f.held == 0 {
+		return errors.New("aborts without Acquire")
+	}
+	for _, a := range f.aborts {
+		if a.Last >= from && !visit(a) {
+			break
+		}
+	}
+	return f.lost
 }
 
 func (f *paper) Fill(extents []segment.Extent, b []byte) error {
@@ -509,6 +523,8 @@ func (f *sheet) Fill(_ []segment.Extent, b []byte) error {
 	copy(b, f.Batch)
 	return nil
 }
+
+func (f *sheet) Aborts(stream.PartitionID, record.Offset, func(Aborted) bool) error { return nil }
 
 func (f *sheet) Written() int64 { return 0 }
 func (f *sheet) Acquire() bool  { return true }

@@ -104,7 +104,9 @@ func (p *Partition) CutOff(file File, end int64) record.Offset {
 	first := s.Extents[left].Base
 	rest := p.mu.spans[: n-1 : n-1]
 	if left > 0 {
-		short := Span{Base: s.Base, File: file, MaxTime: s.Extents[0].MaxTime, Extents: s.Extents[:left:left]}
+		short := Span{
+			Base: s.Base, File: file, MaxTime: s.Extents[0].MaxTime, Extents: s.Extents[:left:left], Aborts: s.Aborts,
+		}
 		for i := range short.Extents {
 			e := &short.Extents[i]
 			short.Last, short.Bytes, short.MaxTime = e.Last, short.Bytes+int64(e.Len), max(short.MaxTime, e.MaxTime)
@@ -180,6 +182,7 @@ func (p *Partition) Replace(old, by File, sum *Summary) {
 			spans = append(spans[:i], spans[i+1:]...)
 		} else {
 			spans[i] = SpanOf(segment.Summary(*sum), by)
+			p.mu.txns.told(&spans[i])
 		}
 		p.mu.spans = peaks(spans, i)
 		return

@@ -1,10 +1,12 @@
 package partition
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/segment"
 )
 
 // Open is a transaction that is under way in a partition.
@@ -14,20 +16,14 @@ type Open struct {
 	First      record.Offset // of its first batch
 }
 
-// Aborted is a transaction that was aborted: what its producer wrote from First up to its marker at Last is seen by
-// nobody who reads committed records.
-type Aborted struct {
-	ProducerID  int64
-	First, Last record.Offset
-	// Stable is the last stable offset behind its marker: whatever ends later began there or behind.
-	Stable record.Offset
-}
+// Aborted is a transaction that was aborted.
+type Aborted = segment.Aborted
 
 // Transactions is what a partition knows of transactions from its own batches (KIP-98): a pure state machine. The zero
 // Transactions has seen none.
 type Transactions struct {
 	Opened []Open    // under way, in the order of their first batches
-	Aborts []Aborted // in the order of their markers
+	Aborts []Aborted // of which no sealed file tells, in the order of their markers
 }
 
 // Apply takes the next batch into account; high is the offset behind it.
@@ -81,28 +77,36 @@ func (t *Transactions) Stable(high record.Offset) record.Offset {
 	return high
 }
 
-// Aborted appends the aborted transactions that have something in [from, to), in the order of their first batches.
-func (t *Transactions) Aborted(from, to record.Offset, into []Aborted) []Aborted {
-	had := len(into)
-	i := sort.Search(len(t.Aborts), func(i int) bool { return t.Aborts[i].Last >= from })
-	for ; i < len(t.Aborts); i++ {
-		a := &t.Aborts[i]
+// aborted appends the aborted transactions that have something in [from, to).
+func (t *Transactions) aborted(from, to record.Offset, into []Aborted) []Aborted {
+	for _, a := range t.Aborts[t.endedFrom(from):] {
 		if a.First < to {
-			into = append(into, *a)
+			into = append(into, a)
 		}
 		if a.Stable >= to {
 			break
 		}
 	}
-	found := into[had:]
-	sort.Slice(found, func(i, j int) bool { return found[i].First < found[j].First })
 	return into
+}
+
+// endedFrom is the place in Aborts of the first one whose marker is at an offset or behind it.
+func (t *Transactions) endedFrom(at record.Offset) int {
+	return sort.Search(len(t.Aborts), func(i int) bool { return t.Aborts[i].Last >= at })
+}
+
+// told forgets the aborted transactions whose markers are in a span, if its file tells of them.
+func (t *Transactions) told(s *Span) {
+	from, to := t.endedFrom(s.Base), t.endedFrom(s.Last+1)
+	if s.Aborts == segment.AbortsUnknown || from == to {
+		return
+	}
+	t.Aborts = slices.Concat(t.Aborts[:from], t.Aborts[to:])
 }
 
 // Trim forgets what ended below the log start offset.
 func (t *Transactions) Trim(start record.Offset) {
-	n := sort.Search(len(t.Aborts), func(i int) bool { return t.Aborts[i].Last >= start })
-	if n > 0 {
+	if n := t.endedFrom(start); n > 0 {
 		t.Aborts = slices.Clone(t.Aborts[n:])
 	}
 }
@@ -142,13 +146,14 @@ func Hides(aborted []Aborted, b record.Batch) bool {
 // batches.
 type Hidden map[int64][]Aborted
 
-// Hidden is what was aborted below an offset.
-func (p *Partition) Hidden(to record.Offset) Hidden {
+// Hidden is what was aborted and has something in [from, to). Errors: those of Aborted.
+func (p *Partition) Hidden(from, to record.Offset) (Hidden, error) {
+	all, err := p.Aborted(from, to, nil)
 	h := Hidden{}
-	for _, a := range p.Aborted(0, to, nil) {
+	for _, a := range all {
 		h[a.ProducerID] = append(h[a.ProducerID], a)
 	}
-	return h
+	return h, err
 }
 
 // Hides is the function Hides.
@@ -165,9 +170,96 @@ func (p *Partition) Transactions() Transactions {
 	return p.mu.txns.clone()
 }
 
-// Aborted appends the aborted transactions that have something in [from, to), in the order of their first batches.
-func (p *Partition) Aborted(from, to record.Offset, into []Aborted) []Aborted {
+// Aborted appends the aborted transactions that have something in [from, to), in the order of their first batches. The
+// footers of sealed files tell of theirs, only the others are in memory. Errors: Corrupt, IO.
+func (p *Partition) Aborted(from, to record.Offset, into []Aborted) ([]Aborted, error) {
+	had := len(into)
+	p.mu.Lock()
+	into = p.mu.txns.aborted(from, to, into)
+	p.mu.Unlock()
+	for at, enough := from, false; !enough; {
+		s, err := p.telling(at)
+		if err != nil {
+			return into[:had], err
+		}
+		if s.File == nil {
+			break
+		}
+		err = s.File.Aborts(p.ID, from, func(a Aborted) bool {
+			if a.First < to {
+				into = append(into, a)
+			}
+			enough = a.Stable >= to
+			return !enough
+		})
+		s.File.Release()
+		if err != nil {
+			return into[:had], err
+		}
+		at = s.Last + 1
+	}
+	found := into[had:]
+	slices.SortFunc(found, func(a, b Aborted) int { return cmp.Compare(a.First, b.First) })
+	return into[:had+len(slices.Compact(found))], nil // some may have come from memory into a file meanwhile
+}
+
+// telling is the first span that ends at an offset or behind it whose file tells of aborted transactions, and is then
+// acquired; without a file if there is none.
+func (p *Partition) telling(at record.Offset) (Span, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.mu.txns.Aborted(from, to, into)
+	for i := search(p.mu.spans, at); i < len(p.mu.spans); i++ {
+		if s := &p.mu.spans[i]; s.Aborts > 0 {
+			if !s.File.Acquire() {
+				return Span{}, replaced()
+			}
+			return *s, nil
+		}
+	}
+	return Span{}, nil
+}
+
+// AbortsOf visits the aborted transactions whose markers are in a span, at an offset or behind it, in the order of
+// their markers. The caller keeps the file from going. Errors: Corrupt, IO.
+func (p *Partition) AbortsOf(s *Span, from record.Offset, visit func(Aborted)) error {
+	switch {
+	case s.Aborts > 0:
+		return s.File.Aborts(p.ID, from, func(a Aborted) bool {
+			visit(a)
+			return true
+		})
+	case s.Aborts == segment.AbortsUnknown:
+		p.mu.Lock()
+		t := &p.mu.txns
+		first := t.endedFrom(max(from, s.Base))
+		all := slices.Clone(t.Aborts[first:max(first, t.endedFrom(s.Last+1))])
+		p.mu.Unlock()
+		for _, a := range all {
+			visit(a)
+		}
+	}
+	return nil
+}
+
+// Told forgets the aborted transactions of which files tell, once all are there when the log is opened. all, if it is
+// not nil, is all that there are: of some files it was found out anew.
+func (p *Partition) Told(all []Aborted) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := &p.mu.txns; all != nil {
+		t.Aborts = append(t.Aborts, all...)
+		slices.SortFunc(t.Aborts, func(a, b Aborted) int { return cmp.Compare(a.Last, b.Last) })
+		t.Aborts = slices.CompactFunc(t.Aborts, func(a, b Aborted) bool { return a.Last == b.Last })
+	}
+	for i := range p.mu.spans {
+		p.mu.txns.told(&p.mu.spans[i])
+	}
+}
+
+// Cleaned counts how often compaction replaced something. Batches and the aborted transactions in them go together if
+// it is the same before they were read and behind.
+func (p *Partition) Cleaned() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.cleaned
 }

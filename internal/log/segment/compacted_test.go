@@ -9,9 +9,18 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 )
 
-// TestVersion1 reads what was written before segments knew of compaction: by its footer and, rolled up, without.
-func TestVersion1(t *testing.T) {
-	for _, name := range []string{"v1-rolled-up.segment", "v1-in-place.segment"} {
+// TestOlderVersions reads what was written before segments knew of compaction (1) and of aborted transactions (2): by
+// its footer and, rolled up, without.
+func TestOlderVersions(t *testing.T) {
+	for _, version := range []string{"v1", "v2"} {
+		t.Run(version, func(t *testing.T) { olderVersion(t, version) })
+	}
+}
+
+func olderVersion(t *testing.T, version string) {
+	t.Helper()
+	for _, kind := range []string{"rolled-up", "in-place"} {
+		name := version + "-" + kind + ".segment"
 		b, err := os.ReadFile("testdata/" + name)
 		if err != nil {
 			t.Fatal(err)
@@ -24,16 +33,19 @@ func TestVersion1(t *testing.T) {
 		}
 		wantAll(t, s, small())
 		for _, sum := range s.Summaries() {
-			if sum.Compacted != nil {
-				t.Errorf("%s: partition %d was never compacted: %+v", name, sum.Partition, sum)
+			if sum.Compacted != nil || sum.Aborts != AbortsUnknown {
+				t.Errorf("%s: partition %d was never compacted, and nobody knows what was aborted: %+v", name, sum.Partition, sum)
+			}
+			if all, err := aborts(s, sum.Partition, 0); err != nil || all != nil {
+				t.Errorf("%s: aborted are %v, %v", name, all, err)
 			}
 		}
-		if names, err := s.Names(7); err != nil || names != nil {
+		if names, err := s.Names(7); err != nil || (names == nil) != (version == "v1") {
 			t.Errorf("%s: names %+v %v: version 1 does not say by which mapping", name, names, err)
 		}
 	}
 	fs := vfs.NewMemory()
-	b, err := os.ReadFile("testdata/v1-rolled-up.segment")
+	b, err := os.ReadFile("testdata/" + version + "-rolled-up.segment")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,10 @@ func journal(t testing.TB, fs vfs.FS, name string, data map[uint32][]record.Batc
 		}
 	}
 	var ix Index
-	for _, r := range runs {
+	for p, r := range runs {
+		for _, a := range abortedIn(data[p]) {
+			r.Aborts.Add(a)
+		}
 		ix = append(ix, *r)
 	}
 	slices.SortFunc(ix, func(a, b Run) int { return int(int64(a.Partition) - int64(b.Partition)) })
@@ -228,7 +231,8 @@ func survey(t *testing.T, fs vfs.FS, data map[uint32][]record.Batch, topics map[
 	for p, want := range data {
 		got, err := readAll(s, p)
 		names, terr := s.Names(p)
-		for _, err := range []error{err, terr} {
+		aborted, aerr := aborts(s, p, 0)
+		for _, err := range []error{err, terr, aerr} {
 			if err != nil && !fault.Is(err, fault.Corrupt) {
 				t.Fatalf("%v, want Corrupt", err)
 			}
@@ -239,10 +243,13 @@ func survey(t *testing.T, fs vfs.FS, data map[uint32][]record.Batch, topics map[
 		if terr == nil && !reflect.DeepEqual(names, topics[p]) {
 			t.Fatalf("partition %d: wrong names %+v", p, names)
 		}
+		if aerr == nil && !slices.Equal(aborted, abortedIn(want)) {
+			t.Fatalf("partition %d: wrong aborted transactions %+v", p, aborted)
+		}
 		if err == nil && len(got) != len(want) {
 			t.Fatalf("partition %d: %d batches of %d and no error", p, len(got), len(want))
 		}
-		if err != nil || terr != nil {
+		if err != nil || terr != nil || aerr != nil {
 			bad++
 		}
 	}
@@ -334,6 +341,9 @@ func TestSalvage(t *testing.T) {
 				}
 				if names, err := s.Names(p); err != nil || names != nil {
 					t.Fatalf("names: %v %v", names, err)
+				}
+				if sum, _ := s.Summary(p); sum.Aborts != AbortsUnknown {
+					t.Fatalf("the aborted transactions seem to be known: %+v", sum)
 				}
 			}
 		})
@@ -438,6 +448,9 @@ func drain(t *testing.T, s *Segment) {
 			}
 		}
 		if _, err := s.Names(sum.Partition); err != nil && !fault.Is(err, fault.Corrupt) {
+			t.Fatal(err)
+		}
+		if _, err := aborts(s, sum.Partition, 0); err != nil && !fault.Is(err, fault.Corrupt) {
 			t.Fatal(err)
 		}
 	}

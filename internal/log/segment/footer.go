@@ -61,7 +61,7 @@ func (ix Index) append(dst []byte, t *trailer) []byte {
 		from = len(dst)
 		dst = r.Names.append(dst)
 		p.topics = uint32(len(dst) - from)
-		dst = appendSum(dst, from)
+		dst = r.Aborts.append(appendSum(dst, from))
 		sum := r.summary()
 		rows = appendRow(rows, &sum, &p)
 	}
@@ -70,7 +70,9 @@ func (ix Index) append(dst []byte, t *trailer) []byte {
 }
 
 func (r *Run) summary() Summary {
-	s := Summary{Partition: r.Partition, Base: r.Extents[0].Base, MaxTime: math.MinInt64}
+	s := Summary{
+		Partition: r.Partition, Aborts: int32(r.Aborts.bytes()), Base: r.Extents[0].Base, MaxTime: math.MinInt64,
+	}
 	for i := range r.Extents {
 		e := &r.Extents[i]
 		s.Last = e.Last

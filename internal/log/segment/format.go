@@ -13,7 +13,7 @@ import (
 const (
 	// Version is the format version of segment files that are written; oldest is the first that is still read. A
 	// newer one is refused.
-	Version = 2
+	Version = 3
 	oldest  = 1
 
 	// HeaderBytes is what the header of a rolled-up file takes.
@@ -52,6 +52,7 @@ const (
 	rowSize    = 32
 	rowPos     = 40
 	rowTopics  = 48
+	rowAborts  = 52
 	rowGaps    = 56
 	rowClean   = 64
 
@@ -128,7 +129,7 @@ func appendRow(dst []byte, s *Summary, p *place) []byte {
 	dst = le.AppendUint64(dst, uint64(s.Bytes))
 	dst = le.AppendUint64(dst, uint64(p.pos))
 	dst = le.AppendUint32(dst, p.topics)
-	dst = le.AppendUint32(dst, 0)
+	dst = le.AppendUint32(dst, uint32(s.Aborts))
 	gaps, clean := s.Base, s.Base
 	if c := s.Compacted; c != nil {
 		gaps, clean = c.Gaps, c.Clean
@@ -137,16 +138,19 @@ func appendRow(dst []byte, s *Summary, p *place) []byte {
 	return le.AppendUint64(dst, uint64(clean))
 }
 
-// decodeRow decodes a row of rowBytes, or one of version 1.
-func decodeRow(b []byte) (Summary, place) {
+// decodeRow decodes a row of a version.
+func decodeRow(b []byte, version uint32) (Summary, place) {
 	s := Summary{
-		Partition: le.Uint32(b),
-		Base:      record.Offset(le.Uint64(b[rowBase:])),
-		Last:      record.Offset(le.Uint64(b[rowLast:])),
-		MaxTime:   int64(le.Uint64(b[rowMaxTime:])),
-		Bytes:     int64(le.Uint64(b[rowSize:])),
+		Partition: le.Uint32(b), Aborts: AbortsUnknown,
+		Base:    record.Offset(le.Uint64(b[rowBase:])),
+		Last:    record.Offset(le.Uint64(b[rowLast:])),
+		MaxTime: int64(le.Uint64(b[rowMaxTime:])),
+		Bytes:   int64(le.Uint64(b[rowSize:])),
 	}
-	if len(b) == rowBytes {
+	if version >= 3 {
+		s.Aborts = int32(le.Uint32(b[rowAborts:]))
+	}
+	if version >= 2 {
 		gaps, clean := record.Offset(le.Uint64(b[rowGaps:])), record.Offset(le.Uint64(b[rowClean:]))
 		if gaps != s.Base || clean != s.Base {
 			s.Compacted = &Compacted{Base: s.Base, Gaps: gaps, Clean: clean}
@@ -266,7 +270,7 @@ func load(f vfs.File, name string) (*Segment, error) {
 		summaries: make([]Summary, t.runs), places: make([]place, t.runs),
 	}
 	for i := range s.summaries {
-		s.summaries[i], s.places[i] = decodeRow(table[i*row : (i+1)*row])
+		s.summaries[i], s.places[i] = decodeRow(table[i*row:(i+1)*row], t.version)
 		if !s.sane(i, t.pos) {
 			return nil, fault.New(fault.Corrupt, op, "%s: row %d of the run table cannot be", name, i)
 		}
@@ -281,8 +285,8 @@ func (s *Segment) sane(i int, limit int64) bool {
 	if i > 0 && s.summaries[i-1].Partition >= sum.Partition {
 		return false
 	}
-	need := int64(p.extents)*extentBytes + crcBytes + int64(p.topics) + crcBytes
-	return p.extents > 0 && p.pos >= s.end && p.pos <= limit-need &&
+	need := p.aborts() - p.pos + int64(max(sum.Aborts, 0))
+	return p.extents > 0 && sum.Aborts >= AbortsUnknown && p.pos >= s.end && p.pos <= limit-need &&
 		sum.Base <= sum.Last && (sum.Compacted == nil || sum.Compacted.sane(sum.Last))
 }
 

@@ -14,7 +14,7 @@ const windowBytes = 1 << 20
 
 // Salvage opens a rolled-up file whose footer is lost: it reads all the data and makes the index anew,
 // in memory. The file is not changed. A run is given up from its first bad byte on; what could not be
-// read is reported, the footer too. Topic names are not made anew.
+// read is reported, the footer too. Topic names are not made anew, nor aborted transactions.
 // Errors: NotFound; Corrupt, when it is no rolled-up file at all; Unsupported, when a newer firth
 // wrote it; IO.
 func Salvage(fs vfs.FS, name string) (*Segment, []vfs.Damage, error) {
@@ -47,7 +47,8 @@ func salvage(f vfs.File, name string) (*Segment, []vfs.Damage, error) {
 	footer := ix.append(nil, &t)
 	s := &Segment{name: name, file: f, size: size, end: t.end, tables: memory{at: t.end, r: bytes.NewReader(footer)}}
 	for rows := footer[t.pos-t.end:]; len(rows) > 0; rows = rows[rowBytes:] {
-		sum, p := decodeRow(rows[:rowBytes])
+		sum, p := decodeRow(rows[:rowBytes], Version)
+		sum.Aborts = AbortsUnknown
 		s.summaries, s.places = append(s.summaries, sum), append(s.places, p)
 	}
 	return s, sc.damage, nil

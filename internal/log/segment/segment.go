@@ -39,6 +39,7 @@ type Run struct {
 	Compacted *Compacted // nil: it never was
 	Extents   []Extent   // in the order of their offsets, at least one
 	Names     *Names     // the MQTT topic names of the records; nil: they are not known
+	Aborts    Aborts     // the aborted transactions whose markers are among the records
 }
 
 // Compacted says what compaction made of a run.
@@ -54,6 +55,7 @@ type Index []Run
 // Summary is what is known of a run without reading its table.
 type Summary struct {
 	Partition uint32
+	Aborts    int32         // bytes of the aborted transactions whose markers are in it, or AbortsUnknown
 	Base      record.Offset // of the first record; of a compacted run the first offset it stands for
 	Last      record.Offset // of the last record
 	MaxTime   int64         // largest timestamp, milliseconds since 1970
@@ -61,12 +63,20 @@ type Summary struct {
 	Compacted *Compacted    // nil: it never was
 }
 
+// AbortsUnknown is in place of the size of a run's aborted transactions where the file does not tell which there are:
+// its version is older than 3, or it was salvaged.
+const AbortsUnknown = -1
+
 // place is where the table of a run lies.
 type place struct {
 	pos     int64
 	extents uint32
 	topics  uint32 // bytes
 }
+
+// names is where the topic names lie, and aborts where the aborted transactions do.
+func (p *place) names() int64  { return p.pos + int64(p.extents)*extentBytes + crcBytes }
+func (p *place) aborts() int64 { return p.names() + int64(p.topics) + crcBytes }
 
 // Segment is an open file. All methods but Close may be called from any goroutine at the same time.
 type Segment struct {
@@ -175,7 +185,7 @@ func (s *Segment) Names(partition uint32) (*Names, error) {
 		return nil, fault.New(fault.NotFound, op, "%s has nothing of partition %d", s.name, partition)
 	}
 	at := s.places[i]
-	table, err := s.table(op, partition, at.pos+int64(at.extents)*extentBytes+crcBytes, int(at.topics))
+	table, err := s.table(op, partition, at.names(), int(at.topics))
 	if err != nil {
 		return nil, err
 	}

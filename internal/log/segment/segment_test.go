@@ -48,12 +48,36 @@ func fill(t testing.TB, fs vfs.FS, name string, data map[uint32][]record.Batch) 
 				t.Fatal(err)
 			}
 		}
+		for _, a := range abortedIn(data[p]) {
+			w.Aborted(a)
+		}
 	}
 	s, err := w.Finish()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// abortedIn makes an aborted transaction for each batch.
+func abortedIn(batches []record.Batch) (all []Aborted) {
+	for i, b := range batches {
+		at := b.LastOffset()
+		if at == 0 {
+			continue // a marker has something before it
+		}
+		all = append(all, Aborted{ProducerID: int64(1000 + i%3), First: batches[0].BaseOffset(), Last: at, Stable: at})
+	}
+	return all
+}
+
+// aborts lists the aborted transactions of a partition whose markers are at an offset or behind it.
+func aborts(s *Segment, p uint32, from record.Offset) (all []Aborted, err error) {
+	err = s.Aborts(p, from, func(a Aborted) bool {
+		all = append(all, a)
+		return true
+	})
+	return all, err
 }
 
 // same tells whether both are the same batches, byte for byte.

@@ -120,6 +120,9 @@ func (w *Writer) Compact(partition uint32, c Compacted) error {
 // Known tells the names of the records of the last run, where Append was told none.
 func (w *Writer) Known(names *Names) { w.known = names }
 
+// Aborted adds a transaction to the last run of which the marker is in it. Markers must come in ascending order.
+func (w *Writer) Aborted(a Aborted) { w.ix[len(w.ix)-1].Aborts.Add(a) }
+
 func (w *Writer) beginRun(r Run) {
 	w.endRun()
 	w.ix = append(w.ix, r)

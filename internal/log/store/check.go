@@ -7,6 +7,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 )
@@ -113,6 +114,12 @@ func (o *Offline) checkPartition(ctx context.Context, at Place, report func(Find
 	if err != nil {
 		return err
 	}
+	p.Live(func(span partition.Span) {
+		if err := p.AbortsOf(&span, span.Base, func(partition.Aborted) {}); err != nil {
+			report(Finding{File: logDir, What: fault.New(fault.KindOf(err), "check",
+				"topic %s partition %d: %w", at.Topic, at.Index, err).Error()})
+		}
+	})
 	next := record.Offset(-1)
 	return o.Each(ctx, at.ID, func(b record.Batch, err error) error {
 		if err == nil {

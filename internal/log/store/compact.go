@@ -43,7 +43,6 @@ type cleanPart struct {
 	settings *stream.Settings
 	now      int64
 	newest   newest
-	aborted  partition.Hidden
 }
 
 // made is a file that a pass has written.
@@ -144,7 +143,7 @@ func (k *housekeeper) pick() *pass {
 	}
 	slices.SortFunc(ps.parts, func(a, b *cleanPart) int { return cmp.Compare(a.p.ID, b.p.ID) })
 	for _, pt := range ps.parts {
-		pt.newest, pt.aborted = k.s.newestOf(pt.p), pt.p.Hidden(pt.End)
+		pt.newest = k.s.newestOf(pt.p)
 	}
 	ps.id = k.nextID(ps.id.number)
 	k.newest[ps.id.number] += uint32(len(ps.files) - 1)
@@ -316,9 +315,13 @@ func (c *cleaner) finish(ps *pass) error {
 
 // part compacts one partition.
 func (c *cleaner) part(ps *pass, pt *cleanPart) error {
+	aborted, err := pt.p.Hidden(pt.Spans[0].Base, pt.End)
+	if err != nil {
+		return err
+	}
 	run := &compact.Run{
 		Partition: uint32(pt.p.ID), Offsets: c.offsets, Now: pt.now, DeleteRetention: pt.settings.DeleteRetentionMs,
-		Part: pt.Part, Newest: pt.newest.of, Aborted: pt.aborted.Hides, Scratch: &c.scratch,
+		Part: pt.Part, Newest: pt.newest.of, Aborted: aborted.Hides, Scratch: &c.scratch,
 	}
 	end, err := c.note(pt, run)
 	if err != nil {
@@ -388,6 +391,8 @@ func (c *cleaner) write(ps *pass, run *compact.Run, p *partition.Partition, span
 	}
 	c.file.runs = append(c.file.runs, madeRun{p: p, read: spans})
 	run.Last = last.Last
+	var empty []record.Offset // ascending
+	run.Emptied = func(marker record.Offset) { empty = append(empty, marker) }
 	place := c.s.Topics().Place(p.ID)
 	for _, span := range spans {
 		err := c.each(p.ID, span, span.Base, func(b record.Batch) error {
@@ -396,6 +401,16 @@ func (c *cleaner) write(ps *pass, run *compact.Run, p *partition.Partition, span
 				return err
 			}
 			return c.writer.Append(run.Partition, b, topicNames(c.naming, place, b, &c.scratch))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for i := range spans {
+		err := p.AbortsOf(&spans[i], spans[i].Base, func(a partition.Aborted) {
+			if _, gone := slices.BinarySearch(empty, a.Last); !gone {
+				c.writer.Aborted(a)
+			}
 		})
 		if err != nil {
 			return err

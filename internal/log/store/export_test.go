@@ -1,5 +1,7 @@
 package store
 
+import "github.com/firthmq/firth/internal/log/stream"
+
 // ColdReadahead is that of a reader that has just waited for the disk.
 func ColdReadahead() *Readahead { return &Readahead{cold: true} }
 
@@ -7,4 +9,9 @@ func ColdReadahead() *Readahead { return &Readahead{cold: true} }
 func (s *Store) SealedFiles() int {
 	all, _ := s.housekeeper.sealedFiles()
 	return all
+}
+
+// AbortsInMemory counts the aborted transactions of a partition that are kept in memory, and in checkpoints.
+func (s *Store) AbortsInMemory(id stream.PartitionID) int {
+	return len(s.parts.Load().find(id).Transactions().Aborts)
 }

@@ -97,6 +97,14 @@ func (f *file) Names(p stream.PartitionID) (*segment.Names, error) {
 	return f.segment.Names(uint32(p))
 }
 
+// Aborts implements partition.File.
+func (f *file) Aborts(p stream.PartitionID, from record.Offset, visit func(segment.Aborted) bool) error {
+	if f.segment == nil {
+		return fault.New(fault.Internal, "log.Read", "%s does not tell of aborted transactions", f.name)
+	}
+	return f.segment.Aborts(uint32(p), from, visit)
+}
+
 // Read implements partition.File.
 func (f *file) Read(
 	_ stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch,

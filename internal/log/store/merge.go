@@ -64,7 +64,8 @@ type merge struct {
 // mergePart is what one partition has in one of the inputs.
 type mergePart struct {
 	part
-	file *file
+	file  *file
+	first record.Offset // that is copied
 }
 
 // mergeStep begins a merge if one is due, or copies a piece of the one under way, and asks for another turn.
@@ -195,7 +196,9 @@ func (k *housekeeper) gatherParts(m *merge) error {
 				extents = extents[1:]
 			}
 			if len(extents) > 0 {
-				m.parts = append(m.parts, mergePart{part: part{p: p, extents: extents}, file: f})
+				m.parts = append(m.parts, mergePart{
+					part: part{p: p, extents: extents, span: s}, file: f, first: extents[0].Base,
+				})
 			}
 		}
 		if len(spans) > 0 {
@@ -240,6 +243,10 @@ func (k *housekeeper) copyPiece(m *merge) error {
 			pt.extents = pt.extents[1:]
 		}
 		if len(pt.extents) == 0 {
+			if err := pt.p.AbortsOf(&pt.span, pt.first, m.w.Aborted); err != nil {
+				pt.file.apart = fault.Is(err, fault.Corrupt)
+				return err
+			}
 			m.parts = m.parts[1:]
 		}
 	}

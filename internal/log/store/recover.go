@@ -41,6 +41,8 @@ type recovery struct {
 	nextSeq  uint64
 	opened   int64   // unix milliseconds of the node's clock: a producer is idle only while the node runs
 	unsynced []*file // journals whose end may not be on stable storage
+	// untold are the files that lost what they told of aborted transactions.
+	untold []*file
 }
 
 func (r *recovery) find(name, what string) {
@@ -100,6 +102,9 @@ func (r *recovery) load(ctx context.Context) error {
 		}
 	}
 	r.trimStarts()
+	if err := r.settleAborts(ctx); err != nil {
+		return err
+	}
 	return r.foldTopics()
 }
 
@@ -235,7 +240,9 @@ func (r *recovery) salvage(s *step) error {
 		for _, d := range damage {
 			r.find(s.name, fmt.Sprintf("bytes %d to %d: %s", d.From, d.To, d.What))
 		}
-		return r.addSegment(newSegmentFile(r.store, s.fileID, seg))
+		f := newSegmentFile(r.store, s.fileID, seg)
+		r.untold = append(r.untold, f)
+		return r.addSegment(f)
 	case !fault.Is(err, fault.Corrupt):
 		return err
 	}
@@ -249,7 +256,11 @@ func (r *recovery) salvage(s *step) error {
 	}
 	r.lose(s.name, "has lost its index and is read as a journal")
 	s.limits.Nonce = h.Nonce
-	return r.openJournal(s)
+	if err := r.openJournal(s); err != nil {
+		return err
+	}
+	r.untold = append(r.untold, r.files[len(r.files)-1])
+	return nil
 }
 
 func (r *recovery) addSegment(f *file) error {
@@ -373,6 +384,53 @@ func (r *recovery) trimStarts() {
 		p.Live(func(s partition.Span) { first = min(first, s.Base) })
 		p.Survive(first)
 	}
+}
+
+// settleAborts has partitions keep in memory the aborted transactions of which no file tells, and no others. What a
+// damaged file told is found out anew: its partitions are read for that.
+func (r *recovery) settleAborts(ctx context.Context) error {
+	for _, p := range r.parts {
+		var all []partition.Aborted
+		untold := false
+		p.Live(func(s partition.Span) { untold = untold || contains(r.untold, s.File) })
+		if untold {
+			var err error
+			if all, err = r.abortsOf(ctx, p); err != nil {
+				return err
+			}
+		}
+		p.Told(all)
+	}
+	return nil
+}
+
+// abortsOf reads a partition from its log start on to learn which transactions were aborted. What cannot be read is
+// passed over.
+func (r *recovery) abortsOf(ctx context.Context, p *partition.Partition) ([]partition.Aborted, error) {
+	bounds, err := p.Bounds()
+	if err != nil {
+		return nil, err
+	}
+	var txns partition.Transactions
+	var batches []record.Batch
+	for from := bounds.Start; from < bounds.High; {
+		if err := ctx.Err(); err != nil {
+			return nil, fault.Wrap(fault.Timeout, "store.Open", err)
+		}
+		batches, err = p.Read(from, rollBytes, batches[:0])
+		if fault.Is(err, fault.Corrupt) {
+			from = p.Behind(from)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range batches {
+			from = b.LastOffset() + 1
+			txns.Apply(b, from)
+		}
+	}
+	return txns.Aborts, nil
 }
 
 // foldTopics applies the records of the topics topic that lie behind the checkpoint.

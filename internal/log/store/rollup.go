@@ -17,9 +17,9 @@ import (
 
 // part is what one partition has in a file.
 type part struct {
-	p         *partition.Partition
-	extents   []segment.Extent   // those that still hold readable records
-	compacted *segment.Compacted // nil: it never was
+	p       *partition.Partition
+	extents []segment.Extent // those that still hold readable records
+	span    partition.Span
 }
 
 // partsIn lists what all partitions have in a file, by id, and how many bytes and batches that is. With
@@ -51,7 +51,7 @@ func (s *Store) partsIn(f *file) (parts []part, bytes int64, batches int, err er
 		}
 		batches += len(extents)
 		if len(extents) > 0 {
-			parts = append(parts, part{p: p, extents: extents, compacted: span.Compacted})
+			parts = append(parts, part{p: p, extents: extents, span: span})
 		}
 	}
 	return parts, bytes, batches, nil
@@ -275,6 +275,9 @@ func (k *housekeeper) keepInPlace(f *file, parts []part) error {
 	ix := make(segment.Index, 0, len(parts))
 	for _, pt := range parts {
 		run := segment.Run{Partition: uint32(pt.p.ID), Extents: pt.extents, Names: k.nameRun(f, pt)}
+		if err := pt.aborts(run.Aborts.Add); err != nil {
+			return err
+		}
 		ix = append(ix, run)
 	}
 	name := segmentName(f.fileID)
@@ -311,6 +314,11 @@ func (k *housekeeper) replace(old, by *file, parts []part) {
 			pt.p.Replace(old, by, (*partition.Summary)(&sum))
 		}
 	}
+}
+
+// aborts visits the aborted transactions whose markers are in the part.
+func (pt *part) aborts(visit func(segment.Aborted)) error {
+	return pt.p.AbortsOf(&pt.span, pt.extents[0].Base, visit)
 }
 
 // rollBytes is how much of a partition is read at once for a roll-up.
@@ -362,7 +370,7 @@ func (k *housekeeper) copyPart(w *segment.Writer, f *file, pt part) error {
 		defer w.Known(names)
 		place = stream.Place{}
 	}
-	return eachBatch(f, pt, func(b record.Batch) error {
+	err = eachBatch(f, pt, func(b record.Batch) error {
 		if run != nil {
 			if b, err = run.Clean(b); err != nil || b == nil {
 				return err
@@ -370,23 +378,31 @@ func (k *housekeeper) copyPart(w *segment.Writer, f *file, pt part) error {
 		}
 		return w.Append(uint32(pt.p.ID), b, k.names(place, b))
 	})
+	if err != nil {
+		return err
+	}
+	return pt.aborts(w.Aborted)
 }
 
 // begin begins the run of a partition in a new file. It returns how it is compacted, nil for not at all.
 func (k *housekeeper) begin(w *segment.Writer, f *file, pt part) (*compact.Run, error) {
 	id, settings := uint32(pt.p.ID), pt.p.Settings()
-	if pt.compacted != nil {
-		return nil, w.Compact(id, *pt.compacted)
+	if pt.span.Compacted != nil {
+		return nil, w.Compact(id, *pt.span.Compacted)
 	}
 	base, last := pt.extents[0].Base, pt.extents[len(pt.extents)-1].Last
 	bounds, err := pt.p.Bounds()
 	if err != nil || f.journal == nil || !settings.Compact || settings.MinCompactionLagMs > 0 || last >= bounds.Stable {
 		return nil, nil //nolint:nilerr // a topic that was deleted meanwhile is copied as it is
 	}
+	aborted, err := pt.p.Hidden(base, last+1)
+	if err != nil {
+		return nil, err
+	}
 	k.offsets.Reset()
 	run := &compact.Run{
 		Partition: id, Offsets: k.offsets, Last: last, Part: true, Newest: k.s.newestOf(pt.p).of,
-		Aborted: pt.p.Hidden(last + 1).Hides, Scratch: &k.scratch,
+		Aborted: aborted.Hides, Scratch: &k.scratch,
 	}
 	end, full := base, false
 	err = eachBatch(f, pt, func(b record.Batch) error {

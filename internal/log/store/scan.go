@@ -54,14 +54,27 @@ func (s *Store) Scan(
 	}
 	sc, _ := scans.Get().(*scan) // the pool holds nothing else
 	defer sc.giveBack()
-	if sc.batches, err = s.Read(id, from, maxBytes, sc.batches[:0]); err != nil {
+	if err := sc.read(s, p, from, end, maxBytes); err != nil {
 		return from, damaged(p, from, end, err)
 	}
-	sc.aborted = sc.aborted[:0]
-	if slices.ContainsFunc(sc.batches, func(b record.Batch) bool { return b.Attributes().Transactional() }) {
-		sc.aborted = p.Aborted(from, end, sc.aborted)
-	}
 	return sc.walk(from, end, visit)
+}
+
+// read reads batches and the aborted transactions that go with them: compaction may take both away in between.
+func (sc *scan) read(s *Store, p *partition.Partition, from, end record.Offset, maxBytes int) (err error) {
+	for cleaned := p.Cleaned(); ; cleaned = p.Cleaned() {
+		if sc.batches, err = s.Read(p.ID, from, maxBytes, sc.batches[:0]); err != nil {
+			return err
+		}
+		sc.aborted = sc.aborted[:0]
+		if !slices.ContainsFunc(sc.batches, func(b record.Batch) bool { return b.Attributes().Transactional() }) {
+			return nil
+		}
+		end := min(end, sc.batches[len(sc.batches)-1].LastOffset()+1)
+		if sc.aborted, err = s.Aborted(p.ID, from, end, sc.aborted); err != nil || p.Cleaned() == cleaned {
+			return err
+		}
+	}
 }
 
 // walk visits the records of [from, end) in the batches.

@@ -249,7 +249,8 @@ func (s *Store) Transactions() []Transaction {
 }
 
 // Aborted appends the aborted transactions that have something in [from, to) of a partition, in the order of their
-// first batches. Errors: NotFound.
+// first batches. They belong to batches that were read meanwhile if Cleaned did not change. Errors: NotFound, Corrupt,
+// IO.
 func (s *Store) Aborted(
 	id stream.PartitionID, from, to record.Offset, into []partition.Aborted,
 ) ([]partition.Aborted, error) {
@@ -257,7 +258,19 @@ func (s *Store) Aborted(
 	if err != nil {
 		return into, err
 	}
-	return p.Aborted(from, to, into), nil
+	if into, err = p.Aborted(from, to, into); fault.Is(err, fault.Corrupt) {
+		s.reportCorrupt(id, from, err)
+	}
+	return into, err
+}
+
+// Cleaned counts how often compaction replaced something of a partition; 0 if there is none.
+func (s *Store) Cleaned(id stream.PartitionID) uint64 {
+	p := s.parts.Load().find(id)
+	if p == nil {
+		return 0
+	}
+	return p.Cleaned()
 }
 
 // ProducerState is what a partition knows of a producer (KIP-664).

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -418,6 +420,7 @@ func checkTransactions(t *testing.T, s *store.Store, ps []stream.PartitionID, al
 	t.Helper()
 	seen := map[string]int{}
 	for _, p := range ps {
+		wantAborted(t, s, p)
 		for _, v := range committed(t, s, p) {
 			seen[v]++
 		}
@@ -492,7 +495,7 @@ func TestAbortedRecordsAreCompactedAway(t *testing.T) {
 	}
 	eventually(t, "the topic is compacted", func() bool {
 		left, err := keyedLeft(s, p, (*store.Store).Read)
-		return err == nil && len(left) < 750 // of 1000, with 500 markers, which stay
+		return err == nil && len(left) < 750 // of 1000, with 500 markers
 	})
 	for _, lost := range []bool{false, true} {
 		got := map[string]string{}
@@ -518,6 +521,142 @@ func TestAbortedRecordsAreCompactedAway(t *testing.T) {
 		s = open(t, compacting(disk))
 	}
 	_ = s.Close()
+}
+
+// TestMarkersAreCompactedAway has nothing stay of transactions that were superseded or aborted: neither markers nor the
+// list of what was aborted grow. What readers of committed records see of each key is the same all the while, for those
+// that read in the log and for Kafka's clients, also over crashes.
+func TestMarkersAreCompactedAway(t *testing.T) {
+	const rounds, keys = 400, 7
+	disk := vfs.NewMemory()
+	faulty := vfs.NewFaulty(disk)
+	s := open(t, compacting(faulty))
+	p := createCompacted(t, s, 1).Partitions[0]
+	good, bad := begun(s, 1, 0), begun(s, 2, 0)
+	want := map[string]string{}
+	for i := range rounds {
+		key, value := fmt.Sprint("key ", i%keys), fmt.Sprintf("%d good %0200d", i, i)
+		want[key] = value
+		err := errors.Join(good.sendKeyed(p, key, value), good.end(true), bad.sendKeyed(p, key, "bad"), bad.end(false))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantView(t, s, p, want)
+	var mu sync.Mutex
+	var crashed []*vfs.Memory
+	rnd, ops := rand.New(rand.NewPCG(1, 4)), 0
+	faulty.OnOp(func(op vfs.Op) {
+		mu.Lock()
+		defer mu.Unlock()
+		if ops++; ops%5 == 0 && op.Kind.Changes() && len(crashed) < 40 {
+			crashed = append(crashed, disk.CrashClone(rnd))
+		}
+	})
+	batches := 0
+	eventually(t, "nothing is left but the newest", func() bool {
+		if err := errors.Join(good.sendKeyed(p, "more", fmt.Sprintf("%0200d", 0)), good.end(true)); err != nil {
+			t.Fatal(err)
+		}
+		wantView(t, s, p, want)
+		left, err := keyedLeft(s, p, (*store.Store).Read)
+		batches = len(left)
+		all, abortedErr := s.Aborted(p, 0, math.MaxInt64, nil)
+		return err == nil && abortedErr == nil && batches < 300 && len(all) < 100 // of 1600 and of 400
+	})
+	faulty.OnOp(nil)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i, disk := range append(crashed, disk) {
+		if i%2 == 0 {
+			loseCheckpoints(t, disk)
+		}
+		s := open(t, small(disk))
+		wantView(t, s, p, want)
+		_ = s.Close()
+	}
+	t.Logf("%d records left of %d, %d crashes", batches, 4*rounds, len(crashed))
+}
+
+// wantView holds the last value of each key to what was committed: as a scan gives it, and as a Kafka client makes it
+// of batches and of what it is told was aborted among them. The key "more" does not count.
+func wantView(t *testing.T, s *store.Store, p stream.PartitionID, want map[string]string) {
+	t.Helper()
+	bounds, err := s.Bounds(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scanned, fetched := map[string]string{}, map[string]string{}
+	see := func(view map[string]string) func(v *record.View) bool {
+		return func(v *record.View) bool {
+			if string(v.Key) != "more" {
+				view[string(v.Key)] = string(v.Value)
+			}
+			return true
+		}
+	}
+	for from := bounds.Start; from < bounds.Stable; {
+		if from, err = s.Scan(p, from, stream.ScanOptions{}, see(scanned)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for from := bounds.Start; from < bounds.Stable; {
+		from = fetchCommitted(t, s, p, from, see(fetched))
+	}
+	if !maps.Equal(scanned, want) || !maps.Equal(fetched, want) {
+		t.Fatalf("the view is %.20q by scan and %.20q by fetch, want %.20q", scanned, fetched, want)
+	}
+}
+
+// fetchCommitted does what a Fetch and a client of Kafka do (Fetcher.java): of each response it passes over the batches
+// of producers that are in an aborted transaction, from its first offset to its marker.
+func fetchCommitted(
+	t *testing.T, s *store.Store, p stream.PartitionID, from record.Offset, see func(v *record.View) bool,
+) (next record.Offset) {
+	t.Helper()
+	bounds, err := s.Bounds(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stable := bounds.Stable
+	var batches []record.Batch
+	var aborted []partition.Aborted
+	for again := true; again; {
+		cleaned := s.Cleaned(p)
+		if batches, err = s.Read(p, from, 4<<10, nil); err != nil || len(batches) == 0 {
+			t.Fatalf("at %d: %d batches, %v", from, len(batches), err)
+		}
+		aborted, err = s.Aborted(p, from, min(stable, batches[len(batches)-1].LastOffset()+1), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again = s.Cleaned(p) != cleaned
+	}
+	hidden := map[int64]bool{}
+	for _, b := range batches {
+		for len(aborted) > 0 && aborted[0].First <= b.LastOffset() {
+			hidden[aborted[0].ProducerID], aborted = true, aborted[1:]
+		}
+		next = b.LastOffset() + 1
+		if b.Attributes().Control() {
+			if commit, ok := b.Marker(); ok && !commit {
+				delete(hidden, b.ProducerID())
+			}
+			continue
+		}
+		if b.BaseOffset() >= stable || b.Count() == 0 || b.Attributes().Transactional() && hidden[b.ProducerID()] {
+			continue
+		}
+		var it record.Iter
+		if err := it.Reset(b, &record.Scratch{}); err != nil {
+			t.Fatal(err)
+		}
+		for v := (record.View{}); it.Next(&v); {
+			see(&v)
+		}
+	}
+	return next
 }
 
 // loseCheckpoints removes all checkpoints of a closed log.
