@@ -218,7 +218,7 @@ func (d *Door) alterQuotas(ctx context.Context, changes []quotaChange) error {
 			Timestamp: wallMillis(), Key: []byte(entity.key()), Value: values.value(),
 		})
 	}
-	if err := d.storeRecords(ctx, quotasTopic, records); err != nil {
+	if err := stream.StoreState(ctx, d.log, quotasTopic, records); err != nil {
 		return err
 	}
 	q.table.Store(next)

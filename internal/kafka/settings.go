@@ -205,39 +205,7 @@ func (d *Door) storeSettings(ctx context.Context, old, changed map[string]string
 		}
 		records = append(records, r)
 	}
-	return d.storeRecords(ctx, settingsTopic, records)
-}
-
-// storeRecords puts records into an internal topic of one partition, as one unit on stable storage. It makes the topic
-// if need be.
-func (d *Door) storeRecords(ctx context.Context, topic string, records []record.Record) error {
-	if len(records) == 0 {
-		return nil
-	}
-	t := d.log.Topics().ByName(topic)
-	if t == nil {
-		var err error
-		spec := stream.TopicSpec{Name: topic, Partitions: 1, Config: map[string]string{
-			"cleanup.policy": "compact", "firth.durability": "disk",
-		}}
-		if t, err = d.log.CreateTopic(ctx, spec); err != nil {
-			return err
-		}
-	}
-	unit := stream.Unit{}
-	for i := range records {
-		unit.Writes = append(unit.Writes, stream.Write{Partition: t.Partitions[0], Record: &records[i]})
-	}
-	stored := make(settled, 1)
-	if err := stream.AppendWait(ctx, d.log, &unit, stored, 0); err != nil {
-		return err
-	}
-	select {
-	case err := <-stored:
-		return err
-	case <-ctx.Done():
-		return fault.Wrap(fault.Closed, "kafka.settings", ctx.Err())
-	}
+	return stream.StoreState(ctx, d.log, settingsTopic, records)
 }
 
 // settled is a receipt that somebody waits for; it holds one.

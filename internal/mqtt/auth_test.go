@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -39,13 +40,15 @@ func (r *riddled) Step(_ context.Context, data []byte) (answer []byte, done bool
 // onlyKnown lets those publish who have told their name.
 type onlyKnown struct{}
 
-func (onlyKnown) May(who *mqtt.Principal, a mqtt.Action, _ []byte) bool {
-	return a != mqtt.Publish || who.UserName == "known"
+func (onlyKnown) may(who *rule.Subject, does doing, _ string) bool {
+	return does != publishing || who.User == "known"
 }
 
-func riddles(o *mqtt.Options) {
-	o.Mechanisms = map[string]mqtt.Mechanism{"RIDDLE": riddle{}}
-	o.Guard = onlyKnown{}
+func riddles(t testing.TB) func(*mqtt.Options) {
+	return func(o *mqtt.Options) {
+		o.Mechanisms = map[string]mqtt.Mechanism{"RIDDLE": riddle{}}
+		judged(t, o, onlyKnown{})
+	}
 }
 
 func withMethod(method string) func(*packet.Connect) {
@@ -83,7 +86,7 @@ func asks(c *raw) {
 // TestAuthentication goes through the exchange of a CONNECT [MQTT-4.12.0-2] [MQTT-4.12.0-5] [MQTT-3.2.0-1]
 // [MQTT-3.15.2-1] [MQTT-3.2.0-2], and once more later.
 func TestAuthentication(t *testing.T) {
-	h := open(t, riddles)
+	h := open(t, riddles(t))
 	c := h.asked(t, "me")
 	c.send(authPacket(packet.ContinueAuthentication, "RIDDLE", "again"))
 	if p := want[*packet.Auth](c); string(p.Props.AuthData) != "again?" {
@@ -110,7 +113,7 @@ func TestAuthentication(t *testing.T) {
 // TestAuthenticationFails: who is refused while CONNECT waits is told by CONNACK, never by DISCONNECT [MQTT-3.14.0-1],
 // and its connection ends [MQTT-4.12.0-1] [MQTT-4.12.0-4] [MQTT-3.2.2-7] [MQTT-3.1.4-2].
 func TestAuthenticationFails(t *testing.T) {
-	h := open(t, riddles)
+	h := open(t, riddles(t))
 	for _, test := range []struct {
 		name   string
 		say    packet.Packet
@@ -153,7 +156,7 @@ func TestAuthenticationFails(t *testing.T) {
 
 // TestReauthenticationFails ends with DISCONNECT [MQTT-4.12.1-2] [MQTT-4.13.2-1].
 func TestReauthenticationFails(t *testing.T) {
-	h := open(t, riddles)
+	h := open(t, riddles(t))
 	for _, test := range []struct {
 		name   string
 		say    []packet.Packet
@@ -185,7 +188,7 @@ func TestReauthenticationFails(t *testing.T) {
 
 // TestNoAuthentication: who has no authentication method hears of none [MQTT-4.12.0-6], and AUTH is an error.
 func TestNoAuthentication(t *testing.T) {
-	h := open(t, riddles)
+	h := open(t, riddles(t))
 	c := h.dial(t)
 	c.hello(packet.V5, "me", nil)
 	if ack := want[*packet.Connack](c); ack.Props.Has(packet.PropAuthMethod) || ack.Props.Has(packet.PropAuthData) {
@@ -201,10 +204,10 @@ func TestNoAuthentication(t *testing.T) {
 // TestAuthenticationHasItsTime: a client that never answers does not stay, and one that always has something more to
 // say does not either.
 func TestAuthenticationHasItsTime(t *testing.T) {
-	h := open(t, func(o *mqtt.Options) { riddles(o); o.ConnectTimeout = 200 * time.Millisecond })
+	h := open(t, func(o *mqtt.Options) { riddles(t)(o); o.ConnectTimeout = 200 * time.Millisecond })
 	c := h.asked(t, "me")
 	c.closed()
-	h = open(t, riddles)
+	h = open(t, riddles(t))
 	c = h.asked(t, "me")
 	for {
 		c.send(authPacket(packet.ContinueAuthentication, "RIDDLE", "again"))

@@ -189,11 +189,6 @@ func (b *bans) enforce(one *ban.Ban) error {
 
 // store puts a ban, and the end of others, on stable storage, in one unit.
 func (b *bans) store(ctx context.Context, one *ban.Ban, over ...ban.Ban) error {
-	log := b.door.opt.Log
-	t, err := stream.EnsureState(ctx, log, bansTopic)
-	if err != nil {
-		return err
-	}
 	var records []record.Record
 	now := b.door.opt.Clock().UnixMilli()
 	for i := range over {
@@ -206,32 +201,8 @@ func (b *bans) store(ctx context.Context, one *ban.Ban, over ...ban.Ban) error {
 		}
 		records = append(records, record.Record{Timestamp: now, Key: one.Key(), Value: value})
 	}
-	var unit stream.Unit
-	for i := range records {
-		unit.Writes = append(unit.Writes, stream.Write{Partition: t.Partitions[0], Record: &records[i]})
-	}
-	return storeUnit(ctx, log, &unit)
+	return stream.StoreState(ctx, b.door.opt.Log, bansTopic, records)
 }
-
-// storeUnit appends a unit and returns when it is stored. Errors: those of the log; Timeout.
-func storeUnit(ctx context.Context, log stream.Log, u *stream.Unit) error {
-	stored := make(storedReceipt, 1)
-	if err := stream.AppendWait(ctx, log, u, stored, 0); err != nil {
-		return err
-	}
-	select {
-	case err := <-stored:
-		return err
-	case <-ctx.Done():
-		return fault.Wrap(fault.Timeout, "mqtt.Append", ctx.Err())
-	}
-}
-
-// storedReceipt is a receipt that somebody waits for; it holds one.
-type storedReceipt chan error
-
-// Appended implements stream.Receipt.
-func (r storedReceipt) Appended(_ uint64, _ stream.Placed, err error) { r <- err }
 
 // find is the ban of a client, or nil.
 func (b *bans) find(who *Principal, remote string) *ban.Ban {
@@ -253,11 +224,20 @@ func (c *conn) isBanned() bool { return c.door.bans.find(&c.link.principal, c.wi
 
 // evict ends the connections of those who are banned, with reason 0x98.
 func (d *Door) evict() {
+	for holder := range d.holders {
+		if holder.isBanned() {
+			holder.disconnect(packet.AdministrativeAction)
+		}
+	}
+}
+
+// holders visits the connections that have a session.
+func (d *Door) holders(visit func(*conn) bool) {
 	for _, id := range d.seats.IDs("", "") {
 		var holder *conn
 		d.seats.Look(id, func(_ *session.State, h roster.Holder) { holder, _ = h.(*conn) })
-		if holder != nil && holder.isBanned() {
-			holder.disconnect(packet.AdministrativeAction)
+		if holder != nil && !visit(holder) {
+			return
 		}
 	}
 }

@@ -165,7 +165,7 @@ func (l opaque) Accept() (net.Conn, error) {
 func TestStrangersThatAuthenticate(t *testing.T) {
 	const budget, most, count = 8 << 20, 1 << 20, 300 // one eighth
 	set := telemetry.New()
-	h := open(t, func(o *mqtt.Options) { riddles(o); o.Metrics = set; o.BudgetBytes = budget })
+	h := open(t, func(o *mqtt.Options) { riddles(t)(o); o.Metrics = set; o.BudgetBytes = budget })
 	listener, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
@@ -31,8 +32,7 @@ func (c *conn) connect(t *turn, frame []byte) error {
 	}
 	c.account.Add(int64(len(frame)))
 	c.stranger.Add(int64(len(frame))) // it is kept while the client authenticates itself: the reader has asked for it
-	principal := Principal{ClientID: string(hello.ClientID), UserName: string(hello.UserName)}
-	c.link.principal = principal
+	c.link.principal = Principal{ClientID: string(hello.ClientID), UserName: string(hello.UserName)}
 	if c.refused {
 		c.listener.metrics.hasty.Inc()
 		return c.refuseHello(hello, &packet.Error{Reason: packet.ConnectionRateExceeded, Detail: "too many connect"})
@@ -41,27 +41,32 @@ func (c *conn) connect(t *turn, frame []byte) error {
 		return c.refuseHello(hello, err)
 	}
 	if hello.Props.Has(packet.PropAuthMethod) {
-		if err := c.beginAuth(hello, principal); err != nil {
+		if err := c.beginAuth(hello, c.link.principal); err != nil {
 			return c.refuseHello(hello, err)
 		}
 		return c.authenticate(hello, hello.Props.AuthData)
 	}
-	return c.accept(hello, principal, nil)
+	return c.accept(hello, c.link.principal, nil)
 }
 
 // accept begins the session of a client that is who it says, or refuses it [MQTT-3.1.4-5] [MQTT-3.2.0-2]. The answer
 // goes with the CONNACK to a client that authenticated itself.
-func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte) error {
+func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte) (err error) {
 	c.link.principal = principal
 	if err := c.refuseBanned(); err != nil {
-		return c.refuseHello(hello, err)
-	}
-	if err := c.admitConnect(hello); err != nil {
 		return c.refuseHello(hello, err)
 	}
 	assigned := ""
 	if len(hello.ClientID) == 0 {
 		assigned = newClientID() // [MQTT-3.1.3-6]
+		principal.ClientID = assigned
+	}
+	if principal.pass, err = c.enter(hello, &principal); err != nil {
+		return c.refuseHello(hello, err)
+	}
+	c.link.principal.pass = principal.pass
+	if err := c.admitConnect(hello); err != nil {
+		return c.refuseHello(hello, err)
 	}
 	o := session.Open(hello, &c.listener.limits, assigned)
 	o.User = principal.UserName
@@ -82,8 +87,12 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	if tap := c.wire.tap.Load(); tap != nil { // of the packet it was not known whose it is
 		tap.take(true, hello.AppendTo(nil, hello.Version))
 	}
-	if c.isBanned() { // since it was looked at: who banned it may not have seen this connection
+	// Who banned it, or took its user away, since it was looked at may not have seen this connection.
+	switch {
+	case c.isBanned():
 		c.disconnect(packet.AdministrativeAction)
+	case c.isOver():
+		c.disconnect(packet.NotAuthorized)
 	}
 	o.Connack.SessionPresent = present                                                   // [MQTT-3.2.2-3]
 	c.setTimeout(time.Duration(o.Link.KeepAlive()) * time.Second * 3 / 2)                // [MQTT-3.1.2-22]
@@ -115,7 +124,7 @@ func (c *conn) admitConnect(p *packet.Connect) error {
 		return nil
 	}
 	w.Topic = c.door.rewrite().Name(w.Topic, c.link.principal.who())
-	dollar, may := isDollar(w.Topic), c.door.may(&c.link.principal, Publish, w.Topic)
+	dollar, may := isDollar(w.Topic), c.door.may(&c.link.principal, rule.Write, w.Topic)
 	if !dollar && !may {
 		return &packet.Error{Reason: packet.NotAuthorized, Detail: "the client may not publish its will"}
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -67,7 +68,10 @@ func (c *raw) exactly(id uint16, topic, payload string) {
 
 // TestDelayedRefused: what cannot be delayed, or must not be published, is refused at once.
 func TestDelayedRefused(t *testing.T) {
-	h := open(t, func(o *mqtt.Options) { o.MaxDelayed, o.Guard = 1, noSecrets{} })
+	h := open(t, func(o *mqtt.Options) {
+		o.MaxDelayed = 1
+		judged(t, o, noSecrets{})
+	})
 	c := h.connect(t, packet.V5, "c", nil)
 	for topic, reason := range map[string]packet.ReasonCode{
 		"$delayed/x/a": packet.TopicNameInvalid, "$delayed/5": packet.TopicNameInvalid,
@@ -115,8 +119,8 @@ func TestDelayedTooLarge(t *testing.T) {
 // noSecrets is a guard that lets nobody publish below secret/.
 type noSecrets struct{}
 
-func (noSecrets) May(_ *mqtt.Principal, a mqtt.Action, topic []byte) bool {
-	return a != mqtt.Publish || string(topic) != "secret/a"
+func (noSecrets) may(_ *rule.Subject, does doing, name string) bool {
+	return does != publishing || name != "secret/a"
 }
 
 // TestDelayedSurvives: messages that wait while the server is down come once when it is back, those that were due in

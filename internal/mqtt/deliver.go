@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -43,7 +44,7 @@ func (l *link) mustNotGo(d *fanout.Delivery) bool {
 		return false
 	case len(d.Frame) > l.agreed.MaxPacket():
 		why = dropTooLarge
-	case l.door.may(&l.principal, Receive, d.Topic):
+	case l.door.may(&l.principal, rule.Read, d.Topic):
 		return false
 	}
 	l.drop(why)
@@ -303,7 +304,7 @@ func (l *link) answered() {
 func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	for i := range p.Subscriptions {
 		one := &p.Subscriptions[i]
-		if !one.Reason.Failed() && !l.door.may(&l.principal, Subscribe, session.Served(one.Filter)) {
+		if !one.Reason.Failed() && !l.door.maySubscribe(&l.principal, string(session.Served(one.Filter))) {
 			one.Reason = packet.NotAuthorized
 		}
 	}

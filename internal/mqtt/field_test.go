@@ -163,7 +163,7 @@ func TestForeignTextInLines(t *testing.T) {
 	var log lines
 	h := open(t, func(o *mqtt.Options) {
 		o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		o.Guard = &guard{}
+		judged(t, o, &guard{})
 	})
 	long := strings.Repeat("\x1b[31m", 13000)
 	c := h.connect(t, packet.V5, long, func(p *packet.Connect) {

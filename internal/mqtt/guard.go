@@ -1,30 +1,108 @@
 package mqtt
 
-// Action is what a client wants to do with a topic name or filter.
-type Action uint8
+import (
+	"context"
+	"errors"
+	"net/netip"
 
-// The actions that a Guard judges.
-const (
-	// Publish is sending a message to a topic name, also as a will.
-	Publish Action = iota
-	// Subscribe is asking for what matches a topic filter.
-	Subscribe
-	// Receive is getting one message of a topic name: live, retained or from the log.
-	Receive
+	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
 // Principal is who a connection belongs to.
 type Principal struct {
 	ClientID string
-	UserName string // empty: none given
+	UserName string       // empty: none given
+	pass     *access.Pass // nil: nobody was asked who it is
 }
 
-// Guard answers one question, on every path. It must not block and is called from many goroutines. The
-// topic is valid only during the call.
+// Logins finds out who clients are. It may wait until ctx ends. *access.Access is one.
+type Logins interface {
+	// Enter lets a client in that says who it is, or not. Errors: access.ErrCredentials, Denied, Limited, Timeout.
+	Enter(ctx context.Context, who rule.Subject, password []byte) (*access.Pass, error)
+	// Admit makes the pass of a client whose user is known.
+	Admit(who rule.Subject) *access.Pass
+}
+
+// Guard answers what a client may do, on every path. It must not block and is called from many goroutines. Names are
+// valid only during the call. *access.Access is one.
 type Guard interface {
-	May(who *Principal, action Action, topic []byte) bool
+	// MayName tells whether a message may be published to a topic name (Write), also as a will, or may be had from it
+	// (Read): live, retained or from the log. Topic is its topic of the log; "": it is not at hand.
+	MayName(p *access.Pass, o rule.Operation, name []byte, topic string) bool
+	// MayFilter tells whether a client may subscribe to a topic filter.
+	MayFilter(p *access.Pass, filter string) bool
 }
 
-func (d *Door) may(who *Principal, action Action, topic []byte) bool {
-	return d.opt.Guard == nil || d.opt.Guard.May(who, action, topic)
+func (d *Door) may(who *Principal, o rule.Operation, name []byte) bool {
+	return d.opt.Guard == nil || d.opt.Guard.MayName(who.pass, o, name, "")
+}
+
+func (d *Door) maySubscribe(who *Principal, filter string) bool {
+	return d.opt.Guard == nil || d.opt.Guard.MayFilter(who.pass, filter)
+}
+
+// enter finds out who a client is, by the user name and the password of its CONNECT, or by the method of authentication
+// that has told. Errors: *packet.Error.
+func (c *conn) enter(hello *packet.Connect, who *Principal) (*access.Pass, error) {
+	logins := c.door.opt.Logins
+	if logins == nil {
+		return nil, nil
+	}
+	if c.auth != nil {
+		return logins.Admit(c.subject(who)), nil
+	}
+	password := hello.Password
+	if hello.HasPassword && password == nil {
+		password = []byte{}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.door.opt.ConnectTimeout)
+	defer cancel()
+	pass, err := logins.Enter(ctx, c.subject(who), password)
+	switch {
+	case err == nil:
+		return pass, nil
+	case fault.Is(err, fault.Limited), fault.Is(err, fault.Timeout):
+		return nil, &packet.Error{Reason: packet.ServerBusy, Detail: err.Error()}
+	case errors.Is(err, access.ErrCredentials):
+		return nil, &packet.Error{Reason: packet.BadUserNameOrPassword, Detail: "bad user name or password"}
+	}
+	return nil, &packet.Error{Reason: packet.NotAuthorized, Detail: err.Error()}
+}
+
+// subject is a connection as rules know it.
+func (c *conn) subject(who *Principal) rule.Subject {
+	s := rule.Subject{User: who.UserName, ClientID: who.ClientID, Listener: c.listener.opt.Name}
+	if at, err := netip.ParseAddrPort(c.wire.remote()); err == nil { // a Unix socket has none
+		s.Address = at.Addr()
+	}
+	return s
+}
+
+// absent is a client that need not be there, by the user that it had.
+func (d *Door) absent(client, user string) Principal {
+	who := Principal{ClientID: client, UserName: user}
+	if d.opt.Logins != nil {
+		if user == "" {
+			user = rule.Anonymous
+		}
+		who.pass = d.opt.Logins.Admit(rule.Subject{User: user, ClientID: client})
+	}
+	return who
+}
+
+// Recheck ends the connections that may not be here any more: a user was removed, or has another password.
+func (d *Door) Recheck() {
+	for holder := range d.holders {
+		if holder.isOver() {
+			holder.disconnect(packet.NotAuthorized)
+		}
+	}
+}
+
+// isOver tells whether the connection may not be here any more.
+func (c *conn) isOver() bool {
+	return c.link.principal.pass != nil && c.link.principal.pass.Over() != nil
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -20,23 +22,61 @@ type guard struct {
 	panicking atomic.Bool
 }
 
-func (g *guard) May(who *mqtt.Principal, action mqtt.Action, topic []byte) bool {
-	name := string(topic)
+func (g *guard) may(who *rule.Subject, does doing, name string) bool {
 	switch {
 	case strings.Contains(name, "panic"):
 		g.panicking.Store(true)
 		panic("the guard fell over")
-	case action == mqtt.Publish:
+	case does == publishing:
 		return !strings.Contains(name, "nowrite")
-	case action == mqtt.Subscribe:
+	case does == subscribing:
 		return !strings.Contains(name, "nosubscribe")
 	default:
-		return !strings.Contains(name, "noread") || who.UserName == "admin"
+		return !strings.Contains(name, "noread") || who.User == "admin"
 	}
 }
 
+// doing is what a guard of a test is asked about.
+type doing int
+
+const (
+	publishing doing = iota
+	subscribing
+	receiving
+)
+
+// judge is a guard of a test.
+type judge interface {
+	may(who *rule.Subject, does doing, nameOrFilter string) bool
+}
+
+// judged has a guard decide what clients may do who need not prove their names.
+func judged(t testing.TB, o *mqtt.Options, by judge) {
+	t.Helper()
+	logins, err := access.Open(t.Context(), access.Options{Log: o.Log, Mapping: o.Mapping})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Logins, o.Guard = logins, judges{by}
+}
+
+// judges is a judge as the door asks it.
+type judges struct{ judge }
+
+func (j judges) MayName(p *access.Pass, o rule.Operation, name []byte, _ string) bool {
+	does := publishing
+	if o == rule.Read {
+		does = receiving
+	}
+	return j.may(p.Who(), does, string(name))
+}
+
+func (j judges) MayFilter(p *access.Pass, filter string) bool {
+	return j.may(p.Who(), subscribing, filter)
+}
+
 func TestGuard(t *testing.T) {
-	h := open(t, func(o *mqtt.Options) { o.Guard = &guard{} })
+	h := open(t, func(o *mqtt.Options) { judged(t, o, &guard{}) })
 	sub, pub := h.connect(t, packet.V5, "sub", nil), h.connect(t, packet.V5, "pub", nil)
 	admin := h.connect(t, packet.V5, "admin", func(p *packet.Connect) {
 		p.HasUserName, p.UserName = true, []byte("admin")
@@ -70,8 +110,8 @@ func TestGuard(t *testing.T) {
 // onlyUser lets one user publish.
 type onlyUser string
 
-func (u onlyUser) May(who *mqtt.Principal, action mqtt.Action, _ []byte) bool {
-	return action != mqtt.Publish || who.UserName == string(u)
+func (u onlyUser) may(who *rule.Subject, does doing, _ string) bool {
+	return does != publishing || who.User == string(u)
 }
 
 // TestWillIsJudgedByItsUser: whose will it is, by name, is known when it is published, at once or after a restart.
@@ -80,7 +120,10 @@ func TestWillIsJudgedByItsUser(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var now wall
 			now.set(time.Now())
-			change := func(o *mqtt.Options) { o.Clock, o.Guard = now.now, onlyUser("u1") }
+			change := func(o *mqtt.Options) {
+				o.Clock = now.now
+				judged(t, o, onlyUser("u1"))
+			}
 			h := open(t, change)
 			c, _ := h.comeBack(t, packet.V5, "c", func(p *packet.Connect) {
 				p.HasUserName, p.UserName = true, []byte("u1")
@@ -107,7 +150,10 @@ func TestWillIsJudgedByItsUser(t *testing.T) {
 func TestPanicCostsOneConnection(t *testing.T) {
 	set := telemetry.New()
 	g := &guard{}
-	h := open(t, func(o *mqtt.Options) { o.Guard = g; o.Metrics = set }, "a connection panicked")
+	h := open(t, func(o *mqtt.Options) {
+		judged(t, o, g)
+		o.Metrics = set
+	}, "a connection panicked")
 	other := h.connect(t, packet.V5, "other", nil)
 	other.subscribe(0, "t/#")
 	victim := h.connect(t, packet.V5, "victim", nil)

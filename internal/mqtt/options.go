@@ -34,8 +34,10 @@ type Options struct {
 	Version string
 	// SysInterval is how often those who subscribe to $SYS are told what has changed. Default 10 s; negative: nobody is.
 	SysInterval time.Duration
-	// Guard decides who may do what. Default: everybody may do everything.
-	Guard Guard
+	// Logins finds out who clients are, and Guard decides what they may do. Default: nobody is asked, and everybody may do
+	// everything.
+	Logins Logins
+	Guard  Guard
 
 	// MaxPacketBytes is the largest packet taken, fixed header included. Default 1 MiB + 64 KiB, from
 	// 1 KiB to 268,435,460. A message must also fit into max.message.bytes of its log topic.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/mqtt"
@@ -248,8 +249,8 @@ type gate struct {
 	open    chan struct{}
 }
 
-func (g *gate) May(who *mqtt.Principal, action mqtt.Action, _ []byte) bool {
-	if who.ClientID == g.client && action == mqtt.Receive && g.shut.CompareAndSwap(false, true) {
+func (g *gate) may(who *rule.Subject, does doing, _ string) bool {
+	if who.ClientID == g.client && does == receiving && g.shut.CompareAndSwap(false, true) {
 		close(g.reached)
 		<-g.open
 	}
@@ -273,7 +274,7 @@ func TestRetainedComeBeforeWhatIsNewer(t *testing.T) {
 
 func testRetainedFirst(t *testing.T, retained, asPublished bool, qos byte) {
 	g := &gate{client: "sub", reached: make(chan struct{}), open: make(chan struct{})}
-	h := open(t, func(o *mqtt.Options) { o.Guard = g })
+	h := open(t, func(o *mqtt.Options) { judged(t, o, g) })
 	pub, witness := h.connect(t, packet.V5, "pub", nil), h.connect(t, packet.V5, "witness", nil)
 	names := []string{"order/a", "order/b"}
 	for _, name := range names {

@@ -158,7 +158,7 @@ func aliasOf(n uint16) (props packet.Properties) {
 // [MQTT-3.9.2-1] [MQTT-3.9.2-2] [MQTT-3.11.2-1] [MQTT-3.11.2-2] [MQTT-3.7.2-2] [MQTT-3.7.2-3] [MQTT-3.6.2-2]
 // [MQTT-3.6.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.15.2-2] [MQTT-3.15.2-3].
 func TestNoReasonStringsInAnswers(t *testing.T) {
-	h := open(t, riddles)
+	h := open(t, riddles(t))
 	c := h.dial(t)
 	c.hello(packet.V5, "me", withMethod("RIDDLE"))
 	plain := func(props *packet.Properties) {

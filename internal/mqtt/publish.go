@@ -3,6 +3,7 @@ package mqtt
 import (
 	"errors"
 
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -115,7 +116,7 @@ func (l *link) admit(p *packet.Publish, name []byte) error {
 }
 
 func (l *link) mayPublish(name []byte) error {
-	if l.door.may(&l.principal, Publish, name) {
+	if l.door.may(&l.principal, rule.Write, name) {
 		return nil
 	}
 	return fault.New(fault.Denied, "mqtt.Publish", "%s may not publish to %s", fault.Text(l.principal.ClientID),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/mqtt/groups"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
@@ -22,7 +23,7 @@ type shares struct {
 
 // May implements groups.Link.
 func (c *conn) May(topic []byte, size int) bool {
-	return size <= c.link.agreed.MaxPacket() && c.link.door.may(&c.link.principal, Receive, topic)
+	return size <= c.link.agreed.MaxPacket() && c.link.door.may(&c.link.principal, rule.Read, topic)
 }
 
 // joinShare makes the client a member of the group of a shared subscription; old is the one that it replaces, or nil.

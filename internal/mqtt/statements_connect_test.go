@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -121,10 +122,10 @@ type spy struct {
 	users map[string]string // user name by client identifier
 }
 
-func (s *spy) May(who *mqtt.Principal, _ mqtt.Action, _ []byte) bool {
+func (s *spy) may(who *rule.Subject, _ doing, _ string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.users[who.ClientID] = who.UserName
+	s.users[who.ClientID] = who.User
 	return true
 }
 
@@ -139,7 +140,7 @@ func (s *spy) userOf(client string) string {
 func TestConnectPayload(t *testing.T) {
 	both(t, func(t *testing.T, v packet.Version) {
 		guard := &spy{users: map[string]string{}}
-		h := open(t, func(o *mqtt.Options) { o.Guard = guard })
+		h := open(t, func(o *mqtt.Options) { judged(t, o, guard) })
 		watcher := h.connect(t, v, "watcher", nil)
 		watcher.subscribe(2, "w/#")
 		c := h.dial(t)
@@ -280,7 +281,7 @@ func (h *house) cleanStart(t *testing.T, v packet.Version, clean, lasts, there b
 // session stays as it was.
 func TestConnectRefused(t *testing.T) {
 	both(t, func(t *testing.T, v packet.Version) {
-		h := open(t, func(o *mqtt.Options) { o.Guard = &guard{} })
+		h := open(t, func(o *mqtt.Options) { judged(t, o, &guard{}) })
 		c, _ := h.comeBack(t, v, "one", nil)
 		c.subscribe(1, "kept")
 		h.leave(c)

@@ -206,7 +206,7 @@ func (c *raw) takesWindow(from, n int, inFlight map[uint16][]packet.Packet) {
 // [MQTT-4.3.3-10] [MQTT-4.3.3-11].
 func TestPacketIDIsFree(t *testing.T) {
 	every(t, func(t *testing.T, v packet.Version) {
-		h := open(t, func(o *mqtt.Options) { o.Guard = &guard{} })
+		h := open(t, func(o *mqtt.Options) { judged(t, o, &guard{}) })
 		c := h.connect(t, v, "c", nil)
 		for i := range 4 {
 			c.send(&packet.Publish{Topic: []byte("one/1"), Payload: fmt.Append(nil, i), QoS: 1, PacketID: 7, Dup: i > 1})

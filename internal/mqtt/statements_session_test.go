@@ -113,7 +113,7 @@ func TestLongNames(t *testing.T) {
 // TestNotAllowed311: MQTT 3.1.1 cannot be told that a message is not allowed: it is acknowledged
 // [MQTT-3.3.5-2 of 3.1.1], and goes nowhere.
 func TestNotAllowed311(t *testing.T) {
-	h := open(t, func(o *mqtt.Options) { o.Guard = &guard{} })
+	h := open(t, func(o *mqtt.Options) { judged(t, o, &guard{}) })
 	c := h.connect(t, packet.V311, "c", nil)
 	c.subscribe(1, "nowrite")
 	c.published("nowrite", "x", true)

@@ -78,7 +78,7 @@ func TestUnsubscribeForm(t *testing.T) {
 // [MQTT-3.9.3-2 of 3.1.1] [MQTT-3.8.4-5 of 3.1.1].
 func TestRefusedFilters(t *testing.T) {
 	both(t, func(t *testing.T, v packet.Version) {
-		h := open(t, func(o *mqtt.Options) { o.Guard = &guard{} })
+		h := open(t, func(o *mqtt.Options) { judged(t, o, &guard{}) })
 		c := h.connect(t, v, "c", nil)
 		denied := packet.NotAuthorized
 		if v != packet.V5 {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -17,12 +18,12 @@ type stuckGuard struct {
 	panics         atomic.Int64
 }
 
-func (g *stuckGuard) May(_ *mqtt.Principal, action mqtt.Action, topic []byte) bool {
+func (g *stuckGuard) may(_ *rule.Subject, does doing, name string) bool {
 	switch {
-	case action == mqtt.Publish && string(topic) == "stuck":
+	case does == publishing && name == "stuck":
 		g.asked <- struct{}{}
 		<-g.release
-	case action == mqtt.Receive && string(topic) == "panic/receive":
+	case does == receiving && name == "panic/receive":
 		g.panics.Add(1)
 		panic("the guard fell over")
 	}
@@ -34,7 +35,7 @@ func (g *stuckGuard) May(_ *mqtt.Principal, action mqtt.Action, topic []byte) bo
 func TestTakeoverWaitsForNobody(t *testing.T) {
 	both(t, func(t *testing.T, v packet.Version) {
 		g := &stuckGuard{asked: make(chan struct{}, 1), release: make(chan struct{})}
-		h := open(t, func(o *mqtt.Options) { o.Guard = g })
+		h := open(t, func(o *mqtt.Options) { judged(t, o, g) })
 		watcher := h.connect(t, v, "watcher", nil)
 		watcher.subscribe(1, "#")
 		old := h.connect(t, v, "same", func(p *packet.Connect) {
@@ -71,7 +72,8 @@ func TestPanicInADelivery(t *testing.T) {
 	set := telemetry.New()
 	g := &stuckGuard{}
 	h := open(t, func(o *mqtt.Options) {
-		o.Guard, o.Metrics = g, set
+		judged(t, o, g)
+		o.Metrics = set
 		o.Logger = slog.New(slog.DiscardHandler) // a panic is told as an error
 	})
 	victims := []*raw{h.connect(t, packet.V5, "live", nil), h.connect(t, packet.V311, "retained", nil)}

@@ -27,7 +27,7 @@ func (d *Door) publishFor(ctx context.Context, what string, m *delay.Message, wi
 	p := &m.Publish
 	t := d.takeTurn()
 	defer d.giveTurn(t)
-	l := &link{door: d, account: new(limit.Account), principal: Principal{ClientID: m.Client, UserName: m.User}}
+	l := &link{door: d, account: new(limit.Account), principal: d.absent(m.Client, m.User)}
 	l.account.Open(d.budget)
 	defer l.account.Close()
 	r, err := l.route(t, p.Topic, &routes{})

@@ -17,7 +17,7 @@ type Answer struct {
 func (p *Policy) Explain(who *Subject, q Question) Answer {
 	all := p.Rights(who)
 	answer := Answer{Allowed: all.ask(q)}
-	for _, name := range p.principals(who) {
+	for _, name := range who.principals() {
 		for i := range p.rules {
 			r := &p.rules[i]
 			x := &index{}

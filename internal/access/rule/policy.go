@@ -17,7 +17,6 @@ type Mapping interface {
 type Policy struct {
 	rules   []Rule // those of the ready roles last
 	of      map[string]*principal
-	members map[string][]string
 	mapping Mapping
 }
 
@@ -27,11 +26,9 @@ type principal struct {
 	varying []*Rule // with conditions or templates
 }
 
-// New makes a policy of rules, which are well-formed, and of the roles of users. The ready roles are in it.
-func New(rules []Rule, members map[string][]string, mapping Mapping) *Policy {
-	p := &Policy{
-		rules: slices.Concat(rules, ready), of: map[string]*principal{}, members: members, mapping: mapping,
-	}
+// New makes a policy of rules, which are well-formed. The ready roles are in it.
+func New(rules []Rule, mapping Mapping) *Policy {
+	p := &Policy{rules: slices.Concat(rules, ready), of: map[string]*principal{}, mapping: mapping}
 	for i := range p.rules {
 		r := &p.rules[i]
 		of := p.of[r.Principal]
@@ -60,16 +57,13 @@ func New(rules []Rule, members map[string][]string, mapping Mapping) *Policy {
 // Rules are the rules as they were given.
 func (p *Policy) Rules() []Rule { return p.rules[: len(p.rules)-len(ready) : len(p.rules)-len(ready)] }
 
-// Roles are the roles of a user.
-func (p *Policy) Roles(user string) []string { return p.members[user] }
-
 // HasRole tells whether there are rules of a role.
 func (p *Policy) HasRole(role string) bool { return p.of[RolePrefix+role] != nil }
 
 // principals are who a subject is, as rules name it.
-func (p *Policy) principals(who *Subject) []string {
+func (who *Subject) principals() []string {
 	list := []string{UserPrefix + who.User, Everybody}
-	for _, role := range p.members[who.User] {
+	for _, role := range who.Roles {
 		list = append(list, RolePrefix+role)
 	}
 	return list
@@ -88,7 +82,7 @@ type Rights struct {
 func (p *Policy) Rights(who *Subject) *Rights {
 	r := &Rights{policy: p}
 	own, any := &index{}, false
-	for _, name := range p.principals(who) {
+	for _, name := range who.principals() {
 		of := p.of[name]
 		if of == nil {
 			continue

@@ -3,8 +3,8 @@
 // A Rule allows or denies a principal some operations on resources, under conditions. A Policy is a set of rules ready
 // for use; the Rights of a subject are what of it concerns one connection, and answer on every publish and delivery:
 //
-//	policy, err := rule.New(rules, members, mapping)
-//	rights := policy.Rights(&rule.Subject{User: "alice", ClientID: "c1"})
+//	policy, err := rule.New(rules, mapping)
+//	rights := policy.Rights(&rule.Subject{User: "alice", Roles: roles, ClientID: "c1"})
 //	rights.Name(rule.Write, topicName, "sensors")   // a device publishes
 //	rights.Topic(rule.Read, "sensors")              // a consumer fetches
 //
@@ -104,6 +104,7 @@ func likeClient(pattern, id string) bool {
 // Subject is a connection, and who it belongs to.
 type Subject struct {
 	User       string // Anonymous if it has not said
+	Roles      []string
 	ClientID   string
 	CommonName string // of its certificate
 	Address    netip.Addr

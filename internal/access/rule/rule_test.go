@@ -127,8 +127,8 @@ func TestDecisions(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			who := &Subject{User: "alice", ClientID: "c1"}
-			p := New(one.rules, map[string][]string{"alice": one.roles}, plain{})
+			who := &Subject{User: "alice", Roles: one.roles, ClientID: "c1"}
+			p := New(one.rules, plain{})
 			for _, q := range one.may {
 				expect(t, p, who, q, true)
 			}
@@ -215,7 +215,7 @@ func TestConditions(t *testing.T) {
 		if one.who != nil {
 			one.who(&who)
 		}
-		if got := New([]Rule{r}, nil, plain{}).Rights(&who).Topic(Read, "a"); got != one.want {
+		if got := New([]Rule{r}, plain{}).Rights(&who).Topic(Read, "a"); got != one.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -229,7 +229,7 @@ func TestTemplateTricks(t *testing.T) {
 		allow("User:*", Everything, Topic, Filter, "open/#"),
 		deny("User:*", Everything, Topic, Filter, "open/${clientid}/closed"),
 	}
-	p := New(rules, nil, plain{})
+	p := New(rules, plain{})
 	for _, id := range []string{"", "+", "#", "a/b", "a+", "#a", "/", "\x00"} {
 		who := &Subject{User: "u", ClientID: id}
 		for _, name := range []string{"d/x/y", "d//y", "d/a/b/y", "d/+/y", "d/#/y"} {
@@ -325,8 +325,8 @@ func TestRightsAreNaive(t *testing.T) {
 			}
 			rules = append(rules, r)
 		}
-		who := &Subject{User: "u", ClientID: pick("a", "c1")}
-		p := New(rules, map[string][]string{"u": {"r"}}, plain{})
+		who := &Subject{User: "u", Roles: []string{"r"}, ClientID: pick("a", "c1")}
+		p := New(rules, plain{})
 		r := p.Rights(who)
 		for range 20 {
 			name := pick("a", "b", "c", "ab", "c1") + pick("", "/a", "/b", "/c1", "/a/b", "/c/a/a")
@@ -368,7 +368,8 @@ func naive(rules []Rule, who *Subject, o Operation, name string) bool {
 
 // TestNoAllocations is for the path of every delivery.
 func TestNoAllocations(t *testing.T) {
-	r := manyRules().Rights(&Subject{User: "u7", ClientID: "c1"})
+	p, who := manyRules()
+	r := p.Rights(who)
 	name := []byte("devices/c1/temp")
 	if n := testing.AllocsPerRun(100, func() {
 		if !r.Name(Read, name, "devices") {
@@ -379,26 +380,21 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-// manyRules are 10,000 rules of 1,000 roles, and users with five each.
-func manyRules() *Policy {
+// manyRules are 10,000 rules of 1,000 roles, and the rights of a user who has five of them.
+func manyRules() (*Policy, *Subject) {
 	var rules []Rule
-	members := map[string][]string{}
 	for i := range 1000 {
 		n := string(rune('a'+i%26)) + strings.Repeat("x", i/26)
 		for j := range 10 {
 			rules = append(rules, allow("Role:"+n, Of(Read, Write), Topic, Filter, n+"/"+string(rune('a'+j))+"/#"))
 		}
-		for j := range 5 {
-			user := "u" + string(rune('0'+j))
-			members[user] = append(members[user], n)
-		}
 	}
-	members["u7"] = []string{"a", "b", "c", "d", "device"}
-	return New(rules, members, plain{})
+	return New(rules, plain{}), &Subject{User: "u7", Roles: []string{"a", "b", "c", "d", "device"}, ClientID: "c1"}
 }
 
 func BenchmarkName(b *testing.B) {
-	r := manyRules().Rights(&Subject{User: "u7", ClientID: "c1"})
+	p, who := manyRules()
+	r := p.Rights(who)
 	name := []byte("devices/c1/temp")
 	for b.Loop() {
 		if !r.Name(Read, name, "devices") {
@@ -408,7 +404,7 @@ func BenchmarkName(b *testing.B) {
 }
 
 func BenchmarkTopic(b *testing.B) {
-	p := New([]Rule{allow("User:u", Of(Read), Topic, Literal, "sensors")}, nil, plain{})
+	p := New([]Rule{allow("User:u", Of(Read), Topic, Literal, "sensors")}, plain{})
 	r := p.Rights(&Subject{User: "u"})
 	for b.Loop() {
 		if !r.Topic(Read, "sensors") {
@@ -418,8 +414,7 @@ func BenchmarkTopic(b *testing.B) {
 }
 
 func BenchmarkRights(b *testing.B) {
-	p := manyRules()
-	who := &Subject{User: "u7", ClientID: "c1"}
+	p, who := manyRules()
 	for b.Loop() {
 		p.Rights(who)
 	}
@@ -441,6 +436,6 @@ func FuzzRule(f *testing.F) {
 		if err := json.Unmarshal(again, &back); err != nil || back.ID() != r.ID() {
 			t.Fatalf("%s became %s: %v", text, again, err)
 		}
-		New([]Rule{r}, nil, plain{}).Rights(&Subject{User: "x", ClientID: "c"}).Name(Read, []byte("a/b"), "")
+		New([]Rule{r}, plain{}).Rights(&Subject{User: "x", ClientID: "c"}).Name(Read, []byte("a/b"), "")
 	})
 }

@@ -1,0 +1,153 @@
+// Package access knows who is who and who may do what: the one guard that the doors ask (rule decides, credential
+// proves).
+//
+// Users and rules are the catalog, a fold of the topic __firth_access. A connection enters with what it says of itself
+// and gets a Pass, which answers for as long as the connection lives, by the rules of the moment:
+//
+//	a, err := access.Open(ctx, access.Options{Log: log, Mapping: table})
+//	pass, err := a.Enter(ctx, who, password)
+//	a.MayName(pass, rule.Write, topicName, logTopic)
+//
+// While there is no user and no rule everybody may do everything; from the first on, what no rule allows is denied. A
+// change is stored before it is in force, and in force for everybody before who asked for it is told.
+package access
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// TopicName is the topic of the log that holds the catalog. No client sees it, for it holds verifiers of passwords.
+const TopicName = rule.InternalPrefix + "access"
+
+// Anonymous says whether connections are served that do not say whose they are.
+type Anonymous uint8
+
+// The ways to treat them.
+const (
+	// UntilUsers serves them while there are no users.
+	UntilUsers Anonymous = iota
+	// Always serves them, with the rights of User:ANONYMOUS and User:*.
+	Always
+	// Never serves them.
+	Never
+)
+
+// Options of the room. Log and Mapping are needed.
+type Options struct {
+	Log     stream.Keeper
+	Mapping rule.Mapping
+	// Anonymous says whether who does not say who it is gets in.
+	Anonymous Anonymous
+	// AcceptDamage goes on with what can be read of a damaged catalog. Otherwise Open fails: what is missing may be what
+	// denies.
+	AcceptDamage bool
+	// Metrics receives the metrics. Default: nobody looks.
+	Metrics *telemetry.Set
+	// Logger receives the log lines. Default: none.
+	Logger *slog.Logger
+	// Clock is the wall clock, for the records. Default: time.Now.
+	Clock func() time.Time
+}
+
+// Access is the catalog and the guard. Make one with Open.
+type Access struct {
+	opt    Options
+	logins telemetry.Counters
+
+	changing sync.Mutex // held over a change, the log included: one at a time
+
+	// version counts the changes: who has an answer of an older version asks again. It is raised behind the policy.
+	version atomic.Uint64
+	policy  atomic.Pointer[rule.Policy] // nil: there is neither a user nor a rule
+
+	mu struct {
+		sync.RWMutex
+		users    map[string]*User
+		rules    map[string]rule.Rule // by their ids
+		watchers []func()
+	}
+}
+
+// Open reads the catalog. Errors: Corrupt when some of it cannot be read; those of the log.
+func Open(ctx context.Context, opt Options) (*Access, error) {
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Clock == nil {
+		opt.Clock = time.Now
+	}
+	if opt.Metrics == nil {
+		opt.Metrics = telemetry.New()
+	}
+	a := &Access{opt: opt, logins: opt.Metrics.Counter("firth_access_logins_total",
+		"Connections that said who they are, by whether it was proven.", "result")}
+	a.mu.users, a.mu.rules = map[string]*User{}, map[string]rule.Rule{}
+	if err := a.read(ctx); err != nil {
+		return nil, err
+	}
+	opt.Metrics.GaugeFunc("firth_access_users", "Users in the catalog.", func() float64 {
+		a.mu.RLock()
+		defer a.mu.RUnlock()
+		return float64(len(a.mu.users))
+	})
+	opt.Metrics.GaugeFunc("firth_access_rules", "Access rules in the catalog.", func() float64 {
+		a.mu.RLock()
+		defer a.mu.RUnlock()
+		return float64(len(a.mu.rules))
+	})
+	a.enforceLocked()
+	return a, nil
+}
+
+// enforceLocked puts what the catalog says in force. a.mu is held for writing, or nobody else knows of a.
+func (a *Access) enforceLocked() {
+	var policy *rule.Policy
+	if len(a.mu.users) > 0 || len(a.mu.rules) > 0 {
+		policy = rule.New(slices.Collect(maps.Values(a.mu.rules)), a.opt.Mapping)
+	}
+	a.policy.Store(policy)
+	a.version.Add(1)
+}
+
+// Watch has f be called after each change, on the goroutine of who made it. It must not ask for a change itself.
+func (a *Access) Watch(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mu.watchers = append(a.mu.watchers, f)
+}
+
+// AnonymousMay tells whether who does not say who it is gets in.
+func (a *Access) AnonymousMay() bool {
+	switch a.opt.Anonymous {
+	case Always:
+		return true
+	case Never:
+		return false
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return len(a.mu.users) == 0
+}
+
+// user finds a user; nil: there is none.
+func (a *Access) user(name string) *User {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.mu.users[name]
+}
+
+// errDenied is what who may not be here is told.
+func errDenied(format string, args ...any) error {
+	return fault.New(fault.Denied, "access", format, args...)
+}

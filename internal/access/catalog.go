@@ -1,0 +1,213 @@
+package access
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// How the keys of the catalog begin.
+const (
+	userKey = "user/"
+	ruleKey = "rule/"
+)
+
+// maxUsers and maxRules bound the catalog.
+const (
+	maxUsers = 1_000_000
+	maxRules = 100_000
+)
+
+// read folds the catalog.
+func (a *Access) read(ctx context.Context) error {
+	t := a.opt.Log.Topics().ByName(TopicName)
+	if t == nil {
+		return nil
+	}
+	folded, err := stream.Fold(ctx, a.opt.Log, t.Partitions[0], 0, func(v *record.View) error {
+		return a.apply(string(v.Key), v.Value)
+	})
+	switch {
+	case err != nil:
+		return err
+	case folded.Complete():
+		return nil
+	case !a.opt.AcceptDamage:
+		return fault.New(fault.Corrupt, "access.Open", "%d records of %s cannot be read, %d are not understood: %w",
+			folded.Lost, TopicName, folded.Strange, folded.First).WithHint("what is missing may be what keeps somebody " +
+			"out. Restore the data directory, or look at the rules (firth acl list) after a start with access.damaged: accept")
+	}
+	a.opt.Logger.Error("users or access rules are missing: their records cannot be read", "lost", folded.Lost,
+		"strange", folded.Strange, "error", folded.First)
+	return nil
+}
+
+// apply takes a record of the catalog. Errors: Corrupt, Invalid, Unsupported.
+func (a *Access) apply(key string, value []byte) error {
+	if name, is := strings.CutPrefix(key, userKey); is {
+		if value == nil {
+			delete(a.mu.users, name)
+			return nil
+		}
+		u, err := parseUser(name, value)
+		if err == nil {
+			a.mu.users[name] = u
+		}
+		return err
+	}
+	id, is := strings.CutPrefix(key, ruleKey)
+	if !is {
+		return fault.New(fault.Unsupported, "access.Open", "a record with the key %s", fault.Text(key))
+	}
+	if value == nil {
+		delete(a.mu.rules, id)
+		return nil
+	}
+	var r rule.Rule
+	if err := json.Unmarshal(value, &r); err != nil {
+		return err
+	}
+	if r.ID() != id {
+		return fault.New(fault.Corrupt, "access.Open", "the rule %s is called %s", r.ID(), fault.Text(id))
+	}
+	a.mu.rules[id] = r
+	return nil
+}
+
+// Change is what is to become of the catalog: all of it in one unit of the log.
+type Change struct {
+	Users   []*User     // made, or put in the place of those of the same names
+	Leave   []string    // users that go
+	Rules   []rule.Rule // added; those that are there already stay
+	Removed []string    // rules that go, by their ids
+}
+
+// Apply stores a change and puts it in force. Errors: Invalid, and nothing is changed; Limited; those of the log.
+func (a *Access) Apply(ctx context.Context, c *Change) error {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	return a.applyLocked(ctx, c)
+}
+
+// Edit is Apply of what make finds by what is there; nobody else changes anything meanwhile.
+func (a *Access) Edit(ctx context.Context, find func(*Catalog) (*Change, error)) error {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	c, err := find(&Catalog{a})
+	if err != nil || c == nil {
+		return err
+	}
+	return a.applyLocked(ctx, c)
+}
+
+func (a *Access) applyLocked(ctx context.Context, c *Change) error {
+	records, err := c.records(a.opt.Clock().UnixMilli())
+	if err != nil {
+		return err
+	}
+	if err := a.roomFor(c); err != nil {
+		return err
+	}
+	if err := stream.StoreState(ctx, a.opt.Log, TopicName, records); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	for i := range records {
+		_ = a.apply(string(records[i].Key), records[i].Value) // they are ours
+	}
+	a.enforceLocked()
+	watchers := slices.Clone(a.mu.watchers)
+	a.mu.Unlock()
+	for _, f := range watchers {
+		f()
+	}
+	return nil
+}
+
+func (a *Access) roomFor(c *Change) error {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if len(a.mu.users)+len(c.Users) > maxUsers || len(a.mu.rules)+len(c.Rules) > maxRules {
+		return fault.New(fault.Limited, "access", "there may be %d users and %d rules", maxUsers, maxRules)
+	}
+	return nil
+}
+
+// records are what a change stores. Errors: Invalid.
+func (c *Change) records(now int64) (list []record.Record, err error) {
+	add := func(key string, value []byte) {
+		list = append(list, record.Record{Timestamp: now, Key: []byte(key), Value: value})
+	}
+	for _, u := range c.Users {
+		if err := u.check(); err != nil {
+			return nil, err
+		}
+		add(userKey+u.Name, u.value())
+	}
+	for _, name := range c.Leave {
+		add(userKey+name, nil)
+	}
+	for i := range c.Rules {
+		r := &c.Rules[i]
+		if err := r.Check(); err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(r)
+		if err != nil {
+			return nil, fault.Wrap(fault.Internal, "access", err)
+		}
+		add(ruleKey+r.ID(), value)
+	}
+	for _, id := range c.Removed {
+		add(ruleKey+id, nil)
+	}
+	return list, nil
+}
+
+// Catalog is what is there, for who looks at it.
+type Catalog struct{ a *Access }
+
+// Catalog shows what is there.
+func (a *Access) Catalog() *Catalog { return &Catalog{a} }
+
+// User finds a user; nil: there is none.
+func (c *Catalog) User(name string) *User { return c.a.user(name) }
+
+// Users lists the users by name.
+func (c *Catalog) Users() []*User {
+	c.a.mu.RLock()
+	defer c.a.mu.RUnlock()
+	list := make([]*User, 0, len(c.a.mu.users))
+	for _, u := range c.a.mu.users {
+		list = append(list, u)
+	}
+	slices.SortFunc(list, func(x, y *User) int { return cmp.Compare(x.Name, y.Name) })
+	return list
+}
+
+// Rule finds a rule by its id.
+func (c *Catalog) Rule(id string) (rule.Rule, bool) {
+	c.a.mu.RLock()
+	defer c.a.mu.RUnlock()
+	r, ok := c.a.mu.rules[id]
+	return r, ok
+}
+
+// Rules lists the rules, those of one principal together. The ready roles are not among them.
+func (c *Catalog) Rules() []rule.Rule {
+	c.a.mu.RLock()
+	defer c.a.mu.RUnlock()
+	list := make([]rule.Rule, 0, len(c.a.mu.rules))
+	for _, r := range c.a.mu.rules {
+		list = append(list, r)
+	}
+	slices.SortFunc(list, func(x, y rule.Rule) int { return cmp.Compare(x.String(), y.String()) })
+	return list
+}

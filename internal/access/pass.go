@@ -1,0 +1,199 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// ErrCredentials refuses who says who it is and does not prove it. It does not tell whether there is such a user.
+var ErrCredentials = fault.New(fault.Denied, "access.Enter", "wrong user name or password")
+
+// Pass is what a connection may do. It follows the changes of the catalog. Any goroutine may ask it.
+type Pass struct {
+	access *Access
+	who    rule.Subject // the roles are those of the moment it was made
+	proof  string       // the verifiers that who it is was proven by; "": it was not proven by one of the catalog
+	now    atomic.Pointer[standing]
+}
+
+// standing is how a pass stands at one version of the catalog.
+type standing struct {
+	version uint64
+	rights  *rule.Rights
+	over    error // the connection must end
+}
+
+// Enter lets a connection in that says who it is, or not (an empty user): who is told, but for the roles. A password
+// of nil is none. Errors: ErrCredentials; Denied; Timeout or Limited when too many are being looked at.
+func (a *Access) Enter(ctx context.Context, who rule.Subject, password []byte) (*Pass, error) {
+	p, err := a.enter(ctx, who, password)
+	switch {
+	case err == nil:
+		a.logins.With("proven").Inc()
+	case errors.Is(err, ErrCredentials):
+		a.logins.With("wrong").Inc()
+	default:
+		a.logins.With("refused").Inc()
+	}
+	return p, err
+}
+
+func (a *Access) enter(ctx context.Context, who rule.Subject, password []byte) (*Pass, error) {
+	switch {
+	case who.User != "" && a.open(): // as long as nobody asked for users a name is only a name
+	case who.User != "" && password != nil:
+		if err := a.prove(ctx, a.user(who.User), &who, password); err != nil {
+			return nil, err
+		}
+	case a.AnonymousMay():
+		who.User = rule.Anonymous
+	default:
+		return nil, errDenied("who does not say who it is, with a password, is not served here")
+	}
+	return a.Admit(who), nil
+}
+
+// open tells whether everybody may do everything, because nobody has asked for users or rules.
+func (a *Access) open() bool { return a.opt.Anonymous != Never && a.policy.Load() == nil }
+
+// prove holds a password against the user that it is said to be of; nil: there is none, which takes as long. Errors: as
+// of Enter.
+func (a *Access) prove(_ context.Context, u *User, who *rule.Subject, password []byte) error {
+	switch {
+	case u == nil || !u.Verifiers.VerifyPassword(password):
+		return ErrCredentials
+	case u.Disabled:
+		return errDenied("the user is disabled")
+	case !u.binds(who.ClientID):
+		return errDenied("the user may not have the client identifier %s", fault.Text(who.ClientID))
+	}
+	return nil
+}
+
+// Admit makes the pass of a connection whose user has proven who it is, or need not. Over tells if it may not be here.
+func (a *Access) Admit(who rule.Subject) *Pass {
+	p := &Pass{access: a, who: who}
+	if u := a.user(who.User); u != nil {
+		p.proof = u.proof()
+	}
+	return p
+}
+
+// Who is who the pass is for.
+func (p *Pass) Who() *rule.Subject { return &p.who }
+
+// Over tells why the connection may not be here any more; nil: it may.
+func (p *Pass) Over() error { return p.stand().over }
+
+// stand is how the pass stands now.
+func (p *Pass) stand() *standing {
+	version := p.access.version.Load()
+	if s := p.now.Load(); s != nil && s.version == version {
+		return s
+	}
+	s := p.access.judge(p, version)
+	p.now.Store(s)
+	return s
+}
+
+// judge finds how a pass stands. What changes meanwhile has another version, and is seen by the next who asks.
+func (a *Access) judge(p *Pass, version uint64) *standing {
+	if a.open() {
+		return &standing{version: version}
+	}
+	s := &standing{version: version}
+	who := p.who
+	u := a.user(who.User)
+	switch {
+	case who.User == rule.Anonymous && !a.AnonymousMay():
+		s.over = errDenied("who does not say who it is is not served any more")
+	case who.User == rule.Anonymous:
+	case u == nil && p.proof == "" && a.AnonymousMay(): // the name was never proven
+		who.User = rule.Anonymous
+	case u == nil:
+		s.over = errDenied("there is no such user")
+	case u.Disabled:
+		s.over = errDenied("the user is disabled")
+	case u.proof() != p.proof:
+		s.over = errDenied("the user's password was changed")
+	case !u.binds(who.ClientID):
+		s.over = errDenied("the user may not have this client identifier")
+	default:
+		who.Roles = u.Roles
+	}
+	s.rights = nobody
+	if policy := a.policy.Load(); policy != nil && s.over == nil {
+		s.rights = policy.Rights(&who)
+	}
+	return s
+}
+
+// nobody are no rights at all.
+var nobody = rule.New(nil, nil).Rights(&rule.Subject{})
+
+// proof are the verifiers of a user as text: another one after each change of a password.
+func (u *User) proof() string {
+	v := &u.Verifiers
+	return strings.Join([]string{v.Password.Text(), v.SCRAM256.Text(), v.SCRAM512.Text()}, " ")
+}
+
+// binds tells whether a user may have a client identifier; "" is none.
+func (u *User) binds(clientID string) bool {
+	if u.ClientID == "" || clientID == "" {
+		return true
+	}
+	pattern := strings.ReplaceAll(u.ClientID, "${username}", u.Name)
+	if prefix, open := strings.CutSuffix(pattern, "*"); open {
+		return strings.HasPrefix(clientID, prefix)
+	}
+	return clientID == pattern
+}
+
+// MayName tells whether something may be done to a topic name of devices, which is valid. Topic is the topic of the log
+// that it goes to or came from; "": the mapping is asked.
+func (a *Access) MayName(p *Pass, o rule.Operation, name []byte, topic string) bool {
+	return p.stand().rights.Name(o, name, topic)
+}
+
+// MayFilter tells whether a client may subscribe to a topic filter.
+func (a *Access) MayFilter(p *Pass, filter string) bool {
+	return p.stand().rights.Filter(rule.Read, filter)
+}
+
+// May tells whether something may be done to a resource. Nobody may do anything to the catalog as a topic.
+func (a *Access) May(p *Pass, o rule.Operation, kind rule.Kind, name string) bool {
+	return !(kind == rule.Topic && name == TopicName) && p.stand().rights.Resource(o, kind, name)
+}
+
+// MaySome tells whether something may be done to some resource of a kind.
+func (a *Access) MaySome(p *Pass, o rule.Operation, kind rule.Kind) bool {
+	return p.stand().rights.Some(o, kind)
+}
+
+// Operations is the set of what may be done to a resource.
+func (a *Access) Operations(p *Pass, kind rule.Kind, name string) rule.Operations {
+	if kind == rule.Topic && name == TopicName {
+		return 0
+	}
+	return p.stand().rights.Operations(kind, name)
+}
+
+// Explain says what somebody may do, and by which rules. While nobody has asked for users or rules, that is everything.
+func (a *Access) Explain(who rule.Subject, q rule.Question) rule.Answer {
+	if a.open() {
+		return rule.Answer{Allowed: true}
+	}
+	if u := a.user(who.User); u != nil {
+		who.Roles = u.Roles
+	}
+	policy := a.policy.Load()
+	if policy == nil {
+		policy = rule.New(nil, a.opt.Mapping)
+	}
+	return policy.Explain(&who, q)
+}
