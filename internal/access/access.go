@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/access/verify"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -62,8 +63,9 @@ type Options struct {
 
 // Access is the catalog and the guard. Make one with Open.
 type Access struct {
-	opt    Options
-	logins telemetry.Counters
+	opt       Options
+	logins    telemetry.Counters
+	passwords *verify.Logins
 
 	changing sync.Mutex // held over a change, the log included: one at a time
 
@@ -90,8 +92,9 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 	if opt.Metrics == nil {
 		opt.Metrics = telemetry.New()
 	}
-	a := &Access{opt: opt, logins: opt.Metrics.Counter("firth_access_logins_total",
-		"Connections that said who they are, by whether it was proven.", "result")}
+	a := &Access{opt: opt, passwords: verify.New(verify.Options{})}
+	a.logins = opt.Metrics.Counter("firth_access_logins_total",
+		"Connections that came to be known, by whether who they are was proven, wrong, or refused.", "result")
 	a.mu.users, a.mu.rules = map[string]*User{}, map[string]rule.Rule{}
 	if err := a.read(ctx); err != nil {
 		return nil, err

@@ -6,7 +6,9 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/firthmq/firth/internal/access/credential"
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/access/verify"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
@@ -63,10 +65,19 @@ func (a *Access) open() bool { return a.opt.Anonymous != Never && a.policy.Load(
 
 // prove holds a password against the user that it is said to be of; nil: there is none, which takes as long. Errors: as
 // of Enter.
-func (a *Access) prove(_ context.Context, u *User, who *rule.Subject, password []byte) error {
+func (a *Access) prove(ctx context.Context, u *User, who *rule.Subject, password []byte) error {
+	var v *credential.Verifiers
+	if u != nil {
+		v = &u.Verifiers
+	}
+	err := a.passwords.Password(ctx, verify.Login{User: who.User, Address: who.Address, Password: password}, v)
 	switch {
-	case u == nil || !u.Verifiers.VerifyPassword(password):
+	case fault.Is(err, fault.Denied):
 		return ErrCredentials
+	case err != nil && ctx.Err() != nil:
+		return fault.New(fault.Timeout, "access.Enter", "too many passwords wait to be looked at")
+	case err != nil:
+		return err
 	case u.Disabled:
 		return errDenied("the user is disabled")
 	case !u.binds(who.ClientID):

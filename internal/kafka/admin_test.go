@@ -680,13 +680,13 @@ func TestInitProducerIDRefusesWhatIsWrong(t *testing.T) {
 // denying is a guard that hides what begins with "secret" and lets nobody touch the cluster.
 type denying struct{}
 
-func (denying) May(_ string, _ Operation, on Resource, name string) bool {
+func (denying) may(_ string, _ Operation, on Resource, name string) bool {
 	return on != OnCluster && !strings.HasPrefix(name, "secret")
 }
 
 // What a client may not do it is told by its code, and what it may not see it does not learn.
 func TestGuard(t *testing.T) {
-	h := openHouse(t, Options{Guard: denying{}})
+	h := openHouse(t, Options{Guard: judges{denying{}}})
 	secret := h.topic("secret", 1)
 	h.topic("open", 1)
 	c := h.dial()

@@ -394,6 +394,7 @@ func (f *fetch) readCode(err error) wire.Code {
 // anything went out, it is another answer: what is in front of the damage, or the error.
 func (f *fetch) respond() error {
 	f.begun = false
+	f.judge()
 	err := f.room()
 	if fault.Is(err, fault.Limited) { // it was slowed, and there is still no room
 		f.refuseAll()
@@ -420,6 +421,22 @@ func (f *fetch) respond() error {
 	f.release()
 	f.c.door.fetchSeconds.observe(f.start)
 	return err
+}
+
+// judge takes what was found from a client that may not have it any more: its rights may be others than when it asked.
+func (f *fetch) judge() {
+	topics := f.c.door.log.Topics()
+	for i := range f.parts {
+		p := &f.parts[i]
+		if p.bytes == 0 {
+			continue
+		}
+		if at := topics.Place(p.id); at.Topic != nil && !f.c.door.may(f.c, OpRead, OnTopic, at.Topic.Name) {
+			f.bytes -= p.bytes
+			p.drop()
+			p.result.Code, f.failed = wire.TopicAuthorizationFailed, true
+		}
+	}
 }
 
 // room counts what the answer holds while it is written, once there is room for it in the budget of the door.

@@ -33,7 +33,7 @@ func (d *Door) initProducerID(
 		resp.ErrorCode = wire.InvalidRequest
 	case req.TransactionalID != nil:
 		d.txns.initProducer(ctx, c, req, resp)
-	case !d.may(c, OpIdempotentWrite, OnCluster, ClusterResource):
+	case !d.mayBeIdempotent(c):
 		resp.ErrorCode = wire.ClusterAuthorizationFailed
 	default:
 		id, err := d.log.NewProducerID(ctx)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -38,9 +39,10 @@ type conn struct {
 	door      *Door
 	nc        net.Conn
 	log       *slog.Logger
-	principal string // who it is, e.g. Anonymous
-	clientID  string // of the request being answered, as the client says
-	host      string // address of the client without its port, as Kafka shows it: "/10.0.0.7"
+	principal string                      // who it is, e.g. Anonymous
+	pass      atomic.Pointer[access.Pass] // what it may; nil: nobody asks
+	clientID  string                      // of the request being answered, as the client says
+	host      string                      // address of the client without its port, as Kafka shows it: "/10.0.0.7"
 	told      address
 	draining  atomic.Bool
 	watch     watchdog
@@ -89,10 +91,11 @@ type address struct {
 
 func newConn(d *Door, nc net.Conn) *conn {
 	c := &conn{
-		door: d, nc: nc, principal: Anonymous,
+		door: d, nc: nc,
 		host: "/" + hostOf(nc.RemoteAddr()), told: d.advertise(nc.LocalAddr()),
 	}
 	c.log = d.opt.Logger.With("client", c.host)
+	c.know(Anonymous)
 	c.calm = sync.NewCond(&c.mu)
 	c.holding.b = d.budget
 	c.fetch.c = c
@@ -292,6 +295,9 @@ func (c *conn) turn(busy func() bool) error {
 func (c *conn) admit(api *served, head wire.Header, size int) error {
 	const op = "kafka.read"
 	if err := c.login.admits(head.Key, c.door.now); err != nil {
+		return err
+	}
+	if err := c.isOver(); err != nil && !c.login.knocks(head.Key) {
 		return err
 	}
 	switch {

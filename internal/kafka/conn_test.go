@@ -186,7 +186,7 @@ func TestApiVersionsOfTheFuture(t *testing.T) {
 
 // A handler that breaks costs its connection; the others go on.
 func TestPanicCostsOneConnection(t *testing.T) {
-	h := openHouse(t, Options{Guard: breaking{}, Logger: logtest.New(t, "kafka: a request broke its handler")})
+	h := openHouse(t, Options{Guard: judges{breaking{}}, Logger: logtest.New(t, "kafka: a request broke its handler")})
 	h.topic("good", 1)
 	c := h.dial()
 	req := kmsg.NewPtrMetadataRequest()
@@ -200,7 +200,7 @@ func TestPanicCostsOneConnection(t *testing.T) {
 // breaking is a guard that breaks when asked about one topic.
 type breaking struct{}
 
-func (breaking) May(_ string, _ Operation, _ Resource, name string) bool {
+func (breaking) may(_ string, _ Operation, _ Resource, name string) bool {
 	if name == "break" {
 		panic("broken on purpose")
 	}

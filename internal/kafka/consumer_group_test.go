@@ -220,7 +220,7 @@ func TestConsumerGroupAdministration(t *testing.T) {
 // The guard is asked for the group, for every topic that is named or shown, and hides others from expressions.
 func TestConsumerGroupAsksTheGuard(t *testing.T) {
 	guard := noGuard{"3 secret": true, "8 secret": true}
-	r := openRoom(t, vfs.NewMemory(), Options{Guard: guard}, nil)
+	r := openRoom(t, vfs.NewMemory(), Options{Guard: judges{guard}}, nil)
 	r.topic("t", 1)
 	hidden := r.topic("t-hidden", 1)
 	must(t, "heartbeat", (&consumer{r: r, group: "secret", id: "a"}).beat(), wire.GroupAuthorizationFailed)

@@ -446,7 +446,7 @@ func (co *coordinator) await(
 
 // may asks the guard; without one everything is allowed.
 func (co *coordinator) may(c *conn, op Operation, on Resource, name string) bool {
-	return co.opt.Guard == nil || co.opt.Guard.May(c.principal, op, on, name)
+	return co.opt.Guard == nil || co.opt.Guard.May(c.pass.Load(), op, on, name)
 }
 
 // mayGroup judges the name of a group and the right to it; wire.None: go on.

@@ -620,7 +620,7 @@ func TestBlockedJoinEnds(t *testing.T) {
 // noGuard denies what is listed, as "operation name".
 type noGuard map[string]bool
 
-func (g noGuard) May(_ string, op Operation, _ Resource, name string) bool {
+func (g noGuard) may(_ string, op Operation, _ Resource, name string) bool {
 	return !g[fmt.Sprintf("%d %s", op, name)]
 }
 
@@ -629,7 +629,7 @@ func TestGuardIsAsked(t *testing.T) {
 		"3 secret": true, "8 secret": true, "7 secret": true, "6 secret": true,
 		"8 " + ClusterResource: true, "3 closed": true, "8 closed": true,
 	}
-	r := openRoom(t, vfs.NewMemory(), Options{Guard: guard}, nil)
+	r := openRoom(t, vfs.NewMemory(), Options{Guard: judges{guard}}, nil)
 	r.topic("t", 1)
 	r.topic("closed", 1)
 	m := &member{r: r, group: "secret", level: 9, generation: -1}

@@ -49,8 +49,9 @@ type Options struct {
 	HeldBytes int64
 	// SASL is how clients may authenticate. Default: nobody can.
 	SASL SASL
-	// Guard decides who may do what. Nil allows everything.
-	Guard Guard
+	// Logins knows who clients are, and Guard decides what they may do. Nil: everybody may do everything.
+	Logins Logins
+	Guard  Guard
 	// TopicDefaults and DefaultPartitions are what the log was opened with, to show them. Default: none,
 	// and 1.
 	TopicDefaults     map[string]string

@@ -48,6 +48,9 @@ func openHouseOn(t testing.TB, fs vfs.FS, opt Options) *house {
 		t.Fatal(err)
 	}
 	opt.Store, opt.ClusterID = s, s.ClusterID()
+	if opt.Guard != nil && opt.Logins == nil {
+		opt.Logins = loginsOn(t, s)
+	}
 	d, err := Open(ctx, opt)
 	if err != nil {
 		t.Fatal(err)

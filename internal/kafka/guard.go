@@ -1,45 +1,98 @@
 package kafka
 
-// Operation is what a client wants to do, with Kafka's numbers (AclOperation).
-type Operation int8
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/rule"
+)
+
+// Operation is what a client wants to do.
+type Operation = rule.Operation
 
 // The operations.
 const (
-	OpRead            Operation = 3
-	OpWrite           Operation = 4
-	OpCreate          Operation = 5
-	OpDelete          Operation = 6
-	OpAlter           Operation = 7
-	OpDescribe        Operation = 8
-	OpClusterAction   Operation = 9
-	OpDescribeConfigs Operation = 10
-	OpAlterConfigs    Operation = 11
-	OpIdempotentWrite Operation = 12
+	OpRead            = rule.Read
+	OpWrite           = rule.Write
+	OpCreate          = rule.Create
+	OpDelete          = rule.Delete
+	OpAlter           = rule.Alter
+	OpDescribe        = rule.Describe
+	OpClusterAction   = rule.ClusterAction
+	OpDescribeConfigs = rule.DescribeConfigs
+	OpAlterConfigs    = rule.AlterConfigs
+	OpIdempotentWrite = rule.IdempotentWrite
 )
 
-// Resource is a kind of thing that an operation is done to, with Kafka's numbers (ResourceType).
-type Resource int8
+// Resource is a kind of thing that an operation is done to.
+type Resource = rule.Kind
 
 // The kinds. The name of the one cluster is ClusterResource.
 const (
-	OnTopic         Resource = 2
-	OnGroup         Resource = 3
-	OnCluster       Resource = 4
-	OnTransactional Resource = 5
+	OnTopic         = rule.Topic
+	OnGroup         = rule.Group
+	OnCluster       = rule.Cluster
+	OnTransactional = rule.TransactionalID
 )
 
 // ClusterResource is the name of the resource OnCluster.
-const ClusterResource = "kafka-cluster"
+const ClusterResource = rule.ClusterName
 
-// Anonymous is the principal of a connection that has not authenticated.
-const Anonymous = "User:ANONYMOUS"
+// Logins knows who clients are. *access.Access is one.
+type Logins interface {
+	// AnonymousMay tells whether clients are served that do not authenticate.
+	AnonymousMay() bool
+	// Admit makes the pass of a client whose user is known.
+	Admit(who rule.Subject) *access.Pass
+}
 
-// Guard answers one question. It must not block and may be asked from any goroutine.
+// Guard answers what a client may do. It must not block and may be asked from any goroutine. *access.Access is one.
 type Guard interface {
-	May(principal string, op Operation, on Resource, name string) bool
+	// May tells whether a client may do something to a resource.
+	May(p *access.Pass, o Operation, on Resource, name string) bool
+	// MaySome tells whether it may to some resource of a kind.
+	MaySome(p *access.Pass, o Operation, on Resource) bool
 }
 
 // may asks the guard for a connection; without a guard everything is allowed.
 func (d *Door) may(c *conn, op Operation, on Resource, name string) bool {
-	return d.opt.Guard == nil || d.opt.Guard.May(c.principal, op, on, name)
+	return d.opt.Guard == nil || d.opt.Guard.May(c.pass.Load(), op, on, name)
 }
+
+// mayBeIdempotent tells whether a client may have a producer id: by the right to it, or to write anything (KIP-679).
+func (d *Door) mayBeIdempotent(c *conn) bool {
+	return d.may(c, OpIdempotentWrite, OnCluster, ClusterResource) || d.opt.Guard.MaySome(c.pass.Load(), OpWrite, OnTopic)
+}
+
+// know notes who a client is, by its principal.
+func (c *conn) know(principal string) {
+	c.principal = principal
+	if c.door.opt.Logins == nil {
+		return
+	}
+	who := rule.Subject{User: strings.TrimPrefix(principal, rule.UserPrefix)}
+	who.Address, _ = netip.ParseAddr(c.host[1:])
+	c.pass.Store(c.door.opt.Logins.Admit(who))
+}
+
+// anonymousMay tells whether clients are served that do not authenticate.
+func (d *Door) anonymousMay() bool { return d.opt.Logins == nil || d.opt.Logins.AnonymousMay() }
+
+// isOver tells why the client may not be here any more; nil: it may.
+func (c *conn) isOver() error {
+	if p := c.pass.Load(); p != nil {
+		return p.Over()
+	}
+	return nil
+}
+
+// Recheck ends the connections that may not be here any more: a user was removed, or has another password.
+func (d *Door) Recheck() {
+	for _, c := range d.conns(func(c *conn) bool { return c.isOver() != nil }) {
+		c.fail()
+	}
+}
+
+// Anonymous is the principal of a connection that has not authenticated.
+const Anonymous = rule.UserPrefix + rule.Anonymous

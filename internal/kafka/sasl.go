@@ -80,13 +80,16 @@ func (l *login) admits(key int16, now func() time.Duration) error {
 	case l.known && l.until > 0 && now() >= l.until && key != wire.SaslHandshake && l.exchange == nil:
 		return fault.New(fault.Denied, op, "the session ended, and was not renewed").WithHint(
 			"the client should authenticate again in time (KIP-368)")
-	case l.known || !l.required:
-		return nil
-	case key == wire.ApiVersions, key == wire.SaslHandshake, key == wire.SaslAuthenticate:
+	case l.known || !l.required, l.knocks(key):
 		return nil
 	}
 	return fault.New(fault.Denied, op, "API key %d before authentication", key).WithHint(
 		"set the client's security.protocol to SASL_PLAINTEXT or SASL_SSL, and its sasl.mechanism")
+}
+
+// knocks tells whether a request is one that a client makes before it has authenticated.
+func (l *login) knocks(key int16) bool {
+	return !l.known && (key == wire.ApiVersions || key == wire.SaslHandshake || key == wire.SaslAuthenticate)
 }
 
 // handshake begins an exchange by the mechanism of a name.
@@ -157,9 +160,9 @@ func (c *conn) enterAs(who *Identity) {
 	}
 	l.exchange, l.unframed, l.known = nil, false, true
 	if c.principal != who.Principal {
-		c.principal = who.Principal
 		c.quota.table = nil // its quotas are others
 	}
+	c.know(who.Principal)
 	c.knocking.Store(0)
 }
 

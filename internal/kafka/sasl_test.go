@@ -46,10 +46,10 @@ func (endlessMechanism) Step(_ context.Context, token []byte) ([]byte, *Identity
 }
 
 // saslHouse is a house with a second listener, whose clients have to authenticate.
-func saslHouse(t *testing.T, sasl SASL, guard Guard) *house {
+func saslHouse(t *testing.T, sasl SASL, guard judge) *house {
 	t.Helper()
 	logger := logtest.New(t)
-	h := openHouse(t, Options{SASL: sasl, Guard: guard, Logger: logger})
+	h := openHouse(t, Options{SASL: sasl, Guard: judges{guard}, Logger: logger})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func TestSASL(t *testing.T) {
 // askedGuard allows everything and tells about whom it was asked.
 type askedGuard chan string
 
-func (g askedGuard) May(principal string, _ Operation, _ Resource, _ string) bool {
+func (g askedGuard) may(principal string, _ Operation, _ Resource, _ string) bool {
 	select {
 	case g <- principal:
 	default:
