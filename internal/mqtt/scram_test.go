@@ -35,7 +35,7 @@ func scrams(t *testing.T) func(*mqtt.Options) {
 	}
 	return func(o *mqtt.Options) {
 		o.Mechanisms = mqtt.SCRAM(verify.New(verify.Options{}), users)
-		o.Guard = onlyKnown{}
+		judged(t, o, onlyKnown{})
 	}
 }
 
