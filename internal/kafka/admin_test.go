@@ -8,6 +8,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -786,6 +787,19 @@ func TestOneNodeCluster(t *testing.T) {
 		wantCode(t, "there", moved[0].Partitions[0].ErrorCode, wire.None)
 		wantCode(t, "no partition", moved[0].Partitions[1].ErrorCode, wire.UnknownTopicOrPartition)
 		wantCode(t, "no folder", moved[1].Partitions[0].ErrorCode, wire.LogDirNotFound)
+	}
+}
+
+// What a folder tells of the disk under it (KIP-827), which consoles show beside the sizes of topics.
+//
+// [Kafka-DescribeLogDirs].
+func TestLogDirTellsItsDisk(t *testing.T) {
+	fs := vfs.NewMemory()
+	fs.SetCapacity(64 << 20)
+	h := openHouseOn(t, fs, Options{LogDir: "/data"})
+	dir := askFor[*kmsg.DescribeLogDirsResponse](h.dial(), 4, kmsg.NewPtrDescribeLogDirsRequest()).Dirs[0]
+	if dir.TotalBytes != 64<<20 || dir.UsableBytes <= 0 || dir.UsableBytes >= dir.TotalBytes {
+		t.Errorf("%d of %d bytes are free, want some of %d", dir.UsableBytes, dir.TotalBytes, 64<<20)
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 //
 // Behaviour
 //   - One folder with the bytes of each partition. Null topics ask for all. Partitions that do not exist
-//     are left out, as in Kafka. The size of the disk is not known here: -1.
+//     are left out, as in Kafka. What is free on the disk is what an ordinary user may still write; -1 if the
+//     system does not say.
 //
 // Versions: 2 flexible, 3 error of the whole, 4 size of the volume (KIP-827).
 
@@ -26,7 +27,12 @@ func (d *Door) describeLogDirs(
 		return resp, nil
 	}
 	dir := kmsg.NewDescribeLogDirsResponseDir()
-	dir.Dir, dir.TotalBytes, dir.UsableBytes = d.opt.LogDir, -1, -1
+	dir.Dir = d.opt.LogDir
+	if free, total, err := d.log.Space(); err != nil {
+		dir.TotalBytes, dir.UsableBytes = -1, -1
+	} else {
+		dir.TotalBytes, dir.UsableBytes = total, free
+	}
 	topics := d.log.Topics()
 	if req.Topics == nil {
 		for _, t := range topics.All() {

@@ -316,6 +316,10 @@ func (s *Store) PartitionBytes(id stream.PartitionID) (int64, error) {
 	return p.Bytes(), nil
 }
 
+// Space tells how much of the disk under the log is free for an ordinary user and how large it is, in bytes.
+// Errors: IO, Unsupported.
+func (s *Store) Space() (free, total int64, err error) { return vfs.Space(s.fs) }
+
 // EpochAt is the leader epoch in which the record at an offset was written; -1 if there is none, or nobody knows.
 func (s *Store) EpochAt(id stream.PartitionID, off record.Offset) (int32, error) {
 	p, err := s.partition(id)
