@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # franz-go's own suite, at the version that go.mod pins, against the binary. What it skips stands in
-# docs/conformance/kgo.md with the reason, which is where the list is read from.
+# docs/conformance/kgo.md with the reason, which is where the list is read from. What the suite can do while its connections
+# break at random (KGO_TEST_CHAOS) is done once more that way.
 . "$(dirname "$0")/lib.sh"
 page=$repo/docs/conformance/kgo.md
 records=${KGO_TEST_RECORDS:-10000}
@@ -35,7 +36,16 @@ if ! wait "$suite"; then
 	fail "franz-go's suite; its log is ${KGO_LOG:-build/kgo.log}"
 fi
 passed=$(grep -c '^--- PASS' "$work/kgo.log")
+if ! KGO_TEST_CHAOS=1 KGO_SEEDS=$kafka KGO_TEST_RF=1 KGO_TEST_RECORDS=$records KGO_LOG_LEVEL=none timeout 240 \
+	"$work/kgo.test" -test.timeout 230s -test.v -test.run '^(TestGroupETL|TestShareGroupETL)$' -test.skip "$skip" \
+	>"$work/chaos.log" 2>&1; then
+	grep -E '^ *--- FAIL|^panic|^FAIL' "$work/chaos.log" >&2 || true
+	cp "$work/chaos.log" "${KGO_LOG:-$repo/build/kgo.log}"
+	fail "franz-go's suite under chaos; its log is ${KGO_LOG:-build/kgo.log}"
+fi
+chaos=$(grep -cE '^ +--- PASS' "$work/chaos.log")
+[ "$chaos" -ge 6 ] || fail "only $chaos tests have run under chaos"
 [ "$passed" -ge 100 ] || fail "only $passed tests have run"
 sed -nE 's/^--- SKIP: ([^ ]+).*/  skipped by itself: \1/p' "$work/kgo.log"
 stop_firth
-echo "franz-go's suite: $passed passed"
+echo "franz-go's suite: $passed passed, $chaos of them again under chaos"

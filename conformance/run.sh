@@ -3,7 +3,16 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.." || exit 1
-if [ $# -eq 0 ]; then set -- apt docs bridge c operate node nodered python telegraf mqtt differential java tools streams cluster kgo; fi
+gates=(
+	apt docs bridge c operate
+	node nodered python telegraf
+	mqtt differential
+	sarama
+	java tools
+	streams cluster
+	kgo
+)
+if [ $# -eq 0 ]; then set -- "${gates[@]}"; fi
 if [ -z "${FIRTH:-}" ]; then
 	CGO_ENABLED=0 go build -trimpath -o build/firth ./cmd/firth || exit 1
 	export FIRTH=$PWD/build/firth
