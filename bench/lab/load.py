@@ -157,6 +157,36 @@ class CatchUp:
         return figures(result, meter, "messages", 1024)
 
 
+@dataclass(frozen=True)
+class Copy:
+    """Consumes that topic, and produces what it reads to another one, in transactions that commit its offsets, too."""
+
+    members: int = 4
+
+    def run(self, system, how, _):
+        fill(system, "catch-up", how.fill)
+        meter = Meter(system)
+        result = firth_bench(system, "kafka", "--mode", "copy", "--connections", self.members, "--partitions", 8,
+                             seconds=how.seconds, warm=how.warm, size=1024, topic="catch-up")
+        return figures(result, meter, "messages", 1024)
+
+
+@dataclass(frozen=True)
+class Rebalance:
+    """Members of a group leave and join; a sample is the time until the group is stable again."""
+
+    protocol: str
+    members: int = 200
+    partitions: int = 400
+    seconds: int = 30
+
+    def run(self, system, how, topic):
+        meter = Meter(system)
+        result = firth_bench(system, "kafka", "--mode", "rebalance", "--members", self.members, "--partitions",
+                             self.partitions, "--protocol", self.protocol, seconds=self.seconds, topic=topic)
+        return figures(result, meter, "messages", 0)
+
+
 def fill(system, topic, records):
     """Makes a topic of so many records of 1 KiB in 8 partitions, once."""
     done = system.__dict__.setdefault("filled", {})

@@ -1,7 +1,8 @@
 """What is measured: the rows, on which systems, and the goal of each."""
 from dataclasses import dataclass, replace
 
-from .load import Bench, CatchUp, ComeAndGo, Idle, KafkaPerformance, MosquittoClients, Restart, Return, ToSubscriber
+from .load import (Bench, CatchUp, ComeAndGo, Copy, Idle, KafkaPerformance, MosquittoClients, Rebalance, Restart, Return,
+                   ToSubscriber)
 from .systems import Before, Bridge, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoKeeping, MosquittoSaving, Nats, NatsSync
 
 
@@ -144,12 +145,20 @@ BLOCKS = (
             (least("rate", 1.5, Kafka.name), least("rate", 1, KafkaFlush.name))),
         Row("transactions of 10 records, 1 KiB, 8 partitions", kafka("--mode", "transact", "--txn-records", 10,
             "--linger", "0s"), (least("rate", 1, Kafka.name), least("rate", 20, KafkaFlush.name))),
+        Row("offset commits, 100 groups of a member, 8 partitions each", kafka("--mode", "commit", "--groups", 100, size=0),
+            (least("rate", 3, Kafka.name),)),
+        Row("consume-transform-produce, exactly once, 1 KiB, 8 partitions", Copy(),
+            (least("rate", 1.5, Kafka.name), least("rate", 1.5, KafkaFlush.name))),
         Row("catch-up read 1 KiB, warm", CatchUp(), (least("rate", 1.2, Kafka.name), most("cpu", 0.5, Kafka.name)),
             (Firth, Kafka)),
         Row("catch-up read 1 KiB, warm, franz-go", CatchUp(client=True), (), (Firth, Kafka)),
         Row("catch-up read 1 KiB, cold", CatchUp(cold=True), (least("rate", 1.2, Kafka.name), most("cpu", 0.5, Kafka.name)),
             (Firth, Kafka)),
     ), goals=(most("ready", 100), most("idle", 30), most("peak", 300))),
+    Block("Kafka: a group of 200 members", (Firth, Kafka), (
+        Row("one leaves or joins → stable, classic", Rebalance("classic"), (most("p50", 1, Kafka.name),), latency=True),
+        Row("one leaves or joins → stable, KIP-848", Rebalance("consumer"), (most("p50", 1, Kafka.name),), latency=True),
+    ), quick=False, rounds=3),
     Block("Between MQTT and Kafka, 100 B", (Firth, Bridge), (
         Row("the seam at 2,000/s", seam("--rate", 2000, bridge=("-linger", "0s")),
             (most("p50", 0.2, Bridge.name), most("p99", 0.25, Bridge.name)), latency=True),

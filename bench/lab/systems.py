@@ -258,6 +258,8 @@ log.dirs={self.folder}/data
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
 {self.flush}""")
         # As Kafka's own start script, and regions that hold a request of 1 MiB: without them it takes half as many.
         java = ["java", "-Xms1g", "-Xmx1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",

@@ -109,17 +109,24 @@ func newBenchKafkaCommand() *cobra.Command {
 		Long: `Produce and consume, and measure throughput and latency. The topic is made if it does not exist, without
 replicas. Modes: produce measures acknowledgements, consume reads the topic from start to end over and
 over, both produces and reads at the tail, transact produces in transactions, latency produces at a rate and
-measures until it is consumed.`,
+measures until it is consumed. copy reads the topic in a group of --connections members and writes what it reads to
+TOPIC-copies in transactions that commit its offsets, too. commit commits offsets of --groups groups, of a member
+each, for all partitions of the topic. rebalance has members of a group of --members leave and join, and measures
+until all partitions are with one member each again.`,
 		Example: `  firth bench kafka --mode produce --partitions 8 --size 1024
   firth bench kafka --mode produce --partitions 8 --size 1024 --batches-encoded
   firth bench kafka --mode consume --batches-encoded
   firth bench kafka --mode transact --txn-records 10 --linger 0s
+  firth bench kafka --mode copy --connections 4
+  firth bench kafka --mode commit --groups 100
+  firth bench kafka --mode rebalance --members 200 --partitions 400 --protocol consumer
   firth bench kafka --mode latency --rate 2000 --linger 0s`,
 		Args: cobra.NoArgs,
 	}
 	form := formFlag(cmd)
 	f := cmd.Flags()
-	mode := f.String("mode", string(bench.Produce), "produce, consume, both, transact or latency")
+	mode := f.String("mode", string(bench.Produce), "produce, consume, both, transact, latency, copy, commit or rebalance")
+	protocol := f.String("protocol", string(bench.ClassicProtocol), "of groups: classic or consumer (KIP-848)")
 	acks := f.String("acks", "all", "who has to have a record before it is acknowledged: all or 1")
 	f.StringSliceVarP(&k.Brokers, "brokers", "b", []string{"127.0.0.1:9092"}, "bootstrap brokers, comma separated")
 	f.StringVarP(&k.Topic, "topic", "t", "bench", "log topic")
@@ -133,14 +140,16 @@ measures until it is consumed.`,
 	f.Int64Var(&k.Records, "records", 0, "produce: end after about as many; 0: when the time is over")
 	f.IntVar(&k.Keys, "keys", 0, "give records so many different keys in turn; 0: none")
 	f.IntVar(&k.TxnRecords, "txn-records", 0, "transact: records of a transaction; 0: those of --txn-every")
-	f.DurationVar(&k.TxnEvery, "txn-every", 100*time.Millisecond, "transact: how long records go into a transaction")
+	f.DurationVar(&k.TxnEvery, "txn-every", 100*time.Millisecond, "transact, copy: how long records go into a transaction")
+	f.IntVar(&k.Groups, "groups", 100, "commit: how many groups")
+	f.IntVar(&k.Members, "members", 200, "rebalance: members of the group")
 	f.BoolVar(&k.Once, "once", false, "consume: end when the topic is read")
 	f.BoolVar(&k.Encoded, "batches-encoded", false,
 		"send batches made beforehand and read raw Fetch responses on plain sockets instead of with a client")
 	f.BoolVar(&k.CheckCRC, "check-crc", false, "with --batches-encoded: compute the checksum of batches read")
 	timeFlags(cmd, &k.Duration, &k.Warmup)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		k.Mode = bench.Mode(*mode)
+		k.Mode, k.Protocol = bench.Mode(*mode), bench.Protocol(*protocol)
 		switch *acks {
 		case "all", "-1":
 			k.Acks = -1

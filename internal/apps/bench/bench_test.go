@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -500,5 +501,60 @@ func TestPublishBytes(t *testing.T) {
 	n, err := packet.Frame(c.out, 1000)
 	if err != nil || n != len(c.out) {
 		t.Fatalf("frame of %d bytes where %d were made: %v", n, len(c.out), err)
+	}
+}
+
+// TestGroupLoads has groups copy, commit and rebalance.
+func TestGroupLoads(t *testing.T) {
+	base := Kafka{
+		Brokers: []string{startNode(t).Kafka}, Partitions: 4, RecordSize: 100, BatchSize: 4 << 10, Acks: -1,
+		Connections: 2, InFlight: 5, Duration: short200, TxnEvery: 20 * time.Millisecond, Topic: "groups",
+	}
+	source := base
+	source.Mode, source.Records, source.Duration = Produce, 20_000, time.Minute
+	written, err := source.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("copy", func(t *testing.T) {
+		k := base
+		k.Mode, k.Duration = Copy, time.Minute
+		res, err := k.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Total != written.Total || res.Messages != res.Total || res.Elapsed >= time.Minute || res.Latency.Count == 0 {
+			t.Errorf("of %d records: %+v", written.Total, res)
+		}
+		c, err := k.client(kgo.ConsumeTopics(copiesOf(k.Topic)), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for read := int64(0); read != written.Total; {
+			fetches := c.PollFetches(t.Context())
+			if read += int64(fetches.NumRecords()); read > written.Total || fetches.Err() != nil {
+				t.Fatalf("%d records of %d are copied: %v", read, written.Total, fetches.Err())
+			}
+		}
+	})
+	for _, mode := range []Mode{Commit, Rebalance} {
+		for _, protocol := range []Protocol{ClassicProtocol, ConsumerProtocol} {
+			t.Run(string(mode)+"-"+string(protocol), func(t *testing.T) {
+				k := base
+				k.Mode, k.Protocol, k.Groups, k.Members = mode, protocol, 3, 3
+				longer(t, &k.Duration, func() string {
+					res, err := k.Run(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					if res.Messages == 0 || int64(res.Latency.Count) != res.Messages {
+						return fmt.Sprintf("%+v", res)
+					}
+					return ""
+				})
+			})
+		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +27,19 @@ const (
 	Lag     Mode = "latency" // produce at a rate, and measure until it is consumed
 
 	Transact Mode = "transact" // produce in transactions, one behind the other
+	Copy     Mode = "copy"     // consume, produce and commit offsets in one transaction, until the topic is copied
+
+	Commit    Mode = "commit"    // commit offsets of many groups
+	Rebalance Mode = "rebalance" // members of a group come and go: measure until it is stable
+)
+
+// Protocol is how members of a group are assigned partitions.
+type Protocol string
+
+// The protocols.
+const (
+	ClassicProtocol  Protocol = "classic"  // by one of them, cooperatively
+	ConsumerProtocol Protocol = "consumer" // by the broker (KIP-848)
 )
 
 // Kafka is a load on a Kafka broker: through the franz-go client, or encoded beforehand on plain sockets.
@@ -43,7 +58,10 @@ type Kafka struct {
 	Records     int64         // Produce ends after about as many, if that is before the time is over; 0: no limit
 	Keys        int           // a client's records have so many different keys in turn; 0: none
 	TxnRecords  int           // Transact: records of a transaction; 0: TxnEvery
-	TxnEvery    time.Duration // Transact: how long records go into a transaction
+	TxnEvery    time.Duration // Transact and Copy: how long records go into a transaction
+	Groups      int           // Commit: how many, of a member each
+	Members     int           // Rebalance: how many the group has
+	Protocol    Protocol      // of groups; empty: classic
 	Once        bool          // Consume ends when the topic is read, if that is before the time is over
 	Duration    time.Duration // how long is measured
 	Warmup      time.Duration // how long is not measured before
@@ -64,15 +82,20 @@ func (k Kafka) Run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	start := time.Now()
-	t := &tally{begin: start.Add(k.Warmup)}
-	t.end = t.begin.Add(k.Duration)
+	t := &tally{}
 	load := &kafkaLoad{Kafka: k, tally: t, starts: ends.starts, ends: ends.ends}
+	defer load.close()
+	if err := load.setUp(ctx); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	t.begin = start.Add(k.Warmup)
+	t.end = t.begin.Add(k.Duration)
 	if err := errors.Join(load.drive(ctx), ctx.Err()); err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	if (k.Once || k.Records > 0) && now.Before(t.end) {
+	if (k.Once || k.Records > 0 || k.Mode == Copy) && now.Before(t.end) {
 		t.end = now
 	}
 	result := t.result(k.work(), k.RecordSize)
@@ -94,9 +117,8 @@ func (k Kafka) validate() error {
 		return fault.New(fault.Invalid, "bench.Kafka", "acks %d: -1 (all) and 1 are measured", k.Acks)
 	case k.InFlight < 1 || k.Duration <= 0:
 		return fault.New(fault.Invalid, "bench.Kafka", "one request in flight and a duration are needed")
-	case k.Mode != Produce && k.Mode != Consume && k.Mode != Both && k.Mode != Lag && k.Mode != Transact:
-		return fault.New(fault.Invalid, "bench.Kafka", "mode %q: produce, consume, both, latency and transact are known",
-			k.Mode)
+	case !slices.Contains(modes(), k.Mode):
+		return fault.New(fault.Invalid, "bench.Kafka", "mode %q: known are %q", k.Mode, modes())
 	case k.Mode == Transact && (k.Encoded || k.Acks != -1 || k.TxnRecords < 0 || k.TxnRecords == 0 && k.TxnEvery <= 0):
 		return fault.New(fault.Invalid, "bench.Kafka",
 			"transactions need a client, acks of all, and a number of records or a time")
@@ -105,8 +127,27 @@ func (k Kafka) validate() error {
 	case k.Mode == Lag && k.Rate <= 0:
 		return fault.New(fault.Invalid, "bench.Kafka", "latency is measured at a rate")
 	}
+	return k.validateGroups()
+}
+
+// validateGroups is validate for the modes that have groups.
+func (k Kafka) validateGroups() error {
+	switch {
+	case k.Mode == Copy && (k.Encoded || k.Acks != -1 || k.TxnEvery <= 0):
+		return fault.New(fault.Invalid, "bench.Kafka", "copies need a client, acks of all, and a time for a transaction")
+	case k.Mode == Commit && k.Groups < 1:
+		return fault.New(fault.Invalid, "bench.Kafka", "a group is needed")
+	case k.Mode == Rebalance && k.Members < 2:
+		return fault.New(fault.Invalid, "bench.Kafka", "two members are needed")
+	case k.Mode == Rebalance && k.Partitions < k.Members:
+		return fault.New(fault.Invalid, "bench.Kafka", "%d partitions are too few for %d members", k.Partitions, k.Members)
+	case k.Protocol != "" && k.Protocol != ClassicProtocol && k.Protocol != ConsumerProtocol:
+		return fault.New(fault.Invalid, "bench.Kafka", "protocol %q: classic and consumer are known", k.Protocol)
+	}
 	return nil
 }
+
+func modes() []Mode { return []Mode{Produce, Consume, Both, Lag, Transact, Copy, Commit, Rebalance} }
 
 // work names the load.
 func (k Kafka) work() string {
@@ -115,10 +156,15 @@ func (k Kafka) work() string {
 		by = "encoded"
 	}
 	work := fmt.Sprintf("kafka %s %s %d p, %d B", k.Mode, by, k.Partitions, k.RecordSize)
-	if k.Mode == Transact && k.TxnRecords > 0 {
+	switch {
+	case k.Mode == Transact && k.TxnRecords > 0:
 		work += fmt.Sprintf(", %d each", k.TxnRecords)
-	} else if k.Mode == Transact {
+	case k.Mode == Transact || k.Mode == Copy:
 		work += fmt.Sprintf(", one in %s", k.TxnEvery)
+	case k.Mode == Commit:
+		work += fmt.Sprintf(", %d groups", k.Groups)
+	case k.Mode == Rebalance:
+		work += fmt.Sprintf(", %d members", k.Members)
 	}
 	if k.Mode == Lag {
 		work += fmt.Sprintf(" at %.0f/s", k.Rate)
@@ -183,6 +229,41 @@ type kafkaLoad struct {
 	*tally
 	starts, ends []int64 // by partition, when the run began
 	claimed      atomic.Int64
+
+	closers  []func()
+	sessions []*kgo.GroupTransactSession // Copy
+	left     atomic.Int64                // Copy: records that are not copied
+	done     context.CancelFunc          // Copy: when none is left
+	members  []*kgo.Client               // Commit, Rebalance
+	group    string                      // Rebalance
+	held     *holders                    // Rebalance
+}
+
+// setUp does what is not measured: the members of groups join. close undoes it, also behind an error.
+func (l *kafkaLoad) setUp(ctx context.Context) error {
+	switch l.Mode {
+	case Copy:
+		to := l.Kafka
+		to.Topic = copiesOf(l.Topic)
+		if _, err := to.prepare(ctx); err != nil {
+			return err
+		}
+		return l.copySessions(ctx)
+	case Commit:
+		return l.committers(ctx)
+	case Rebalance:
+		return l.rebalancers(ctx)
+	default:
+		return nil
+	}
+}
+
+func (l *kafkaLoad) close() {
+	var closing sync.WaitGroup
+	for _, c := range l.closers {
+		closing.Go(c)
+	}
+	closing.Wait()
 }
 
 // claim tells whether n more records are to be produced.
@@ -195,10 +276,11 @@ func (l *kafkaLoad) drive(ctx context.Context) error {
 	all := newCrew(ctx)
 	readers, enough := context.WithCancel(all.ctx)
 	defer enough()
-	if l.Mode != Produce && l.Mode != Transact {
+	if l.Mode == Consume || l.Mode == Both || l.Mode == Lag {
 		all.run(func(context.Context) error { return l.consume(readers) })
 	}
 	producers := newCrew(all.ctx)
+	l.done = func() { producers.cancel(errDone) }
 	switch {
 	case l.Mode == Lag:
 		producers.run(l.producePaced)
@@ -207,6 +289,16 @@ func (l *kafkaLoad) drive(ctx context.Context) error {
 		for i := range l.Connections {
 			producers.run(func(ctx context.Context) error { return l.transact(ctx, i) })
 		}
+	case l.Mode == Copy:
+		for _, s := range l.sessions {
+			producers.run(func(ctx context.Context) error { return l.copy(ctx, s) })
+		}
+	case l.Mode == Commit:
+		for _, c := range l.members {
+			producers.run(func(ctx context.Context) error { return l.commit(ctx, c) })
+		}
+	case l.Mode == Rebalance:
+		producers.run(l.rebalance)
 	case l.Encoded:
 		l.startEncoded(producers)
 	default:
@@ -223,7 +315,7 @@ func (l *kafkaLoad) drive(ctx context.Context) error {
 	}
 	timer := time.AfterFunc(time.Until(wait), enough)
 	defer timer.Stop()
-	if l.Mode == Produce {
+	if l.Mode != Consume && l.Mode != Both && l.Mode != Lag {
 		enough()
 	}
 	return all.wait()

@@ -11,8 +11,8 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
-// client makes a franz-go client that is as fast as it can be: no compression, deep buffers.
-func (k Kafka) client(more ...kgo.Opt) (*kgo.Client, error) {
+// options make a franz-go client as fast as it can be: no compression, deep buffers.
+func (k Kafka) options(more ...kgo.Opt) []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(k.Brokers...), kgo.ClientID("firth-bench"), kgo.DefaultProduceTopic(k.Topic),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(k.Linger),
@@ -22,7 +22,12 @@ func (k Kafka) client(more ...kgo.Opt) (*kgo.Client, error) {
 	if k.Acks == 1 {
 		opts = append(opts, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
 	}
-	cl, err := kgo.NewClient(append(opts, more...)...)
+	return append(opts, more...)
+}
+
+// client makes one.
+func (k Kafka) client(more ...kgo.Opt) (*kgo.Client, error) {
+	cl, err := kgo.NewClient(k.options(more...)...)
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, "bench.Kafka", err)
 	}
