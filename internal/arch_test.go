@@ -24,8 +24,12 @@ const modulePath = "github.com/firthmq/firth"
 // fileUses lists who may touch files without kit/vfs: path below the root of the repository, and what
 // it may use there.
 var fileUses = map[string][]string{
-	"internal/node/config.go":       {"os.ReadFile"}, // the configuration file is the operator's, not the log's
-	"internal/mqtt/poller_linux.go": {"os.NewFile"},  // of epoll's descriptor
+	// What an operator writes is not the log's.
+	"internal/node/config.go":      {"os.ReadFile"},
+	"internal/kit/secure/files.go": {"os.ReadFile", "os.Stat", "syscall.Stat_t"},
+
+	"internal/kit/secure/securetest/securetest.go": {"os.WriteFile", "os.Rename"},
+	"internal/mqtt/poller_linux.go":                {"os.NewFile"}, // of epoll's descriptor
 	// A socket is a file of the system's.
 	"internal/node/unixsocket.go":   {"os.Chmod", "os.Lstat", "os.Remove", "os.SameFile"},
 	"internal/mqtt/socket_linux.go": {"syscall.RawSyscall6", "syscall.Syscall"},
@@ -38,6 +42,7 @@ var fileUses = map[string][]string{
 // testRooms are rooms that the tests of every room may import besides what the MAP grants it.
 var testRooms = []string{
 	"hinge", "kit/clock", "kit/fault", "kit/logtest", "kit/race", "kit/vfs", "kit/vfs/vfstest", "kit/telemetry",
+	"kit/secure", "kit/secure/securetest",
 	"log/record", "log/stream", "log/streamtest", "log/store", "mqtt/packet", "mqtt/session", "names", "node",
 }
 

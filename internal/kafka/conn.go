@@ -92,7 +92,7 @@ type address struct {
 func newConn(d *Door, nc net.Conn) *conn {
 	c := &conn{
 		door: d, nc: nc,
-		host: "/" + hostOf(nc.RemoteAddr()), told: d.advertise(nc.LocalAddr()),
+		host: "/" + hostOf(nc.RemoteAddr()), told: d.advertise(nc),
 	}
 	c.log = d.opt.Logger.With("client", c.host)
 	c.know(Anonymous)
@@ -376,7 +376,7 @@ func (c *conn) peekClientID() string {
 func stranger(size int) string {
 	switch b := uint32(size); {
 	case b>>16 == 0x1603:
-		return "this looks like TLS; the listener speaks plain Kafka"
+		return "this looks like TLS; this listener speaks plain Kafka, listen.kafkas speaks TLS"
 	case b == 'G'<<24|'E'<<16|'T'<<8|' ' || b == 'P'<<24|'O'<<16|'S'<<8|'T' || b == 'H'<<24|'E'<<16|'A'<<8|'D':
 		return "this looks like HTTP; the listener speaks Kafka"
 	}

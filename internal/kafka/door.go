@@ -33,6 +33,9 @@ type Options struct {
 	// Advertise is the "host:port" that clients are told to connect to. Empty or "auto": the local
 	// address of the socket that the client reached.
 	Advertise string
+	// AdvertiseTLS is the same for clients that came by TLS. Empty or "auto": the name that the client asked for (SNI),
+	// or else the local address.
+	AdvertiseTLS string
 	// ClusterID is the identity of the log as clients are told it: the same after a restart. Default: none.
 	ClusterID string
 	// NodeID is the broker id of this node. Default 1.
@@ -108,6 +111,7 @@ type Door struct {
 	apis     table
 	versions []wire.API // what ApiVersions announces
 	told     address    // from Options.Advertise; no host: each connection's own
+	toldTLS  address    // from Options.AdvertiseTLS
 
 	purgatory purgatory
 	scratches sync.Pool // of *record.Scratch, to look into compressed batches
@@ -147,6 +151,10 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
+	toldTLS, err := parseAdvertise(opt.AdvertiseTLS)
+	if err != nil {
+		return nil, err
+	}
 	held := &budget{limit: opt.HeldBytes, patience: budgetPatience}
 	groups, err := openCoordinator(ctx, opt, opt.Store, held)
 	if err != nil {
@@ -159,7 +167,8 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	groups.txns = txns
 	d := &Door{
 		opt: opt, log: opt.Store, produce: opt.Store, groups: groups, txns: txns, apis: table{}, told: told,
-		large: make(chan struct{}, 4), chunks: newChunks(), running: make(chan struct{}), opened: time.Now(),
+		toldTLS: toldTLS,
+		large:   make(chan struct{}, 4), chunks: newChunks(), running: make(chan struct{}), opened: time.Now(),
 		lines: limit.NewLines(time.Minute, 1000), budget: held,
 	}
 	d.budget.told = d.slowed

@@ -6,6 +6,7 @@ import (
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/kit/secure"
 )
 
 // Operation is what a client wants to do.
@@ -73,6 +74,12 @@ func (c *conn) know(principal string) {
 	}
 	who := rule.Subject{User: strings.TrimPrefix(principal, rule.UserPrefix)}
 	who.Address, _ = netip.ParseAddr(c.host[1:])
+	if s, ok := c.nc.(*secure.Conn); ok {
+		who.Encrypted = true
+		if p := s.Peer(); p != nil {
+			who.CommonName = p.CommonName
+		}
+	}
 	c.pass.Store(c.door.opt.Logins.Admit(who))
 }
 

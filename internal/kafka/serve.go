@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/secure"
 )
 
 // Serve accepts connections from l until ctx ends or Drain is called, and returns when the connections
@@ -237,12 +239,24 @@ func parseAdvertise(s string) (address, error) {
 	return address{host: host, port: int32(n)}, nil
 }
 
-// advertise is what a client that reached the local address is told to connect to: that very address,
-// which is right wherever the client got through to it, unless Options says otherwise.
-func (d *Door) advertise(local net.Addr) address {
-	if d.told.host != "" {
-		return d.told
+// advertise is what a client is told to connect to: the very address that it reached us by, which is right wherever it
+// got through to it, unless Options says otherwise. One that came by TLS is told the name that it asked for, which the
+// certificate fits.
+func (d *Door) advertise(nc net.Conn) address {
+	told, name := d.told, ""
+	if s, ok := nc.(*secure.Conn); ok {
+		told, name = d.toldTLS, s.ServerName()
 	}
+	if told.host != "" {
+		return told
+	}
+	told = reached(nc.LocalAddr())
+	told.host = cmp.Or(name, told.host)
+	return told
+}
+
+// reached is a local address as a client is told it.
+func reached(local net.Addr) address {
 	ap, err := netip.ParseAddrPort(local.String())
 	if err != nil {
 		return address{host: "localhost", port: 9092}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/limit"
+	"github.com/firthmq/firth/internal/kit/secure"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
@@ -20,18 +21,20 @@ import (
 // from its CONNECT on, a link to the session. Its driver (see hold) reads, decodes and appends to the log; receipts
 // come from the log's goroutine, deliveries from the workers of fanout and retain.
 type conn struct {
-	door     *Door
-	listener *Listener     // that it came by
-	account  limit.Account // of what we make the door hold
-	stranger limit.Account // and of that, before the CONNECT is accepted, in the budget of strangers
-	wire     wire
-	reader   reader
-	link     link
-	auth     *auth   // nil: the client has no authentication method
-	poller   *poller // of a plain socket
-	pusher   *pusher
-	pace     *pace // nil: the client publishes as fast as it can
-	refused  bool  // too many connect: its CONNECT is refused
+	door      *Door
+	listener  *Listener     // that it came by
+	account   limit.Account // of what we make the door hold
+	stranger  limit.Account // and of that, before the CONNECT is accepted, in the budget of strangers
+	wire      wire
+	reader    reader
+	link      link
+	auth      *auth        // nil: the client has no authentication method
+	peer      *secure.Peer // what the certificate of the client says; nil: it showed none
+	poller    *poller      // of a plain socket
+	pusher    *pusher
+	pace      *pace // nil: the client publishes as fast as it can
+	encrypted bool  // it speaks TLS
+	refused   bool  // too many connect: its CONNECT is refused
 
 	hold    hold         // who drives
 	ending  atomic.Bool  // somebody has asked for the end
@@ -79,12 +82,26 @@ func (d *Door) newConn(by *Listener, n net.Conn) *conn {
 	c.stranger.Open(d.strangers)
 	c.reader.account, c.reader.stranger = &c.account, &c.stranger
 	c.pace = by.newPace(c)
+	if s := secureConn(n); s != nil {
+		c.encrypted, c.peer = true, s.Peer()
+	}
 	i := int(d.accepted.Add(1))
 	c.poller, c.pusher = d.pollers[i%len(d.pollers)], d.pushers[i%len(d.pushers)]
 	c.hold.claim()
 	c.timer = time.AfterFunc(time.Hour, c.checkAlive)
 	c.setTimeout(d.opt.ConnectTimeout) // for its CONNECT
 	return c
+}
+
+// secureConn is the connection of TLS that n is, or is carried by; nil: none.
+func secureConn(n net.Conn) *secure.Conn {
+	switch n := n.(type) {
+	case *secure.Conn:
+		return n
+	case *webConn:
+		return n.secure
+	}
+	return nil
 }
 
 // closeAccounts gives back what the connection made the door hold.
@@ -101,6 +118,7 @@ func (c *conn) known() {
 
 // start begins to serve the connection.
 func (c *conn) start() {
+	c.heedRevocation()
 	if c.wire.sock == nil {
 		go c.serve()
 		return
@@ -112,6 +130,13 @@ func (c *conn) start() {
 		return
 	}
 	go c.drive(nil)
+}
+
+// heedRevocation has the connection end when the certificate of the client is revoked.
+func (c *conn) heedRevocation() {
+	if c.peer != nil {
+		c.peer.OnRevoked(func() { c.disconnect(packet.NotAuthorized) })
+	}
 }
 
 // disconnect asks for the end of the connection from any goroutine; the driver does it. It does not block.

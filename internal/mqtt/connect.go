@@ -17,6 +17,12 @@ import (
 // connect takes the first packet. Its bytes are copied: client identifier and will stay.
 func (c *conn) connect(t *turn, frame []byte) error {
 	p, err := t.dec.Decode(bytes.Clone(frame))
+	if err != nil && looksLikeTLS(frame) {
+		c.listener.metrics.encrypted.Inc()
+		c.door.tell("a client speaks TLS to a listener that does not: listen.mqtts does", c.listener.opt.Name,
+			packet.ProtocolError, "listener", c.listener.opt.Name, "remote", c.wire.remote())
+		return errRefused
+	}
 	if err != nil {
 		return c.refuseConnect(t.dec.Version, most(t.dec.ClientMaximum), nil, err) // [MQTT-3.1.4-1]
 	}
@@ -170,6 +176,9 @@ func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect,
 	}
 	return errRefused // it ends the connection, and what is behind it [MQTT-3.1.4-6] [MQTT-3.2.2-7]
 }
+
+// looksLikeTLS tells whether what came in place of a CONNECT begins a handshake of TLS (RFC 8446, section 5.1).
+func looksLikeTLS(frame []byte) bool { return len(frame) > 1 && frame[0] == 0x16 && frame[1] == 3 }
 
 func newClientID() string {
 	var b [12]byte

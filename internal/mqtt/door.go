@@ -240,6 +240,7 @@ func (d *Door) remove(c *conn) {
 	}
 	delete(d.mu.conns, c)
 	c.listener.leave()
+	c.peer.Forget()
 	if c.wire.sock != nil {
 		c.poller.remove(c)
 	}

@@ -74,7 +74,11 @@ func (c *conn) enter(hello *packet.Connect, who *Principal) (*access.Pass, error
 
 // subject is a connection as rules know it.
 func (c *conn) subject(who *Principal) rule.Subject {
-	s := rule.Subject{User: who.UserName, ClientID: who.ClientID, Listener: c.listener.opt.Name}
+	s := rule.Subject{User: who.UserName, ClientID: who.ClientID, Listener: c.listener.opt.Name,
+		Encrypted: c.encrypted}
+	if c.peer != nil {
+		s.CommonName = c.peer.CommonName
+	}
 	if at, err := netip.ParseAddrPort(c.wire.remote()); err == nil { // a Unix socket has none
 		s.Address = at.Addr()
 	}

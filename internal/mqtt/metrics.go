@@ -53,13 +53,15 @@ type listenerMetrics struct {
 	full        telemetry.Counter // closed, because there are too many
 	header      telemetry.Counter // closed, for want of a PROXY header
 	hasty       telemetry.Counter // closed or refused, because they come too fast
+	encrypted   telemetry.Counter // closed, because they speak TLS where it is not spoken
 	slowed      telemetry.Counter // times that a client had to wait with what it published
 }
 
 func (m *metrics) of(listener string) listenerMetrics {
 	return listenerMetrics{connections: m.listeners.With(listener), full: m.closed.With(listener, "full"),
 		header: m.closed.With(listener, "proxy_header"), hasty: m.closed.With(listener, "rate"),
-		slowed: m.slowed.With(listener)}
+		encrypted: m.closed.With(listener, "tls"),
+		slowed:    m.slowed.With(listener)}
 }
 
 func newMetrics(d *Door, set *telemetry.Set) metrics {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 
 	"github.com/coder/websocket"
+
+	"github.com/firthmq/firth/internal/kit/secure"
 )
 
 // WebSocket is Listener.WebSocket of a listener without limits of its own.
@@ -34,7 +36,8 @@ func (l *Listener) WebSocket() http.Handler {
 		}
 		// The connection outlives the request: it ends by itself, or by Drain.
 		n := websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary)
-		if c := l.admit(&webConn{Conn: n, remote: r.RemoteAddr}); c != nil {
+		if c := l.admit(&webConn{Conn: n, remote: r.RemoteAddr, secure: secure.ConnOf(r.Context())}); c != nil {
+			c.heedRevocation()
 			c.serve()
 		}
 	})
@@ -44,6 +47,7 @@ func (l *Listener) WebSocket() http.Handler {
 type webConn struct {
 	net.Conn
 	remote string
+	secure *secure.Conn // beneath it; nil: it is not encrypted
 }
 
 // RemoteAddr implements net.Conn.

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/limit"
@@ -145,8 +144,8 @@ const maxLinger = 64 << 20
 
 // interruptible tells whether interrupt works: on a WebSocket it would break the connection.
 func (w *wire) interruptible() bool {
-	_, plain := w.net.Conn.(syscall.Conn)
-	return plain
+	_, web := w.net.Conn.(*webConn)
+	return !web
 }
 
 // interrupt wakes the goroutine that reads. An error means that the socket is closed, and so it is awake.

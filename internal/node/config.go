@@ -23,7 +23,9 @@ type Config struct {
 	Listen                 Listen
 	Listeners              []Listener // besides those of Listen
 	Advertise              string     // "auto" or host:port
+	AdvertiseTLS           string     // the same for those that came by TLS
 	AllowRemoteWithoutAuth bool
+	TLS                    TLS
 	Profiles               bool
 	WSOrigins              string // patterns of host[:port], with commas
 	Mapping                []hinge.Rule
@@ -48,8 +50,8 @@ type Config struct {
 }
 
 // Listen holds the addresses of the doors: host:port, or "" for a door that stays shut. MQTT and WS may hold several,
-// with commas, and Unix sockets (unix:/path).
-type Listen struct{ MQTT, WS, Kafka, HTTP string }
+// with commas, and Unix sockets (unix:/path). Those with an S speak TLS.
+type Listen struct{ MQTT, WS, Kafka, HTTP, MQTTS, WSS, Kafkas, HTTPS string }
 
 // Topics says what a topic gets that asks for nothing, and who may make one by using it.
 type Topics struct {
@@ -87,6 +89,7 @@ type Limits struct {
 	ConnectTimeout   time.Duration
 	Request          int64 // bytes of a Kafka request
 	KafkaConnections int
+	TLSHandshakes    int   // under way
 	KafkaBytes       int64 // that Kafka requests and answers hold together
 	Partitions       int   // of all topics together
 	CacheBytes       int64 // newest batches kept in memory

@@ -117,7 +117,8 @@ func dump(t *testing.T, c *Config) string {
 // TestEveryKeyFromEverySource sets each key to another value in the file, the environment and by flag.
 func TestEveryKeyFromEverySource(t *testing.T) {
 	other := map[string]string{
-		"path": "/x y", "address": "127.0.0.1:0", "list of addresses": "127.0.0.1:0,unix:/x",
+		"path": "/x y", "list of paths": "/x y,/z", "1.2 | 1.3": "1.3",
+		"none | request | require": "request", "address": "127.0.0.1:0", "list of addresses": "127.0.0.1:0,unix:/x",
 		"list of listeners": `[{"name":"a","address":"unix:/run/a","mode":"0600","connections":5}]`,
 		"auto | host:port":  "example.org:1", "true | false": "true",
 		"list of rewrite rules": `[{"from":"a/#","match":"^a","to":"b"}]`,
@@ -148,15 +149,17 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		}
 		want := o.show(Default())
 		file := strings.ReplaceAll(o.Key, ".", ": {") + ": " + value + strings.Repeat("}", strings.Count(o.Key, "."))
-		if o.list {
+		if o.list || strings.ContainsAny(value, "* ") && o.listing == nil {
 			file = strings.Replace(file, value, strconv.Quote(value), 1)
-		} else if strings.ContainsAny(value, "* ") {
-			file = o.Key + ": " + strconv.Quote(value)
+		}
+		var beside []string // what a door with TLS needs
+		if strings.HasPrefix(o.Key, "listen.") && o.Default == "off" {
+			beside = []string{"FIRTH_TLS_CERTIFICATE=/c", "FIRTH_TLS_KEY=/k"}
 		}
 		for source, src := range map[string]Sources{
-			"file": {File: "f", Text: []byte(file)},
-			"env":  {Env: []string{o.Env() + "=" + value}},
-			"flag": {Flags: []Assignment{{"--set", o.Key + "=" + value}}},
+			"file": {File: "f", Text: []byte(file), Env: beside},
+			"env":  {Env: append([]string{o.Env() + "=" + value}, beside...)},
+			"flag": {Flags: []Assignment{{"--set", o.Key + "=" + value}}, Env: beside},
 		} {
 			c, err := Load(src)
 			if err != nil {

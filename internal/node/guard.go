@@ -9,7 +9,7 @@ import (
 
 // checkWhole looks at what no single option can tell: the doors against each other and the outside, and bounds.
 func (l *loader) checkWhole() {
-	taken, names := map[string]string{}, map[string]bool{"mqtt": true, "ws": true}
+	taken, names := map[string]string{}, map[string]bool{"mqtt": true, "ws": true, "mqtts": true, "wss": true}
 	for _, d := range l.config.doors() {
 		at := l.origin(d.key)
 		if d.own != nil {
@@ -23,7 +23,8 @@ func (l *loader) checkWhole() {
 			l.report(at, "%s: %s is taken by %s already", d.key, d.address, other)
 		}
 		taken[d.address] = d.key
-		if !l.config.AllowRemoteWithoutAuth && !isLoopback(d.address) {
+		l.checkTLS(&d, at)
+		if !l.config.mayListen(&d) {
 			l.report(at, "%s: %s", d.key, refuseRemote(d.address))
 		}
 	}
@@ -61,8 +62,13 @@ func refuseRemote(address string) string {
 		port = "PORT"
 	}
 	return address + " can be reached from other machines, and nothing asks who is there: anybody could read " +
-		"and write everything. Use 127.0.0.1:" + port + ", or set allow_remote_without_auth: true where the " +
-		"network itself keeps strangers out"
+		"and write everything. Use 127.0.0.1:" + port + ", or TLS with client_auth: require, or set " +
+		"allow_remote_without_auth: true where the network itself keeps strangers out"
+}
+
+// mayListen tells whether a door may have its address.
+func (c *Config) mayListen(d *door) bool {
+	return isLoopback(d.address) || c.AllowRemoteWithoutAuth || c.asksWho(d)
 }
 
 // origin is the spot that the value of a key came from.
@@ -78,34 +84,44 @@ func (l *loader) origin(key string) spot {
 // door is one address that a node may listen on.
 type door struct {
 	name, key, address string
+	tls                bool
 	own                *Listener // of listeners; nil: there are no limits of its own
 	entry              int       // which one of its key
 }
 
 // doors are all addresses that a node listens on; one that is off is not among them.
 func (c *Config) doors() (all []door) {
-	add := func(name, key, addresses string) {
+	add := func(name, addresses string, tls bool) {
 		for i, one := range splitList(addresses) {
-			all = append(all, door{name: name, key: key, address: one, entry: i})
+			d := door{name: name, address: one, tls: tls, entry: i}
+			d.key = "listen." + d.label()
+			all = append(all, d)
 		}
 	}
-	add("mqtt", "listen.mqtt", c.Listen.MQTT)
-	add("ws", "listen.ws", c.Listen.WS)
-	add("kafka", "listen.kafka", c.Listen.Kafka)
-	add("http", "listen.http", c.Listen.HTTP)
+	add("mqtt", c.Listen.MQTT, false)
+	add("ws", c.Listen.WS, false)
+	add("kafka", c.Listen.Kafka, false)
+	add("http", c.Listen.HTTP, false)
+	add("mqtt", c.Listen.MQTTS, true)
+	add("ws", c.Listen.WSS, true)
+	add("kafka", c.Listen.Kafkas, true)
+	add("http", c.Listen.HTTPS, true)
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		all = append(all, door{name: l.Kind, key: "listeners", address: l.Address, own: l, entry: i})
+		all = append(all, door{name: l.Kind, key: "listeners", address: l.Address, tls: l.Encrypted, own: l, entry: i})
 	}
 	return all
 }
 
 // label is what metrics and log lines call it.
 func (d *door) label() string {
-	if d.own == nil {
-		return d.name
+	switch {
+	case d.own != nil:
+		return d.own.label()
+	case d.tls:
+		return d.name + "s"
 	}
-	return d.own.label()
+	return d.name
 }
 
 // socketMode is the mode of a Unix socket.

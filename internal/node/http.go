@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/secure"
 )
 
 const (
@@ -99,7 +100,8 @@ func (n *Node) serveWS(context.Context) error {
 func (n *Node) newServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: requestTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug), // what clients do wrong
+		ConnContext: secure.ConnContext,
+		ErrorLog:    slog.NewLogLogger(n.log.Handler(), slog.LevelDebug), // what clients do wrong
 	}
 }
 
@@ -141,7 +143,7 @@ type check struct {
 func (n *Node) checks() []check {
 	list := []check{{"log", n.store.Refused()}}
 	for _, d := range n.listening() {
-		list = append(list, check{name: d.name + " " + d.address})
+		list = append(list, check{name: d.label() + " " + d.address})
 	}
 	if n.draining.Load() {
 		list = append(list, check{"shutdown", errors.New("closing: clients should go elsewhere")})

@@ -19,13 +19,13 @@ func (n *Node) bind(ctx context.Context) error {
 		"Connections closed at once because too few open files are left.", "door")
 	var errs []error
 	for _, d := range n.cfg.doors() {
-		ls, err := listen(ctx, d, n.cfg.AllowRemoteWithoutAuth)
+		ls, err := listen(ctx, d, n.cfg.mayListen(&d))
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		for _, l := range ls {
-			l = n.behind(d, n.frugal(d.name, l, refused.With(d.name)))
+			l = n.encrypted(d, n.behind(d, n.frugal(d.name, l, refused.With(d.name))))
 			n.sockets[d.name] = append(n.sockets[d.name], socket{Listener: l, door: d})
 		}
 	}
@@ -69,8 +69,8 @@ func (n *Node) frugal(door string, l net.Listener, refused telemetry.Counter) ne
 
 // listen takes the address of a door. For localhost these are two, for some clients try IPv6 first and others know
 // IPv4 only.
-func listen(ctx context.Context, d door, remote bool) ([]net.Listener, error) {
-	if !remote && !isLoopback(d.address) {
+func listen(ctx context.Context, d door, allowed bool) ([]net.Listener, error) {
+	if !allowed {
 		return nil, fault.New(fault.Denied, d.key, "%s", refuseRemote(d.address))
 	}
 	if path, isUnix := strings.CutPrefix(d.address, unixPrefix); isUnix {
@@ -169,7 +169,7 @@ func explainListen(d door, err error) error {
 func (n *Node) warnOfStrangers() {
 	for _, d := range n.cfg.doors() {
 		for _, l := range n.sockets[d.name] {
-			if l.door != d || isLoopback(l.address()) {
+			if l.door != d || isLoopback(l.address()) || n.cfg.asksWho(&d) {
 				continue
 			}
 			n.log.Warn("anybody who reaches this address can read and write everything: nothing asks who is there",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,8 @@ type Listener struct {
 	Address     string // host:port or unix:/path
 	Mode        fs.FileMode
 	Proxy       bool  // connections begin with a header of the PROXY protocol
+	Encrypted   bool  // they speak TLS
+	TLS         TLS   // how; what is empty is as Config.TLS says
 	Connections int   // at a time; unlimited: as many as limits.connections says
 	Packet      int64 // bytes; unlimited: as many as limits.packet says
 	Rates       Rates // unlimited: as limits says
@@ -49,7 +52,7 @@ func listenersOption() Option {
 
 func listenerFields() []OptionOf[Listener] {
 	type option = OptionOf[Listener]
-	return append([]option{
+	return slices.Concat([]option{
 		option{Key: "name", Type: "text",
 			Doc: "What metrics and log lines call it. Without one that is its address.",
 		}.text(func(l *Listener) *string { return &l.Name }, func(string) error { return nil }),
@@ -68,6 +71,10 @@ func listenerFields() []OptionOf[Listener] {
 				"good header within limits.connect_timeout is closed. Whoever can connect can claim any address: let only " +
 				"the balancer.",
 		}.flag(func(l *Listener) *bool { return &l.Proxy }),
+		option{Key: "tls", Default: "false",
+			Doc: "Whether clients speak TLS. The keys certificate to min_version say how; what they leave out is as tls says.",
+		}.flag(func(l *Listener) *bool { return &l.Encrypted }),
+	}, tlsFields("", inherit, func(l *Listener) *TLS { return &l.TLS }), []option{
 		option{Key: "connections", Default: "unlimited",
 			Doc:   "How many connections may be open by it at once. limits.connections holds besides, for all together.",
 			Shows: "the connection is closed at once; firth_mqtt_listener_refused_total",
@@ -76,7 +83,7 @@ func listenerFields() []OptionOf[Listener] {
 			Doc:   "The largest MQTT packet that a device may send by it; unlimited: what limits.packet says, and never more.",
 			Shows: "as for limits.packet",
 		}.size(func(l *Listener) *int64 { return &l.Packet }, 1*kib, 256*mib-1, "unlimited"),
-	}, rateOptions("", " unlimited: as limits says.", func(l *Listener) *Rates { return &l.Rates })...)
+	}, rateOptions("", " unlimited: as limits says.", func(l *Listener) *Rates { return &l.Rates }))
 }
 
 // mode is the permissions of a file.
@@ -123,6 +130,8 @@ func checkListener(l *Listener) (field string, err error) {
 		return "address", errors.New("off: leave the listener out instead")
 	case !isUnix && l.Mode != 0o660:
 		return "mode", errors.New("only a Unix socket has one")
+	case !l.Encrypted && l.TLS != TLS{ClientAuth: inherit, MinVersion: inherit}:
+		return "tls", errors.New("is not true, and the certificate and the like would mean nothing")
 	}
 	return "", nil
 }
@@ -132,6 +141,7 @@ listeners:
   - { name: plant, address: "127.0.0.1:1884", connections: 500, packet: 64KiB }
   - { name: field, address: "127.0.0.1:1886", connect_rate: 100, message_rate: 50, byte_rate: 64KiB }
   - { name: balanced, address: "127.0.0.1:1885", proxy: true }
+  - { name: outside, address: "0.0.0.0:8883", tls: true, client_auth: require, client_ca: /etc/firth/devices-ca.pem }
   - { kind: ws, address: "unix:/run/firth/ws.sock", mode: "0666" }
 ` + "```" + `
 

@@ -46,7 +46,8 @@ type Node struct {
 	mapping  atomic.Pointer[hinge.Table]
 	sockets  map[string][]socket       // by kind of door; what is off is not in it
 	ways     map[string]*mqtt.Listener // into the device door, by label
-	rooms    []room                    // in the order of opening
+	tls      secured
+	rooms    []room // in the order of opening
 	draining atomic.Bool
 	failed   chan error // the first room that ended by itself
 
@@ -71,6 +72,11 @@ type Addresses struct {
 	WS    string `json:"ws,omitempty"`
 	Kafka string `json:"kafka,omitempty"`
 	HTTP  string `json:"http,omitempty"`
+
+	MQTTS  string `json:"mqtts,omitempty"` // with TLS, as all that follow
+	WSS    string `json:"wss,omitempty"`
+	Kafkas string `json:"kafkas,omitempty"`
+	HTTPS  string `json:"https,omitempty"`
 }
 
 // Start opens the data directory, the log and the doors, in this order, and returns when all of them
@@ -88,7 +94,8 @@ func Start(ctx context.Context, c *Config) (*Node, error) {
 	n.metrics.Gauge("firth_build_info", "Always 1; the labels say what this binary is.", "version", "revision", "go").
 		With(v.Version, v.Revision, v.Go).Set(1)
 	steps := []func(context.Context) error{
-		n.openFolder, n.openLog, n.openKafka, n.openMQTT, n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
+		n.openFolder, n.openLog, n.openKafka, n.openMQTT, n.openTLS,
+		n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
 	}
 	for _, open := range steps {
 		if err := open(ctx); err != nil {
@@ -172,7 +179,7 @@ func (n *naming) Fingerprint() uint64 { return n.table.Fingerprint() }
 func (n *Node) openKafka(ctx context.Context) (err error) {
 	n.kafka, err = kafka.Open(ctx, kafka.Options{
 		Store: n.store, ClusterID: n.store.ClusterID(),
-		Advertise: n.cfg.Advertise, DisableAutoCreate: !n.cfg.Topics.AutoCreate,
+		Advertise: n.cfg.Advertise, AdvertiseTLS: n.cfg.AdvertiseTLS, DisableAutoCreate: !n.cfg.Topics.AutoCreate,
 		MaxRequestBytes: int(n.cfg.Limits.Request), MaxConnections: n.cfg.Limits.KafkaConnections,
 		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
 		LogDir: n.cfg.Data, Metrics: n.metrics, Logger: n.log, HeldBytes: n.cfg.Limits.KafkaBytes,
@@ -309,31 +316,42 @@ func (n *Node) Failed() <-chan error { return n.failed }
 
 // Addresses tells where the doors listen.
 func (n *Node) Addresses() Addresses {
-	at := func(door string) string {
-		if ls := n.sockets[door]; len(ls) > 0 {
-			return ls[0].address()
+	at := func(kind string, tls bool) string {
+		if s := n.first(kind, tls); s != nil {
+			return s.address()
 		}
 		return ""
 	}
-	return Addresses{MQTT: at("mqtt"), WS: at("ws"), Kafka: at("kafka"), HTTP: at("http")}
+	return Addresses{MQTT: at("mqtt", false), WS: at("ws", false), Kafka: at("kafka", false), HTTP: at("http", false),
+		MQTTS: at("mqtt", true), WSS: at("ws", true), Kafkas: at("kafka", true), HTTPS: at("http", true)}
+}
+
+// first is the first address of a kind of door, with or without TLS; nil: there is none.
+func (n *Node) first(kind string, tls bool) *socket {
+	all := n.sockets[kind]
+	if i := slices.IndexFunc(all, func(s socket) bool { return s.door.tls == tls }); i >= 0 {
+		return &all[i]
+	}
+	return nil
 }
 
 // Address is one more address that the device door listens on.
 type Address struct {
 	Name    string `json:"name"` // as in the configuration
 	Kind    string `json:"kind"` // "mqtt" or "ws"
+	TLS     bool   `json:"tls,omitempty"`
 	Address string `json:"address"`
 }
 
 // more are the addresses besides those that Addresses tells.
 func (n *Node) more() (all []Address) {
 	for _, kind := range []string{"mqtt", "ws"} {
-		first := door{}
-		for i, s := range n.sockets[kind] {
-			if i > 0 && s.door != first { // one door may have two sockets, on localhost
-				all = append(all, Address{Name: s.door.label(), Kind: kind, Address: s.address()})
+		var last door
+		for _, s := range n.sockets[kind] {
+			if s.door != last && n.first(kind, s.door.tls).door != s.door { // one may have two sockets, on localhost
+				all = append(all, Address{Name: s.door.label(), Kind: kind, TLS: s.door.tls, Address: s.address()})
 			}
-			first = s.door
+			last = s.door
 		}
 	}
 	return all
@@ -343,15 +361,24 @@ func (n *Node) more() (all []Address) {
 func (n *Node) listening() (all []door) {
 	for _, name := range []string{"mqtt", "ws", "kafka", "http"} {
 		for _, s := range n.sockets[name] {
-			all = append(all, door{name: name, key: s.door.key, address: s.address(), own: s.door.own})
+			all = append(all, door{name: name, key: s.door.key, address: s.address(), tls: s.door.tls, own: s.door.own})
 		}
 	}
 	return all
 }
 
 func (a Addresses) list() []door {
-	return []door{{name: "mqtt", address: a.MQTT}, {name: "ws", address: a.WS}, {name: "kafka", address: a.Kafka},
+	all := []door{{name: "mqtt", address: a.MQTT}, {name: "ws", address: a.WS}, {name: "kafka", address: a.Kafka},
 		{name: "http", address: a.HTTP}}
+	for _, d := range []door{
+		{name: "mqtt", address: a.MQTTS}, {name: "ws", address: a.WSS}, {name: "kafka", address: a.Kafkas},
+		{name: "http", address: a.HTTPS},
+	} {
+		if d.tls = true; d.address != "" {
+			all = append(all, d)
+		}
+	}
+	return all
 }
 
 // Log is the log of the node, for what runs beside the doors in the same process.

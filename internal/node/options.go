@@ -17,8 +17,8 @@ const (
 // Options lists every option, in the order of the manual page.
 func Options() []Option {
 	return slices.Concat(
-		placeOptions(), topicOptions(), mqttLimits(),
-		limitRates(),
+		placeOptions(), tlsOptions(), topicOptions(), mqttLimits(),
+		limitRates(), limitHandshakes(),
 		kafkaLimits(), logLimits(),
 		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), groupOptions(),
 		transactionOptions(), processOptions(),
@@ -47,15 +47,32 @@ func placeOptions() []Option {
 		Option{Key: "listen.http", Default: "localhost:8080",
 			Doc: "Where /healthz, /readyz and /metrics are served." + bothFamilies,
 		}.address(func(c *Config) *string { return &c.Listen.HTTP }),
+		Option{Key: "listen.mqtts", Default: "off",
+			Doc: "Where devices connect with MQTT over TLS; 8883 is usual. It needs tls.certificate and tls.key, as do the " +
+				"three that follow." + bothFamilies,
+		}.addresses(func(c *Config) *string { return &c.Listen.MQTTS }),
+		Option{Key: "listen.wss", Default: "off",
+			Doc: "Where devices and browsers connect with MQTT over WebSocket over TLS, at the path /mqtt; 8084 is usual.",
+		}.addresses(func(c *Config) *string { return &c.Listen.WSS }),
+		Option{Key: "listen.kafkas", Default: "off",
+			Doc: "Where Kafka clients connect with TLS (security.protocol=SSL); 9093 is usual.",
+		}.address(func(c *Config) *string { return &c.Listen.Kafkas }),
+		Option{Key: "listen.https", Default: "off",
+			Doc: "Where what listen.http serves is served over TLS; 8443 is usual.",
+		}.address(func(c *Config) *string { return &c.Listen.HTTPS }),
 		listenersOption(),
 		Option{Key: "advertise", Type: "auto | host:port", Default: "auto",
 			Doc: "The address that Kafka clients are told to connect to. auto tells each client the address that it " +
 				"reached this node by, " +
 				"which is right unless a proxy or a published container port stands between.",
 		}.text(func(c *Config) *string { return &c.Advertise }, checkAdvertise),
+		Option{Key: "advertise_tls", Type: "auto | host:port", Default: "auto",
+			Doc: "As advertise, for clients that connect with TLS. auto tells each client the name that it asked for (SNI), " +
+				"so that the certificate fits, and the address that it reached this node by where it asked for none.",
+		}.text(func(c *Config) *string { return &c.AdvertiseTLS }, checkAdvertise),
 		Option{Key: "allow_remote_without_auth", Default: "false",
 			Doc: "Lets doors listen beyond this machine although nobody has to log in: whoever reaches them may read and " +
-				"write everything. " +
+				"write everything. A listener that requires client certificates (client_auth) needs no such leave. " +
 				"For containers and closed test networks; a warning is logged at every start.",
 		}.flag(func(c *Config) *bool { return &c.AllowRemoteWithoutAuth }),
 		Option{Key: "ws_origins", Type: "list of patterns", Default: "", list: true,

@@ -26,12 +26,15 @@ func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 			waiting = append(waiting, o.Key)
 		}
 	}
+	if err := n.reloadTLS(next); err != nil {
+		return nil, nil, err
+	}
 	if err := n.kafka.SetGroupTimes(next.Groups.times()); err != nil {
 		return nil, nil, err
 	}
 	now.Mapping, now.Log.Level, now.Shutdown = next.Mapping, next.Log.Level, next.Shutdown
 	now.Groups, now.Limits.Rates = next.Groups, next.Limits.Rates
-	now.Rewrite, now.AutoSubscribe = next.Rewrite, next.AutoSubscribe
+	now.Rewrite, now.AutoSubscribe, now.TLS = next.Rewrite, next.AutoSubscribe, next.TLS
 	n.cfg = &now
 	n.mapping.Store(table)
 	n.mqtt.SetMapping(table)

@@ -217,11 +217,15 @@ func greeting(r Ready) string {
 	fmt.Fprintf(&b, "firth %s, ready in %.0f ms\n\n", r.Version, r.StartMs)
 	remote := false
 	for _, d := range a.list() {
-		fmt.Fprintf(&b, "%-7s%s\n", d.name, orOff(d.address))
+		fmt.Fprintf(&b, "%-7s%s\n", d.label(), orOff(d.address))
 		remote = remote || d.address != "" && !isLoopback(d.address)
 	}
 	for _, more := range r.More {
-		fmt.Fprintf(&b, "%-7s%s\n", more.Kind, more.Address)
+		kind := more.Kind
+		if more.TLS {
+			kind += "s"
+		}
+		fmt.Fprintf(&b, "%-7s%s\n", kind, more.Address)
 		remote = remote || !isLoopback(more.Address)
 	}
 	fmt.Fprintf(&b, "data   %s\n", r.Data)
