@@ -28,6 +28,7 @@ type file struct {
 	plain   weighed          // journal: of topics that are not compacted; the announcer's
 	broken  bool             // journal: a sync failed, there is none any more; set before it is sealed
 	size    int64            // segment: bytes of the file
+	content int64            // segment: of these, those that are not index; of one kept in place all
 	renamed bool             // journal: kept in place and named a segment by now; the housekeeper's
 	remove  bool             // once nobody reads it; set before the last Release
 	gone    bool             // let go of; the housekeeper's
@@ -50,7 +51,13 @@ func newJournalFile(s *Store, number uint64, handle vfs.File) *file {
 }
 
 func newSegmentFile(s *Store, id fileID, seg *segment.Segment) *file {
-	f := &file{store: s, fileID: id, name: seg.Name(), segment: seg, size: seg.Size()}
+	f := &file{store: s, fileID: id, name: seg.Name(), segment: seg, size: seg.Size(), content: seg.Size()}
+	if !seg.InPlace() {
+		f.content = 0
+		for _, sum := range seg.Summaries() {
+			f.content += sum.Bytes
+		}
+	}
 	f.refs.Store(1)
 	return f
 }

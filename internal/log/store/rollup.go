@@ -479,6 +479,16 @@ func (k *housekeeper) retain() error {
 // leastGain is how many bytes the rewriting of a file gives back at least: an index alone is not worth it.
 const leastGain = 16 << 10
 
+// gain is about how many bytes the file would be smaller if only so many bytes of records that are left were written
+// anew; 0 if that is more than half of them. The index goes along with the records: of many small runs it is the larger
+// part, and no gain.
+func (f *file) gain(left int64) int64 {
+	if left >= f.content/2 {
+		return 0
+	}
+	return f.size - f.size*left/f.content
+}
+
 // reclaim gives back the space of what nobody can read any more.
 func (k *housekeeper) reclaim() error {
 	live := make(map[partition.File]int64)
@@ -493,7 +503,7 @@ func (k *housekeeper) reclaim() error {
 		case f.number <= k.frozen, f.busy:
 		case left == 0:
 			k.drop(f)
-		case f.segment != nil && left < f.size/2 && f.size-left > leastGain && !k.cleaning.reads(f) && !f.later.waits():
+		case f.segment != nil && f.gain(left) > leastGain && !k.cleaning.reads(f) && !f.later.waits():
 			if err := k.rewrite(f); err != nil {
 				f.later.failed(k.s.opt.RetentionInterval)
 				errs = append(errs, err)
