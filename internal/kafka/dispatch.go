@@ -108,6 +108,8 @@ func (d *Door) register(t table) {
 	t.add(wire.ListPartitionReassignments, handle(d.listPartitionReassignments))
 	t.add(wire.DescribeClientQuotas, handle(d.describeClientQuotas))
 	t.add(wire.AlterClientQuotas, handle(d.alterClientQuotas))
+	t.add(wire.DescribeUserScramCreds, handle(d.describeUserScramCreds))
+	t.add(wire.AlterUserScramCreds, handle(d.alterUserScramCreds))
 	t.add(wire.DescribeQuorum, handle(d.describeQuorum))
 	t.add(wire.CreatePartitions, handle(d.createPartitions))
 	t.add(wire.IncrementalAlterConfigs, handle(d.incrementalAlterConfigs))

@@ -72,6 +72,15 @@ func (v *Verifiers) Put(s SCRAM) {
 	}
 }
 
+// Remove takes the verifier of a mechanism away.
+func (v *Verifiers) Remove(m Mechanism) {
+	if m == SHA512 {
+		v.SCRAM512 = SCRAM{}
+	} else {
+		v.SCRAM256 = SCRAM{}
+	}
+}
+
 // mac is HMAC-SHA-256 over parts, each with its length, so that no two lists of parts are the same message.
 func mac(key []byte, parts ...string) []byte {
 	h := hmac.New(sha256.New, key)

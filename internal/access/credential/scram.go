@@ -36,7 +36,8 @@ func (m Mechanism) String() string {
 	return fmt.Sprintf("mechanism %d", uint8(m))
 }
 
-func (m Mechanism) isKnown() bool { return m == SHA256 || m == SHA512 }
+// IsKnown tells whether it is one of them.
+func (m Mechanism) IsKnown() bool { return m == SHA256 || m == SHA512 }
 
 func (m Mechanism) hash() func() hash.Hash {
 	if m == SHA512 {
@@ -116,7 +117,7 @@ func FromSalted(m Mechanism, salted, salt []byte, iterations int) (SCRAM, error)
 
 func checkSCRAM(m Mechanism, salt []byte, iterations int) error {
 	switch {
-	case !m.isKnown():
+	case !m.IsKnown():
 		return invalid("no mechanism %d of SCRAM", m)
 	case iterations < MinIterations || iterations > MaxIterations:
 		return invalid("%d iterations: %d to %d", iterations, MinIterations, MaxIterations)

@@ -41,6 +41,8 @@ const (
 	OffsetDelete                int16 = 47
 	DescribeClientQuotas        int16 = 48
 	AlterClientQuotas           int16 = 49
+	DescribeUserScramCreds      int16 = 50
+	AlterUserScramCreds         int16 = 51
 	DescribeQuorum              int16 = 55
 	UpdateFeatures              int16 = 57
 	DescribeCluster             int16 = 60
@@ -129,6 +131,8 @@ var apis = [keys]API{
 	OffsetDelete:                {OffsetDelete, "OffsetDelete", 0, 0, -1, 1 * mib},
 	DescribeClientQuotas:        {DescribeClientQuotas, "DescribeClientQuotas", 0, 1, 1, 256 * kib},
 	AlterClientQuotas:           {AlterClientQuotas, "AlterClientQuotas", 0, 1, 1, 1 * mib},
+	DescribeUserScramCreds:      {DescribeUserScramCreds, "DescribeUserScramCredentials", 0, 0, 0, 256 * kib},
+	AlterUserScramCreds:         {AlterUserScramCreds, "AlterUserScramCredentials", 0, 0, 0, 1 * mib},
 	DescribeQuorum:              {DescribeQuorum, "DescribeQuorum", 0, 2, 0, 64 * kib},
 	UpdateFeatures:              {UpdateFeatures, "UpdateFeatures", 0, 2, 0, 64 * kib},
 	DescribeCluster:             {DescribeCluster, "DescribeCluster", 0, 2, 0, 64 * kib},

@@ -54,6 +54,8 @@ var shapes = [keys]string{
 	OffsetDelete:                "s [ s [ 4 ] ]",
 	DescribeClientQuotas:        "[ s 1 S ] 1",
 	AlterClientQuotas:           "[ [ s S ] [ s 8 1 ] ] 1",
+	DescribeUserScramCreds:      "[ s ]",
+	AlterUserScramCreds:         "[ s 1 ] [ s 1 4 y y ]",
 	DescribeQuorum:              "[ s [ 4 ] ]",
 	UpdateFeatures:              "4 [ s 2 1 ] 1@1-",
 	DescribeCluster:             "1 1@1- 1@2-",
