@@ -187,12 +187,27 @@ class Rebalance:
         return figures(result, meter, "messages", 0)
 
 
-def fill(system, topic, records):
-    """Makes a topic of so many records of 1 KiB in 8 partitions, once."""
+@dataclass(frozen=True)
+class Share:
+    """The members of a share group take and accept what is in a topic."""
+
+    members: int = 8
+    size: int = 100
+
+    def run(self, system, how, _):
+        fill(system, "to-share", how.fill, self.size)
+        meter = Meter(system)
+        result = firth_bench(system, "kafka", "--mode", "share", "--members", self.members, seconds=how.seconds,
+                             warm=how.warm, size=self.size, topic="to-share")
+        return figures(result, meter, "messages", 0)
+
+
+def fill(system, topic, records, size=1024):
+    """Makes a topic of so many records in 8 partitions, once."""
     done = system.__dict__.setdefault("filled", {})
     if topic not in done:
         firth_bench(system, "kafka", "--partitions", 8, "--batches-encoded", "--records", records, seconds=300,
-                    size=1024, topic=topic)
+                    size=size, topic=topic)
         os.sync()
         done[topic] = records
 

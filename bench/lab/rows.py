@@ -2,7 +2,7 @@
 from dataclasses import dataclass, replace
 
 from .load import (Bench, CatchUp, ComeAndGo, Copy, Idle, KafkaPerformance, MosquittoClients, Rebalance, Restart, Return,
-                   ToSubscriber)
+                   Share, ToSubscriber)
 from .systems import Before, Bridge, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoKeeping, MosquittoSaving, Nats, NatsSync
 
 
@@ -149,6 +149,7 @@ BLOCKS = (
             (least("rate", 3, Kafka.name),)),
         Row("consume-transform-produce, exactly once, 1 KiB, 8 partitions", Copy(),
             (least("rate", 1.5, Kafka.name), least("rate", 1.5, KafkaFlush.name))),
+        Row("share group of 8 members, 100 B, 8 partitions", Share(), (least("rate", 2, Kafka.name),), (Firth, Kafka)),
         Row("catch-up read 1 KiB, warm", CatchUp(), (least("rate", 1.2, Kafka.name), most("cpu", 0.5, Kafka.name)),
             (Firth, Kafka)),
         Row("catch-up read 1 KiB, warm, franz-go", CatchUp(client=True), (), (Firth, Kafka)),

@@ -112,7 +112,8 @@ over, both produces and reads at the tail, transact produces in transactions, la
 measures until it is consumed. copy reads the topic in a group of --connections members and writes what it reads to
 TOPIC-copies in transactions that commit its offsets, too. commit commits offsets of --groups groups, of a member
 each, for all partitions of the topic. rebalance has members of a group of --members leave and join, and measures
-until all partitions are with one member each again.`,
+until all partitions are with one member each again. share has the --members of a share group take and accept what
+is in the topic.`,
 		Example: `  firth bench kafka --mode produce --partitions 8 --size 1024
   firth bench kafka --mode produce --partitions 8 --size 1024 --batches-encoded
   firth bench kafka --mode consume --batches-encoded
@@ -120,12 +121,14 @@ until all partitions are with one member each again.`,
   firth bench kafka --mode copy --connections 4
   firth bench kafka --mode commit --groups 100
   firth bench kafka --mode rebalance --members 200 --partitions 400 --protocol consumer
+  firth bench kafka --mode share --members 8
   firth bench kafka --mode latency --rate 2000 --linger 0s`,
 		Args: cobra.NoArgs,
 	}
 	form := formFlag(cmd)
 	f := cmd.Flags()
-	mode := f.String("mode", string(bench.Produce), "produce, consume, both, transact, latency, copy, commit or rebalance")
+	mode := f.String("mode", string(bench.Produce),
+		"produce, consume, both, transact, latency, copy, commit, rebalance or share")
 	protocol := f.String("protocol", string(bench.ClassicProtocol), "of groups: classic or consumer (KIP-848)")
 	acks := f.String("acks", "all", "who has to have a record before it is acknowledged: all or 1")
 	f.StringSliceVarP(&k.Brokers, "brokers", "b", []string{"127.0.0.1:9092"}, "bootstrap brokers, comma separated")
@@ -142,7 +145,7 @@ until all partitions are with one member each again.`,
 	f.IntVar(&k.TxnRecords, "txn-records", 0, "transact: records of a transaction; 0: those of --txn-every")
 	f.DurationVar(&k.TxnEvery, "txn-every", 100*time.Millisecond, "transact, copy: how long records go into a transaction")
 	f.IntVar(&k.Groups, "groups", 100, "commit: how many groups")
-	f.IntVar(&k.Members, "members", 200, "rebalance: members of the group")
+	f.IntVar(&k.Members, "members", 200, "rebalance, share: members of the group")
 	f.BoolVar(&k.Once, "once", false, "consume: end when the topic is read")
 	f.BoolVar(&k.Encoded, "batches-encoded", false,
 		"send batches made beforehand and read raw Fetch responses on plain sockets instead of with a client")

@@ -31,6 +31,7 @@ const (
 
 	Commit    Mode = "commit"    // commit offsets of many groups
 	Rebalance Mode = "rebalance" // members of a group come and go: measure until it is stable
+	Share     Mode = "share"     // members of a share group (KIP-932) take and accept what the topic has
 )
 
 // Protocol is how members of a group are assigned partitions.
@@ -60,7 +61,7 @@ type Kafka struct {
 	TxnRecords  int           // Transact: records of a transaction; 0: TxnEvery
 	TxnEvery    time.Duration // Transact and Copy: how long records go into a transaction
 	Groups      int           // Commit: how many, of a member each
-	Members     int           // Rebalance: how many the group has
+	Members     int           // Rebalance and Share: how many the group has
 	Protocol    Protocol      // of groups; empty: classic
 	Once        bool          // Consume ends when the topic is read, if that is before the time is over
 	Duration    time.Duration // how long is measured
@@ -95,7 +96,7 @@ func (k Kafka) Run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	now := time.Now()
-	if (k.Once || k.Records > 0 || k.Mode == Copy) && now.Before(t.end) {
+	if (k.Once || k.Records > 0 || k.Mode == Copy || k.Mode == Share) && now.Before(t.end) {
 		t.end = now
 	}
 	result := t.result(k.work(), k.RecordSize)
@@ -137,6 +138,8 @@ func (k Kafka) validateGroups() error {
 		return fault.New(fault.Invalid, "bench.Kafka", "copies need a client, acks of all, and a time for a transaction")
 	case k.Mode == Commit && k.Groups < 1:
 		return fault.New(fault.Invalid, "bench.Kafka", "a group is needed")
+	case k.Mode == Share && k.Members < 1:
+		return fault.New(fault.Invalid, "bench.Kafka", "a member is needed")
 	case k.Mode == Rebalance && k.Members < 2:
 		return fault.New(fault.Invalid, "bench.Kafka", "two members are needed")
 	case k.Mode == Rebalance && k.Partitions < k.Members:
@@ -147,7 +150,9 @@ func (k Kafka) validateGroups() error {
 	return nil
 }
 
-func modes() []Mode { return []Mode{Produce, Consume, Both, Lag, Transact, Copy, Commit, Rebalance} }
+func modes() []Mode {
+	return []Mode{Produce, Consume, Both, Lag, Transact, Copy, Commit, Rebalance, Share}
+}
 
 // work names the load.
 func (k Kafka) work() string {
@@ -163,7 +168,7 @@ func (k Kafka) work() string {
 		work += fmt.Sprintf(", one in %s", k.TxnEvery)
 	case k.Mode == Commit:
 		work += fmt.Sprintf(", %d groups", k.Groups)
-	case k.Mode == Rebalance:
+	case k.Mode == Rebalance || k.Mode == Share:
 		work += fmt.Sprintf(", %d members", k.Members)
 	}
 	if k.Mode == Lag {
@@ -232,9 +237,9 @@ type kafkaLoad struct {
 
 	closers  []func()
 	sessions []*kgo.GroupTransactSession // Copy
-	left     atomic.Int64                // Copy: records that are not copied
-	done     context.CancelFunc          // Copy: when none is left
-	members  []*kgo.Client               // Commit, Rebalance
+	left     atomic.Int64                // Copy, Share: records that are still to be taken
+	done     context.CancelFunc          // Copy, Share: when none is left
+	members  []*kgo.Client               // Commit, Rebalance, Share
 	group    string                      // Rebalance
 	held     *holders                    // Rebalance
 }
@@ -253,6 +258,8 @@ func (l *kafkaLoad) setUp(ctx context.Context) error {
 		return l.committers(ctx)
 	case Rebalance:
 		return l.rebalancers(ctx)
+	case Share:
+		return l.sharers(ctx)
 	default:
 		return nil
 	}
@@ -299,6 +306,10 @@ func (l *kafkaLoad) drive(ctx context.Context) error {
 		}
 	case l.Mode == Rebalance:
 		producers.run(l.rebalance)
+	case l.Mode == Share:
+		for _, c := range l.members {
+			producers.run(func(ctx context.Context) error { return l.share(ctx, c) })
+		}
 	case l.Encoded:
 		l.startEncoded(producers)
 	default:

@@ -27,11 +27,16 @@ func (l *kafkaLoad) copySessions(context.Context) error {
 		l.sessions = append(l.sessions, s)
 		l.closers = append(l.closers, s.Close)
 	}
+	return l.countLeft()
+}
+
+// countLeft counts the records of the topic. Errors: NotFound if there is none.
+func (l *kafkaLoad) countLeft() error {
 	for i := range l.ends {
 		l.left.Add(l.ends[i] - l.starts[i])
 	}
 	if l.left.Load() == 0 {
-		return fault.New(fault.NotFound, "bench.Copy", "the topic is empty: produce first")
+		return fault.New(fault.NotFound, "bench.Kafka", "the topic is empty: produce first")
 	}
 	return nil
 }
