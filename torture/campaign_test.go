@@ -172,11 +172,11 @@ func (c *campaign) cast() {
 			}
 		})
 	}
-	for topic, parts := range map[string]int{ledger: ledgerParts, etlFrom: etlParts, brief: briefParts, keyed: 1} {
-		p, err := newProducer("producer-"+topic, c.some(), c.h, address)
+	for _, at := range []place{{ledger, ledgerParts}, {etlFrom, etlParts}, {brief, briefParts}, {keyed, 1}} {
+		p, err := newProducer("producer-"+at.topic, c.some(), c.h, address)
 		c.must(err)
 		c.t.Cleanup(p.c.Close)
-		p.topic, p.parts = topic, parts
+		p.topic, p.parts = at.topic, int(at.index)
 		c.producers = append(c.producers, p)
 		c.sources = append(c.sources, p.run)
 	}
@@ -185,7 +185,7 @@ func (c *campaign) cast() {
 		c.transactors = append(c.transactors, p)
 		c.sources = append(c.sources, func(ctx context.Context) { p.run(ctx, address) })
 	}
-	extra := 0
+	extra, grower := 0, c.some()
 	c.sources = append(c.sources,
 		retry(func(ctx context.Context) error {
 			extra++
@@ -193,7 +193,7 @@ func (c *campaign) cast() {
 			return create(ctx, c.h, address, fmt.Sprint("extra-", extra))
 		}),
 		retry(func(ctx context.Context) error { return trim(ctx, c.h, address) }),
-		retry(func(ctx context.Context) error { return grow(ctx, c.h, address, c.some()) }),
+		retry(func(ctx context.Context) error { return grow(ctx, c.h, address, grower) }),
 		retry(func(ctx context.Context) error { return configure(ctx, c.h, address) }))
 	c.groups()
 }

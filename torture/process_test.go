@@ -145,7 +145,9 @@ func (s *server) start() (time.Duration, error) {
 		return 0, fmt.Errorf("no line of readiness: %w, %w\n%s", err, s.cmd.Wait(), s.log)
 	}
 	took := time.Since(begin)
-	s.mqtt, s.kafka = at.MQTT, at.Kafka
+	if s.mqtt != at.MQTT || s.kafka != at.Kafka { // the first time: from then on others read them
+		s.mqtt, s.kafka = at.MQTT, at.Kafka
+	}
 	s.ended = outside.Ended(s.cmd, out)
 	return took, nil
 }
