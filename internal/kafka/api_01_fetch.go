@@ -596,7 +596,7 @@ func (f *fetch) release() {
 	for i := range f.parts {
 		p := &f.parts[i]
 		p.drop()
-		p.waiter.f = nil
+		p.waiter.sleeper = nil
 		if cap(p.batches) > keepFetched {
 			p.batches = nil
 		}

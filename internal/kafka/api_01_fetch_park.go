@@ -8,7 +8,7 @@ func (f *fetch) park(wait time.Duration) {
 	q := &f.c.door.purgatory
 	for i := range f.parts {
 		p := &f.parts[i]
-		p.waiter.f, p.waiter.id = f, p.id
+		p.waiter.sleeper, p.waiter.id = f, p.id
 		q.add(&p.waiter)
 	}
 	f.parked = len(f.parts)
@@ -46,8 +46,10 @@ func (f *fetch) end() {
 	}
 }
 
-// wake has a parked fetch looked at by a goroutine of its own. It does not block.
+// wake has a parked fetch looked at by a goroutine of its own. It does not block. A panic, which would be one of the
+// log's goroutine, costs the connection.
 func (f *fetch) wake() {
+	defer f.c.survive()
 	for {
 		switch f.state.Load() {
 		case fetchParked:

@@ -2,6 +2,9 @@ package kafka
 
 import (
 	"context"
+	"encoding/base64"
+	"strconv"
+	"strings"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -18,7 +21,7 @@ const (
 //
 // One node coordinates everything: the answer is the address that Metadata gives on this connection.
 // Who looks for that of a group has __consumer_offsets made, as at Kafka, if the log can.
-// A share coordinator is no client's business, and there are no share groups yet: INVALID_REQUEST.
+// That of a share partition is asked for by group:topic id:partition (KIP-932); another key is INVALID_REQUEST.
 //
 // Versions: 1 kind of coordinator; 3 flexible; 4 several keys (KIP-699); 6 share groups (KIP-932).
 func (co *coordinator) findCoordinator(
@@ -51,7 +54,12 @@ func (co *coordinator) coordinatorOf(c *conn, kind int8, key string) kmsg.FindCo
 		one.ErrorCode = wire.GroupAuthorizationFailed
 	case kind == txnCoordinator && !co.may(c, OpDescribe, OnTransactional, key):
 		one.ErrorCode = wire.TransactionalIDAuthorizationFailed
-	case kind != groupCoordinator && kind != txnCoordinator:
+	case kind == shareCoordinator && !isShareKey(key):
+		one.ErrorCode = wire.InvalidRequest
+		one.ErrorMessage = new("the key of a share partition is group:topic id:partition")
+	case kind == shareCoordinator && !co.may(c, OpClusterAction, OnCluster, ClusterResource):
+		one.ErrorCode = wire.ClusterAuthorizationFailed
+	case kind != groupCoordinator && kind != txnCoordinator && kind != shareCoordinator:
 		one.ErrorCode = wire.InvalidRequest
 		one.ErrorMessage = new("there is no coordinator of this kind")
 	case co.damaged != nil:
@@ -62,4 +70,15 @@ func (co *coordinator) coordinatorOf(c *conn, kind int8, key string) kmsg.FindCo
 		one.Host, one.Port = c.told.host, c.told.port
 	}
 	return one
+}
+
+// isShareKey tells whether a key names a share partition. A topic id is 16 bytes in base64, as Kafka writes it.
+func isShareKey(key string) bool {
+	parts := strings.Split(key, ":")
+	if len(parts) < 3 {
+		return false
+	}
+	id, err := base64.RawURLEncoding.DecodeString(parts[len(parts)-2])
+	index, wrong := strconv.ParseInt(parts[len(parts)-1], 10, 32)
+	return err == nil && len(id) == 16 && wrong == nil && index >= 0 && len(parts[0]) > 0
 }

@@ -19,6 +19,7 @@ import (
 //     the configuration of this node, or the built-in default. Synonyms list the ones behind it.
 //   - The broker shows what tools look for; all of it is read-only here, because it is set in the
 //     configuration of the node. The cluster-wide default ("" as name) and loggers are empty.
+//   - A group shows its settings (KIP-848, KIP-932, KIP-1191), whether there is one of the name or not.
 //   - No names, null or empty, ask for all, others for those, without an error for one that does not exist.
 //
 // Versions: 1 sources and synonyms, 3 types and documentation (KIP-569), 4 flexible.
@@ -37,6 +38,8 @@ func (d *Door) describeConfigs(
 			d.describeTopicConfig(c, rr, &answer)
 		case kmsg.ConfigResourceTypeBroker:
 			d.describeBrokerConfig(c, rr, &answer)
+		case kmsg.ConfigResourceTypeGroupConfig:
+			d.describeGroupConfig(c, rr, &answer)
 		case kmsg.ConfigResourceTypeBrokerLogger:
 		default:
 			answer.ErrorCode, answer.ErrorMessage = wire.InvalidRequest, new(

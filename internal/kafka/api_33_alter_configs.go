@@ -31,11 +31,13 @@ func (d *Door) alterConfigs(
 		answer := kmsg.NewAlterConfigsResponseResource()
 		answer.ResourceType, answer.ResourceName = rr.ResourceType, rr.ResourceName
 		var err error
-		if rr.ResourceType == kmsg.ConfigResourceTypeBroker {
-			err = d.alterBroker(ctx, c, rr.ResourceName, req.ValidateOnly, func(set map[string]string) []error {
-				return replaceBroker(set, rr.Configs)
-			})
-		} else {
+		replace := func(set map[string]string) []error { return replaceBroker(set, rr.Configs) }
+		switch rr.ResourceType {
+		case kmsg.ConfigResourceTypeBroker:
+			err = d.alterBroker(ctx, c, rr.ResourceName, req.ValidateOnly, replace)
+		case kmsg.ConfigResourceTypeGroupConfig:
+			err = d.alterGroupConfig(ctx, c, rr.ResourceName, req.ValidateOnly, replace)
+		default:
 			err = d.alterResource(ctx, c, resource{rr.ResourceType, rr.ResourceName}, req.ValidateOnly,
 				func(t *stream.Topic) (stream.TopicChange, []error) { return replaceConfig(t, rr.Configs) })
 		}
@@ -64,12 +66,12 @@ func replaceConfig(t *stream.Topic, configs []kmsg.AlterConfigsRequestResourceCo
 	return change, append(faults, checkConfig(change.Set)...)
 }
 
-// replaceBroker makes the settings of the broker those of the request.
+// replaceBroker makes the settings of the broker, or of a group, those of the request.
 func replaceBroker(set map[string]string, configs []kmsg.AlterConfigsRequestResourceConfig) (faults []error) {
 	clear(set)
 	for _, cfg := range configs {
 		if cfg.Value == nil {
-			faults = append(faults, fmt.Errorf("broker setting %s: null is no value", cfg.Name))
+			faults = append(faults, fmt.Errorf("setting %s: null is no value", cfg.Name))
 			continue
 		}
 		set[cfg.Name] = *cfg.Value
@@ -89,7 +91,7 @@ func (d *Door) alterResource(ctx context.Context, c *conn, of resource, dry bool
 ) error {
 	name := of.name
 	if of.kind != kmsg.ConfigResourceTypeTopic {
-		return refusal(wire.InvalidRequest, "only topics and the broker are configured over Kafka")
+		return refusal(wire.InvalidRequest, "only topics, groups and the broker are configured over Kafka")
 	}
 	t, code := d.topic(c, d.log.Topics(), name, OpAlterConfigs)
 	if code != wire.None {

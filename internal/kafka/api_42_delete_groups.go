@@ -11,7 +11,7 @@ import (
 // DeleteGroups, versions 0 to 2.
 //
 // Only a group without members can be deleted. Its offsets go with it, in one atomic write that is on
-// stable storage when the answer goes out.
+// stable storage when the answer goes out; what a share group knows of its partitions goes before it.
 //
 // Versions: 2 flexible.
 func (co *coordinator) deleteGroups(
@@ -44,6 +44,16 @@ func (co *coordinator) deleteGroup(ctx context.Context, id string) (wire.Code, e
 	if code := og.mu.g.Delete(co.now()); code != group.None {
 		co.release(og)
 		return wire.Code(code), nil
+	}
+	if _, is := og.mu.g.(*group.Share); is { // what it shares is gone before it is
+		co.release(og)
+		err := co.shares.forget(ctx, id, func(*sharePart) bool { return true })
+		og.mu.Lock()
+		if err != nil {
+			og.mu.g.Revive(co.now())
+			co.release(og)
+			return fate(err), nil
+		}
 	}
 	w := &groupWrite{og: og}
 	og.endLocked(w)

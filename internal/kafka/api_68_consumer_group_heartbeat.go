@@ -51,7 +51,7 @@ func (co *coordinator) consumerGroupHeartbeat(
 			refuse(wire.UnknownServerError, "the group broke and began anew")
 			return
 		}
-		co.fillBeat(resp, e.Beat)
+		co.fillBeat(resp, req.Group, e.Beat)
 		done(resp)
 	})
 	beat.Full = !co.reserveLocked(og, beat.Bytes())
@@ -59,13 +59,13 @@ func (co *coordinator) consumerGroupHeartbeat(
 }
 
 // fillBeat says in a response what the group answers.
-func (co *coordinator) fillBeat(resp *kmsg.ConsumerGroupHeartbeatResponse, a *group.BeatAnswer) {
+func (co *coordinator) fillBeat(resp *kmsg.ConsumerGroupHeartbeatResponse, id string, a *group.BeatAnswer) {
 	resp.ErrorCode, resp.ErrorMessage = wire.Code(a.Code), wire.Nullable(a.Message)
 	if a.Code != group.None {
 		return
 	}
 	resp.MemberID, resp.MemberEpoch = &a.MemberID, a.Epoch
-	resp.HeartbeatIntervalMillis = int32(beatInterval(co.times.Load().ConsumerHeartbeat, a).Milliseconds())
+	resp.HeartbeatIntervalMillis = int32(beatInterval(co.consumerHeartbeat(id), a).Milliseconds())
 	if !a.Assigned {
 		return
 	}

@@ -12,7 +12,8 @@ import (
 // ListConfigResources (74): v0-1.
 //
 // Behaviour
-//   - Names what DescribeConfigs can describe: topics and the broker (KIP-1142). No types ask for all.
+//   - Names what DescribeConfigs can describe: topics, the broker, and groups that have settings
+//     (KIP-1142). No types ask for all.
 //     Version 0 asks for client metrics (KIP-1000), of which there are none.
 //
 // Versions: 1 types.
@@ -62,6 +63,8 @@ func (d *Door) configResources(kind kmsg.ConfigResourceType) []string {
 		}
 	case kmsg.ConfigResourceTypeBroker, kmsg.ConfigResourceTypeBrokerLogger:
 		names = append(names, strconv.Itoa(int(d.opt.NodeID)))
+	case kmsg.ConfigResourceTypeGroupConfig:
+		names = d.groups.configs.names()
 	}
 	return names
 }

@@ -61,6 +61,9 @@ type conn struct {
 	vec   net.Buffers // what is being written, by whoever holds the mode
 	fetch fetch
 
+	sharing map[shareMember]*shareSession // the share sessions that end with the connection; the reader's
+	waits   atomic.Pointer[shareWait]     // a share fetch that waits; nil: none does
+
 	holding   holding // in the budget of the door
 	body      body    // of the Produce request that is arriving
 	usual     int     // bytes of the records that a partition got last
@@ -454,7 +457,7 @@ func (c *conn) call(ctx context.Context, api *served, head wire.Header, body []b
 	if err != nil {
 		return err
 	}
-	if api.Key != wire.JoinGroup && api.Key != wire.SyncGroup { // which wait for other members
+	if api.Key != wire.JoinGroup && api.Key != wire.SyncGroup && api.Key != wire.ShareFetch { // which wait for others
 		c.ends(work)
 	}
 	throttle(resp, max(c.chargeTime(), c.chargeChanges()))

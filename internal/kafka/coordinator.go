@@ -83,12 +83,16 @@ func (o GroupOptions) withDefaults() GroupOptions {
 }
 
 // ofGroup is what one group needs to know of the options.
-func (co *coordinator) ofGroup() group.Options {
-	t := co.times.Load()
+func (co *coordinator) ofGroup(id string) group.Options {
+	t, c := co.times.Load(), co.configs.of(id)
+	session := t.ConsumerSession
+	if c.consumerSession > 0 {
+		session = c.consumerSession
+	}
 	return group.Options{
 		MinSessionMillis: t.MinSession.Milliseconds(), MaxSessionMillis: t.MaxSession.Milliseconds(),
 		InitialDelayMillis: t.InitialRebalanceDelay.Milliseconds(), MaxMembers: co.limits.MaxMembers,
-		ConsumerSessionMillis: t.ConsumerSession.Milliseconds(),
+		ConsumerSessionMillis: session.Milliseconds(), ShareSessionMillis: c.shareSession.Milliseconds(),
 	}
 }
 
@@ -97,9 +101,25 @@ func (co *coordinator) setTimes(t GroupTimes) {
 	co.times.Store(&t)
 	for _, og := range co.owned() {
 		og.mu.Lock()
-		og.mu.g.SetOptions(co.ofGroup())
+		og.mu.g.SetOptions(co.ofGroup(og.id))
 		og.mu.Unlock()
 	}
+}
+
+// configure puts what is set for a group in force.
+func (co *coordinator) configure(id string) {
+	if og := co.enter(id, false); og != nil {
+		og.mu.g.SetOptions(co.ofGroup(id))
+		co.release(og)
+	}
+}
+
+// consumerHeartbeat is how often members of a group of the consumer protocol send heartbeats.
+func (co *coordinator) consumerHeartbeat(id string) time.Duration {
+	if own := co.configs.of(id).consumerHeartbeat; own > 0 {
+		return own
+	}
+	return co.times.Load().ConsumerHeartbeat
 }
 
 // maxGroupName bounds the name of a group, in bytes.
@@ -119,22 +139,25 @@ type coordinator struct {
 	limits GroupOptions
 	times  atomic.Pointer[GroupTimes]
 	log    *store.Store
-	now    func() int64 // milliseconds since 1970, without steps: sessions, rebalances and ages of offsets go by it
-	wall   func() int64 // the time of day, milliseconds since 1970
-	drift  drift        // the clock's
-	turns  atomic.Int64 // looks of the clock
-	opened int64        // when the coordinator was opened, as now tells it
-	panics telemetry.Counter
-	short  telemetry.Counters
-	lines  *limit.Lines // of the log that clients cause
-	writer *offsetWriter
-	budget *budget // of the door, in which members count
-	txns   *transactions
-	alarms *alarm.Alarms[*ownedGroup]
-	lag    *lagGauge
-	starts *startGauge
-	look   time.Duration // how often the clock looks whether topics were deleted: it compares one pointer
-	ended  chan struct{} // closed when Run has ended: nobody answers any more
+	// configs are the settings of single groups.
+	configs *groupConfigs
+	now     func() int64 // milliseconds since 1970, without steps: sessions, rebalances and ages of offsets go by it
+	wall    func() int64 // the time of day, milliseconds since 1970
+	drift   drift        // the clock's
+	turns   atomic.Int64 // looks of the clock
+	opened  int64        // when the coordinator was opened, as now tells it
+	panics  telemetry.Counter
+	short   telemetry.Counters
+	lines   *limit.Lines // of the log that clients cause
+	writer  *offsetWriter
+	budget  *budget // of the door, in which members count
+	txns    *transactions
+	shares  *shares
+	alarms  *alarm.Alarms[*ownedGroup]
+	lag     *lagGauge
+	starts  *startGauge
+	look    time.Duration // how often the clock looks whether topics were deleted: it compares one pointer
+	ended   chan struct{} // closed when Run has ended: nobody answers any more
 	// damaged is why the groups cannot be read; nil: they can. Then no group is served, for to guess could let
 	// committed offsets go back, and everything else goes on.
 	damaged error
@@ -181,9 +204,13 @@ func openCoordinator(ctx context.Context, opt Options, log *store.Store, held *b
 	times := co.limits.GroupTimes.withDefaults()
 	co.times.Store(&times)
 	co.mu.groups = map[string]*ownedGroup{}
+	var err error
+	if co.configs, err = openGroupConfigs(ctx, opt, log); err != nil {
+		return nil, err
+	}
 	co.writer = newOffsetWriter(co)
 	co.lag, co.starts = newLagGauge(opt.Metrics), newStartGauge(opt.Metrics)
-	err := co.fold(ctx)
+	err = co.fold(ctx)
 	if fault.Is(err, fault.Corrupt) {
 		co.damaged = err
 		co.opt.Logger.Error("consumer groups are not served: their state is damaged", "error", err, "hint", fault.HintOf(err))
@@ -254,7 +281,7 @@ func (co *coordinator) enter(id string, create bool) *ownedGroup {
 		co.mu.Lock()
 		og := co.mu.groups[id]
 		if og == nil && create && len(co.mu.groups) < co.limits.MaxGroups {
-			og = newOwned(id, group.New(id, co.ofGroup(), co.now()))
+			og = newOwned(id, group.New(id, co.ofGroup(id), co.now()))
 			co.mu.groups[id] = og
 		}
 		co.mu.Unlock()
@@ -289,10 +316,13 @@ func (co *coordinator) act(og *ownedGroup, decide func(g membership) []group.Eff
 // renew puts an empty group in the place of a locked one that broke, and unlocks it. Its members are told so by their
 // next request, those that block by the end of their connection.
 func (co *coordinator) renew(og *ownedGroup) {
-	if _, is := og.mu.g.(*group.Consumer); is {
-		og.mu.g = group.NewConsumer(og.id, co.ofGroup(), co.now())
-	} else {
-		og.mu.g = group.New(og.id, co.ofGroup(), co.now())
+	switch og.mu.g.(type) {
+	case *group.Consumer:
+		og.mu.g = group.NewConsumer(og.id, co.ofGroup(og.id), co.now())
+	case *group.Share:
+		og.mu.g = group.NewShare(og.id, co.ofGroup(og.id), co.now())
+	default:
+		og.mu.g = group.New(og.id, co.ofGroup(og.id), co.now())
 	}
 	waiting := og.mu.waiting
 	og.mu.waiting = map[group.Ticket]told{}
@@ -320,7 +350,12 @@ func (co *coordinator) exit(og *ownedGroup, effects []group.Effect) {
 		effect group.Effect
 	}
 	var answers []answer
+	var left []string
 	for _, e := range effects {
+		if e.Left != "" {
+			left = append(left, e.Left)
+			continue
+		}
 		if e.Store != nil {
 			og.enqueueLocked(&groupWrite{og: og, snapshot: e.Store.Snapshot, changes: e.Store.Changes, seq: e.Store.Seq})
 			continue
@@ -333,6 +368,9 @@ func (co *coordinator) exit(og *ownedGroup, effects []group.Effect) {
 	next := og.mu.g.Next()
 	co.release(og)
 
+	for _, member := range left {
+		co.shares.left(og.id, member)
+	}
 	for _, a := range answers {
 		a.to(a.effect, true)
 	}

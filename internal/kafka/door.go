@@ -65,6 +65,8 @@ type Options struct {
 	LogDir string
 	// Groups bound the consumer groups.
 	Groups GroupOptions
+	// Shares bound the share groups.
+	Shares ShareOptions
 	// Transactions bound the transactions.
 	Transactions TxnOptions
 	// Metrics receives the metrics of the door. Nil: nobody looks.
@@ -110,6 +112,7 @@ type Door struct {
 	produce  appender // the log, or what stands for it where the cost of the door is measured
 	groups   *coordinator
 	txns     *transactions
+	shares   *shares
 	apis     table
 	versions []wire.API // what ApiVersions announces
 	told     address    // from Options.Advertise; no host: each connection's own
@@ -181,8 +184,13 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	d.windows.New = func() any { return new([windowBytes]byte) }
 	d.left = sync.NewCond(&d.mu)
 	d.mu.conns, d.mu.listeners = map[*conn]struct{}{}, map[net.Listener]struct{}{}
+	if d.shares, err = openShares(ctx, opt, groups, &d.purgatory); err != nil {
+		return nil, err
+	}
+	groups.shares = d.shares
 	d.register(d.apis)
 	groups.register(d.apis)
+	d.shares.register(d.apis)
 	txns.register(d.apis)
 	d.versions = d.apis.versions()
 	d.measure()
@@ -208,6 +216,7 @@ func (d *Door) Run(ctx context.Context) error {
 	var keepers sync.WaitGroup
 	keepers.Go(func() { d.watchConns(ctx) })
 	keepers.Go(func() { d.txns.run(ctx) })
+	keepers.Go(func() { d.shares.run(ctx) })
 	close(d.running)
 	err := d.groups.Run(ctx)
 	cancel()

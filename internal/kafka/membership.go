@@ -5,8 +5,9 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-// membership is who is in a group: a classic one (*group.Group) or a consumer group (*group.Consumer). Both take the
-// requests of the classic protocol. Offsets are the same in both and belong to the owner.
+// membership is who is in a group: a classic one (*group.Group), a consumer group (*group.Consumer) or a share group
+// (*group.Share). The first two take the requests of the classic protocol; offsets are the same in both and belong to
+// the owner.
 type membership interface {
 	See(topics group.Topics)
 	SetOptions(opts group.Options)
@@ -40,8 +41,11 @@ type membership interface {
 
 // groupType is what kind of group it is, by Kafka's names.
 func groupType(g membership) string {
-	if _, is := g.(*group.Consumer); is {
+	switch g.(type) {
+	case *group.Consumer:
 		return "consumer"
+	case *group.Share:
+		return "share"
 	}
 	return "classic"
 }
@@ -101,7 +105,8 @@ func (co *coordinator) beatLocked(og *ownedGroup, b *group.Beat) []group.Effect 
 		}
 		return effects
 	}
-	return nil
+	refusal := &group.BeatAnswer{Code: group.GroupIDNotFound, Message: "Group " + og.id + " is not a consumer group."}
+	return []group.Effect{{To: b.Ticket, Beat: refusal}}
 }
 
 // downgradeLocked makes a consumer group a classic one when all its members are of the classic protocol.

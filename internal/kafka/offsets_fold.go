@@ -125,7 +125,7 @@ func (f *folder) topicID(name string) record.UUID {
 
 // build makes the groups of what was gathered.
 func (f *folder) build() {
-	now, opts := f.co.now(), f.co.ofGroup()
+	now := f.co.now()
 	for id, of := range f.groups {
 		g := f.load(id, of, now)
 		if g == nil {
@@ -144,7 +144,7 @@ func (f *folder) build() {
 		}
 		og := f.co.mu.groups[id]
 		if og == nil { // never had a member: a group that only holds offsets
-			og = newOwned(id, group.New(id, opts, 0))
+			og = newOwned(id, group.New(id, f.co.ofGroup(id), 0))
 			f.co.mu.groups[id] = og
 		}
 		og.mu.offsets = offsets
@@ -169,9 +169,17 @@ func (f *folder) load(id string, of *own, now int64) membership {
 			f.strange++
 			return nil
 		}
-		return group.Load(id, f.co.ofGroup(), now, snapshot)
+		return group.Load(id, f.co.ofGroup(id), now, snapshot)
 	}
-	g, strange, err := group.LoadConsumer(id, f.co.ofGroup(), now, of.since, of.records)
+	if value, is := of.records[group.Key{Kind: group.KindShare, Group: id}]; is {
+		g, ok := group.LoadShare(id, f.co.ofGroup(id), now, value)
+		if !ok {
+			f.strange++
+			return nil
+		}
+		return g
+	}
+	g, strange, err := group.LoadConsumer(id, f.co.ofGroup(id), now, of.since, of.records)
 	f.strange += int64(strange)
 	if err != nil {
 		f.strange += int64(len(of.records))

@@ -21,7 +21,7 @@ type purgatory struct {
 // waiter is one partition that a parked fetch waits for: a node of the list of that partition. The lock
 // of the shard guards its links.
 type waiter struct {
-	f          *fetch
+	sleeper    sleeper
 	id         stream.PartitionID
 	prev, next *waiter
 }
@@ -38,15 +38,12 @@ func (q *purgatory) Advanced(p stream.PartitionID, _ record.Offset) {
 	s.Lock()
 	defer s.Unlock()
 	for w := s.heads[p]; w != nil; w = w.next {
-		w.wake()
+		w.sleeper.wake()
 	}
 }
 
-// wake has the fetch looked at. This is the log's goroutine: a panic costs the connection.
-func (w *waiter) wake() {
-	defer w.f.c.survive()
-	w.f.wake()
-}
+// sleeper is a fetch that waits for news. Its wake is called by the log's goroutine, and does not block.
+type sleeper interface{ wake() }
 
 // add puts a node on the list of its partition.
 func (q *purgatory) add(w *waiter) {

@@ -124,6 +124,7 @@ func (d *Door) serve(ctx context.Context, c *conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.serve(ctx)
+	d.shares.disconnected(c)
 	c.holding.release()
 	d.mu.Lock()
 	delete(d.mu.conns, c)
@@ -173,6 +174,7 @@ func (d *Door) Drain(ctx context.Context) error {
 func (c *conn) drain() {
 	c.draining.Store(true)
 	c.fetch.end()
+	c.hurry()
 	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // a broken one ends by itself
 	c.mu.Lock()
 	c.calm.Broadcast() // to who keeps quiet

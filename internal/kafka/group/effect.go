@@ -1,12 +1,13 @@
 package group
 
-// Effect is one thing that the owner must do. Exactly one field of Join, Sync, Beat and Store is set.
+// Effect is one thing that the owner must do. Exactly one field of Join, Sync, Beat, Store and Left is set.
 type Effect struct {
 	To    Ticket      // the blocked request to answer, with Join, Sync and Beat
 	Join  *JoinAnswer // answers a Join
 	Sync  *SyncAnswer // answers a Sync
 	Beat  *BeatAnswer // answers a Beat
 	Store *Store      // write the group to stable storage, then call Stored
+	Left  string      // a member of a share group that is gone: what it had is to be given to others
 }
 
 // lost is the answer in the place of one that tells what did not become durable: come again.

@@ -50,6 +50,7 @@ type Options struct {
 	MaxAssignment      int   // bytes of one generation's assignments together; default 4 MiB
 
 	ConsumerSessionMillis int64 // session timeout of members of the consumer protocol; default 45,000
+	ShareSessionMillis    int64 // session timeout of members of share groups; default 45,000
 }
 
 func (o Options) withDefaults() Options {
@@ -58,7 +59,7 @@ func (o Options) withDefaults() Options {
 		value int64
 	}{
 		{&o.MinSessionMillis, 6_000}, {&o.MaxSessionMillis, 1_800_000}, {&o.NewMemberMillis, 300_000},
-		{&o.ConsumerSessionMillis, 45_000},
+		{&o.ConsumerSessionMillis, 45_000}, {&o.ShareSessionMillis, 45_000},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value

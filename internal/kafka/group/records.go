@@ -25,6 +25,7 @@ const (
 	KindTargetEpoch Kind = 6  // of which epoch the target assignment of a consumer group is
 	KindTarget      Kind = 7  // what a member of a consumer group is to have
 	KindCurrent     Kind = 8  // what a member of a consumer group has
+	KindShare       Kind = 11 // a share group: its epoch
 	KindRegex       Kind = 16 // the topics that a regular expression of a consumer group matched
 )
 
@@ -156,7 +157,7 @@ func DecodeKey(b []byte) (k Key, known bool, err error) {
 	switch k.Kind {
 	case KindOffset:
 		k.Group, k.Topic, k.Partition = r.plain(), r.plain(), r.int32()
-	case KindClassic, KindConsumer, KindTargetEpoch:
+	case KindClassic, KindConsumer, KindTargetEpoch, KindShare:
 		k.Group = r.plain()
 	case KindMember, KindTarget, KindCurrent, KindRegex:
 		k.Group, k.Name = r.plain(), r.plain()

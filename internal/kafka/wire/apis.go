@@ -55,8 +55,15 @@ const (
 	PushTelemetry               int16 = 72
 	ListConfigResources         int16 = 74
 	DescribeTopicPartitions     int16 = 75
+	ShareGroupHeartbeat         int16 = 76
+	ShareGroupDescribe          int16 = 77
+	ShareFetch                  int16 = 78
+	ShareAcknowledge            int16 = 79
+	DescribeShareGroupOffsets   int16 = 90
+	AlterShareGroupOffsets      int16 = 91
+	DeleteShareGroupOffsets     int16 = 92
 
-	keys = 76
+	keys = 93
 )
 
 const (
@@ -145,4 +152,11 @@ var apis = [keys]API{
 	PushTelemetry:               {PushTelemetry, "PushTelemetry", 0, 0, 0, 2 * mib},
 	ListConfigResources:         {ListConfigResources, "ListConfigResources", 0, 1, 0, 64 * kib},
 	DescribeTopicPartitions:     {DescribeTopicPartitions, "DescribeTopicPartitions", 0, 0, 0, 1 * mib},
+	ShareGroupHeartbeat:         {ShareGroupHeartbeat, "ShareGroupHeartbeat", 1, 1, 0, 4 * mib},
+	ShareGroupDescribe:          {ShareGroupDescribe, "ShareGroupDescribe", 1, 1, 0, 1 * mib},
+	ShareFetch:                  {ShareFetch, "ShareFetch", 1, 2, 0, 8 * mib},
+	ShareAcknowledge:            {ShareAcknowledge, "ShareAcknowledge", 1, 2, 0, 8 * mib},
+	DescribeShareGroupOffsets:   {DescribeShareGroupOffsets, "DescribeShareGroupOffsets", 0, 1, 0, 1 * mib},
+	AlterShareGroupOffsets:      {AlterShareGroupOffsets, "AlterShareGroupOffsets", 0, 0, 0, 1 * mib},
+	DeleteShareGroupOffsets:     {DeleteShareGroupOffsets, "DeleteShareGroupOffsets", 0, 0, 0, 1 * mib},
 }

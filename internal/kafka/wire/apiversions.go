@@ -10,6 +10,7 @@ type feature struct {
 // features are those in force, by name.
 var features = []feature{
 	{"group.version", 1, 1},       // consumer groups (KIP-848)
+	{"share.version", 2, 2},       // share groups (KIP-932) with dead letters (KIP-1191)
 	{"transaction.version", 2, 2}, // transactions whose epoch moves on with each (KIP-890)
 }
 

@@ -136,4 +136,5 @@ const (
 	VoterNotFound                      Code = 127
 	InvalidRegularExpression           Code = 128
 	RebootstrapRequired                Code = 129
+	ShareSessionLimitReached           Code = 133
 )

@@ -68,6 +68,13 @@ var shapes = [keys]string{
 	PushTelemetry:               "u 4 1 1 y",
 	ListConfigResources:         "*1@1-",
 	DescribeTopicPartitions:     "[ s ] 4 ?",
+	ShareGroupHeartbeat:         "s s 4 S *s",
+	ShareGroupDescribe:          "*s 1",
+	ShareFetch:                  "S S 4 4 4 4 4@1- 4@1- 1@2- 1@2- [ u [ 4 4@-0 [ 8 8 *1 ] ] ] [ u *4 ]",
+	ShareAcknowledge:            "S S 4 1@2- [ u [ 4 [ 8 8 *1 ] ] ]",
+	DescribeShareGroupOffsets:   "[ s [ s *4 ] ]",
+	AlterShareGroupOffsets:      "s [ s [ 4 8 ] ]",
+	DeleteShareGroupOffsets:     "s [ s ]",
 }
 
 // Shape is the shape of a message or record that kmsg is to decode.

@@ -218,3 +218,20 @@ func (q *Queue) apply(s *Saved) {
 	}
 	q.p = Partition{next: s.next, entries: all, open: len(all), free: len(all)}
 }
+
+// Runs is about how many runs a snapshot would have.
+func (q *Queue) Runs() (n int) {
+	last := int64(math.MinInt64)
+	times := uint16(0)
+	for i := range q.p.entries {
+		e := &q.p.entries[i]
+		if e.done {
+			continue
+		}
+		if e.offset != last+1 || e.times != times {
+			n++
+		}
+		last, times = e.offset, e.times
+	}
+	return n
+}

@@ -111,6 +111,8 @@ var topicSettings = []Setting{
 		apply: func(s *Settings, v string) {
 			s.Codec, s.Recompress = codecs[v], v != "producer"
 		}},
+	{Name: "errors.deadletterqueue.group.enable", Type: TypeBoolean, Default: "false",
+		Doc: "whether share groups may write their dead letters to the topic (KIP-1191)", check: oneOf("true", "false")},
 	{Name: "delete.retention.ms", Type: TypeLong, Default: "86400000",
 		Doc:   "how long a tombstone of a compacted topic stays, in milliseconds from when it was compacted first",
 		check: number(0, maxLong),
