@@ -42,6 +42,9 @@ func (s *Subject) value(name string) (value string, known bool) {
 	case "clientid":
 		return s.ClientID, true
 	case "username":
+		if s.User == Anonymous { // is no name
+			return "", true
+		}
 		return s.User, true
 	case "cert.cn":
 		return s.CommonName, true
