@@ -145,7 +145,8 @@ def compare(figures, block, kind, row):
     if not mine or not theirs:
         return ""
     a, b = statistics.median(mine.values()), statistics.median(theirs.values())
-    return f"{a / b if metric == 'rate' else b / a:.2f} ×"
+    ours, other = (a, b) if metric == "rate" else (b, a)
+    return f"{ours / other:.2f} ×" if other else ""
 
 
 class Change:

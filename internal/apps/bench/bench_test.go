@@ -539,6 +539,17 @@ func TestGroupLoads(t *testing.T) {
 			}
 		}
 	})
+	t.Run("share", func(t *testing.T) {
+		k := base
+		k.Mode, k.Members, k.Duration = Share, 3, time.Minute
+		res, err := k.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Total != written.Total || res.Messages != res.Total || res.Elapsed >= time.Minute {
+			t.Errorf("of %d records: %+v", written.Total, res)
+		}
+	})
 	for _, mode := range []Mode{Commit, Rebalance} {
 		for _, protocol := range []Protocol{ClassicProtocol, ConsumerProtocol} {
 			t.Run(string(mode)+"-"+string(protocol), func(t *testing.T) {
