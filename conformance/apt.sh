@@ -112,6 +112,20 @@ asked=$(kcat -q -b "$kafka" -Q -t sensors:0:-1)
 [[ $asked == *'offset 1'* ]] || fail "kcat -Q: $asked"
 pass "kcat: metadata and offsets"
 
+# Headers, partitions, keys, tombstones and times, as kcat prints them with -f; -o of each kind; -J.
+kcat -b "$kafka" -X topic.metadata.refresh.interval.ms=1000 -P -t kinds -p 0 -K: -H a=1 -H b= -Z <<<$'k1:v1\nk2:'
+equal "$(consume -t kinds -p 0 -f '%o %k %S %s %h %p\n')" $'0 k1 2 v1 a=1,b= 0\n1 k2 -1  a=1,b= 0' "headers and a null value"
+equal "$(consume -t kinds -p 0 -o -1 -f '%o\n')" 1 "kcat -o -1"
+equal "$(kcat -q -b "$kafka" -C -t kinds -o s@1 -e -f '%o\n' | tr '\n' ' ')" "0 1 " "kcat -o s@1"
+[[ $(consume -t kinds -c 1 -J) == *'"key":"k1","payload":"v1"'* ]] || fail "kcat -C -J"
+pass "kcat: headers, a null value, offsets from the end and by time, JSON"
+
+# Where nothing is in a transaction both levels see the same; python.sh has those of librdkafka with transactions.
+for isolation in read_committed read_uncommitted; do
+	equal "$(consume -t codec-none -X isolation.level=$isolation | wc -l)" 500 "kcat -X isolation.level=$isolation"
+done
+pass "kcat: both isolation levels"
+
 group() { timeout 120 kcat -q -b "$kafka" -G readers -X auto.offset.reset=earliest -c "$1" codec-none | wc -l; }
 first=$(group 100) || fail "kcat -G has read only $first of 100 records"
 rest=$(group 400) || fail "kcat -G has read only $rest of 400 records"

@@ -6,6 +6,7 @@ python3 -m venv "$work/venv"
 "$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
 start_firth
 timeout 600 "$work/venv/bin/python" "$here/python/gate.py"
+timeout 300 "$work/venv/bin/python" -W ignore::DeprecationWarning "$here/python/admin.py"
 # The lines that docs/transactions.md tells to paste, twice: the second time there is nothing left to do.
 awk '/^```python$/ { on = 1; next } /^```$/ { on = 0 } on' "$repo/docs/transactions.md" |
 	sed "s/127.0.0.1:9092/$kafka/; s/timeout=10/timeout=4/" >"$work/alarms.py"

@@ -61,6 +61,65 @@ async function admin() {
   ok('kafkajs admin: create, list, describe, configs, partitions, offsets, cluster');
 }
 
+// moreAdmin makes the calls of kafkajs's administration that admin does not.
+async function moreAdmin() {
+  const a = kafka.admin();
+  await a.connect();
+  const topic = 'ledger';
+  const group = { groupId: 'auditors' };
+  await a.createTopics({ validateOnly: true, waitForLeaders: false, topics: [{ topic, numPartitions: 2 }] });
+  await a.createTopics({ topics: [{ topic, numPartitions: 2 }], waitForLeaders: true });
+  assert.equal(await a.createTopics({ topics: [{ topic }] }), false, 'a topic that is there');
+  const producer = kafka.producer();
+  await producer.connect();
+  const messages = Array.from({ length: 10 }, (_, i) => ({ partition: 0, value: `v${i}`, timestamp: String(1000 * (i + 1)) }));
+  await producer.send({ topic, messages });
+  await producer.disconnect();
+  const at = async (time) => (await a.fetchTopicOffsetsByTimestamp(topic, time)).find((p) => p.partition === 0).offset;
+  assert.equal(await at(5000), '4');
+  assert.equal(await at(Date.now()), '10', 'no record is as young');
+  await a.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '3' }] });
+  const [first] = (await a.fetchTopicOffsets(topic)).filter((p) => p.partition === 0);
+  assert.deepEqual([first.low, first.high], ['3', '10']);
+
+  await a.alterConfigs({
+    validateOnly: false,
+    resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name: 'cleanup.policy', value: 'compact' }] }],
+  });
+  const { resources } = await a.describeConfigs({
+    includeSynonyms: true,
+    resources: [
+      { type: kafkajs.ConfigResourceTypes.TOPIC, name: topic, configNames: ['cleanup.policy'] },
+      { type: kafkajs.ConfigResourceTypes.BROKER, name: '1' },
+    ],
+  });
+  assert.deepEqual(resources.map((r) => r.errorCode), [0, 0]);
+  const [policy] = resources.find((r) => r.resourceName === topic).configEntries;
+  assert.equal(policy.configValue, 'compact');
+  assert.ok(policy.configSynonyms.length > 1, 'the default is behind what was set');
+
+  const standing = async () => {
+    const [{ partitions }] = await a.fetchOffsets({ ...group, topics: [topic] });
+    return partitions.filter((p) => p.partition === 0).map((p) => p.offset);
+  };
+  await a.setOffsets({ ...group, topic, partitions: [{ partition: 0, offset: '7' }] });
+  assert.deepEqual(await standing(), ['7']);
+  await a.resetOffsets({ ...group, topic, earliest: true });
+  assert.deepEqual(await standing(), ['-2'], 'kafkajs commits the name of the beginning');
+  const [{ partitions }] = await a.fetchOffsets({ ...group, topics: [topic], resolveOffsets: true });
+  assert.equal(partitions.find((p) => p.partition === 0).offset, '3');
+  const described = (await a.describeGroups([group.groupId, 'nobody'])).groups;
+  assert.deepEqual(described.map((g) => [g.errorCode, g.state]), [[0, 'Empty'], [0, 'Dead']]);
+
+  await a.alterPartitionReassignments({ topics: [{ topic, partitionAssignment: [{ partition: 0, replicas: [1] }] }] });
+  assert.deepEqual((await a.listPartitionReassignments({ topics: [{ topic, partitions: [0] }] })).topics, []);
+  await a.deleteGroups([group.groupId]);
+  await assert.rejects(a.deleteGroups([group.groupId]), (e) => e.groups[0].error.type === 'GROUP_ID_NOT_FOUND');
+  await a.deleteTopics({ topics: [topic] });
+  await a.disconnect();
+  ok('kafkajs admin: records, offsets by time, settings and what is behind them, offsets of groups, groups, reassignments');
+}
+
 async function produceAndConsume() {
   const total = 1000;
   const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
@@ -318,6 +377,7 @@ async function takeover() {
 }
 
 await admin();
+await moreAdmin();
 await produceAndConsume();
 await transactions();
 for (const way of ways) {
