@@ -5,9 +5,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.." || exit 1
 gates=(
 	apt docs bridge c operate
+	consoles
 	node nodered python telegraf
 	mqtt differential
-	sarama
+	sarama kafka-python
 	java tools
 	streams cluster
 	kgo
