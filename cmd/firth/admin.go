@@ -2,30 +2,81 @@ package main
 
 import (
 	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/firthmq/firth/internal/cli/admin"
+	"github.com/firthmq/firth/internal/cli/output"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/node"
 )
 
 // adminFlags are the flags of every command that asks a running broker by listen.http.
 type adminFlags struct {
-	address string
-	timeout time.Duration
+	address      string
+	timeout      time.Duration
+	data         string
+	user         string
+	passwordFile string
 }
 
 func addAdminFlags(cmd *cobra.Command) *adminFlags {
 	a := &adminFlags{}
-	cmd.PersistentFlags().StringVar(&a.address, "http", "127.0.0.1:8080",
+	flags := cmd.PersistentFlags()
+	flags.StringVar(&a.address, "http", "127.0.0.1:8080",
 		"listen.http of the broker, `host:port` or unix:PATH; it answers on its own machine only")
-	cmd.PersistentFlags().DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
+	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
+	flags.StringVar(&a.data, "data", node.Default().Data,
+		"the data `folder` of the broker: who may read "+node.TokenFile+" in it may administer it")
+	flags.StringVar(&a.user, "user", "", "who asks, instead: the `name` of a user with the right to")
+	flags.StringVar(&a.passwordFile, "password-file", "", "the `file` with that user's password, or - for standard input")
 	return a
 }
 
 // call asks the broker, and reads its answer into out; see admin.Client.
 func (a *adminFlags) call(cmd *cobra.Command, q admin.Request, out any) error {
+	client, err := a.client(cmd)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), a.timeout)
 	defer cancel()
-	return admin.Client{Address: a.address}.Call(ctx, q, out)
+	return client.Call(ctx, q, out)
+}
+
+func (a *adminFlags) client(cmd *cobra.Command) (c admin.Client, err error) {
+	c = admin.Client{Address: a.address, User: a.user}
+	if a.user != "" {
+		c.Password, err = readSecret(cmd, a.passwordFile)
+		return c, err
+	}
+	if token, err := os.ReadFile(filepath.Join(a.data, node.TokenFile)); err == nil { // else the broker says what it wants
+		c.Token = strings.TrimSpace(string(token))
+	}
+	return c, nil
+}
+
+// readSecret reads a password: the first line of a file, or of standard input. Errors: Invalid.
+func readSecret(cmd *cobra.Command, file string) (string, error) {
+	const longest = 64 << 10
+	var text []byte
+	var err error
+	switch file {
+	case "":
+		return "", output.Usage("--user needs --password-file")
+	case "-":
+		text, err = io.ReadAll(io.LimitReader(cmd.InOrStdin(), longest))
+	default:
+		text, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return "", fault.New(fault.Invalid, "password", "%w", err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	return strings.TrimSuffix(line, "\r"), nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/firthmq/firth/internal/cli/format"
 	"github.com/firthmq/firth/internal/cli/output"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/node"
 )
 
 func newGroupCommand() *cobra.Command {
@@ -106,7 +107,7 @@ func (k *kafkaFlags) shares(cmd *cobra.Command, http string) ([]groupLine, error
 		State string `json:"state"`
 		shareLine
 	}
-	a := adminFlags{address: http, timeout: k.timeout}
+	a := adminFlags{address: http, timeout: k.timeout, data: node.Default().Data}
 	err := a.call(cmd, admin.Request{Method: "GET", Path: "/shares"}, &said)
 	var lines []groupLine
 	for _, s := range said {

@@ -49,7 +49,7 @@ func newRoot() *cobra.Command {
 		newRetainedCommand(),
 		newServeCommand(),
 		newSessionCommand(),
-		newBanCommand(),
+		newBanCommand(), newUserCommand(), newRoleCommand(), newACLCommand(),
 		newSubCommand(),
 		newTopicCommand(),
 		newVersionCommand(),

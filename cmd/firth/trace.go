@@ -89,7 +89,11 @@ Ctrl-C. Payloads and passwords are not shown. A client that is not there is wait
 		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
 		q := admin.Request{Method: "GET", Path: "/trace", Query: url.Values{"client": args}}
-		lines, err := admin.Client{Address: a.address}.Open(ctx, q)
+		client, err := a.client(cmd)
+		if err != nil {
+			return err
+		}
+		lines, err := client.Open(ctx, q)
 		if err != nil {
 			return err
 		}

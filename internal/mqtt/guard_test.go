@@ -90,6 +90,10 @@ func TestGuard(t *testing.T) {
 	if ack := want[*packet.Puback](pub); ack.Reason != packet.NotAuthorized {
 		t.Errorf("PUBACK %s", ack.Reason)
 	}
+	pub.publish(1, 4, "nowrite/new", "x")
+	if ack := want[*packet.Puback](pub); ack.Reason != packet.NotAuthorized || h.log.Topics().ByName("nowrite") != nil {
+		t.Errorf("PUBACK %s, or a topic was made", ack.Reason)
+	}
 	pub.published("g/noread", "secret", true)
 	pub.published("g/open", "public", true)
 	admin.gets("g/noread", "secret")

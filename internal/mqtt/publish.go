@@ -56,15 +56,22 @@ func (l *link) toLog(t *turn, p *packet.Publish, name []byte, routes *routes) er
 			return l.bridgeState(t, p, name)
 		}
 	}
-	r, err := l.route(t, name, routes)
-	if err == nil {
-		err = l.admit(p, name)
-	}
+	r, err := l.admittedRoute(t, p, name, routes)
 	if err != nil {
 		return err
 	}
 	l.gather(t, p, name, r, l.noLocal && l.member.Load().NoLocal(name))
 	return nil
+}
+
+// admittedRoute finds where a PUBLISH goes, if it is admitted: a client that may not publish makes no topic of the log.
+func (l *link) admittedRoute(t *turn, p *packet.Publish, name []byte, routes *routes) (*route, error) {
+	if !isDollar(name) { // for which there is no route
+		if err := l.admit(p, name); err != nil {
+			return nil, err
+		}
+	}
+	return l.route(t, name, routes)
 }
 
 // bridgeState takes what a bridge of Mosquitto says of itself: it goes to those who subscribe below $SYS, not to the

@@ -30,10 +30,7 @@ func (d *Door) publishFor(ctx context.Context, what string, m *delay.Message, wi
 	l := &link{door: d, account: new(limit.Account), principal: d.absent(m.Client, m.User)}
 	l.account.Open(d.budget)
 	defer l.account.Close()
-	r, err := l.route(t, p.Topic, &routes{})
-	if err == nil {
-		err = l.admit(p, p.Topic)
-	}
+	r, err := l.admittedRoute(t, p, p.Topic, &routes{})
 	others := len(with.Writes)
 	switch {
 	case sys.IsBridge(p.Topic, p.Payload) && l.mayPublish(p.Topic) == nil:

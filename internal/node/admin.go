@@ -8,14 +8,16 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt"
 )
 
-// The interface for who looks after a running node: JSON over HTTP below adminPath, on listen.http. As long as nothing
-// asks who is there it answers programs of this machine only.
+// The interface for who looks after a running node: JSON over HTTP below adminPath, on listen.http. It answers programs
+// of this machine only, and who is known once there are users or rules: administered.
 
 const adminPath = "/admin/v1"
 
@@ -37,14 +39,26 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"GET " + adminPath + "/bans":       n.adminBans,
 		"POST " + adminPath + "/ban":       n.adminBan,
 		"DELETE " + adminPath + "/ban":     n.adminUnban,
+		"GET " + adminPath + "/users":      n.adminUsers,
+		"POST " + adminPath + "/user":      n.adminSetUser,
+		"DELETE " + adminPath + "/user":    n.adminRemoveUser,
+		"GET " + adminPath + "/rules":      n.adminRules,
+		"GET " + adminPath + "/roles":      n.adminRoles,
+		"POST " + adminPath + "/rules":     n.adminAddRules,
+		"DELETE " + adminPath + "/rules":   n.adminRemoveRules,
+		"GET " + adminPath + "/explain":    n.adminExplain,
 	} {
-		mux.Handle(pattern, ofThisMachine(answering(do)))
+		o := rule.Alter
+		if strings.HasPrefix(pattern, http.MethodGet) {
+			o = rule.Describe
+		}
+		mux.Handle(pattern, ofThisMachine(n.administered(o, answering(do))))
 	}
 }
 
 // serveTrace sends the packets of a client as they come, a line of JSON each, until who asks goes or the node ends.
 func (n *Node) serveTrace(ends context.Context) http.Handler {
-	return ofThisMachine(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return ofThisMachine(n.administered(rule.Alter, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		defer context.AfterFunc(ends, cancel)()
@@ -67,7 +81,7 @@ func (n *Node) serveTrace(ends context.Context) http.Handler {
 		if err != nil && !begun {
 			refuse(w, err)
 		}
-	}))
+	})))
 }
 
 // ofThisMachine lets through what a program of this machine asks: by loopback or a Unix socket, not passed on by a
@@ -111,8 +125,11 @@ type adminRefusal struct {
 }
 
 func refuse(w http.ResponseWriter, err error) {
-	kind := fault.KindOf(err)
-	answerJSON(w, adminStatus(kind), adminRefusal{Error: err.Error(), Kind: kind.String(), Hint: fault.HintOf(err)})
+	answerJSON(w, adminStatus(fault.KindOf(err)), refusalOf(err))
+}
+
+func refusalOf(err error) adminRefusal {
+	return adminRefusal{Error: err.Error(), Kind: fault.KindOf(err).String(), Hint: fault.HintOf(err)}
 }
 
 // adminStatus is the status for a kind of error.

@@ -26,6 +26,7 @@ type Config struct {
 	AdvertiseTLS           string     // the same for those that came by TLS
 	AllowRemoteWithoutAuth bool
 	TLS                    TLS
+	Access                 Access
 	Profiles               bool
 	WSOrigins              string // patterns of host[:port], with commas
 	Mapping                []hinge.Rule

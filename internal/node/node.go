@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/kit/clock"
@@ -41,6 +42,8 @@ type Node struct {
 	fs       vfs.FS
 	folder   string // of fs, absolute; "" for one that was given
 	store    *store.Store
+	access   *access.Access
+	token    string // of this start, for commands of the same user; "": none
 	kafka    *kafka.Door
 	mqtt     *mqtt.Door
 	mapping  atomic.Pointer[hinge.Table]
@@ -94,7 +97,7 @@ func Start(ctx context.Context, c *Config) (*Node, error) {
 	n.metrics.Gauge("firth_build_info", "Always 1; the labels say what this binary is.", "version", "revision", "go").
 		With(v.Version, v.Revision, v.Go).Set(1)
 	steps := []func(context.Context) error{
-		n.openFolder, n.openLog, n.openKafka, n.openMQTT, n.openTLS,
+		n.openFolder, n.openLog, n.openAccess, n.openKafka, n.openMQTT, n.openTLS,
 		n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
 	}
 	for _, open := range steps {
@@ -102,6 +105,7 @@ func Start(ctx context.Context, c *Config) (*Node, error) {
 			return nil, errors.Join(err, n.closeRooms(ctx))
 		}
 	}
+	n.access.Watch(n.recheck)
 	n.warnOfStrangers()
 	return n, nil
 }
@@ -178,7 +182,8 @@ func (n *naming) Fingerprint() uint64 { return n.table.Fingerprint() }
 
 func (n *Node) openKafka(ctx context.Context) (err error) {
 	n.kafka, err = kafka.Open(ctx, kafka.Options{
-		Store: n.store, ClusterID: n.store.ClusterID(),
+		Store: n.store, ClusterID: n.store.ClusterID(), Logins: n.access, Guard: n.access,
+		SASL:      kafka.SASL{Mechanisms: kafka.PasswordMechanisms(n.access.Passwords(), n.access)},
 		Advertise: n.cfg.Advertise, AdvertiseTLS: n.cfg.AdvertiseTLS, DisableAutoCreate: !n.cfg.Topics.AutoCreate,
 		MaxRequestBytes: int(n.cfg.Limits.Request), MaxConnections: n.cfg.Limits.KafkaConnections,
 		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
@@ -199,6 +204,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 	l, wall := n.cfg.Limits, clock.New(time.Now, clock.Passed)
 	n.mqtt, err = mqtt.Open(ctx, mqtt.Options{
 		Log: n.store, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log, Clock: wall.Now, Judge: wall.For,
+		Logins: n.access, Guard: n.access, Mechanisms: mqtt.SCRAM(n.access.Passwords(), n.access),
 		MaxPacketBytes: int(l.Packet), MaxConnections: l.Connections, MaxDeviceTopics: n.cfg.Topics.MaxFromDevices,
 		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,
 		OutboxBytes: int(l.OutboxBytes), BudgetBytes: l.MQTTBytes, ConnectTimeout: l.ConnectTimeout,

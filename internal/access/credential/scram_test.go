@@ -146,6 +146,7 @@ func TestExchangeFlags(t *testing.T) {
 		{"a mandatory extension", "n,,m=x,", bare, "", "", "", fault.Unsupported, 0},
 		{"another header", "n,,", bare, "y,,", "abc" + testNonce, "", 0, fault.Denied},
 		{"another identity", "n,,", bare, "n,a=root,", "abc" + testNonce, "", 0, fault.Denied},
+		{"its nonce twice, as librdkafka", "n,,", bare, "n,,", "abcabc" + testNonce, "", 0, 0},
 		{"only its own nonce", "n,,", bare, "n,,", "abc", "", 0, fault.Denied},               // CVE-2024-56128
 		{"another nonce", "n,,", bare, "n,,", "abd" + testNonce, "", 0, fault.Denied},        // "
 		{"a longer nonce", "n,,", bare, "n,,", "abc" + testNonce + "x", "", 0, fault.Denied}, // "

@@ -61,9 +61,9 @@ func (p *Policy) Rules() []Rule { return p.rules[: len(p.rules)-len(ready) : len
 func (p *Policy) HasRole(role string) bool { return p.of[RolePrefix+role] != nil }
 
 // principals are who a subject is, as rules name it.
-func (who *Subject) principals() []string {
-	list := []string{UserPrefix + who.User, Everybody}
-	for _, role := range who.Roles {
+func (s *Subject) principals() []string {
+	list := []string{UserPrefix + s.User, Everybody}
+	for _, role := range s.Roles {
 		list = append(list, RolePrefix+role)
 	}
 	return list
@@ -81,7 +81,7 @@ type Rights struct {
 // Rights finds what concerns a subject.
 func (p *Policy) Rights(who *Subject) *Rights {
 	r := &Rights{policy: p}
-	own, any := &index{}, false
+	own, some := &index{}, false
 	for _, name := range who.principals() {
 		of := p.of[name]
 		if of == nil {
@@ -91,10 +91,10 @@ func (p *Policy) Rights(who *Subject) *Rights {
 			r.add(of.fixed)
 		}
 		for _, one := range of.varying {
-			any = one.addTo(own, who) || any
+			some = one.addTo(own, who) || some
 		}
 	}
-	if any {
+	if some {
 		r.add(own.ready())
 	}
 	return r

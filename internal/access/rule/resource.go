@@ -118,7 +118,8 @@ func (r Resource) String() string {
 // maxResourceName is the longest name of a resource in a rule, in bytes.
 const maxResourceName = 4096
 
-func (r Resource) check() error {
+// Check tells what is wrong with a resource. Errors: Invalid.
+func (r Resource) Check() error {
 	const op = "access.Resource"
 	invalid := func(format string, args ...any) *fault.Error { return fault.New(fault.Invalid, op, format, args...) }
 	switch {

@@ -115,7 +115,7 @@ type Subject struct {
 // Check tells what is wrong with a rule. Errors: Invalid.
 func (r *Rule) Check() error {
 	const op = "access.Rule"
-	if err := r.Resource.check(); err != nil {
+	if err := r.Resource.Check(); err != nil {
 		return err
 	}
 	if err := CheckPrincipal(r.Principal); err != nil {

@@ -147,7 +147,8 @@ func expect(t *testing.T, p *Policy, who *Subject, words string, want bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, got := p.Rights(who), false
+	var got bool
+	r := p.Rights(who)
 	q := Question{o, Resource{Topic, Literal, part[2]}}
 	switch part[1] {
 	case "name":
@@ -349,7 +350,8 @@ func naive(rules []Rule, who *Subject, o Operation, name string) bool {
 		if r.Principal == "User:v" || !r.Operations.Has(o) {
 			continue
 		}
-		topic, hit := plain{}.TopicOf([]byte(name)), false
+		var hit bool
+		topic := plain{}.TopicOf([]byte(name))
 		switch r.Resource.Pattern {
 		case Literal:
 			hit = r.Resource.Name == topic || r.Resource.Name == "*"

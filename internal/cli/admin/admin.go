@@ -23,6 +23,10 @@ import (
 type Client struct {
 	// Address is host:port of listen.http, or unix: and the path of a socket.
 	Address string
+	// Token proves that the commands are of the user of the server. Empty: they prove nothing by it.
+	Token string
+	// User and Password say who asks, if User is not empty.
+	User, Password string
 }
 
 const (
@@ -79,6 +83,12 @@ func (c Client) Open(ctx context.Context, q Request) (io.ReadCloser, error) {
 		return nil, output.Usage("%w", err)
 	}
 	r.Header.Set("Content-Type", jsonType)
+	switch {
+	case c.User != "":
+		r.SetBasicAuth(c.User, c.Password)
+	case c.Token != "":
+		r.Header.Set("Authorization", "Bearer "+c.Token)
+	}
 	answer, err := transport.RoundTrip(r)
 	if err != nil {
 		return nil, output.WithCode(output.ExitConnect, fault.New(fault.IO, "connect to "+c.Address, "%w", err).

@@ -1,0 +1,140 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// Access is how the node treats who comes.
+type Access struct {
+	Anonymous string // auto, allow or deny
+	Damaged   string // refuse or accept
+}
+
+func accessOptions() []Option {
+	return []Option{
+		Option{Key: "access.anonymous", Default: "auto",
+			Doc: "Whether clients are served that do not say who they are. auto: as long as there is no user (firth user). " +
+				"They have the rights that rules give to User:*, or to User:ANONYMOUS; while there are neither users nor " +
+				"rules, all.",
+			Shows: "MQTT: CONNACK 0x87, Not authorized (MQTT 3: 5); Kafka: the connection ends at the first request that is " +
+				"not for authentication",
+		}.choice(func(c *Config) *string { return &c.Access.Anonymous }, "auto", "allow", "deny"),
+		Option{Key: "access.damaged", Default: "refuse",
+			Doc: "What to do when users or rules cannot be read from a damaged disk: refuse to start, or accept to go on " +
+				"without them. What is missing may be what keeps somebody out.",
+		}.choice(func(c *Config) *string { return &c.Access.Damaged }, "refuse", "accept"),
+	}
+}
+
+// openAccess reads who is who and who may do what.
+func (n *Node) openAccess(ctx context.Context) (err error) {
+	anonymous := map[string]access.Anonymous{"allow": access.Always, "deny": access.Never}
+	n.access, err = access.Open(ctx, access.Options{
+		Log: n.store, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous],
+		AcceptDamage: n.cfg.Access.Damaged == "accept", Metrics: n.metrics, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.makeToken()
+	return nil
+}
+
+// mapped is the mapping of the moment, for rules: SIGHUP may change it.
+type mapped struct{ n *Node }
+
+// TopicOf implements rule.Mapping.
+func (m mapped) TopicOf(name []byte) string { return m.n.mapping.Load().TopicOf(name) }
+
+// FiltersOf implements rule.Mapping.
+func (m mapped) FiltersOf(topic string) []string { return m.n.mapping.Load().FiltersOf(topic) }
+
+// recheck has the doors look at who is there after a change.
+func (n *Node) recheck() {
+	n.mqtt.Recheck()
+	n.kafka.Recheck()
+}
+
+// TokenFile is the file in the data directory whose text lets commands of the same user administer the node. It is
+// another one after each start.
+const TokenFile = "admin.token"
+
+// makeToken makes the token of this start.
+func (n *Node) makeToken() {
+	var chance [32]byte
+	_, _ = rand.Read(chance[:]) // never fails
+	n.token = base64.RawURLEncoding.EncodeToString(chance[:])
+	const next = TokenFile + ".new"
+	f, err := n.fs.Create(next)
+	if err == nil {
+		_, err = f.WriteAt([]byte(n.token+"\n"), 0)
+		err = errors.Join(err, f.Close())
+	}
+	if err == nil {
+		err = n.fs.Rename(next, TokenFile)
+	}
+	if err != nil { // what is full or cannot be written is no reason not to serve reads
+		n.log.Warn("commands cannot administer this node without a user", "because", err, "file", TokenFile)
+		n.token = ""
+	}
+}
+
+// administered lets through who may do something to the cluster: everybody as long as nobody has asked for users or
+// rules, then who has the token of the node, or is a user with the right.
+func (n *Node) administered(o rule.Operation, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := n.mayAdminister(r, o); err != nil {
+			if r.Header.Get("Authorization") == "" {
+				w.Header().Set("WWW-Authenticate", `Basic realm="firth", charset="UTF-8"`)
+				answerJSON(w, http.StatusUnauthorized, refusalOf(err))
+				return
+			}
+			refuse(w, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (n *Node) mayAdminister(r *http.Request, o rule.Operation) error {
+	if !n.access.Asked() {
+		return nil
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if strings.EqualFold(scheme, "Bearer") && n.token != "" &&
+		subtle.ConstantTimeCompare([]byte(token), []byte(n.token)) == 1 {
+		return nil
+	}
+	user, password, basic := r.BasicAuth()
+	if !basic {
+		return fault.New(fault.Denied, "admin", "only who is known is answered").WithHint("run the command as the user of "+
+			"the server, with --data DIR, so that it can read DIR/%s; or give --user and --password-file", TokenFile)
+	}
+	who := rule.Subject{User: user, Listener: "http"}
+	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		who.Address = at.Addr()
+	}
+	pass, err := n.access.Enter(r.Context(), who, []byte(password))
+	if err != nil {
+		return err
+	}
+	if err := pass.Over(); err != nil {
+		return err
+	}
+	if !n.access.May(pass, o, rule.Cluster, rule.ClusterName) {
+		return fault.New(fault.Denied, "admin", "%s may not %s the cluster", fault.Text(user), o).
+			WithHint("firth acl explain tells why; the roles admin, operator and viewer have rights to the cluster")
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package node
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/netip"
+
+	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/credential"
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// userLine is a user as people see it: never what proves who it is.
+type userLine struct {
+	Name     string   `json:"name"`
+	Roles    []string `json:"roles"`
+	ClientID string   `json:"client_id,omitempty"`
+	Disabled bool     `json:"disabled,omitempty"`
+	Proofs   []string `json:"proofs"` // password, SCRAM-SHA-256, SCRAM-SHA-512
+}
+
+func lineOf(u *access.User) userLine {
+	line := userLine{Name: u.Name, Roles: u.Roles, ClientID: u.ClientID, Disabled: u.Disabled}
+	if line.Roles == nil {
+		line.Roles = []string{}
+	}
+	if !u.Verifiers.Password.IsZero() {
+		line.Proofs = append(line.Proofs, "password")
+	}
+	for _, m := range credential.Mechanisms() {
+		if s := u.Verifiers.SCRAM(m); !s.IsZero() {
+			line.Proofs = append(line.Proofs, m.String())
+		}
+	}
+	return line
+}
+
+func (n *Node) adminUsers(*http.Request) (any, error) {
+	lines := []userLine{}
+	for _, u := range n.access.Catalog().Users() {
+		lines = append(lines, lineOf(u))
+	}
+	return lines, nil
+}
+
+// maxAdminBody bounds what a change says, in bytes.
+const maxAdminBody = 4 << 20
+
+// body reads what a request says. Errors: Invalid.
+func body(r *http.Request, into any) error {
+	read := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxAdminBody))
+	read.DisallowUnknownFields()
+	err := read.Decode(into)
+	if _, is := errors.AsType[*fault.Error](err); err != nil && !is {
+		err = fault.New(fault.Invalid, "admin", "the request is not understood: %w", err)
+	}
+	return err
+}
+
+// userChange is what a request says of a user.
+type userChange struct {
+	Name     string    `json:"name"`
+	Password *string   `json:"password,omitempty"`
+	Roles    *[]string `json:"roles,omitempty"`
+	ClientID *string   `json:"client_id,omitempty"`
+	Disabled *bool     `json:"disabled,omitempty"`
+}
+
+// adminSetUser makes a user, with new=true, or changes what is said of one.
+func (n *Node) adminSetUser(r *http.Request) (any, error) {
+	var said userChange
+	if err := body(r, &said); err != nil {
+		return nil, err
+	}
+	c := access.UserChange{Name: said.Name, Roles: said.Roles, ClientID: said.ClientID, Disabled: said.Disabled}
+	if said.Password != nil {
+		c.Password = []byte(*said.Password)
+	}
+	set := n.access.SetUser
+	if r.URL.Query().Get("new") == "true" {
+		set = n.access.AddUser
+	}
+	if err := set(r.Context(), c); err != nil {
+		return nil, err
+	}
+	return lineOf(n.access.Catalog().User(said.Name)), nil
+}
+
+func (n *Node) adminRemoveUser(r *http.Request) (any, error) {
+	name := r.URL.Query().Get("name")
+	return userLine{Name: name}, n.access.RemoveUser(r.Context(), name)
+}
+
+// ruleLine is a rule with its id.
+type ruleLine struct {
+	ID   string    `json:"id"`
+	Rule rule.Rule `json:"rule"`
+	Text string    `json:"text"`
+}
+
+func linesOf(rules []rule.Rule) []ruleLine {
+	lines := make([]ruleLine, len(rules))
+	for i := range rules {
+		lines[i] = ruleLine{ID: rules[i].ID(), Rule: rules[i], Text: rules[i].String()}
+	}
+	return lines
+}
+
+func (n *Node) adminRules(*http.Request) (any, error) {
+	return linesOf(n.access.Catalog().Rules()), nil
+}
+
+func (n *Node) adminRoles(*http.Request) (any, error) {
+	return linesOf(append(rule.ReadyRules(), n.access.Catalog().Rules()...)), nil
+}
+
+func (n *Node) adminAddRules(r *http.Request) (any, error) {
+	var rules []rule.Rule
+	if err := body(r, &rules); err != nil {
+		return nil, err
+	}
+	if err := n.access.Apply(r.Context(), &access.Change{Rules: rules}); err != nil {
+		return nil, err
+	}
+	return linesOf(rules), nil
+}
+
+func (n *Node) adminRemoveRules(r *http.Request) (any, error) {
+	ids := r.URL.Query()["id"]
+	return ids, n.access.RemoveRules(r.Context(), ids...)
+}
+
+// explained is the answer to who may do what.
+type explained struct {
+	Allowed bool       `json:"allowed"`
+	Rules   []ruleLine `json:"rules"`
+	Reason  string     `json:"reason"`
+}
+
+// adminExplain says whether a user may do an operation to a resource, and by which rules.
+func (n *Node) adminExplain(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	o, err := rule.ParseOperation(q.Get("operation"))
+	if err != nil {
+		return nil, err
+	}
+	kind, err := rule.ParseKind(cmp.Or(q.Get("kind"), "topic"))
+	if err != nil {
+		return nil, err
+	}
+	pattern, err := rule.ParsePattern(cmp.Or(q.Get("pattern"), "literal"))
+	if err != nil {
+		return nil, err
+	}
+	resource := rule.Resource{Kind: kind, Pattern: pattern, Name: q.Get("name")}
+	if err := resource.Check(); err != nil {
+		return nil, err
+	}
+	who := rule.Subject{User: cmp.Or(q.Get("user"), rule.Anonymous), ClientID: q.Get("client"),
+		Listener: q.Get("listener"), Encrypted: q.Get("tls") == "true"}
+	if text := q.Get("address"); text != "" {
+		if who.Address, err = netip.ParseAddr(text); err != nil {
+			return nil, fault.New(fault.Invalid, "admin", "address=%s is no address", text)
+		}
+	}
+	answer := n.access.Explain(who, rule.Question{Operation: o, Resource: resource})
+	said := explained{Allowed: answer.Allowed, Rules: linesOf(answer.Rules), Reason: "by these rules"}
+	switch {
+	case !n.access.Asked():
+		said.Reason = "there are neither users nor rules: everybody may do everything"
+	case len(answer.Rules) == 0:
+		said.Reason = "no rule allows it"
+	}
+	return said, nil
+}
