@@ -70,12 +70,12 @@ func (f *fetch) wake() {
 // run looks at a fetch that is running until it has been answered or is parked again.
 func (f *fetch) run() {
 	ended := false
+	defer f.c.survive() // whatever breaks, over included
 	defer func() {
 		if !ended {
 			f.over(true)
 		}
 	}()
-	defer f.c.survive()
 	for {
 		if f.gather() || f.expired() {
 			f.unpark()
@@ -100,8 +100,15 @@ func (f *fetch) unpark() {
 	f.parked = 0
 }
 
-// over gives the connection back to its reader.
+// over gives the connection back to its reader, whatever breaks in it.
 func (f *fetch) over(failed bool) {
+	defer func() {
+		f.c.mu.Lock()
+		f.c.mu.fetching = false
+		f.c.mu.failed = f.c.mu.failed || failed
+		f.c.calm.Broadcast()
+		f.c.mu.Unlock()
+	}()
 	f.unpark()
 	f.timer.Stop()
 	f.deadline.Store(0)
@@ -109,9 +116,4 @@ func (f *fetch) over(failed bool) {
 	if failed {
 		f.c.fail()
 	}
-	f.c.mu.Lock()
-	f.c.mu.fetching = false
-	f.c.mu.failed = f.c.mu.failed || failed
-	f.c.calm.Broadcast()
-	f.c.mu.Unlock()
 }

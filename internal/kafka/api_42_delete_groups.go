@@ -11,7 +11,8 @@ import (
 // DeleteGroups, versions 0 to 2.
 //
 // Only a group without members can be deleted. Its offsets go with it, in one atomic write that is on
-// stable storage when the answer goes out; what a share group knows of its partitions goes before it.
+// stable storage when the answer goes out; what a share group knows of its partitions goes before it, and what open
+// transactions would commit goes too.
 //
 // Versions: 2 flexible.
 func (co *coordinator) deleteGroups(
@@ -22,11 +23,7 @@ func (co *coordinator) deleteGroups(
 		one := kmsg.NewDeleteGroupsResponseGroup()
 		one.Group = id
 		if co.may(c, OpDelete, OnGroup, id) {
-			code, err := co.deleteGroup(ctx, id)
-			if err != nil {
-				return nil, err
-			}
-			one.ErrorCode = code
+			one.ErrorCode = co.deleteGroup(ctx, id)
 		} else {
 			one.ErrorCode = wire.GroupAuthorizationFailed
 		}
@@ -35,15 +32,31 @@ func (co *coordinator) deleteGroups(
 	return resp, nil
 }
 
-// deleteGroup ends one group.
-func (co *coordinator) deleteGroup(ctx context.Context, id string) (wire.Code, error) {
-	og := co.enter(id, false)
+// deleteGroup ends one group. A transaction that ends meanwhile may make it anew: then it is ended again.
+func (co *coordinator) deleteGroup(ctx context.Context, id string) wire.Code {
+	pending := len(co.txns.unstable(id)) > 0
+	code := co.endGroup(ctx, id, pending)
+	if code != wire.None || !pending {
+		return code
+	}
+	if err := co.txns.forgetOffsets(ctx, id, func(string, int32) bool { return true }); err != nil {
+		return fate(err)
+	}
+	if code = co.endGroup(ctx, id, false); code == wire.GroupIDNotFound {
+		return wire.None
+	}
+	return code
+}
+
+// endGroup ends a group; create: also one that is not there yet.
+func (co *coordinator) endGroup(ctx context.Context, id string, create bool) wire.Code {
+	og := co.enter(id, create)
 	if og == nil {
-		return wire.GroupIDNotFound, nil
+		return wire.GroupIDNotFound
 	}
 	if code := og.mu.g.Delete(co.now()); code != group.None {
 		co.release(og)
-		return wire.Code(code), nil
+		return wire.Code(code)
 	}
 	if _, is := og.mu.g.(*group.Share); is { // what it shares is gone before it is
 		co.release(og)
@@ -52,7 +65,7 @@ func (co *coordinator) deleteGroup(ctx context.Context, id string) (wire.Code, e
 		if err != nil {
 			og.mu.g.Revive(co.now())
 			co.release(og)
-			return fate(err), nil
+			return fate(err)
 		}
 	}
 	w := &groupWrite{og: og}
@@ -63,5 +76,5 @@ func (co *coordinator) deleteGroup(ctx context.Context, id string) (wire.Code, e
 	}
 	og.enqueueLocked(w)
 	co.release(og)
-	return fate(landed(ctx)), nil
+	return fate(landed(ctx))
 }

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"slices"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -11,7 +12,7 @@ import (
 //
 // Removes committed offsets of a group. While the group has members, only those of topics that no
 // member subscribes to may go (GROUP_SUBSCRIBED_TO_TOPIC), in whatever state it is, and only of a group of consumers
-// (else NON_EMPTY_GROUP). It is the API of KIP-496.
+// (else NON_EMPTY_GROUP). Those that open transactions would commit go too. It is the API of KIP-496.
 func (co *coordinator) offsetDelete(
 	ctx context.Context, c *conn, req *kmsg.OffsetDeleteRequest,
 ) (*kmsg.OffsetDeleteResponse, error) {
@@ -20,7 +21,8 @@ func (co *coordinator) offsetDelete(
 		resp.ErrorCode = wire.GroupAuthorizationFailed
 		return resp, nil
 	}
-	og := co.enter(req.Group, false)
+	pending := co.txns.unstable(req.Group)
+	og := co.enter(req.Group, len(pending) > 0)
 	if og == nil {
 		resp.ErrorCode = wire.GroupIDNotFound
 		return resp, nil
@@ -39,6 +41,9 @@ func (co *coordinator) offsetDelete(
 	w := &groupWrite{og: og}
 	landed := co.landing(w)
 	held := og.keysLocked()
+	for key := range pending {
+		held[key] = struct{}{}
+	}
 	for i := range req.Topics {
 		resp.Topics = append(resp.Topics, co.deleteOffsets(c, &req.Topics[i], subscribed, held, w))
 	}
@@ -48,8 +53,39 @@ func (co *coordinator) offsetDelete(
 	}
 	og.enqueueLocked(w)
 	co.release(og)
-	resp.ErrorCode = fate(landed(ctx))
+	if resp.ErrorCode = fate(landed(ctx)); resp.ErrorCode == wire.None && len(pending) > 0 {
+		resp.ErrorCode = co.deletePending(ctx, req.Group, w.offsets)
+	}
 	return resp, nil
+}
+
+// deletePending takes offsets out of open transactions, and deletes those that one of them has committed meanwhile.
+func (co *coordinator) deletePending(ctx context.Context, id string, gone []offsetChange) wire.Code {
+	err := co.txns.forgetOffsets(ctx, id, func(topic string, index int32) bool {
+		return slices.ContainsFunc(gone, func(o offsetChange) bool { return o.key == partitionKey{topic, index} })
+	})
+	if err != nil {
+		return fate(err)
+	}
+	og := co.enter(id, false)
+	if og == nil {
+		return wire.None
+	}
+	w := &groupWrite{og: og}
+	landed := co.landing(w)
+	held := og.keysLocked()
+	for _, o := range gone {
+		if _, is := held[o.key]; is {
+			w.offsets = append(w.offsets, offsetChange{key: o.key})
+		}
+	}
+	if len(w.offsets) == 0 {
+		co.release(og)
+		return wire.None
+	}
+	og.enqueueLocked(w)
+	co.release(og)
+	return fate(landed(ctx))
 }
 
 // deleteOffsets answers for one topic and adds what is to be removed to w.

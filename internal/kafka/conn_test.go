@@ -197,6 +197,27 @@ func TestPanicCostsOneConnection(t *testing.T) {
 	askFor[*kmsg.MetadataResponse](h.dial(), 1, req)
 }
 
+// What breaks at the very end of a fetch that was parked costs its connection, and no more: the door goes on.
+func TestParkedFetchThatBreaks(t *testing.T) {
+	h := openHouse(t, Options{Logger: logtest.New(t, "kafka: a request broke its handler")})
+	topic := h.topic("t", 1)
+	c := h.dial()
+	fetch := fetchFrom(topic, 0, 0, 60_000, 1)
+	fetch.Version = 12
+	c.send(fetch)
+	h.parked(1)
+	for _, one := range h.door.conns(func(*conn) bool { return true }) {
+		until(t, "it waits", func() bool { return one.fetch.state.Load() == fetchParked })
+		one.fetch.timer = nil // that ends with the fetch
+	}
+	h.put(h.dial(), topic, 0, batchOf(1, 10))
+	if _, _, err := c.frame(); err == nil { // the answer was out
+		c.closed("a fetch that breaks")
+	}
+	askFor[*kmsg.MetadataResponse](h.dial(), 1, kmsg.NewPtrMetadataRequest())
+	h.stop()
+}
+
 // breaking is a guard that breaks when asked about one topic.
 type breaking struct{}
 

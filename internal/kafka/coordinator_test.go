@@ -63,6 +63,7 @@ func openHeldRoom(t *testing.T, fs vfs.FS, opt Options, tune func(*coordinator))
 	if tune != nil {
 		tune(co)
 	}
+	co.txns = &transactions{} // nobody has any
 	r := &groupRoom{t: t, store: s, co: co, apis: table{}}
 	co.register(r.apis)
 	ran := make(chan error, 1)

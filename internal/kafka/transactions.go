@@ -71,6 +71,7 @@ type transactions struct {
 		sync.Mutex
 		byID    map[string]*ownedTxn
 		byPID   map[int64]*ownedTxn
+		busy    map[*ownedTxn]struct{}          // that have announced something
 		pending map[string]map[partitionKey]int // by group, offsets that transactions will commit: of how many
 	}
 }
@@ -100,7 +101,7 @@ func openTransactions(ctx context.Context, opt Options, groups *coordinator) (*t
 	ts.opened = ts.now()
 	ts.measure(opt.Metrics)
 	ts.mu.byID, ts.mu.byPID = map[string]*ownedTxn{}, map[int64]*ownedTxn{}
-	ts.mu.pending = map[string]map[partitionKey]int{}
+	ts.mu.pending, ts.mu.busy = map[string]map[partitionKey]int{}, map[*ownedTxn]struct{}{}
 	err := ts.fold(ctx)
 	if fault.Is(err, fault.Corrupt) {
 		ts.damaged = err
@@ -192,6 +193,16 @@ func (ts *transactions) adopt(ot *ownedTxn) {
 	ts.budget.keep(ot.counted)
 	ts.mu.byID[ot.id], ts.mu.byPID[value.ProducerID] = ot, ot
 	ts.count(&value.Announced, 1)
+	ts.note(ot)
+}
+
+// note notes whether an id has announced something. It needs the lock.
+func (ts *transactions) note(ot *ownedTxn) {
+	if ot.value.Load().Announced.Began > 0 && !ot.forgotten {
+		ts.mu.busy[ot] = struct{}{}
+	} else {
+		delete(ts.mu.busy, ot)
+	}
 }
 
 // count notes which offsets are pending. It needs the lock.
@@ -249,6 +260,45 @@ func (ts *transactions) all() []*ownedTxn {
 	return all
 }
 
+// underway lists the ids that have announced something, and those of some producers, in no order.
+func (ts *transactions) underway(producers map[int64]seenTxn) []*ownedTxn {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	all := make([]*ownedTxn, 0, len(ts.mu.busy)+len(producers))
+	for ot := range ts.mu.busy {
+		all = append(all, ot)
+	}
+	for id := range producers {
+		ot := ts.mu.byPID[id]
+		if _, is := ts.mu.busy[ot]; ot != nil && !is {
+			all = append(all, ot)
+		}
+	}
+	return all
+}
+
+// forgetOffsets takes offsets of a group out of the transactions that would commit them: they are deleted.
+func (ts *transactions) forgetOffsets(
+	ctx context.Context, group string, goes func(topic string, index int32) bool,
+) error {
+	for _, ot := range ts.underway(nil) {
+		ot, err := ts.enter(ctx, ot.id, false)
+		if err != nil {
+			return err
+		}
+		if ot == nil {
+			continue
+		}
+		next, changed := ot.value.Load().ForgetOffsets(group, goes, ts.now())
+		if !changed {
+			ts.leave(ot)
+		} else if err := ts.commit(ctx, &txnChange{ot: ot, next: next}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // enter takes the turn of an id; commit or leave must follow. nil: there is no such id and, if it was to be made, there
 // are too many. Errors: Closed, when ctx ends.
 func (ts *transactions) enter(ctx context.Context, id string, create bool) (*ownedTxn, error) {
@@ -289,6 +339,7 @@ func (ts *transactions) forget(ot *ownedTxn) {
 	defer ts.mu.Unlock()
 	ot.forgotten = true
 	delete(ts.mu.byID, ot.id)
+	delete(ts.mu.busy, ot)
 	if value := ot.value.Load(); ts.mu.byPID[value.ProducerID] == ot {
 		delete(ts.mu.byPID, value.ProducerID)
 	}
@@ -417,6 +468,7 @@ func (ch *txnChange) apply() {
 		ts.mu.byPID[ch.next.ProducerID] = ot
 		ot.value.Store(&ch.next)
 	}
+	ts.note(ot)
 	ts.mu.Unlock()
 	ts.announce(ch.early, -1)
 	if ch.how != "" {

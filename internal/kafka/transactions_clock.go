@@ -16,10 +16,10 @@ const txnLook = time.Second
 
 // run aborts transactions that take longer than their producers said, and forgets ids that nobody uses, until ctx ends.
 func (ts *transactions) run(ctx context.Context) {
+	ts.groups.guarded("transactions of nobody", func() { ts.abortOrphans(ctx) })
 	if ts.damaged != nil {
 		return
 	}
-	ts.groups.guarded("transactions of nobody", func() { ts.abortOrphans(ctx) })
 	look := time.NewTicker(txnLook)
 	defer look.Stop()
 	for sweepAt := ts.now(); ; {
@@ -37,7 +37,7 @@ func (ts *transactions) run(ctx context.Context) {
 }
 
 // abortOrphans aborts what producers have under way that no transactional id has: what was lost of them must not hold
-// readers back for ever.
+// readers back for ever. Where the ids cannot be read that is all that is open: nobody could end it.
 func (ts *transactions) abortOrphans(ctx context.Context) {
 	for _, open := range ts.log.Transactions() {
 		ts.mu.Lock()
@@ -72,7 +72,7 @@ func (ts *transactions) expire(ctx context.Context) {
 		}
 		ts.seen[t.ProducerID] = one
 	}
-	for _, ot := range ts.all() {
+	for _, ot := range ts.underway(ts.seen) {
 		value := ot.value.Load()
 		if _, open := ts.seen[value.ProducerID]; ts.late(value, open, now) {
 			ts.abort(ctx, ot, now)

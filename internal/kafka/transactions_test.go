@@ -17,6 +17,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/kit/vfs/vfstest"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -573,5 +574,107 @@ func TestClockThatIsSetEndsNoTransaction(t *testing.T) {
 	ts.expire(ctx)
 	if len(s.Transactions()) != 0 {
 		t.Error("still open after 61 s of 60")
+	}
+}
+
+// TestDeletedOffsetsAreInNoTransaction deletes offsets that an open transaction would commit, by OffsetDelete and with
+// the group: they do not come back with its end, also not after a restart, and others do.
+func TestDeletedOffsetsAreInNoTransaction(t *testing.T) {
+	disk := vfs.NewMemory()
+	h := openHouseOn(t, disk, Options{})
+	kept, gone := h.topic("kept", 1), h.topic("gone", 1)
+	c := h.dial()
+	a, b := c.initTxn("a", 5), c.initTxn("b", 5)
+	for _, who := range []txnWho{a, b} {
+		for _, topic := range []*stream.Topic{kept, gone} {
+			wantCode(t, "offsets", c.txnCommit(who, 5, "g", topic, 7), wire.None)
+		}
+		wantCode(t, "offsets", c.txnCommit(who, 5, "whole", gone, 7), wire.None)
+	}
+	req := kmsg.NewPtrOffsetDeleteRequest()
+	req.Group = "g"
+	rt := kmsg.NewOffsetDeleteRequestTopic()
+	rt.Topic = "gone"
+	rt.Partitions = []kmsg.OffsetDeleteRequestTopicPartition{{Partition: 0}}
+	req.Topics = append(req.Topics, rt)
+	deleted := askFor[*kmsg.OffsetDeleteResponse](c, 0, req)
+	wantCode(t, "offset delete", deleted.ErrorCode, wire.None)
+	wantCode(t, "of the partition", deleted.Topics[0].Partitions[0].ErrorCode, wire.None)
+	del := kmsg.NewPtrDeleteGroupsRequest()
+	del.Groups = []string{"whole", "none"}
+	groups := askFor[*kmsg.DeleteGroupsResponse](c, 2, del).Groups
+	wantCode(t, "delete group", groups[0].ErrorCode, wire.None)
+	wantCode(t, "delete a group that is not there", groups[1].ErrorCode, wire.GroupIDNotFound)
+	for group, want := range map[string]wire.Code{"g": wire.None, "whole": wire.None} {
+		if _, code := c.offset(group, gone); code != want {
+			t.Errorf("group %s: code %d: something of it is pending", group, code)
+		}
+	}
+	wantCode(t, "commit", c.endTxn(a, 5, true).ErrorCode, wire.None)
+	h.stop()
+
+	h = openHouseOn(t, disk, Options{})
+	c = h.dial()
+	wantCode(t, "commit after a restart", c.endTxn(b, 5, true).ErrorCode, wire.None)
+	for group, topics := range map[string]map[*stream.Topic]int64{"g": {kept: 7, gone: -1}, "whole": {gone: -1}} {
+		for topic, want := range topics {
+			if got, code := c.offset(group, topic); got != want || code != wire.None {
+				t.Errorf("group %s, topic %s: offset %d, code %d; want %d", group, topic.Name, got, code, want)
+			}
+		}
+	}
+}
+
+// TestDamagedTransactionsHoldNobodyBack loses the transactional ids while a transaction is open: nobody can end it, so
+// it is aborted, and who reads committed records gets past it.
+func TestDamagedTransactionsHoldNobodyBack(t *testing.T) {
+	disk := vfs.NewMemory()
+	h := openHouseOn(t, disk, Options{})
+	topic := h.topic("t", 1)
+	c := h.dial()
+	who := c.initTxn("an-id-to-find", 5)
+	wantCode(t, "produce", c.produceIn(who, 12, topic, 0, txnBatch(who, 0, "x")), wire.None)
+	h.put(c, topic, 0, batchOf(1, 10))
+	wantEnd(t, c, topic, 1, 0)
+	h.stop()
+	vfstest.Flip(t, disk, "log", []byte("an-id-to-find"), 0)
+
+	h = openHouseOn(t, disk, Options{Logger: logtest.New(t, "damaged records cannot be read", "the log is damaged",
+		"transactions are not served")})
+	topic = h.store.Topics().ByName("t")
+	c = h.dial()
+	until(t, "the transaction is aborted", func() bool {
+		bounds, err := h.store.Bounds(topic.Partitions[0])
+		return err == nil && bounds.Stable == bounds.High
+	})
+	if got := c.read(topic, true); len(got) != 1 || got[0] == "x" {
+		t.Errorf("committed are %q", got)
+	}
+	wantCode(t, "its producer", c.produceIn(who, 12, topic, 0, txnBatch(who, 1, "y")), wire.CoordinatorNotAvailable)
+}
+
+// TestClockLooksAtBusyTransactions has the clock look at those of many transactional ids that have something under way.
+func TestClockLooksAtBusyTransactions(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	c := h.dial()
+	var all []txnWho
+	for i := range 50 {
+		all = append(all, c.initTxn(fmt.Sprint("id ", i), 5))
+	}
+	ts := h.door.txns
+	busy := func() int { return len(ts.underway(map[int64]seenTxn{all[3].id: {}})) }
+	if n := busy(); n != 1 {
+		t.Errorf("%d are looked at, only one writes", n)
+	}
+	wantCode(t, "offsets", c.txnCommit(all[7], 5, "g", topic, 7), wire.None)
+	wantCode(t, "offsets", c.txnCommit(all[3], 5, "g", topic, 7), wire.None)
+	if n := busy(); n != 2 {
+		t.Errorf("%d are looked at, want 2", n)
+	}
+	wantCode(t, "commit", c.endTxn(all[7], 5, true).ErrorCode, wire.None)
+	wantCode(t, "abort", c.endTxn(all[3], 5, false).ErrorCode, wire.None)
+	if n := len(ts.underway(nil)); n != 0 {
+		t.Errorf("%d are looked at, all have ended", n)
 	}
 }

@@ -272,3 +272,18 @@ func (t Txn) CommitOffsets(who Who, implicit bool, offsets []Offset, now int64) 
 	}
 	return next, wire.None
 }
+
+// ForgetOffsets takes offsets of a group out of the transaction, because they are deleted. changed: there were some.
+func (t Txn) ForgetOffsets(
+	group string, goes func(topic string, index int32) bool, now int64,
+) (next Txn, changed bool) {
+	left := slices.DeleteFunc(slices.Clone(t.Announced.Offsets), func(o Offset) bool {
+		return o.Group == group && goes(o.Topic, o.Index)
+	})
+	if len(left) == len(t.Announced.Offsets) {
+		return t, false
+	}
+	next = t
+	next.Updated, next.Announced.Offsets = now, left
+	return next, true
+}

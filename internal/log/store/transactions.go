@@ -40,6 +40,7 @@ type Transaction struct {
 // its owner is whoever holds the group lock. The zero producers knows nobody.
 type producers struct {
 	byID map[int64]*transactional
+	busy map[int64]*transactional // those of which something is under way: few of many
 }
 
 // transactional is one of them.
@@ -60,7 +61,7 @@ type joined struct {
 // know lets a producer write from now on, with batches of an epoch.
 func (ps *producers) know(id int64, epoch int16) *transactional {
 	if ps.byID == nil {
-		ps.byID = make(map[int64]*transactional)
+		ps.byID, ps.busy = make(map[int64]*transactional), make(map[int64]*transactional)
 	}
 	t := ps.byID[id]
 	if t == nil {
@@ -116,6 +117,7 @@ func (ps *producers) join(id int64, p *partition.Partition, group uint64, unixMi
 		t.began = unixMillis
 	}
 	t.joined = append(t.joined, joined{p: p, began: group})
+	ps.busy[id] = t
 }
 
 // end ends what a producer has under way, with a commit group, and visits the partitions that need a marker.
@@ -145,21 +147,31 @@ func (ps *producers) marked(id int64, p *partition.Partition, group uint64) {
 
 // settle forgets what ended with a commit group that is durable, or before it.
 func (ps *producers) settle(id int64, group uint64) {
-	if t := ps.byID[id]; t != nil {
+	if t := ps.busy[id]; t != nil {
 		t.joined = slices.DeleteFunc(t.joined, func(j joined) bool { return j.ended != 0 && j.ended <= group })
+		ps.rest(id, t)
 	}
 }
 
 // rollback takes back what came with a failed commit group and with all behind it. Epochs stay: who was fenced by
 // somebody that was then told of an error may as well begin anew.
 func (ps *producers) rollback(group uint64) {
-	for _, t := range ps.byID {
+	for id, t := range ps.busy {
 		t.joined = slices.DeleteFunc(t.joined, func(j joined) bool { return j.began >= group })
 		for i := range t.joined {
 			if t.joined[i].ended >= group {
 				t.joined[i].ended = 0
 			}
 		}
+		ps.rest(id, t)
+	}
+}
+
+// rest notes that a producer has nothing under way, if so.
+func (ps *producers) rest(id int64, t *transactional) {
+	if len(t.joined) == 0 {
+		t.joined = nil
+		delete(ps.busy, id)
 	}
 }
 
@@ -237,10 +249,7 @@ func (s *Store) Transactions() []Transaction {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []Transaction
-	for id, t := range s.mu.producers.byID {
-		if len(t.joined) == 0 {
-			continue
-		}
+	for id, t := range s.mu.producers.busy {
 		if txn, ok := t.transaction(id); ok {
 			all = append(all, txn)
 		}
