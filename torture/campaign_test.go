@@ -196,6 +196,18 @@ func (c *campaign) cast() {
 		retry(func(ctx context.Context) error { return grow(ctx, c.h, address, grower) }),
 		retry(func(ctx context.Context) error { return configure(ctx, c.h, address) }))
 	c.groups()
+	c.queue()
+}
+
+// queue draws the members of a share group.
+func (c *campaign) queue() {
+	c.must(startQueue(c.t.Context(), c.s.kafka, "queue"))
+	q := newQueueHistory("queue", ledger)
+	c.h.queues = append(c.h.queues, q)
+	for i := range 1 + c.dice.IntN(3) {
+		m := &queueMember{name: fmt.Sprint("taker-", i), queue: q, h: c.h, words: c.some()}
+		c.readers = append(c.readers, func(ctx context.Context) { m.run(ctx, c.s.kafka) })
+	}
 }
 
 // groups draws the protocols of the groups.
@@ -273,19 +285,10 @@ func (c *campaign) settle() finds {
 	c.awaitCopies(ctx)
 	now := c.read(ctx)
 	for _, g := range c.h.groups {
-		shown := snapshot{}
-		for _, log := range []snapshot{now.log, now.stable} {
-			for at, rs := range log {
-				if slices.Contains(g.topics, at.topic) {
-					shown[at] = rs
-				}
-			}
-		}
-		for missing := g.seenAll(shown); missing != ""; missing = g.seenAll(shown) {
-			if pauseFor(ctx, 10*pace); ctx.Err() != nil {
-				c.t.Fatalf("group %s does not come to the end: nobody was given %s", g.name, missing)
-			}
-		}
+		c.awaitSeen(ctx, g.name, g.seenAll, now, g.topics...)
+	}
+	for _, q := range c.h.queues {
+		c.awaitSeen(ctx, q.name, q.seenAll, now, q.topic)
 	}
 	due := 0
 	for at, rs := range now.log {
@@ -299,6 +302,26 @@ func (c *campaign) settle() finds {
 		}
 	}
 	return now
+}
+
+// awaitSeen waits until the members of a group were given all that topics have.
+func (c *campaign) awaitSeen(
+	ctx context.Context, group string, seenAll func(snapshot) string, now finds, topics ...string,
+) {
+	c.t.Helper()
+	shown := snapshot{}
+	for _, log := range []snapshot{now.log, now.stable} {
+		for at, rs := range log {
+			if slices.Contains(topics, at.topic) {
+				shown[at] = rs
+			}
+		}
+	}
+	for missing := seenAll(shown); missing != ""; missing = seenAll(shown) {
+		if pauseFor(ctx, 10*pace); ctx.Err() != nil {
+			c.t.Fatalf("group %s does not come to the end: nobody was given %s", group, missing)
+		}
+	}
 }
 
 // awaitCopies waits until the workers have committed the end of their source.
@@ -398,5 +421,10 @@ func (c *campaign) summary() string {
 		n, records := g.counts()
 		holdings, polled = holdings+n, polled+records
 	}
-	return text + fmt.Sprintf("; %d polled in %d assignments; %d partitions added", polled, holdings, c.h.grown[wide]-1)
+	taken := 0
+	for _, q := range c.h.queues {
+		taken += len(q.given)
+	}
+	return text + fmt.Sprintf("; %d polled in %d assignments; %d taken; %d partitions added", polled, holdings, taken,
+		c.h.grown[wide]-1)
 }

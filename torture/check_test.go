@@ -84,6 +84,7 @@ func check(h *history, before snapshot, now finds) *verdict {
 	checkLive(v, h, now)
 	checkTransactions(v, h, now)
 	checkGroups(v, h, now)
+	checkQueues(v, h, now)
 	checkCopies(v, now)
 	checkAdministration(v, h, now)
 	for _, c := range h.complaint {

@@ -58,9 +58,10 @@ func (g *groupHistory) commit(offsets map[place]int64, acknowledged bool) {
 	}
 }
 
-// seenAll tells whether the members together were given every record of a log.
-func (g *groupHistory) seenAll(log snapshot) (missing string) {
-	seen := g.seen()
+// seenAll tells the first record of a log that no member was given, "" if there is none.
+func (g *groupHistory) seenAll(log snapshot) (missing string) { return firstUnseen(g.seen(), log) }
+
+func firstUnseen(seen map[place]map[int64]bool, log snapshot) string {
 	for at, rs := range log {
 		for _, r := range rs {
 			if !seen[at][r.offset] {

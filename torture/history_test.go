@@ -59,6 +59,7 @@ type history struct {
 	// transactions, in the order in which each producer made them.
 	transactions []*transaction
 	groups       []*groupHistory
+	queues       []*queueHistory
 	grown        map[string]int    // partitions of a topic, the most that were acknowledged
 	growing      map[string]int    // the most that were asked for
 	settings     map[string]string // of the topic of the producers: last acknowledged, by key

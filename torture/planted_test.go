@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sound makes a history without fault, and what would be found of it: two publishers with 20 messages each
@@ -96,6 +97,13 @@ func grouped(h *history, now *finds, at place) {
 	g.commit(map[place]int64{at: 40}, true)
 	now.groups = map[string]map[place]int64{"g": {at: 41}}
 	x := place{transacted, 0}
+	q := newQueueHistory("q", at.topic)
+	q.accepted[at] = map[int64]time.Duration{}
+	for _, r := range now.log[at] {
+		q.given = append(q.given, queueDelivery{"m0", 1, at, r.offset, r.value})
+		q.accepted[at][r.offset] = h.now()
+	}
+	h.queues = append(h.queues, q)
 	third := &holding{member: "m0", at: x}
 	now.stable = snapshot{}
 	for i, value := range now.transacted[x] {
@@ -308,6 +316,16 @@ func TestCheckerSeesPlantedFaults(t *testing.T) {
 		}},
 		{"a member was given an open transaction", "early", func(h *history, _ snapshot, _ *finds) {
 			h.transactions[0].asked.Store(int64(h.now()))
+		}},
+		{"an accepted record given again", "again", func(h *history, _ snapshot, _ *finds) {
+			h.queues[0].given = append(h.queues[0].given, h.queues[0].given[3])
+			h.queues[0].given[41].came = h.now()
+		}},
+		{"a queue gave out what is not there", "gone", func(h *history, _ snapshot, _ *finds) {
+			h.queues[0].given[3].offset = 1000
+		}},
+		{"a queue gave out another value", "moved", func(h *history, _ snapshot, _ *finds) {
+			h.queues[0].given[3].value = "other"
 		}},
 		{"a copy gone", "lost", func(_ *history, _ snapshot, n *finds) {
 			to := place{etlTo, 0}

@@ -34,7 +34,7 @@ func (l *kafkaLoad) sharers(ctx context.Context) error {
 func beginAtStart(ctx context.Context, c *kgo.Client, group string) error {
 	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
 	res, config := kmsg.NewIncrementalAlterConfigsRequestResource(), kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-	config.Name, config.Value = "share.auto.offset.reset", kmsg.StringPtr("earliest")
+	config.Name, config.Value = "share.auto.offset.reset", new("earliest")
 	res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeGroupConfig, group
 	res.Configs = append(res.Configs, config)
 	req.Resources = append(req.Resources, res)
