@@ -28,6 +28,7 @@ func (d *Door) apiVersions(_ context.Context, c *conn, h wire.Header, body, dst 
 	if !ok {
 		code = wire.InvalidRequest
 	}
-	c.log.Debug("kafka: client", "software", string(software), "release", string(release))
+	c.software, c.release = bounded(string(software)), bounded(string(release))
+	c.log.Debug("kafka: client", "software", c.software, "release", c.release)
 	return wire.AppendApiVersions(dst, h, code, d.versions), nil
 }

@@ -18,8 +18,10 @@ import (
 //   - A topic shows every setting there is, with its value in force and where that comes from: the topic,
 //     the configuration of this node, or the built-in default. Synonyms list the ones behind it.
 //   - The broker shows what tools look for; all of it is read-only here, because it is set in the
-//     configuration of the node. The cluster-wide default ("" as name) and loggers are empty.
+//     configuration of the node. The cluster-wide default ("" as name) is what clients have set, of
+//     either name: there is one broker. Loggers are empty.
 //   - A group shows its settings (KIP-848, KIP-932, KIP-1191), whether there is one of the name or not.
+//   - A subscription to metrics of clients (KIP-714) shows its settings.
 //   - No names, null or empty, ask for all, others for those, without an error for one that does not exist.
 //
 // Versions: 1 sources and synonyms, 3 types and documentation (KIP-569), 4 flexible.
@@ -40,6 +42,8 @@ func (d *Door) describeConfigs(
 			d.describeBrokerConfig(c, rr, &answer)
 		case kmsg.ConfigResourceTypeGroupConfig:
 			d.describeGroupConfig(c, rr, &answer)
+		case kmsg.ConfigResourceTypeClientMetrics:
+			d.describeSubscription(c, rr, &answer)
 		case kmsg.ConfigResourceTypeBrokerLogger:
 		default:
 			answer.ErrorCode, answer.ErrorMessage = wire.InvalidRequest, new(
@@ -187,6 +191,7 @@ func (d *Door) describeBrokerConfig(
 		answer.ErrorCode = wire.ClusterAuthorizationFailed
 		return
 	case rr.ResourceName == "":
+		d.describeChanged(rr, answer)
 		return
 	case rr.ResourceName != strconv.Itoa(int(d.opt.NodeID)):
 		answer.ErrorCode, answer.ErrorMessage = wire.InvalidRequest, new(

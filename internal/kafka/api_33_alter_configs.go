@@ -37,6 +37,8 @@ func (d *Door) alterConfigs(
 			err = d.alterBroker(ctx, c, rr.ResourceName, req.ValidateOnly, replace)
 		case kmsg.ConfigResourceTypeGroupConfig:
 			err = d.alterGroupConfig(ctx, c, rr.ResourceName, req.ValidateOnly, replace)
+		case kmsg.ConfigResourceTypeClientMetrics:
+			err = d.alterSubscription(ctx, c, rr.ResourceName, req.ValidateOnly, replace)
 		default:
 			err = d.alterResource(ctx, c, resource{rr.ResourceType, rr.ResourceName}, req.ValidateOnly,
 				func(t *stream.Topic) (stream.TopicChange, []error) { return replaceConfig(t, rr.Configs) })
@@ -91,7 +93,7 @@ func (d *Door) alterResource(ctx context.Context, c *conn, of resource, dry bool
 ) error {
 	name := of.name
 	if of.kind != kmsg.ConfigResourceTypeTopic {
-		return refusal(wire.InvalidRequest, "only topics, groups and the broker are configured over Kafka")
+		return refusal(wire.InvalidRequest, "there is no configuration of this type of resource")
 	}
 	t, code := d.topic(c, d.log.Topics(), name, OpAlterConfigs)
 	if code != wire.None {

@@ -45,6 +45,10 @@ func (d *Door) incrementalAlterConfigs(
 			err = d.alterGroupConfig(ctx, c, rr.ResourceName, req.ValidateOnly, func(set map[string]string) []error {
 				return incrementGroup(set, rr.Configs)
 			})
+		case rr.ResourceType == kmsg.ConfigResourceTypeClientMetrics:
+			err = d.alterSubscription(ctx, c, rr.ResourceName, req.ValidateOnly, func(set map[string]string) []error {
+				return incrementSubscription(set, rr.Configs)
+			})
 		default:
 			err = d.alterResource(ctx, c, resource{rr.ResourceType, rr.ResourceName}, req.ValidateOnly,
 				func(t *stream.Topic) (stream.TopicChange, []error) { return d.incrementConfig(t, rr.Configs) })

@@ -12,9 +12,9 @@ import (
 // ListConfigResources (74): v0-1.
 //
 // Behaviour
-//   - Names what DescribeConfigs can describe: topics, the broker, and groups that have settings
-//     (KIP-1142). No types ask for all.
-//     Version 0 asks for client metrics (KIP-1000), of which there are none.
+//   - Names what DescribeConfigs can describe: topics, the broker, groups that have settings and
+//     subscriptions to metrics of clients (KIP-1142). No types ask for all. Version 0 asks for the
+//     subscriptions (KIP-1000).
 //
 // Versions: 1 types.
 
@@ -27,15 +27,15 @@ func (d *Door) listConfigResources(
 		resp.ErrorCode = wire.ClusterAuthorizationFailed
 		return resp, nil
 	}
-	if req.Version == 0 {
-		return resp, nil
-	}
 	known := []int8{
 		int8(kmsg.ConfigResourceTypeTopic), int8(kmsg.ConfigResourceTypeBroker), int8(kmsg.ConfigResourceTypeBrokerLogger),
 		int8(kmsg.ConfigResourceTypeClientMetrics), int8(kmsg.ConfigResourceTypeGroupConfig),
 	}
 	wanted := req.ResourceTypes
-	if len(wanted) == 0 {
+	switch {
+	case req.Version == 0:
+		wanted = []int8{int8(kmsg.ConfigResourceTypeClientMetrics)}
+	case len(wanted) == 0:
 		wanted = known
 	}
 	for _, kind := range wanted {
@@ -65,6 +65,8 @@ func (d *Door) configResources(kind kmsg.ConfigResourceType) []string {
 		names = append(names, strconv.Itoa(int(d.opt.NodeID)))
 	case kmsg.ConfigResourceTypeGroupConfig:
 		names = d.groups.configs.names()
+	case kmsg.ConfigResourceTypeClientMetrics:
+		names = d.clients.subscriptions.names()
 	}
 	return names
 }

@@ -549,6 +549,13 @@ func TestGroupTimesAreBrokerSettings(t *testing.T) {
 		wantCode(t, what, code, wire.InvalidConfig)
 	}
 	wantCode(t, "another broker", alter("2", set, delay, "1"), wire.InvalidRequest)
+	every := kmsg.NewPtrDescribeConfigsRequest() // as kafka-configs.sh --entity-default asks, which showed nothing
+	every.Resources = []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeBroker}}
+	got := askFor[*kmsg.DescribeConfigsResponse](c, 4, every).Resources[0].Configs
+	if len(got) != 2 || got[1].Name != least || *got[1].Value != "5000" ||
+		got[1].Source != kmsg.ConfigSourceDynamicDefaultBrokerConfig {
+		t.Errorf("of all brokers: %+v", got)
+	}
 	want(least, "5000", kmsg.ConfigSourceDynamicBrokerConfig)
 	h.stop()
 	h = openHouseOn(t, fs, given)

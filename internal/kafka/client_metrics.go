@@ -17,14 +17,13 @@ import (
 
 const (
 	pushInterval    = time.Minute
-	pushBytes       = 1 << 20  // telemetry.max.bytes of a Kafka broker, as it is sent
-	pushedBytes     = 8 << 20  // the same decompressed
-	mostInstances   = 16_384   // clients that are remembered, as in Kafka
-	silentIntervals = 3        // after so many a client does not count any more
-	subscription    = 71072001 // changes with what is asked for
+	pushBytes       = 1 << 20 // telemetry.max.bytes of a Kafka broker, as it is sent
+	pushedBytes     = 8 << 20 // the same decompressed
+	mostInstances   = 16_384  // clients that are remembered, as in Kafka
+	silentIntervals = 3       // after so many a client does not count any more
 )
 
-// pushedMetrics are asked for, by the names of KIP-714.
+// pushedMetrics are shown, by the names of KIP-714. They are asked for where no subscription asks for something else.
 var pushedMetrics = []string{
 	"org.apache.kafka.producer.connection.creation.total",
 	"org.apache.kafka.producer.node.request.latency.avg",
@@ -52,8 +51,9 @@ var pushCodecs = []int8{int8(record.Zstd), int8(record.LZ4), int8(record.Gzip), 
 
 // clientMetrics are what clients have pushed.
 type clientMetrics struct {
-	now    func() time.Duration
-	totals telemetry.Counters
+	now           func() time.Duration
+	totals        telemetry.Counters
+	subscriptions clientSubscriptions
 
 	mu        sync.Mutex
 	instances map[record.UUID]*clientInstance
@@ -63,6 +63,7 @@ type clientMetrics struct {
 // clientInstance is one client that pushes metrics.
 type clientInstance struct {
 	asked, pushed time.Duration // when it did last; below 0: never
+	interval      time.Duration // of what it was asked for
 	over          bool          // it said that nothing will come any more
 	wrong         wire.Code     // of its last push
 	values        []float64     // by pushedMetrics; NaN: it did not say
@@ -111,7 +112,7 @@ func (m *clientMetrics) summary(of func(*clientInstance) (float64, bool)) (s sum
 }
 
 func (m *clientMetrics) silentLocked(c *clientInstance) bool {
-	return m.now()-max(c.asked, c.pushed) > silentIntervals*pushInterval
+	return m.now()-max(c.asked, c.pushed) > silentIntervals*c.interval
 }
 
 // instanceLocked is a client by its id, which is taken in if there is room for it; otherwise it is nil.
@@ -124,38 +125,40 @@ func (m *clientMetrics) instanceLocked(id record.UUID) *clientInstance {
 		if len(m.instances) >= mostInstances {
 			return nil
 		}
-		c = &clientInstance{asked: -pushInterval, pushed: -pushInterval}
+		c = &clientInstance{asked: -longestInterval, pushed: -longestInterval}
 		c.values = slices.Repeat([]float64{math.NaN()}, len(pushedMetrics))
 		m.instances[id] = c
 	}
 	return c
 }
 
-// subscribe notes that a client asks what to push, which it may once an interval, and after it was told to.
-func (m *clientMetrics) subscribe(id record.UUID) wire.Code {
+// subscribe is what a client is asked to push, which it may ask for once an interval, and after it was told to.
+func (m *clientMetrics) subscribe(who *pusher) (demand, wire.Code) {
+	want := m.subscriptions.demand(who)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.instanceLocked(id)
+	c := m.instanceLocked(who.instance)
 	if c == nil {
-		return wire.ThrottlingQuotaExceeded
+		return want, wire.ThrottlingQuotaExceeded
 	}
 	sent := c.wrong == wire.UnknownSubscriptionID || c.wrong == wire.UnsupportedCompressionType
-	if m.now()-max(c.asked, c.pushed) < pushInterval && !sent {
-		return wire.ThrottlingQuotaExceeded
+	if m.now()-max(c.asked, c.pushed) < c.interval && !sent {
+		return want, wire.ThrottlingQuotaExceeded
 	}
-	c.asked, c.wrong = m.now(), wire.None
-	return wire.None
+	c.asked, c.wrong, c.interval = m.now(), wire.None, want.interval
+	return want, wire.None
 }
 
 // push takes in what a client pushes.
-func (m *clientMetrics) push(id record.UUID, p *pushed) wire.Code {
+func (m *clientMetrics) push(who *pusher, p *pushed) wire.Code {
+	want := m.subscriptions.demand(who)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.instanceLocked(id)
+	c := m.instanceLocked(who.instance)
 	if c == nil {
 		return wire.ThrottlingQuotaExceeded
 	}
-	c.wrong = m.takeLocked(c, p)
+	c.wrong = m.takeLocked(c, p, &want)
 	return c.wrong
 }
 
@@ -167,21 +170,21 @@ type pushed struct {
 	metrics      []byte
 }
 
-func (m *clientMetrics) takeLocked(c *clientInstance, p *pushed) wire.Code {
-	due := c.asked > c.pushed || m.now()-c.pushed >= pushInterval
+func (m *clientMetrics) takeLocked(c *clientInstance, p *pushed, want *demand) wire.Code {
+	due := c.asked > c.pushed || m.now()-c.pushed >= c.interval
 	switch {
 	case c.over:
 		return wire.InvalidRequest
 	case !due && !p.last:
 		return wire.ThrottlingQuotaExceeded
-	case p.subscription != subscription:
+	case p.subscription != want.id:
 		return wire.UnknownSubscriptionID
 	case p.codec != int8(record.None) && !slices.Contains(pushCodecs, p.codec):
 		return wire.UnsupportedCompressionType
 	case len(p.metrics) > pushBytes:
 		return wire.TelemetryTooLarge
 	}
-	c.pushed, c.over = m.now(), p.last
+	c.pushed, c.over, c.interval = m.now(), p.last, want.interval
 	plain, err := m.scratch.Decompress(record.Codec(p.codec), p.metrics)
 	if err != nil {
 		return wire.InvalidRecord

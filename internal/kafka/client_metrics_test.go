@@ -68,25 +68,26 @@ func TestClientMetrics(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		push(fmt.Sprint("codec ", codec), wire.None, id, pushed{subscription, codec, false, metrics})
+		push(fmt.Sprint("codec ", codec), wire.None, id, pushed{defaultSubscription, codec, false, metrics})
 		shown(fmt.Sprintf(`firth_kafka_client_metric_total{name="%s"} %d`, sum, 2*(i+1)))
 	}
-	push("a", wire.None, a, pushed{subscription, 0, false, append(pushing(gauge, 5, 4), pushing("its.own", 5, 9)...)})
-	push("b", wire.None, b, pushed{subscription, 0, false, pushing(gauge, 5, 8)})
+	both := append(pushing(gauge, 5, 4), pushing("its.own", 5, 9)...)
+	push("a", wire.None, a, pushed{defaultSubscription, 0, false, both})
+	push("b", wire.None, b, pushed{defaultSubscription, 0, false, pushing(gauge, 5, 8)})
 	shown(`firth_kafka_client_instances 7`, fmt.Sprintf(`firth_kafka_client_metric{name="%s",of="max"} 8`, gauge),
 		fmt.Sprintf(`firth_kafka_client_metric{name="%s",of="mean"} 6`, gauge))
 	if strings.Contains(exposition(t, set), "its.own") {
 		t.Error("what was not asked for is shown")
 	}
-	push("too soon", wire.ThrottlingQuotaExceeded, a, pushed{subscription, 0, false, nil})
-	push("the last", wire.None, b, pushed{subscription, 0, true, pushing(gauge, 5, 9)})
-	push("after the last", wire.InvalidRequest, b, pushed{subscription, 0, true, nil})
-	push("no id", wire.InvalidRequest, record.UUID{}, pushed{subscription, 0, false, nil})
-	push("an old subscription", wire.UnknownSubscriptionID, a, pushed{subscription + 1, 0, true, nil})
+	push("too soon", wire.ThrottlingQuotaExceeded, a, pushed{defaultSubscription, 0, false, nil})
+	push("the last", wire.None, b, pushed{defaultSubscription, 0, true, pushing(gauge, 5, 9)})
+	push("after the last", wire.InvalidRequest, b, pushed{defaultSubscription, 0, true, nil})
+	push("no id", wire.InvalidRequest, record.UUID{}, pushed{defaultSubscription, 0, false, nil})
+	push("an old subscription", wire.UnknownSubscriptionID, a, pushed{defaultSubscription + 1, 0, true, nil})
 	wantCode(t, "told to ask", get(a).ErrorCode, wire.None)
-	push("a codec that is none", wire.UnsupportedCompressionType, a, pushed{subscription, 9, true, nil})
-	push("too large", wire.TelemetryTooLarge, a, pushed{subscription, 0, true, make([]byte, pushBytes+1)})
-	push("no metrics", wire.InvalidRecord, a, pushed{subscription, 1, true, []byte("not gzip")})
+	push("a codec that is none", wire.UnsupportedCompressionType, a, pushed{defaultSubscription, 9, true, nil})
+	push("too large", wire.TelemetryTooLarge, a, pushed{defaultSubscription, 0, true, make([]byte, pushBytes+1)})
+	push("no metrics", wire.InvalidRecord, a, pushed{defaultSubscription, 1, true, []byte("not gzip")})
 	shown(`firth_kafka_client_instances 5`)
 }
 
@@ -95,16 +96,18 @@ func TestClientMetricsForget(t *testing.T) {
 	now := time.Duration(0)
 	m := newClientMetrics(func() time.Duration { return now })
 	m.totals = (*telemetry.Set)(nil).Counter("x", "", "name")
-	id := func(i int) (u record.UUID) {
-		binary.BigEndian.PutUint64(u[:], uint64(i))
-		return u
+	ask := func(i int) wire.Code {
+		var who pusher
+		binary.BigEndian.PutUint64(who.instance[:], uint64(i))
+		_, code := m.subscribe(&who)
+		return code
 	}
 	for i := range mostInstances {
-		wantCode(t, "one that fits", m.subscribe(id(i+1)), wire.None)
+		wantCode(t, "one that fits", ask(i+1), wire.None)
 	}
-	wantCode(t, "one too many", m.subscribe(id(1<<20)), wire.ThrottlingQuotaExceeded)
+	wantCode(t, "one too many", ask(1<<20), wire.ThrottlingQuotaExceeded)
 	now += silentIntervals*pushInterval + 1
-	wantCode(t, "in place of the silent", m.subscribe(id(1<<20)), wire.None)
+	wantCode(t, "in place of the silent", ask(1<<20), wire.None)
 	if n := len(m.instances); n != 1 {
 		t.Errorf("%d are remembered", n)
 	}

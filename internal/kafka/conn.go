@@ -42,7 +42,9 @@ type conn struct {
 	principal string                      // who it is, e.g. Anonymous
 	pass      atomic.Pointer[access.Pass] // what it may; nil: nobody asks
 	clientID  string                      // of the request being answered, as the client says
-	host      string                      // address of the client without its port, as Kafka shows it: "/10.0.0.7"
+	software  string                      // of the client, as ApiVersions said
+	release   string
+	host      string // address of the client without its port, as Kafka shows it: "/10.0.0.7"
 	told      address
 	draining  atomic.Bool
 	watch     watchdog

@@ -200,6 +200,9 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	if err := d.openQuotas(ctx); err != nil {
 		return nil, err
 	}
+	if err := d.openSubscriptions(ctx); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 

@@ -214,6 +214,25 @@ type settled chan error
 // Appended implements stream.Receipt.
 func (s settled) Appended(_ uint64, _ stream.Placed, err error) { s <- err }
 
+// describeChanged shows the settings that clients have changed as those of all brokers, where asked for.
+func (d *Door) describeChanged(
+	rr *kmsg.DescribeConfigsRequestResource, answer *kmsg.DescribeConfigsResponseResource,
+) {
+	s := &d.settings
+	s.look.RLock()
+	defer s.look.RUnlock()
+	for _, name := range sortedNames(s.changed) {
+		if !wants(rr, name) {
+			continue
+		}
+		cfg := kmsg.NewDescribeConfigsResponseResourceConfig()
+		cfg.Name, cfg.Value, cfg.ConfigType = name, new(s.changed[name]), kmsg.ConfigTypeInt
+		cfg.Source, cfg.Documentation = kmsg.ConfigSourceDynamicDefaultBrokerConfig, new(findDynamic(name).doc)
+		cfg.ConfigSynonyms = append(cfg.ConfigSynonyms, synonym(name, s.changed[name], cfg.Source))
+		answer.Configs = append(answer.Configs, cfg)
+	}
+}
+
 // describeDynamic shows the settings that clients may change, where asked for.
 func (d *Door) describeDynamic(
 	rr *kmsg.DescribeConfigsRequestResource, answer *kmsg.DescribeConfigsResponseResource,
