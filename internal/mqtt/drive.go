@@ -150,7 +150,7 @@ func (c *conn) read(lent []byte) (b []byte, more bool, err error) {
 		c.hungUp.Store(false)
 		return nil, true, nil
 	}
-	return b, b != nil && (len(b) == cap(b) || c.hungUp.Load()), nil
+	return b, b != nil && (len(b) == cap(b) || c.hungUp.Load() || c.wire.sock != nil && c.wire.sock.isOver()), nil
 }
 
 // mayTakeMessages tells whether the driver of a plain socket need not wait before it takes messages: for room in the

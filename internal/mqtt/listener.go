@@ -159,6 +159,7 @@ func (l *Listener) admit(n net.Conn) *conn {
 	c.timer.Stop()
 	c.closeAccounts()
 	c.wire.close()
+	c.peer.Forget()
 	return nil
 }
 

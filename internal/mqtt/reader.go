@@ -19,7 +19,8 @@ type reader struct {
 	failed  error  // how reading ended, while what came before it waits
 	routes  routes
 	account *limit.Account
-	counted int // bytes of kept, as the accounts know them
+	beneath int // bytes that the socket keeps, because they are no whole record of TLS yet
+	counted int // bytes of kept and beneath, as the accounts know them
 	// stranger is an account in the budget of all whose CONNECT was not accepted yet; nil: it was.
 	stranger *limit.Account
 }
@@ -41,7 +42,7 @@ func (r *reader) free() int {
 
 // count tells the accounts how much is kept.
 func (r *reader) count() {
-	n := cap(r.kept)
+	n := cap(r.kept) + r.beneath
 	if n <= r.free() {
 		n = 0
 	}
@@ -137,11 +138,34 @@ func (r *reader) fill(w *wire, lent []byte, limit int) (b []byte, err error) {
 		return nil, err
 	}
 	n, err := w.read(b[kept:])
+	if full := r.heed(w); full != nil && err == nil {
+		return nil, full
+	}
 	if err != nil || n == 0 {
 		return nil, err
 	}
 	w.door.metrics.bytesReceived.Add(float64(n))
 	return b[: kept+n : len(b)], nil
+}
+
+// heed counts what the socket keeps. Errors: as affords.
+func (r *reader) heed(w *wire) error {
+	if w.sock == nil {
+		return nil
+	}
+	held := w.sock.held()
+	if held == r.beneath {
+		return nil
+	}
+	more := held > r.beneath
+	r.beneath = held
+	if more {
+		if err := r.affords(cap(r.kept) + held); err != nil {
+			return err
+		}
+	}
+	r.count()
+	return nil
 }
 
 // aheadBytes is how much is read while messages wait for room, to find what need not wait behind them.

@@ -10,7 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/kit/proxy"
+	"github.com/firthmq/firth/internal/kit/secure"
 )
 
 // socket is a plain TCP or Unix socket that a poller watches. It is taken from the runtime: a net.Conn costs a
@@ -19,15 +21,24 @@ type socket struct {
 	fd     int
 	slot   uint32 // at the poller
 	remote net.Addr
+	sealed *sealed      // nil: what goes over it is plain
 	users  atomic.Int32 // calls under way; closedBit is added by close
 }
 
 const closedBit = 1 << 30
 
-// takeSocket takes the descriptor of a plain connection from the runtime; nil: it is none. The
-// connection given is closed then.
-func takeSocket(n net.Conn) *socket {
+// takeSocket takes the descriptor of a connection from the runtime, if it is plain or of a TLS that can be carried on
+// without a goroutine; nil: it is not. The connection given is closed then. Memory is lent by b and counted in a.
+func takeSocket(n net.Conn, b *buffers, a *limit.Account) *socket {
 	remote := n.RemoteAddr()
+	var t *sealed
+	if c, ok := n.(*secure.Conn); ok {
+		beneath, in, out, ok := c.Detach()
+		if !ok {
+			return nil
+		}
+		n, t = beneath, newSealed(b, a, in, out)
+	}
 	if behind, ok := n.(*proxy.Conn); ok {
 		n = behind.Conn
 	}
@@ -53,7 +64,7 @@ func takeSocket(n net.Conn) *socket {
 	}); err != nil || fd < 0 {
 		return nil
 	}
-	s := &socket{fd: fd, remote: remote}
+	s := &socket{fd: fd, remote: remote, sealed: t}
 	if n.Close() != nil { // the old descriptor; the socket lives on
 		s.close()
 		return nil
@@ -86,6 +97,9 @@ func (s *socket) closeNow() {
 
 // close closes the socket as soon as nobody uses it any more. Calls under way come back soon: none blocks.
 func (s *socket) close() {
+	if s.sealed != nil && s.users.Load()&closedBit == 0 {
+		s.sealed.close(s)
+	}
 	for {
 		n := s.users.Load()
 		if n&closedBit != 0 {
@@ -113,6 +127,14 @@ func call(number uintptr, fd int, b []byte) (int, error) {
 
 // read reads what is there. Errors: errAgain for nothing, io.EOF, net.ErrClosed, those of the system.
 func (s *socket) read(b []byte) (int, error) {
+	if s.sealed != nil {
+		return s.sealed.read(s, b)
+	}
+	return s.receive(b)
+}
+
+// receive is read of what comes over the line.
+func (s *socket) receive(b []byte) (int, error) {
 	if !s.acquire() {
 		return 0, net.ErrClosed
 	}
@@ -144,6 +166,14 @@ func (s *socket) quickAck() {
 // write writes what the socket takes. Errors: errAgain when it takes no more now, net.ErrClosed, those of
 // the system.
 func (s *socket) write(b []byte) (written int, err error) {
+	if s.sealed != nil {
+		return s.sealed.write(s, b)
+	}
+	return s.send(b)
+}
+
+// send is write of what goes over the line.
+func (s *socket) send(b []byte) (written int, err error) {
 	if !s.acquire() {
 		return 0, net.ErrClosed
 	}
@@ -162,8 +192,22 @@ func (s *socket) write(b []byte) (written int, err error) {
 	return written, nil
 }
 
+// held is how many bytes that came wait in memory, in what carries TLS.
+func (s *socket) held() int {
+	if s.sealed == nil {
+		return 0
+	}
+	return s.sealed.held()
+}
+
+// isOver tells whether reading ends without news of the system.
+func (s *socket) isOver() bool { return s.sealed.isOver() }
+
 // closeWrite ends our side; the client may still send.
 func (s *socket) closeWrite() error {
+	if s.sealed != nil {
+		s.sealed.close(s)
+	}
 	if !s.acquire() {
 		return net.ErrClosed
 	}

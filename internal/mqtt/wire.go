@@ -65,7 +65,7 @@ type wireUser interface {
 
 func (w *wire) init(d *Door, n net.Conn, a *limit.Account, u wireUser) {
 	w.door, w.account, w.user = d, a, u
-	if w.sock = takeSocket(n); w.sock == nil {
+	if w.sock = takeSocket(n, &d.buffers, a); w.sock == nil {
 		w.net = &netConn{Conn: n, writer: w.write}
 	}
 }

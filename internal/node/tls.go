@@ -242,7 +242,7 @@ func (n *Node) encrypted(d door, l net.Listener) net.Listener {
 		protocols = []string{"http/1.1"}
 	}
 	return secure.Listen(l, secure.ListenOptions{
-		Source: n.tls.sources[sourceName(&d)], Gate: n.tls.gate, Protocols: protocols,
+		Source: n.tls.sources[sourceName(&d)], Detach: d.name == "mqtt", Gate: n.tls.gate, Protocols: protocols,
 		Timeout: n.cfg.Limits.ConnectTimeout, Name: d.label(),
 	})
 }

@@ -16,8 +16,9 @@ type beneath struct {
 	net.Conn
 	gate     *Gate
 	deadline time.Time
-	done     bool // the handshake is: bytes pass as they are
-	computes bool // it has a processor of the gate
+	done     bool     // the handshake is: bytes pass as they are
+	computes bool     // it has a processor of the gate
+	secrets  *secrets // nil: nobody wants them
 
 	got     int         // bytes
 	waiting atomic.Bool // for the client
@@ -73,6 +74,14 @@ func (b *beneath) rests() {
 		b.computes = false
 		b.gate.rest()
 	}
+}
+
+// Write implements net.Conn.
+func (b *beneath) Write(p []byte) (int, error) {
+	if !b.done && b.secrets != nil && len(b.secrets.sent) <= maxSent {
+		b.secrets.sent = append(b.secrets.sent, p...)
+	}
+	return b.Conn.Write(p)
 }
 
 // took follows the records.

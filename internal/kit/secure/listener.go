@@ -19,6 +19,8 @@ type ListenOptions struct {
 	Gate   *Gate
 	// Protocols are those of ALPN, of which a client that names some has to name one. Default: any.
 	Protocols []string
+	// Detach has connections be ones whose Detach works, where their version of TLS allows that.
+	Detach bool
 	// Timeout is how long a handshake may take. Default 10 s.
 	Timeout time.Duration
 	// Name is what log lines and metrics call it. Default: that of the source.
@@ -244,6 +246,9 @@ func (l *Listener) do(h *handshake) (*Conn, error) {
 		return nil, err
 	}
 	defer b.rests()
+	if l.opt.Detach {
+		b.secrets = &secrets{}
+	}
 	t := tls.Server(b, l.config)
 	if err := t.HandshakeContext(context.Background()); err != nil {
 		return nil, err

@@ -273,6 +273,9 @@ func (s *Source) configFor(protocols []string) *tls.Config {
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			c := s.now.Load().config.Clone()
 			c.NextProtos = protocols
+			if b, ok := hello.Conn.(*beneath); ok && b.secrets != nil {
+				c.KeyLogWriter = b.secrets
+			}
 			return c, nil
 		},
 	}
