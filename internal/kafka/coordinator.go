@@ -152,6 +152,7 @@ type coordinator struct {
 	writer  *offsetWriter
 	budget  *budget // of the door, in which members count
 	txns    *transactions
+	create  func(ctx context.Context, c *conn, rt *kmsg.CreateTopicsRequestTopic) error // makes a topic for a client
 	shares  *shares
 	alarms  *alarm.Alarms[*ownedGroup]
 	lag     *lagGauge
@@ -244,6 +245,8 @@ func (co *coordinator) register(t table) {
 	t.add(wire.OffsetDelete, handle(co.offsetDelete))
 	t.addLater(wire.ConsumerGroupHeartbeat, later(co.consumerGroupHeartbeat), true)
 	t.add(wire.ConsumerGroupDescribe, handle(co.consumerGroupDescribe))
+	t.add(wire.StreamsGroupHeartbeat, handle(co.streamsGroupHeartbeat))
+	t.add(wire.StreamsGroupDescribe, handle(co.streamsGroupDescribe))
 }
 
 // groupAPIs are the APIs of the coordinator besides FindCoordinator. While the groups are damaged they end the
@@ -251,7 +254,7 @@ func (co *coordinator) register(t table) {
 var groupAPIs = []int16{
 	wire.OffsetCommit, wire.OffsetFetch, wire.JoinGroup, wire.Heartbeat, wire.LeaveGroup, wire.SyncGroup,
 	wire.DescribeGroups, wire.ListGroups, wire.DeleteGroups, wire.OffsetDelete,
-	wire.ConsumerGroupHeartbeat, wire.ConsumerGroupDescribe,
+	wire.ConsumerGroupHeartbeat, wire.ConsumerGroupDescribe, wire.StreamsGroupHeartbeat, wire.StreamsGroupDescribe,
 }
 
 // Run lets time pass for the groups and writes what they decide, until ctx ends. Requests that still
@@ -321,6 +324,8 @@ func (co *coordinator) renew(og *ownedGroup) {
 		og.mu.g = group.NewConsumer(og.id, co.ofGroup(og.id), co.now())
 	case *group.Share:
 		og.mu.g = group.NewShare(og.id, co.ofGroup(og.id), co.now())
+	case *group.Streams:
+		og.mu.g = group.NewStreams(og.id, co.ofGroup(og.id), co.now())
 	default:
 		og.mu.g = group.New(og.id, co.ofGroup(og.id), co.now())
 	}

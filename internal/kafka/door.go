@@ -24,6 +24,7 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Options of the door. The zero value of each field is its default.
@@ -177,6 +178,9 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		lines: limit.NewLines(time.Minute, 1000), budget: held,
 	}
 	d.budget.told = d.slowed
+	groups.create = func(ctx context.Context, c *conn, rt *kmsg.CreateTopicsRequestTopic) error {
+		return d.createTopic(ctx, c, rt, false, new(kmsg.CreateTopicsResponseTopic))
+	}
 	d.quotas = newQuotas(d.now)
 	d.clients = newClientMetrics(d.now)
 	d.sessions = newFetchSessions(held, opt.MaxConnections, d.now)

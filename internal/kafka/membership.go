@@ -5,9 +5,9 @@ import (
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
-// membership is who is in a group: a classic one (*group.Group), a consumer group (*group.Consumer) or a share group
-// (*group.Share). The first two take the requests of the classic protocol; offsets are the same in both and belong to
-// the owner.
+// membership is who is in a group: a classic one (*group.Group), a consumer group (*group.Consumer), a streams group
+// (*group.Streams) or a share group (*group.Share). All take the requests of the classic protocol, if only to refuse
+// them; offsets are the same in all but the last, and belong to the owner.
 type membership interface {
 	See(topics group.Topics)
 	SetOptions(opts group.Options)
@@ -46,6 +46,8 @@ func groupType(g membership) string {
 		return "consumer"
 	case *group.Share:
 		return "share"
+	case *group.Streams:
+		return "streams"
 	}
 	return "classic"
 }
@@ -77,36 +79,73 @@ func (v groupTopics) Each(f func(group.Topic) bool) {
 	}
 }
 
-// joinLocked is a JoinGroup in a locked group. A consumer group without members becomes a classic one by it.
+// joinLocked is a JoinGroup in a locked group. A group of another kind without members becomes a classic one by it.
 func (co *coordinator) joinLocked(og *ownedGroup, j *group.Join) []group.Effect {
 	now := co.now()
-	if empty, is := og.mu.g.(*group.Consumer); is && empty.IsEmpty() {
-		if g := empty.Downgrade(now); g != nil {
-			effects := g.Join(now, *j)
-			if !g.Vacant() {
-				og.mu.g = g
-			}
-			return effects
-		}
+	g := co.emptied(og.mu.g)
+	if g == nil {
+		return og.mu.g.Join(now, *j)
 	}
-	return og.mu.g.Join(now, *j)
+	effects := g.Join(now, *j)
+	if !g.Vacant() {
+		og.mu.g = g
+	}
+	return effects
+}
+
+// emptied is the classic group that a group of another kind becomes if it has no members; else nil.
+func (co *coordinator) emptied(g membership) *group.Group {
+	switch g := g.(type) {
+	case *group.Consumer:
+		if g.IsEmpty() {
+			return g.Downgrade(co.now())
+		}
+	case *group.Streams:
+		return g.ToClassic()
+	}
+	return nil
 }
 
 // beatLocked is a ConsumerGroupHeartbeat in a locked group. A classic group becomes a consumer group by the first
 // member that joins so, if its members are consumers.
 func (co *coordinator) beatLocked(og *ownedGroup, b *group.Beat) []group.Effect {
-	switch g := og.mu.g.(type) {
-	case *group.Consumer:
+	if g, is := og.mu.g.(*group.Consumer); is {
 		return g.Beat(co.now(), *b)
-	case *group.Group:
-		upgraded, effects := g.Upgrade(co.now(), co.topics(), *b)
-		if upgraded != nil {
-			og.mu.g = upgraded
-		}
-		return effects
 	}
-	refusal := &group.BeatAnswer{Code: group.GroupIDNotFound, Message: "Group " + og.id + " is not a consumer group."}
-	return []group.Effect{{To: b.Ticket, Beat: refusal}}
+	g, is := og.mu.g.(*group.Group)
+	if !is && b.Epoch == 0 {
+		g = co.emptied(og.mu.g)
+	}
+	if g == nil {
+		why := "Group " + og.id + " is not a consumer group."
+		return []group.Effect{{To: b.Ticket, Beat: &group.BeatAnswer{Code: group.GroupIDNotFound, Message: why}}}
+	}
+	upgraded, effects := g.Upgrade(co.now(), co.topics(), *b)
+	if upgraded != nil {
+		og.mu.g = upgraded
+	}
+	return effects
+}
+
+// streamsLocked is a StreamsGroupHeartbeat in a locked group. A group of another kind without members becomes a streams
+// group by the first member that joins so.
+func (co *coordinator) streamsLocked(og *ownedGroup, b *group.StreamsBeat) []group.Effect {
+	if g, is := og.mu.g.(*group.Streams); is {
+		return g.Beat(co.now(), *b)
+	}
+	g, is := og.mu.g.(*group.Group)
+	if !is && b.Epoch == 0 {
+		g = co.emptied(og.mu.g)
+	}
+	if g == nil {
+		why := "Group " + og.id + " is not a streams group."
+		return []group.Effect{{To: b.Ticket, Streams: &group.StreamsAnswer{Code: group.GroupIDNotFound, Message: why}}}
+	}
+	made, effects := g.ToStreams(co.now(), co.topics(), *b)
+	if made != nil {
+		og.mu.g = made
+	}
+	return effects
 }
 
 // downgradeLocked makes a consumer group a classic one when all its members are of the classic protocol.

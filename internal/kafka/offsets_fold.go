@@ -108,7 +108,7 @@ func (f *folder) own(key *group.Key, v *record.View) {
 		fallthrough
 	case v.Value != nil:
 		of.records[*key] = bytes.Clone(v.Value)
-		if key.Kind == group.KindConsumer {
+		if key.Kind == group.KindConsumer || key.Kind == group.KindStreams {
 			of.since = v.Timestamp
 		}
 	}
@@ -179,7 +179,14 @@ func (f *folder) load(id string, of *own, now int64) membership {
 		}
 		return g
 	}
-	g, strange, err := group.LoadConsumer(id, f.co.ofGroup(id), now, of.since, of.records)
+	var g membership
+	var strange int
+	var err error
+	if _, is := of.records[group.Key{Kind: group.KindStreams, Group: id}]; is {
+		g, strange, err = group.LoadStreams(id, f.co.ofGroup(id), now, of.since, of.records)
+	} else {
+		g, strange, err = group.LoadConsumer(id, f.co.ofGroup(id), now, of.since, of.records)
+	}
 	f.strange += int64(strange)
 	if err != nil {
 		f.strange += int64(len(of.records))

@@ -24,6 +24,7 @@ const (
 	UnreleasedInstanceID      Code = 111
 	StaleMemberEpoch          Code = 113
 	InvalidRegularExpression  Code = 128
+	StreamsInvalidTopology    Code = 130
 )
 
 // String is Kafka's name of the code.
@@ -63,6 +64,8 @@ func (c Code) String() string {
 		return "STALE_MEMBER_EPOCH"
 	case InvalidRegularExpression:
 		return "INVALID_REGULAR_EXPRESSION"
+	case StreamsInvalidTopology:
+		return "STREAMS_INVALID_TOPOLOGY"
 	}
 	return fmt.Sprintf("code %d", int16(c))
 }

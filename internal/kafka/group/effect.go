@@ -1,13 +1,14 @@
 package group
 
-// Effect is one thing that the owner must do. Exactly one field of Join, Sync, Beat, Store and Left is set.
+// Effect is one thing that the owner must do. Exactly one field of Join, Sync, Beat, Streams, Store and Left is set.
 type Effect struct {
-	To    Ticket      // the blocked request to answer, with Join, Sync and Beat
-	Join  *JoinAnswer // answers a Join
-	Sync  *SyncAnswer // answers a Sync
-	Beat  *BeatAnswer // answers a Beat
-	Store *Store      // write the group to stable storage, then call Stored
-	Left  string      // a member of a share group that is gone: what it had is to be given to others
+	To      Ticket         // the blocked request to answer, with Join, Sync, Beat and Streams
+	Join    *JoinAnswer    // answers a Join
+	Sync    *SyncAnswer    // answers a Sync
+	Beat    *BeatAnswer    // answers a Beat
+	Streams *StreamsAnswer // answers a Beat of a streams group
+	Store   *Store         // write the group to stable storage, then call Stored
+	Left    string         // a member of a share group that is gone: what it had is to be given to others
 }
 
 // lost is the answer in the place of one that tells what did not become durable: come again.
@@ -19,6 +20,8 @@ func (e Effect) lost() Effect {
 		e.Sync = &SyncAnswer{Code: CoordinatorNotAvailable}
 	case e.Beat != nil:
 		e.Beat = &BeatAnswer{Code: CoordinatorNotAvailable}
+	case e.Streams != nil:
+		e.Streams = &StreamsAnswer{Code: CoordinatorNotAvailable}
 	}
 	return e
 }

@@ -51,6 +51,10 @@ type Options struct {
 
 	ConsumerSessionMillis int64 // session timeout of members of the consumer protocol; default 45,000
 	ShareSessionMillis    int64 // session timeout of members of share groups; default 45,000
+
+	StreamsSessionMillis int64 // session timeout of members of streams groups; default 45,000
+	StreamsDelayMillis   int64 // how long a streams group without members gathers some before it assigns; default 0
+	StandbyReplicas      int32 // standby tasks for each task with state; default 0
 }
 
 func (o Options) withDefaults() Options {
@@ -59,7 +63,7 @@ func (o Options) withDefaults() Options {
 		value int64
 	}{
 		{&o.MinSessionMillis, 6_000}, {&o.MaxSessionMillis, 1_800_000}, {&o.NewMemberMillis, 300_000},
-		{&o.ConsumerSessionMillis, 45_000}, {&o.ShareSessionMillis, 45_000},
+		{&o.ConsumerSessionMillis, 45_000}, {&o.ShareSessionMillis, 45_000}, {&o.StreamsSessionMillis, 45_000},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value

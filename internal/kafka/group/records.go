@@ -27,6 +27,13 @@ const (
 	KindCurrent     Kind = 8  // what a member of a consumer group has
 	KindShare       Kind = 11 // a share group: its epoch
 	KindRegex       Kind = 16 // the topics that a regular expression of a consumer group matched
+
+	KindStreams            Kind = 17 // a streams group: its epoch
+	KindStreamsMember      Kind = 19 // a member of a streams group: what it says of itself
+	KindStreamsTargetEpoch Kind = 20 // of which epoch the target assignment of a streams group is
+	KindStreamsTarget      Kind = 21 // what a member of a streams group is to have
+	KindStreamsCurrent     Kind = 22 // what a member of a streams group has
+	KindTopology           Kind = 23 // the topology of a streams group
 )
 
 const offsetKeyV0 = 0
@@ -85,7 +92,11 @@ type Key struct {
 
 // named tells whether the record is one of several of its kind in a group.
 func (k *Key) named() bool {
-	return k.Kind == KindMember || k.Kind == KindTarget || k.Kind == KindCurrent || k.Kind == KindRegex
+	switch k.Kind {
+	case KindMember, KindTarget, KindCurrent, KindRegex, KindStreamsMember, KindStreamsTarget, KindStreamsCurrent:
+		return true
+	}
+	return false
 }
 
 // Append encodes the key of a record of a group itself. Errors: Invalid, a name above 32,767 bytes.
@@ -157,12 +168,13 @@ func DecodeKey(b []byte) (k Key, known bool, err error) {
 	switch k.Kind {
 	case KindOffset:
 		k.Group, k.Topic, k.Partition = r.plain(), r.plain(), r.int32()
-	case KindClassic, KindConsumer, KindTargetEpoch, KindShare:
+	case KindClassic, KindConsumer, KindTargetEpoch, KindShare, KindStreams, KindStreamsTargetEpoch, KindTopology:
 		k.Group = r.plain()
-	case KindMember, KindTarget, KindCurrent, KindRegex:
-		k.Group, k.Name = r.plain(), r.plain()
 	default:
-		return Key{}, false, nil
+		if !k.named() {
+			return Key{}, false, nil
+		}
+		k.Group, k.Name = r.plain(), r.plain()
 	}
 	switch {
 	case r.bad:

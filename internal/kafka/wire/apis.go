@@ -59,6 +59,8 @@ const (
 	ShareGroupDescribe          int16 = 77
 	ShareFetch                  int16 = 78
 	ShareAcknowledge            int16 = 79
+	StreamsGroupHeartbeat       int16 = 88
+	StreamsGroupDescribe        int16 = 89
 	DescribeShareGroupOffsets   int16 = 90
 	AlterShareGroupOffsets      int16 = 91
 	DeleteShareGroupOffsets     int16 = 92
@@ -156,6 +158,8 @@ var apis = [keys]API{
 	ShareGroupDescribe:          {ShareGroupDescribe, "ShareGroupDescribe", 1, 1, 0, 1 * mib},
 	ShareFetch:                  {ShareFetch, "ShareFetch", 1, 2, 0, 8 * mib},
 	ShareAcknowledge:            {ShareAcknowledge, "ShareAcknowledge", 1, 2, 0, 8 * mib},
+	StreamsGroupHeartbeat:       {StreamsGroupHeartbeat, "StreamsGroupHeartbeat", 0, 0, 0, 4 * mib},
+	StreamsGroupDescribe:        {StreamsGroupDescribe, "StreamsGroupDescribe", 0, 0, 0, 1 * mib},
 	DescribeShareGroupOffsets:   {DescribeShareGroupOffsets, "DescribeShareGroupOffsets", 0, 1, 0, 1 * mib},
 	AlterShareGroupOffsets:      {AlterShareGroupOffsets, "AlterShareGroupOffsets", 0, 0, 0, 1 * mib},
 	DeleteShareGroupOffsets:     {DeleteShareGroupOffsets, "DeleteShareGroupOffsets", 0, 0, 0, 1 * mib},

@@ -11,6 +11,7 @@ type feature struct {
 var features = []feature{
 	{"group.version", 1, 1},       // consumer groups (KIP-848)
 	{"share.version", 2, 2},       // share groups (KIP-932) with dead letters (KIP-1191)
+	{"streams.version", 1, 1},     // streams groups (KIP-1071)
 	{"transaction.version", 2, 2}, // transactions whose epoch moves on with each (KIP-890)
 }
 

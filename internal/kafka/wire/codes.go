@@ -136,5 +136,8 @@ const (
 	VoterNotFound                      Code = 127
 	InvalidRegularExpression           Code = 128
 	RebootstrapRequired                Code = 129
+	StreamsInvalidTopology             Code = 130
+	StreamsInvalidTopologyEpoch        Code = 131
+	StreamsTopologyFenced              Code = 132
 	ShareSessionLimitReached           Code = 133
 )

@@ -54,8 +54,8 @@ func fill(rng *rand.Rand, v reflect.Value, depth int) {
 		v.SetBool(rng.IntN(2) == 0)
 	case reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		v.SetInt(int64(rng.Uint64()) >> (64 - v.Type().Bits()))
-	case reflect.Uint8:
-		v.SetUint(uint64(byte(rng.Uint32())))
+	case reflect.Uint8, reflect.Uint16:
+		v.SetUint(rng.Uint64() >> (64 - v.Type().Bits()))
 	case reflect.Float64:
 		v.SetFloat(rng.Float64())
 	default:

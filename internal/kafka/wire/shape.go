@@ -17,7 +17,8 @@ const maxElements = 200_000
 
 // shapes is the shape of each request that kmsg decodes. The letters are the primitives: 1, 2, 4, 8
 // bytes, u a UUID, s a string, S a nullable one, y bytes, Y nullable ones; *4 is an array of a
-// primitive, [ ] an array of structures. "@a-b" after an item bounds the versions that have it.
+// primitive, [ ] an array of structures, { } a structure that may be null. "@a-b" after an item bounds the versions
+// that have it.
 var shapes = [keys]string{
 	ListOffsets:                 "4 1@2- [ s [ 4 4@4- 8 ] ] 4@10-",
 	OffsetCommit:                "s 4 s S@7- 8@2-4 [ s@-9 u@10- [ 4 8 8@1-1 4@6- S ] ]",
@@ -67,14 +68,17 @@ var shapes = [keys]string{
 	GetTelemetrySubscriptions:   "u",
 	PushTelemetry:               "u 4 1 1 y",
 	ListConfigResources:         "*1@1-",
-	DescribeTopicPartitions:     "[ s ] 4 ?",
-	ShareGroupHeartbeat:         "s s 4 S *s",
-	ShareGroupDescribe:          "*s 1",
-	ShareFetch:                  "S S 4 4 4 4 4@1- 4@1- 1@2- 1@2- [ u [ 4 4@-0 [ 8 8 *1 ] ] ] [ u *4 ]",
-	ShareAcknowledge:            "S S 4 1@2- [ u [ 4 [ 8 8 *1 ] ] ]",
-	DescribeShareGroupOffsets:   "[ s [ s *4 ] ]",
-	AlterShareGroupOffsets:      "s [ s [ 4 8 ] ]",
-	DeleteShareGroupOffsets:     "s [ s ]",
+	DescribeTopicPartitions:     "[ s ] 4 { s 4 }",
+	StreamsGroupHeartbeat: "s s 4 4 S S 4 { 4 [ s *s *s [ s 4 2 [ s s ] ] *s [ s 4 2 [ s s ] ] [ *2 *2 *2 ] ] }" +
+		" [ s *4 ] [ s *4 ] [ s *4 ] S { s 2 } [ s s ] [ s 4 8 ] [ s 4 8 ] 1",
+	StreamsGroupDescribe:      "*s 1",
+	ShareGroupHeartbeat:       "s s 4 S *s",
+	ShareGroupDescribe:        "*s 1",
+	ShareFetch:                "S S 4 4 4 4 4@1- 4@1- 1@2- 1@2- [ u [ 4 4@-0 [ 8 8 *1 ] ] ] [ u *4 ]",
+	ShareAcknowledge:          "S S 4 1@2- [ u [ 4 [ 8 8 *1 ] ] ]",
+	DescribeShareGroupOffsets: "[ s [ s *4 ] ]",
+	AlterShareGroupOffsets:    "s [ s [ 4 8 ] ]",
+	DeleteShareGroupOffsets:   "s [ s ]",
 }
 
 // Shape is the shape of a message or record that kmsg is to decode.
@@ -82,7 +86,7 @@ type Shape []node
 
 // node is one item of a shape.
 type node struct {
-	kind        byte // as in shapes; '[' with inner, '*' with inner of one, '?' an optional cursor
+	kind        byte // as in shapes; '[' and '{' with inner, '*' with inner of one
 	first, last int16
 	inner       Shape
 }
@@ -115,12 +119,12 @@ func parseShape(words []string) (nodes Shape, rest []string) {
 	for len(words) > 0 {
 		w := words[0]
 		words = words[1:]
-		if w[0] == ']' {
+		if w[0] == ']' || w[0] == '}' {
 			return nodes, append([]string{w}, words...)
 		}
 		n := node{kind: w[0]}
 		switch w[0] {
-		case '[':
+		case '[', '{':
 			n.inner, words = parseShape(words)
 			n.first, n.last = versions(words[0])
 			words = words[1:]
@@ -187,10 +191,9 @@ func (w *walker) item(n *node) {
 		w.nullableBytes(w.flexible)
 	case '*', '[':
 		w.array(n)
-	case '?': // the cursor of DescribeTopicPartitions: a name and an index, or -1
-		if w.i8() >= 0 {
-			w.str(w.flexible)
-			w.span(4)
+	case '{': // behind a byte that is -1 if it is null
+		if w.i8() != -1 {
+			w.walk(n.inner)
 			w.skipTags(w.flexible)
 		}
 	}
