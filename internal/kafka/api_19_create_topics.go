@@ -45,7 +45,7 @@ func (d *Door) createTopics(
 		if seen[rt.Topic] > 1 {
 			answer.ErrorCode, answer.ErrorMessage = wire.InvalidRequest, new("the topic is named twice")
 			seen[rt.Topic] = 0
-		} else if err := d.createTopic(ctx, c, rt, req.ValidateOnly, &answer); err != nil {
+		} else if err := d.createTopic(ctx, c, rt, creation{req.ValidateOnly, req.Version >= 6}, &answer); err != nil {
 			answer.ErrorCode, answer.ErrorMessage = createCode(err), words(err)
 		}
 		resp.Topics = append(resp.Topics, answer)
@@ -74,9 +74,15 @@ func createCode(err error) wire.Code {
 	return code(err)
 }
 
+// creation is how topics are to be made.
+type creation struct {
+	dry    bool // not at all: what would come of it is asked
+	strict bool // not beyond the quota
+}
+
 // createTopic makes one topic and fills in its answer.
 func (d *Door) createTopic(
-	ctx context.Context, c *conn, rt *kmsg.CreateTopicsRequestTopic, dry bool, answer *kmsg.CreateTopicsResponseTopic,
+	ctx context.Context, c *conn, rt *kmsg.CreateTopicsRequestTopic, how creation, answer *kmsg.CreateTopicsResponseTopic,
 ) error {
 	if !d.may(c, OpCreate, OnTopic, rt.Topic) && !d.may(c, OpCreate, OnCluster, ClusterResource) {
 		return refusal(wire.TopicAuthorizationFailed, "not allowed")
@@ -107,16 +113,18 @@ func (d *Door) createTopic(
 	if faults = append(faults, checkConfig(spec.Config)...); len(faults) > 0 {
 		return coded{errors.Join(faults...), wire.InvalidConfig}
 	}
-	if dry {
+	if how.dry {
 		n := cmp.Or(spec.Partitions, d.opt.DefaultPartitions)
 		d.describeNew(c, &stream.Topic{Name: spec.Name, Config: spec.Config}, n, answer)
 		return nil
+	}
+	if err := c.change(cmp.Or(spec.Partitions, d.opt.DefaultPartitions), how.strict); err != nil {
+		return err
 	}
 	t, err := d.log.CreateTopic(ctx, spec)
 	if err != nil {
 		return newTopicError(err)
 	}
-	c.changes += len(t.Partitions)
 	answer.TopicID = t.ID
 	d.describeNew(c, t, len(t.Partitions), answer)
 	return nil

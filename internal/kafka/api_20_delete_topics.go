@@ -46,7 +46,7 @@ func (d *Door) deleteTopics(
 		case named && seen[*rt.Topic] > 1, !named && seen[string(rt.TopicID[:])] > 1:
 			answer.ErrorCode, answer.ErrorMessage = wire.InvalidRequest, new("the topic is named twice")
 		default:
-			d.deleteTopic(ctx, c, &answer)
+			d.deleteTopic(ctx, c, req.Version >= 5, &answer)
 		}
 		resp.Topics = append(resp.Topics, answer)
 	}
@@ -54,7 +54,7 @@ func (d *Door) deleteTopics(
 }
 
 // deleteTopic deletes the topic that the answer is about.
-func (d *Door) deleteTopic(ctx context.Context, c *conn, answer *kmsg.DeleteTopicsResponseTopic) {
+func (d *Door) deleteTopic(ctx context.Context, c *conn, strict bool, answer *kmsg.DeleteTopicsResponseTopic) {
 	topics := d.log.Topics()
 	var name string
 	if answer.Topic == nil {
@@ -77,7 +77,10 @@ func (d *Door) deleteTopic(ctx context.Context, c *conn, answer *kmsg.DeleteTopi
 		answer.ErrorCode, answer.ErrorMessage = wire.InvalidTopic, new("the topic belongs to the log itself")
 		return
 	}
-	c.changes += len(t.Partitions)
+	if err := c.change(len(t.Partitions), strict); err != nil {
+		answer.ErrorCode, answer.ErrorMessage = createCode(err), words(err)
+		return
+	}
 	if err := d.log.DeleteTopic(ctx, name); err != nil {
 		answer.ErrorCode, answer.ErrorMessage = codeOf(fault.KindOf(err)), words(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TxnOffsetCommit (28): v0-5.
+// TxnOffsetCommit (28): v0-6.
 //
 // Behaviour
 //   - Offsets of a group that count when the transaction commits, in the same frame. Until then they are part of the
@@ -20,7 +20,8 @@ import (
 //   - Up to version 4 AddOffsetsToTxn has to come first; from version 5 on the offsets bring the group into the
 //     transaction (KIP-890), and what does not fit into it is TRANSACTION_ABORTABLE.
 //
-// Versions: 2 leader epoch, 3 flexible and members (KIP-447), 4 TRANSACTION_ABORTABLE, 5 no AddOffsetsToTxn.
+// Versions: 2 leader epoch, 3 flexible and members (KIP-447), 4 TRANSACTION_ABORTABLE, 5 no AddOffsetsToTxn, 6 topics by id
+// (KIP-1319).
 
 // txnOffsetCommit answers TxnOffsetCommit.
 func (ts *transactions) txnOffsetCommit(
@@ -31,7 +32,7 @@ func (ts *transactions) txnOffsetCommit(
 	if whole == wire.None {
 		whole = ts.groups.mayGroup(c, OpRead, req.Group)
 	}
-	view := topicView{ts.groups, c, ts.log.Topics(), false}
+	view := topicView{ts.groups, c, ts.log.Topics(), req.Version >= 6}
 	var offsets []txn.Offset
 	for i := range req.Topics {
 		resp.Topics = append(resp.Topics, view.commitInTxn(req, &req.Topics[i], &offsets))
@@ -53,9 +54,9 @@ func (ts *transactions) txnOffsetCommit(
 func (v *topicView) commitInTxn(
 	req *kmsg.TxnOffsetCommitRequest, rt *kmsg.TxnOffsetCommitRequestTopic, offsets *[]txn.Offset,
 ) kmsg.TxnOffsetCommitResponseTopic {
-	t, code := v.find(OpRead, rt.Topic, [16]byte{})
+	t, code := v.find(OpRead, rt.Topic, rt.TopicID)
 	resp := kmsg.NewTxnOffsetCommitResponseTopic()
-	resp.Topic = rt.Topic
+	resp.Topic, resp.TopicID = rt.Topic, rt.TopicID
 	for i := range rt.Partitions {
 		rp := &rt.Partitions[i]
 		p := kmsg.NewTxnOffsetCommitResponseTopicPartition()

@@ -8,14 +8,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// DescribeLogDirs (35): v1-4.
+// DescribeLogDirs (35): v1-5.
 //
 // Behaviour
 //   - One folder with the bytes of each partition. Null topics ask for all. Partitions that do not exist
 //     are left out, as in Kafka. What is free on the disk is what an ordinary user may still write; -1 if the
 //     system does not say.
 //
-// Versions: 2 flexible, 3 error of the whole, 4 size of the volume (KIP-827).
+// Versions: 2 flexible, 3 error of the whole, 4 size of the volume (KIP-827), 5 whether the folder takes no new partitions: it
+// always does.
 
 // describeLogDirs answers DescribeLogDirs.
 func (d *Door) describeLogDirs(

@@ -36,7 +36,7 @@ func (d *Door) createPartitions(
 			seen[rt.Topic] = 0
 			err = refusal(wire.InvalidRequest, "the topic is named twice")
 		} else {
-			err = d.growTopic(ctx, c, rt, req.ValidateOnly)
+			err = d.growTopic(ctx, c, rt, creation{req.ValidateOnly, req.Version >= 3})
 		}
 		answer := kmsg.NewCreatePartitionsResponseTopic()
 		answer.Topic, answer.ErrorCode, answer.ErrorMessage = rt.Topic, createCode(err), words(err)
@@ -46,7 +46,7 @@ func (d *Door) createPartitions(
 }
 
 // growTopic adds partitions to one topic.
-func (d *Door) growTopic(ctx context.Context, c *conn, rt *kmsg.CreatePartitionsRequestTopic, dry bool) error {
+func (d *Door) growTopic(ctx context.Context, c *conn, rt *kmsg.CreatePartitionsRequestTopic, how creation) error {
 	t, code := d.topic(c, d.log.Topics(), rt.Topic, OpAlter)
 	switch {
 	case code != wire.None:
@@ -66,10 +66,12 @@ func (d *Door) growTopic(ctx context.Context, c *conn, rt *kmsg.CreatePartitions
 			return refusal(wire.InvalidReplicaAssignment, "each partition must be assigned to node %d only", d.opt.NodeID)
 		}
 	}
-	if dry {
+	if how.dry {
 		return nil
 	}
-	c.changes += int(rt.Count) - len(t.Partitions)
+	if err := c.change(int(rt.Count)-len(t.Partitions), how.strict); err != nil {
+		return err
+	}
 	if _, err := d.log.AlterTopic(ctx, rt.Topic, stream.TopicChange{Partitions: int(rt.Count)}); err != nil {
 		return newTopicError(err)
 	}

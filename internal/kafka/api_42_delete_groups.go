@@ -8,13 +8,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// DeleteGroups, versions 0 to 2.
+// DeleteGroups, versions 0 to 3.
 //
 // Only a group without members can be deleted. Its offsets go with it, in one atomic write that is on
 // stable storage when the answer goes out; what a share group knows of its partitions goes before it, and what open
 // transactions would commit goes too.
 //
-// Versions: 2 flexible.
+// Versions: 2 flexible, 3 a message with each error.
 func (co *coordinator) deleteGroups(
 	ctx context.Context, c *conn, req *kmsg.DeleteGroupsRequest,
 ) (*kmsg.DeleteGroupsResponse, error) {
@@ -27,6 +27,7 @@ func (co *coordinator) deleteGroups(
 		} else {
 			one.ErrorCode = wire.GroupAuthorizationFailed
 		}
+		one.ErrorMessage = wire.Nullable(deleteReasons[one.ErrorCode])
 		resp.Groups = append(resp.Groups, one)
 	}
 	return resp, nil
@@ -77,4 +78,12 @@ func (co *coordinator) endGroup(ctx context.Context, id string, create bool) wir
 	og.enqueueLocked(w)
 	co.release(og)
 	return fate(landed(ctx))
+}
+
+// deleteReasons are what a client is told with a code.
+var deleteReasons = map[wire.Code]string{
+	wire.GroupAuthorizationFailed: "The client is not authorized to delete the group.",
+	wire.GroupIDNotFound:          "The group is not there.",
+	wire.NonEmptyGroup:            "The group has members.",
+	wire.CoordinatorNotAvailable:  "The end of the group could not be stored: try again.",
 }

@@ -52,6 +52,7 @@ type conn struct {
 	login     login
 	knocking  atomic.Uint32 // the tick of the watchdog in which it came, if it has to authenticate yet; 0: it has not
 	changes   int           // topics and partitions made or deleted by the request that is answered
+	owing     bool          // the request that is answered was refused for what is owed of such changes
 
 	quietUntil atomic.Int64 // when the connection is heard again, as Door.now tells it; 0: it is heard
 

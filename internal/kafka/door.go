@@ -179,7 +179,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	}
 	d.budget.told = d.slowed
 	groups.create = func(ctx context.Context, c *conn, rt *kmsg.CreateTopicsRequestTopic) error {
-		return d.createTopic(ctx, c, rt, false, new(kmsg.CreateTopicsResponseTopic))
+		return d.createTopic(ctx, c, rt, creation{}, new(kmsg.CreateTopicsResponseTopic))
 	}
 	d.quotas = newQuotas(d.now)
 	d.clients = newClientMetrics(d.now)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -96,8 +97,31 @@ func (c *conn) chargeTime() (millis int32) {
 	return c.charge(requestTime, 100*spent.Seconds())
 }
 
-// chargeChanges charges the topics and partitions that were made or deleted.
+// change counts topics or partitions that are about to be made or deleted (KIP-599). A request that is strict, of a
+// version that knows the code, is refused as soon as something is owed; what came before in it stands. Others are
+// throttled when all is done.
+func (c *conn) change(n int, strict bool) error {
+	l := c.limits()
+	switch {
+	case l == nil:
+		return nil
+	case !strict:
+		c.changes += n
+		return nil
+	case c.door.quotas.charge(changeRate, l.of[changeRate], 0) > 0:
+		c.owing = true
+		return refusal(wire.ThrottlingQuotaExceeded, "more topics and partitions are made and deleted than the quota allows")
+	}
+	c.door.quotas.charge(changeRate, l.of[changeRate], float64(n))
+	return nil
+}
+
+// chargeChanges charges the topics and partitions that were made or deleted. Who was refused waits, too.
 func (c *conn) chargeChanges() (millis int32) {
+	if c.owing {
+		c.owing = false
+		return c.charge(changeRate, 0)
+	}
 	n := c.changes
 	if n == 0 {
 		return 0

@@ -28,7 +28,7 @@ func FeatureLevel(name string) (level int16, ok bool) {
 	return 0, false
 }
 
-// AppendApiVersions appends a framed ApiVersions response, v0-4. A client that asks with a version
+// AppendApiVersions appends a framed ApiVersions response, v0-5. A client that asks with a version
 // beyond the table gets version 0 of it with UNSUPPORTED_VERSION and the ranges, so that it can come
 // back with one that is served (KIP-511).
 func AppendApiVersions(dst []byte, h Header, code Code, served []API) []byte {
@@ -82,20 +82,37 @@ func appendFeatures(dst []byte, version int16) []byte {
 	return dst
 }
 
-// ParseApiVersions reads the body of an ApiVersions request: what software the client says it is
-// (v3+, in place). ok is false if that is not a name and a version as KIP-511 wants them.
-func ParseApiVersions(version int16, body []byte) (software, release []byte, ok bool, err error) {
+// ApiVersionsRequest is what an ApiVersions request says, in place.
+type ApiVersionsRequest struct {
+	Software, Release []byte // v3+, what the client says it is
+	Cluster           []byte // v5+, the id of the cluster that it means; nil: it does not say
+	Node              int32  // v5+, the broker that it means; -1: it does not say
+}
+
+// Valid tells whether a client says a name and a version as KIP-511 wants them, and both or none of whom it means
+// (KIP-1242).
+func (r *ApiVersionsRequest) Valid(version int16) bool {
+	return version < 3 || isSoftware(r.Software) && isSoftware(r.Release) && (r.Cluster == nil) == (r.Node == -1)
+}
+
+// ParseApiVersions reads the body of an ApiVersions request.
+func ParseApiVersions(version int16, body []byte) (ApiVersionsRequest, error) {
+	req := ApiVersionsRequest{Node: -1}
 	if version < 3 {
-		return nil, nil, true, nil
+		return req, nil
 	}
 	r := reader{b: body}
-	software = r.str(true)
-	release = r.str(true)
+	req.Software = r.str(true)
+	req.Release = r.str(true)
+	if version >= 5 {
+		req.Cluster = r.nullableString(true)
+		req.Node = r.i32()
+	}
 	r.skipTags(true)
 	if r.bad {
-		return nil, nil, false, invalid("wire.ApiVersions", "ApiVersions v%d is cut short", version)
+		return req, invalid("wire.ApiVersions", "ApiVersions v%d is cut short", version)
 	}
-	return software, release, isSoftware(software) && isSoftware(release), nil
+	return req, nil
 }
 
 // isSoftware holds s to KIP-511: letters and digits, and dots and dashes between them.

@@ -40,7 +40,7 @@ var shapes = [keys]string{
 	AddOffsetsToTxn:             "s 8 2 s",
 	EndTxn:                      "s 8 2 1",
 	WriteTxnMarkers:             "[ 8 2 1 [ s *4 ] 4 1@2- ]",
-	TxnOffsetCommit:             "s s 8 2 4@3- s@3- S@3- [ s [ 4 8 4@2- S ] ]",
+	TxnOffsetCommit:             "s s 8 2 4@3- s@3- S@3- [ s@-5 u@6- [ 4 8 4@2- S ] ]",
 	DescribeConfigs:             "[ 1 s *s ] 1 1@3-",
 	AlterConfigs:                "[ 1 s [ s S ] ] 1",
 	AlterReplicaLogDirs:         "[ s [ s *4 ] ]",

@@ -135,11 +135,11 @@ func TestHeader(t *testing.T) {
 
 func TestApiVersions(t *testing.T) {
 	served := []API{*Find(Produce), *Find(Fetch), *Find(ApiVersions)}
-	for version := int16(0); version <= 6; version++ {
+	for version := int16(0); version <= 7; version++ {
 		h := Header{Key: ApiVersions, Version: version, CorrelationID: 5}
 		want := None
 		as := version
-		if version > 4 {
+		if version > 5 {
 			want, as = UnsupportedVersion, 0
 		}
 		out := AppendApiVersions([]byte("before"), h, want, served)[6:]
