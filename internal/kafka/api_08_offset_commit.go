@@ -19,7 +19,8 @@ import (
 //
 // Versions: 1 has a time of the client's clock, which is not believed; 2 to 4 may ask for a retention of their
 // own; 6 leader epoch; 7 instance id (KIP-345); 8 flexible; 9 the epoch of a member of the consumer protocol, which
-// must be its own (STALE_MEMBER_EPOCH, KIP-848), and GROUP_ID_NOT_FOUND; 10 topics by id.
+// must be its own, or one since which it has had all partitions (STALE_MEMBER_EPOCH, KIP-848, KIP-1251), and
+// GROUP_ID_NOT_FOUND; 10 topics by id.
 func (co *coordinator) offsetCommit(
 	c *conn, req *kmsg.OffsetCommitRequest, done func(*kmsg.OffsetCommitResponse),
 ) {
@@ -153,7 +154,7 @@ func (co *coordinator) commit(req *kmsg.OffsetCommitRequest, w *groupWrite, told
 	code := wire.None
 	func() {
 		defer co.release(og)
-		code = wire.Code(og.mu.g.CheckCommit(co.now(), who, req.Generation))
+		code = wire.Code(mayCommit(og.mu.g, co.now(), who, req.Generation, w.parts))
 		if req.Version < 9 && og.mu.g.Modern(req.MemberID) {
 			code = wire.UnsupportedVersion // it does not know what to do about a stale epoch
 		}
@@ -167,6 +168,20 @@ func (co *coordinator) commit(req *kmsg.OffsetCommitRequest, w *groupWrite, told
 	}()
 	if code != wire.None {
 		told(code)
+	}
+}
+
+// parts are the partitions of which a write commits offsets.
+func (w *groupWrite) parts(yield func(group.TopicPartition) bool) {
+	for i := range w.offsets {
+		c := &w.offsets[i]
+		p := group.TopicPartition{Name: c.key.topic, Partition: group.Partition{Index: c.key.index}}
+		if c.value != nil {
+			p.Topic = c.value.topicID
+		}
+		if !yield(p) {
+			return
+		}
 	}
 }
 

@@ -87,7 +87,7 @@ func (ts *transactions) commitOffsets(
 	// They are pending before the group is asked: who takes the partitions over from here on waits for their fate.
 	early := &txn.Announced{Offsets: offsets}
 	ts.announce(early, 1)
-	if code := ts.groups.mayCommitInTxn(req.Group, who, req.Generation); code != wire.None {
+	if code := ts.groups.mayCommitInTxn(req.Group, who, req.Generation, offsets); code != wire.None {
 		ts.announce(early, -1)
 		return code
 	}
@@ -110,7 +110,9 @@ func (ts *transactions) commitOffsets(
 }
 
 // mayCommitInTxn judges whether a member, or a client outside the group, may commit offsets in a transaction.
-func (co *coordinator) mayCommitInTxn(id string, who group.Who, generation int32) wire.Code {
+func (co *coordinator) mayCommitInTxn(
+	id string, who group.Who, generation int32, offsets []txn.Offset,
+) wire.Code {
 	if generation < 0 && who.MemberID == "" && who.InstanceID == "" {
 		return wire.None
 	}
@@ -119,7 +121,16 @@ func (co *coordinator) mayCommitInTxn(id string, who group.Who, generation int32
 		return wire.IllegalGeneration
 	}
 	defer co.release(og)
-	switch code := wire.Code(og.mu.g.CheckCommit(co.now(), who, generation)); code {
+	parts := func(yield func(group.TopicPartition) bool) {
+		for i := range offsets {
+			o := &offsets[i]
+			p := group.Partition{Topic: o.TopicID, Index: o.Index}
+			if !yield(group.TopicPartition{Name: o.Topic, Partition: p}) {
+				return
+			}
+		}
+	}
+	switch code := wire.Code(mayCommit(og.mu.g, co.now(), who, generation, parts)); code {
 	case wire.RebalanceInProgress:
 		return wire.None
 	case wire.StaleMemberEpoch: // this request has never known it

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/group"
+	"github.com/firthmq/firth/internal/kafka/txn"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -199,9 +200,9 @@ func TestConsumerGroupAdministration(t *testing.T) {
 		c.m.r, c.m.group = r, "g"
 		must(t, what, c.m.commit(4, ""), c.want)
 	}
-	must(t, "commit in a transaction", r.co.mayCommitInTxn("g", group.Who{MemberID: "b"}, b.epoch), wire.None)
-	must(t, "commit in a transaction, in a stale epoch", r.co.mayCommitInTxn("g", group.Who{MemberID: "b"}, b.epoch-1),
-		wire.IllegalGeneration)
+	must(t, "commit in a transaction", r.co.mayCommitInTxn("g", group.Who{MemberID: "b"}, b.epoch, nil), wire.None)
+	must(t, "commit in a transaction, in a stale epoch", r.co.mayCommitInTxn("g", group.Who{MemberID: "b"}, b.epoch-1,
+		[]txn.Offset{{Topic: "t"}}), wire.IllegalGeneration)
 	for id, want := range map[string]wire.Code{"b": wire.None, "x": wire.UnknownMemberID} {
 		must(t, "fetch by "+id, fetchAs(r, id, b.epoch).ErrorCode, want)
 	}
@@ -432,4 +433,41 @@ func TestClientsShareAConsumerGroup(t *testing.T) {
 func (d *groupDoor) more(name string, each int) {
 	d.t.Helper()
 	d.put(d.store.Topics().ByName(name), each)
+}
+
+// A commit that was on its way when the epoch of its member grew counts, for partitions that the member has kept since;
+// for others it does not (KIP-1251).
+func TestCommitOfAnEarlierEpoch(t *testing.T) {
+	disk := vfs.NewMemory()
+	r := openRoom(t, disk, Options{}, nil)
+	r.topic("t", 2)
+	a, b := &consumer{r: r, group: "g", id: "a"}, &consumer{r: r, group: "g", id: "b"}
+	settleConsumers(t, 2, a)
+	early := a.epoch
+	settleConsumers(t, 2, a, b)
+	if a.epoch <= early || a.partitions() != 1 {
+		t.Fatalf("%+v", a)
+	}
+	kept := a.assigned[0].Partitions[0]
+	commit := func(m *consumer, epoch, partition int32) wire.Code {
+		req := kmsg.NewPtrOffsetCommitRequest()
+		req.Group, req.MemberID, req.Generation, req.Topics = "g", m.id, epoch, commitOf("t", partition, 5)
+		return ask[*kmsg.OffsetCommitResponse](r, 9, req).Topics[0].Partitions[0].ErrorCode
+	}
+	for range 2 {
+		must(t, "kept", commit(a, early, kept), wire.None)
+		must(t, "given away", commit(a, early, 1-kept), wire.StaleMemberEpoch)
+		must(t, "before it came", commit(a, early-1, kept), wire.StaleMemberEpoch)
+		must(t, "to come", commit(a, a.epoch+1, kept), wire.StaleMemberEpoch)
+		must(t, "got", commit(b, b.epoch, 1-kept), wire.None)
+		must(t, "before it got it", commit(b, early, 1-kept), wire.StaleMemberEpoch)
+		in := []txn.Offset{{Topic: "t", TopicID: a.assigned[0].TopicID, Index: kept}}
+		who := group.Who{MemberID: "a"}
+		must(t, "in a transaction", r.co.mayCommitInTxn("g", who, early, in), wire.None)
+		in[0].Index = 1 - kept
+		must(t, "in a transaction, given away", r.co.mayCommitInTxn("g", who, early, in), wire.IllegalGeneration)
+		r.close()
+		r = openRoom(t, disk, Options{}, nil)
+		a.r, b.r = r, r
+	}
 }

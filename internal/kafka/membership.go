@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"iter"
+
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/log/stream"
 )
@@ -50,6 +52,21 @@ func groupType(g membership) string {
 		return "streams"
 	}
 	return "classic"
+}
+
+// mayCommit is CheckCommit for what a request commits. A member whose request was on its way when its epoch grew commits
+// for what it has had since then (KIP-1251).
+func mayCommit(
+	g membership, now int64, who group.Who, epoch int32, parts iter.Seq[group.TopicPartition],
+) group.Code {
+	code := g.CheckCommit(now, who, epoch)
+	keeps, is := g.(interface {
+		Had(memberID string, epoch int32, parts iter.Seq[group.TopicPartition]) bool
+	})
+	if code == group.StaleMemberEpoch && is && keeps.Had(who.MemberID, epoch, parts) {
+		return group.None
+	}
+	return code
 }
 
 // groupTopics is the topics as groups see them.

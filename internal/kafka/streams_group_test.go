@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,6 +77,12 @@ func countTasks(all []kmsg.TaskIDs) (n int) {
 	return n
 }
 
+func hasTask(all []kmsg.TaskIDs, id string, partition int32) bool {
+	return slices.ContainsFunc(all, func(t kmsg.TaskIDs) bool {
+		return t.SubtopologyID == id && slices.Contains(t.Partitions, partition)
+	})
+}
+
 // settleThreads has members heard of until they have so many active tasks in all, each its share.
 func settleThreads(t *testing.T, tasks int, ms ...*streamThread) {
 	t.Helper()
@@ -120,6 +127,8 @@ func TestStreamsGroup(t *testing.T) {
 			t.Fatalf("%s: %+v", name, made)
 		}
 	}
+	settleThreads(t, 8, a)
+	early := a.epoch
 	settleThreads(t, 8, a, b)
 	if len(a.status) > 0 {
 		t.Fatalf("with all topics: %+v", a.status)
@@ -136,6 +145,8 @@ func TestStreamsGroup(t *testing.T) {
 	wantCode(t, "commit", commitAs(c, "a", a.epoch), wire.None)
 	wantCode(t, "commit of another epoch", commitAs(c, "a", a.epoch+1), wire.StaleMemberEpoch)
 	wantCode(t, "commit of a stranger", commitAs(c, "x", a.epoch), wire.UnknownMemberID)
+	has := map[bool]wire.Code{true: wire.None, false: wire.StaleMemberEpoch}[hasTask(a.active, "0", 0)]
+	wantCode(t, "commit of an earlier epoch", commitAs(c, "a", early), has)
 	h.stop()
 
 	h = openHouseOn(t, disk, Options{})

@@ -35,18 +35,38 @@ func appendStrings(b []byte, all []string) []byte {
 	return b
 }
 
-func appendPartitions(b []byte, s Partitions) []byte {
+// appendPartitions appends a set; where since is given, with the epoch of each partition.
+func appendPartitions(b []byte, s Partitions, since map[Partition]int32) []byte {
 	topics := 0
 	s.ByTopic(func(TopicID, []int32) { topics++ })
 	b = appendCount(b, topics)
 	s.ByTopic(func(id TopicID, indexes []int32) {
 		b = append(b, id[:]...)
-		b = appendCount(b, len(indexes))
-		for _, i := range indexes {
-			b = appendInt32(b, i)
+		b = appendInts(b, indexes)
+		if since == nil {
+			b = append(b, 0)
+			return
 		}
-		b = append(b, 0)
+		epochs := make([]int32, len(indexes))
+		for i, index := range indexes {
+			epochs[i] = since[Partition{id, index}]
+		}
+		b = appendTagged(b, appendInts(nil, epochs))
 	})
+	return b
+}
+
+// appendTagged appends tagged fields, of which there is the first.
+func appendTagged(b, field []byte) []byte {
+	b = append(b, 1, 0)
+	return append(binary.AppendUvarint(b, uint64(len(field))), field...)
+}
+
+func appendInts(b []byte, all []int32) []byte {
+	b = appendCount(b, len(all))
+	for _, n := range all {
+		b = appendInt32(b, n)
+	}
 	return b
 }
 
@@ -122,15 +142,33 @@ func (r *reader) strings() (all []string) {
 	return all
 }
 
-func (r *reader) partitions() Partitions {
+func (r *reader) ints() (all []int32) {
+	for n := r.length(4); n > 0 && !r.bad; n-- {
+		all = append(all, r.int32())
+	}
+	return all
+}
+
+// partitions reads a set, and the epochs of its partitions into since.
+func (r *reader) partitions(since map[Partition]int32) Partitions {
 	var all []Partition
 	for n := r.length(18); n > 0 && !r.bad; n-- {
 		var id TopicID
 		copy(id[:], r.span(len(id)))
-		for count := r.length(4); count > 0 && !r.bad; count-- {
-			all = append(all, Partition{id, r.int32()})
+		indexes := r.ints()
+		for _, index := range indexes {
+			all = append(all, Partition{id, index})
 		}
-		r.tags(nil)
+		r.tags(func(tag uint64, field *reader) {
+			if tag != 0 || since == nil {
+				return
+			}
+			for i, epoch := range field.ints() {
+				if i < len(indexes) {
+					since[Partition{id, indexes[i]}] = epoch
+				}
+			}
+		})
 	}
 	return NewPartitions(all)
 }

@@ -1,6 +1,10 @@
 package group
 
-import "slices"
+import (
+	"iter"
+	"maps"
+	"slices"
+)
 
 // The epochs by which a member says that it leaves. A static member that will come back has the second one until then.
 const (
@@ -37,6 +41,7 @@ type consumer struct {
 	assigned Partitions
 	revoked  Partitions // that it was asked to give up
 	target   Partitions
+	since    map[Partition]int32 // in which epoch it was given each partition that it has (KIP-1251)
 
 	expires  int64 // when its session ends unless it is heard of
 	revokeBy int64 // when it must have given up; 0: it need not
@@ -84,7 +89,7 @@ func (m *consumer) deadline() int64 {
 
 // size is what the member takes.
 func (m *consumer) size() int64 {
-	const partition = 20 + 48 // in its sets and in holders
+	const partition = 20 + 48 + 48 // in its sets, in since and in holders
 	n := memberOverhead + len(m.id) + len(m.instance) + len(m.rack) + len(m.clientID) + len(m.clientHost) + len(m.regex)
 	for _, name := range m.topics {
 		n += 16 + len(name)
@@ -104,7 +109,7 @@ func (g *Consumer) recount(m *consumer) {
 
 // add makes a member without anything.
 func (g *Consumer) add(id, instance string) *consumer {
-	m := &consumer{id: id, instance: instance}
+	m := &consumer{id: id, instance: instance, since: map[Partition]int32{}}
 	g.members = append(g.members, m)
 	g.byID[id] = m
 	if instance != "" {
@@ -166,7 +171,8 @@ func (g *Consumer) seat(who Who, joins, classic bool) (m *consumer, fresh bool, 
 	return old, false, None
 }
 
-// hold changes what a member has and what it was asked to give up.
+// hold changes what a member has and what it was asked to give up. What is new to it is its own since the epoch of the
+// target.
 func (g *Consumer) hold(m *consumer, assigned, revoked Partitions) {
 	for _, s := range []Partitions{m.assigned, m.revoked} {
 		for _, p := range s {
@@ -177,9 +183,28 @@ func (g *Consumer) hold(m *consumer, assigned, revoked Partitions) {
 	for _, s := range []Partitions{assigned, revoked} {
 		for _, p := range s {
 			g.holders[p] = m
+			if _, had := m.since[p]; !had {
+				m.since[p] = g.targetEpoch
+			}
 		}
 	}
+	maps.DeleteFunc(m.since, func(p Partition, _ int32) bool { return g.holders[p] != m })
 	g.recount(m)
+}
+
+// Had tells whether a member has each of parts since an epoch before its present one, or an earlier one: nobody else can
+// have committed for it since, and what it commits in that epoch counts (KIP-1251).
+func (g *Consumer) Had(memberID string, epoch int32, parts iter.Seq[TopicPartition]) bool {
+	m := g.byID[memberID]
+	if m == nil || m.classic != nil || epoch > m.epoch {
+		return false
+	}
+	for p := range parts {
+		if since, has := m.since[p.Partition]; !has || epoch < since {
+			return false
+		}
+	}
+	return true
 }
 
 // free tells whether nobody but the member holds a partition.

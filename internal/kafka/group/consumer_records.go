@@ -50,12 +50,12 @@ func (g *Consumer) value(k Key) []byte {
 	case KindMember:
 		return m.appendMember(b)
 	case KindTarget:
-		return append(appendPartitions(b, m.target), 0)
+		return append(appendPartitions(b, m.target, nil), 0)
 	case KindCurrent:
 		b = appendInt32(appendInt32(b, m.epoch), m.previous)
 		b = append(b, byte(m.state))
-		b = appendPartitions(b, m.assigned)
-		return append(appendPartitions(b, m.revoked), 0)
+		b = appendPartitions(b, m.assigned, m.since)
+		return append(appendPartitions(b, m.revoked, m.since), 0)
 	}
 	return nil // of a classic group: this one is none
 }
@@ -170,7 +170,7 @@ func (g *Consumer) load(key *Key, r *reader) bool {
 		g.regexes[key.Name] = &regex{topics: r.strings()}
 		return true
 	case KindMember:
-		said := consumer{id: key.Name}
+		said := consumer{id: key.Name, since: map[Partition]int32{}}
 		said.readMember(r)
 		if r.bad || said.instance != "" && g.static[said.instance] != "" {
 			return false
@@ -185,10 +185,10 @@ func (g *Consumer) load(key *Key, r *reader) bool {
 	}
 	switch key.Kind {
 	case KindTarget:
-		m.target = r.partitions()
+		m.target = r.partitions(nil)
 	case KindCurrent:
 		m.epoch, m.previous, m.state = r.int32(), r.int32(), reconciliation(r.int8())
-		m.assigned, m.revoked = r.partitions(), r.partitions()
+		m.assigned, m.revoked = r.partitions(m.since), r.partitions(m.since)
 	default:
 		return false
 	}
@@ -203,6 +203,11 @@ func (g *Consumer) claim() {
 		unclaimed := func(p Partition) bool { return g.holders[p] == nil }
 		assigned, revoked := m.assigned.where(unclaimed), m.revoked.without(m.assigned).where(unclaimed)
 		m.assigned, m.revoked = nil, nil
+		for _, p := range slices.Concat(assigned, revoked) { // of a record without epochs
+			if _, said := m.since[p]; !said {
+				m.since[p] = m.epoch
+			}
+		}
 		g.hold(m, assigned, revoked)
 	}
 }

@@ -61,6 +61,12 @@ func (s Partitions) ByTopic(each func(id TopicID, indexes []int32)) {
 	}
 }
 
+// TopicPartition is a partition, and the name of its topic.
+type TopicPartition struct {
+	Partition
+	Name string
+}
+
 // Topic is what a consumer group knows of a topic.
 type Topic struct {
 	ID         TopicID

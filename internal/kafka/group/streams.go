@@ -1,6 +1,7 @@
 package group
 
 import (
+	"iter"
 	"slices"
 )
 
@@ -291,6 +292,27 @@ func (g *Streams) CheckFetch(memberID string, epoch int32) Code {
 		return StaleMemberEpoch
 	}
 	return None
+}
+
+// Had tells whether a member has the task of each of parts since an epoch before its present one, or an earlier one:
+// nobody else can have committed for it since, and what it commits in that epoch counts (KIP-1251).
+func (g *Streams) Had(memberID string, epoch int32, parts iter.Seq[TopicPartition]) bool {
+	m := g.byID[memberID]
+	if m == nil || epoch > m.epoch || g.topology == nil {
+		return false
+	}
+	reads := map[string]string{} // the subtopology of each topic
+	for i := range g.topology.Subtopologies {
+		for _, name := range g.topology.Subtopologies[i].reads() {
+			reads[name] = g.topology.Subtopologies[i].ID
+		}
+	}
+	for p := range parts {
+		if since, has := m.since[Task{reads[p.Name], p.Index}]; !has || epoch < since {
+			return false
+		}
+	}
+	return true
 }
 
 // Modern tells whether a member's requests must be of versions that have its epoch: all must.

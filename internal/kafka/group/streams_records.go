@@ -88,18 +88,8 @@ func appendTaskSet(b []byte, s TaskSet, since map[Task]int32) []byte {
 			for j, p := range partitions {
 				epochs[j] = since[Task{id, p}]
 			}
-			said := appendInts(nil, epochs)
-			b = append(b, 1, 0)
-			b = append(binary.AppendUvarint(b, uint64(len(said))), said...)
+			b = appendTagged(b, appendInts(nil, epochs))
 		})
-	}
-	return b
-}
-
-func appendInts(b []byte, all []int32) []byte {
-	b = appendCount(b, len(all))
-	for _, n := range all {
-		b = appendInt32(b, n)
 	}
 	return b
 }
@@ -161,13 +151,6 @@ func (r *reader) settings() (all []Setting) {
 	for n := r.length(3); n > 0 && !r.bad; n-- {
 		all = append(all, Setting{string(r.compact()), string(r.compact())})
 		r.tags(nil)
-	}
-	return all
-}
-
-func (r *reader) ints() (all []int32) {
-	for n := r.length(4); n > 0 && !r.bad; n-- {
-		all = append(all, r.int32())
 	}
 	return all
 }
