@@ -172,9 +172,9 @@ func (co *coordinator) commit(req *kmsg.OffsetCommitRequest, w *groupWrite, told
 }
 
 // parts are the partitions of which a write commits offsets.
-func (w *groupWrite) parts(yield func(group.TopicPartition) bool) {
-	for i := range w.offsets {
-		c := &w.offsets[i]
+func (gw *groupWrite) parts(yield func(group.TopicPartition) bool) {
+	for i := range gw.offsets {
+		c := &gw.offsets[i]
 		p := group.TopicPartition{Name: c.key.topic, Partition: group.Partition{Index: c.key.index}}
 		if c.value != nil {
 			p.Topic = c.value.topicID
