@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What Kafka has to prove transactions, from its own jars: the word count of its documentation, kafka-transactions.sh, and,
 # both at once, while the server, the copiers and the instances of Streams are killed (kill -9) and started again,
-# TransactionalMessageCopier with aborts at random and the smoke test of Kafka Streams with exactly_once_v2.
+# TransactionalMessageCopier with aborts at random and the smoke test of Kafka Streams with exactly_once_v2. Word count
+# and smoke test run once more under the streams protocol (group.protocol=streams, KIP-1071), on a server of their own.
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" java clients
 rounds=${ROUNDS:-9} records=${RECORDS:-80000}
@@ -39,10 +40,11 @@ goes_on() { grep -qE '"totalProcessed":[1-9]' "$work/copier$1.log" || ! alive "c
 kill_firth() {
 	kill -9 "$firth_pid"
 	wait "$firth_pid" 2>/dev/null || true
-	start_firth --set "listen.kafka=$kafka" --set "listen.mqtt=$mqtt" --set groups.min_session_timeout=1s
+	start_firth --set "listen.kafka=$kafka" --set "listen.mqtt=$mqtt" "${settings[@]}"
 }
 
-start_firth --set groups.min_session_timeout=1s
+settings=(--set groups.min_session_timeout=1s)
+start_firth "${settings[@]}"
 export kafka
 # The word count of Kafka's documentation, as docs/transactions.md has it: the scripts are those of Kafka's folder.
 mkdir -p "$work/kafka/bin"
@@ -54,14 +56,18 @@ script kafka-topics.sh org.apache.kafka.tools.TopicCommand
 script kafka-run-class.sh ''
 script kafka-console-producer.sh org.apache.kafka.tools.ConsoleProducer
 script kafka-console-consumer.sh org.apache.kafka.tools.consumer.ConsoleConsumer
-awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on' "$repo/docs/transactions.md" >"$work/words"
-grep -q WordCountDemo "$work/words" || fail "docs/transactions.md has no word count"
-sed -i "s/localhost:9092/$kafka/g" "$work/words"
-(cd "$work/kafka" && timeout 120 bash -e "$work/words" >"$work/words.log" 2>&1) ||
-	{ cat "$work/words.log" >&2; fail "word count"; }
-for word in all streams lead to kafka; do
-	grep -qx "$word	1" "$work/words.log" || { cat "$work/words.log" >&2; fail "word count: no $word"; }
-done
+# count_words PROTOCOL
+count_words() {
+	awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on' "$repo/docs/transactions.md" >"$work/words"
+	grep -q WordCountDemo "$work/words" || fail "docs/transactions.md has no word count"
+	sed -i "s/localhost:9092/$kafka/g; s/processing.guarantee=/group.protocol=$1 &/" "$work/words"
+	(cd "$work/kafka" && timeout 120 bash -e "$work/words" >"$work/words.log" 2>&1) ||
+		{ cat "$work/words.log" >&2; fail "word count, $1"; }
+	for word in all streams lead to kafka; do
+		grep -qx "$word	1" "$work/words.log" || { cat "$work/words.log" >&2; fail "word count, $1: no $word"; }
+	done
+}
+count_words classic
 pass "word count of Kafka's documentation, as docs/transactions.md tells to paste it"
 
 # tool ARGUMENT...: kafka-transactions.sh; shows WHAT ARGUMENT...: it prints what matches.
@@ -144,5 +150,33 @@ streams_right || { tail -n 60 "$work/smoke.log" >&2; fail "the smoke test of Str
 pass "smoke test of Kafka Streams, exactly_once_v2: $(grep -c '^verifying topic' "$work/smoke.log") topics verified"
 for name in copier1 copier2 instance1 instance2; do kill_one $name; done
 
+stop_firth
+
+rm -rf "$work/data"
+settings=(--set groups.consumer_session_timeout=6s --set groups.consumer_heartbeat_interval=1s)
+start_firth "${settings[@]}"
+export kafka
+count_words streams
+pass "word count, group.protocol=streams"
+sed -i "s/^bootstrap.servers=.*/bootstrap.servers=$kafka/; \$ a group.protocol=streams" "$work/streams.properties"
+run smoke Drive smoke 24
+wait_for 60 "topics of the smoke test" said smoke '^topics made'
+instance 1
+instance 2
+for round in 1 2 3; do
+	sleep 4
+	kill_firth
+	kill_one instance$((round % 2 + 1))
+	instance $((round % 2 + 1))
+done
+streams_right || { tail -n 60 "$work/smoke.log" >&2; fail "the smoke test of Streams, group.protocol=streams"; }
+tools() { timeout 60 java "${quick[@]}" -cp "$classes" org.apache.kafka.tools.streams.StreamsGroupCommand \
+	--bootstrap-server "$kafka" "$@" >"$work/printed" 2>&1 || { cat "$work/printed" >&2; fail "kafka-streams-groups.sh $*"; }; }
+tools --list
+grep -qx SmokeTest "$work/printed" || { cat "$work/printed" >&2; fail "kafka-streams-groups.sh lists no SmokeTest"; }
+tools --describe --members --group SmokeTest
+grep -q SmokeTest "$work/printed" || { cat "$work/printed" >&2; fail "kafka-streams-groups.sh describes no member"; }
+for name in instance1 instance2; do kill_one $name; done
+pass "smoke test of Kafka Streams, group.protocol=streams: server and instances killed 3 times"
 stop_firth
 echo "Kafka's tests of transactions and of Streams: all passed"

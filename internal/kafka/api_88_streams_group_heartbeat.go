@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -68,7 +69,7 @@ func (co *coordinator) streamsGroupHeartbeat(
 	if e.Streams.Code != group.None {
 		return refuse(wire.Code(e.Streams.Code), e.Streams.Message)
 	}
-	co.fillStreams(resp, e.Streams)
+	co.fillStreams(resp, req.Group, e.Streams)
 	if unmade := co.makeInternal(ctx, c, e.Streams.Missing); unmade != "" {
 		for i := range resp.Status {
 			if s := &resp.Status[i]; s.StatusCode == int8(group.MissingInternalTopics) {
@@ -213,10 +214,11 @@ func (co *coordinator) judgeTopology(c *conn, t *group.Topology) (code wire.Code
 }
 
 // fillStreams says in a response what the group answers.
-func (co *coordinator) fillStreams(resp *kmsg.StreamsGroupHeartbeatResponse, a *group.StreamsAnswer) {
+func (co *coordinator) fillStreams(resp *kmsg.StreamsGroupHeartbeatResponse, id string, a *group.StreamsAnswer) {
 	resp.MemberID, resp.MemberEpoch = a.MemberID, a.Epoch
 	pace := group.BeatAnswer{Waits: a.Waits, Quiet: a.Quiet, Members: a.Members}
-	resp.HeartbeatIntervalMillis = int32(beatInterval(co.times.Load().ConsumerHeartbeat, &pace).Milliseconds())
+	interval := cmp.Or(co.configs.of(id).streamsHeartbeat, co.times.Load().ConsumerHeartbeat)
+	resp.HeartbeatIntervalMillis = int32(beatInterval(interval, &pace).Milliseconds())
 	resp.EndpointInformationEpoch = a.Endpoints
 	for _, s := range a.Statuses {
 		resp.Status = append(resp.Status, kmsg.StreamsGroupHeartbeatResponseStatus{

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -85,14 +86,13 @@ func (o GroupOptions) withDefaults() GroupOptions {
 // ofGroup is what one group needs to know of the options.
 func (co *coordinator) ofGroup(id string) group.Options {
 	t, c := co.times.Load(), co.configs.of(id)
-	session := t.ConsumerSession
-	if c.consumerSession > 0 {
-		session = c.consumerSession
-	}
+	session, streams := cmp.Or(c.consumerSession, t.ConsumerSession), cmp.Or(c.streamsSession, t.ConsumerSession)
 	return group.Options{
 		MinSessionMillis: t.MinSession.Milliseconds(), MaxSessionMillis: t.MaxSession.Milliseconds(),
 		InitialDelayMillis: t.InitialRebalanceDelay.Milliseconds(), MaxMembers: co.limits.MaxMembers,
 		ConsumerSessionMillis: session.Milliseconds(), ShareSessionMillis: c.shareSession.Milliseconds(),
+		StreamsSessionMillis: streams.Milliseconds(), StreamsDelayMillis: c.streamsDelay.Milliseconds(),
+		StandbyReplicas: c.standby,
 	}
 }
 

@@ -30,6 +30,9 @@ const mostGroupConfigs = 100_000
 type groupConfig struct {
 	consumerSession, consumerHeartbeat time.Duration
 	shareSession, shareHeartbeat       time.Duration
+	streamsSession, streamsHeartbeat   time.Duration
+	streamsDelay                       time.Duration // before the first assignment
+	standby                            int32         // tasks for each task with state
 
 	lock       time.Duration // how long a member has a record
 	deliveries uint16        // after so many a record is not given out any more
@@ -62,7 +65,7 @@ var defaultGroupConfig = func() (c groupConfig) {
 			_ = s.set(&c, s.def) // a test sets them all
 		}
 	}
-	c.consumerSession, c.consumerHeartbeat = 0, 0
+	c.consumerSession, c.consumerHeartbeat, c.streamsSession, c.streamsHeartbeat = 0, 0, 0, 0
 	return c
 }()
 
@@ -120,6 +123,25 @@ var groupSettings = []groupSetting{
 	{
 		"share.session.timeout.ms", "45000", kmsg.ConfigTypeInt, "the session timeout of members of a share group",
 		millis(1, math.MaxInt32, func(c *groupConfig) *time.Duration { return &c.shareSession }),
+	},
+	{
+		"streams.heartbeat.interval.ms", "", kmsg.ConfigTypeInt,
+		"how often members of a streams group send heartbeats; default: group.consumer.heartbeat.interval.ms",
+		millis(1, math.MaxInt32, func(c *groupConfig) *time.Duration { return &c.streamsHeartbeat }),
+	},
+	{
+		"streams.initial.rebalance.delay.ms", "0", kmsg.ConfigTypeInt,
+		"how long a streams group without members gathers some before it assigns",
+		millis(0, math.MaxInt32, func(c *groupConfig) *time.Duration { return &c.streamsDelay }),
+	},
+	{
+		"streams.num.standby.replicas", "0", kmsg.ConfigTypeInt, "standby tasks for each task with state",
+		whole(0, 2, func(c *groupConfig, n int64) { c.standby = int32(n) }),
+	},
+	{
+		"streams.session.timeout.ms", "", kmsg.ConfigTypeInt,
+		"the session timeout of members of a streams group; default: group.consumer.session.timeout.ms",
+		millis(1, math.MaxInt32, func(c *groupConfig) *time.Duration { return &c.streamsSession }),
 	},
 }
 

@@ -307,3 +307,32 @@ func TestStreamsGroupOfMany(t *testing.T) {
 	all[0].beat()
 	settleThreads(t, 32, all...)
 }
+
+// The settings of a group say how many standby tasks there are, and when its members are to be heard of.
+func TestStreamsGroupSettings(t *testing.T) {
+	h := openHouse(t, Options{})
+	h.topic("lines", 4)
+	c := h.dial()
+	a, b := &streamThread{c: c, group: "g", id: "a", process: "p1"}, &streamThread{c: c, group: "g", id: "b", process: "p2"}
+	a.beat()
+	settleThreads(t, 8, a, b)
+	set := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	rr := kmsg.NewIncrementalAlterConfigsRequestResource()
+	rr.ResourceType, rr.ResourceName = kmsg.ConfigResourceTypeGroupConfig, "g"
+	for name, value := range map[string]string{
+		"streams.num.standby.replicas": "1", "streams.heartbeat.interval.ms": "70", "streams.session.timeout.ms": "60000",
+	} {
+		rr.Configs = append(rr.Configs, kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: name, Value: &value})
+	}
+	set.Resources = append(set.Resources, rr)
+	code := askFor[*kmsg.IncrementalAlterConfigsResponse](c, 1, set).Resources[0].ErrorCode
+	wantCode(t, "settings", code, wire.None)
+	until(t, "each task with state has a standby task", func() bool {
+		a.beat()
+		b.beat()
+		return countTasks(a.standby)+countTasks(b.standby) == 4
+	})
+	if ms := a.beat().HeartbeatIntervalMillis; ms > 70 {
+		t.Errorf("heartbeats each %d ms", ms)
+	}
+}
