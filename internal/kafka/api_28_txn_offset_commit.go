@@ -20,8 +20,8 @@ import (
 //   - Up to version 4 AddOffsetsToTxn has to come first; from version 5 on the offsets bring the group into the
 //     transaction (KIP-890), and what does not fit into it is TRANSACTION_ABORTABLE.
 //
-// Versions: 2 leader epoch, 3 flexible and members (KIP-447), 4 TRANSACTION_ABORTABLE, 5 no AddOffsetsToTxn, 6 topics by id
-// (KIP-1319).
+// Versions: 2 leader epoch, 3 flexible and members (KIP-447), 4 TRANSACTION_ABORTABLE, 5 no AddOffsetsToTxn, 6 topics
+// by id (KIP-1319).
 
 // txnOffsetCommit answers TxnOffsetCommit.
 func (ts *transactions) txnOffsetCommit(

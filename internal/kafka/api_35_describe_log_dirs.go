@@ -15,8 +15,8 @@ import (
 //     are left out, as in Kafka. What is free on the disk is what an ordinary user may still write; -1 if the
 //     system does not say.
 //
-// Versions: 2 flexible, 3 error of the whole, 4 size of the volume (KIP-827), 5 whether the folder takes no new partitions: it
-// always does.
+// Versions: 2 flexible, 3 error of the whole, 4 size of the volume (KIP-827), 5 whether the folder takes no new
+// partitions: it always does.
 
 // describeLogDirs answers DescribeLogDirs.
 func (d *Door) describeLogDirs(

@@ -19,8 +19,8 @@ import (
 // topology), says what it has, is told its tasks, and leaves (epoch -1).
 //
 // Behaviour
-//   - The group cuts the topology into tasks and assigns them by the sticky assignor; standby tasks as many as the group
-//     setting streams.num.standby.replicas says. Warm-up tasks are not given, as Kafka 4.3 does not.
+//   - The group cuts the topology into tasks and assigns them by the sticky assignor; standby tasks as many as the
+//     group setting streams.num.standby.replicas says. Warm-up tasks are not given, as Kafka 4.3 does not.
 //   - Internal topics that are missing are made, as the client would have to be allowed to; the answer says
 //     MISSING_INTERNAL_TOPICS, and why where they could not be made. Other statuses: STALE_TOPOLOGY,
 //     MISSING_SOURCE_TOPICS, INCORRECTLY_PARTITIONED_TOPICS, SHUTDOWN_APPLICATION, ASSIGNMENT_DELAYED.

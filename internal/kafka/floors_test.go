@@ -96,7 +96,8 @@ func TestTheOldestVersions(t *testing.T) {
 	wantCode(t, "heartbeat", askFor[*kmsg.HeartbeatResponse](c, 0, beat).ErrorCode, wire.None)
 	for version := int16(1); version <= 2; version++ {
 		commit := kmsg.NewPtrOffsetCommitRequest()
-		commit.Group, commit.MemberID, commit.Generation, commit.Topics = "g", join.MemberID, join.Generation, commitOf("old", 0, 2)
+		commit.Group, commit.MemberID, commit.Generation = "g", join.MemberID, join.Generation
+		commit.Topics = commitOf("old", 0, 2)
 		got := askFor[*kmsg.OffsetCommitResponse](c, version, commit)
 		wantCode(t, "commit", got.Topics[0].Partitions[0].ErrorCode, wire.None)
 	}
@@ -151,7 +152,8 @@ func TestApiVersionsOfAnotherCluster(t *testing.T) {
 func TestStrictMutationQuota(t *testing.T) {
 	h := openHouse(t, Options{})
 	c := h.dial()
-	wantCode(t, "alter", alter(c, entityOf(t, "user=ANONYMOUS"), map[string]float64{"controller_mutation_rate": 1}), wire.None)
+	slow := map[string]float64{"controller_mutation_rate": 1}
+	wantCode(t, "alter", alter(c, entityOf(t, "user=ANONYMOUS"), slow), wire.None)
 	create := kmsg.NewPtrCreateTopicsRequest()
 	for _, name := range []string{"a", "b", "c"} {
 		create.Topics = append(create.Topics, newTopic(name, 100, 1))
@@ -173,7 +175,8 @@ func TestStrictMutationQuota(t *testing.T) {
 	c = h.dial()
 	grow := kmsg.NewPtrCreatePartitionsRequest()
 	grow.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "a", Count: 101}}
-	wantCode(t, "grow", askFor[*kmsg.CreatePartitionsResponse](c, 3, grow).Topics[0].ErrorCode, wire.ThrottlingQuotaExceeded)
+	grown := askFor[*kmsg.CreatePartitionsResponse](c, 3, grow)
+	wantCode(t, "grow", grown.Topics[0].ErrorCode, wire.ThrottlingQuotaExceeded)
 	c = h.dial()
 	older := askFor[*kmsg.DeleteTopicsResponse](c, 4, drop)
 	wantCode(t, "delete, an older version", older.Topics[0].ErrorCode, wire.None)

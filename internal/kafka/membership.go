@@ -54,8 +54,8 @@ func groupType(g membership) string {
 	return "classic"
 }
 
-// mayCommit is CheckCommit for what a request commits. A member whose request was on its way when its epoch grew commits
-// for what it has had since then (KIP-1251).
+// mayCommit is CheckCommit for what a request commits. A member whose request was on its way when its epoch grew
+// commits for what it has had since then (KIP-1251).
 func mayCommit(
 	g membership, now int64, who group.Who, epoch int32, parts iter.Seq[group.TopicPartition],
 ) group.Code {

@@ -109,7 +109,8 @@ func TestStreamsGroup(t *testing.T) {
 	disk := vfs.NewMemory()
 	h := openHouseOn(t, disk, Options{})
 	c := h.dial()
-	a, b := &streamThread{c: c, group: "g", id: "a", process: "p1"}, &streamThread{c: c, group: "g", id: "b", process: "p2"}
+	a, b := &streamThread{c: c, group: "g", id: "a"}, &streamThread{c: c, group: "g", id: "b"}
+	a.process, b.process = "p1", "p2"
 	a.beat()
 	if len(a.status) != 1 || a.status[0].StatusCode != int8(group.MissingSourceTopics) {
 		t.Fatalf("without topics: %+v", a.status)
@@ -313,7 +314,8 @@ func TestStreamsGroupSettings(t *testing.T) {
 	h := openHouse(t, Options{})
 	h.topic("lines", 4)
 	c := h.dial()
-	a, b := &streamThread{c: c, group: "g", id: "a", process: "p1"}, &streamThread{c: c, group: "g", id: "b", process: "p2"}
+	a, b := &streamThread{c: c, group: "g", id: "a"}, &streamThread{c: c, group: "g", id: "b"}
+	a.process, b.process = "p1", "p2"
 	a.beat()
 	settleThreads(t, 8, a, b)
 	set := kmsg.NewPtrIncrementalAlterConfigsRequest()

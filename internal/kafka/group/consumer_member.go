@@ -192,8 +192,8 @@ func (g *Consumer) hold(m *consumer, assigned, revoked Partitions) {
 	g.recount(m)
 }
 
-// Had tells whether a member has each of parts since an epoch before its present one, or an earlier one: nobody else can
-// have committed for it since, and what it commits in that epoch counts (KIP-1251).
+// Had tells whether a member has each of parts since an epoch before its present one, or an earlier one: nobody else
+// can have committed for it since, and what it commits in that epoch counts (KIP-1251).
 func (g *Consumer) Had(memberID string, epoch int32, parts iter.Seq[TopicPartition]) bool {
 	m := g.byID[memberID]
 	if m == nil || m.classic != nil || epoch > m.epoch {

@@ -132,8 +132,8 @@ func (g *Streams) admits(b *StreamsBeat) (Code, string) {
 // maxStreamer bounds what is kept of a member, in bytes.
 const maxStreamer = 64 << 10
 
-// takeTopology takes the topology of the first member that brings one, or of the first after there was none. Another one
-// must be the same, or an older one, whose members have to give way.
+// takeTopology takes the topology of the first member that brings one, or of the first after there was none. Another
+// one must be the same, or an older one, whose members have to give way.
 func (g *Streams) takeTopology(t *Topology) (Code, string) {
 	switch {
 	case t == nil && g.topology == nil:

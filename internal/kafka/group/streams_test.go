@@ -8,6 +8,8 @@ import (
 )
 
 // What a topology comes to: its tasks, the internal topics that are missing, or why nothing can be assigned.
+//
+// Long: a table of topologies.
 func TestTopologyPlan(t *testing.T) {
 	joined := func(together Copartition) *Topology {
 		return &Topology{Subtopologies: []Subtopology{{
