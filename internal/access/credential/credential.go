@@ -30,29 +30,22 @@ type Verifiers struct {
 	SCRAM512 SCRAM // for SCRAM-SHA-512
 }
 
-// OfPassword is the text of the verifier that a password is held against, or "". It changes whenever the verifier does.
+// OfPassword is the text of what a password is held against, or "". It changes whenever that does.
 func (v *Verifiers) OfPassword() string {
-	switch {
-	case !v.Password.IsZero():
+	if !v.Password.IsZero() {
 		return v.Password.Text()
-	case !v.SCRAM256.IsZero():
-		return v.SCRAM256.Text()
-	case !v.SCRAM512.IsZero():
-		return v.SCRAM512.Text()
 	}
-	return ""
+	return v.SCRAM256.Text() + v.SCRAM512.Text()
 }
 
 // VerifyPassword tells whether a password is the user's, in constant time: by the verifier of passwords or, of a user
-// who has none because a client of Kafka made it, by one of SCRAM.
+// who has none because a client of Kafka made it, by any of SCRAM.
 func (v *Verifiers) VerifyPassword(password []byte) bool {
-	switch {
-	case !v.Password.IsZero():
+	if !v.Password.IsZero() {
 		return v.Password.Verify(password)
-	case !v.SCRAM256.IsZero():
-		return v.SCRAM256.Verify(password)
 	}
-	return v.SCRAM512.Verify(password)
+	by256, by512 := v.SCRAM256.Verify(password), v.SCRAM512.Verify(password)
+	return by256 || by512
 }
 
 // SCRAM is the verifier of a mechanism; zero if the user has none.
