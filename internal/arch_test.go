@@ -37,6 +37,7 @@ var fileUses = map[string][]string{
 	"cmd/firth/mqtt.go":             {"os.ReadFile", "crypto/tls.LoadX509KeyPair"},
 	"cmd/firth/pub.go":              {"os.ReadFile"},
 	"cmd/firth/import.go":           {"os.ReadFile", "path/filepath.Glob"},
+	"cmd/firth/import_access.go":    {"os.ReadFile"},
 	"cmd/firth/demo.go":             {"os.MkdirTemp", "os.RemoveAll"},
 }
 

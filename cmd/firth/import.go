@@ -19,7 +19,7 @@ func newImportCommand() *cobra.Command {
 		Use:   "import",
 		Short: "Take over the configuration of another broker",
 	}
-	cmd.AddCommand(newImportMosquittoCommand())
+	cmd.AddCommand(newImportMosquittoCommand(), newImportMosquittoAccessCommand())
 	return cmd
 }
 

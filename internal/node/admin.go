@@ -47,6 +47,7 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"POST " + adminPath + "/rules":     n.adminAddRules,
 		"DELETE " + adminPath + "/rules":   n.adminRemoveRules,
 		"GET " + adminPath + "/explain":    n.adminExplain,
+		"POST " + adminPath + "/import":    n.adminImport,
 	} {
 		o := rule.Alter
 		if strings.HasPrefix(pattern, http.MethodGet) {

@@ -5,7 +5,8 @@ package mosquitto
 const (
 	needsLogin = "nobody can log in yet: a listener beyond this machine needs allow_anonymous true"
 	needsTLS   = "there is no TLS yet; its listener is left out, so that nothing goes in the clear that did not before"
-	needsACL   = "there are no access rules yet"
+	needsACL   = "firth import mosquitto-access takes its rules over"
+	needsUsers = "firth import mosquitto-access takes its users over"
 	needsStart = "the service manager sees to that"
 	plugins    = "plugins of Mosquitto do not run here"
 	bridges    = "Firth makes no connections to other brokers; let Mosquitto there make one to Firth"
@@ -16,10 +17,13 @@ const (
 
 // missing are those that ask for something that Firth does not do.
 var missing = reasons(map[string][]string{
+	needsUsers: {"password_file"},
 	needsLogin: {
-		"password_file", "use_username_as_clientid", "allow_zero_length_clientid", "auth_plugin_deny_special_chars",
+		"use_username_as_clientid", "allow_zero_length_clientid", "auth_plugin_deny_special_chars",
 	},
-	needsACL: {"acl_file", "check_retain_source", "clientid_prefixes"},
+	needsACL:                  {"acl_file"},
+	"each delivery is judged": {"check_retain_source"},
+	"firth user set --client-id binds a user to client identifiers": {"clientid_prefixes"},
 	needsTLS: {
 		"cafile", "capath", "certfile", "keyfile", "crlfile", "ciphers", "ciphers_tls1.3", "dhparamfile", "psk_file",
 		"psk_hint", "require_certificate", "tls_engine", "tls_engine_kpass_sha1", "tls_keyform", "tls_version",
