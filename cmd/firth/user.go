@@ -44,11 +44,12 @@ type userLine struct {
 
 // userChange is what the broker is told of a user.
 type userChange struct {
-	Name     string    `json:"name"`
-	Password *string   `json:"password,omitempty"`
-	Roles    *[]string `json:"roles,omitempty"`
-	ClientID *string   `json:"client_id,omitempty"`
-	Disabled *bool     `json:"disabled,omitempty"`
+	Name      string    `json:"name"`
+	Password  *string   `json:"password,omitempty"`
+	Generated bool      `json:"generated,omitempty"` // the password was made of chance
+	Roles     *[]string `json:"roles,omitempty"`
+	ClientID  *string   `json:"client_id,omitempty"`
+	Disabled  *bool     `json:"disabled,omitempty"`
 }
 
 // about has a command take what users have besides a password.
@@ -134,7 +135,7 @@ func (a *adminFlags) setUser(cmd *cobra.Command, form output.Form, c *userChange
 	if err != nil {
 		return err
 	}
-	c.Password = &password
+	c.Password, c.Generated = &password, made
 	var line userLine
 	if err := a.call(cmd, admin.Request{Method: "POST", Path: "/user", Query: q, In: c}, &line); err != nil {
 		return err

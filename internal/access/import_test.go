@@ -41,3 +41,26 @@ func TestImport(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestGeneratedPassword: what nobody can guess is let in without a slow hash, by all ways; what is too short is no such
+// password.
+func TestGeneratedPassword(t *testing.T) {
+	h := open(t, access.Options{})
+	made := access.UserChange{Name: "meter", Password: []byte("Tmr3_5pWb0iYc8sQ4nUe-A"), Generated: true}
+	if err := h.AddUser(t.Context(), made); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		h.enter("meter", string(made.Password), "")
+	}
+	if n := h.Passwords().Stats().Hashed; n != 0 {
+		t.Errorf("%d hashes", n)
+	}
+	if v, is := h.Lookup("meter"); !is || !v.SCRAM256.Verify(made.Password) || !v.SCRAM512.Verify(made.Password) {
+		t.Error("it is no password for SCRAM")
+	}
+	short := access.UserChange{Name: "short", Password: []byte("pencil"), Generated: true}
+	if err := h.AddUser(t.Context(), short); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a short password is taken for one of chance: %v", err)
+	}
+}

@@ -62,11 +62,12 @@ func body(r *http.Request, into any) error {
 
 // userChange is what a request says of a user.
 type userChange struct {
-	Name     string    `json:"name"`
-	Password *string   `json:"password,omitempty"`
-	Roles    *[]string `json:"roles,omitempty"`
-	ClientID *string   `json:"client_id,omitempty"`
-	Disabled *bool     `json:"disabled,omitempty"`
+	Name      string    `json:"name"`
+	Password  *string   `json:"password,omitempty"`
+	Generated bool      `json:"generated,omitempty"`
+	Roles     *[]string `json:"roles,omitempty"`
+	ClientID  *string   `json:"client_id,omitempty"`
+	Disabled  *bool     `json:"disabled,omitempty"`
 }
 
 // adminSetUser makes a user, with new=true, or changes what is said of one.
@@ -75,7 +76,8 @@ func (n *Node) adminSetUser(r *http.Request) (any, error) {
 	if err := body(r, &said); err != nil {
 		return nil, err
 	}
-	c := access.UserChange{Name: said.Name, Roles: said.Roles, ClientID: said.ClientID, Disabled: said.Disabled}
+	c := access.UserChange{Name: said.Name, Generated: said.Generated, Roles: said.Roles, ClientID: said.ClientID,
+		Disabled: said.Disabled}
 	if said.Password != nil {
 		c.Password = []byte(*said.Password)
 	}
