@@ -9,6 +9,7 @@ gates=(
 	node nodered python telegraf
 	mqtt differential
 	sarama kafka-python
+	flink
 	java tools
 	streams cluster
 	kgo
