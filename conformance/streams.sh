@@ -3,6 +3,7 @@
 # both at once, while the server, the copiers and the instances of Streams are killed (kill -9) and started again,
 # TransactionalMessageCopier with aborts at random and the smoke test of Kafka Streams with exactly_once_v2. Word count
 # and smoke test run once more under the streams protocol (group.protocol=streams, KIP-1071), on a server of their own.
+# [Kafka-StreamsGroupDescribe] [Kafka-StreamsGroupHeartbeat]
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" java clients
 rounds=${ROUNDS:-9} records=${RECORDS:-80000}
