@@ -106,12 +106,18 @@ func misfitStreams(req *kmsg.StreamsGroupHeartbeatRequest) string {
 		return "Topology must be non-null when (re-)joining."
 	case !joins && req.Topology != nil:
 		return "Topology can only be provided when (re-)joining."
+	case joins && slices.ContainsFunc(req.Topology.Subtopologies, readsByRegex):
+		return "Regular expressions for source topics are not supported yet."
 	case joins && some(req.ActiveTasks):
 		return "ActiveTasks must be empty when (re-)joining."
 	case joins && some(req.StandbyTasks):
 		return "StandbyTasks must be empty when (re-)joining."
 	}
 	return ""
+}
+
+func readsByRegex(s kmsg.StreamsGroupHeartbeatRequestTopologySubtopology) bool {
+	return len(s.SourceTopicRegex) > 0
 }
 
 // streamsBeatOf is the heartbeat as the group takes it.

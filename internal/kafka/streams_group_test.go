@@ -213,7 +213,7 @@ func TestStreamsGroupHeartbeatIsChecked(t *testing.T) {
 		{"valid topic", wire.StreamsInvalidTopology, func(r *kmsg.StreamsGroupHeartbeatRequest) {
 			r.Topology.Subtopologies[0].RepartitionSinkTopics = []string{"a b"}
 		}},
-		{"Regular", wire.StreamsInvalidTopology, func(r *kmsg.StreamsGroupHeartbeatRequest) {
+		{"Regular", wire.InvalidRequest, func(r *kmsg.StreamsGroupHeartbeatRequest) {
 			r.Topology.Subtopologies[0].SourceTopicRegex = []string{".*"}
 		}},
 		{"not found", wire.GroupIDNotFound, func(r *kmsg.StreamsGroupHeartbeatRequest) {
