@@ -14,20 +14,23 @@ import (
 func copiesOf(topic string) string { return topic + "-copies" }
 
 // copySessions joins the members of a group that consumes, transforms and produces exactly once, one a connection.
-func (l *kafkaLoad) copySessions(context.Context) error {
-	group := l.unique("copy")
+func (l *kafkaLoad) copySessions(ctx context.Context) error {
+	group, held := l.unique("copy"), newHolders()
 	for i := range l.Connections {
-		s, err := kgo.NewGroupTransactSession(l.options(
+		s, err := kgo.NewGroupTransactSession(l.options(append(held.watch(l.Topic),
 			kgo.TransactionalID(fmt.Sprint(group, "-", i)), kgo.TransactionTimeout(time.Minute),
 			kgo.ConsumerGroup(group), kgo.ConsumeTopics(l.Topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DefaultProduceTopic(copiesOf(l.Topic)))...)
+			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DefaultProduceTopic(copiesOf(l.Topic)))...)...)
 		if err != nil {
 			return fault.Wrap(fault.Invalid, "bench.Copy", err)
 		}
 		l.sessions = append(l.sessions, s)
 		l.closers = append(l.closers, s.Close)
 	}
-	return l.countLeft()
+	if err := l.countLeft(); err != nil {
+		return err
+	}
+	return held.await(ctx, l.Connections, len(l.ends))
 }
 
 // countLeft counts the records of the topic. Errors: NotFound if there is none.

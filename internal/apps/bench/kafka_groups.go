@@ -28,13 +28,7 @@ func (l *kafkaLoad) member(group string, held *holders) (*kgo.Client, error) {
 	if l.Protocol == ConsumerProtocol {
 		opts = append(opts, kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()))
 	}
-	m := new(int) // its identity
-	take := func(n int) func(context.Context, *kgo.Client, map[string][]int32) {
-		return func(_ context.Context, _ *kgo.Client, topics map[string][]int32) { held.change(m, n, topics[l.Topic]) }
-	}
-	opts = append(opts, kgo.OnPartitionsAssigned(take(1)), kgo.OnPartitionsRevoked(take(-1)),
-		kgo.OnPartitionsLost(take(-1)))
-	return l.client(opts...)
+	return l.client(append(opts, held.watch(l.Topic)...)...)
 }
 
 // heartbeat is how often members of the classic protocol ask whether there is a rebalance. Those of the consumer
@@ -51,6 +45,17 @@ type holders struct {
 
 func newHolders() *holders {
 	return &holders{partitions: map[int32]int{}, members: map[*int]int{}, news: make(chan struct{}, 1)}
+}
+
+// watch has a new member of the group tell what it is given of a topic.
+func (h *holders) watch(topic string) []kgo.Opt {
+	m := new(int) // its identity
+	take := func(n int) func(context.Context, *kgo.Client, map[string][]int32) {
+		return func(_ context.Context, _ *kgo.Client, topics map[string][]int32) { h.change(m, n, topics[topic]) }
+	}
+	return []kgo.Opt{
+		kgo.OnPartitionsAssigned(take(1)), kgo.OnPartitionsRevoked(take(-1)), kgo.OnPartitionsLost(take(-1)),
+	}
 }
 
 func (h *holders) change(member *int, n int, partitions []int32) {
