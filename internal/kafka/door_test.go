@@ -39,11 +39,18 @@ func openHouse(t testing.TB, opt Options) *house {
 
 func openHouseOn(t testing.TB, fs vfs.FS, opt Options) *house {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
 	if opt.Logger == nil {
 		opt.Logger = logtest.New(t)
 	}
-	s, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 4 << 20, Logger: opt.Logger})
+	return openHouseWith(t, store.Options{FS: fs, JournalBytes: 4 << 20, Logger: opt.Logger}, opt)
+}
+
+// openHouseWith opens a house on a log with options of its own.
+func openHouseWith(t testing.TB, log store.Options, opt Options) *house {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	opt.Logger = log.Logger
+	s, err := store.Open(ctx, log)
 	if err != nil {
 		t.Fatal(err)
 	}
