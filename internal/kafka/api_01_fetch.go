@@ -105,6 +105,7 @@ type fetchPart struct {
 	bytes      int
 	thin       bool
 	silent     bool           // not in the answer: the session knows it
+	stale      bool           // nothing came since it was looked at last
 	cleaned    uint64         // as often the partition had been compacted when something was found first
 	stored     store.Stretch  // in a file, before the batches
 	batches    []record.Batch // in memory
@@ -154,7 +155,7 @@ func (c *conn) startFetch(ctx context.Context, head wire.Header, body []byte, st
 	f.state.Store(fetchRunning)
 	f.deadline.Store(int64(c.door.now() + wait))
 	f.park(wait)
-	f.run()
+	f.run(true)
 	return nil
 }
 
@@ -253,7 +254,7 @@ func (p *fetchPart) resolve(req *wire.FetchPartition, t *stream.Topic, missing w
 		Index: req.Index, High: -1, Stable: -1, LogStart: -1, Aborted: p.result.Aborted[:0],
 	}
 	p.drop()
-	p.silent = false
+	p.silent, p.stale = false, false
 	p.from, p.maxBytes = record.Offset(req.Offset), int(req.MaxBytes)
 	p.next = p.from
 	switch {
@@ -277,7 +278,7 @@ func (f *fetch) gather() bool {
 		before = f.bytes
 		for i := range f.parts {
 			p := &f.parts[i]
-			if p.result.Code == wire.None && (f.bytes == 0 || f.bytes < total) {
+			if p.result.Code == wire.None && !p.stale && (f.bytes == 0 || f.bytes < total) {
 				f.find(p, total-f.bytes)
 			}
 		}

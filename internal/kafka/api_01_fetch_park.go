@@ -54,7 +54,7 @@ func (f *fetch) wake() {
 		switch f.state.Load() {
 		case fetchParked:
 			if f.state.CompareAndSwap(fetchParked, fetchRunning) {
-				go f.run()
+				go f.run(false)
 				return
 			}
 		case fetchRunning:
@@ -67,8 +67,9 @@ func (f *fetch) wake() {
 	}
 }
 
-// run looks at a fetch that is running until it has been answered or is parked again.
-func (f *fetch) run() {
+// run looks at a fetch that is running until it has been answered or is parked again: at all its partitions, for what
+// came before it was parked woke nobody, or at those with news.
+func (f *fetch) run(all bool) {
 	ended := false
 	defer f.c.survive() // whatever breaks, over included
 	defer func() {
@@ -76,7 +77,8 @@ func (f *fetch) run() {
 			f.over(true)
 		}
 	}()
-	for {
+	for ; ; all = false {
+		f.freshen(all)
 		if f.gather() || f.expired() {
 			f.unpark()
 			err := f.respond()
@@ -89,6 +91,14 @@ func (f *fetch) run() {
 			return
 		}
 		f.state.Store(fetchRunning)
+	}
+}
+
+// freshen notes which partitions are worth another look: those with news, of many that are waited for.
+func (f *fetch) freshen(all bool) {
+	for i := range f.parts {
+		p := &f.parts[i]
+		p.stale = !p.waiter.news.Swap(false) && !all
 	}
 }
 

@@ -3,6 +3,7 @@ package kafka
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -442,5 +443,77 @@ func BenchmarkFetchIdle(b *testing.B) {
 				b.ReportMetric(float64(h.door.bytesOut.Load()-out)/float64(b.N), "out/op")
 			})
 		}
+	}
+}
+
+// wakeful is a parked fetch of many partitions that wants more bytes than ever come.
+func wakeful(tb testing.TB, partitions int) (h *house, c *conn, topic *stream.Topic) {
+	h = openHouse(tb, Options{})
+	topic = h.topic("t", partitions)
+	c = newConn(h.door, discard{})
+	r := fetchFrom(topic, 0, 0, 3_600_000, 50<<20)
+	r.MaxBytes = 55 << 20
+	one := r.Topics[0].Partitions[0]
+	one.PartitionMaxBytes = 55 << 20
+	r.Topics[0].Partitions = nil
+	for p := range int32(partitions) {
+		one.Partition = p
+		r.Topics[0].Partitions = append(r.Topics[0].Partitions, one)
+	}
+	r.Version = 12
+	head := wire.Header{Key: wire.Fetch, Version: 12, CorrelationID: 1}
+	if err := c.startFetch(tb.Context(), head, r.AppendTo(nil), time.Now()); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		c.fetch.end()
+		_ = c.await(func() bool { return c.mu.fetching }) // it does not fail
+	})
+	return h, c, topic
+}
+
+// asleep waits until a fetch is parked.
+func asleep(tb testing.TB, c *conn) {
+	for c.fetch.state.Load() != fetchParked {
+		runtime.Gosched()
+	}
+}
+
+// TestParkedFetchLooksAtNews has a parked fetch find what comes to some of many partitions, again and again, and look
+// at these only.
+func TestParkedFetchLooksAtNews(t *testing.T) {
+	const partitions, rounds = 1000, 50
+	h, c, topic := wakeful(t, partitions)
+	other := h.dial()
+	want := 0
+	for i := range rounds {
+		b := batchOf(1, 100)
+		h.put(other, topic, int32(i%7), b)
+		want += len(b)
+	}
+	until(t, "it has seen all", func() bool {
+		asleep(t, c)
+		return c.fetch.bytes == want
+	})
+	fresh := 0
+	for i := range c.fetch.parts {
+		if !c.fetch.parts[i].stale {
+			fresh++
+		}
+	}
+	if fresh > 7 {
+		t.Errorf("it looked at %d partitions, 7 had news", fresh)
+	}
+}
+
+// What it costs to wake a fetch that waits for many bytes of 1,000 partitions.
+func BenchmarkFetchWoken(b *testing.B) {
+	_, c, _ := wakeful(b, 1000)
+	asleep(b, c)
+	b.ReportAllocs()
+	for b.Loop() {
+		c.fetch.parts[500].waiter.news.Store(true)
+		c.fetch.wake()
+		asleep(b, c)
 	}
 }

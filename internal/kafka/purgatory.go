@@ -23,6 +23,7 @@ type purgatory struct {
 type waiter struct {
 	sleeper    sleeper
 	id         stream.PartitionID
+	news       atomic.Bool // there was some since whoever looks took it back
 	prev, next *waiter
 }
 
@@ -38,6 +39,7 @@ func (q *purgatory) Advanced(p stream.PartitionID, _ record.Offset) {
 	s.Lock()
 	defer s.Unlock()
 	for w := s.heads[p]; w != nil; w = w.next {
+		w.news.Store(true)
 		w.sleeper.wake()
 	}
 }
