@@ -183,23 +183,9 @@ func (w *offsetWriter) Appended(ticket uint64, _ stream.Placed, err error) {
 
 // partition is where the groups are stored; the topic is made when the first group is asked for.
 func (w *offsetWriter) partition(ctx context.Context) (stream.PartitionID, error) {
-	t := w.co.log.Topics().ByName(offsetsTopic)
-	if t == nil {
-		spec := stream.TopicSpec{Name: offsetsTopic, Partitions: 1, Config: map[string]string{
-			"cleanup.policy": "compact", "firth.durability": "disk",
-		}}
-		made, err := w.co.log.CreateTopic(ctx, spec)
-		switch {
-		case err == nil:
-			t = made
-		case fault.Is(err, fault.Exists):
-			t = w.co.log.Topics().ByName(offsetsTopic)
-		default:
-			return 0, err
-		}
-	}
-	if t == nil || len(t.Partitions) == 0 {
-		return 0, fault.New(fault.NotFound, "kafka.group", "topic %s has no partition", offsetsTopic)
+	t, err := stream.EnsureState(ctx, w.co.log, offsetsTopic)
+	if err != nil {
+		return 0, err
 	}
 	return t.Partitions[0], nil
 }
