@@ -49,9 +49,13 @@ func (a *Access) enter(ctx context.Context, who rule.Subject, password []byte) (
 	switch {
 	case who.User != "" && a.open(): // as long as nobody asked for users a name is only a name
 	case who.User != "" && password != nil:
-		if err := a.prove(ctx, a.user(who.User), &who, password); err != nil {
+		u := a.user(who.User)
+		if err := a.prove(ctx, u, &who, password); err != nil {
 			return nil, err
 		}
+		p := a.Admit(who)
+		p.proof = u.proof() // what was held against, not what has taken its place while the hash was computed
+		return p, nil
 	case a.AnonymousMay():
 		who.User = rule.Anonymous
 	default:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/netip"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -12,9 +13,9 @@ import (
 // Mechanism is a method of enhanced authentication (MQTT 5.0, section 4.12): client and server exchange AUTH packets
 // until the server knows who the client is. It is called from many goroutines.
 type Mechanism interface {
-	// Begin begins an exchange with a client that says it is who. What the exchange finds out it writes there, until it
-	// is done.
-	Begin(who *Principal) Exchange
+	// Begin begins an exchange with a client that says it is who, and comes from an address; zero: from a Unix socket.
+	// What the exchange finds out it writes into who, until it is done.
+	Begin(who *Principal, from netip.Addr) Exchange
 }
 
 // Exchange is one run of a mechanism.
@@ -46,7 +47,7 @@ func (c *conn) beginAuth(hello *packet.Connect, who Principal) error {
 			Detail: "the authentication method " + fault.Text(method) + " is not known here"}
 	}
 	c.auth = &auth{method: method, hello: hello, who: &who}
-	c.auth.exchange = mechanism.Begin(c.auth.who)
+	c.auth.exchange = mechanism.Begin(c.auth.who, c.address())
 	return nil
 }
 
@@ -149,7 +150,7 @@ func (c *conn) reauthenticate(p *packet.Auth) error {
 		return err
 	}
 	if a.exchange == nil {
-		a.exchange = c.door.opt.Mechanisms[string(a.method)].Begin(a.who)
+		a.exchange = c.door.opt.Mechanisms[string(a.method)].Begin(a.who, c.address())
 	}
 	answer, done, err := a.step(c.door, p.Props.AuthData)
 	switch {

@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // riddle is a mechanism: the client says who it is, the server asks, and the client has to answer with its name.
 type riddle struct{}
 
-func (riddle) Begin(who *mqtt.Principal) mqtt.Exchange { return &riddled{who: who} }
+func (riddle) Begin(who *mqtt.Principal, _ netip.Addr) mqtt.Exchange { return &riddled{who: who} }
 
 type riddled struct {
 	who   *mqtt.Principal

@@ -75,14 +75,20 @@ func (c *conn) enter(hello *packet.Connect, who *Principal) (*access.Pass, error
 // subject is a connection as rules know it.
 func (c *conn) subject(who *Principal) rule.Subject {
 	s := rule.Subject{User: who.UserName, ClientID: who.ClientID, Listener: c.listener.opt.Name,
-		Encrypted: c.encrypted}
+		Encrypted: c.encrypted, Address: c.address()}
 	if c.peer != nil {
 		s.CommonName = c.peer.CommonName
 	}
-	if at, err := netip.ParseAddrPort(c.wire.remote()); err == nil { // a Unix socket has none
-		s.Address = at.Addr()
-	}
 	return s
+}
+
+// address is where the client comes from; zero: from a Unix socket.
+func (c *conn) address() netip.Addr {
+	at, err := netip.ParseAddrPort(c.wire.remote())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr()
 }
 
 // absent is a client that need not be there, by the user that it had.

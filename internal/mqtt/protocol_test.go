@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -253,7 +254,7 @@ func TestSubackFits(t *testing.T) {
 // blunt is a mechanism that refuses with the reason code that the client sends, or accepts it.
 type blunt struct{}
 
-func (blunt) Begin(*mqtt.Principal) mqtt.Exchange { return blunt{} }
+func (blunt) Begin(*mqtt.Principal, netip.Addr) mqtt.Exchange { return blunt{} }
 
 func (blunt) Step(_ context.Context, data []byte) (answer []byte, done bool, err error) {
 	if data[0] == 0 {

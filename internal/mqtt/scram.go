@@ -27,8 +27,8 @@ type scram struct {
 }
 
 // Begin begins an exchange (Mechanism).
-func (m scram) Begin(who *Principal) Exchange {
-	return &scramExchange{who: who, run: m.logins.SCRAM(m.mechanism, m.users, netip.Addr{})}
+func (m scram) Begin(who *Principal, from netip.Addr) Exchange {
+	return &scramExchange{who: who, run: m.logins.SCRAM(m.mechanism, m.users, from)}
 }
 
 type scramExchange struct {

@@ -23,8 +23,10 @@ func (l *Logins) Plain(ctx context.Context, users Users, from netip.Addr, messag
 type Exchange struct {
 	logins *Logins
 	from   netip.Addr
+	find   credential.Find
 	scram  *credential.Exchange
-	held   bool // it has waited
+	proven string // the verifier that the client was challenged by
+	held   bool   // it has waited
 }
 
 // SCRAM begins a run of a mechanism with a client at an address.
@@ -35,7 +37,13 @@ func (l *Logins) SCRAM(m credential.Mechanism, users Users, from netip.Addr) *Ex
 		}
 		return s, !s.IsZero()
 	}
-	return &Exchange{logins: l, from: from, scram: m.Begin(find, l.opt.Secret, Nonce())}
+	e := &Exchange{logins: l, from: from, find: find}
+	e.scram = m.Begin(func(user string, token bool) (credential.SCRAM, bool) {
+		s, found := find(user, token)
+		e.proven = s.Text()
+		return s, found
+	}, l.opt.Secret, Nonce())
+	return e
 }
 
 // User is who the client says it is; it is proven when Step has told that it is done.
@@ -50,6 +58,10 @@ func (e *Exchange) Step(ctx context.Context, message []byte) (answer []byte, don
 		if err := e.logins.Hold(ctx, user, e.from); err != nil {
 			return nil, false, err
 		}
+	}
+	if s, _ := e.find(e.scram.User(), e.scram.Token()); done && s.Text() != e.proven {
+		answer, done = nil, false
+		err = fault.New(fault.Denied, op, "the user got another password, or is gone, while it authenticated")
 	}
 	if done || fault.Is(err, fault.Denied) {
 		e.logins.Settle(e.scram.User(), e.from, done)

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/firthmq/firth/internal/access/credential"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -90,11 +93,11 @@ func TestQuick(t *testing.T) {
 	if n := l.Stats().Hashed; n != 1 {
 		t.Errorf("%d hashes for a wrong one", n)
 	}
-	scram, err := NewSCRAM(credential.SHA256, []byte("pencil"))
+	made, err := NewSCRAM(credential.SHA256, []byte("pencil"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	kafkas := &credential.Verifiers{SCRAM256: scram}
+	kafkas := &credential.Verifiers{SCRAM256: made}
 	for range 2 {
 		if err := l.Password(context.Background(), login("consumer", "pencil"), kafkas); err != nil {
 			t.Error(err)
@@ -180,11 +183,11 @@ func (u users) Lookup(name string) (*credential.Verifiers, bool) {
 func TestExchange(t *testing.T) {
 	var c clock
 	l := New(Options{Now: c.Now})
-	scram, err := NewSCRAM(credential.SHA256, []byte("pencil"))
+	made, err := NewSCRAM(credential.SHA256, []byte("pencil"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := users{"alice": {SCRAM256: scram}}
+	all := users{"alice": {SCRAM256: made}}
 	proof := ",p=" + strings.Repeat("A", 43) + "="
 	for range 2 {
 		e := l.SCRAM(credential.SHA256, all, home)
@@ -222,6 +225,46 @@ func TestExchange(t *testing.T) {
 	}
 	if s := l.Stats(); s.Failed != 4 || s.Held != 2 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestExchangeWhileThePasswordChanges: who began with the old password does not get in with it any more.
+func TestExchangeWhileThePasswordChanges(t *testing.T) {
+	old, err := NewSCRAM(credential.SHA256, []byte("pencil"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed, err := NewSCRAM(credential.SHA256, []byte("pencil"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		after users
+		ok    bool
+	}{
+		"as before": {users{"alice": {SCRAM256: old}}, true},
+		"changed":   {users{"alice": {SCRAM256: changed}}, false},
+		"gone":      {users{}, false},
+	} {
+		l, all := New(Options{}), users{"alice": {SCRAM256: old}}
+		session, first, err := scram.Auth{User: "alice", Pass: "pencil"}.AsSha256Mechanism().Authenticate(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := l.SCRAM(credential.SHA256, all, home)
+		said, _, err := e.Step(t.Context(), first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, final, err := session.Challenge(said)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(all)
+		maps.Copy(all, c.after)
+		if _, done, err := e.Step(t.Context(), final); done != c.ok || !c.ok && !fault.Is(err, fault.Denied) {
+			t.Errorf("%s: %v, %v", what, done, err)
+		}
 	}
 }
 
