@@ -9,7 +9,7 @@ gates=(
 	node nodered python telegraf
 	mqtt differential
 	sarama kafka-python
-	flink
+	spark flink
 	java tools
 	streams cluster
 	kgo
