@@ -4,7 +4,7 @@ set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.." || exit 1
 gates=(
-	apt docs bridge c operate
+	apt docs bridge c operate tls
 	consoles
 	node nodered python telegraf
 	mqtt differential

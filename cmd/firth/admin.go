@@ -23,18 +23,20 @@ type adminFlags struct {
 	data         string
 	user         string
 	passwordFile string
+	tls          tlsFlags
 }
 
 func addAdminFlags(cmd *cobra.Command) *adminFlags {
 	a := &adminFlags{}
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&a.address, "http", "127.0.0.1:8080",
-		"listen.http of the broker, `host:port` or unix:PATH; it answers on its own machine only")
+		"listen.http of the broker, `host:port` or unix:PATH, or https://host:port; it answers on its own machine only")
 	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
 	flags.StringVar(&a.data, "data", node.Default().Data,
 		"the data `folder` of the broker: who may read "+node.TokenFile+" in it may administer it")
 	flags.StringVar(&a.user, "user", "", "who asks, instead: the `name` of a user with the right to")
 	flags.StringVar(&a.passwordFile, "password-file", "", "the `file` with that user's password, or - for standard input")
+	a.tls.add(flags)
 	return a
 }
 
@@ -51,6 +53,12 @@ func (a *adminFlags) call(cmd *cobra.Command, q admin.Request, out any) error {
 
 func (a *adminFlags) client(cmd *cobra.Command) (c admin.Client, err error) {
 	c = admin.Client{Address: a.address, User: a.user}
+	if a.tls.wanted() || strings.HasPrefix(a.address, "https://") {
+		c.Address = strings.TrimPrefix(a.address, "https://")
+		if c.TLS, err = a.tls.config(""); err != nil {
+			return c, err
+		}
+	}
 	if a.user != "" {
 		c.Password, err = readSecret(cmd, a.passwordFile)
 		return c, err

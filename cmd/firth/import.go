@@ -28,8 +28,8 @@ func newImportMosquittoCommand() *cobra.Command {
 		Use:   "mosquitto FILE",
 		Short: "Print a mosquitto.conf as firth.yaml",
 		Long: `Print a mosquitto.conf as firth.yaml, with the files of its include_dir. What has no key here goes to standard
-error, line by line, with the reason. A listener with TLS is left out, and one beyond this machine is open only where
-allow_anonymous was true.`,
+error, line by line, with the reason. A listener with shared keys (PSK) is left out, and one beyond this machine
+is open only where allow_anonymous was true.`,
 		Example: `  firth import mosquitto /etc/mosquitto/mosquitto.conf > firth.yaml
   firth config check -c firth.yaml
   firth serve --mosquitto /etc/mosquitto/mosquitto.conf     # or start with it as it is`,

@@ -27,6 +27,7 @@ import (
 type kafkaFlags struct {
 	brokers []string
 	timeout time.Duration
+	tls     tlsFlags
 }
 
 func addKafkaFlags(cmd *cobra.Command) *kafkaFlags {
@@ -34,6 +35,7 @@ func addKafkaFlags(cmd *cobra.Command) *kafkaFlags {
 	cmd.PersistentFlags().StringSliceVarP(&k.brokers, "brokers", "b", []string{"127.0.0.1:9092"},
 		"broker addresses `host:port,...`")
 	cmd.PersistentFlags().DurationVar(&k.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
+	k.tls.add(cmd.PersistentFlags())
 	return k
 }
 
@@ -43,6 +45,13 @@ func (k *kafkaFlags) connect(ctx context.Context, more ...kgo.Opt) (*kgo.Client,
 		kgo.SeedBrokers(k.brokers...), kgo.ClientID("firth"), kgo.RetryTimeout(k.timeout),
 		kgo.DialTimeout(min(k.timeout, 5*time.Second)),
 	}, more...)
+	if k.tls.wanted() {
+		c, err := k.tls.config("")
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, kgo.DialTLSConfig(c))
+	}
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, output.Usage("%w", err)

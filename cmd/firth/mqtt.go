@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -28,8 +26,7 @@ type mqttFlags struct {
 	sessionExpiry                                          int64
 	qos                                                    int
 	resume, debug, quiet                                   bool
-	cafile, cert, key                                      string
-	insecure                                               bool
+	encrypted                                              tlsFlags
 	properties                                             []string
 	will                                                   struct {
 		topic, payload string
@@ -62,10 +59,8 @@ func addMQTTFlags(cmd *cobra.Command) *mqttFlags {
 			"publish, subscribe, unsubscribe, disconnect and will")
 	flags.BoolVarP(&m.debug, "debug", "d", false, "say what happens, on standard error")
 	flags.BoolVar(&m.quiet, "quiet", false, "print no errors")
-	flags.StringVar(&m.cafile, "cafile", "", "TLS: `file` with the certificates to trust")
-	flags.StringVar(&m.cert, "cert", "", "TLS: `file` with the client's certificate")
-	flags.StringVar(&m.key, "key", "", "TLS: `file` with the client's key")
-	flags.BoolVar(&m.insecure, "insecure", false, "TLS: do not check the name in the server's certificate")
+	m.encrypted.add(flags)
+	flags.StringVar(&m.encrypted.alpn, "tls-alpn", "", "TLS: `protocol` to ask for (ALPN), mqtt as a rule")
 	flags.StringVar(&m.will.topic, "will-topic", "", "`topic` of the will")
 	flags.StringVar(&m.will.payload, "will-payload", "", "`payload` of the will")
 	flags.IntVar(&m.will.qos, "will-qos", 0, "`QoS` of the will")
@@ -121,7 +116,7 @@ func (m *mqttFlags) fromURL() (topic string, err error) {
 }
 
 func (m *mqttFlags) tls() bool {
-	return m.cafile != "" || m.cert != "" || m.insecure || strings.HasPrefix(m.url, "mqtts:")
+	return m.encrypted.wanted() || strings.HasPrefix(m.url, "mqtts:")
 }
 
 // properties of one command, never nil.
@@ -158,7 +153,7 @@ func (m *mqttFlags) options() (client.Options, error) {
 	}
 	var err error
 	if m.tls() {
-		o.TLS, err = m.tlsConfig()
+		o.TLS, err = m.encrypted.config(m.host)
 	}
 	return o, err
 }
@@ -174,29 +169,6 @@ func parseVersion(name string) packet.Version {
 		return packet.V31
 	}
 	return 0
-}
-
-func (m *mqttFlags) tlsConfig() (*tls.Config, error) {
-	c := &tls.Config{ServerName: m.host, MinVersion: tls.VersionTLS12,
-		InsecureSkipVerify: m.insecure} //nolint:gosec // --insecure
-	if m.cafile != "" {
-		pem, err := os.ReadFile(m.cafile)
-		if err != nil {
-			return nil, output.Usage("%w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, output.Usage("%s holds no certificate", m.cafile)
-		}
-	}
-	if m.cert != "" || m.key != "" {
-		pair, err := tls.LoadX509KeyPair(m.cert, m.key)
-		if err != nil {
-			return nil, output.Usage("--cert and --key: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
 }
 
 // address is where connect dials.

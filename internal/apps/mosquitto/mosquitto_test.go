@@ -50,9 +50,23 @@ func TestTranslate(t *testing.T) {
 			},
 		},
 		"with TLS": {
-			text:  "listener 8883\ncertfile c.pem\nkeyfile k.pem\nlistener 1883 127.0.0.1",
-			yaml:  []string{`  - { address: "127.0.0.1:1883" } # listener 1883 127.0.0.1, m.conf:4`},
-			notes: []string{"m.conf:1: listener: not translated", "m.conf:2: certfile", "m.conf:3: keyfile"},
+			text: "listener 8883\ncertfile c.pem\nkeyfile k.pem\ncafile ca.pem\nrequire_certificate true\ncrlfile r.pem\n" +
+				"tls_version tlsv1.3\nallow_anonymous true\nlistener 8884 127.0.0.1\ncertfile c.pem\nkeyfile k.pem\n" +
+				"cafile ca.pem\nlistener 1883 127.0.0.1",
+			yaml: []string{
+				`  - { address: ":8883", tls: true, certificate: "c.pem", key: "k.pem", client_ca: "ca.pem", ` +
+					`client_auth: "require", crl: "r.pem", min_version: "1.3" } # listener 8883, m.conf:1`,
+				`  - { address: "127.0.0.1:8884", tls: true, certificate: "c.pem", key: "k.pem" } # listener 8884 127.0.0.1, ` +
+					`m.conf:9`,
+				`  - { address: "127.0.0.1:1883" } # listener 1883 127.0.0.1, m.conf:13`,
+			},
+		},
+		"with TLS that cannot be": {
+			text: "listener 8883 127.0.0.1\npsk_hint x\nlistener 8884\ncertfile c.pem\nkeyfile k.pem\ncafile ca.pem\n" +
+				"require_certificate true\nallow_anonymous false\nlistener 8885 127.0.0.1\ncertfile c.pem\n" +
+				"tls_version tlsv1.1",
+			notes: []string{"m.conf:1: listener: not translated", "m.conf:2: psk_hint", "m.conf:3: listener: not translated",
+				"m.conf:8: allow_anonymous", "m.conf:9: listener: not translated", "m.conf:11: tls_version"},
 		},
 		"limits": {
 			text: "max_inflight_messages 0\nmessage_size_limit 1000\nmax_queued_messages 5000\nsys_interval 20\n" +

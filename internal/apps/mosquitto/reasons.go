@@ -4,7 +4,7 @@ package mosquitto
 
 const (
 	needsLogin = "nobody can log in yet: a listener beyond this machine needs allow_anonymous true"
-	needsTLS   = "there is no TLS yet; its listener is left out, so that nothing goes in the clear that did not before"
+	needsTLS   = "TLS is not done so here; a listener that needs it is left out, so that nothing more goes in the clear"
 	needsACL   = "firth import mosquitto-access takes its rules over"
 	needsUsers = "firth import mosquitto-access takes its users over"
 	needsStart = "the service manager sees to that"
@@ -25,10 +25,8 @@ var missing = reasons(map[string][]string{
 	"each delivery is judged": {"check_retain_source"},
 	"firth user set --client-id binds a user to client identifiers": {"clientid_prefixes"},
 	needsTLS: {
-		"cafile", "capath", "certfile", "keyfile", "crlfile", "ciphers", "ciphers_tls1.3", "dhparamfile", "psk_file",
-		"psk_hint", "require_certificate", "tls_engine", "tls_engine_kpass_sha1", "tls_keyform", "tls_version",
-		"use_identity_as_username", "use_subject_as_username", "proxy_protocol_v2_require_tls",
-		"disable_client_cert_date_checks",
+		"capath", "ciphers", "ciphers_tls1.3", "dhparamfile", "psk_file", "psk_hint", "tls_engine",
+		"tls_engine_kpass_sha1", "tls_keyform", "proxy_protocol_v2_require_tls", "disable_client_cert_date_checks",
 	},
 	plugins: {
 		"auth_plugin", "plugin", "global_plugin", "plugin_load", "plugin_use", "auth_opt_", "plugin_opt_",

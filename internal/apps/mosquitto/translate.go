@@ -34,6 +34,9 @@ type door struct {
 	port, host, domain string
 	unix               string
 	ws, proxy, tls     bool
+	shows              [6]string // certificate, key and the like, by their place in shown
+	identity           bool      // the certificate of a client says who it is
+	psk                bool
 	most               string // connections; empty: unlimited
 	anonymous          *bool  // as the listener says
 }
@@ -78,6 +81,14 @@ var rules = map[string]func(t *translation, d Directive){
 	"enable_proxy_protocol":        func(t *translation, d Directive) { t.door(d).proxy = t.number(d) > 0 },
 	"allow_anonymous":              (*translation).allowAnonymous,
 	"websockets_origin":            (*translation).origin,
+	"cafile":                       file(itsAuthorities, true),
+	"certfile":                     file(itsCertificate, true),
+	"keyfile":                      file(itsKey, true),
+	"crlfile":                      file(itsCRL, false),
+	"require_certificate":          (*translation).demand,
+	"tls_version":                  (*translation).version,
+	"use_identity_as_username":     (*translation).identity,
+	"use_subject_as_username":      (*translation).identity,
 	"log_type":                     func(t *translation, d Directive) { t.levels = append(t.levels, d.Value) },
 	"log_dest":                     (*translation).logDest,
 	"persistence":                  (*translation).persistence,
@@ -91,8 +102,54 @@ var rules = map[string]func(t *translation, d Directive){
 	"max_topic_alias_broker":       func(t *translation, d Directive) { t.counted("mqtt.topic_aliases", "", d) },
 }
 
-// encrypts are the directives that make a listener one with TLS.
-var encrypts = []string{"cafile", "capath", "certfile", "keyfile", "psk_hint"}
+// encrypts are the directives without a key of ours that make a listener one with TLS.
+var encrypts = []string{"capath", "psk_hint"}
+
+// shown are the keys of a listener with TLS.
+var shown = [...]string{"certificate", "key", "client_ca", "client_auth", "crl", "min_version"}
+
+// Places in shown.
+const (
+	itsCertificate = iota
+	itsKey
+	itsAuthorities
+	itsDemand
+	itsCRL
+	itsVersion
+)
+
+// file is the rule of a directive that names a file of TLS.
+func file(place int, encrypts bool) func(t *translation, d Directive) {
+	return func(t *translation, d Directive) {
+		at := t.door(d)
+		at.shows[place] = d.Value
+		at.tls = at.tls || encrypts
+	}
+}
+
+func (t *translation) demand(d Directive) {
+	if t.is(d) {
+		t.door(d).shows[itsDemand] = "require"
+	}
+}
+
+func (t *translation) version(d Directive) {
+	switch d.Value {
+	case "tlsv1.3":
+		t.door(d).shows[itsVersion] = "1.3"
+	case "tlsv1.2":
+	default:
+		t.note(d, false, "clients need TLS 1.2 or newer")
+	}
+}
+
+// identity notes that clients are known by their certificates.
+func (t *translation) identity(d Directive) {
+	if t.is(d) {
+		t.door(d).identity = true
+		t.note(d, false, "a certificate proves that a client may connect, and does not name its user yet")
+	}
+}
 
 func (t *translation) directive(d Directive) {
 	if strings.ContainsFunc(d.Value, notText) || !utf8.ValidString(d.Value) {
@@ -117,7 +174,7 @@ func (t *translation) directive(d Directive) {
 	case needed:
 		t.note(d, false, why)
 		if slices.Contains(encrypts, name) {
-			t.door(d).tls = true
+			t.door(d).tls, t.door(d).psk = true, true
 		}
 	case needless[name] != "":
 		t.note(d, true, needless[name])
@@ -316,21 +373,42 @@ func (t *translation) messageSize(d Directive) {
 	}
 }
 
-// finishDoors leaves out listeners with TLS and opens those beyond this machine only where nobody had to log in before.
+// lost tells why a listener with TLS cannot be one here; "": it can. One that asked for a password besides a
+// certificate would be more open than it was.
+func (t *translation) lost(at *door, free bool) string {
+	switch {
+	case !at.tls:
+		return ""
+	case at.psk || at.shows[itsCertificate] == "" || at.shows[itsKey] == "":
+		return needsTLS
+	case at.shows[itsDemand] != "" && !free && !at.identity:
+		return needsLogin
+	}
+	return ""
+}
+
+// free tells whether nobody had to log in to a listener.
+func (t *translation) free(at *door) bool {
+	if at.anonymous != nil {
+		return *at.anonymous
+	}
+	return t.anonymous
+}
+
+// finishDoors leaves out listeners that cannot be what they were, and opens those beyond this machine only where nobody
+// had to log in before.
 func (t *translation) finishDoors() {
 	t.doors = slices.DeleteFunc(t.doors, func(at *door) bool {
-		if at.tls {
-			t.note(at.from, false, needsTLS)
+		why := t.lost(at, t.free(at))
+		if why != "" {
+			t.note(at.from, false, why)
 		}
-		return at.tls
+		return why != ""
 	})
 	for _, at := range t.doors {
-		free := t.anonymous
-		if at.anonymous != nil {
-			free = *at.anonymous
-		}
+		free := t.free(at)
 		switch {
-		case at.unix != "" || loopback(at.host):
+		case at.unix != "" || loopback(at.host) || at.shows[itsDemand] != "":
 		case free:
 			t.open = true
 		default:

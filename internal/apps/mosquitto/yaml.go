@@ -78,6 +78,14 @@ func (at *door) flow() string {
 	if at.most != "" {
 		s += ", connections: " + at.most
 	}
+	if at.tls {
+		s += ", tls: true"
+		for i, value := range at.shows {
+			if needed := at.shows[itsDemand] != "" || i != itsAuthorities && i != itsCRL; value != "" && needed {
+				s += ", " + shown[i] + ": " + quoted(value)
+			}
+		}
+	}
 	return s + " }"
 }
 

@@ -7,6 +7,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,6 +24,8 @@ import (
 type Client struct {
 	// Address is host:port of listen.http, or unix: and the path of a socket.
 	Address string
+	// TLS is how to speak to listen.https; nil: it is listen.http.
+	TLS *tls.Config
 	// Token proves that the commands are of the user of the server. Empty: they prove nothing by it.
 	Token string
 	// User and Password say who asks, if User is not empty.
@@ -70,14 +73,18 @@ func (c Client) Open(ctx context.Context, q Request) (io.ReadCloser, error) {
 		}
 		body = bytes.NewReader(text)
 	}
-	host, transport := c.Address, &http.Transport{DisableKeepAlives: true}
+	host, transport := c.Address, &http.Transport{DisableKeepAlives: true, TLSClientConfig: c.TLS}
 	if socket, is := strings.CutPrefix(c.Address, unix); is {
 		host = "localhost"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		}
 	}
-	u := url.URL{Scheme: "http", Host: host, Path: prefix + q.Path, RawQuery: q.Query.Encode()}
+	scheme := "http"
+	if c.TLS != nil {
+		scheme = "https"
+	}
+	u := url.URL{Scheme: scheme, Host: host, Path: prefix + q.Path, RawQuery: q.Query.Encode()}
 	r, err := http.NewRequestWithContext(ctx, q.Method, u.String(), body)
 	if err != nil {
 		return nil, output.Usage("%w", err)

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# TLS and mutual TLS by clients from outside: mosquitto_pub and mosquitto_sub, kcat, curl. The certificates are made by
+# openssl as docs/security.md says.
+# shellcheck source=conformance/lib.sh
+. "$(dirname "$0")/lib.sh"
+"$here/install.sh" clients
+cd "$work"
+umask 077
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 10 -keyout ca.key -out ca.pem \
+	-subj "/CN=conformance" 2>/dev/null
+issue() {
+	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$1.key" -out "$1.csr" -subj "/CN=$1" 2>/dev/null
+	printf 'extendedKeyUsage=%s\nsubjectAltName=%s\n' "$2" "$3" >"$1.ext"
+	openssl x509 -req -in "$1.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 -extfile "$1.ext" -out "$1.pem" 2>/dev/null
+}
+issue server serverAuth DNS:localhost,IP:127.0.0.1
+issue device clientAuth DNS:device.example.org
+
+for auth in none require; do
+	start_firth --set tls.certificate=server.pem --set tls.key=server.key --set tls.client_ca=ca.pem \
+		--set "tls.client_auth=$auth" --set listen.mqtts=127.0.0.1:0 --set listen.wss=127.0.0.1:0 \
+		--set listen.kafkas=127.0.0.1:0 --set listen.https=127.0.0.1:0
+	mqtts=$(address mqtts) kafkas=$(address kafkas) https=$(address https)
+	own=() kafka_own=() curl_own=()
+	if [ $auth = require ]; then
+		own=(--cert device.pem --key device.key)
+		kafka_own=(-X ssl.certificate.location=device.pem -X ssl.key.location=device.key)
+		curl_own=(--cert device.pem --key device.key)
+	fi
+	for version in tlsv1.2 tlsv1.3; do
+		at=(-h localhost -p "${mqtts##*:}" --cafile ca.pem --tls-version $version "${own[@]}")
+		timeout 60 mosquitto_sub "${at[@]}" -t "tls/$version/#" -q 1 -C 100 -W 50 >got &
+		sub=$!
+		others+=("$sub")
+		wait_for 20 "subscription" timeout 20 mosquitto_pub "${at[@]}" -t "tls/$version/x" -q 1 -m first
+		for _ in $(seq 100); do echo "message"; done | timeout 60 mosquitto_pub "${at[@]}" -t "tls/$version/x" -q 1 -l
+		wait "$sub" || fail "mosquitto_sub with $version and client_auth=$auth"
+		pass "mosquitto_pub and mosquitto_sub, $version, client_auth=$auth"
+	done
+	timeout 60 mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile ca.pem --tls-alpn mqtt "${own[@]}" -t tls/alpn -m x
+	timeout 60 kcat -b "localhost:${kafkas##*:}" -X security.protocol=ssl -X ssl.ca.location=ca.pem "${kafka_own[@]}" \
+		-C -t tls -o beginning -e -q -f '%k\n' >keys
+	[ "$(sort -u keys | wc -l)" -eq 3 ] || fail "kcat read $(sort -u keys)"
+	pass "kcat, client_auth=$auth"
+	curl -sS --cacert ca.pem "${curl_own[@]}" "https://localhost:${https##*:}/readyz?verbose" | grep -q '^mqtts .*: ok' ||
+		fail "https"
+	"$firth" pub -L "mqtts://localhost:${mqtts##*:}/tls/own" --cafile ca.pem "${own[@]}" -m x -q 1
+	"$firth" consume tls -b "localhost:${kafkas##*:}" --cafile ca.pem "${own[@]}" -o beginning -e -f '%k\n' | grep -q tls/own ||
+		fail "firth consume"
+	pass "firth pub and consume, client_auth=$auth"
+	if [ $auth = require ]; then
+		if timeout 20 mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile ca.pem -t tls/x -m x 2>/dev/null; then
+			fail "no certificate was asked for"
+		fi
+		pass "without a certificate nobody comes in"
+	fi
+	stop_firth
+	rm -rf "$work/data"
+done
+echo "TLS: all passed"
