@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
-# TLS and mutual TLS by clients from outside: mosquitto_pub and mosquitto_sub, kcat, curl. The certificates are made by
-# openssl as docs/security.md says.
+# TLS and mutual TLS by clients from outside: mosquitto_pub and mosquitto_sub, kcat, curl, paho-mqtt, MQTT.js and Kafka's
+# own for Java. The certificates are made by openssl as docs/security.md says.
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
-"$here/install.sh" clients
+"$here/install.sh" clients python node java
+python3 -m venv "$work/venv"
+"$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
+cp -r "$here/node" "$work/node"
+(cd "$work/node" && "$again" timeout 300 npm ci --no-audit --no-fund --loglevel=error)
+cp -r "$here/tools" "$work/tools"
+(cd "$work/tools" && "$again" timeout 600 mvn -q -B -ntp dependency:build-classpath -Dmdep.outputFile=classpath)
 cd "$work"
 umask 077
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 10 -keyout ca.key -out ca.pem \
@@ -16,11 +22,18 @@ issue() {
 issue server serverAuth DNS:localhost,IP:127.0.0.1
 issue device clientAuth DNS:device.example.org
 
+# kafka CLASS CONFIG... runs one of Kafka's tools by tls.properties.
+kafka() {
+	timeout 90 java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=error \
+		-cp "$(cat "$work/tools/classpath")" "org.apache.kafka.tools.$1" --bootstrap-server "localhost:${kafkas##*:}" \
+		--command-config tls.properties "${@:2}"
+}
+
 for auth in none require; do
 	start_firth --set tls.certificate=server.pem --set tls.key=server.key --set tls.client_ca=ca.pem \
 		--set "tls.client_auth=$auth" --set listen.mqtts=127.0.0.1:0 --set listen.wss=127.0.0.1:0 \
 		--set listen.kafkas=127.0.0.1:0 --set listen.https=127.0.0.1:0
-	mqtts=$(address mqtts) kafkas=$(address kafkas) https=$(address https)
+	mqtts=$(address mqtts) wss=$(address wss) kafkas=$(address kafkas) https=$(address https)
 	own=() kafka_own=() curl_own=()
 	if [ $auth = require ]; then
 		own=(--cert device.pem --key device.key)
@@ -48,6 +61,24 @@ for auth in none require; do
 	"$firth" consume tls -b "localhost:${kafkas##*:}" --cafile ca.pem "${own[@]}" -o beginning -e -f '%k\n' | grep -q tls/own ||
 		fail "firth consume"
 	pass "firth pub and consume, client_auth=$auth"
+	mine=()
+	printf 'security.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.location=ca.pem\n' >tls.properties
+	if [ $auth = require ]; then
+		mine=(device.pem device.key)
+		cat device.key device.pem >device.both.pem
+		printf 'ssl.keystore.type=PEM\nssl.keystore.location=device.both.pem\n' >>tls.properties
+	fi
+	echo "from Java" | kafka ConsoleProducer --topic java
+	kafka consumer.ConsoleConsumer --topic java --from-beginning --max-messages 1 --timeout-ms 60000 | grep -q "from Java" ||
+		fail "Kafka's console consumer"
+	pass "Kafka's console producer and consumer, client_auth=$auth"
+	timeout 90 "$work/venv/bin/python" "$here/python/tls.py" "${mqtts##*:}" tcp ca.pem "${mine[@]}"
+	timeout 90 "$work/venv/bin/python" "$here/python/tls.py" "${wss##*:}" websockets ca.pem "${mine[@]}"
+	pass "paho-mqtt over TLS and wss, client_auth=$auth"
+	for url in "mqtts://localhost:${mqtts##*:}" "wss://localhost:${wss##*:}/mqtt"; do
+		timeout 90 node "$work/node/tls.mjs" "$url" ca.pem "${mine[@]}"
+	done
+	pass "MQTT.js over TLS and wss, client_auth=$auth"
 	if [ $auth = require ]; then
 		if timeout 20 mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile ca.pem -t tls/x -m x 2>/dev/null; then
 			fail "no certificate was asked for"
