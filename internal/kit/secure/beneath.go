@@ -22,6 +22,7 @@ type beneath struct {
 
 	got     int         // bytes
 	waiting atomic.Bool // for the client
+	spoke   atomic.Bool // its first record came whole
 	head    [recordHead]byte
 	have    int // of head
 	rest    int // of the record behind head
@@ -88,7 +89,9 @@ func (b *beneath) Write(p []byte) (int, error) {
 func (b *beneath) took(p []byte) {
 	b.got += len(p)
 	if b.rest > 0 {
-		b.rest -= len(p)
+		if b.rest -= len(p); b.rest == 0 {
+			b.spoke.Store(true)
+		}
 		return
 	}
 	b.have += copy(b.head[b.have:], p)

@@ -58,8 +58,12 @@ type handshake struct {
 	prev, next *handshake
 }
 
-// patience is how long a client may let us wait when there is no room for others.
-const patience = time.Second
+// patience is how long a client may let us wait when there is no room for others, and firstPatience until its first
+// record, which needs no answer of ours.
+const (
+	patience      = time.Second
+	firstPatience = 200 * time.Millisecond
+)
 
 // Listen does the handshakes of what l accepts. Close ends it.
 func Listen(l net.Listener, opt ListenOptions) *Listener {
@@ -161,14 +165,18 @@ func (l *Listener) pause(d time.Duration) bool {
 	}
 }
 
-// evict closes those that have let us wait for too long, an eighth of all at most.
+// evict closes those that have let us wait for too long, a quarter of all at most.
 func (l *Listener) evict() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := time.Now().Add(-patience)
-	most := max(cap(l.opt.Gate.slots)/8, 1)
-	for h := l.mu.first; h != nil && most > 0 && h.began.Before(before); h = h.next {
-		if h.conn.waiting.Load() && !h.evicted {
+	now := time.Now()
+	most := max(cap(l.opt.Gate.slots)/4, 1)
+	for h := l.mu.first; h != nil && most > 0; h = h.next {
+		since := now.Sub(h.began)
+		if since < firstPatience {
+			return
+		}
+		if h.conn.waiting.Load() && !h.evicted && (since >= patience || !h.conn.spoke.Load()) {
 			h.evicted = true
 			most--
 			_ = h.conn.Close() // its reader sees it
