@@ -113,6 +113,9 @@ func (c *campaign) run() {
 	}
 	pauseFor(c.t.Context(), 300*time.Millisecond)
 	c.etl.calm.Store(true)
+	for _, q := range c.h.queues {
+		q.calm.Store(true)
+	}
 	stopSources()
 	before := c.settle()
 	stop()

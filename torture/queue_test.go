@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -13,6 +14,7 @@ import (
 type queueHistory struct {
 	name  string
 	topic string
+	calm  atomic.Bool // members stay: one that lives for less than a heartbeat hears of no partition that others leave
 
 	mu        sync.Mutex
 	given     []queueDelivery
@@ -57,7 +59,11 @@ type queueMember struct {
 // run is one life after the other, until ctx ends.
 func (m *queueMember) run(ctx context.Context, address string) {
 	for ctx.Err() == nil {
-		life, cancel := context.WithTimeout(ctx, time.Duration(1000+m.words.IntN(3000))*time.Millisecond)
+		life, cancel := context.WithCancel(ctx)
+		if !m.queue.calm.Load() {
+			cancel()
+			life, cancel = context.WithTimeout(ctx, time.Duration(1000+m.words.IntN(3000))*time.Millisecond)
+		}
 		m.live(life, address)
 		cancel()
 	}

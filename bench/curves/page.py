@@ -61,9 +61,9 @@ SHOWN = {
     "groups": Curve("Consumer groups", "groups with a committed offset", (
         Panel("commits/s", ("commits, 100 in flight",)), memory("resident"),
         Panel("ms", ("one commit", "start"))), (
-        "Commits are **flat**: each is a record of one internal topic, found by the group's name in a map. 7,000/s is one sync "
-        "each: the requests of a connection are answered one after the other, so that 100 in flight on it share no commit; more "
-        "connections would. Memory is **linear**, 3 KiB a group. The start reads every commit that was kept, here some 28,000 "
+        "Commits are **flat**: each is a record of one internal topic, found by the group's name in a map. Those of one "
+        "connection share a sync: with 1,000 on their way `go test ./internal/kafka -run xxx -bench CommitsPipelined` takes "
+        "174,000 a second of one group and 114,000 of a hundred. Memory is **linear**, 3 KiB a group. The start reads every commit that was kept, here some 28,000 "
         "at each point: it grows with commits made rather than with groups, until internal topics are compacted.")),
     "payload": Curve("Size of the payload", "bytes", (
         Panel("messages/s", ("MQTT, QoS 1", "Kafka produce")),
