@@ -13,6 +13,7 @@ timeout 600 java -cp "$classes" Gate
 timeout 300 java -cp "$classes" Limits
 timeout 600 java -cp "$classes" Groups
 timeout 300 java -cp "$classes" Transactions
+timeout 300 java -cp "$classes" Shares
 through_restart 240 Devices java -cp "$classes" Devices
 stop_firth
 echo "Java clients: all passed"

@@ -461,6 +461,7 @@ func (f *shareFetch) partition(topic record.UUID, index int32) *kmsg.ShareFetchR
 	}
 	p := kmsg.NewShareFetchResponseTopicPartition()
 	p.Partition, p.CurrentLeader.LeaderID, p.CurrentLeader.LeaderEpoch = index, -1, -1
+	p.Records = []byte{} // null breaks Kafka's own client
 	t.Partitions = append(t.Partitions, p)
 	return &t.Partitions[len(t.Partitions)-1]
 }

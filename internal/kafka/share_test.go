@@ -102,6 +102,9 @@ func (m *sharer) fetch(acks ...said) string {
 			wantCode(m.c.t, "partition", p.ErrorCode, wire.None)
 			wantCode(m.c.t, "acknowledgements", p.AcknowledgeErrorCode, wire.None)
 			held := offsetsIn(m.c.t, p.Records)
+			if p.Records == nil {
+				m.c.t.Fatal("null in the place of records breaks Kafka's own client")
+			}
 			for _, a := range p.AcquiredRecords {
 				got = append(got, fmt.Sprintf("%d-%d×%d", a.FirstOffset, a.LastOffset, a.DeliveryCount))
 				for offset := a.FirstOffset; offset <= a.LastOffset; offset++ {
