@@ -182,6 +182,12 @@ const fixedLimits = `
 | regular expression of a consumer group | 4,096 bytes, and 20,000 steps with its repetitions written out | ` +
 	`INVALID_REGULAR_EXPRESSION (128) |
 | metadata of a committed offset | 4,096 bytes | OFFSET_METADATA_TOO_LARGE (12) |
+| members of share groups that fetch (share sessions) | 2,000 | SHARE_SESSION_LIMIT_REACHED (133) |
+| partitions that share groups share, counted for each group | 100,000 | POLICY_VIOLATION (44) |
+| records between the start offset of a share partition and the last one that was given out | ` +
+	"`share.partition.max.record.locks`" + ` of the group: 2,000, at most 10,000 | no more are given out until there is ` +
+	`room |
+| groups with settings of their own | 100,000 | POLICY_VIOLATION (44) |
 | committed offsets of a group without members | 30 days | they are gone: auto.offset.reset decides |
 | groups | 100,000 | COORDINATOR_NOT_AVAILABLE (15) |
 | transactional ids | 100,000 | COORDINATOR_NOT_AVAILABLE (15) |
