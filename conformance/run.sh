@@ -10,7 +10,7 @@ gates=(
 	mqtt differential
 	sarama kafka-python
 	spark flink
-	java tools
+	java tools connect
 	streams cluster
 	kgo
 )
