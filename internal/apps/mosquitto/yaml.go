@@ -79,14 +79,20 @@ func (at *door) flow() string {
 		s += ", connections: " + at.most
 	}
 	if at.tls {
-		s += ", tls: true"
-		for i, value := range at.shows {
-			if needed := at.shows[itsDemand] != "" || i != itsAuthorities && i != itsCRL; value != "" && needed {
-				s += ", " + shown[i] + ": " + quoted(value)
-			}
-		}
+		s += ", tls: true" + at.files()
 	}
 	return s + " }"
+}
+
+// files are the keys of a listener with TLS. Without client certificates their authorities mean nothing.
+func (at *door) files() string {
+	var b strings.Builder
+	for i, value := range at.shows {
+		if needed := at.shows[itsDemand] != "" || i != itsAuthorities && i != itsCRL; value != "" && needed {
+			fmt.Fprintf(&b, ", %s: %s", shown[i], quoted(value))
+		}
+	}
+	return b.String()
 }
 
 // everywhere is the host to listen on: without one that is every address, of the family that socket_domain says.
