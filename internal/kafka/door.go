@@ -53,6 +53,8 @@ type Options struct {
 	HeldBytes int64
 	// SASL is how clients may authenticate. Default: nobody can.
 	SASL SASL
+	// Rules are what clients may see and change of who may do what. Nil: they may not.
+	Rules Rules
 	// Credentials are those of users that clients may manage. Nil: they may not.
 	Credentials Credentials
 	// Logins knows who clients are, and Guard decides what they may do. Nil: everybody may do everything.

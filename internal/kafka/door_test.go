@@ -48,16 +48,28 @@ func openHouseOn(t testing.TB, fs vfs.FS, opt Options) *house {
 // openHouseWith opens a house on a log with options of its own.
 func openHouseWith(t testing.TB, log store.Options, opt Options) *house {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	s := openStore(t, log)
 	opt.Logger = log.Logger
-	s, err := store.Open(ctx, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	opt.Store, opt.ClusterID = s, s.ClusterID()
 	if opt.Guard != nil && opt.Logins == nil {
 		opt.Logins = loginsOn(t, s)
 	}
+	return houseOn(t, s, opt)
+}
+
+func openStore(t testing.TB, log store.Options) *store.Store {
+	t.Helper()
+	s, err := store.Open(context.Background(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// houseOn opens a house on a log that is open, and closes it.
+func houseOn(t testing.TB, s *store.Store, opt Options) *house {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	opt.Store, opt.ClusterID = s, s.ClusterID()
 	d, err := Open(ctx, opt)
 	if err != nil {
 		t.Fatal(err)

@@ -182,7 +182,8 @@ func (n *naming) Fingerprint() uint64 { return n.table.Fingerprint() }
 
 func (n *Node) openKafka(ctx context.Context) (err error) {
 	n.kafka, err = kafka.Open(ctx, kafka.Options{
-		Store: n.store, ClusterID: n.store.ClusterID(), Logins: n.access, Guard: n.access, Credentials: n.access,
+		Store: n.store, ClusterID: n.store.ClusterID(), Logins: n.access,
+		Guard: n.access, Rules: n.access, Credentials: n.access,
 		SASL:      kafka.SASL{Mechanisms: kafka.PasswordMechanisms(n.access.Passwords(), n.access)},
 		Advertise: n.cfg.Advertise, AdvertiseTLS: n.cfg.AdvertiseTLS, DisableAutoCreate: !n.cfg.Topics.AutoCreate,
 		MaxRequestBytes: int(n.cfg.Limits.Request), MaxConnections: n.cfg.Limits.KafkaConnections,

@@ -27,6 +27,9 @@ const (
 	EndTxn                      int16 = 26
 	WriteTxnMarkers             int16 = 27
 	TxnOffsetCommit             int16 = 28
+	DescribeAcls                int16 = 29
+	CreateAcls                  int16 = 30
+	DeleteAcls                  int16 = 31
 	DescribeConfigs             int16 = 32
 	AlterConfigs                int16 = 33
 	AlterReplicaLogDirs         int16 = 34
@@ -126,6 +129,9 @@ var apis = [keys]API{
 	EndTxn:                      {EndTxn, "EndTxn", 0, 5, 3, 64 * kib},
 	WriteTxnMarkers:             {WriteTxnMarkers, "WriteTxnMarkers", 1, 2, 1, 1 * mib},
 	TxnOffsetCommit:             {TxnOffsetCommit, "TxnOffsetCommit", 0, 6, 3, 4 * mib},
+	DescribeAcls:                {DescribeAcls, "DescribeAcls", 1, 3, 2, 64 * kib},
+	CreateAcls:                  {CreateAcls, "CreateAcls", 1, 3, 2, 4 * mib},
+	DeleteAcls:                  {DeleteAcls, "DeleteAcls", 1, 3, 2, 1 * mib},
 	DescribeConfigs:             {DescribeConfigs, "DescribeConfigs", 1, 4, 4, 1 * mib},
 	AlterConfigs:                {AlterConfigs, "AlterConfigs", 0, 2, 2, 1 * mib},
 	AlterReplicaLogDirs:         {AlterReplicaLogDirs, "AlterReplicaLogDirs", 1, 2, 2, 1 * mib},
