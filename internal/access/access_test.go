@@ -295,3 +295,41 @@ func BenchmarkMayName(b *testing.B) {
 		}
 	}
 }
+
+// TestCertificates: who shows a certificate and no password is the user of its name.
+func TestCertificates(t *testing.T) {
+	h := open(t, access.Options{Anonymous: access.Never})
+	off := user(t, "off", "x")
+	off.Disabled = true
+	h.apply(access.Change{Users: []*access.User{user(t, "pump", "secret", "r"), off},
+		Rules: []rule.Rule{mayRead("Role:r", "a/#"), mayRead("User:valve", "b/${cert.cn}")}})
+	show := func(cn, said string, password []byte) (*access.Pass, error) {
+		return h.Enter(t.Context(), rule.Subject{CommonName: cn, User: said, ClientID: "c", Encrypted: true}, password)
+	}
+	pump, err := show("pump", "", nil)
+	if err != nil || pump.Who().User != "pump" || !h.reads(pump, "a/x") {
+		t.Errorf("pump: %v", err)
+	}
+	valve, err := show("valve", "valve", nil)
+	if err != nil || valve.Over() != nil || !h.reads(valve, "b/valve") || h.reads(valve, "a/x") {
+		t.Errorf("valve: %v", err)
+	}
+	for _, cn := range []string{"", "*", rule.Anonymous} {
+		if _, err := show(cn, "", nil); err == nil {
+			t.Errorf("%q is somebody", cn)
+		}
+	}
+	if _, err := show("valve", "pump", nil); err == nil {
+		t.Error("a certificate of one proves another")
+	}
+	if _, err := show("valve", "pump", []byte("wrong")); !errors.Is(err, access.ErrCredentials) {
+		t.Errorf("a wrong password: %v", err)
+	}
+	if p, err := show("off", "", nil); err == nil && p.Over() == nil {
+		t.Error("who is disabled is served by a certificate")
+	}
+	h.apply(access.Change{Users: []*access.User{user(t, "pump", "another", "r")}})
+	if pump.Over() != nil {
+		t.Error("another password ends who never had one")
+	}
+}

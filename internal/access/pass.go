@@ -17,10 +17,11 @@ var ErrCredentials = fault.New(fault.Denied, "access.Enter", "wrong user name or
 
 // Pass is what a connection may do. It follows the changes of the catalog. Any goroutine may ask it.
 type Pass struct {
-	access *Access
-	who    rule.Subject // the roles are those of the moment it was made
-	proof  string       // the verifiers that who it is was proven by; "": it was not proven by one of the catalog
-	now    atomic.Pointer[standing]
+	access    *Access
+	who       rule.Subject // without roles
+	proof     string       // the verifiers that who it is was proven by; "": it was not proven by one of the catalog
+	certified bool         // who it is was proven by a certificate
+	now       atomic.Pointer[standing]
 }
 
 // standing is how a pass stands at one version of the catalog.
@@ -31,7 +32,7 @@ type standing struct {
 }
 
 // Enter lets a connection in that says who it is, or not (an empty user): who is told, but for the roles. A password
-// of nil is none. Errors: ErrCredentials; Denied; Timeout or Limited when too many are being looked at.
+// of nil is none: then a certificate that was verified says who it is. Errors: ErrCredentials; Denied; Timeout or Limited when too many are being looked at.
 func (a *Access) Enter(ctx context.Context, who rule.Subject, password []byte) (*Pass, error) {
 	p, err := a.enter(ctx, who, password)
 	switch {
@@ -47,6 +48,8 @@ func (a *Access) Enter(ctx context.Context, who rule.Subject, password []byte) (
 
 func (a *Access) enter(ctx context.Context, who rule.Subject, password []byte) (*Pass, error) {
 	switch {
+	case password == nil && certifies(&who) && (who.User == "" || who.User == who.CommonName):
+		who.User = rule.Anonymous // Admit knows better
 	case who.User != "" && a.open(): // as long as nobody asked for users a name is only a name
 	case who.User != "" && password != nil:
 		u := a.user(who.User)
@@ -90,13 +93,22 @@ func (a *Access) prove(ctx context.Context, u *User, who *rule.Subject, password
 	return nil
 }
 
-// Admit makes the pass of a connection whose user has proven who it is, or need not. Over tells if it may not be here.
+// Admit makes the pass of a connection whose user has proven who it is, or need not. Who does not say, and has shown a
+// certificate that was verified, is the user of its common name, in the catalog or not. Over tells if it may not be here.
 func (a *Access) Admit(who rule.Subject) *Pass {
 	p := &Pass{access: a, who: who}
-	if u := a.user(who.User); u != nil {
+	if who.User == rule.Anonymous && certifies(&who) {
+		p.who.User, p.certified = who.CommonName, true
+	}
+	if u := a.user(p.who.User); u != nil && !p.certified {
 		p.proof = u.proof()
 	}
 	return p
+}
+
+// certifies tells whether the certificate of a connection names a user.
+func certifies(who *rule.Subject) bool {
+	return who.CommonName != rule.Anonymous && who.CommonName != "*" && checkName("user", who.CommonName) == nil
 }
 
 // Who is who the pass is for.
@@ -127,14 +139,14 @@ func (a *Access) judge(p *Pass, version uint64) *standing {
 	switch {
 	case who.User == rule.Anonymous && !a.AnonymousMay():
 		s.over = errDenied("who does not say who it is is not served any more")
-	case who.User == rule.Anonymous:
+	case who.User == rule.Anonymous, p.certified && u == nil:
 	case u == nil && p.proof == "" && a.AnonymousMay(): // the name was never proven
 		who.User = rule.Anonymous
 	case u == nil:
 		s.over = errDenied("there is no such user")
 	case u.Disabled:
 		s.over = errDenied("the user is disabled")
-	case u.proof() != p.proof:
+	case u.proof() != p.proof && !p.certified:
 		s.over = errDenied("the user's password was changed")
 	case !u.binds(who.ClientID):
 		s.over = errDenied("the user may not have this client identifier")

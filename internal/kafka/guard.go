@@ -42,9 +42,7 @@ const ClusterResource = rule.ClusterName
 
 // Logins knows who clients are. *access.Access is one.
 type Logins interface {
-	// AnonymousMay tells whether clients are served that do not authenticate.
-	AnonymousMay() bool
-	// Admit makes the pass of a client whose user is known.
+	// Admit makes the pass of a client whose user is known, or rule.Anonymous. One whose pass is over may authenticate.
 	Admit(who rule.Subject) *access.Pass
 }
 
@@ -80,11 +78,10 @@ func (c *conn) know(principal string) {
 			who.CommonName = p.CommonName
 		}
 	}
-	c.pass.Store(c.door.opt.Logins.Admit(who))
+	pass := c.door.opt.Logins.Admit(who)
+	c.principal = rule.UserPrefix + pass.Who().User // a certificate may have said more
+	c.pass.Store(pass)
 }
-
-// anonymousMay tells whether clients are served that do not authenticate.
-func (d *Door) anonymousMay() bool { return d.opt.Logins == nil || d.opt.Logins.AnonymousMay() }
 
 // isOver tells why the client may not be here any more; nil: it may.
 func (c *conn) isOver() error {

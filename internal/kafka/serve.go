@@ -110,7 +110,7 @@ func (d *Door) enter(nc net.Conn, authenticate bool) *conn {
 	c := newConn(d, nc)
 	c.watch.clock = &d.clock
 	c.watch.set(idle)
-	if c.login.required = authenticate || !d.anonymousMay(); c.login.required {
+	if c.login.required = authenticate || c.isOver() != nil; c.login.required {
 		c.knocking.Store(max(d.clock.Load(), 1))
 	}
 	d.mu.conns[c] = struct{}{}

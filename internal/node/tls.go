@@ -135,7 +135,8 @@ func (c *Config) tlsOf(d *door) TLS {
 
 // asksWho tells whether whoever connects to a door has to say who it is.
 func (c *Config) asksWho(d *door) bool {
-	return d.tls && c.tlsOf(d).ClientAuth == string(secure.RequireClientAuth)
+	return d.tls && (c.tlsOf(d).ClientAuth == string(secure.RequireClientAuth) ||
+		c.Access.Anonymous == "deny" && d.name != "http")
 }
 
 // checkTLS looks at what a door with TLS needs.
