@@ -169,7 +169,8 @@ const fixedLimits = `
 	"`limits.kafka_bytes`" + ` | one that was not used for 2 minutes makes room, then a smaller one that is older; ` +
 	`who gets none fetches in full: ` + "`firth_kafka_fetch_sessions_evicted_total`" + ` |
 | users, client ids and addresses with quotas | 10,000 | POLICY_VIOLATION (44) to AlterClientQuotas |
-| Kafka clients that push metrics | 16,384, 1 MiB a minute each | THROTTLING_QUOTA_EXCEEDED (89), ` +
+| subscriptions to metrics of Kafka clients | 1,000 | POLICY_VIOLATION (44) |
+| Kafka clients that push metrics | 16,384, 1 MiB an interval each | THROTTLING_QUOTA_EXCEEDED (89), ` +
 	`TELEMETRY_TOO_LARGE (118) |
 | what one Fetch keeps of files in memory | 1 MiB for four at a time, 256 KiB for others, or one batch | nothing |
 | what one Fetch keeps of the newest records in memory while its client reads | 4 MiB, 256 KiB when more than ` +
