@@ -13,7 +13,6 @@ type call struct {
 	ask     func(h *house) kmsg.Request
 	allowed []int16                                           // error codes that Kafka, too, gives here
 	want    func(h *house, resp kmsg.Response) (wrong string) // "": right
-	refused bool                                              // not announced: the console hides what needs it
 }
 
 // of makes a request with what has to be said in it.
@@ -117,11 +116,11 @@ var looks = []call{
 		want: is(func(_ *house, r *kmsg.ListPartitionReassignmentsResponse) string {
 			return unless(len(r.Topics) == 0, "%+v", r.Topics)
 		})},
-	// Rules of access are not served yet: when they are, these say what an empty list looks like.
-	{name: "access rules", refused: true, ask: of(kmsg.NewPtrDescribeACLsRequest(), func(_ *house,
-		r *kmsg.DescribeACLsRequest) {
+	{name: "access rules", ask: of(kmsg.NewPtrDescribeACLsRequest(), func(_ *house, r *kmsg.DescribeACLsRequest) {
 		r.ResourceType, r.ResourcePatternType = kmsg.ACLResourceTypeAny, kmsg.ACLResourcePatternTypeAny
 		r.Operation, r.PermissionType = kmsg.ACLOperationAny, kmsg.ACLPermissionTypeAny
+	}), want: is(func(_ *house, r *kmsg.DescribeACLsResponse) string {
+		return unless(len(r.Resources) == 0, "%+v", r.Resources)
 	})},
 }
 

@@ -32,7 +32,8 @@ type standing struct {
 }
 
 // Enter lets a connection in that says who it is, or not (an empty user): who is told, but for the roles. A password
-// of nil is none: then a certificate that was verified says who it is. Errors: ErrCredentials; Denied; Timeout or Limited when too many are being looked at.
+// of nil is none: then a certificate that was verified says who it is. Errors: ErrCredentials; Denied; Timeout or
+// Limited when too many are being looked at.
 func (a *Access) Enter(ctx context.Context, who rule.Subject, password []byte) (*Pass, error) {
 	p, err := a.enter(ctx, who, password)
 	switch {
@@ -94,7 +95,8 @@ func (a *Access) prove(ctx context.Context, u *User, who *rule.Subject, password
 }
 
 // Admit makes the pass of a connection whose user has proven who it is, or need not. Who does not say, and has shown a
-// certificate that was verified, is the user of its common name, in the catalog or not. Over tells if it may not be here.
+// certificate that was verified, is the user of its common name, in the catalog or not. Over tells if it may not be
+// here.
 func (a *Access) Admit(who rule.Subject) *Pass {
 	p := &Pass{access: a, who: who}
 	if who.User == rule.Anonymous && certifies(&who) {

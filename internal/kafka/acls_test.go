@@ -48,9 +48,9 @@ func TestACLs(t *testing.T) {
 	}
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
-	make := kadm.NewACLs().Allow("User:alice", "User:bob").AllowHosts("*", "10.0.0.1").Deny("User:eve").DenyHosts().
+	wanted := kadm.NewACLs().Allow("User:alice", "User:bob").AllowHosts("*", "10.0.0.1").Deny("User:eve").DenyHosts().
 		Topics("t").ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpRead, kadm.OpWrite)
-	made, err := adm.CreateACLs(t.Context(), make)
+	made, err := adm.CreateACLs(t.Context(), wanted)
 	if err != nil || len(made) != 10 {
 		t.Fatalf("%d made, %v", len(made), err)
 	}
@@ -76,12 +76,12 @@ func TestACLs(t *testing.T) {
 		slices.Sort(list)
 		return list
 	}
-	any := func() *kadm.ACLBuilder { return kadm.NewACLs().ResourcePatternType(kadm.ACLPatternAny) }
-	ofT := any().Topics("t").Operations(kadm.OpAny).Allow().AllowHosts().Deny().DenyHosts()
+	every := func() *kadm.ACLBuilder { return kadm.NewACLs().ResourcePatternType(kadm.ACLPatternAny) }
+	ofT := every().Topics("t").Operations(kadm.OpAny).Allow().AllowHosts().Deny().DenyHosts()
 	if got := shown(ofT); len(got) != 10 {
 		t.Errorf("of t: %v", got)
 	}
-	bob := any().Topics("t").Operations(kadm.OpRead).Allow("User:bob").AllowHosts("10.0.0.1")
+	bob := every().Topics("t").Operations(kadm.OpRead).Allow("User:bob").AllowHosts("10.0.0.1")
 	if got := shown(bob); len(got) != 1 || got[0] != "User:bob ALLOW READ 10.0.0.1 t" {
 		t.Errorf("of bob: %v", got)
 	}
