@@ -35,7 +35,8 @@ import org.apache.kafka.common.utils.internals.Exit;
  *
  * In a command @ stands for --bootstrap-server and the address; words in single quotes are one.
  *
- * [Kafka-AlterClientQuotas] [Kafka-ApiVersions] [Kafka-ConsumerGroupDescribe] [Kafka-CreatePartitions] [Kafka-CreateTopics]
+ * [Kafka-AlterClientQuotas] [Kafka-AlterUserScramCredentials] [Kafka-ApiVersions] [Kafka-ConsumerGroupDescribe]
+ * [Kafka-CreateAcls] [Kafka-CreatePartitions] [Kafka-CreateTopics] [Kafka-DeleteAcls] [Kafka-DescribeAcls]
  * [Kafka-DeleteGroups] [Kafka-DeleteRecords] [Kafka-DeleteTopics] [Kafka-DescribeClientQuotas] [Kafka-DescribeCluster]
  * [Kafka-DescribeConfigs] [Kafka-DescribeGroups] [Kafka-DescribeLogDirs] [Kafka-DescribeProducers] [Kafka-DescribeQuorum]
  * [Kafka-DescribeTopicPartitions] [Kafka-DescribeTransactions] [Kafka-ElectLeaders] [Kafka-IncrementalAlterConfigs]
@@ -51,6 +52,7 @@ public final class Tools {
     private static final Class<?> HOOKS_LOCK = named("java.lang.ApplicationShutdownHooks");
     private static final Map<Thread, Thread> HOOKS = hooks();
     private static final Map<String, String> CLASSES = Map.ofEntries(
+        Map.entry("kafka-acls.sh", "AclCommand"),
         Map.entry("kafka-broker-api-versions.sh", "BrokerApiVersionsCommand"),
         Map.entry("kafka-client-metrics.sh", "ClientMetricsCommand"),
         Map.entry("kafka-cluster.sh", "ClusterTool"),
