@@ -16,11 +16,6 @@ var ready = slices.Concat(
 	role("consumer", about(Of(Read, Describe), Topic), about(Of(Read, Describe), Group)),
 )
 
-// ReadyRoles are the names of the roles that are always there.
-func ReadyRoles() []string {
-	return []string{"admin", "consumer", "device", "operator", "producer", "viewer"}
-}
-
 // ReadyRules are the rules of the roles that are always there.
 func ReadyRules() []Rule { return slices.Clone(ready) }
 
