@@ -66,6 +66,7 @@ type Access struct {
 	opt       Options
 	logins    telemetry.Counters
 	passwords *verify.Logins
+	fresh     []byte // the secret of this catalog, if it has stored none
 
 	changing sync.Mutex // held over a change, the log included: one at a time
 
@@ -77,6 +78,7 @@ type Access struct {
 		sync.RWMutex
 		users    map[string]*User
 		rules    map[string]rule.Rule // by their ids
+		secret   []byte               // what users seem to have who are not there; nil: none is stored
 		watchers []func()
 	}
 }
@@ -92,13 +94,18 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 	if opt.Metrics == nil {
 		opt.Metrics = telemetry.New()
 	}
-	a := &Access{opt: opt, passwords: verify.New(verify.Options{})}
+	a := &Access{opt: opt}
 	a.logins = opt.Metrics.Counter("firth_access_logins_total",
 		"Connections that came to be known, by whether who they are was proven, wrong, or refused.", "result")
 	a.mu.users, a.mu.rules = map[string]*User{}, map[string]rule.Rule{}
 	if err := a.read(ctx); err != nil {
 		return nil, err
 	}
+	secret := a.mu.secret
+	if secret == nil { // stored with the first change
+		secret = []byte(verify.Nonce())
+	}
+	a.passwords, a.fresh = verify.New(verify.Options{Secret: secret}), secret
 	opt.Metrics.GaugeFunc("firth_access_users", "Users in the catalog.", func() float64 {
 		a.mu.RLock()
 		defer a.mu.RUnlock()

@@ -3,7 +3,9 @@ package access_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/firthmq/firth/internal/access"
@@ -214,6 +216,25 @@ func TestCatalogOutlivesRestart(t *testing.T) {
 		Resource: rule.Resource{Kind: rule.Topic, Pattern: rule.Filter, Name: "a/x"}})
 	if !answer.Allowed || len(answer.Rules) != 1 {
 		t.Errorf("explained as %v", answer)
+	}
+}
+
+// TestNobodyLooksTheSame: who is not there has one salt, before and after a restart.
+func TestNobodyLooksTheSame(t *testing.T) {
+	h := open(t, access.Options{})
+	salt := func() string {
+		answer, _, err := h.Passwords().SCRAM(credential.SHA256, h, netip.Addr{}).
+			Step(t.Context(), []byte("n,,n=nobody,r=abcdef"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(string(answer), ",")[1]
+	}
+	h.apply(access.Change{Users: []*access.User{user(t, "alice", "secret")}})
+	before := salt()
+	h.restart(access.Options{})
+	if after := salt(); after != before {
+		t.Errorf("%s became %s", before, after)
 	}
 }
 

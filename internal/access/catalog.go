@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -15,8 +16,9 @@ import (
 
 // How the keys of the catalog begin.
 const (
-	userKey = "user/"
-	ruleKey = "rule/"
+	userKey   = "user/"
+	ruleKey   = "rule/"
+	secretKey = "secret" // the whole of it
 )
 
 // maxUsers and maxRules bound the catalog.
@@ -61,6 +63,10 @@ func (a *Access) apply(key string, value []byte) error {
 			a.mu.users[name] = u
 		}
 		return err
+	}
+	if key == secretKey {
+		a.mu.secret = bytes.Clone(value)
+		return nil
 	}
 	id, is := strings.CutPrefix(key, ruleKey)
 	if !is {
@@ -109,11 +115,14 @@ func (a *Access) Edit(ctx context.Context, find func(*Catalog) (*Change, error))
 
 func (a *Access) applyLocked(ctx context.Context, c *Change) error {
 	records, err := c.records(a.opt.Clock().UnixMilli())
-	if err != nil {
+	if err != nil || len(records) == 0 {
 		return err
 	}
 	if err := a.roomFor(c); err != nil {
 		return err
+	}
+	if a.mu.secret == nil { // who holds changing is the only one to set it
+		records = append(records, record.Record{Timestamp: records[0].Timestamp, Key: []byte(secretKey), Value: a.fresh})
 	}
 	if err := stream.StoreState(ctx, a.opt.Log, TopicName, records); err != nil {
 		return err
