@@ -66,6 +66,7 @@ type Access struct {
 	opt       Options
 	logins    telemetry.Counters
 	passwords *verify.Logins
+	damaged   bool   // some of the catalog is missing: who it was that somebody asked for is not known
 	fresh     []byte // the secret of this catalog, if it has stored none
 
 	changing sync.Mutex // held over a change, the log included: one at a time
@@ -116,15 +117,19 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 		defer a.mu.RUnlock()
 		return float64(len(a.mu.rules))
 	})
-	a.enforceLocked()
+	a.enforce()
 	return a, nil
 }
 
-// enforceLocked puts what the catalog says in force. a.mu is held for writing, or nobody else knows of a.
-func (a *Access) enforceLocked() {
+// enforce puts what the catalog says in force. Nobody else changes it meanwhile.
+func (a *Access) enforce() {
+	a.mu.RLock()
+	some := len(a.mu.users) > 0 || len(a.mu.rules) > 0
+	rules := slices.Collect(maps.Values(a.mu.rules))
+	a.mu.RUnlock()
 	var policy *rule.Policy
-	if len(a.mu.users) > 0 || len(a.mu.rules) > 0 {
-		policy = rule.New(slices.Collect(maps.Values(a.mu.rules)), a.opt.Mapping)
+	if some {
+		policy = rule.New(rules, a.opt.Mapping)
 	}
 	a.policy.Store(policy)
 	a.version.Add(1)
@@ -147,7 +152,7 @@ func (a *Access) AnonymousMay() bool {
 	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return len(a.mu.users) == 0
+	return len(a.mu.users) == 0 && !a.damaged
 }
 
 // user finds a user; nil: there is none.

@@ -281,6 +281,42 @@ func TestDamageKeepsClosed(t *testing.T) {
 	}
 }
 
+// TestDamageOfAllKeepsClosed: what is left of the catalog is nothing, and it is not open to all.
+func TestDamageOfAllKeepsClosed(t *testing.T) {
+	h := open(t, access.Options{})
+	strange := record.Record{Key: []byte("user/x"), Value: []byte("{")}
+	if err := stream.StoreState(t.Context(), h.log, access.TopicName, []record.Record{strange}); err != nil {
+		t.Fatal(err)
+	}
+	h.restart(access.Options{AcceptDamage: true})
+	if h.AnonymousMay() || !h.Asked() {
+		t.Error("it is open to all")
+	}
+	if _, err := h.Enter(t.Context(), rule.Subject{User: "x"}, []byte("x")); err == nil {
+		t.Error("a user who cannot be read gets in")
+	}
+}
+
+// TestRecall: a will of who was let in before is judged by the rules of now.
+func TestRecall(t *testing.T) {
+	h := open(t, access.Options{})
+	h.apply(access.Change{Users: []*access.User{user(t, "alice", "secret")},
+		Rules: []rule.Rule{mayRead("User:alice", "a"), mayRead("User:pump", "p")}})
+	alice, pump := h.Recall(rule.Subject{User: "alice"}), h.Recall(rule.Subject{User: "pump"})
+	if !h.reads(alice, "a") || !h.reads(pump, "p") || h.reads(pump, "a") {
+		t.Error("it is judged by other rules")
+	}
+	if nobody := h.Recall(rule.Subject{User: rule.Anonymous}); nobody.Over() == nil {
+		t.Error("who never said who it is counts as somebody")
+	}
+	off := user(t, "alice", "secret")
+	off.Disabled = true
+	h.apply(access.Change{Users: []*access.User{off}})
+	if h.reads(alice, "a") {
+		t.Error("who was disabled is heard still")
+	}
+}
+
 func mustJSON(t *testing.T) string {
 	r := mayRead("User:a", "b")
 	text, err := r.MarshalJSON()

@@ -46,6 +46,7 @@ func (a *Access) read(ctx context.Context) error {
 			folded.Lost, TopicName, folded.Strange, folded.First).WithHint("what is missing may be what keeps somebody " +
 			"out. Restore the data directory, or look at the rules (firth acl list) after a start with access.damaged: accept")
 	}
+	a.damaged = true
 	a.opt.Logger.Error("users or access rules are missing: their records cannot be read", "lost", folded.Lost,
 		"strange", folded.Strange, "error", folded.First)
 	return nil
@@ -131,9 +132,9 @@ func (a *Access) applyLocked(ctx context.Context, c *Change) error {
 	for i := range records {
 		_ = a.apply(string(records[i].Key), records[i].Value) // they are ours
 	}
-	a.enforceLocked()
 	watchers := slices.Clone(a.mu.watchers)
 	a.mu.Unlock()
+	a.enforce()
 	for _, f := range watchers {
 		f()
 	}

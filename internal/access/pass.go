@@ -21,6 +21,7 @@ type Pass struct {
 	who       rule.Subject // without roles
 	proof     string       // the verifiers that who it is was proven by; "": it was not proven by one of the catalog
 	certified bool         // who it is was proven by a certificate
+	recalled  bool         // it was proven before
 	now       atomic.Pointer[standing]
 }
 
@@ -52,6 +53,7 @@ func (a *Access) enter(ctx context.Context, who rule.Subject, password []byte) (
 	case password == nil && certifies(&who) && (who.User == "" || who.User == who.CommonName):
 		who.User = rule.Anonymous // Admit knows better
 	case who.User != "" && a.open(): // as long as nobody asked for users a name is only a name
+		return &Pass{access: a, who: who}, nil
 	case who.User != "" && password != nil:
 		u := a.user(who.User)
 		if err := a.prove(ctx, u, &who, password); err != nil {
@@ -69,7 +71,7 @@ func (a *Access) enter(ctx context.Context, who rule.Subject, password []byte) (
 }
 
 // open tells whether everybody may do everything, because nobody has asked for users or rules.
-func (a *Access) open() bool { return a.opt.Anonymous != Never && a.policy.Load() == nil }
+func (a *Access) open() bool { return a.opt.Anonymous != Never && !a.damaged && a.policy.Load() == nil }
 
 // prove holds a password against the user that it is said to be of; nil: there is none, which takes as long. Errors: as
 // of Enter.
@@ -108,6 +110,14 @@ func (a *Access) Admit(who rule.Subject) *Pass {
 	return p
 }
 
+// Recall makes the pass of somebody who was let in before: for a will, or what waits to be published. It need not be in
+// the catalog.
+func (a *Access) Recall(who rule.Subject) *Pass {
+	p := a.Admit(who)
+	p.recalled = who.User != rule.Anonymous
+	return p
+}
+
 // certifies tells whether the certificate of a connection names a user.
 func certifies(who *rule.Subject) bool {
 	return who.CommonName != rule.Anonymous && who.CommonName != "*" && checkName("user", who.CommonName) == nil
@@ -141,14 +151,14 @@ func (a *Access) judge(p *Pass, version uint64) *standing {
 	switch {
 	case who.User == rule.Anonymous && !a.AnonymousMay():
 		s.over = errDenied("who does not say who it is is not served any more")
-	case who.User == rule.Anonymous, p.certified && u == nil:
+	case who.User == rule.Anonymous, (p.certified || p.recalled) && u == nil:
 	case u == nil && p.proof == "" && a.AnonymousMay(): // the name was never proven
 		who.User = rule.Anonymous
 	case u == nil:
 		s.over = errDenied("there is no such user")
 	case u.Disabled:
 		s.over = errDenied("the user is disabled")
-	case u.proof() != p.proof && !p.certified:
+	case u.proof() != p.proof && !p.certified && !p.recalled:
 		s.over = errDenied("the user's password was changed")
 	case !u.binds(who.ClientID):
 		s.over = errDenied("the user may not have this client identifier")

@@ -37,7 +37,9 @@ func (a *Access) AlterSCRAM(
 			u.Verifiers.Remove(m)
 		}
 		for _, s := range set {
-			u.Verifiers.Password = credential.Password{}
+			if !u.Verifiers.Password.IsZero() { // the others are of the password before
+				u.Verifiers = credential.Verifiers{}
+			}
 			u.Verifiers.Put(s)
 		}
 		if u.Verifiers.OfPassword() == "" && len(u.Roles) == 0 {

@@ -28,6 +28,15 @@ func TestAlterSCRAM(t *testing.T) {
 		_, err := h.Enter(t.Context(), rule.Subject{User: name}, []byte(password))
 		return err == nil
 	}
+	if err := h.AddUser(t.Context(), access.UserChange{Name: "erin", Password: []byte("old")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := alter("erin", scram(credential.SHA256, "new")); err != nil || may("erin", "old") || !may("erin", "new") {
+		t.Error(err, "a verifier of the password before stays")
+	}
+	if err := h.RemoveUser(t.Context(), "erin"); err != nil {
+		t.Fatal(err)
+	}
 	old := h.enter("alice", "old", "")
 	for _, name := range []string{"alice", "carol"} {
 		if err := alter(name, scram(credential.SHA256, "new")); err != nil {

@@ -199,7 +199,7 @@ func storedPath(t testing.TB, partitions int, batches ...record.Batch) (fetch fu
 		t.Fatal(err)
 	}
 	h, topic := shelf(t, disk, partitions, batches...)
-	c := newConn(h.door, discard{})
+	c := newConn(h.door, discard{}, usualName)
 	req := fetchFrom(topic, 0, 0, 0, 1)
 	for p := int32(1); p < int32(partitions); p++ {
 		req.Topics[0].Partitions = append(req.Topics[0].Partitions, fetchFrom(topic, p, 0, 0, 1).Topics[0].Partitions...)

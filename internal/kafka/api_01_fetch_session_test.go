@@ -333,7 +333,7 @@ func TestFetchSessionsEvicted(t *testing.T) {
 func TestRefusedFetchKeepsNothing(t *testing.T) {
 	h := openHouse(t, Options{})
 	topic := h.topic("t", 1)
-	c := newConn(h.door, discard{})
+	c := newConn(h.door, discard{}, usualName)
 	head := wire.Header{Key: wire.Fetch, Version: 12, CorrelationID: 1}
 	req := fetchFrom(topic, 0, 0, 0, 1)
 	for range 5000 {
@@ -405,7 +405,7 @@ func BenchmarkFetchIdle(b *testing.B) {
 			b.Run(fmt.Sprintf("session=%v/parked=%v", epoch == 0, wait > 0), func(b *testing.B) {
 				h := openHouse(b, Options{})
 				topic := h.topic("t", 1000)
-				c := newConn(h.door, discard{})
+				c := newConn(h.door, discard{}, usualName)
 				head := wire.Header{Key: wire.Fetch, Version: 12, CorrelationID: 1}
 				r := fetchFrom(topic, 0, 0, wait, 1)
 				one := r.Topics[0].Partitions[0]
@@ -450,7 +450,7 @@ func BenchmarkFetchIdle(b *testing.B) {
 func wakeful(tb testing.TB, partitions int) (h *house, c *conn, topic *stream.Topic) {
 	h = openHouse(tb, Options{})
 	topic = h.topic("t", partitions)
-	c = newConn(h.door, discard{})
+	c = newConn(h.door, discard{}, usualName)
 	r := fetchFrom(topic, 0, 0, 3_600_000, 50<<20)
 	r.MaxBytes = 55 << 20
 	one := r.Topics[0].Partitions[0]

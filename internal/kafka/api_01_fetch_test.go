@@ -341,7 +341,7 @@ func TestFetchDoesNotCopy(t *testing.T) {
 	h := openHouseOn(t, vfs.NewMemory(), Options{})
 	topic := h.topic("t", 1)
 	h.put(h.dial(), topic, 0, batchOf(1, 900<<10))
-	c := newConn(h.door, discard{})
+	c := newConn(h.door, discard{}, usualName)
 	req := fetchFrom(topic, 0, 0, 0, 1)
 	req.Version = 12
 	body := req.AppendTo(nil)

@@ -311,11 +311,22 @@ func (f *shareFetch) gather(ctx context.Context, parts []*sharePart) {
 		if f.records >= int(f.req.MaxRecords) || f.bytes >= f.largest || f.failed && f.records > 0 {
 			return
 		}
+		if !f.mayStill(p) {
+			f.failed = true
+			f.partition(p.topic, p.index).ErrorCode = wire.TopicAuthorizationFailed
+			continue
+		}
 		if err := f.acquire(ctx, p); err != nil {
 			f.failed = true
 			f.partition(p.topic, p.index).ErrorCode = shareCode(err)
 		}
 	}
+}
+
+// mayStill judges a partition again: the fetch may have waited.
+func (f *shareFetch) mayStill(p *sharePart) bool {
+	t := f.log.Topics().ByID(p.topic)
+	return t == nil || f.groups.may(f.c, OpRead, OnTopic, t.Name) && f.groups.may(f.c, OpRead, OnGroup, f.session.group)
 }
 
 // acquire acquires what there is of one partition.

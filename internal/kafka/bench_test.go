@@ -31,7 +31,7 @@ func producePath(t testing.TB) func() {
 	topic := h.topic("t", 1)
 	<-h.door.running // it has taken what it needs of the log
 	h.door.produce = instant{}
-	c := newConn(h.door, discard{})
+	c := newConn(h.door, discard{}, usualName)
 	c.ahead = make([]byte, 4<<10)
 	req := produceTo(topic, 0, -1, batchOf(10, 100))
 	req.Version = 9
@@ -71,7 +71,7 @@ func BenchmarkFetchPath(b *testing.B) {
 	h := openHouse(b, Options{})
 	topic := h.topic("t", 1)
 	h.put(h.dial(), topic, 0, batchOf(10, 100))
-	c := newConn(h.door, discard{})
+	c := newConn(h.door, discard{}, usualName)
 	req := fetchFrom(topic, 0, 0, 0, 1)
 	req.Version = 12
 	body := req.AppendTo(nil)

@@ -39,6 +39,7 @@ type conn struct {
 	door      *Door
 	nc        net.Conn
 	log       *slog.Logger
+	listener  string                      // that it came by, as rules know it
 	principal string                      // who it is, e.g. Anonymous
 	pass      atomic.Pointer[access.Pass] // what it may; nil: nobody asks
 	clientID  string                      // of the request being answered, as the client says
@@ -95,9 +96,9 @@ type address struct {
 	port int32
 }
 
-func newConn(d *Door, nc net.Conn) *conn {
+func newConn(d *Door, nc net.Conn, listener string) *conn {
 	c := &conn{
-		door: d, nc: nc,
+		door: d, nc: nc, listener: listener,
 		host: "/" + hostOf(nc.RemoteAddr()), told: d.advertise(nc),
 	}
 	c.log = d.opt.Logger.With("client", c.host)

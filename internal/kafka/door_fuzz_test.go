@@ -69,7 +69,7 @@ func FuzzDoor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
-		c := newConn(h.door, scripted{in: bytes.NewReader(data)})
+		c := newConn(h.door, scripted{in: bytes.NewReader(data)}, usualName)
 		ended := make(chan struct{})
 		go func() {
 			c.serve(ctx)

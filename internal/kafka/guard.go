@@ -70,7 +70,7 @@ func (c *conn) know(principal string) {
 	if c.door.opt.Logins == nil {
 		return
 	}
-	who := rule.Subject{User: strings.TrimPrefix(principal, rule.UserPrefix)}
+	who := rule.Subject{User: strings.TrimPrefix(principal, rule.UserPrefix), Listener: c.listener}
 	who.Address, _ = netip.ParseAddr(c.host[1:])
 	if s, ok := c.nc.(*secure.Conn); ok {
 		who.Encrypted = true

@@ -17,13 +17,29 @@ import (
 // Serve accepts connections from l until ctx ends or Drain is called, and returns when the connections
 // it accepted are gone. It closes l. It may be called for several listeners at once. Run must be under
 // way; Serve waits for it.
-func (d *Door) Serve(ctx context.Context, l net.Listener) error { return d.serveOn(ctx, l, false) }
+func (d *Door) Serve(ctx context.Context, l net.Listener) error { return d.ServeBy(ctx, l, usualName) }
 
 // ServeSASL is Serve for a listener whose clients have to authenticate before they are served.
-func (d *Door) ServeSASL(ctx context.Context, l net.Listener) error { return d.serveOn(ctx, l, true) }
+func (d *Door) ServeSASL(ctx context.Context, l net.Listener) error {
+	return d.serveOn(ctx, l, way{usualName, true})
+}
+
+// ServeBy is Serve for a listener that rules know by a name.
+func (d *Door) ServeBy(ctx context.Context, l net.Listener, name string) error {
+	return d.serveOn(ctx, l, way{name, false})
+}
+
+// way is how a connection came.
+type way struct {
+	name         string // of the listener, for rules
+	authenticate bool   // before anything else, whatever the rules
+}
+
+// usualName is the name of a listener that was given none.
+const usualName = "kafka"
 
 // serveOn serves a listener.
-func (d *Door) serveOn(ctx context.Context, l net.Listener, authenticate bool) error {
+func (d *Door) serveOn(ctx context.Context, l net.Listener, by way) error {
 	defer l.Close()
 	select {
 	case <-d.running:
@@ -47,7 +63,7 @@ func (d *Door) serveOn(ctx context.Context, l net.Listener, authenticate bool) e
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
-			if c := d.enter(nc, authenticate); c != nil {
+			if c := d.enter(nc, by); c != nil {
 				mine.Go(func() { d.serve(ctx, c) })
 			}
 		case errors.Is(err, net.ErrClosed), ctx.Err() != nil:
@@ -89,7 +105,7 @@ func (d *Door) unlisten(l net.Listener) {
 }
 
 // enter takes a connection in, or closes it if there are too many.
-func (d *Door) enter(nc net.Conn, authenticate bool) *conn {
+func (d *Door) enter(nc net.Conn, by way) *conn {
 	if d.tooFast(nc) {
 		return nil
 	}
@@ -107,10 +123,10 @@ func (d *Door) enter(nc net.Conn, authenticate bool) *conn {
 		}
 		return nil
 	}
-	c := newConn(d, nc)
+	c := newConn(d, nc, by.name)
 	c.watch.clock = &d.clock
 	c.watch.set(idle)
-	if c.login.required = authenticate || c.isOver() != nil; c.login.required {
+	if c.login.required = by.authenticate || c.isOver() != nil; c.login.required {
 		c.knocking.Store(max(d.clock.Load(), 1))
 	}
 	d.mu.conns[c] = struct{}{}

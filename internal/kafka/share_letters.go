@@ -101,7 +101,7 @@ func (s *shares) letterBox(ctx context.Context, name string) (*stream.Topic, err
 		return s.log.CreateTopic(ctx, stream.TopicSpec{
 			Name: name, Partitions: s.opt.DefaultPartitions, Config: map[string]string{letterSetting: "true"},
 		})
-	case t.Config[letterSetting] != "true":
+	case !t.Settings.DeadLetters:
 		return nil, fault.New(fault.Denied, op, "topic %q takes no dead letters", name).
 			WithHint("set %s=true for it", letterSetting)
 	}

@@ -70,7 +70,13 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	if principal.pass, err = c.enter(hello, &principal); err != nil {
 		return c.refuseHello(hello, err)
 	}
-	c.link.principal.pass = principal.pass
+	if err := principal.known(); err != nil {
+		return c.refuseHello(hello, err)
+	}
+	c.link.principal.UserName, c.link.principal.pass = principal.UserName, principal.pass
+	if err := c.refuseBanned(); err != nil { // by the name that was proven
+		return c.refuseHello(hello, err)
+	}
 	if err := c.admitConnect(hello); err != nil {
 		return c.refuseHello(hello, err)
 	}
@@ -99,6 +105,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 		c.disconnect(packet.AdministrativeAction)
 	case c.isOver():
 		c.disconnect(packet.NotAuthorized)
+		present = false // nothing of the session is for it
 	}
 	o.Connack.SessionPresent = present                                                   // [MQTT-3.2.2-3]
 	c.setTimeout(time.Duration(o.Link.KeepAlive()) * time.Second * 3 / 2)                // [MQTT-3.1.2-22]

@@ -16,6 +16,7 @@ type Principal struct {
 	ClientID string
 	UserName string       // empty: none given
 	pass     *access.Pass // nil: nobody was asked who it is
+	operator bool         // it is no client: the operator has asked for what is published
 }
 
 // Logins finds out who clients are. It may wait until ctx ends. *access.Access is one.
@@ -24,6 +25,8 @@ type Logins interface {
 	Enter(ctx context.Context, who rule.Subject, password []byte) (*access.Pass, error)
 	// Admit makes the pass of a client whose user is known.
 	Admit(who rule.Subject) *access.Pass
+	// Recall makes the pass of a client that was let in before, and need not be there.
+	Recall(who rule.Subject) *access.Pass
 }
 
 // Guard answers what a client may do, on every path. It must not block and is called from many goroutines. Names are
@@ -37,7 +40,7 @@ type Guard interface {
 }
 
 func (d *Door) may(who *Principal, o rule.Operation, name []byte) bool {
-	return d.opt.Guard == nil || d.opt.Guard.MayName(who.pass, o, name, "")
+	return d.opt.Guard == nil || who.operator || d.opt.Guard.MayName(who.pass, o, name, "")
 }
 
 func (d *Door) maySubscribe(who *Principal, filter string) bool {
@@ -72,6 +75,20 @@ func (c *conn) enter(hello *packet.Connect, who *Principal) (*access.Pass, error
 	return nil, &packet.Error{Reason: packet.NotAuthorized, Detail: err.Error()}
 }
 
+// known notes whose the connection is by what was proven, and refuses who may not be here. Errors: *packet.Error.
+func (p *Principal) known() error {
+	if p.pass == nil {
+		return nil
+	}
+	if err := p.pass.Over(); err != nil {
+		return &packet.Error{Reason: packet.NotAuthorized, Detail: err.Error()}
+	}
+	if p.UserName = p.pass.Who().User; p.UserName == rule.Anonymous {
+		p.UserName = "" // a name that was not proven is none
+	}
+	return nil
+}
+
 // subject is a connection as rules know it.
 func (c *conn) subject(who *Principal) rule.Subject {
 	s := rule.Subject{User: who.UserName, ClientID: who.ClientID, Listener: c.listener.opt.Name,
@@ -91,14 +108,14 @@ func (c *conn) address() netip.Addr {
 	return at.Addr()
 }
 
-// absent is a client that need not be there, by the user that it had.
+// absent is a client that need not be there, by the user that it had. What comes of no client the operator asked for.
 func (d *Door) absent(client, user string) Principal {
-	who := Principal{ClientID: client, UserName: user}
+	who := Principal{ClientID: client, UserName: user, operator: client == ""}
 	if d.opt.Logins != nil {
 		if user == "" {
 			user = rule.Anonymous
 		}
-		who.pass = d.opt.Logins.Admit(rule.Subject{User: user, ClientID: client})
+		who.pass = d.opt.Logins.Recall(rule.Subject{User: user, ClientID: client})
 	}
 	return who
 }

@@ -8,7 +8,9 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
+	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/credential"
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/access/verify"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -112,6 +114,49 @@ func TestSCRAM(t *testing.T) {
 			c.send(&packet.Disconnect{})
 			c.closed()
 		}
+	}
+}
+
+// TestSCRAMTakesNoSession: who may not have a client identifier does not touch the session of it, whatever it proves.
+func TestSCRAMTakesNoSession(t *testing.T) {
+	var a *access.Access
+	h := open(t, func(o *mqtt.Options) {
+		var err error
+		if a, err = access.Open(t.Context(), access.Options{Log: o.Log, Mapping: o.Mapping}); err != nil {
+			t.Fatal(err)
+		}
+		all := rule.Rule{Effect: rule.Allow, Principal: rule.Everybody, Operations: rule.Everything,
+			Resource: rule.Resource{Kind: rule.Topic, Pattern: rule.Filter, Name: "#"}}
+		if err := a.Apply(t.Context(), &access.Change{Rules: []rule.Rule{all}}); err != nil {
+			t.Fatal(err)
+		}
+		bound := "known-*"
+		err = a.AddUser(t.Context(), access.UserChange{Name: "known", Password: []byte("pencil"), ClientID: &bound})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.AddUser(t.Context(), access.UserChange{Name: "me", Password: []byte("mine")}); err != nil {
+			t.Fatal(err)
+		}
+		o.Logins, o.Guard, o.Mechanisms = a, a, mqtt.SCRAM(a.Passwords(), a)
+	})
+	mine := h.dial(t)
+	mine.hello(packet.V5, "me", func(p *packet.Connect) {
+		p.HasUserName, p.UserName, p.HasPassword, p.Password = true, []byte("me"), true, []byte("mine")
+	})
+	want[*packet.Connack](mine)
+	mine.subscribe(1, "a/#")
+	session, first := scramSession(t, "SCRAM-SHA-256", "known", "pencil")
+	c := h.withSCRAM(t, "SCRAM-SHA-256", "", first)
+	p := want[*packet.Auth](c)
+	c.send(authPacket(packet.ContinueAuthentication, "SCRAM-SHA-256", challenge(t, session, p.Props.AuthData)))
+	if ack := want[*packet.Connack](c); ack.Reason != packet.NotAuthorized {
+		t.Errorf("CONNACK %s", ack.Reason)
+	}
+	mine.published("a/1", "still here", true)
+	mine.gets("a/1", "still here")
+	if _, err := h.door.ClearRetained(t.Context(), "a/1"); err != nil {
+		t.Errorf("the operator clears a retained message: %v", err)
 	}
 }
 

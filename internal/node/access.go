@@ -13,6 +13,7 @@ import (
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/secure"
 )
 
 // Access is how the node treats who comes.
@@ -121,7 +122,7 @@ func (n *Node) mayAdminister(r *http.Request, o rule.Operation) error {
 		return fault.New(fault.Denied, "admin", "only who is known is answered").WithHint("run the command as the user of "+
 			"the server, with --data DIR, so that it can read DIR/%s; or give --user and --password-file", TokenFile)
 	}
-	who := rule.Subject{User: user, Listener: "http"}
+	who := rule.Subject{User: user, Listener: "http", Encrypted: secure.ConnOf(r.Context()) != nil}
 	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		who.Address = at.Addr()
 	}

@@ -54,6 +54,7 @@ func TestAdminOfUsers(t *testing.T) {
 		{"who may look", call("GET", "/sessions", basic("bob", "b"), ""), 200, ``},
 		{"and change nothing", call("DELETE", "/user?name=alice", basic("bob", "b"), ""), 403,
 			`bob may not alter the cluster`},
+		{"nor read a message", call("GET", "/message?topic=x", basic("bob", "b"), ""), 403, `may not alter`},
 		{"nor trace", call("GET", "/trace?client=x", basic("bob", "b"), ""), 403, `may not alter`},
 		{"a rule", call("POST", "/rules", bearer, rules), 200, `allow User:bob write on names a/#`},
 		{"explained", call("GET", "/explain?user=bob&operation=publish&pattern=filter&name=a/b", bearer, ""), 200,

@@ -50,7 +50,7 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"POST " + adminPath + "/import":    n.adminImport,
 	} {
 		o := rule.Alter
-		if strings.HasPrefix(pattern, http.MethodGet) {
+		if strings.HasPrefix(pattern, http.MethodGet) && pattern != "GET "+adminPath+"/message" { // which shows a payload
 			o = rule.Describe
 		}
 		mux.Handle(pattern, ofThisMachine(n.administered(o, answering(do))))

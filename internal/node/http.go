@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/secure"
 )
@@ -75,10 +76,11 @@ func (n *Node) serveProfiles(mux *http.ServeMux) {
 		runtime.SetBlockProfileRate(0)
 		return nil
 	})
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	for path, serve := range map[string]http.HandlerFunc{
+		"": pprof.Index, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+	} {
+		mux.Handle("GET /debug/pprof/"+path, n.administered(rule.Alter, serve))
+	}
 }
 
 // serveWS opens the WebSocket door. A connection belongs to the MQTT door once it is upgraded; the

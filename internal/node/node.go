@@ -105,7 +105,6 @@ func Start(ctx context.Context, c *Config) (*Node, error) {
 			return nil, errors.Join(err, n.closeRooms(ctx))
 		}
 	}
-	n.access.Watch(n.recheck)
 	n.warnOfStrangers()
 	return n, nil
 }
@@ -225,6 +224,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 		return err
 	}
 	n.opened("mqtt delivery", n.run("mqtt delivery", n.mqtt.Run))
+	n.access.Watch(n.recheck)
 	return n.openWays()
 }
 
@@ -262,7 +262,9 @@ func (n *Node) serveKafka(context.Context) error {
 		return nil
 	}
 	stop := n.run("kafka", func(ctx context.Context) error {
-		return serveAll(ctx, ls, func(ctx context.Context, s socket) error { return n.kafka.Serve(ctx, s.Listener) })
+		return serveAll(ctx, ls, func(ctx context.Context, s socket) error {
+			return n.kafka.ServeBy(ctx, s.Listener, s.door.label())
+		})
 	})
 	n.opened("kafka", func(ctx context.Context) error { return errors.Join(n.kafka.Drain(ctx), stop(ctx)) })
 	return nil

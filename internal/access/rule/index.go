@@ -12,6 +12,7 @@ type index struct {
 	kinds   [lastKind + 1]*named
 	filters []filtered
 	trie    *names.Trie[int32] // of the filters by their place, if they are many
+	places  map[string]int     // of the filters, while rules are added
 }
 
 // named are the rules of one kind of resource by name.
@@ -60,16 +61,21 @@ func (x *index) add(r *Rule, name string) {
 }
 
 func (x *index) addFilter(filter string, g grants) {
-	at := slices.IndexFunc(x.filters, func(f filtered) bool { return f.filter == filter })
-	if at >= 0 {
+	at, is := x.places[filter]
+	if is {
 		x.filters[at].grants = x.filters[at].grants.with(g)
 		return
 	}
+	if x.places == nil {
+		x.places = map[string]int{}
+	}
+	x.places[filter] = len(x.filters)
 	x.filters = append(x.filters, filtered{filter, g})
 }
 
 // ready is called when every rule was added.
 func (x *index) ready() *index {
+	x.places = nil
 	if len(x.filters) > few {
 		x.trie = &names.Trie[int32]{}
 		for i := range x.filters {

@@ -16,7 +16,13 @@ func (l *Logins) Plain(ctx context.Context, users Users, from netip.Addr, messag
 		return "", err
 	}
 	v, _ := users.Lookup(p.User)
-	return p.User, l.Password(ctx, Login{User: p.User, Address: from, Password: p.Password}, v)
+	if err := l.Password(ctx, Login{User: p.User, Address: from, Password: p.Password}, v); err != nil {
+		return "", err
+	}
+	if now, is := users.Lookup(p.User); !is || now.OfPassword() != v.OfPassword() { // it was changed while it waited
+		return "", fault.New(fault.Denied, op, "the user got another password, or is gone, while it authenticated")
+	}
+	return p.User, nil
 }
 
 // Exchange is one run of SCRAM, that is slowed down when others failed before it. It is not safe for concurrent use.

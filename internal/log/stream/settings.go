@@ -21,6 +21,7 @@ type Settings struct {
 	Recompress      bool  // batches of Kafka producers are stored compressed by Codec, whatever they came with
 	Codec           record.Codec
 	Memory          bool // durability=memory: acknowledged before the disk has it
+	DeadLetters     bool // share groups may write what they give up to it (KIP-1191)
 
 	// When a compacted topic is compacted.
 	DeleteRetentionMs  int64   // how long a tombstone stays, in milliseconds (KIP-534)
@@ -112,7 +113,9 @@ var topicSettings = []Setting{
 			s.Codec, s.Recompress = codecs[v], v != "producer"
 		}},
 	{Name: "errors.deadletterqueue.group.enable", Type: TypeBoolean, Default: "false",
-		Doc: "whether share groups may write their dead letters to the topic (KIP-1191)", check: oneOf("true", "false")},
+		Doc:   "whether share groups may write their dead letters to the topic (KIP-1191)",
+		check: oneOf("true", "false"),
+		apply: func(s *Settings, v string) { s.DeadLetters = v == "true" }},
 	{Name: "delete.retention.ms", Type: TypeLong, Default: "86400000",
 		Doc:   "how long a tombstone of a compacted topic stays, in milliseconds from when it was compacted first",
 		check: number(0, maxLong),

@@ -130,7 +130,8 @@ func (g *Group) pick(takers []*Member, d *fanout.Delivery) (m *Member, waits boo
 // byKey chooses by the key: who has messages of it in hand, or else always the same of those who are there.
 func (g *Group) byKey(takers []*Member, d *fanout.Delivery) (m *Member, waits bool) {
 	m = g.holder(d.Key)
-	if m == nil {
+	if m == nil || !m.link.May(d.Topic, len(d.Frame)) { // its rights are not what they were
+		m = nil
 		var most uint64
 		for _, one := range takers {
 			weight := mix(one.hash ^ d.Key)
@@ -201,7 +202,7 @@ func (g *Group) letGo(place session.Place) {
 func (g *Group) fair(takers []*Member, m *Member, rest []*fanout.Delivery) []*fanout.Delivery {
 	if g.groups.opt.ByKey {
 		n := 1
-		for n < len(rest) && rest[n].Key == rest[0].Key {
+		for n < len(rest) && rest[n].Key == rest[0].Key && m.link.May(rest[n].Topic, len(rest[n].Frame)) {
 			n++
 		}
 		return rest[:n]
