@@ -337,33 +337,36 @@ func (f *shareFetch) acquire(ctx context.Context, p *sharePart) error {
 		return fault.Wrap(fault.Closed, "kafka.ShareFetch", ctx.Err())
 	}
 	defer func() { p.turn <- struct{}{} }()
-	for ctx.Err() == nil {
-		more, err := f.step(p)
+	for at := int64(0); ctx.Err() == nil; {
+		more, next, err := f.step(p, at)
 		if err != nil || !more {
 			return err
 		}
+		at = next
 	}
 	return nil
 }
 
-// step reads a piece of the log and acquires what it has. more tells to go on: there may be more.
-func (f *shareFetch) step(p *sharePart) (more bool, err error) {
+// step reads a piece of the log, from an offset or behind it, and acquires what it has. more tells to go on at next:
+// there may be more. What was released before at meanwhile is for the next fetch: the records of an answer are in the
+// order of their offsets, or a client takes those before for gaps, and is done with them.
+func (f *shareFetch) step(p *sharePart, at int64) (more bool, next int64, err error) {
 	p.mu.Lock()
 	full, from := p.mu.q.Full(f.config.locks), p.mu.q.From()
 	p.mu.Unlock()
-	if full {
-		return false, nil
+	if full || from < at {
+		return false, 0, nil
 	}
 	batches, start, err := f.read(p, from, min(f.largest-f.bytes, shareChunk))
 	defer clear(f.scratch)
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	if start > from {
 		f.trim(p, start)
 	}
 	if len(batches) == 0 {
-		return false, nil
+		return false, 0, nil
 	}
 	a := share.Acquire{
 		Member: f.session.member, Until: f.now() + f.config.lock.Milliseconds(),
@@ -371,7 +374,7 @@ func (f *shareFetch) step(p *sharePart) (more bool, err error) {
 		Most: int(f.req.MaxRecords) - f.records, Whole: f.req.ShareAcquireMode != byRecordLimit, Locks: f.config.locks,
 	}
 	if a.Batches, err = f.spans(p, batches); err != nil {
-		return false, err
+		return false, 0, err
 	}
 	p.mu.Lock()
 	var got []share.Delivery
@@ -382,7 +385,7 @@ func (f *shareFetch) step(p *sharePart) (more bool, err error) {
 	moved := p.mu.q.From() != from
 	p.mu.Unlock()
 	f.answer(p, batches, got)
-	return moved && f.records < int(f.req.MaxRecords) && f.bytes < f.largest, nil
+	return moved && f.records < int(f.req.MaxRecords) && f.bytes < f.largest, a.To, nil
 }
 
 // trim is done with what the log has no more.

@@ -734,3 +734,39 @@ func TestGroupConfigs(t *testing.T) {
 		t.Errorf("%v, %v", c.reset, err)
 	}
 }
+
+// TestShareFetchGoesForward: what is released while an answer is put together is for the next one. A client takes what
+// comes out of order for gaps, and is done with it: records were lost so.
+func TestShareFetchGoesForward(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	a := h.share("g", "a", topic)
+	wantCode(t, "settings", a.c.setGroup("g", "share.auto.offset.reset", "earliest"), wire.None)
+	a.c.fill(topic, 10)
+	a.most = 10
+	if got := a.fetch(); !strings.Contains(got, "0-9") {
+		t.Fatalf("a has %s", got)
+	}
+	a.c.fill(topic, 10)
+	req, s := kmsg.NewPtrShareFetchRequest(), h.door.shares
+	req.MaxRecords, req.MaxBytes = 100, 1<<20
+	f := &shareFetch{
+		shares: s, req: req, resp: kmsg.NewPtrShareFetchResponse(), config: s.groups.configs.of("g"), largest: 1 << 20,
+		session: &shareSession{shareMember: shareMember{"g", "b"}}, topics: map[record.UUID]int{},
+	}
+	p, err := s.part(t.Context(), shareKey{"g", topic.ID, 0}, topic.Partitions[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, at, err := f.step(p, 0)
+	if err != nil || f.records != 10 {
+		t.Fatalf("b has %d records, %v", f.records, err)
+	}
+	wantCode(t, "release", a.acknowledge(all(0, 9, release)), wire.None)
+	if more, _, err := f.step(p, at); more || err != nil || f.records != 10 {
+		t.Errorf("b has %d records, %v", f.records, err)
+	}
+	if got := a.fetch(); !strings.Contains(got, "0-9") {
+		t.Errorf("then a has %s", got)
+	}
+}
