@@ -49,7 +49,8 @@ are not taken for ours.
 ## Doors beyond this machine
 
 A door listens on loopback unless it is told otherwise. An address that other machines can reach is
-refused at the start, with the reason, because nothing asks yet who is there.
+refused at the start, with the reason, unless it has TLS and whoever connects is asked who it is: by a certificate
+(client_auth), or because nobody else is served (access.anonymous, [access.md](access.md)).
 ` + "`allow_remote_without_auth: true`" + ` overrides that, for containers and closed test networks; every start then
 logs a warning. On a loopback address, HTTP and WebSocket answer only requests that name this machine as
 their host, so that no web page can reach them through a name of its own (DNS rebinding).
