@@ -33,7 +33,7 @@ race: deps ## every test, with the race detector
 	$(GO) test -race -timeout $(RACETIMEOUT) ./...
 
 guards: ## bounds on memory that cannot be held under the race detector
-	$(GO) test -count=1 -run 'Allocs|Idle' ./internal/mqtt ./internal/log/store
+	$(GO) test -count=1 -run 'Allocs|Idle|TenThousand' ./internal/mqtt ./internal/log/store
 
 lint: $(GOLANGCI) $(DEADCODE) ## vet, golangci-lint, and no function that nothing calls
 	$(GO) vet ./...
