@@ -3,22 +3,17 @@ package kafka
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
-	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
-	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -155,14 +150,9 @@ func (s *clientSubscription) matches(c *pusher) bool {
 	return true
 }
 
-// clientSubscriptions are those that are there, a fold of __firth_client_metrics. Who changes them holds changing over
-// that, the log included.
+// clientSubscriptions are those that are there.
 type clientSubscriptions struct {
-	changing sync.Mutex
-
-	look  sync.RWMutex
-	set   map[string]map[string]string
-	force map[string]*clientSubscription
+	namedSettings[*clientSubscription]
 }
 
 // demand is what a client is asked for: all that those ask for that it matches, as often as the most often one.
@@ -191,63 +181,12 @@ func (s *clientSubscriptions) demand(c *pusher) demand {
 	return d
 }
 
-// given is what is set for one, which must not be changed; false: there is none of the name.
-func (s *clientSubscriptions) given(name string) (map[string]string, bool) {
-	s.look.RLock()
-	defer s.look.RUnlock()
-	set, is := s.set[name]
-	return set, is
-}
-
-// names lists them, in order.
-func (s *clientSubscriptions) names() []string {
-	s.look.RLock()
-	defer s.look.RUnlock()
-	return sortedNames(s.set)
-}
-
-// put has one in force; without settings there is none.
-func (s *clientSubscriptions) put(name string, set map[string]string, force *clientSubscription) {
-	s.look.Lock()
-	defer s.look.Unlock()
-	if len(set) == 0 {
-		delete(s.set, name)
-		delete(s.force, name)
-		return
-	}
-	s.set[name], s.force[name] = set, force
-}
-
-// openSubscriptions reads the subscriptions. What is not understood is left out.
+// openSubscriptions reads the subscriptions.
 func (d *Door) openSubscriptions(ctx context.Context) error {
 	s := &d.clients.subscriptions
-	s.set, s.force = map[string]map[string]string{}, map[string]*clientSubscription{}
-	t := d.log.Topics().ByName(subscriptionsTopic)
-	if t == nil {
-		return nil
-	}
-	folded, err := stream.Fold(ctx, d.log, t.Partitions[0], 0, func(v *record.View) error {
-		var set map[string]string
-		if v.Value != nil {
-			if err := json.Unmarshal(v.Value, &set); err != nil {
-				return fault.Wrap(fault.Corrupt, "kafka.clientMetrics", err)
-			}
-		}
-		force, err := clientSubscriptionOf(set)
-		if err != nil {
-			return fault.Wrap(fault.Unsupported, "kafka.clientMetrics", err)
-		}
-		s.put(string(v.Key), set, force)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if !folded.Complete() {
-		d.opt.Logger.Warn("kafka: subscriptions to metrics of clients were left out", "lost", folded.Lost,
-			"strange", folded.Strange, "error", folded.First)
-	}
-	return nil
+	s.topic, s.what, s.most = subscriptionsTopic, "subscriptions to metrics", mostSubscriptions
+	s.read = clientSubscriptionOf
+	return s.open(ctx, d.log, d.opt.Logger)
 }
 
 // alterSubscription changes one by what change makes of its settings, all or nothing.
@@ -260,32 +199,7 @@ func (d *Door) alterSubscription(ctx context.Context, c *conn, name string, dry 
 	case !d.may(c, OpAlterConfigs, OnCluster, ClusterResource):
 		return refusal(wire.ClusterAuthorizationFailed, "metrics of clients cannot be asked for")
 	}
-	s := &d.clients.subscriptions
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	old, is := s.given(name)
-	set := map[string]string{}
-	maps.Copy(set, old)
-	faults := change(set)
-	force, err := clientSubscriptionOf(set)
-	if err = errors.Join(append(faults, err)...); err != nil {
-		return coded{err, wire.InvalidConfig}
-	}
-	switch {
-	case dry || maps.Equal(set, old):
-		return nil
-	case !is && len(s.names()) >= mostSubscriptions:
-		return refusal(wire.PolicyViolation, "there are %d subscriptions", mostSubscriptions)
-	}
-	r := record.Record{Timestamp: wallMillis(), Key: []byte(name)}
-	if len(set) > 0 {
-		r.Value, _ = json.Marshal(set) // strings can always be encoded
-	}
-	if err := stream.StoreState(ctx, d.log, subscriptionsTopic, []record.Record{r}); err != nil {
-		return err
-	}
-	s.put(name, set, force)
-	return nil
+	return d.clients.subscriptions.alter(ctx, d.log, name, dry, change)
 }
 
 // incrementSubscription changes settings by the operations.

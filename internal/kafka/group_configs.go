@@ -2,21 +2,15 @@ package kafka
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
-	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
-	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -281,81 +275,28 @@ func groupConfigOf(set map[string]string) (groupConfig, error) {
 	return c, errors.Join(faults...)
 }
 
-// groupConfigs are the settings of groups, a fold of __firth_group_configs. Who changes them holds changing over that,
-// the log included.
+// groupConfigs are the settings of groups.
 type groupConfigs struct {
-	changing sync.Mutex
-
-	look  sync.RWMutex
-	set   map[string]map[string]string
-	force map[string]*groupConfig
+	namedSettings[*groupConfig]
 }
 
 // of is what is in force for a group.
 func (g *groupConfigs) of(group string) *groupConfig {
-	g.look.RLock()
-	defer g.look.RUnlock()
-	if c := g.force[group]; c != nil {
+	if c, is := g.inForce(group); is {
 		return c
 	}
 	return &defaultGroupConfig
 }
 
-// given is what is set for a group, which must not be changed.
-func (g *groupConfigs) given(group string) map[string]string {
-	g.look.RLock()
-	defer g.look.RUnlock()
-	return g.set[group]
-}
-
-// names lists the groups that have settings, in order.
-func (g *groupConfigs) names() []string {
-	g.look.RLock()
-	defer g.look.RUnlock()
-	return sortedNames(g.set)
-}
-
-// put has settings of a group in force.
-func (g *groupConfigs) put(group string, set map[string]string, force *groupConfig) {
-	g.look.Lock()
-	defer g.look.Unlock()
-	if len(set) == 0 {
-		delete(g.set, group)
-		delete(g.force, group)
-		return
-	}
-	g.set[group], g.force[group] = set, force
-}
-
-// openGroupConfigs reads the settings of groups. What is not understood is left alone.
+// openGroupConfigs reads the settings of groups.
 func openGroupConfigs(ctx context.Context, opt Options, log *store.Store) (*groupConfigs, error) {
-	g := &groupConfigs{set: map[string]map[string]string{}, force: map[string]*groupConfig{}}
-	t := log.Topics().ByName(groupConfigsTopic)
-	if t == nil {
-		return g, nil
+	g := &groupConfigs{}
+	g.topic, g.what, g.most = groupConfigsTopic, "groups", mostGroupConfigs
+	g.read = func(set map[string]string) (*groupConfig, error) {
+		c, err := groupConfigOf(set)
+		return &c, err
 	}
-	folded, err := stream.Fold(ctx, log, t.Partitions[0], 0, func(v *record.View) error {
-		var set map[string]string
-		if v.Value != nil {
-			if err := json.Unmarshal(v.Value, &set); err != nil {
-				return fault.Wrap(fault.Corrupt, "kafka.groupConfigs", err)
-			}
-		}
-		force, err := groupConfigOf(set)
-		if err != nil {
-			return fault.Wrap(fault.Unsupported, "kafka.groupConfigs", err)
-		}
-		g.put(string(v.Key), set, &force)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if !folded.Complete() {
-		opt.Logger.Warn("kafka: settings of groups were left out", "lost", folded.Lost, "strange", folded.Strange,
-			"error", folded.First)
-	}
-	return g, nil
+	return g, g.open(ctx, log, opt.Logger)
 }
 
 // alterGroupConfig changes the settings of a group by what change makes of those that are set, all or nothing.
@@ -368,30 +309,9 @@ func (d *Door) alterGroupConfig(ctx context.Context, c *conn, id string, dry boo
 	case !d.may(c, OpAlterConfigs, OnGroup, id):
 		return refusal(wire.GroupAuthorizationFailed, "group %q cannot be altered", id)
 	}
-	g := d.groups.configs
-	g.changing.Lock()
-	defer g.changing.Unlock()
-	set := map[string]string{}
-	maps.Copy(set, g.given(id))
-	faults := change(set)
-	force, err := groupConfigOf(set)
-	if err = errors.Join(append(faults, err)...); err != nil {
-		return coded{err, wire.InvalidConfig}
-	}
-	switch {
-	case dry || maps.Equal(set, g.given(id)):
-		return nil
-	case len(g.given(id)) == 0 && len(g.names()) >= mostGroupConfigs:
-		return refusal(wire.PolicyViolation, "more than %d groups with settings", mostGroupConfigs)
-	}
-	r := record.Record{Timestamp: wallMillis(), Key: []byte(id)}
-	if len(set) > 0 {
-		r.Value, _ = json.Marshal(set) // strings can always be encoded
-	}
-	if err := stream.StoreState(ctx, d.log, groupConfigsTopic, []record.Record{r}); err != nil {
+	if err := d.groups.configs.alter(ctx, d.log, id, dry, change); err != nil || dry {
 		return err
 	}
-	g.put(id, set, &force)
 	d.groups.configure(id)
 	return nil
 }
@@ -408,7 +328,7 @@ func (d *Door) describeGroupConfig(
 		answer.ErrorCode = wire.GroupAuthorizationFailed
 		return
 	}
-	given := d.groups.configs.given(rr.ResourceName)
+	given, _ := d.groups.configs.given(rr.ResourceName)
 	for i := range groupSettings {
 		s := &groupSettings[i]
 		if !wants(rr, s.name) {
