@@ -44,51 +44,26 @@ func (s ConsumerState) String() string { return consumerStateNames[s] }
 // Invariants: nobody holds a partition that another one does; static maps each instance id to a member that is there;
 // targetEpoch is never above epoch.
 type Consumer struct {
-	id   string
-	opts Options
+	gathering[*consumer]
 
-	deleted     bool
-	since       int64 // when its members were gone
 	bumped      int64 // when its epoch grew last; 0: before it was loaded
 	epoch       int32
 	targetEpoch int32 // of the target assignment
 	hash        int64 // of the topics that are subscribed to, as they were when the epoch last grew
 
-	members []*consumer // in the order they came
 	byID    map[string]*consumer
 	static  map[string]string       // instance id to member id
 	holders map[Partition]*consumer // who has it, or has not said yet that it gave it up
 	regexes map[string]*regex       // those of members, by their text
-	bytes   int64                   // what members take
-
-	topics Topics // as they are
-	seen   Topics // as they were when they were last compared
-
-	ledger
 }
 
 // NewConsumer makes an empty consumer group.
 func NewConsumer(id string, opts Options, now int64) *Consumer {
 	return &Consumer{
-		id: id, opts: opts.withDefaults(), since: now, byID: map[string]*consumer{}, static: map[string]string{},
-		holders: map[Partition]*consumer{}, regexes: map[string]*regex{}, topics: noTopics{}, ledger: newLedger(),
+		gathering: gather[*consumer](id, opts, now), byID: map[string]*consumer{}, static: map[string]string{},
+		holders: map[Partition]*consumer{}, regexes: map[string]*regex{},
 	}
 }
-
-// SetOptions puts other options in force.
-func (g *Consumer) SetOptions(opts Options) { g.opts = opts.withDefaults() }
-
-// See tells the group which topics there are. What that changes comes out with the next request of a member.
-func (g *Consumer) See(topics Topics) { g.topics = topics }
-
-// Since is when it lost its last member, in milliseconds.
-func (g *Consumer) Since() int64 { return g.since }
-
-// Len is the number of members.
-func (g *Consumer) Len() int { return len(g.members) }
-
-// Bytes is about what the members take in memory.
-func (g *Consumer) Bytes() int64 { return g.bytes }
 
 // ProtocolType is "consumer".
 func (g *Consumer) ProtocolType() string { return consumerType }
@@ -112,30 +87,6 @@ func (g *Consumer) State() ConsumerState {
 
 // StateName is the name of the state.
 func (g *Consumer) StateName() string { return g.State().String() }
-
-// IsDead tells whether the group was deleted.
-func (g *Consumer) IsDead() bool { return g.deleted }
-
-// IsEmpty tells whether the group is there and has no members.
-func (g *Consumer) IsEmpty() bool { return !g.deleted && len(g.members) == 0 }
-
-// Vacant tells whether nothing would be lost with the group except its offsets.
-func (g *Consumer) Vacant() bool { return g.IsEmpty() && len(g.held) == 0 }
-
-// Delete ends the group if it is empty; its owner removes the records of Keys. Codes: NonEmptyGroup, GroupIDNotFound.
-func (g *Consumer) Delete(int64) Code {
-	switch {
-	case g.deleted:
-		return GroupIDNotFound
-	case len(g.members) > 0:
-		return NonEmptyGroup
-	}
-	g.deleted = true
-	return None
-}
-
-// Revive takes a Delete back that could not be stored.
-func (g *Consumer) Revive(int64) { g.deleted = false }
 
 // Keys are those of all records that the log may have of the group.
 func (g *Consumer) Keys() []Key {
@@ -179,12 +130,6 @@ func (g *Consumer) bump(now int64) {
 
 // take hands the gathered effects out.
 func (g *Consumer) take() []Effect { return g.emit(g.deleted, g.value) }
-
-// Stored tells that a Store is durable, or was lost: then who waits for it is told to come again, and what it said is
-// written with the next. It may be one of the classic group that this one was.
-func (g *Consumer) Stored(_ int64, seq uint64, lost error) []Effect {
-	return g.stored(seq, lost != nil)
-}
 
 // Next is when Tick must be called, in milliseconds; 0: not at all.
 func (g *Consumer) Next() int64 {

@@ -375,7 +375,7 @@ func (p *consumerPlay) led(_ *client, a args) (all []Assignment) {
 		if len(arg.Key) != 1 || len(arg.Vals) == 0 {
 			continue
 		}
-		c := Consumer{topics: p.topics}
+		c := Consumer{gathering: gathering[*consumer]{topics: p.topics}}
 		data := c.classicAssignment(&consumer{assigned: parsePartitions(arg.Vals)})
 		all = append(all, Assignment{p.client(arg.Key).id, data})
 	}
@@ -496,7 +496,7 @@ func (p *consumerPlay) answer(c *client, e *Effect) {
 		p.say("%s <- join gen=%d id=%s leader=%q", c.name, c.epoch, c.id, e.Join.Leader)
 	case e.Sync != nil:
 		if e.Sync.Code == None {
-			g := Consumer{topics: p.topics}
+			g := Consumer{gathering: gathering[*consumer]{topics: p.topics}}
 			c.assigned = g.readAssignment(e.Sync.Assignment)
 		}
 		p.say("%s <- sync %s %s", c.name, e.Sync.Code, c.assigned.text())

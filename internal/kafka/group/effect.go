@@ -107,7 +107,14 @@ func (o *outbox) answerSync(to Ticket, a *SyncAnswer) {
 
 // refuse answers a join that ends with an error.
 func (o *outbox) refuse(to Ticket, memberID string, code Code) {
-	o.answerJoin(to, &JoinAnswer{Code: code, MemberID: memberID, Generation: -1})
+	if to != 0 {
+		o.out = append(o.out, refusal(to, memberID, code))
+	}
+}
+
+// refusal is the answer to a join that ends with an error.
+func refusal(to Ticket, memberID string, code Code) Effect {
+	return Effect{To: to, Join: &JoinAnswer{Code: code, MemberID: memberID, Generation: -1}}
 }
 
 func (g *Group) refuseJoin(m *member, code Code) {

@@ -25,7 +25,7 @@ func (l *ledger) emit(deleted bool, value func(Key) []byte) []Effect {
 	if !deleted && (len(l.written) > 0 || l.torn) {
 		answers := l.out[:0:0]
 		for _, e := range l.out {
-			if e.Store != nil {
+			if e.To == 0 { // no answer: nobody is told anything
 				answers = append(answers, e)
 			} else {
 				l.held[l.seq] = append(l.held[l.seq], e)

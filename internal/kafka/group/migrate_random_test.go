@@ -200,7 +200,7 @@ func (w *mixedWorld) hear(c *mixed, e *Effect) {
 	case e.Join != nil && e.Join.Code == UnknownMemberID:
 		c.id, c.epoch = c.name, 0
 	case e.Sync != nil && e.Sync.Code == None:
-		reader := Consumer{topics: w.topics}
+		reader := Consumer{gathering: gathering[*consumer]{topics: w.topics}}
 		c.assigned, c.member = reader.readAssignment(e.Sync.Assignment), true
 	}
 }
@@ -210,7 +210,7 @@ func (w *mixedWorld) sync(c *mixed, a *JoinAnswer) {
 	s := Sync{Ticket: w.ask(c), Who: c.who(), Generation: a.Generation}
 	c.joins = true
 	if a.Leader == a.MemberID {
-		writer, parts := Consumer{topics: w.topics}, make([][]Partition, len(a.Members))
+		writer, parts := Consumer{gathering: gathering[*consumer]{topics: w.topics}}, make([][]Partition, len(a.Members))
 		for i := range w.topics.counts["t"] {
 			parts[int(i)%len(parts)] = append(parts[int(i)%len(parts)], Partition{topicID("t"), i})
 		}

@@ -26,24 +26,11 @@ const AssignorSimple = "simple"
 //
 // Who is gone comes out as an Effect: what it had acquired is to be given to others.
 type Share struct {
-	id   string
-	opts Options
+	gathering[*sharer]
 
-	deleted bool
-	since   int64 // when its members were gone
-	epoch   int32
-	hash    int64 // of the topics that are subscribed to, as they were when the epoch last grew
-
-	members []*sharer // in the order they came
-	byID    map[string]*sharer
-	bytes   int64 // what members take
-
-	topics Topics // as they are
-	seen   Topics // as they were when they were last compared
-
-	outbox
-	dirty  bool                // the epoch is to be written
-	flying map[uint64]struct{} // Stores without an end yet
+	epoch int32
+	hash  int64 // of the topics that are subscribed to, as they were when the epoch last grew
+	byID  map[string]*sharer
 }
 
 // sharer is one member of a share group.
@@ -59,29 +46,11 @@ type sharer struct {
 
 // NewShare makes an empty share group.
 func NewShare(id string, opts Options, now int64) *Share {
-	return &Share{
-		id: id, opts: opts.withDefaults(), since: now, byID: map[string]*sharer{}, topics: noTopics{}, outbox: newOutbox(),
-		flying: map[uint64]struct{}{},
-	}
+	return &Share{gathering: gather[*sharer](id, opts, now), byID: map[string]*sharer{}}
 }
-
-// SetOptions puts other options in force.
-func (g *Share) SetOptions(opts Options) { g.opts = opts.withDefaults() }
-
-// See tells the group which topics there are. What that changes comes out with the next request of a member.
-func (g *Share) See(topics Topics) { g.topics = topics }
-
-// Since is when it lost its last member, in milliseconds.
-func (g *Share) Since() int64 { return g.since }
-
-// Len is the number of members.
-func (g *Share) Len() int { return len(g.members) }
 
 // Has tells whether somebody is a member.
 func (g *Share) Has(memberID string) bool { return g.byID[memberID] != nil }
-
-// Bytes is about what the members take in memory.
-func (g *Share) Bytes() int64 { return g.bytes }
 
 // ProtocolType is "share".
 func (g *Share) ProtocolType() string { return shareType }
@@ -97,32 +66,13 @@ func (g *Share) StateName() string {
 	return "Stable"
 }
 
-// IsDead tells whether the group was deleted.
-func (g *Share) IsDead() bool { return g.deleted }
-
-// IsEmpty tells whether the group is there and has no members.
-func (g *Share) IsEmpty() bool { return !g.deleted && len(g.members) == 0 }
-
 // Vacant tells whether nothing would be lost with the group: one that had a member once has offsets.
 func (g *Share) Vacant() bool { return g.IsEmpty() && g.epoch == 0 && len(g.held) == 0 }
 
-// Delete ends the group if it is empty; its owner removes the records of Keys. Codes: NonEmptyGroup, GroupIDNotFound.
-func (g *Share) Delete(int64) Code {
-	switch {
-	case g.deleted:
-		return GroupIDNotFound
-	case len(g.members) > 0:
-		return NonEmptyGroup
-	}
-	g.deleted = true
-	return None
-}
-
-// Revive takes a Delete back that could not be stored.
-func (g *Share) Revive(int64) { g.deleted = false }
-
 // Keys are those of all records that the log may have of the group.
-func (g *Share) Keys() []Key { return []Key{{Kind: KindShare, Group: g.id}} }
+func (g *Share) Keys() []Key { return []Key{g.key()} }
+
+func (g *Share) key() Key { return Key{Kind: KindShare, Group: g.id} }
 
 // Found has the group be there without a member: its offsets are to be set. Codes: NonEmptyGroup, GroupIDNotFound.
 func (g *Share) Found(now int64) (Code, []Effect) {
@@ -141,38 +91,15 @@ func (g *Share) Found(now int64) (Code, []Effect) {
 // bump makes the epoch of the group grow, and with it the assignment anew.
 func (g *Share) bump() {
 	g.epoch++
-	g.dirty = true
+	g.dirty[g.key()] = struct{}{}
 	g.assign()
 }
 
-// take hands the gathered effects out. What has changed is written first, and the answers wait for that.
-func (g *Share) take() []Effect {
-	var store []Effect
-	if g.dirty && !g.deleted {
-		g.dirty = false
-		g.seq++
-		g.flying[g.seq] = struct{}{}
-		key := Key{Kind: KindShare, Group: g.id}
-		store = append(store, Effect{Store: &Store{Seq: g.seq, Changes: []Change{{Key: key, Value: g.value()}}}})
-	}
-	if len(g.flying) > 0 {
-		now := g.out[:0:0]
-		for _, e := range g.out {
-			if e.Beat == nil {
-				now = append(now, e)
-			} else {
-				g.held[g.seq] = append(g.held[g.seq], e)
-			}
-		}
-		g.out = now
-	}
-	out := append(store, g.out...)
-	g.out = nil
-	return out
-}
+// take hands the gathered effects out.
+func (g *Share) take() []Effect { return g.emit(g.deleted, g.value) }
 
-// value is the record of the group, in Kafka's own format.
-func (g *Share) value() []byte {
+// value is the one record of the group, in Kafka's own format.
+func (g *Share) value(Key) []byte {
 	b := appendInt32(appendVersion(nil, 0), g.epoch)
 	return append(binary.BigEndian.AppendUint64(b, uint64(g.hash)), 0)
 }
@@ -186,17 +113,6 @@ func LoadShare(id string, opts Options, now int64, record []byte) (g *Share, ok 
 	}
 	g.epoch, g.hash = r.int32(), r.int64()
 	return g, !r.bad && g.epoch > 0
-}
-
-// Stored tells that a Store is durable, or was lost: then who waits for it is told to come again, and the epoch is
-// written with the next.
-func (g *Share) Stored(_ int64, seq uint64, lost error) []Effect {
-	delete(g.flying, seq)
-	g.dirty = g.dirty || lost != nil
-	g.release(seq, lost != nil)
-	out := g.out
-	g.out = nil
-	return out
 }
 
 // Next is when Tick must be called, in milliseconds; 0: not at all.
@@ -486,29 +402,6 @@ func (g *Share) Subscribes() (to func(topic string) bool, known bool) {
 }
 
 // What a share group answers to requests of the classic protocol, and of offsets: it has none of them.
-
-// Join refuses a member of the classic protocol: InconsistentGroupProtocol.
-func (g *Share) Join(_ int64, j Join) []Effect {
-	g.refuse(j.Ticket, j.Who.MemberID, InconsistentGroupProtocol)
-	return g.take()
-}
-
-// Sync refuses one that has not joined: UnknownMemberID.
-func (g *Share) Sync(_ int64, s Sync) []Effect {
-	g.answerSync(s.Ticket, &SyncAnswer{Code: UnknownMemberID})
-	return g.take()
-}
-
-// Heartbeat refuses one that has not joined: UnknownMemberID.
-func (g *Share) Heartbeat(int64, Who, int32) Code { return UnknownMemberID }
-
-// Leave refuses those that have not joined: UnknownMemberID.
-func (g *Share) Leave(_ int64, whos []Who, _ string) ([]Code, []Effect) {
-	return slices.Repeat([]Code{UnknownMemberID}, len(whos)), nil
-}
-
-// Gone has nobody to forget.
-func (g *Share) Gone(int64, Ticket) []Effect { return nil }
 
 // CheckCommit refuses offsets: GroupIDNotFound.
 func (g *Share) CheckCommit(int64, Who, int32) Code { return GroupIDNotFound }

@@ -25,11 +25,8 @@ const streamsType = "streams"
 // Invariants: a task is active with one member at most; no two members of a process have the same task; targetEpoch is
 // never above epoch.
 type Streams struct {
-	id   string
-	opts Options
+	gathering[*streamer]
 
-	deleted     bool
-	since       int64 // when its members were gone
 	bumped      int64 // when its epoch grew last; 0: before it was loaded
 	epoch       int32
 	targetEpoch int32 // of the target assignment
@@ -39,20 +36,14 @@ type Streams struct {
 
 	topology *Topology // nil: no member has brought one
 	plan     plan      // what it comes to with the topics as they were seen
-	topics   Topics    // as they are
-	seen     Topics    // as they were when the plan was made
 
-	members   []*streamer // in the order they came
 	byID      map[string]*streamer
 	active    map[Task]*streamer // who has a task as active, or has not said yet that it gave it up
 	processes map[processTask]int
-	bytes     int64 // what members and the topology take
 
 	delayed   int64  // until when an assignment waits for more members; 0: it does not
 	shutdown  string // the member that wants all of the application to end; "": none
 	endpoints int32  // counts the changes of where which partitions can be asked for
-
-	ledger
 }
 
 // processTask is a task in a process, in whatever role.
@@ -64,8 +55,8 @@ type processTask struct {
 // NewStreams makes an empty streams group.
 func NewStreams(id string, opts Options, now int64) *Streams {
 	return &Streams{
-		id: id, opts: opts.withDefaults(), since: now, validated: noTopology, byID: map[string]*streamer{},
-		active: map[Task]*streamer{}, processes: map[processTask]int{}, topics: noTopics{}, ledger: newLedger(),
+		gathering: gather[*streamer](id, opts, now), validated: noTopology, byID: map[string]*streamer{},
+		active: map[Task]*streamer{}, processes: map[processTask]int{},
 	}
 }
 
@@ -75,21 +66,6 @@ const noTopology = -1
 // firstEpoch is the first epoch of a group with members, as in Kafka: 1 is that of members who wait for the first
 // assignment.
 const firstEpoch = 2
-
-// SetOptions puts other options in force.
-func (g *Streams) SetOptions(opts Options) { g.opts = opts.withDefaults() }
-
-// See tells the group which topics there are. What that changes comes out with the next request of a member.
-func (g *Streams) See(topics Topics) { g.topics = topics }
-
-// Since is when it lost its last member, in milliseconds.
-func (g *Streams) Since() int64 { return g.since }
-
-// Len is the number of members.
-func (g *Streams) Len() int { return len(g.members) }
-
-// Bytes is about what the members and the topology take in memory.
-func (g *Streams) Bytes() int64 { return g.bytes }
 
 // ProtocolType is "streams".
 func (g *Streams) ProtocolType() string { return streamsType }
@@ -111,30 +87,6 @@ func (g *Streams) StateName() string {
 	}
 	return Reconciled.String()
 }
-
-// IsDead tells whether the group was deleted.
-func (g *Streams) IsDead() bool { return g.deleted }
-
-// IsEmpty tells whether the group is there and has no members.
-func (g *Streams) IsEmpty() bool { return !g.deleted && len(g.members) == 0 }
-
-// Vacant tells whether nothing would be lost with the group except its offsets.
-func (g *Streams) Vacant() bool { return g.IsEmpty() && len(g.held) == 0 }
-
-// Delete ends the group if it is empty; its owner removes the records of Keys. Codes: NonEmptyGroup, GroupIDNotFound.
-func (g *Streams) Delete(int64) Code {
-	switch {
-	case g.deleted:
-		return GroupIDNotFound
-	case len(g.members) > 0:
-		return NonEmptyGroup
-	}
-	g.deleted = true
-	return None
-}
-
-// Revive takes a Delete back that could not be stored.
-func (g *Streams) Revive(int64) { g.deleted = false }
 
 // Keys are those of all records that the log may have of the group.
 func (g *Streams) Keys() []Key {
@@ -174,10 +126,6 @@ func (g *Streams) bump(now int64) {
 
 // take hands the gathered effects out.
 func (g *Streams) take() []Effect { return g.emit(g.deleted, g.value) }
-
-// Stored tells that a Store is durable, or was lost: then who waits for it is told to come again, and what it said is
-// written with the next. It may be one of the group of another kind that this one was.
-func (g *Streams) Stored(_ int64, seq uint64, lost error) []Effect { return g.stored(seq, lost != nil) }
 
 // Next is when Tick must be called, in milliseconds; 0: not at all.
 func (g *Streams) Next() int64 {
@@ -330,33 +278,6 @@ func (g *Streams) Subscribes() (to func(topic string) bool, known bool) {
 	}
 	return func(topic string) bool { return topics[topic] }, true
 }
-
-// Join refuses a member of the classic protocol.
-func (g *Streams) Join(_ int64, j Join) []Effect {
-	g.refuse(j.Ticket, j.Who.MemberID, InconsistentGroupProtocol)
-	return g.take()
-}
-
-// Sync refuses a member of the classic protocol.
-func (g *Streams) Sync(_ int64, s Sync) []Effect {
-	g.answerSync(s.Ticket, &SyncAnswer{Code: UnknownMemberID})
-	return g.take()
-}
-
-// Heartbeat refuses a member of the classic protocol.
-func (g *Streams) Heartbeat(int64, Who, int32) Code { return UnknownMemberID }
-
-// Leave refuses members of the classic protocol.
-func (g *Streams) Leave(_ int64, whos []Who, _ string) ([]Code, []Effect) {
-	codes := make([]Code, len(whos))
-	for i := range codes {
-		codes[i] = UnknownMemberID
-	}
-	return codes, nil
-}
-
-// Gone tells that a request is not waited for any more.
-func (g *Streams) Gone(int64, Ticket) []Effect { return nil }
 
 // ToStreams makes the streams group that an empty classic group becomes by the first member of one. What waits to be
 // durable goes with it. Nil: the member is refused, and nothing has changed.
