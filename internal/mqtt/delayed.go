@@ -26,7 +26,7 @@ func (l *link) delay(t *turn, p *packet.Publish, name []byte) error {
 		return err
 	}
 	if d.delayed.Full() {
-		return fault.New(fault.Limited, "mqtt.Publish", "%d messages are delayed", d.delayed.Len())
+		return fault.New(fault.Limited, "mqtt.Publish", "as many messages are delayed as may be")
 	}
 	partition, err := d.delayedPartition(t.inPoller)
 	if err != nil {

@@ -18,41 +18,59 @@ import (
 // has come, with all that it has.
 func TestDelayed(t *testing.T) {
 	both(t, func(t *testing.T, v packet.Version) {
-		set := telemetry.New()
-		h := open(t, func(o *mqtt.Options) { o.Metrics = set })
+		set, now := telemetry.New(), new(wall)
+		now.set(time.Now())
+		h := open(t, func(o *mqtt.Options) { o.Metrics, o.Clock = set, now.now })
 		sub := h.connect(t, v, "sub", nil)
 		sub.subscribe(2, "a/#", "$delayed/#")
 		pub := h.connect(t, v, "pub", nil)
-		begin := time.Now()
-		m := &packet.Publish{Topic: []byte("$delayed/1/a/1"), Payload: []byte("one"), QoS: 1, PacketID: 7, Retain: true}
+		m := &packet.Publish{Topic: []byte("$delayed/3600/a/1"), Payload: []byte("one"), QoS: 1, PacketID: 7, Retain: true}
 		if v == packet.V5 {
 			m.Props.SetContentType([]byte("text/plain"))
 		}
 		pub.send(m)
 		want[*packet.Puback](pub)
-		pub.exactly(8, "$delayed/1/a/2", "two")
-		pub.publish(0, 0, "$delayed/0/a/0", "at once")
-		sub.gets("a/0", "at once")
-		if n := sample(set, "firth_mqtt_delayed_messages"); n != 2 {
-			t.Errorf("%v messages wait", n)
+		pub.exactly(8, "$delayed/3600/a/2", "two")
+		for _, passed := range []time.Duration{0, time.Hour - time.Millisecond} {
+			now.set(now.now().Add(passed))
+			pub.publish(0, 0, "$delayed/0/a/0", "at once")
+			sub.gets("a/0", "at once")
+			if n := sample(set, "firth_mqtt_delayed_messages"); n != 2 {
+				t.Errorf("%v messages wait after %s", n, passed)
+			}
 		}
-		p := sub.gets("a/1", "one")
-		if took := time.Since(begin); took < 900*time.Millisecond {
-			t.Errorf("it came after %s", took)
-		}
-		if p.QoS != 1 || p.Retain || v == packet.V5 && string(p.Props.ContentType) != "text/plain" {
+		now.set(now.now().Add(time.Millisecond))
+		pub.publish(0, 0, "$delayed/0/a/0", "look at the clock")
+		if p := sub.gets("a/1", "one"); p.QoS != 1 || p.Retain || string(p.Props.ContentType) != string(m.Props.ContentType) {
 			t.Errorf("got %+v", p)
 		}
 		if p := sub.gets("a/2", "two"); p.QoS != 2 {
 			t.Errorf("got %+v", p)
+		}
+		sub.gets("a/0", "look at the clock")
+		if n := sample(set, "firth_mqtt_delayed_messages"); n != 0 {
+			t.Errorf("%v messages wait when all have come", n)
 		}
 		late := h.connect(t, v, "late", nil)
 		late.subscribe(1, "a/+")
 		if p := late.gets("a/1", "one"); !p.Retain {
 			t.Errorf("got %+v", p)
 		}
-		eventually(t, "none waits", func() bool { return sample(set, "firth_mqtt_delayed_messages") == 0 })
 	})
+}
+
+// TestDelayedComesByItself: nothing else has to happen for a message to come when its time has come.
+func TestDelayedComesByItself(t *testing.T) {
+	h := open(t, nil)
+	sub := h.connect(t, packet.V311, "sub", nil)
+	sub.subscribe(0, "a")
+	pub := h.connect(t, packet.V311, "pub", nil)
+	begin := time.Now()
+	pub.published("$delayed/1/a", "one", false)
+	sub.gets("a", "one")
+	if took := time.Since(begin); took < 900*time.Millisecond {
+		t.Errorf("it came after %s", took)
+	}
 }
 
 // exactly publishes with QoS 2 and goes through all of it.
@@ -103,12 +121,16 @@ func TestDelayedRefused(t *testing.T) {
 // TestDelayedTooLarge: a message that has become too large for its log topic is left out, and holds up no other.
 func TestDelayedTooLarge(t *testing.T) {
 	set := telemetry.New()
-	h := open(t, func(o *mqtt.Options) { o.Metrics = set })
+	var now wall
+	now.set(time.Now())
+	h := open(t, func(o *mqtt.Options) { o.Metrics, o.Clock = set, now.now })
 	c := h.connect(t, packet.V5, "c", nil)
 	c.published("d/0", "first", false)
-	c.published("$delayed/1/d/1", string(make([]byte, 10_000)), false)
-	c.published("$delayed/1/d/2", "last", false)
+	c.published("$delayed/60/d/1", string(make([]byte, 10_000)), false)
+	c.published("$delayed/60/d/2", "last", false)
 	h.alter("d", map[string]string{"max.message.bytes": "2000"})
+	now.set(now.now().Add(time.Minute))
+	c.published("$delayed/0/other", "look at the clock", false)
 	eventually(t, "the last has come", func() bool { return len(h.records("d")) > 1 })
 	eventually(t, "none waits", func() bool { return sample(set, "firth_mqtt_delayed_messages") == 0 })
 	if all := h.records("d"); len(all) != 2 || string(all[1].Value) != "last" {
@@ -155,7 +177,9 @@ func TestDelayedSurvives(t *testing.T) {
 	for i, clone := range clones {
 		set := telemetry.New()
 		h := openOn(t, clone, func(o *mqtt.Options) { o.Clock, o.Metrics = now.now, set })
-		eventually(t, "none waits", func() bool { return sample(set, "firth_mqtt_delayed_messages") == 0 })
+		eventually(t, "all have come after a crash", func() bool {
+			return len(h.records("d")) >= count && sample(set, "firth_mqtt_delayed_messages") == 0
+		})
 		inOrder(t, fmt.Sprint("crash ", i), h.records("d"), count)
 		h.stop()
 	}

@@ -88,15 +88,19 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	return s, nil
 }
 
-// Len is how many messages wait.
+// Len is how many messages wait. One that is being published waits no more.
 func (s *Store) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.mu.wheel.pending)
+	return s.mu.wheel.waiting()
 }
 
-// Full tells whether another message must be refused.
-func (s *Store) Full() bool { return s.Len() >= s.opt.Max }
+// Full tells whether another message must be refused. Those that are being published still take room.
+func (s *Store) Full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.mu.wheel.pending) >= s.opt.Max
+}
 
 // Partition is where records are appended; not ok: it is to be made.
 func (s *Store) Partition() (p stream.PartitionID, ok bool) {

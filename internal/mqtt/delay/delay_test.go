@@ -134,3 +134,27 @@ func TestWheel(t *testing.T) {
 		t.Error("one that is over came again")
 	}
 }
+
+// TestWheelWaiting: what was taken waits no more, until it is put back.
+func TestWheelWaiting(t *testing.T) {
+	var w wheel
+	for i := range 3 {
+		w.add(newKey(int64(i), uint64(i)), record.Offset(i))
+	}
+	counts := []int{w.waiting()}
+	first, _, _, _ := w.next(9)
+	counts = append(counts, w.waiting())
+	second, _, _, _ := w.next(9)
+	counts = append(counts, w.waiting())
+	w.remove(first.key)
+	counts = append(counts, w.waiting())
+	w.again(second, 9)
+	counts = append(counts, w.waiting())
+	w.again(first, 9) // is over
+	counts = append(counts, w.waiting())
+	w.remove(second.key)
+	counts = append(counts, w.waiting())
+	if want := []int{3, 2, 1, 1, 2, 2, 1}; !slices.Equal(counts, want) || len(w.pending) != 1 {
+		t.Errorf("%v waited, want %v; %d are left", counts, want, len(w.pending))
+	}
+}

@@ -17,26 +17,42 @@ type entry struct {
 // is not safe for concurrent use. The zero wheel is empty.
 type wheel struct {
 	queue   queue
-	pending map[Key]record.Offset // those in queue, and those that were taken and are not over
+	pending map[Key]place // those in queue, and those that were taken and are not over
+	taken   int           // of pending
 }
+
+// place is where a message lies, and whether it was taken to be published.
+type place struct {
+	offset record.Offset
+	taken  bool
+}
+
+// waiting is how many messages wait, without those that were taken.
+func (w *wheel) waiting() int { return len(w.pending) - w.taken }
 
 // add adds what a record says.
 func (w *wheel) add(k Key, offset record.Offset) {
 	if w.pending == nil {
-		w.pending = map[Key]record.Offset{}
+		w.pending = map[Key]place{}
 	}
-	w.pending[k] = offset
+	w.remove(k)
+	w.pending[k] = place{offset: offset}
 	heap.Push(&w.queue, entry{due: k.Due(), offset: offset, key: k})
 }
 
 // remove notes that a message is over.
-func (w *wheel) remove(k Key) { delete(w.pending, k) }
+func (w *wheel) remove(k Key) {
+	if w.pending[k].taken {
+		w.taken--
+	}
+	delete(w.pending, k)
+}
 
 // next takes the next message that is due. If there is none, it says when there will be: at, if waits.
 func (w *wheel) next(now int64) (e entry, due bool, at int64, waits bool) {
 	for len(w.queue) > 0 {
 		first := w.queue[0]
-		if offset, is := w.pending[first.key]; !is || offset != first.offset {
+		if at, is := w.pending[first.key]; !is || at.offset != first.offset {
 			heap.Pop(&w.queue)
 			continue
 		}
@@ -44,6 +60,8 @@ func (w *wheel) next(now int64) (e entry, due bool, at int64, waits bool) {
 			return entry{}, false, first.due, true
 		}
 		heap.Pop(&w.queue)
+		w.pending[first.key] = place{offset: first.offset, taken: true}
+		w.taken++
 		return first, true, 0, false
 	}
 	return entry{}, false, 0, false
@@ -51,6 +69,10 @@ func (w *wheel) next(now int64) (e entry, due bool, at int64, waits bool) {
 
 // again puts back what next took, to be due at a time.
 func (w *wheel) again(e entry, at int64) {
+	if p := w.pending[e.key]; p.taken && p.offset == e.offset {
+		w.pending[e.key] = place{offset: e.offset}
+		w.taken--
+	}
 	e.due = at
 	heap.Push(&w.queue, e)
 }
