@@ -49,7 +49,7 @@ func newRoot() *cobra.Command {
 		newRetainedCommand(),
 		newServeCommand(),
 		newSessionCommand(),
-		newBanCommand(), newUserCommand(), newRoleCommand(), newACLCommand(),
+		newBanCommand(), newUserCommand(), newRoleCommand(), newACLCommand(), newCertCommand(),
 		newSubCommand(),
 		newTopicCommand(),
 		newVersionCommand(),

@@ -31,6 +31,17 @@ func (a *Access) AddUser(ctx context.Context, c UserChange) error {
 	})
 }
 
+// EnsureUser makes a user without a password, for who proves it otherwise. One that is there stays as it is. Errors:
+// those of Apply.
+func (a *Access) EnsureUser(ctx context.Context, name string, roles []string, clientID string) error {
+	return a.Edit(ctx, func(all *Catalog) (*Change, error) {
+		if all.User(name) != nil {
+			return nil, nil
+		}
+		return &Change{Users: []*User{{Name: name, Roles: roles, ClientID: clientID}}}, nil
+	})
+}
+
 // SetUser changes a user. Errors: NotFound; those of Apply.
 func (a *Access) SetUser(ctx context.Context, c UserChange) error {
 	return a.setUser(ctx, c, func(u *User) error { return found(u, c.Name) })

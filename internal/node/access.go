@@ -118,15 +118,22 @@ func (n *Node) mayAdminister(r *http.Request, o rule.Operation) error {
 		return nil
 	}
 	user, password, basic := r.BasicAuth()
-	if !basic {
+	conn, secret := secure.ConnOf(r.Context()), []byte(nil)
+	who := rule.Subject{User: user, Listener: "http", Encrypted: conn != nil}
+	if peer := conn.Peer(); peer != nil {
+		who.CommonName = peer.CommonName
+	}
+	switch {
+	case basic:
+		secret = []byte(password)
+	case who.CommonName == "":
 		return fault.New(fault.Denied, "admin", "only who is known is answered").WithHint("run the command as the user of "+
 			"the server, with --data DIR, so that it can read DIR/%s; or give --user and --password-file", TokenFile)
 	}
-	who := rule.Subject{User: user, Listener: "http", Encrypted: secure.ConnOf(r.Context()) != nil}
 	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		who.Address = at.Addr()
 	}
-	pass, err := n.access.Enter(r.Context(), who, []byte(password))
+	pass, err := n.access.Enter(r.Context(), who, secret)
 	if err != nil {
 		return err
 	}
@@ -134,7 +141,7 @@ func (n *Node) mayAdminister(r *http.Request, o rule.Operation) error {
 		return err
 	}
 	if !n.access.May(pass, o, rule.Cluster, rule.ClusterName) {
-		return fault.New(fault.Denied, "admin", "%s may not %s the cluster", fault.Text(user), o).
+		return fault.New(fault.Denied, "admin", "%s may not %s the cluster", fault.Text(pass.Who().User), o).
 			WithHint("firth acl explain tells why; the roles admin, operator and viewer have rights to the cluster")
 	}
 	return nil

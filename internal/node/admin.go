@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -48,6 +47,16 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"DELETE " + adminPath + "/rules":   n.adminRemoveRules,
 		"GET " + adminPath + "/explain":    n.adminExplain,
 		"POST " + adminPath + "/import":    n.adminImport,
+
+		"GET " + adminPath + "/authority":      n.adminAuthority,
+		"POST " + adminPath + "/authority":     n.adminMakeAuthority,
+		"GET " + adminPath + "/certificates":   n.adminCertificates,
+		"POST " + adminPath + "/certificate":   n.adminIssue,
+		"DELETE " + adminPath + "/certificate": n.adminRevoke,
+		"POST " + adminPath + "/server":        n.adminServer,
+		"GET " + adminPath + "/claims":         n.adminClaims,
+		"POST " + adminPath + "/claim":         n.adminClaim,
+		"DELETE " + adminPath + "/claim":       n.adminUnclaim,
 	} {
 		o := rule.Alter
 		if strings.HasPrefix(pattern, http.MethodGet) && pattern != "GET "+adminPath+"/message" { // which shows a payload
@@ -89,9 +98,8 @@ func (n *Node) serveTrace(ends context.Context) http.Handler {
 // proxy, and where it changes something, not by a page in a browser, which cannot send JSON elsewhere unasked.
 func ofThisMachine(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 		switch {
-		case local == nil || local.Network() != "unix" && !isLoopback(local.String()):
+		case !isHere(r):
 			refuse(w, fault.New(fault.Denied, "admin", "only programs of this machine are answered").
 				WithHint("ask on a loopback address of the machine that runs firth"))
 		case r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "":

@@ -47,7 +47,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, frontPage) })
 	mux.HandleFunc("GET /healthz", n.healthz)
 	mux.HandleFunc("GET /readyz", n.readyz)
-	mux.Handle("GET /metrics", n.metrics.Handler())
+	mux.Handle("GET /metrics", n.known(n.metrics.Handler()))
 	n.serveAdmin(mux)
 	ctx, cancel := context.WithCancel(context.Background())
 	mux.Handle("GET "+adminPath+"/trace", n.serveTrace(ctx))
@@ -59,6 +59,25 @@ func (n *Node) serveHTTP(context.Context) error {
 	server.ReadTimeout, server.WriteTimeout = requestTimeout, answerTimeout
 	n.serveRequests("http", server, ls)
 	return nil
+}
+
+// known serves programs of this machine, and where nobody is served who does not say who they are (access.anonymous:
+// deny), from elsewhere only who may look at the cluster.
+func (n *Node) known(next http.Handler) http.Handler {
+	asked := n.administered(rule.Describe, next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n.cfg.Access.Anonymous != "deny" || isHere(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		asked.ServeHTTP(w, r)
+	})
+}
+
+// isHere tells whether a request came by a loopback address or a Unix socket.
+func isHere(r *http.Request) bool {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return local != nil && (local.Network() == "unix" || isLoopback(local.String()))
 }
 
 // What the runtime samples for /debug/pprof: one in so many contended locks, and one blocking of so long.

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/authority"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/kit/clock"
@@ -37,22 +38,23 @@ import (
 
 // Node is one running Firth: the log and its doors.
 type Node struct {
-	log      *slog.Logger
-	metrics  *telemetry.Set
-	fs       vfs.FS
-	folder   string // of fs, absolute; "" for one that was given
-	store    *store.Store
-	access   *access.Access
-	token    string // of this start, for commands of the same user; "": none
-	kafka    *kafka.Door
-	mqtt     *mqtt.Door
-	mapping  atomic.Pointer[hinge.Table]
-	sockets  map[string][]socket       // by kind of door; what is off is not in it
-	ways     map[string]*mqtt.Listener // into the device door, by label
-	tls      secured
-	rooms    []room // in the order of opening
-	draining atomic.Bool
-	failed   chan error // the first room that ended by itself
+	log       *slog.Logger
+	metrics   *telemetry.Set
+	fs        vfs.FS
+	folder    string // of fs, absolute; "" for one that was given
+	store     *store.Store
+	access    *access.Access
+	authority *authority.Authority
+	token     string // of this start, for commands of the same user; "": none
+	kafka     *kafka.Door
+	mqtt      *mqtt.Door
+	mapping   atomic.Pointer[hinge.Table]
+	sockets   map[string][]socket       // by kind of door; what is off is not in it
+	ways      map[string]*mqtt.Listener // into the device door, by label
+	tls       secured
+	rooms     []room // in the order of opening
+	draining  atomic.Bool
+	failed    chan error // the first room that ended by itself
 
 	closing sync.Once
 	closed  error // what Close returns
@@ -97,8 +99,8 @@ func Start(ctx context.Context, c *Config) (*Node, error) {
 	n.metrics.Gauge("firth_build_info", "Always 1; the labels say what this binary is.", "version", "revision", "go").
 		With(v.Version, v.Revision, v.Go).Set(1)
 	steps := []func(context.Context) error{
-		n.openFolder, n.openLog, n.openAccess, n.openKafka, n.openMQTT, n.openTLS,
-		n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
+		n.openFolder, n.openLog, n.openAccess, n.openAuthority, n.openKafka, n.openMQTT, n.openTLS,
+		n.keepCertificates, n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
 	}
 	for _, open := range steps {
 		if err := open(ctx); err != nil {

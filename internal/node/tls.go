@@ -135,8 +135,7 @@ func (c *Config) tlsOf(d *door) TLS {
 
 // asksWho tells whether whoever connects to a door has to say who it is.
 func (c *Config) asksWho(d *door) bool {
-	return d.tls && (c.tlsOf(d).ClientAuth == string(secure.RequireClientAuth) ||
-		c.Access.Anonymous == "deny" && d.name != "http")
+	return d.tls && (c.tlsOf(d).ClientAuth == string(secure.RequireClientAuth) || c.Access.Anonymous == "deny")
 }
 
 // checkTLS looks at what a door with TLS needs.
@@ -181,7 +180,7 @@ func (n *Node) openTLS(context.Context) error {
 			n.tls = secured{gate: secure.NewGate(n.cfg.Limits.TLSHandshakes), metrics: secure.NewMetrics(n.metrics),
 				sources: map[string]*secure.Source{}}
 		}
-		s, err := secure.Open(n.cfg.tlsOf(&d).files(), secure.Options{
+		s, err := secure.Open(n.cfg.filesOf(n.cfg.tlsOf(&d)), secure.Options{
 			Name: cmp.Or(sourceName(&d), "listen"), Logger: n.log, Metrics: n.tls.metrics,
 		})
 		if err != nil {
@@ -215,7 +214,7 @@ func (n *Node) reloadTLS(next *Config) error {
 		if name := sourceName(&d); n.tls.sources[name] != nil {
 			mixed := *n.cfg // what a listener says by itself waits for a restart
 			mixed.TLS = next.TLS
-			files[name] = mixed.tlsOf(&d).files()
+			files[name] = mixed.filesOf(mixed.tlsOf(&d))
 		}
 	}
 	for _, f := range files {

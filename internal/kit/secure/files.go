@@ -131,7 +131,7 @@ func loadPair(certificate, key string) (tls.Certificate, error) {
 	if err != nil {
 		return none, err
 	}
-	if err := checkPrivate(key); err != nil {
+	if err := CheckPrivate(key); err != nil {
 		return none, err
 	}
 	if bytes.Contains(secret, []byte("ENCRYPTED")) {
@@ -147,9 +147,9 @@ func loadPair(certificate, key string) (tls.Certificate, error) {
 	return pair, nil
 }
 
-// checkPrivate refuses a key that others can read. A group may read one of root's, as the keys of a group for
-// certificates are.
-func checkPrivate(key string) error {
+// CheckPrivate refuses a key that others can read. A group may read one of root's, as the keys of a group for
+// certificates are. Errors: Denied; IO.
+func CheckPrivate(key string) error {
 	info, err := os.Stat(key)
 	if err != nil {
 		return fault.Wrap(fault.IO, op, err)

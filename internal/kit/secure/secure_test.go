@@ -496,13 +496,13 @@ func TestTimes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source.look()
+	source.Look()
 	if lines.n != 1 {
 		t.Errorf("told %d times", lines.n)
 	}
 	now = now.Add(25 * time.Hour)
-	source.look()
-	source.look()
+	source.Look()
+	source.Look()
 	if lines.n != 2 {
 		t.Errorf("told %d times", lines.n)
 	}

@@ -124,13 +124,14 @@ func (s *Source) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			s.look()
+			s.Look()
 		}
 	}
 }
 
-// look reads the files if one of them changed, and tells of an end that is near.
-func (s *Source) look() {
+// Look reads the files if one of them changed, and tells of an end that is near. Who has changed one need not wait
+// until Run looks: connections whose certificates a new list revokes have been ended when it returns.
+func (s *Source) Look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if stamps := s.mu.files.stamps(); !slices.Equal(stamps, s.mu.stamps) || s.mu.failed != "" {

@@ -1,0 +1,76 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/firthmq/firth/internal/access/authority"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/secure"
+)
+
+// openAuthority opens the certificate authority of the node, which is there from the first firth cert ca or expose on.
+func (n *Node) openAuthority(ctx context.Context) (err error) {
+	if n.folder != "" {
+		err := secure.CheckPrivate(filepath.Join(n.folder, filepath.FromSlash(authority.KeyFile)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	n.authority, err = authority.Open(ctx, authority.Options{
+		FS: n.fs, Log: n.store, Changed: n.lookAtFiles, AcceptDamage: n.cfg.Access.Damaged == "accept",
+		Metrics: n.metrics, Logger: n.log,
+	})
+	return err
+}
+
+// keepCertificates renews what the authority has to renew, once listeners can be told.
+func (n *Node) keepCertificates(context.Context) error {
+	n.opened("certificates", n.run("certificates", n.authority.Run))
+	return nil
+}
+
+// lookAtFiles has listeners read files that the node has changed, so that who is revoked is gone at once.
+func (n *Node) lookAtFiles() {
+	for _, s := range n.tls.sources {
+		s.Look()
+	}
+}
+
+// ownFile is the path of a file of the authority.
+func (c *Config) ownFile(name string) string { return filepath.Join(c.Data, filepath.FromSlash(name)) }
+
+// filesOf are the files of a listener. Who is held against the authority of the node is held against its list, too.
+func (c *Config) filesOf(t TLS) secure.Files {
+	f := t.files()
+	if f.CRL == "" && f.ClientCA != "" && same(f.ClientCA, c.ownFile(authority.CertificateFile)) {
+		f.CRL = c.ownFile(authority.RevokedFile)
+	}
+	return f
+}
+
+func same(x, y string) bool {
+	x, errX := filepath.Abs(x)
+	y, errY := filepath.Abs(y)
+	return errX == nil && errY == nil && x == y
+}
+
+// userOf sees that the holder of a certificate is a user with roles, where anybody is: it is the user of its name, and
+// has its name as its client identifier. One that is there stays as it is.
+func (n *Node) userOf(ctx context.Context, name string, roles []string) error {
+	if len(roles) == 0 {
+		if !n.access.Asked() {
+			return nil
+		}
+		roles = []string{"device"}
+	}
+	return n.access.EnsureUser(ctx, name, roles, "${username}")
+}
+
+// errIncomplete wraps what went wrong behind a certificate that was made.
+func errIncomplete(name string, err error) error {
+	return fault.New(fault.KindOf(err), "certificate", "the certificate of %s was made, its user was not: %w",
+		fault.Text(name), err)
+}
