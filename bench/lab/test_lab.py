@@ -86,6 +86,10 @@ class Figures(unittest.TestCase):
             self.assertEqual((got["rate"], got["per"]), (rate, (messages, 1500)), show)
             self.assertEqual((got["p50"], got["p99"]), (0.5, 2))
 
+    def test_nothing_is_no_rate(self):
+        with self.assertRaisesRegex(RuntimeError, "nothing counted"):
+            figures(self.result | {"messages": 0}, self.meter, "messages", 10)
+
 
 class Resumes(unittest.TestCase):
     def test_only_what_is_missing_is_measured(self):

@@ -119,7 +119,7 @@ is in the topic.`,
   firth bench kafka --mode consume --batches-encoded
   firth bench kafka --mode transact --txn-records 10 --linger 0s
   firth bench kafka --mode copy --connections 4
-  firth bench kafka --mode commit --groups 100
+  firth bench kafka --mode commit --groups 100 --batches-encoded
   firth bench kafka --mode rebalance --members 200 --partitions 400 --protocol consumer
   firth bench kafka --mode share --members 8
   firth bench kafka --mode latency --rate 2000 --linger 0s`,
@@ -148,7 +148,7 @@ is in the topic.`,
 	f.IntVar(&k.Members, "members", 200, "rebalance, share: members of the group")
 	f.BoolVar(&k.Once, "once", false, "consume: end when the topic is read")
 	f.BoolVar(&k.Encoded, "batches-encoded", false,
-		"send batches made beforehand and read raw Fetch responses on plain sockets instead of with a client")
+		"send batches made beforehand, read raw Fetch responses and commit offsets on plain sockets instead of with a client")
 	f.BoolVar(&k.CheckCRC, "check-crc", false, "with --batches-encoded: compute the checksum of batches read")
 	timeFlags(cmd, &k.Duration, &k.Warmup)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -550,22 +550,27 @@ func TestGroupLoads(t *testing.T) {
 			t.Errorf("of %d records: %+v", written.Total, res)
 		}
 	})
-	for _, mode := range []Mode{Commit, Rebalance} {
-		for _, protocol := range []Protocol{ClassicProtocol, ConsumerProtocol} {
-			t.Run(string(mode)+"-"+string(protocol), func(t *testing.T) {
-				k := base
-				k.Mode, k.Protocol, k.Groups, k.Members = mode, protocol, 3, 3
-				longer(t, &k.Duration, func() string {
-					res, err := k.Run(t.Context())
-					if err != nil {
-						t.Fatal(err)
-					}
-					if res.Messages == 0 || int64(res.Latency.Count) != res.Messages {
-						return fmt.Sprintf("%+v", res)
-					}
-					return ""
-				})
+	for name, group := range map[string]Kafka{
+		"commit-classic":          {Mode: Commit, Protocol: ClassicProtocol},
+		"commit-consumer":         {Mode: Commit, Protocol: ConsumerProtocol},
+		"commit-classic-encoded":  {Mode: Commit, Protocol: ClassicProtocol, Encoded: true},
+		"commit-consumer-encoded": {Mode: Commit, Protocol: ConsumerProtocol, Encoded: true},
+		"rebalance-classic":       {Mode: Rebalance, Protocol: ClassicProtocol},
+		"rebalance-consumer":      {Mode: Rebalance, Protocol: ConsumerProtocol},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := base
+			k.Mode, k.Protocol, k.Encoded, k.Groups, k.Members = group.Mode, group.Protocol, group.Encoded, 3, 3
+			longer(t, &k.Duration, func() string {
+				res, err := k.Run(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if res.Messages == 0 || int64(res.Latency.Count) != res.Messages {
+					return fmt.Sprintf("%+v", res)
+				}
+				return ""
 			})
-		}
+		})
 	}
 }

@@ -68,7 +68,8 @@ type Kafka struct {
 	Warmup      time.Duration // how long is not measured before
 
 	// Encoded makes all batches before the time begins, sends them on plain sockets and reads Fetch responses
-	// without a client. The first broker has to lead every partition. Without it, clients of franz-go do both.
+	// without a client; offsets are committed on plain sockets, too. The first broker has to lead every partition and
+	// to coordinate every group. Without it, clients of franz-go do all that.
 	Encoded bool
 	// CheckCRC computes the checksum of every batch that is read on a plain socket.
 	CheckCRC bool
@@ -301,8 +302,12 @@ func (l *kafkaLoad) drive(ctx context.Context) error {
 			producers.run(func(ctx context.Context) error { return l.copy(ctx, s) })
 		}
 	case l.Mode == Commit:
+		commit := l.commit
+		if l.Encoded {
+			commit = l.commitEncoded
+		}
 		for _, c := range l.members {
-			producers.run(func(ctx context.Context) error { return l.commit(ctx, c) })
+			producers.run(func(ctx context.Context) error { return commit(ctx, c) })
 		}
 	case l.Mode == Rebalance:
 		producers.run(l.rebalance)

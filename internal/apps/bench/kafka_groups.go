@@ -149,17 +149,92 @@ func (l *kafkaLoad) commit(ctx context.Context, c *kgo.Client) error {
 	return nil
 }
 
+// commitEncoded is commit on a plain socket, which knows the member and its generation from the client that joined.
+func (l *kafkaLoad) commitEncoded(ctx context.Context, c *kgo.Client) error {
+	s, err := l.socket(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	_ = s.SetReadDeadline(l.end.Add(patience))
+	req := l.commitRequest(c)
+	var took samples
+	defer func() { l.acked(took) }()
+	var frame []byte
+	for n := int64(1); ctx.Err() == nil && time.Now().Before(l.end); n++ {
+		for p := range req.Topics[0].Partitions {
+			req.Topics[0].Partitions[p].Offset = n
+		}
+		frame = formatter.AppendRequest(frame[:0], req, int32(n))
+		began := time.Now()
+		if _, err := s.Write(frame); err != nil {
+			return fault.Wrap(fault.IO, "bench.Commit", err)
+		}
+		if err := s.committed(int32(n)); err != nil {
+			return err
+		}
+		now := time.Now()
+		l.total.Add(1)
+		if l.within(now) {
+			l.messages.Add(1)
+			took.add(now.Sub(began))
+		}
+	}
+	return nil
+}
+
+// commitRequest commits all partitions in the name of a member.
+func (l *kafkaLoad) commitRequest(c *kgo.Client) *kmsg.OffsetCommitRequest {
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.SetVersion(commitVersion)
+	req.Group, _ = c.OptValue(kgo.ConsumerGroup).(string)
+	req.MemberID, req.Generation = c.GroupMetadata()
+	t := kmsg.NewOffsetCommitRequestTopic()
+	t.Topic = l.Topic
+	for p := range l.ends {
+		part := kmsg.NewOffsetCommitRequestTopicPartition()
+		part.Partition = int32(p)
+		t.Partitions = append(t.Partitions, part)
+	}
+	req.Topics = append(req.Topics, t)
+	return req
+}
+
+// committed reads the response to an OffsetCommit and wants all of it stored.
+func (s *socket) committed(want int32) error {
+	correlation, body, err := s.response()
+	if err != nil {
+		return err
+	}
+	resp := kmsg.NewPtrOffsetCommitResponse()
+	resp.SetVersion(commitVersion)
+	if err := resp.ReadFrom(body); err != nil || correlation != want {
+		return fault.New(fault.Invalid, "bench.Commit", "response %d where %d is due: %v", correlation, want, err)
+	}
+	if err := refused(resp); err != nil {
+		return fault.Wrap(fault.IO, "bench.Commit", err)
+	}
+	return nil
+}
+
+// refused is what was not committed, and why.
+func refused(r *kmsg.OffsetCommitResponse) (err error) {
+	for _, t := range r.Topics {
+		for _, p := range t.Partitions {
+			err = errors.Join(err, kerr.ErrorForCode(p.ErrorCode))
+		}
+	}
+	return err
+}
+
 // commitSync commits and waits for the answer. Errors: IO, and what the broker says.
 func commitSync(ctx context.Context, c *kgo.Client, offsets map[string]map[int32]kgo.EpochOffset) (err error) {
 	c.CommitOffsetsSync(ctx, offsets,
 		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, r *kmsg.OffsetCommitResponse, failed error) {
-			if err = failed; err != nil {
-				return
-			}
-			for _, t := range r.Topics {
-				for _, p := range t.Partitions {
-					err = errors.Join(err, kerr.ErrorForCode(p.ErrorCode))
-				}
+			if err = failed; err == nil {
+				err = refused(r)
 			}
 		})
 	if err != nil {

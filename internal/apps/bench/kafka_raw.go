@@ -20,6 +20,7 @@ import (
 const (
 	produceVersion = 9
 	fetchVersion   = 12
+	commitVersion  = 9
 )
 
 // socket is one plain Kafka connection.

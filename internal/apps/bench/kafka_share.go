@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -27,7 +28,54 @@ func (l *kafkaLoad) sharers(ctx context.Context) error {
 			return err
 		}
 	}
-	return l.countLeft()
+	if err := l.countLeft(); err != nil {
+		return err
+	}
+	return l.shared(ctx)
+}
+
+// shared waits until every member has partitions and every partition has members. A member hears of its partitions with
+// a heartbeat, some seconds after it has joined. Errors: IO; Timeout.
+func (l *kafkaLoad) shared(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 6*patience)
+	defer cancel()
+	for {
+		members, partitions, err := assigned(ctx, l.members[0], l.group)
+		switch {
+		case err != nil && !kerr.IsRetriable(err):
+			return fault.Wrap(fault.IO, "bench.Share", err)
+		case err == nil && members == l.Members && partitions == len(l.ends):
+			return nil
+		}
+		sleepUntil(time.Now().Add(20 * time.Millisecond))
+	}
+}
+
+// assigned tells how many members of a share group have partitions, and of how many.
+func assigned(ctx context.Context, c *kgo.Client, group string) (members, partitions int, err error) {
+	req := kmsg.NewPtrShareGroupDescribeRequest()
+	req.GroupIDs = []string{group}
+	resp, err := req.RequestWith(ctx, c)
+	if err != nil {
+		return 0, 0, err
+	}
+	given := map[int32]bool{}
+	for _, g := range resp.Groups {
+		if err := kerr.ErrorForCode(g.ErrorCode); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+			return 0, 0, err
+		}
+		for _, m := range g.Members {
+			for _, t := range m.Assignment.TopicPartitions {
+				for _, p := range t.Partitions {
+					given[p] = true
+				}
+			}
+			if len(m.Assignment.TopicPartitions) > 0 {
+				members++
+			}
+		}
+	}
+	return members, len(given), nil
 }
 
 // beginAtStart sets share.auto.offset.reset of a group, which has no members yet.
