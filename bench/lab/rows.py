@@ -159,8 +159,8 @@ BLOCKS = (
             (Firth, Kafka)),
     ), goals=(most("ready", 100), most("idle", 30), most("peak", 300))),
     Block("Kafka: a group of 200 members", (Firth, Kafka), (
-        Row("one leaves or joins → stable, classic", Rebalance("classic"), (most("p50", 1, Kafka.name),), latency=True),
-        Row("one leaves or joins → stable, KIP-848", Rebalance("consumer"), (most("p50", 1, Kafka.name),), latency=True),
+        Row("one leaves, one joins → stable, classic", Rebalance("classic"), (most("p50", 1, Kafka.name),), latency=True),
+        Row("one leaves, one joins → stable, KIP-848", Rebalance("consumer"), (most("p50", 1, Kafka.name),), latency=True),
     ), quick=False, rounds=3),
     Block("Between MQTT and Kafka, 100 B", (Firth, Bridge), (
         Row("the seam at 2,000/s", seam("--rate", 2000, bridge=("-linger", "0s")),

@@ -269,17 +269,21 @@ func (l *kafkaLoad) join() error {
 	return err
 }
 
-// rebalance has a member leave and another one join, in turn, each when the group is stable again: all partitions are
-// with one member each, and every member has some. A latency is the time until then.
+// rebalance has a member leave and another one join, each when the group is stable again: all partitions are with one
+// member each, and every member has some. A message is both, a latency the time until the group was stable behind
+// either, together: of a cooperative group they differ by a rebalance, and a median of such samples would be that of
+// whichever came more often.
 func (l *kafkaLoad) rebalance(ctx context.Context) error {
 	var took samples
 	defer func() { l.acked(took) }()
-	for leave := true; ctx.Err() == nil && time.Now().Before(l.end); leave = !leave {
+	for ctx.Err() == nil && time.Now().Before(l.end) {
 		began := time.Now()
-		if leave {
-			l.members[0].Close()
-			l.members = l.members[1:]
-		} else if err := l.join(); err != nil {
+		l.members[0].Close()
+		l.members = l.members[1:]
+		if err := l.held.await(ctx, len(l.members), len(l.ends)); err != nil {
+			return err
+		}
+		if err := l.join(); err != nil {
 			return err
 		}
 		if err := l.held.await(ctx, len(l.members), len(l.ends)); err != nil {
