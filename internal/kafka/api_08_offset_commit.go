@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"slices"
+
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -89,6 +91,9 @@ func (v *topicView) commit(
 	t, code := v.find(OpRead, rt.Topic, rt.TopicID)
 	resp := kmsg.NewOffsetCommitResponseTopic()
 	resp.Topic, resp.TopicID = rt.Topic, rt.TopicID
+	resp.Partitions = make([]kmsg.OffsetCommitResponseTopicPartition, 0, len(rt.Partitions))
+	w.offsets = slices.Grow(w.offsets, len(rt.Partitions))
+	values, now := make([]committed, len(rt.Partitions)), v.co.now()
 	for i := range rt.Partitions {
 		rp := &rt.Partitions[i]
 		p := kmsg.NewOffsetCommitResponseTopicPartition()
@@ -97,8 +102,8 @@ func (v *topicView) commit(
 			p.ErrorCode = v.co.judgeOffset(t, rp.Partition, rp.Metadata)
 		}
 		if p.ErrorCode == wire.None {
-			value := &committed{Offset: v.co.offsetOf(req, rp), topicID: t.ID}
-			w.offsets = append(w.offsets, offsetChange{partitionKey{t.Name, rp.Partition}, value})
+			values[i] = committed{Offset: offsetOf(req, rp, now), topicID: t.ID}
+			w.offsets = append(w.offsets, offsetChange{partitionKey{t.Name, rp.Partition}, &values[i]})
 		}
 		resp.Partitions = append(resp.Partitions, p)
 	}
@@ -106,10 +111,9 @@ func (v *topicView) commit(
 }
 
 // offsetOf is what a request asks to commit for one partition.
-func (co *coordinator) offsetOf(
-	req *kmsg.OffsetCommitRequest, p *kmsg.OffsetCommitRequestTopicPartition,
+func offsetOf(
+	req *kmsg.OffsetCommitRequest, p *kmsg.OffsetCommitRequestTopicPartition, now int64,
 ) group.Offset {
-	now := co.now()
 	o := group.Offset{
 		At: p.Offset, LeaderEpoch: p.LeaderEpoch, Metadata: wire.Plain(p.Metadata), Committed: now, Expires: group.NoExpiry,
 	}

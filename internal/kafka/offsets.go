@@ -67,6 +67,7 @@ type offsetWriter struct {
 	co    *coordinator
 	awake chan struct{} // holds one: the queue is not empty
 
+	encoded encoded     // the write that is appended
 	failing atomic.Bool // the last write failed
 
 	mu struct {
@@ -145,20 +146,16 @@ func (w *offsetWriter) append(ctx context.Context, gw *groupWrite) error {
 	if err != nil {
 		return err
 	}
-	records, err := gw.records(w.co.now())
-	if err != nil {
+	defer w.encoded.reset()
+	if err := w.encoded.add(gw, w.co.now()); err != nil {
 		return err
-	}
-	writes := make([]stream.Write, len(records))
-	for i := range records {
-		writes[i] = stream.Write{Partition: p, Record: &records[i]}
 	}
 	w.mu.Lock()
 	w.mu.ticket++
 	ticket := w.mu.ticket
 	w.mu.tasks[ticket] = gw
 	w.mu.Unlock()
-	if err := stream.AppendWait(ctx, w.co.log, &stream.Unit{Writes: writes}, w, ticket); err != nil {
+	if err := stream.AppendWait(ctx, w.co.log, &stream.Unit{Writes: w.encoded.to(p)}, w, ticket); err != nil {
 		w.take(ticket)
 		return err
 	}
@@ -190,22 +187,47 @@ func (w *offsetWriter) partition(ctx context.Context) (stream.PartitionID, error
 	return t.Partitions[0], nil
 }
 
-// records encodes a write. Errors: Invalid, when a name is too long for the format.
-func (gw *groupWrite) records(now int64) ([]record.Record, error) {
-	var all []record.Record
-	for _, ch := range gw.offsets {
-		key, err := group.OffsetKey(group.Key{Group: gw.og.id, Topic: ch.key.topic, Partition: ch.key.index})
-		if err != nil {
-			return nil, err
+// encoded is the records of writes, in memory that can be used again once they are appended.
+type encoded struct {
+	bytes   []byte // of keys and values; those of the first records may lie in a smaller piece, which it outgrew
+	headers []record.Header
+	records []record.Record
+	writes  []stream.Write
+}
+
+// reset forgets the records, and memory that a large write took.
+func (e *encoded) reset() {
+	if cap(e.bytes) > keepBuffer {
+		*e = encoded{}
+	}
+	e.bytes, e.headers, e.records, e.writes = e.bytes[:0], e.headers[:0], e.records[:0], e.writes[:0]
+}
+
+// to is the records as writes of a partition. It is valid until the next reset.
+func (e *encoded) to(p stream.PartitionID) []stream.Write {
+	for i := range e.records {
+		e.writes = append(e.writes, stream.Write{Partition: p, Record: &e.records[i]})
+	}
+	return e.writes
+}
+
+// appended is what append has put behind bytes; nil if that failed.
+func (e *encoded) appended(append func([]byte) ([]byte, error)) ([]byte, error) {
+	from := len(e.bytes)
+	b, err := append(e.bytes)
+	if err != nil {
+		return nil, err
+	}
+	e.bytes = b
+	return b[from:len(b):len(b)], nil
+}
+
+// add encodes a write. Errors: Invalid, when a name is too long for the format.
+func (e *encoded) add(gw *groupWrite, now int64) error {
+	for i := range gw.offsets {
+		if err := e.offset(gw.og.id, &gw.offsets[i], now); err != nil {
+			return err
 		}
-		r := record.Record{Timestamp: now, Key: key}
-		if ch.value != nil {
-			if r.Value, err = group.OffsetValue(&ch.value.Offset); err != nil {
-				return nil, err
-			}
-			r.Headers = []record.Header{{Key: topicIDHeader, Value: ch.value.topicID[:]}}
-		}
-		all = append(all, r)
 	}
 	changes := gw.changes
 	if gw.snapshot != nil {
@@ -213,13 +235,32 @@ func (gw *groupWrite) records(now int64) ([]record.Record, error) {
 		changes = append(slices.Clip(changes), own)
 	}
 	for i := range changes {
-		key, err := changes[i].Key.Append(nil)
+		key, err := e.appended(changes[i].Key.Append)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, record.Record{Timestamp: now, Key: key, Value: changes[i].Value})
+		e.records = append(e.records, record.Record{Timestamp: now, Key: key, Value: changes[i].Value})
 	}
-	return all, nil
+	return nil
+}
+
+// offset encodes a committed offset, or the end of one.
+func (e *encoded) offset(id string, ch *offsetChange, now int64) (err error) {
+	r := record.Record{Timestamp: now}
+	key := group.Key{Group: id, Topic: ch.key.topic, Partition: ch.key.index}
+	if r.Key, err = e.appended(key.AppendOffset); err != nil {
+		return err
+	}
+	if ch.value != nil {
+		if r.Value, err = e.appended(ch.value.Append); err != nil {
+			return err
+		}
+		n := len(e.headers)
+		e.headers = append(e.headers, record.Header{Key: topicIDHeader, Value: ch.value.topicID[:]})
+		r.Headers = e.headers[n : n+1 : n+1]
+	}
+	e.records = append(e.records, r)
+	return nil
 }
 
 // wrote ends a write: applied if it is durable, else as if it had not been asked for. It is called in
@@ -277,7 +318,9 @@ func (og *ownedGroup) applyLocked(gw *groupWrite) {
 // grownLocked is by how many bytes changes make the metadata of committed offsets more. Each is of another partition.
 func (og *ownedGroup) grownLocked(changes []offsetChange) (n int64) {
 	for _, ch := range changes {
-		n -= int64(len(og.mu.offsets[ch.key].Metadata))
+		if og.mu.metadata > 0 { // few commit any
+			n -= int64(len(og.mu.offsets[ch.key].Metadata))
+		}
 		if ch.value != nil {
 			n += int64(len(ch.value.Metadata))
 		}

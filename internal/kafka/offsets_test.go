@@ -395,7 +395,7 @@ func TestStrangeRecordsAreLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := r.store.Topics().ByName(offsetsTopic).Partitions[0]
-	key, err := group.OffsetKey(group.Key{Group: "g", Topic: "t"})
+	key, err := (&group.Key{Group: "g", Topic: "t"}).AppendOffset(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

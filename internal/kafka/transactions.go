@@ -417,15 +417,13 @@ func (ts *transactions) unit(ctx context.Context, ch *txnChange) (*store.Unit, e
 	if p, err = ts.groups.writer.partition(ctx); err != nil {
 		return nil, err
 	}
+	var offsets encoded
 	for _, gw := range ch.groups {
-		records, err := gw.records(ts.groups.now())
-		if err != nil {
+		if err := offsets.add(gw, ts.groups.now()); err != nil {
 			return nil, err
 		}
-		for i := range records {
-			u.Writes = append(u.Writes, stream.Write{Partition: p, Record: &records[i]})
-		}
 	}
+	u.Writes = append(u.Writes, offsets.to(p)...)
 	return u, nil
 }
 

@@ -111,20 +111,20 @@ func (k *Key) Append(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// OffsetKey encodes the key of a committed offset. Errors: Invalid, a name above 32,767 bytes.
-func OffsetKey(k Key) ([]byte, error) {
+// AppendOffset encodes the key of a committed offset. Errors: Invalid, a name above 32,767 bytes.
+func (k *Key) AppendOffset(b []byte) ([]byte, error) {
 	if len(k.Group) > math.MaxInt16 || len(k.Topic) > math.MaxInt16 {
-		return nil, fault.New(fault.Invalid, "group.OffsetKey", "the name of a group or topic is longer than 32767 bytes")
+		return nil, fault.New(fault.Invalid, "group.Key", "the name of a group or topic is longer than 32767 bytes")
 	}
 	key := kmsg.OffsetCommitKey{Version: int16(KindOffset), Group: k.Group, Topic: k.Topic, Partition: k.Partition}
-	return key.AppendTo(nil), nil
+	return key.AppendTo(b), nil
 }
 
-// OffsetValue encodes a committed offset: version 3, or 1 if it expires by itself.
+// Append encodes a committed offset: version 3, or 1 if it expires by itself.
 // Errors: Invalid, metadata above 32,767 bytes.
-func OffsetValue(o *Offset) ([]byte, error) {
+func (o *Offset) Append(b []byte) ([]byte, error) {
 	if len(o.Metadata) > math.MaxInt16 {
-		return nil, fault.New(fault.Invalid, "group.OffsetValue", "the metadata is longer than 32767 bytes")
+		return nil, fault.New(fault.Invalid, "group.Offset", "the metadata is longer than 32767 bytes")
 	}
 	v := kmsg.OffsetCommitValue{
 		Version: offsetValueV3, Offset: o.At, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata,
@@ -133,7 +133,7 @@ func OffsetValue(o *Offset) ([]byte, error) {
 	if o.Expires != NoExpiry {
 		v.Version, v.ExpireTimestamp = offsetValueExpiring, o.Expires
 	}
-	return v.AppendTo(nil), nil
+	return v.AppendTo(b), nil
 }
 
 // GroupValue encodes a group, version 3.

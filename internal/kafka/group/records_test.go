@@ -28,12 +28,12 @@ func TestRecordBytes(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		{"offset key", must(OffsetKey(Key{Group: "g1", Topic: "sensors", Partition: 3})),
+		{"offset key", must((&Key{Group: "g1", Topic: "sensors", Partition: 3}).AppendOffset(nil)),
 			"0001 0002 6731 0007 73656e736f7273 00000003"},
 		{"offset value",
-			must(OffsetValue(&Offset{At: 42, LeaderEpoch: 5, Metadata: "m", Committed: 1000, Expires: NoExpiry})),
+			must((&Offset{At: 42, LeaderEpoch: 5, Metadata: "m", Committed: 1000, Expires: NoExpiry}).Append(nil)),
 			"0003 000000000000002a 00000005 0001 6d 00000000000003e8"},
-		{"offset value that expires", must(OffsetValue(&Offset{At: 42, LeaderEpoch: -1, Committed: 1000, Expires: 2000})),
+		{"offset value that expires", must((&Offset{At: 42, LeaderEpoch: -1, Committed: 1000, Expires: 2000}).Append(nil)),
 			"0001 000000000000002a 0000 00000000000003e8 00000000000007d0"},
 		{"group key", must((&Key{Kind: KindClassic, Group: "g1"}).Append(nil)), "0002 0002 6731"},
 		{"empty group", GroupValue(&Snapshot{ProtocolType: "consumer", Generation: 2, Since: 1000}),
@@ -61,7 +61,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 		{At: 7, LeaderEpoch: 3, Metadata: "hello", Committed: 12, Expires: NoExpiry},
 		{At: 0, LeaderEpoch: -1, Committed: 12, Expires: 99},
 	} {
-		b, err := OffsetValue(&o)
+		b, err := o.Append(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 		{Kind: KindTarget, Group: "g", Name: "m"}, {Kind: KindCurrent, Group: "g", Name: "m"},
 		{Kind: KindRegex, Group: "g", Name: "a.*"},
 	} {
-		encode := func() ([]byte, error) { return OffsetKey(k) }
+		encode := func() ([]byte, error) { return k.AppendOffset(nil) }
 		if k.Kind != KindOffset {
 			encode = func() ([]byte, error) { return k.Append(nil) }
 		}
@@ -121,13 +121,13 @@ func TestRecordsRefuse(t *testing.T) {
 		t.Errorf("four billion tagged fields in no bytes: %v", err)
 	}
 	long := strings.Repeat("x", 40_000)
-	if _, err := OffsetKey(Key{Group: long, Topic: "t"}); !fault.Is(err, fault.Invalid) {
+	if _, err := (&Key{Group: long, Topic: "t"}).AppendOffset(nil); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a long group: %v", err)
 	}
 	if _, err := (&Key{Kind: KindClassic, Group: long}).Append(nil); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a long group: %v", err)
 	}
-	if _, err := OffsetValue(&Offset{Metadata: long}); !fault.Is(err, fault.Invalid) {
+	if _, err := (&Offset{Metadata: long}).Append(nil); !fault.Is(err, fault.Invalid) {
 		t.Errorf("long metadata: %v", err)
 	}
 }
@@ -207,8 +207,8 @@ func FuzzConsumerRecords(f *testing.F) {
 // FuzzRecords: no bytes make the decoders panic, and what decodes and is encoded again decodes to
 // the same.
 func FuzzRecords(f *testing.F) {
-	key, _ := OffsetKey(Key{Group: "g", Topic: "t", Partition: 1})
-	value, _ := OffsetValue(&Offset{At: 1, LeaderEpoch: 1, Metadata: "m", Committed: 1, Expires: NoExpiry})
+	key, _ := (&Key{Group: "g", Topic: "t", Partition: 1}).AppendOffset(nil)
+	value, _ := (&Offset{At: 1, LeaderEpoch: 1, Metadata: "m", Committed: 1, Expires: NoExpiry}).Append(nil)
 	f.Add(key, value)
 	groupKey, _ := (&Key{Kind: KindClassic, Group: "g"}).Append(nil)
 	f.Add(groupKey, GroupValue(&Snapshot{ProtocolType: "consumer", Generation: 1, Protocol: "p", Leader: "a",
@@ -220,7 +220,7 @@ func FuzzRecords(f *testing.F) {
 			t.Fatalf("%v", err)
 		}
 		if o, err := DecodeOffset(value); err == nil {
-			if b, err := OffsetValue(&o); err == nil {
+			if b, err := o.Append(nil); err == nil {
 				if back, err := DecodeOffset(b); err != nil || back.At != o.At || back.Metadata != o.Metadata {
 					t.Fatalf("%+v came back as %+v, %v", o, back, err)
 				}
