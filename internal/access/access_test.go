@@ -302,11 +302,11 @@ func TestRecall(t *testing.T) {
 	h := open(t, access.Options{})
 	h.apply(access.Change{Users: []*access.User{user(t, "alice", "secret")},
 		Rules: []rule.Rule{mayRead("User:alice", "a"), mayRead("User:pump", "p")}})
-	alice, pump := h.Recall(rule.Subject{User: "alice"}), h.Recall(rule.Subject{User: "pump"})
+	alice, pump := h.Recall(rule.Subject{User: "alice"}, ""), h.Recall(rule.Subject{User: "pump"}, "")
 	if !h.reads(alice, "a") || !h.reads(pump, "p") || h.reads(pump, "a") {
 		t.Error("it is judged by other rules")
 	}
-	if nobody := h.Recall(rule.Subject{User: rule.Anonymous}); nobody.Over() == nil {
+	if nobody := h.Recall(rule.Subject{User: rule.Anonymous}, ""); nobody.Over() == nil {
 		t.Error("who never said who it is counts as somebody")
 	}
 	off := user(t, "alice", "secret")
@@ -314,6 +314,54 @@ func TestRecall(t *testing.T) {
 	h.apply(access.Change{Users: []*access.User{off}})
 	if h.reads(alice, "a") {
 		t.Error("who was disabled is heard still")
+	}
+}
+
+// TestRecallKnowsHowItWas: who is gone is judged by the conditions of rules as it was when it was here. Where nobody
+// knows that, what denies holds, and what allows does not.
+func TestRecallKnowsHowItWas(t *testing.T) {
+	h := open(t, access.Options{})
+	if guest := h.enter("alice", "", "c"); guest.From() == "" { // nobody asks for a password yet
+		t.Error("it says nothing")
+	} else {
+		h.apply(access.Change{Users: []*access.User{user(t, "alice", "secret")}})
+		h.apply(access.Change{Rules: []rule.Rule{mayRead("User:alice", "a")}})
+		if late := h.Recall(rule.Subject{User: "alice"}, guest.From()); late.Over() == nil || h.reads(late, "a") {
+			t.Error("who only called itself alice is heard as her")
+		}
+	}
+	limited := func(effect rule.Effect, name string, when rule.Conditions) rule.Rule {
+		r := mayRead("User:alice", name)
+		r.Effect, r.When = effect, when
+		return r
+	}
+	here, there := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24")
+	h.apply(access.Change{Rules: []rule.Rule{
+		limited(rule.Allow, "by", rule.Conditions{Listener: "side"}),
+		limited(rule.Allow, "from", rule.Conditions{Networks: []netip.Prefix{here}}),
+		limited(rule.Allow, "tls", rule.Conditions{Encrypted: true}),
+		limited(rule.Allow, "elsewhere", rule.Conditions{Networks: []netip.Prefix{there}}),
+		mayRead("User:alice", "open"), limited(rule.Deny, "open", rule.Conditions{Networks: []netip.Prefix{there}}),
+		mayRead("User:alice", "shut"), limited(rule.Deny, "shut", rule.Conditions{Networks: []netip.Prefix{here}}),
+		mayRead("User:alice", "client"), limited(rule.Deny, "client", rule.Conditions{ClientID: "other"}),
+	}})
+	who := rule.Subject{User: "alice", ClientID: "c", Listener: "side", Encrypted: true,
+		Address: netip.MustParseAddr("192.0.2.7"), CommonName: "alice"}
+	from := h.Admit(who).From()
+	for name, want := range map[string][2]bool{ // known, not known
+		"by": {true}, "from": {true}, "tls": {true}, "elsewhere": {}, "open": {true}, "shut": {}, "client": {true, true},
+	} {
+		gone := rule.Subject{User: "alice", ClientID: "c"}
+		for i, from := range []string{from, ""} {
+			if h.reads(h.Recall(gone, from), name) != want[i] {
+				t.Errorf("%s, %q: want %v", name, from, want[i])
+			}
+		}
+	}
+	for n := range from {
+		if h.reads(h.Recall(rule.Subject{User: "alice", ClientID: "c"}, from[:n]), "open") {
+			t.Errorf("%d bytes of it allow what is denied to some", n)
+		}
 	}
 }
 

@@ -110,14 +110,6 @@ func (a *Access) Admit(who rule.Subject) *Pass {
 	return p
 }
 
-// Recall makes the pass of somebody who was let in before: for a will, or what waits to be published. It need not be in
-// the catalog.
-func (a *Access) Recall(who rule.Subject) *Pass {
-	p := a.Admit(who)
-	p.recalled = who.User != rule.Anonymous
-	return p
-}
-
 // certifies tells whether the certificate of a connection names a user.
 func certifies(who *rule.Subject) bool {
 	return who.CommonName != rule.Anonymous && who.CommonName != "*" && checkName("user", who.CommonName) == nil

@@ -81,7 +81,9 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 		return c.refuseHello(hello, err)
 	}
 	o := session.Open(hello, &c.listener.limits, assigned)
-	o.User = principal.UserName
+	if o.User = principal.UserName; hello.Will != nil {
+		o.From = principal.from()
+	}
 	if c.auth != nil {
 		c.auth.say(&o.Connack.Props, answer)
 	}

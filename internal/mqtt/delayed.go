@@ -32,7 +32,7 @@ func (l *link) delay(t *turn, p *packet.Publish, name []byte) error {
 	if err != nil {
 		return err
 	}
-	m := delay.Message{Client: l.principal.ClientID, User: l.principal.UserName, Publish: *p}
+	m := delay.Message{Client: l.principal.ClientID, User: l.principal.UserName, From: l.principal.from(), Publish: *p}
 	m.Publish.Topic = topic
 	s := t.next()
 	fill(&s.message, p, topic)

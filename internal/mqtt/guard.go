@@ -25,8 +25,8 @@ type Logins interface {
 	Enter(ctx context.Context, who rule.Subject, password []byte) (*access.Pass, error)
 	// Admit makes the pass of a client whose user is known.
 	Admit(who rule.Subject) *access.Pass
-	// Recall makes the pass of a client that was let in before, and need not be there.
-	Recall(who rule.Subject) *access.Pass
+	// Recall makes the pass of a client that was let in before, and need not be there. From is what its pass told then.
+	Recall(who rule.Subject, from string) *access.Pass
 }
 
 // Guard answers what a client may do, on every path. It must not block and is called from many goroutines. Names are
@@ -108,14 +108,23 @@ func (c *conn) address() netip.Addr {
 	return at.Addr()
 }
 
-// absent is a client that need not be there, by the user that it had. What comes of no client the operator asked for.
-func (d *Door) absent(client, user string) Principal {
+// from tells how the client is here, for when it is gone.
+func (p *Principal) from() string {
+	if p.pass == nil {
+		return ""
+	}
+	return p.pass.From()
+}
+
+// absent is a client that need not be there, by the user that it had, and by how it was here. What comes of no client
+// the operator asked for.
+func (d *Door) absent(client, user, from string) Principal {
 	who := Principal{ClientID: client, UserName: user, operator: client == ""}
 	if d.opt.Logins != nil {
 		if user == "" {
 			user = rule.Anonymous
 		}
-		who.pass = d.opt.Logins.Recall(rule.Subject{User: user, ClientID: client})
+		who.pass = d.opt.Logins.Recall(rule.Subject{User: user, ClientID: client}, from)
 	}
 	return who
 }

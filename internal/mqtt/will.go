@@ -15,7 +15,7 @@ import (
 // publishWill publishes the will of a session, in one unit with other writes.
 func (d *Door) publishWill(ctx context.Context, state *session.State, w *session.Will, with *stream.Unit,
 	to stream.Receipt) error {
-	m := &delay.Message{Client: state.ClientID(), User: w.User, Publish: w.Message}
+	m := &delay.Message{Client: state.ClientID(), User: w.User, From: w.From, Publish: w.Message}
 	return d.publishFor(ctx, "will", m, with, to)
 }
 
@@ -27,7 +27,7 @@ func (d *Door) publishFor(ctx context.Context, what string, m *delay.Message, wi
 	p := &m.Publish
 	t := d.takeTurn()
 	defer d.giveTurn(t)
-	l := &link{door: d, account: new(limit.Account), principal: d.absent(m.Client, m.User)}
+	l := &link{door: d, account: new(limit.Account), principal: d.absent(m.Client, m.User, m.From)}
 	l.account.Open(d.budget)
 	defer l.account.Close()
 	r, err := l.admittedRoute(t, p, p.Topic, &routes{})

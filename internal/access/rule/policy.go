@@ -109,7 +109,7 @@ func (r *Rights) add(x *index) {
 // addTo puts a rule in force for a subject, if it concerns it. A template of what the subject does not have, or that
 // would be more than text, allows nothing, and denies what it would with + in its place.
 func (r *Rule) addTo(x *index, who *Subject) bool {
-	if !r.When.hold(who) {
+	if !r.When.hold(who, r.Effect) {
 		return false
 	}
 	name := r.Resource.Name

@@ -80,12 +80,14 @@ func (c *Conditions) none() bool {
 	return len(c.Networks) == 0 && c.Listener == "" && !c.Encrypted && c.ClientID == ""
 }
 
-// hold tells whether a subject is within the limits.
-func (c *Conditions) hold(who *Subject) bool {
+// hold tells whether a subject is within the limits, for a rule of that effect.
+func (c *Conditions) hold(who *Subject, e Effect) bool {
 	switch {
-	case c.Encrypted && !who.Encrypted, c.Listener != "" && c.Listener != who.Listener:
-		return false
 	case c.ClientID != "" && !likeClient(c.ClientID, who.ClientID):
+		return false
+	case who.Faint && e == Deny:
+		return true
+	case c.Encrypted && !who.Encrypted, c.Listener != "" && c.Listener != who.Listener:
 		return false
 	case len(c.Networks) == 0:
 		return true
@@ -110,6 +112,9 @@ type Subject struct {
 	Address    netip.Addr
 	Listener   string
 	Encrypted  bool
+	// Faint says that only user, roles and client identifier are known: other conditions hold for what denies, and for
+	// nothing else.
+	Faint bool
 }
 
 // Check tells what is wrong with a rule. Errors: Invalid.

@@ -39,12 +39,16 @@ func TestMessage(t *testing.T) {
 	p.Topic, p.Payload, p.QoS, p.Retain, p.PacketID = []byte("a/b"), []byte("hello"), 2, true, 77
 	p.Props.SetContentType([]byte("text/plain"))
 	p.Props.SetTopicAlias(5)
-	m := Message{Client: "me", User: "mine", Publish: p}
+	m := Message{Client: "me", User: "mine", From: "here", Publish: p}
 	b := m.appendTo(nil)
 	got, err := parse(bytes.Clone(b))
 	q := &got.Publish
-	if err != nil || got.Client != "me" || got.User != "mine" {
+	if err != nil || got.Client != "me" || got.User != "mine" || got.From != "here" {
 		t.Errorf("got %+v, %v", got, err)
+	}
+	old := append([]byte("\x01\x02me\x04mine"), b[len("\x02\x02me\x04mine\x04here"):]...)
+	if m, err := parse(old); err != nil || m.User != "mine" || m.From != "" || string(m.Publish.Topic) != "a/b" {
+		t.Errorf("one of before: %+v, %v", m, err)
 	}
 	if string(q.Topic) != "a/b" || string(q.Payload) != "hello" || q.QoS != 2 ||
 		!q.Retain || q.PacketID != 0 || string(q.Props.ContentType) != "text/plain" || q.Props.Has(packet.PropTopicAlias) {
@@ -69,7 +73,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		again, err := parse(m.appendTo(nil))
-		if err != nil || again.Client != m.Client || again.User != m.User ||
+		if err != nil || again.Client != m.Client || again.User != m.User || again.From != m.From ||
 			!bytes.Equal(again.Publish.Payload, m.Publish.Payload) {
 			t.Errorf("%x became %+v, %v", b, again, err)
 		}

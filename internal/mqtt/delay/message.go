@@ -45,11 +45,15 @@ func (k *Key) Due() int64 { return int64(binary.BigEndian.Uint64(k[:8])) }
 type Message struct {
 	Client  string         // identifier
 	User    string         // name; empty: none given
+	From    string         // how it was here, as the guard has it; empty: not known
 	Publish packet.Publish // without packet id and topic alias
 }
 
-// valueVersion is what a value begins with.
-const valueVersion = 1
+// A value begins with its version: the first did not say how who published it was here.
+const (
+	firstVersion = 1
+	valueVersion = 2
+)
 
 // packetID stands where a PUBLISH above QoS 0 needs an id.
 const packetID = 1
@@ -57,7 +61,7 @@ const packetID = 1
 // appendTo appends the value of the message's record: who published it and a PUBLISH of MQTT 5.
 func (m *Message) appendTo(b []byte) []byte {
 	b = append(b, valueVersion)
-	for _, text := range [...]string{m.Client, m.User} {
+	for _, text := range [...]string{m.Client, m.User, m.From} {
 		b = binary.AppendUvarint(b, uint64(len(text)))
 		b = append(b, text...)
 	}
@@ -75,11 +79,11 @@ func parse(b []byte) (m Message, err error) {
 	bad := func() (Message, error) {
 		return Message{}, fault.New(fault.Corrupt, "delay", "%d bytes are no message", len(b))
 	}
-	if len(b) == 0 || b[0] != valueVersion {
+	if len(b) == 0 || b[0] < firstVersion || b[0] > valueVersion {
 		return bad()
 	}
-	rest := b[1:]
-	for _, text := range [...]*string{&m.Client, &m.User} {
+	rest, texts := b[1:], []*string{&m.Client, &m.User, &m.From}
+	for _, text := range texts[:1+b[0]] {
 		n, used := binary.Uvarint(rest)
 		if used <= 0 || n > uint64(len(rest)-used) {
 			return bad()

@@ -54,7 +54,7 @@ func (s *Seat) update(u *unit, state *session.State) {
 	s.mu.kept = true
 	switch w := state.Will(); {
 	case w != nil:
-		r := session.WillRecord{Due: w.Due, Delay: w.Delay, Will: w.Message, User: w.User}
+		r := session.WillRecord{Due: w.Due, Delay: w.Delay, Will: w.Message, User: w.User, From: w.From}
 		u.put(session.Key{Kind: session.KindWill, Client: id}, r.AppendTo(nil))
 		s.mu.will = true
 	case s.mu.will:

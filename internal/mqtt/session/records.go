@@ -102,7 +102,7 @@ func ParseKey(b []byte) (Key, error) {
 const valueVersion = 1
 
 // openValue is a reader behind the version of a value. Errors: Unsupported, Corrupt.
-// Also is a version that is read besides.
+// Also are versions that are read besides.
 func openValue(op string, b []byte, also ...byte) (reader, error) {
 	switch {
 	case len(b) == 0:

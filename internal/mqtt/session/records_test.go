@@ -68,6 +68,8 @@ func TestRecordBytes(t *testing.T) {
 			"6f 0002 6731 000102030405060708090a0b0c0d0e0f 00000002 612f23"},
 		{exampleShared{}, "01 2d 02 02 02"},
 		{&WillRecord{Delay: 10, Will: will.Will, User: "u1"}, "02 00 0a 09 32 07 0001 74 0001 00 78 02 7531"},
+		{&WillRecord{Delay: 10, Will: will.Will, User: "u1", From: "\x02\x01s\x00\x00"},
+			"03 00 0a 09 32 07 0001 74 0001 00 78 02 7531 05 0201730000"},
 		{&FilterRecord{QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2}, "01 2e 00 00"},
 		{&PlaceRecord{Next: 300, Flights: []Flight{
 			{Position: 0, From: Place{Offset: 299}, QoS: 2},
@@ -109,7 +111,7 @@ var parsers = map[Kind]func([]byte) (appender, error){
 // samples are values of each kind, empty and full.
 func samples() map[Kind][]appender {
 	place, will := examplePlace(), exampleWill()
-	rich := WillRecord{Due: 1 << 60, Delay: 1<<32 - 1, User: strings.Repeat("ü", 300)}
+	rich := WillRecord{Due: 1 << 60, Delay: 1<<32 - 1, User: strings.Repeat("ü", 300), From: strings.Repeat("x", 200)}
 	rich.Will = packet.Publish{Topic: []byte("long/topic"), QoS: 2, Retain: true}
 	rich.Will.Props.SetContentType([]byte("text"))
 	rich.Will.Props.SetMessageExpiry(7)
@@ -155,7 +157,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 					t.Errorf("%c: the first %d bytes of %x gave %v", kind, cut, b, err)
 				}
 			}
-			b[0] = replayVersion + 1
+			b[0] = fromVersion + 1
 			if _, err := parse(b); !fault.Is(err, fault.Unsupported) {
 				t.Errorf("%c: version %d gave %v", kind, b[0], err)
 			}
@@ -195,6 +197,7 @@ func TestRecordsRefuse(t *testing.T) {
 		{"a will with a subscription identifier", KindWill, "01 00 00 09 30 07 0001 74 02 0b01 78"},
 		{"a will without a topic", KindWill, "01 00 00 05 30 03 0000 00"},
 		{"a user longer than its value", KindWill, "02 00 00 09 32 07 0001 74 0001 00 78 03 7531"},
+		{"more of how it was here than its value", KindWill, "03 00 00 09 32 07 0001 74 0001 00 78 02 7531 03 0201"},
 		{"a will longer than its value", KindWill, "01 00 00 " + huge},
 		{"next offset below 0", KindPlace, "01 ffffffffffffffffff01 00"},
 		{"more flights than bytes", KindPlace, "01 00 " + huge + " 05 02"},

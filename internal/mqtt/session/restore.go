@@ -37,7 +37,7 @@ func (r *Restoring) Filter(filter string, rec *FilterRecord) {
 // Will applies the record of the will; nil: there is none any more.
 func (r *Restoring) Will(rec *WillRecord) {
 	if r.State.will = nil; rec != nil {
-		r.State.will = &Will{Message: rec.Will, User: rec.User, Delay: rec.Delay, Due: rec.Due}
+		r.State.will = &Will{Message: rec.Will, User: rec.User, From: rec.From, Delay: rec.Delay, Due: rec.Due}
 	}
 }
 

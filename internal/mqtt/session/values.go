@@ -150,12 +150,16 @@ type WillRecord struct {
 	Delay uint32         // seconds from the loss of the connection
 	Will  packet.Publish // without packet id
 	User  string         // name of who left it, for the guard; empty: none given
+	From  string         // how who left it was here, for the guard; empty: not known
 }
 
 // AppendTo appends the value, the will as a PUBLISH of MQTT 5.
 func (w *WillRecord) AppendTo(b []byte) []byte {
 	version := byte(valueVersion)
-	if w.User != "" {
+	switch {
+	case w.From != "":
+		version = fromVersion
+	case w.User != "":
 		version = userVersion
 	}
 	b = append(b, version)
@@ -165,14 +169,20 @@ func (w *WillRecord) AppendTo(b []byte) []byte {
 	will.PacketID, will.Dup = willPacketID, false
 	b = binary.AppendUvarint(b, uint64(will.Size(packet.V5)))
 	b = will.AppendTo(b, packet.V5)
-	if w.User == "" {
-		return b
+	if version >= userVersion {
+		b = append(binary.AppendUvarint(b, uint64(len(w.User))), w.User...)
 	}
-	return append(binary.AppendUvarint(b, uint64(len(w.User))), w.User...)
+	if version >= fromVersion {
+		b = append(binary.AppendUvarint(b, uint64(len(w.From))), w.From...)
+	}
+	return b
 }
 
 // userVersion is the version of a value with the name of a user, without which nobody may be judged.
 const userVersion = 2
+
+// fromVersion is the version of a value that also says how who left it was here.
+const fromVersion = 3
 
 // willPacketID stands where a PUBLISH above QoS 0 needs an id.
 const willPacketID = 1
@@ -180,7 +190,7 @@ const willPacketID = 1
 // ParseWill decodes a WillRecord.
 func ParseWill(b []byte) (WillRecord, error) {
 	const op = "session.ParseWill"
-	r, err := openValue(op, b, userVersion)
+	r, err := openValue(op, b, userVersion, fromVersion)
 	if err != nil {
 		return WillRecord{}, err
 	}
@@ -188,8 +198,11 @@ func ParseWill(b []byte) (WillRecord, error) {
 	w.Due = int64(r.uvarint(math.MaxInt64))
 	w.Delay = uint32(r.uvarint(math.MaxUint32))
 	frame := bytes.Clone(r.bytes(r.count(1)))
-	if !r.bad && b[0] == userVersion {
+	if !r.bad && b[0] >= userVersion {
 		w.User = string(r.bytes(r.count(1)))
+	}
+	if !r.bad && b[0] >= fromVersion {
+		w.From = string(r.bytes(r.count(1)))
 	}
 	if err := r.done(op, b); err != nil {
 		return WillRecord{}, err

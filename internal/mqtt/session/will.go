@@ -10,6 +10,7 @@ import (
 type Will struct {
 	Message packet.Publish
 	User    string // name of who left it; empty: none given
+	From    string // how who left it was here, as the guard has it; empty: not known
 	Delay   uint32 // seconds after the connection ends at which it is published
 	Due     int64  // milliseconds since 1970 at which it is; 0: there is a connection
 }
@@ -19,7 +20,7 @@ func (o *Opening) newWill() *Will {
 	if o.will == nil {
 		return nil
 	}
-	return &Will{Message: *o.will, User: o.User, Delay: o.willDelay}
+	return &Will{Message: *o.will, User: o.User, From: o.From, Delay: o.willDelay}
 }
 
 // KeepsWill is about how many bytes the will makes us keep when the connection has ended; 0 if it is published then.
@@ -37,7 +38,7 @@ func (w *Will) Size() int {
 	}
 	const self = 600
 	p := &w.Message.Props
-	return self + len(w.User) + len(w.Message.Topic) + len(w.Message.Payload) + len(p.ContentType) +
+	return self + len(w.User) + len(w.From) + len(w.Message.Topic) + len(w.Message.Payload) + len(p.ContentType) +
 		len(p.ResponseTopic) + len(p.CorrelationData) + len(p.User)
 }
 
