@@ -45,6 +45,7 @@ type Node struct {
 	store     *store.Store
 	access    *access.Access
 	authority *authority.Authority
+	guards    guards // what the doors ask
 	token     string // of this start, for commands of the same user; "": none
 	kafka     *kafka.Door
 	mqtt      *mqtt.Door
@@ -87,14 +88,20 @@ type Addresses struct {
 // Start opens the data directory, the log and the doors, in this order, and returns when all of them
 // serve. ctx bounds the start only; Close ends the node. Errors: Exists (another process uses the data
 // directory, or an address is taken), Invalid, and those of the log. Nothing stays open then.
-func Start(ctx context.Context, c *Config) (*Node, error) {
+func Start(ctx context.Context, c *Config) (*Node, error) { return newNode(c).start(ctx) }
+
+func newNode(c *Config) *Node {
 	n := &Node{
-		log: c.Logger, metrics: telemetry.New(), cfg: c,
+		log: c.Logger, metrics: telemetry.New(), cfg: c, guards: catalogGuards,
 		sockets: map[string][]socket{}, ways: map[string]*mqtt.Listener{}, failed: make(chan error, 1),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
+	return n
+}
+
+func (n *Node) start(ctx context.Context) (*Node, error) {
 	v := BuildVersion()
 	n.metrics.Gauge("firth_build_info", "Always 1; the labels say what this binary is.", "version", "revision", "go").
 		With(v.Version, v.Revision, v.Go).Set(1)
@@ -182,9 +189,10 @@ func (n *naming) TopicName(logTopic string, v *record.View) (name []byte, ok boo
 func (n *naming) Fingerprint() uint64 { return n.table.Fingerprint() }
 
 func (n *Node) openKafka(ctx context.Context) (err error) {
+	_, backEnds := n.guards(n.access)
 	n.kafka, err = kafka.Open(ctx, kafka.Options{
 		Store: n.store, ClusterID: n.store.ClusterID(), Logins: n.access,
-		Guard: n.access, Rules: n.access, Credentials: n.access,
+		Guard: backEnds, Rules: n.access, Credentials: n.access,
 		SASL:      kafka.SASL{Mechanisms: kafka.PasswordMechanisms(n.access.Passwords(), n.access)},
 		Advertise: n.cfg.Advertise, AdvertiseTLS: n.cfg.AdvertiseTLS, DisableAutoCreate: !n.cfg.Topics.AutoCreate,
 		MaxRequestBytes: int(n.cfg.Limits.Request), MaxConnections: n.cfg.Limits.KafkaConnections,
@@ -204,9 +212,10 @@ func (n *Node) openKafka(ctx context.Context) (err error) {
 
 func (n *Node) openMQTT(ctx context.Context) (err error) {
 	l, wall := n.cfg.Limits, clock.New(time.Now, clock.Passed)
+	devices, _ := n.guards(n.access)
 	n.mqtt, err = mqtt.Open(ctx, mqtt.Options{
 		Log: n.store, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log, Clock: wall.Now, Judge: wall.For,
-		Logins: n.access, Guard: n.access, Mechanisms: mqtt.SCRAM(n.access.Passwords(), n.access),
+		Logins: n.access, Guard: devices, Mechanisms: mqtt.SCRAM(n.access.Passwords(), n.access),
 		MaxPacketBytes: int(l.Packet), MaxConnections: l.Connections, MaxDeviceTopics: n.cfg.Topics.MaxFromDevices,
 		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,
 		OutboxBytes: int(l.OutboxBytes), BudgetBytes: l.MQTTBytes, ConnectTimeout: l.ConnectTimeout,

@@ -1,0 +1,392 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/secure/securetest"
+	"github.com/firthmq/firth/internal/mqtt"
+	"github.com/firthmq/firth/internal/mqtt/client"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/rewrite"
+)
+
+// matrix is a run of the access matrix: the node, who comes, what holds, and what came of the cases.
+type matrix struct {
+	t      testing.TB
+	node   *Node
+	data   string
+	tls    *tls.Config
+	people []*person
+	rows   []trick
+	rules  []timed
+	phase  int
+	oracle oracle
+	before oracle // of the phase before
+	ids    map[string]string
+	root   *visitor
+	number int // of messages
+
+	cases   map[string]int // by path
+	leaks   []string
+	missing []string
+	never   map[string]attempt // what must not be published later either, by payload
+}
+
+const (
+	mxPassword = "a password that a machine made of much chance"
+	patience   = 2 * time.Minute
+)
+
+// newMatrix starts a node whose doors ask these guards.
+func newMatrix(t testing.TB, by guards) *matrix {
+	m := &matrix{t: t, people: strangeText(), cases: map[string]int{}, ids: map[string]string{},
+		never: map[string]attempt{}}
+	m.rows = tricks(m.people)
+	for i := range m.rows {
+		m.rules = append(m.rules, m.rows[i].rules...)
+	}
+	m.rules = append(m.rules, further(m.people)...)
+	dir := t.TempDir()
+	servers, devices := securetest.NewCA(t, "servers"), securetest.NewCA(t, "devices")
+	c := Default()
+	c.Data = filepath.Join(dir, "data")
+	c.Listen = Listen{MQTT: "127.0.0.1:0", Kafka: "127.0.0.1:0", HTTP: "127.0.0.1:0", MQTTS: "127.0.0.1:0"}
+	c.Listeners = []Listener{{Name: "side", Kind: "mqtt", Address: "127.0.0.1:0"}}
+	c.TLS.Certificate, c.TLS.Key = servers.Server("localhost").Write(t, dir, "server")
+	c.TLS.ClientCA, c.TLS.ClientAuth = securetest.Write(t, dir, "devices.pem", devices.PEM), "request"
+	c.Limits.JournalFile, c.Limits.Inflight, c.Topics.Defaults.Partitions = 1<<20, 10_000, 1
+	c.Mapping = []hinge.Rule{{MQTT: zoneLevel + "/{z}/{rest#}", Topic: zoneTopic, Key: "{topic}"}}
+	c.Rewrite = []rewrite.Rule{{Action: "all", From: "rw/#", Match: "^rw/([^/]+)/rewrite/(.+)$", To: "$1/rewrite/$2"}}
+	c.AutoSubscribe = []mqtt.AutoSubscription{{Filter: "+/unasked/#", QoS: 1}}
+	n := newNode(c)
+	n.guards = by
+	var err error
+	if m.node, err = n.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	pump := devices.Client("pump")
+	m.tls = &tls.Config{RootCAs: servers.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{pump.TLS(t)}}
+	token, err := os.ReadFile(filepath.Join(c.Data, TokenFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.data = strings.TrimSpace(string(token))
+	m.user("root", map[string]any{"roles": []string{"admin"}}, true)
+	for _, p := range m.people {
+		if p.cn == "" {
+			m.user(p.user, map[string]any{"roles": p.roles}, true)
+		}
+	}
+	m.user("pump", map[string]any{"roles": []string{"obs"}}, true)
+	return m
+}
+
+// admin asks the administrative interface as the operator, and wants it done.
+func (m *matrix) admin(method, path string, body any) []byte {
+	m.t.Helper()
+	status, text := m.http(method, path, "Bearer "+m.data, body)
+	if status != http.StatusOK {
+		m.t.Fatalf("%s %s: %d %s", method, path, status, text)
+	}
+	return text
+}
+
+func (m *matrix) http(method, path, authorization string, body any) (int, []byte) {
+	m.t.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+m.node.Addresses().HTTP+adminPath+path,
+		bytes.NewReader(text))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", adminType)
+	if authorization != "" {
+		r.Header.Set("Authorization", authorization)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	said, err := io.ReadAll(answer.Body)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return answer.StatusCode, said
+}
+
+// user makes or changes a user.
+func (m *matrix) user(name string, change map[string]any, isNew bool) {
+	m.t.Helper()
+	change["name"] = name
+	if isNew {
+		change["password"], change["generated"] = mxPassword, true
+	}
+	m.admin(http.MethodPost, "/user?new="+fmt.Sprint(isNew), change)
+}
+
+// enter has the rules of a phase be in force: what is new is added, then what is over is removed, by the calls that
+// people have.
+func (m *matrix) enter(phase int) {
+	m.t.Helper()
+	m.phase, m.before = phase, m.oracle
+	m.oracle = oracle{rules: rulesOf(m.rules, phase), roles: m.before.roles, out: m.before.out}
+	key := func(r *said) string { return fmt.Sprint(*r) }
+	var add []said
+	keep := map[string]bool{}
+	for i := range m.oracle.rules {
+		r := &m.oracle.rules[i]
+		if keep[key(r)] = true; m.ids[key(r)] == "" {
+			add = append(add, *r)
+		}
+	}
+	var lines []struct{ ID string }
+	if err := json.Unmarshal(m.admin(http.MethodPost, "/rules", add), &lines); err != nil {
+		m.t.Fatal(err)
+	}
+	gone := url.Values{}
+	for k, id := range m.ids {
+		if !keep[k] {
+			gone.Add("id", id)
+			delete(m.ids, k)
+		}
+	}
+	for i := range add {
+		m.ids[key(&add[i])] = lines[i].ID
+	}
+	if len(gone) > 0 {
+		m.admin(http.MethodDelete, "/rules?"+gone.Encode(), nil)
+	}
+	m.change(phase)
+}
+
+// change is what becomes of users in a phase: roles are taken and given back, and users disabled.
+func (m *matrix) change(phase int) {
+	roles, out := map[string][]string{}, map[string]bool{}
+	for i, p := range m.people {
+		if i%2 == 1 && p.cn == "" && phase%2 == 1 {
+			roles[p.user] = []string{"obs"}
+		}
+	}
+	for _, p := range m.people {
+		now, changed := roles[p.user]
+		if before, was := m.before.roles[p.user]; changed != was || !slices.Equal(now, before) {
+			if !changed {
+				now = p.roles
+			}
+			m.user(p.user, map[string]any{"roles": now}, false)
+		}
+	}
+	if phase == 3 {
+		for _, at := range []int{4, 7} { // who is away as well as who is there
+			out[m.people[at].user] = true
+			m.user(m.people[at].user, map[string]any{"disabled": true}, false)
+		}
+	}
+	m.oracle.roles, m.oracle.out = roles, out
+}
+
+// judge notes what came of a case: whether something was seen, or done, that may be.
+func (m *matrix) judge(path string, who *person, what string, may, was bool) {
+	m.cases[path]++
+	line := fmt.Sprintf("phase %d, %s: %.20q as %.20q, %s", m.phase, path, who.user, who.client, what)
+	switch {
+	case was && !may:
+		m.leaks = append(m.leaks, line)
+	case may && !was:
+		m.missing = append(m.missing, line)
+	}
+}
+
+func (m *matrix) total() (n int) {
+	for _, of := range m.cases {
+		n += of
+	}
+	return n
+}
+
+// visitor is a client of the device door.
+type visitor struct {
+	m   *matrix
+	who *person
+	c   *client.Client
+	v5  bool
+
+	mu      sync.Mutex
+	hold    bool              // it acknowledges nothing
+	got     map[string]string // topics by payload, of this connection
+	refused map[uint64]bool   // what it published, by its ticket
+	acked   map[uint64]bool
+	news    chan struct{}
+}
+
+// dial connects somebody. Version 0: whatever suits it. Errors: those of the client.
+func (m *matrix) dial(who *person, change func(*client.Options)) (*visitor, error) {
+	d := &visitor{m: m, who: who, got: map[string]string{}, refused: map[uint64]bool{}, acked: map[uint64]bool{},
+		news: make(chan struct{}, 1)}
+	o := client.Options{ClientID: who.client, UserName: who.user, Password: []byte(mxPassword), KeepAlive: -1,
+		ManualAck: true, Resume: who.client != "", OnMessage: d.message, OnAck: d.ack}
+	if len(who.user)%2 == 0 && who.client != "" && who.client != "admin" {
+		o.Version = packet.V311
+	} else {
+		o.Props.SetSessionExpiry(600)
+		o.Props.SetTopicAliasMaximum(8)
+	}
+	address := m.node.Addresses().MQTT
+	switch who.listener {
+	case "side":
+		address = m.node.more()[0].Address
+	case "mqtts":
+		address, o.TLS, o.UserName, o.Password = m.node.Addresses().MQTTS, m.tls, "", nil
+	}
+	if change != nil {
+		change(&o)
+	}
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	c, err := client.Dial(ctx, address, o)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	d.c, d.v5 = c, o.Version != packet.V311
+	d.mu.Unlock()
+	m.t.Cleanup(c.Abort)
+	return d, nil
+}
+
+func (d *visitor) message(p *packet.Publish) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.got[string(p.Payload)] = string(p.Topic)
+	if !d.hold && p.QoS > 0 {
+		for d.c == nil { // Dial has not returned
+			d.mu.Unlock()
+			<-time.After(time.Millisecond)
+			d.mu.Lock()
+		}
+		d.c.Ack(p.PacketID, p.QoS, packet.Success)
+	}
+	select {
+	case d.news <- struct{}{}:
+	default:
+	}
+}
+
+func (d *visitor) ack(ticket uint64, reason packet.ReasonCode, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.acked[ticket] = err == nil
+	d.refused[ticket] = reason.Failed()
+}
+
+// await waits until everything has come; missing is what has not in the end.
+func (d *visitor) await(want map[string]string) (missing []string) {
+	deadline := time.After(patience)
+	for {
+		missing = missing[:0]
+		d.mu.Lock()
+		for payload := range want {
+			if _, is := d.got[payload]; !is {
+				missing = append(missing, payload)
+			}
+		}
+		d.mu.Unlock()
+		if len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-d.news:
+		case <-d.c.Done():
+			return missing
+		case <-deadline:
+			d.m.t.Logf("phase %d: %.20q waits for %d of %d: %v", d.m.phase, d.who.client, len(missing), len(want),
+				want[missing[0]])
+			return missing
+		}
+	}
+}
+
+func (d *visitor) has(payload string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, is := d.got[payload]
+	return is
+}
+
+func (d *visitor) subscribe(props packet.Properties, qos byte, filters ...string) []packet.ReasonCode {
+	d.m.t.Helper()
+	var all []packet.Subscription
+	for _, f := range filters {
+		all = append(all, packet.Subscription{Filter: []byte(f), QoS: qos})
+	}
+	ctx, cancel := context.WithTimeout(d.m.t.Context(), patience)
+	defer cancel()
+	reasons, err := d.c.Subscribe(ctx, props, all...)
+	if err != nil {
+		d.m.t.Fatalf("%q subscribes to %q: %v", d.who.client, filters, err)
+	}
+	return reasons
+}
+
+// fence waits until what was published before has come, if it comes: what follows it on the same topic of the log has.
+func (d *visitor) fence() {
+	d.m.t.Helper()
+	payload := d.m.next("fence")
+	d.m.root.publish(&packet.Publish{Topic: []byte(mxRoot + "/fence"), Payload: []byte(payload), QoS: 1}, 0)
+	if missing := d.await(map[string]string{payload: ""}); missing != nil {
+		d.m.t.Fatalf("phase %d: %q saw no fence: %v", d.m.phase, d.who.client, d.c.Err())
+	}
+}
+
+// next is a payload that no other message has.
+func (m *matrix) next(path string) string {
+	m.number++
+	return fmt.Sprintf("<%d.%s.%d>", m.phase, path, m.number)
+}
+
+// publish sends messages; those above QoS 0 are acknowledged when drain returns.
+func (d *visitor) publish(p *packet.Publish, ticket uint64) {
+	d.m.t.Helper()
+	if err := d.c.Publish(p, ticket); err != nil {
+		d.m.t.Fatalf("%q publishes to %q: %v", d.who.client, p.Topic, err)
+	}
+}
+
+func (d *visitor) drain() {
+	d.m.t.Helper()
+	ctx, cancel := context.WithTimeout(d.m.t.Context(), patience)
+	defer cancel()
+	if err := d.c.Drain(ctx); err != nil {
+		d.m.t.Fatalf("%q: %v", d.who.client, err)
+	}
+}
+
+// isDenied tells whether a client was refused as somebody who may not be here.
+func isDenied(err error) bool { return fault.Is(err, fault.Denied) }
