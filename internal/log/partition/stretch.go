@@ -226,12 +226,14 @@ func appendPieces(into [][]byte, extents []segment.Extent, b []byte) [][]byte {
 
 // fill reads extents that lie close together.
 func (s *Stretch) fill(extents []segment.Extent, b []byte) error {
-	if !s.file.Acquire() {
-		return s.follow(extents, b)
+	var err error
+	if s.file.Acquire() {
+		err = s.file.Fill(extents, b)
+		s.file.Release()
+	} else {
+		err = s.follow(extents, b)
 	}
-	err := s.file.Fill(extents, b)
-	s.file.Release()
-	if err != nil {
+	if err != nil && !fault.Is(err, fault.Closed) {
 		s.p.harm(extents)
 	}
 	return err

@@ -218,6 +218,44 @@ func TestLoadStopsAtDamage(t *testing.T) {
 	}
 }
 
+// A load that begins after its journal became a segment in its place stops at damage as any other, and the damage is
+// known from then on.
+func TestLoadStopsAtDamageElsewhere(t *testing.T) {
+	disk := vfs.NewMemory()
+	opt := with(t, small(disk), ofDamage...)
+	opt.BulkBatchBytes = 4000
+	s := open(t, opt)
+	defer s.Close()
+	l := &load{t: t, s: s, m: newModel(), round: 1}
+	p := l.create("t", 1, nil).Partitions[0]
+	var st store.Stretch
+	for st.Size() == 0 || st.Next() < 5 {
+		l.publish(9000, p)
+		l.wg.Wait()
+		var err error
+		if _, st, err = s.Find(p, 0, 1<<20, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	vfstest.Flip(t, disk, "log", []byte(l.m.acked[p][3]), 0)
+	eventually(t, "its file was replaced", func() bool {
+		l.publish(9000, p)
+		l.wg.Wait()
+		if !st.File().Acquire() {
+			return true
+		}
+		st.File().Release()
+		return false
+	})
+	if _, _, err := st.Load(make([]byte, 0, 1<<20), nil); !fault.Is(err, fault.Corrupt) {
+		t.Fatalf("loaded: %v", err)
+	}
+	batches, st, err := s.Find(p, 0, 1<<20, nil)
+	if err != nil || st.Size() > 0 || len(batches) != 3 {
+		t.Fatalf("%d batches, %d bytes left where they are, %v", len(batches), st.Size(), err)
+	}
+}
+
 // Readers load beside a log that rolls, rolls up and drops its oldest files.
 func TestLoadBesideTheKeeper(t *testing.T) {
 	s := open(t, small(vfs.NewMemory()))
