@@ -32,7 +32,8 @@ import (
 // batch_optimized goes on to the end of a batch; renewals (KIP-1222), with which nothing is fetched.
 
 const (
-	shareChunk = 512 << 10 // read of the log at a time
+	shareChunk = 512 << 10 // most that is read of the log at a time
+	firstChunk = 64 << 10  // read where it is not known what records take
 	usualMost  = 500       // records, where the client does not say
 
 	byRecordLimit = 1 // acquire mode
@@ -357,11 +358,12 @@ func (f *shareFetch) step(p *sharePart, at int64) (more bool, next int64, err er
 	if full || from < at {
 		return false, 0, nil
 	}
-	batches, start, err := f.read(p, from, min(f.largest-f.bytes, shareChunk))
+	batches, start, err := f.read(p, from, min(f.largest-f.bytes, f.chunk(p)))
 	defer clear(f.scratch)
 	if err != nil {
 		return false, 0, err
 	}
+	p.learn(batches)
 	if start > from {
 		f.trim(p, start)
 	}
@@ -386,6 +388,25 @@ func (f *shareFetch) step(p *sharePart, at int64) (more bool, next int64, err er
 	p.mu.Unlock()
 	f.answer(p, batches, got)
 	return moved && f.records < int(f.req.MaxRecords) && f.bytes < f.largest, a.To, nil
+}
+
+// chunk is how much of the log is worth to be read for the records that are still wanted: no more would be given out.
+func (f *shareFetch) chunk(p *sharePart) int {
+	if p.each == 0 {
+		return firstChunk
+	}
+	return min((int(f.req.MaxRecords)-f.records)*p.each, shareChunk)
+}
+
+// learn notes what records take that were read. Who calls it has the turn.
+func (p *sharePart) learn(batches []record.Batch) {
+	size, offsets := 0, int64(0)
+	for _, b := range batches {
+		size, offsets = size+len(b), offsets+int64(b.LastOffset()-b.BaseOffset())+1
+	}
+	if offsets > 0 {
+		p.each = int(int64(size)/offsets) + 1
+	}
 }
 
 // trim is done with what the log has no more.
@@ -436,8 +457,11 @@ func (f *shareFetch) answer(p *sharePart, batches []record.Batch, got []share.De
 			next++
 		}
 		if next < len(got) && got[next].First <= int64(b.LastOffset()) {
-			part.Records = append(part.Records, b...)
-			f.bytes += len(b)
+			if f.bytes += len(b); len(part.Records) == 0 { // mostly the only one; the log's bytes are not changed
+				part.Records = b[:len(b):len(b)]
+			} else {
+				part.Records = append(part.Records, b...)
+			}
 		}
 	}
 	for _, d := range got {

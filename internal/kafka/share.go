@@ -77,6 +77,7 @@ type sharePart struct {
 	shareKey
 	id   stream.PartitionID
 	turn chan struct{} // holds a token: who has it reads the log for the next members
+	each int           // bytes that a record took when the log was read last; of who has the turn
 
 	mu struct {
 		sync.Mutex

@@ -770,3 +770,32 @@ func TestShareFetchGoesForward(t *testing.T) {
 		t.Errorf("then a has %s", got)
 	}
 }
+
+// A fetch reads of the log about what it may give out, and no piece that is larger than all others may be.
+func TestShareFetchReadsLittle(t *testing.T) {
+	batchOf := func(records, size int) record.Batch {
+		var b record.Builder
+		b.Reset(nil, 0)
+		for range records {
+			b.Append(&record.Record{Value: make([]byte, size)})
+		}
+		return b.Seal(0, 0)
+	}
+	f, p := &shareFetch{req: &kmsg.ShareFetchRequest{MaxRecords: 500}}, &sharePart{}
+	if got := f.chunk(p); got != firstChunk {
+		t.Errorf("%d bytes of a partition that is not known", got)
+	}
+	p.learn([]record.Batch{batchOf(1000, 100), batchOf(200, 100)})
+	if got := f.chunk(p); got < 500*100 || got > 500*120 {
+		t.Errorf("%d bytes for 500 records of 100", got)
+	}
+	f.records = 499
+	if got := f.chunk(p); got < 100 || got > 120 {
+		t.Errorf("%d bytes for a record of 100", got)
+	}
+	p.learn([]record.Batch{batchOf(1, 300<<10)})
+	p.learn(nil) // says nothing
+	if f.records = 0; f.chunk(p) != shareChunk {
+		t.Errorf("%d bytes for 500 records of 300 KiB", f.chunk(p))
+	}
+}
