@@ -15,17 +15,19 @@ import (
 type beneath struct {
 	net.Conn
 	gate     *Gate
+	began    time.Time
 	deadline time.Time
 	done     bool     // the handshake is: bytes pass as they are
 	computes bool     // it has a processor of the gate
 	secrets  *secrets // nil: nobody wants them
 
-	got     int         // bytes
-	waiting atomic.Bool // for the client
-	spoke   atomic.Bool // its first record came whole
-	head    [recordHead]byte
-	have    int // of head
-	rest    int // of the record behind head
+	got    int          // bytes
+	waits  atomic.Int64 // for the client, since so many nanoseconds after it began; 0: it does not
+	waited atomic.Int64 // nanoseconds for the client, until it did not
+	spoke  atomic.Bool  // its first record came whole
+	head   [recordHead]byte
+	have   int // of head
+	rest   int // of the record behind head
 }
 
 const (
@@ -52,14 +54,26 @@ func (b *beneath) Read(p []byte) (int, error) {
 		into = p[:min(len(p), b.rest)]
 	}
 	b.rests()
-	b.waiting.Store(true)
+	from := max(time.Since(b.began), 1)
+	b.waits.Store(int64(from))
 	n, err := b.Conn.Read(into)
-	b.waiting.Store(false)
+	b.waits.Store(0)
+	b.waited.Add(int64(time.Since(b.began) - from))
 	b.took(into[:n])
 	if err != nil {
 		return n, err
 	}
 	return n, b.compute()
+}
+
+// letUsWait is for how long the client has let us wait in all, if it does now; else 0. What we took for ourselves, or
+// others took before it, is not its fault.
+func (b *beneath) letUsWait(now time.Time) time.Duration {
+	from := b.waits.Load()
+	if from == 0 {
+		return 0
+	}
+	return now.Sub(b.began) - time.Duration(from) + time.Duration(b.waited.Load())
 }
 
 // compute waits for a processor. Errors: errBusy.

@@ -25,6 +25,8 @@ type ListenOptions struct {
 	Timeout time.Duration
 	// Name is what log lines and metrics call it. Default: that of the source.
 	Name string
+
+	patience, firstPatience time.Duration // default: the constants
 }
 
 // Listener gives connections whose handshakes are done. Each is done in a goroutine of its own, as many at a time as
@@ -53,7 +55,6 @@ type Listener struct {
 // handshake is one under way.
 type handshake struct {
 	conn       *beneath
-	began      time.Time
 	evicted    bool
 	prev, next *handshake
 }
@@ -69,6 +70,9 @@ const (
 func Listen(l net.Listener, opt ListenOptions) *Listener {
 	if opt.Timeout == 0 {
 		opt.Timeout = 10 * time.Second
+	}
+	if opt.patience == 0 {
+		opt.patience, opt.firstPatience = patience, firstPatience
 	}
 	if opt.Name == "" {
 		opt.Name = opt.Source.opt.Name
@@ -172,11 +176,11 @@ func (l *Listener) evict() {
 	now := time.Now()
 	most := max(cap(l.opt.Gate.slots)/4, 1)
 	for h := l.mu.first; h != nil && most > 0; h = h.next {
-		since := now.Sub(h.began)
-		if since < firstPatience {
+		if now.Sub(h.conn.began) < l.opt.firstPatience {
 			return
 		}
-		if h.conn.waiting.Load() && !h.evicted && (since >= patience || !h.conn.spoke.Load()) {
+		waits := h.conn.letUsWait(now)
+		if !h.evicted && (waits >= l.opt.patience || waits >= l.opt.firstPatience && !h.conn.spoke.Load()) {
 			h.evicted = true
 			most--
 			_ = h.conn.Close() // its reader sees it
@@ -187,7 +191,7 @@ func (l *Listener) evict() {
 // begin notes a handshake; nil: the listener is closed by now.
 func (l *Listener) begin(c net.Conn) *handshake {
 	now := time.Now()
-	h := &handshake{began: now, conn: &beneath{Conn: c, gate: l.opt.Gate, deadline: now.Add(l.opt.Timeout)}}
+	h := &handshake{conn: &beneath{Conn: c, gate: l.opt.Gate, began: now, deadline: now.Add(l.opt.Timeout)}}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
