@@ -66,7 +66,7 @@ func TestAliasesHaveABound(t *testing.T) {
 	for alias := range uint16(32) {
 		p := &packet.Publish{Topic: []byte(strings.Repeat("x", 65_000))}
 		p.Props.SetTopicAlias(alias + 1)
-		if !c.write(p) {
+		if !c.write(p, patience) {
 			break
 		}
 	}

@@ -219,7 +219,6 @@ func TestTopicAlias(t *testing.T) {
 func TestWill(t *testing.T) {
 	will := func(p *packet.Connect) {
 		p.Will = &packet.Will{Topic: []byte("will/t"), Payload: []byte("dead"), QoS: 1, Retain: true}
-		p.KeepAlive = 1
 	}
 	every(t, func(t *testing.T, v packet.Version) {
 		for name, end := range map[string]func(h *house, c *raw) bool{
@@ -227,7 +226,7 @@ func TestWill(t *testing.T) {
 			"close":      func(_ *house, c *raw) bool { c.net.Close(); return true },
 			"keep alive": func(_ *house, c *raw) bool { return true },
 			"takeover":   func(h *house, c *raw) bool { h.connect(t, v, "dying", nil); return true },
-			"error":      func(_ *house, c *raw) bool { c.hex("ff ff"); return true },
+			"error":      func(_ *house, c *raw) bool { c.hex("ff 00"); return true },
 			"normal":     func(_ *house, c *raw) bool { c.send(&packet.Disconnect{}); c.closed(); return false },
 			"with will": func(_ *house, c *raw) bool {
 				c.send(&packet.Disconnect{Reason: packet.DisconnectWithWill})
@@ -239,7 +238,11 @@ func TestWill(t *testing.T) {
 				h := open(t, nil)
 				sub := h.connect(t, v, "sub", nil)
 				sub.subscribe(1, "will/#")
-				dying := h.connect(t, v, "dying", will)
+				dying := h.connect(t, v, "dying", func(p *packet.Connect) {
+					if will(p); name == "keep alive" {
+						p.KeepAlive = 1
+					}
+				})
 				if end(h, dying) {
 					sub.gets("will/t", "dead")
 					late := h.connect(t, v, "late", nil)

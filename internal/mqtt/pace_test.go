@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func TestMessageRate(t *testing.T) {
 			t.Parallel()
 			set := telemetry.New()
 			h := open(t, func(o *mqtt.Options) { o.Rates, o.Metrics = rates, set })
-			c := h.connect(t, packet.V5, "c", func(p *packet.Connect) { p.KeepAlive = 1 })
+			c := h.connect(t, packet.V5, "c", nil)
 			if took := c.flood(sends, 10); took < 900*time.Millisecond {
 				t.Errorf("%d messages took %s", sends, took)
 			}
@@ -66,7 +67,7 @@ func TestMessageRate(t *testing.T) {
 		web := httptest.NewServer(h.door.WebSocket())
 		defer web.Close()
 		c, _ := webSocket(t, web.URL, &websocket.DialOptions{Subprotocols: []string{"mqtt"}})
-		c.hello(packet.V5, "c", func(p *packet.Connect) { p.KeepAlive = 1 })
+		c.hello(packet.V5, "c", nil)
 		want[*packet.Connack](c)
 		if took := c.flood(sends, 10); took < 900*time.Millisecond {
 			t.Errorf("%d messages took %s", sends, took)
@@ -75,14 +76,15 @@ func TestMessageRate(t *testing.T) {
 	t.Run("heard while it waits", func(t *testing.T) {
 		t.Parallel()
 		h := open(t, func(o *mqtt.Options) { o.Rates.Messages = 1 })
+		begin := time.Now()
 		c := h.connect(t, packet.V5, "c", nil)
 		for i := range 1000 { // more than one read
 			c.publish(0, 0, "flood", fmt.Sprint(i))
 		}
-		begin := time.Now()
 		c.send(&packet.Pingreq{})
 		want[*packet.Pingresp](c)
-		if took, n := time.Since(begin), len(h.records("flood")); n > 2+int(took/time.Second) {
+		n := len(h.records("flood"))
+		if took := time.Since(begin); n > 2+int(took/time.Second) {
 			t.Errorf("PINGRESP came after %d messages and %s", n, took)
 		}
 	})
@@ -90,7 +92,8 @@ func TestMessageRate(t *testing.T) {
 
 // TestAllMessagesRate: clients of one listener share its rate, those of another have their own.
 func TestAllMessagesRate(t *testing.T) {
-	h := open(t, nil)
+	set := telemetry.New()
+	h := open(t, func(o *mqtt.Options) { o.Metrics = set })
 	l, err := h.door.Listener(mqtt.ListenerOptions{Name: "slow", Rates: mqtt.Rates{AllMessages: 40}})
 	if err != nil {
 		t.Fatal(err)
@@ -102,16 +105,19 @@ func TestAllMessagesRate(t *testing.T) {
 	go func() { _ = l.Serve(context.Background(), n) }()
 	defer n.Close()
 	slow := &house{t: t, door: h.door, addr: n.Addr().String()}
-	took := make(chan time.Duration, 2)
+	begin := time.Now()
+	var both sync.WaitGroup
 	for _, id := range []string{"a", "b"} {
 		c := slow.connect(t, packet.V5, id, nil)
-		go func() { took <- c.flood(40, 1) }()
+		both.Go(func() { c.flood(40, 1) })
 	}
-	if free := h.connect(t, packet.V5, "free", nil).flood(500, 1); free > 10*time.Second {
-		t.Errorf("500 messages by another listener took %s", free)
+	h.connect(t, packet.V5, "free", nil).flood(500, 1)
+	if n := sample(set, `firth_mqtt_slowed_total{listener="mqtt"}`); n != 0 {
+		t.Errorf("a client of another listener was slowed %v times", n)
 	}
-	if last := max(<-took, <-took); last < 900*time.Millisecond {
-		t.Errorf("80 messages took %s", last)
+	both.Wait()
+	if took := time.Since(begin); took < 900*time.Millisecond {
+		t.Errorf("80 messages took %s", took)
 	}
 }
 
@@ -121,10 +127,9 @@ func TestConnectRate(t *testing.T) {
 		set := telemetry.New()
 		h := open(t, func(o *mqtt.Options) { o.Rates.Connects, o.Metrics = 2, set })
 		begin := time.Now()
-		const tries = 12
-		served, refused, closed := 0, 0, 0
-		for i := range tries {
-			c := h.dial(t)
+		tries, served, refused, closed := 0, 0, 0, 0
+		for ; (refused < 2 || closed == 0) && time.Since(begin) < patience; tries++ { // a busy machine may not be too fast
+			c, i := h.dial(t), tries
 			c.v, c.dec = v, packet.Decoder{Version: v, Client: true}
 			hello := (&packet.Connect{CleanStart: true, ClientID: fmt.Append(nil, i)}).AppendTo(nil, v)
 			if _, err := c.net.Write(hello); err != nil && !errors.Is(err, syscall.EPIPE) {
@@ -146,7 +151,7 @@ func TestConnectRate(t *testing.T) {
 			}
 		}
 		most := 2 + int(2*time.Since(begin).Seconds())
-		if served < 2 || served > most || refused < 2 || refused > most || served+refused+closed != tries {
+		if served < 2 || served > most || refused < 2 || refused > most || closed == 0 || served+refused+closed != tries {
 			t.Errorf("%d served, %d refused, %d closed; at most %d of each", served, refused, closed, most)
 		}
 		name := `firth_mqtt_listener_refused_total{listener="mqtt",reason="rate"}`
