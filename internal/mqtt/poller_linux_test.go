@@ -128,24 +128,28 @@ func TestChurn(t *testing.T) {
 // acknowledged the first. It gets window after window all the same without waiting for TCP's delayed ACK (40 ms).
 func TestClientThatObeysNagle(t *testing.T) {
 	const count, window, delayedACK = 10_112, 128, 40 * time.Millisecond
-	h := open(t, func(o *mqtt.Options) { o.MaxInflight = window })
-	sub := h.connect(t, packet.V311, "nagle", nil)
-	if err := sub.net.(*net.TCPConn).SetNoDelay(false); err != nil {
-		t.Fatal(err)
-	}
-	sub.subscribe(1, "flood/#")
-	h.blast(t, "flood", 1, count, 10)
-	last, took := map[string]int{}, make([]time.Duration, count/window)
-	for i := range took {
-		began := time.Now()
-		for range window {
-			sub.inOrder(last, 1)
+	fast := func(obeys bool) time.Duration { // most windows take longer
+		h := open(t, func(o *mqtt.Options) { o.MaxInflight = window })
+		sub := h.connect(t, packet.V311, "nagle", nil)
+		if err := sub.net.(*net.TCPConn).SetNoDelay(!obeys); err != nil {
+			t.Fatal(err)
 		}
-		took[i] = time.Since(began)
+		sub.subscribe(1, "flood/#")
+		h.blast(t, "flood", 1, count, 10)
+		last, took := map[string]int{}, make([]time.Duration, count/window)
+		for i := range took {
+			began := time.Now()
+			for range window {
+				sub.inOrder(last, 1)
+			}
+			took[i] = time.Since(began)
+		}
+		slices.Sort(took)
+		return took[len(took)/10]
 	}
-	// Where TCP is waited for all windows take that long; on a busy machine many do, but not all.
-	slices.Sort(took)
-	if fast := took[len(took)/10]; fast > delayedACK/2 {
-		t.Errorf("nine in ten windows of %d messages took %v and more", window, fast)
+	// Where TCP is waited for all windows take that long; on a busy machine many do, but not all, or those of another
+	// client do, too.
+	if obeys, other := fast(true), fast(false); obeys > other+delayedACK/2 {
+		t.Errorf("nine in ten windows of %d messages took %v and more, those of another client %v", window, obeys, other)
 	}
 }

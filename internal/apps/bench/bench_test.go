@@ -143,10 +143,10 @@ func TestStallIsSeenInFull(t *testing.T) {
 			t.Fatal(err)
 		}
 		if res.Latency.Worst < stall-5*time.Millisecond {
-			t.Errorf("the stall of %v is not there: %v", stall, res.Latency)
+			return fmt.Sprintf("the stall of %v is not there: %v", stall, res.Latency)
 		}
 		if res.Latency.P90 < stall/4 {
-			t.Errorf("a fifth of the messages were due in the stall of %v, but p90 is %v", stall, res.Latency.P90)
+			return fmt.Sprintf("a fifth of the messages were due in the stall of %v, but p90 is %v", stall, res.Latency.P90)
 		}
 		if p50 := res.Latency.P50; p50 < time.Millisecond || p50 > stall/4 {
 			return fmt.Sprintf("p50 is %v where the broker takes 1 ms", p50)
@@ -422,7 +422,7 @@ func TestCountedLoads(t *testing.T) {
 		k := Kafka{
 			Brokers: []string{address}, Mode: Produce, Topic: "counted-kgo", Partitions: 3, RecordSize: 100,
 			BatchSize: 4 << 10, Acks: -1, Connections: 2, InFlight: 2, Records: 10_000, Encoded: encoded,
-			Duration: time.Minute,
+			Duration: 10 * time.Minute,
 		}
 		if encoded {
 			k.Topic = "counted-encoded"
@@ -511,19 +511,19 @@ func TestGroupLoads(t *testing.T) {
 		Connections: 2, InFlight: 5, Duration: short200, TxnEvery: 20 * time.Millisecond, Topic: "groups",
 	}
 	source := base
-	source.Mode, source.Records, source.Duration = Produce, 20_000, time.Minute
+	source.Mode, source.Records, source.Duration = Produce, 20_000, 10*time.Minute
 	written, err := source.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Run("copy", func(t *testing.T) {
 		k := base
-		k.Mode, k.Duration = Copy, time.Minute
+		k.Mode, k.Duration = Copy, 10*time.Minute
 		res, err := k.Run(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Total != written.Total || res.Messages != res.Total || res.Elapsed >= time.Minute || res.Latency.Count == 0 {
+		if res.Total != written.Total || res.Messages != res.Total || res.Elapsed >= k.Duration || res.Latency.Count == 0 {
 			t.Errorf("of %d records: %+v", written.Total, res)
 		}
 		c, err := k.client(kgo.ConsumeTopics(copiesOf(k.Topic)), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -541,12 +541,12 @@ func TestGroupLoads(t *testing.T) {
 	})
 	t.Run("share", func(t *testing.T) {
 		k := base
-		k.Mode, k.Members, k.Duration = Share, 3, time.Minute
+		k.Mode, k.Members, k.Duration = Share, 3, 10*time.Minute
 		res, err := k.Run(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Total != written.Total || res.Messages != res.Total || res.Elapsed >= time.Minute {
+		if res.Total != written.Total || res.Messages != res.Total || res.Elapsed >= k.Duration {
 			t.Errorf("of %d records: %+v", written.Total, res)
 		}
 	})

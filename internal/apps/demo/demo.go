@@ -32,6 +32,8 @@ type Options struct {
 	Color bool                       // with Live: bold and dim text
 	Size  func() (width, height int) // of the terminal, asked at each drawing; nil: 80 × 24
 	Data  string                     // where the log lies, to be shown; may be empty
+
+	lastWait time.Duration // for what is under way at the end; 0: 2 s
 }
 
 // Group is the consumer group that reads the demo's topics.
@@ -43,7 +45,6 @@ const (
 	commandTopic  = "commands"
 
 	mostDevices = 10_000
-	lastWait    = 2 * time.Second // for what is under way at the end
 	refresh     = 250 * time.Millisecond
 )
 
@@ -53,6 +54,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Interval == 0 {
 		o.Interval = time.Second
+	}
+	if o.lastWait == 0 {
+		o.lastWait = 2 * time.Second
 	}
 	if o.Size == nil {
 		o.Size = func() (int, int) { return 80, 24 }
@@ -110,7 +114,7 @@ func play(ctx context.Context, o Options, fl *fleet, back *backEnd) {
 	show(ctx, o, back.st)
 	stopPublishing()
 	publishers.Wait()
-	back.st.awaitRead(lastWait)
+	back.st.awaitRead(o.lastWait)
 	stopReading()
 	readers.Wait()
 }

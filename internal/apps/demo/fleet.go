@@ -166,7 +166,7 @@ func (d *device) lost(ctx context.Context, err error) {
 
 func (d *device) disconnect() {
 	if d.c != nil {
-		last, cancel := context.WithTimeout(context.Background(), lastWait)
+		last, cancel := context.WithTimeout(context.Background(), d.o.lastWait)
 		defer cancel()
 		_ = d.c.Drain(last) // what is not acknowledged then is not counted as such
 		_ = d.c.Close()
