@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs from apt what tests need and is missing: install.sh GROUP...
 #   build    a C compiler for the race detector, make, git, the certificates that downloads need
-#   clients  mosquitto_pub, mosquitto_sub, mosquitto, kcat
+#   clients  mosquitto_pub, mosquitto_sub, mosquitto, kcat, ip
 #   paho-c   Eclipse Paho's C client
 #   java     a JDK and Maven
 #   node     Node.js and npm
@@ -30,6 +30,7 @@ for group in "$@"; do
 		need mosquitto_pub mosquitto-clients
 		need mosquitto mosquitto
 		need kcat kcat
+		need ip iproute2
 		;;
 	paho-c)
 		[ -e /usr/include/MQTTAsync.h ] || missing+=(libpaho-mqtt-dev)

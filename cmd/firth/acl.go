@@ -161,7 +161,7 @@ func newACLAdd(a *adminFlags, effect rule.Effect) *cobra.Command {
 			return output.Usage("on what? --names, --topic, --group and the like say so")
 		}
 		var lines []ruleLine
-		if err := a.call(cmd, admin.Request{Method: "POST", Path: "/rules", In: rules}, &lines); err != nil {
+		if err := a.callAnyway(cmd, admin.Request{Method: "POST", Path: "/rules", In: rules}, &lines); err != nil {
 			return err
 		}
 		return printRules(cmd, *form, lines)
@@ -184,7 +184,7 @@ func (a *adminFlags) listRules(
 	cmd *cobra.Command, form output.Form, path string, of func(principal string) bool,
 ) error {
 	var all, lines []ruleLine
-	if err := a.call(cmd, admin.Request{Method: "GET", Path: path}, &all); err != nil {
+	if err := a.callAnyway(cmd, admin.Request{Method: "GET", Path: path}, &all); err != nil {
 		return err
 	}
 	for _, l := range all {
@@ -219,7 +219,7 @@ func newACLRemove(a *adminFlags) *cobra.Command {
 		Example: `  firth acl remove 7faffdb2d1001aee`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.call(cmd, admin.Request{Method: "DELETE", Path: "/rules", Query: url.Values{"id": args}}, nil)
+			return a.callAnyway(cmd, admin.Request{Method: "DELETE", Path: "/rules", Query: url.Values{"id": args}}, nil)
 		},
 	}
 }
@@ -267,7 +267,7 @@ func (a *adminFlags) explain(cmd *cobra.Command, form output.Form, q url.Values)
 		Rules   []ruleLine `json:"rules"`
 		Reason  string     `json:"reason"`
 	}
-	if err := a.call(cmd, admin.Request{Method: "GET", Path: "/explain", Query: q}, &said); err != nil {
+	if err := a.callAnyway(cmd, admin.Request{Method: "GET", Path: "/explain", Query: q}, &said); err != nil {
 		return err
 	}
 	switch {

@@ -26,12 +26,14 @@ type adminFlags struct {
 	tls          tlsFlags
 }
 
+const defaultTimeout = 10 * time.Second
+
 func addAdminFlags(cmd *cobra.Command) *adminFlags {
 	a := &adminFlags{}
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&a.address, "http", "127.0.0.1:8080",
 		"listen.http of the broker, `host:port` or unix:PATH, or https://host:port; it answers on its own machine only")
-	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
+	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for an answer")
 	flags.StringVar(&a.data, "data", node.Default().Data,
 		"the data `folder` of the broker: who may read "+node.TokenFile+" in it may administer it")
 	flags.StringVar(&a.user, "user", "", "who asks, instead: the `name` of a user with the right to")

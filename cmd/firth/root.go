@@ -40,6 +40,7 @@ func newRoot() *cobra.Command {
 		newConfigCommand(),
 		newConsumeCommand(),
 		newDemoCommand(),
+		newExposeCommand(),
 		newGroupCommand(),
 		newImportCommand(),
 		newLogCommand(),

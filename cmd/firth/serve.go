@@ -71,13 +71,7 @@ func addSources(cmd *cobra.Command) *sources {
 }
 
 func (s *sources) load() (*node.Config, error) {
-	l := node.Loader{File: s.file, Env: os.Environ()}
-	if s.given("data") { // an empty one is an error, not the default: it may be a variable that is not set
-		l.Flags = append(l.Flags, node.Assignment{Flag: "--data", Text: "data=" + s.data})
-	}
-	for _, text := range s.set {
-		l.Flags = append(l.Flags, node.Assignment{Flag: "--set", Text: text})
-	}
+	l := s.loader()
 	if s.mosquitto == "" {
 		return l.Load()
 	}
@@ -86,6 +80,18 @@ func (s *sources) load() (*node.Config, error) {
 		return nil, err
 	}
 	return node.Load(node.Sources{File: s.mosquitto + " as firth.yaml", Text: text, Env: l.Env, Flags: l.Flags})
+}
+
+// loader reads the configuration that the flags name.
+func (s *sources) loader() node.Loader {
+	l := node.Loader{File: s.file, Env: os.Environ()}
+	if s.given("data") { // an empty one is an error, not the default: it may be a variable that is not set
+		l.Flags = append(l.Flags, node.Assignment{Flag: "--data", Text: "data=" + s.data})
+	}
+	for _, text := range s.set {
+		l.Flags = append(l.Flags, node.Assignment{Flag: "--set", Text: text})
+	}
+	return l
 }
 
 // asCheck gives problems of the configuration their exit code.

@@ -137,7 +137,7 @@ func (a *adminFlags) setUser(cmd *cobra.Command, form output.Form, c *userChange
 	}
 	c.Password, c.Generated = &password, made
 	var line userLine
-	if err := a.call(cmd, admin.Request{Method: "POST", Path: "/user", Query: q, In: c}, &line); err != nil {
+	if err := a.callAnyway(cmd, admin.Request{Method: "POST", Path: "/user", Query: q, In: c}, &line); err != nil {
 		return err
 	}
 	if made {
@@ -164,7 +164,7 @@ func newUserSet(a *adminFlags) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		given()
 		change.Name = args[0]
-		return a.call(cmd, admin.Request{Method: "POST", Path: "/user", In: change}, nil)
+		return a.callAnyway(cmd, admin.Request{Method: "POST", Path: "/user", In: change}, nil)
 	}
 	return cmd
 }
@@ -177,7 +177,7 @@ func newUserSwitch(a *adminFlags, verb string, off bool) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			change := userChange{Name: args[0], Disabled: &off}
-			return a.call(cmd, admin.Request{Method: "POST", Path: "/user", In: change}, nil)
+			return a.callAnyway(cmd, admin.Request{Method: "POST", Path: "/user", In: change}, nil)
 		},
 	}
 }
@@ -190,7 +190,7 @@ func newUserRemove(a *adminFlags) *cobra.Command {
 		Example: `  firth user remove alice`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.call(cmd, admin.Request{Method: "DELETE", Path: "/user", Query: url.Values{"name": {args[0]}}}, nil)
+			return a.callAnyway(cmd, admin.Request{Method: "DELETE", Path: "/user", Query: url.Values{"name": {args[0]}}}, nil)
 		},
 	}
 }
@@ -206,7 +206,7 @@ func newUserList(a *adminFlags) *cobra.Command {
 	form := formFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var lines []userLine
-		if err := a.call(cmd, admin.Request{Method: "GET", Path: "/users"}, &lines); err != nil {
+		if err := a.callAnyway(cmd, admin.Request{Method: "GET", Path: "/users"}, &lines); err != nil {
 			return err
 		}
 		if *form == output.FormJSON {

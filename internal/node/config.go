@@ -50,8 +50,8 @@ type Config struct {
 	origins map[string]Origin // by key; a key that is missing has its default
 }
 
-// Listen holds the addresses of the doors: host:port, or "" for a door that stays shut. MQTT and WS may hold several,
-// with commas, and Unix sockets (unix:/path). Those with an S speak TLS.
+// Listen holds the addresses of the doors: host:port, several with commas, or "" for a door that stays shut. Those of
+// MQTT and WS may be Unix sockets (unix:/path). Those with an S speak TLS.
 type Listen struct{ MQTT, WS, Kafka, HTTP, MQTTS, WSS, Kafkas, HTTPS string }
 
 // Topics says what a topic gets that asks for nothing, and who may make one by using it.
@@ -243,6 +243,14 @@ type Loader struct {
 
 // Load reads all sources. Errors: NotFound for a file that is not there, Problems for what is in it.
 func (l Loader) Load() (*Config, error) {
+	src, err := l.sources()
+	if err != nil {
+		return nil, err
+	}
+	return Load(src)
+}
+
+func (l Loader) sources() (Sources, error) {
 	src := Sources{File: l.File, Env: l.Env, Flags: l.Flags}
 	name := l.File
 	if name == "" {
@@ -253,11 +261,11 @@ func (l Loader) Load() (*Config, error) {
 	case err == nil:
 		src.File, src.Text = name, text
 	case errors.Is(err, fs.ErrNotExist) && l.File != "":
-		return nil, fault.New(fault.NotFound, "configuration", "there is no file %q", name).
+		return src, fault.New(fault.NotFound, "configuration", "there is no file %q", name).
 			WithHint("without -c, %s in the current folder is read if it is there, else the defaults hold", DefaultFile)
 	case errors.Is(err, fs.ErrNotExist):
 	default:
-		return nil, fault.Wrap(fault.IO, "configuration", err)
+		return src, fault.Wrap(fault.IO, "configuration", err)
 	}
-	return Load(src)
+	return src, nil
 }

@@ -118,7 +118,8 @@ func dump(t *testing.T, c *Config) string {
 func TestEveryKeyFromEverySource(t *testing.T) {
 	other := map[string]string{
 		"path": "/x y", "list of paths": "/x y,/z", "1.2 | 1.3": "1.3",
-		"none | request | require": "request", "address": "127.0.0.1:0", "list of addresses": "127.0.0.1:0,unix:/x",
+		"none | request | require": "request", "list of TCP addresses": "127.0.0.1:0,[::1]:0",
+		"list of addresses": "127.0.0.1:0,unix:/x",
 		"list of listeners": `[{"name":"a","address":"unix:/run/a","mode":"0600","connections":5}]`,
 		"auto | host:port":  "example.org:1", "true | false": "true",
 		"list of rewrite rules": `[{"from":"a/#","match":"^a","to":"b"}]`,

@@ -62,9 +62,8 @@ func refuseRemote(address string) string {
 		port = "PORT"
 	}
 	return address + " can be reached from other machines, and nothing asks who is there: anybody could read " +
-		"and write everything. Use 127.0.0.1:" + port + ", or TLS with access.anonymous: deny " +
-		"(firth user add) or client_auth: require, or set " +
-		"allow_remote_without_auth: true where the network itself keeps strangers out"
+		"and write everything. firth expose --address HOST opens it with TLS and logins. Or use 127.0.0.1:" + port +
+		", client_auth: require, or set allow_remote_without_auth: true where the network itself keeps strangers out"
 }
 
 // mayListen tells whether a door may have its address.

@@ -38,7 +38,12 @@ type Assignment struct {
 }
 
 // Load reads a configuration. Its error is Problems: all that is wrong, at once.
-func Load(src Sources) (*Config, error) {
+func Load(src Sources) (*Config, error) { return load(src, (*loader).checkWhole) }
+
+// loadParts is Load of a configuration whose parts may not go together yet.
+func loadParts(src Sources) (*Config, error) { return load(src, func(*loader) {}) }
+
+func load(src Sources, check func(*loader)) (*Config, error) {
 	l := &loader{config: Default(), options: map[string]*Option{}, file: src.File, entries: map[string][]spot{}}
 	for _, o := range Options() {
 		l.options[o.Key] = &o
@@ -47,7 +52,7 @@ func Load(src Sources) (*Config, error) {
 	l.readFile(src.Text)
 	l.readEnv(src.Env)
 	l.readFlags(src.Flags)
-	l.checkWhole()
+	check(l)
 	if len(l.problems) > 0 {
 		return nil, l.sorted()
 	}

@@ -355,17 +355,17 @@ func (n *Node) first(kind string, tls bool) *socket {
 	return nil
 }
 
-// Address is one more address that the device door listens on.
+// Address is one more address that a door listens on.
 type Address struct {
 	Name    string `json:"name"` // as in the configuration
-	Kind    string `json:"kind"` // "mqtt" or "ws"
+	Kind    string `json:"kind"` // "mqtt", "ws", "kafka" or "http"
 	TLS     bool   `json:"tls,omitempty"`
 	Address string `json:"address"`
 }
 
 // more are the addresses besides those that Addresses tells.
 func (n *Node) more() (all []Address) {
-	for _, kind := range []string{"mqtt", "ws"} {
+	for _, kind := range []string{"mqtt", "ws", "kafka", "http"} {
 		var last door
 		for _, s := range n.sockets[kind] {
 			if s.door != last && n.first(kind, s.door.tls).door != s.door { // one may have two sockets, on localhost

@@ -178,16 +178,16 @@ func (o OptionOf[C]) span(field func(*C) *time.Duration, low, high time.Duration
 	return o
 }
 
-// address is host:port, a bare port on localhost, or off.
-func (o OptionOf[C]) address(field func(*C) *string) OptionOf[C] {
-	o.Type = "address"
-	return o.addressBy(field, parseListen)
-}
-
 // addresses is a list of addresses, or off. It may hold Unix sockets.
 func (o OptionOf[C]) addresses(field func(*C) *string) OptionOf[C] {
 	o.Type, o.list = "list of addresses", true
 	return o.addressBy(field, parseListens)
+}
+
+// hosts is a list of addresses without Unix sockets, or off.
+func (o OptionOf[C]) hosts(field func(*C) *string) OptionOf[C] {
+	o.Type, o.list = "list of TCP addresses", true
+	return o.addressBy(field, func(s string) (string, error) { return parseEach(s, parseListen) })
 }
 
 func (o OptionOf[C]) addressBy(field func(*C) *string, parse func(string) (string, error)) OptionOf[C] {
@@ -213,14 +213,16 @@ const unixPrefix = "unix:"
 // maxUnixPath is the longest path of a Unix socket: the system has 108 bytes for it, and a zero behind it.
 const maxUnixPath = 107
 
-// parseListens reads addresses with commas between them.
-func parseListens(s string) (string, error) {
+// parseListens reads addresses with commas between them, Unix sockets too.
+func parseListens(s string) (string, error) { return parseEach(s, parseSocket) }
+
+func parseEach(s string, parse func(string) (string, error)) (string, error) {
 	if s == "" || s == "off" {
 		return "", nil
 	}
 	var all []string
 	for _, one := range splitList(s) {
-		address, err := parseSocket(one)
+		address, err := parse(one)
 		if err != nil {
 			return "", err
 		}

@@ -127,8 +127,8 @@ func (a *Authority) Ending() []*Certificate {
 }
 
 // IssueServer makes the certificate of this server, for the names and addresses that clients connect to, with a key in
-// the data folder. One that is there and good for all these names stays; else the other takes its place, and made tells
-// so. Errors: as of Issue; those of files.
+// the data folder. One that is there and good for all these names stays; else the other takes its place, for the names
+// of both, and made tells so. Errors: as of Issue; those of files.
 func (a *Authority) IssueServer(ctx context.Context, names []string) (made bool, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
@@ -136,7 +136,8 @@ func (a *Authority) IssueServer(ctx context.Context, names []string) (made bool,
 	if own == nil {
 		return false, errNone()
 	}
-	if was := a.server(own); was != nil && covers(was, names) && a.opt.Clock().Before(was.NotAfter) {
+	was := a.server(own)
+	if was != nil && covers(was, names) && a.opt.Clock().Before(was.NotAfter) {
 		return false, nil
 	}
 	if len(names) == 0 {
@@ -145,6 +146,11 @@ func (a *Authority) IssueServer(ctx context.Context, names []string) (made bool,
 	key, err := a.serverKey()
 	if err != nil {
 		return false, err
+	}
+	for _, name := range namesOf(was) {
+		if !slices.Contains(names, name) {
+			names = append(slices.Clip(names), name)
+		}
 	}
 	return true, a.makeServer(ctx, own, &key.PublicKey, names)
 }
@@ -191,21 +197,36 @@ func (a *Authority) renewServer(ctx context.Context, now time.Time) error {
 	if was == nil || now.Before(was.NotBefore.Add(was.NotAfter.Sub(was.NotBefore)*2/3)) {
 		return nil
 	}
-	names := slices.Clone(was.DNSNames)
-	for _, ip := range was.IPAddresses {
-		names = append(names, ip.String())
-	}
 	key, ok := was.PublicKey.(*ecdsa.PublicKey)
 	if !ok {
 		return fault.New(fault.Unsupported, op, "%s is for a key that is not ours", ServerFile)
 	}
-	return a.makeServer(ctx, own, key, names)
+	return a.makeServer(ctx, own, key, namesOf(was))
+}
+
+// namesOf are the names and addresses in a certificate, the one that it is called by first; nil: there are none.
+func namesOf(c *x509.Certificate) []string {
+	if c == nil {
+		return nil
+	}
+	names := slices.Clone(c.DNSNames)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if i := slices.Index(names, c.Subject.CommonName); i > 0 {
+		names[0], names[i] = names[i], names[0]
+	}
+	return names
 }
 
 func (a *Authority) makeServer(
 	ctx context.Context, own *x509.Certificate, key *ecdsa.PublicKey, names []string,
 ) error {
-	made, err := a.issue(ctx, &Request{CSR: &x509.CertificateRequest{PublicKey: key}, Name: names[0], Server: true,
+	name := names[0]
+	if len(name) > maxName {
+		name = "server"
+	}
+	made, err := a.issue(ctx, &Request{CSR: &x509.CertificateRequest{PublicKey: key}, Name: name, Server: true,
 		Names: names, By: "this server"})
 	if err != nil {
 		return err
