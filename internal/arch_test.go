@@ -25,8 +25,8 @@ const modulePath = "github.com/firthmq/firth"
 // it may use there.
 var fileUses = map[string][]string{
 	// What an operator writes is not the log's.
-	"internal/node/config.go":      {"os.ReadFile"},
-	"internal/kit/secure/files.go": {"os.ReadFile", "os.Stat", "syscall.Stat_t"},
+	"internal/node/config.go":     {"os.ReadFile"},
+	"internal/kit/given/given.go": {"os.ReadFile", "os.Stat", "syscall.Stat_t"},
 
 	"internal/kit/secure/securetest/securetest.go": {"os.WriteFile", "os.Rename"},
 	"internal/mqtt/poller_linux.go":                {"os.NewFile"}, // of epoll's descriptor
@@ -44,7 +44,8 @@ var fileUses = map[string][]string{
 
 // testRooms are rooms that the tests of every room may import besides what the MAP grants it.
 var testRooms = []string{
-	"hinge", "kit/clock", "kit/fault", "kit/logtest", "kit/race", "kit/vfs", "kit/vfs/vfstest", "kit/telemetry",
+	"access/token", "access/token/tokentest", "hinge", "kit/clock",
+	"kit/fault", "kit/logtest", "kit/race", "kit/vfs", "kit/vfs/vfstest", "kit/telemetry",
 	"kit/seal", "kit/secure", "kit/secure/securetest",
 	"log/record", "log/stream", "log/streamtest", "log/store", "mqtt/packet", "mqtt/session", "names", "node",
 }

@@ -19,8 +19,8 @@ func newACLCommand() *cobra.Command {
 		Use:   "acl",
 		Short: "Say what users and roles may do, with MQTT and Kafka",
 		Long: `Say what users and roles may do. A rule allows or denies a principal (User:NAME, User:* for everybody,
-Role:NAME) operations on resources. What one rule denies is denied, whatever others allow; what no rule allows is
-denied, from the first rule or user on. Kafka's own tools (kafka-acls) show and change the same
+Group:NAME, Role:NAME) operations on resources. What one rule denies is denied, whatever others allow; what no rule
+allows is denied, from the first rule or user on. Kafka's own tools (kafka-acls) show and change the same
 rules, as far as they have words for them.
 
 Names of devices and topics of the log are the same data: a device may publish to sensors/7 if the names sensors/# or

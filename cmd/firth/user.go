@@ -36,6 +36,7 @@ rule allows. A change is in force at once: who is removed, disabled or given ano
 type userLine struct {
 	Name     string   `json:"name"`
 	Roles    []string `json:"roles"`
+	Groups   []string `json:"groups,omitempty"`
 	ClientID string   `json:"client_id,omitempty"`
 	Disabled bool     `json:"disabled,omitempty"`
 	Proofs   []string `json:"proofs"`
@@ -48,21 +49,26 @@ type userChange struct {
 	Password  *string   `json:"password,omitempty"`
 	Generated bool      `json:"generated,omitempty"` // the password was made of chance
 	Roles     *[]string `json:"roles,omitempty"`
+	Groups    *[]string `json:"groups,omitempty"`
 	ClientID  *string   `json:"client_id,omitempty"`
 	Disabled  *bool     `json:"disabled,omitempty"`
 }
 
 // about has a command take what users have besides a password.
 func (u *userChange) about(cmd *cobra.Command) (given func()) {
-	var roles []string
+	var roles, groups []string
 	var client string
 	cmd.Flags().StringSliceVar(&roles, "role", nil,
 		"a `role` of the user, again for each: one of firth role list, or one that rules are about")
+	cmd.Flags().StringSliceVar(&groups, "group", nil, "a `group` of the user, again for each: rules name it as Group:NAME")
 	cmd.Flags().StringVar(&client, "client-id", "",
 		"the MQTT client `identifier` that the user may have: with * at the end any that begins so; ${username} is its name")
 	return func() {
 		if cmd.Flags().Changed("role") {
 			u.Roles = &roles
+		}
+		if cmd.Flags().Changed("group") {
+			u.Groups = &groups
 		}
 		if cmd.Flags().Changed("client-id") {
 			u.ClientID = &client
@@ -155,7 +161,7 @@ func (a *adminFlags) setUser(cmd *cobra.Command, form output.Form, c *userChange
 func newUserSet(a *adminFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "set NAME",
-		Short:   "Change the roles or the client identifier of a user",
+		Short:   "Change the roles, the groups or the client identifier of a user",
 		Example: `  firth user set alice --role operator --role consumer`,
 		Args:    cobra.ExactArgs(1),
 	}
@@ -218,9 +224,10 @@ func newUserList(a *adminFlags) *cobra.Command {
 			if u.Disabled {
 				state = "disabled"
 			}
-			rows = append(rows, []string{u.Name, state, strings.Join(u.Roles, ","), u.ClientID, strings.Join(u.Proofs, ",")})
+			rows = append(rows, []string{u.Name, state, strings.Join(u.Roles, ","), strings.Join(u.Groups, ","),
+				u.ClientID, strings.Join(u.Proofs, ",")})
 		}
-		return output.Table(cmd.OutOrStdout(), []string{"USER", "STATE", "ROLES", "CLIENT ID", "LOGS IN BY"}, rows)
+		return output.Table(cmd.OutOrStdout(), []string{"USER", "STATE", "ROLES", "GROUPS", "CLIENT ID", "LOGS IN BY"}, rows)
 	}
 	return cmd
 }

@@ -50,6 +50,9 @@ type Options struct {
 	Mapping rule.Mapping
 	// Anonymous says whether who does not say who it is gets in.
 	Anonymous Anonymous
+	// Tokens judges tokens of issuers; nil: none is good. With it nobody comes in unknown but by Anonymous, and nothing is
+	// allowed that no rule allows.
+	Tokens Tokens
 	// AcceptDamage goes on with what can be read of a damaged catalog. Otherwise Open fails: what is missing may be what
 	// denies.
 	AcceptDamage bool
@@ -73,7 +76,7 @@ type Access struct {
 
 	// version counts the changes: who has an answer of an older version asks again. It is raised behind the policy.
 	version atomic.Uint64
-	policy  atomic.Pointer[rule.Policy] // nil: there is neither a user nor a rule
+	policy  atomic.Pointer[rule.Policy] // nil: there is neither a user nor a rule, nor an issuer of tokens
 
 	mu struct {
 		sync.RWMutex
@@ -124,7 +127,7 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 // enforce puts what the catalog says in force. Nobody else changes it meanwhile.
 func (a *Access) enforce() {
 	a.mu.RLock()
-	some := len(a.mu.users) > 0 || len(a.mu.rules) > 0
+	some := len(a.mu.users) > 0 || len(a.mu.rules) > 0 || a.opt.Tokens != nil
 	rules := slices.Collect(maps.Values(a.mu.rules))
 	a.mu.RUnlock()
 	var policy *rule.Policy
@@ -152,7 +155,7 @@ func (a *Access) AnonymousMay() bool {
 	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return len(a.mu.users) == 0 && !a.damaged
+	return len(a.mu.users) == 0 && a.opt.Tokens == nil && !a.damaged
 }
 
 // user finds a user; nil: there is none.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/credential"
@@ -362,6 +363,31 @@ func TestRecallKnowsHowItWas(t *testing.T) {
 		if h.reads(h.Recall(rule.Subject{User: "alice", ClientID: "c"}, from[:n]), "open") {
 			t.Errorf("%d bytes of it allow what is denied to some", n)
 		}
+	}
+}
+
+// TestRecallOfToken: who came by a token is judged by the roles and groups that it gave when it is gone.
+func TestRecallOfToken(t *testing.T) {
+	h := open(t, access.Options{})
+	denied := mayRead("Group:old", "b")
+	denied.Effect = rule.Deny
+	h.apply(access.Change{Rules: []rule.Rule{mayRead("Role:reader", "a"), mayRead("User:*", "b"), denied}})
+	here := h.AdmitBy(rule.Subject{ClientID: "c"}, &access.Grant{User: "pump", Roles: []string{"reader"},
+		Groups: []string{"x", "old"}, Ends: time.Unix(1, 0)})
+	if here.Over() == nil {
+		t.Error("a token that has ended is good")
+	}
+	who := rule.Subject{User: "pump", ClientID: "c"}
+	if gone := h.Recall(who, here.From()); gone.Over() != nil || !h.reads(gone, "a") || h.reads(gone, "b") {
+		t.Error("it is judged as somebody else")
+	}
+	for n := range here.From() {
+		if gone := h.Recall(who, here.From()[:n]); h.reads(gone, "a") {
+			t.Errorf("%d bytes of it allow something", n)
+		}
+	}
+	if again := h.Recall(who, here.From()).From(); again != here.From() {
+		t.Errorf("%q became %q", here.From(), again)
 	}
 }
 

@@ -17,6 +17,7 @@ type UserChange struct {
 	// needs no slow hash: a fleet with such passwords is let in at once, also after a restart.
 	Generated bool
 	Roles     *[]string
+	Groups    *[]string
 	ClientID  *string
 	Disabled  *bool
 }
@@ -71,6 +72,7 @@ func (a *Access) setUser(ctx context.Context, c UserChange, check func(*User) er
 			u.Verifiers = made
 		}
 		setTo(&u.Roles, c.Roles)
+		setTo(&u.Groups, c.Groups)
 		setTo(&u.ClientID, c.ClientID)
 		setTo(&u.Disabled, c.Disabled)
 		return &Change{Users: []*User{&u}}, nil

@@ -18,16 +18,18 @@ var ErrCredentials = fault.New(fault.Denied, "access.Enter", "wrong user name or
 // Pass is what a connection may do. It follows the changes of the catalog. Any goroutine may ask it.
 type Pass struct {
 	access    *Access
-	who       rule.Subject // without roles
-	proof     string       // the verifiers that who it is was proven by; "": it was not proven by one of the catalog
-	certified bool         // who it is was proven by a certificate
-	recalled  bool         // it was proven before
+	who       rule.Subject          // without roles
+	proof     string                // the verifiers of the catalog that who it is was proven by; "": it was not
+	certified bool                  // who it is was proven by a certificate
+	recalled  bool                  // it was proven before
+	grant     atomic.Pointer[Grant] // of the token that it was proven by; nil: it was not
 	now       atomic.Pointer[standing]
 }
 
 // standing is how a pass stands at one version of the catalog.
 type standing struct {
 	version uint64
+	grant   *Grant
 	rights  *rule.Rights
 	over    error // the connection must end
 }
@@ -40,6 +42,7 @@ func (a *Access) Enter(ctx context.Context, who rule.Subject, password []byte) (
 	switch {
 	case err == nil:
 		a.logins.With("proven").Inc()
+	case a.IsToken(password): // Token has counted it
 	case errors.Is(err, ErrCredentials):
 		a.logins.With("wrong").Inc()
 	default:
@@ -50,6 +53,8 @@ func (a *Access) Enter(ctx context.Context, who rule.Subject, password []byte) (
 
 func (a *Access) enter(ctx context.Context, who rule.Subject, password []byte) (*Pass, error) {
 	switch {
+	case a.IsToken(password):
+		return a.byToken(ctx, who, password)
 	case password == nil && certifies(&who) && (who.User == "" || who.User == who.CommonName):
 		who.User = rule.Anonymous // Admit knows better
 	case who.User != "" && a.open(): // as long as nobody asked for users a name is only a name
@@ -119,28 +124,35 @@ func certifies(who *rule.Subject) bool {
 func (p *Pass) Who() *rule.Subject { return &p.who }
 
 // Over tells why the connection may not be here any more; nil: it may.
-func (p *Pass) Over() error { return p.stand().over }
+func (p *Pass) Over() error {
+	if p.ended() {
+		return errTokenEnded
+	}
+	return p.stand().over
+}
 
 // stand is how the pass stands now.
 func (p *Pass) stand() *standing {
-	version := p.access.version.Load()
-	if s := p.now.Load(); s != nil && s.version == version {
+	version, grant := p.access.version.Load(), p.grant.Load()
+	if s := p.now.Load(); s != nil && s.version == version && s.grant == grant {
 		return s
 	}
-	s := p.access.judge(p, version)
+	s := p.access.judge(p, version, grant)
 	p.now.Store(s)
 	return s
 }
 
 // judge finds how a pass stands. What changes meanwhile has another version, and is seen by the next who asks.
-func (a *Access) judge(p *Pass, version uint64) *standing {
+func (a *Access) judge(p *Pass, version uint64, grant *Grant) *standing {
+	s := &standing{version: version, grant: grant}
 	if a.open() {
-		return &standing{version: version}
+		return s
 	}
-	s := &standing{version: version}
 	who := p.who
 	u := a.user(who.User)
 	switch {
+	case grant != nil:
+		s.over = a.judgeGrant(&who, grant, u)
 	case who.User == rule.Anonymous && !a.AnonymousMay():
 		s.over = errDenied("who does not say who it is is not served any more")
 	case who.User == rule.Anonymous, (p.certified || p.recalled) && u == nil:
@@ -155,7 +167,7 @@ func (a *Access) judge(p *Pass, version uint64) *standing {
 	case !u.binds(who.ClientID):
 		s.over = errDenied("the user may not have this client identifier")
 	default:
-		who.Roles = u.Roles
+		who.Roles, who.Groups = u.Roles, u.Groups
 	}
 	s.rights = nobody
 	if policy := a.policy.Load(); policy != nil && s.over == nil {
@@ -220,7 +232,7 @@ func (a *Access) Explain(who rule.Subject, q rule.Question) rule.Answer {
 		return rule.Answer{Allowed: true}
 	}
 	if u := a.user(who.User); u != nil {
-		who.Roles = u.Roles
+		who.Roles, who.Groups = u.Roles, u.Groups
 	}
 	policy := a.policy.Load()
 	if policy == nil {

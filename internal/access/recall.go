@@ -11,7 +11,8 @@ import (
 const (
 	fromEncrypted = 1 << iota
 	fromProven
-	fromBits = iota
+	fromToken // what its token gives follows
+	fromBits  = iota
 )
 
 // From tells how somebody is here, for Recall when it is gone: docs/format/sessions.md.
@@ -20,12 +21,25 @@ func (p *Pass) From() string {
 	if p.who.Encrypted {
 		flags |= fromEncrypted
 	}
-	if p.proof != "" || p.certified || p.recalled {
+	g := p.grant.Load()
+	if p.proof != "" || p.certified || p.recalled || g != nil {
 		flags |= fromProven
+	}
+	if g != nil {
+		flags |= fromToken
 	}
 	b := []byte{flags}
 	for _, text := range [...]string{p.who.Listener, string(p.who.Address.Unmap().AsSlice()), p.who.CommonName} {
 		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+	}
+	if g == nil {
+		return string(b)
+	}
+	for _, list := range [...][]string{g.Roles, g.Groups} {
+		b = binary.AppendUvarint(b, uint64(len(list)))
+		for _, text := range list {
+			b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+		}
 	}
 	return string(b)
 }
@@ -34,30 +48,65 @@ func (p *Pass) From() string {
 // the catalog. From is what its pass told; where that is not known, conditions hold for what denies, and for nothing
 // else. A name that was not proven, for nobody asked, is nobody's by now.
 func (a *Access) Recall(who rule.Subject, from string) *Pass {
-	flags, known := recall(&who, from)
-	if known && flags&fromProven == 0 && !a.open() {
+	was := recalling{rest: []byte(from)}
+	g := was.read(&who)
+	if was.bad {
+		who.Faint, g = true, nil
+	} else if was.flags&fromProven == 0 && !a.open() {
 		who.User = rule.Anonymous
 	}
-	return &Pass{access: a, who: who, recalled: who.User != rule.Anonymous}
+	p := &Pass{access: a, who: who, recalled: who.User != rule.Anonymous}
+	if g != nil && p.recalled {
+		g.User = who.User
+		p.grant.Store(g)
+	}
+	return p
 }
 
-// recall reads how somebody was here.
-func recall(who *rule.Subject, from string) (flags byte, known bool) {
-	if from == "" || from[0]>>fromBits != 0 {
-		who.Faint = true
-		return 0, false
+// recalling reads what Pass.From told.
+type recalling struct {
+	rest  []byte
+	flags byte
+	bad   bool // it is not known, or not understood
+}
+
+// read reads how somebody was here, and what its token gave; nil: it had none.
+func (r *recalling) read(who *rule.Subject) *Grant {
+	if r.bad = len(r.rest) == 0 || r.rest[0]>>fromBits != 0; r.bad {
+		return nil
 	}
-	var texts [3]string
-	rest := []byte(from[1:])
-	for i := range texts {
-		n, used := binary.Uvarint(rest)
-		if used <= 0 || n > uint64(len(rest)-used) {
-			who.Faint = true
-			return 0, false
-		}
-		texts[i], rest = string(rest[used:][:n]), rest[uint64(used)+n:]
+	r.flags, r.rest = r.rest[0], r.rest[1:]
+	listener, address, name := r.text(), r.text(), r.text()
+	var g *Grant
+	if r.flags&fromToken != 0 {
+		g = &Grant{Roles: r.list(), Groups: r.list()}
 	}
-	who.Address, _ = netip.AddrFromSlice([]byte(texts[1])) // none: from a Unix socket
-	who.Listener, who.CommonName, who.Encrypted = texts[0], texts[2], from[0]&fromEncrypted != 0
-	return from[0], true
+	if r.bad {
+		return nil
+	}
+	who.Address, _ = netip.AddrFromSlice([]byte(address)) // none: from a Unix socket
+	who.Listener, who.CommonName, who.Encrypted = listener, name, r.flags&fromEncrypted != 0
+	return g
+}
+
+func (r *recalling) text() string {
+	n, used := binary.Uvarint(r.rest)
+	if r.bad = r.bad || used <= 0 || n > uint64(len(r.rest)-used); r.bad {
+		return ""
+	}
+	text := string(r.rest[used:][:n])
+	r.rest = r.rest[uint64(used)+n:]
+	return text
+}
+
+func (r *recalling) list() (all []string) {
+	n, used := binary.Uvarint(r.rest)
+	if r.bad = r.bad || used <= 0 || n > maxRoles; r.bad {
+		return nil
+	}
+	r.rest = r.rest[used:]
+	for range n {
+		all = append(all, r.text())
+	}
+	return all
 }

@@ -15,6 +15,7 @@ type User struct {
 	Name      string
 	Verifiers credential.Verifiers
 	Roles     []string // sorted
+	Groups    []string // sorted
 	// ClientID is which client identifiers the user may have in MQTT: this one, those that begin with what stands in
 	// front of a * at the end, or with ${username} in it its own. Empty: any.
 	ClientID string
@@ -27,6 +28,7 @@ type stored struct {
 	SCRAM256 string   `json:"scram_sha_256,omitempty"`
 	SCRAM512 string   `json:"scram_sha_512,omitempty"`
 	Roles    []string `json:"roles,omitempty"`
+	Groups   []string `json:"groups,omitempty"`
 	ClientID string   `json:"client_id,omitempty"`
 	Disabled bool     `json:"disabled,omitempty"`
 }
@@ -34,7 +36,8 @@ type stored struct {
 func (u *User) value() []byte {
 	text, _ := json.Marshal(stored{ // strings can always be encoded
 		Password: u.Verifiers.Password.Text(), SCRAM256: u.Verifiers.SCRAM256.Text(),
-		SCRAM512: u.Verifiers.SCRAM512.Text(), Roles: u.Roles, ClientID: u.ClientID, Disabled: u.Disabled,
+		SCRAM512: u.Verifiers.SCRAM512.Text(), Roles: u.Roles, Groups: u.Groups, ClientID: u.ClientID,
+		Disabled: u.Disabled,
 	})
 	return text
 }
@@ -45,7 +48,7 @@ func parseUser(name string, value []byte) (*User, error) {
 	if err := json.Unmarshal(value, &s); err != nil {
 		return nil, fault.Wrap(fault.Corrupt, "access.User", err)
 	}
-	u := &User{Name: name, Roles: s.Roles, ClientID: s.ClientID, Disabled: s.Disabled}
+	u := &User{Name: name, Roles: s.Roles, Groups: s.Groups, ClientID: s.ClientID, Disabled: s.Disabled}
 	var err error
 	if s.Password != "" {
 		if u.Verifiers.Password, err = credential.ParsePassword(s.Password); err != nil {
@@ -65,32 +68,42 @@ func parseUser(name string, value []byte) (*User, error) {
 	return u, u.check()
 }
 
-// maxName bounds the name of a user or role, in bytes; maxRoles is how many roles a user may have.
+// maxName bounds the name of a user, role or group, in bytes; maxRoles is how many roles, and how many groups, a user
+// may have.
 const (
 	maxName  = 1024
 	maxRoles = 100
 )
 
-// check tells what is wrong with a user, and sorts its roles. Errors: Invalid.
-func (u *User) check() error {
+// check tells what is wrong with a user, and sorts its roles and groups. Errors: Invalid.
+func (u *User) check() (err error) {
 	if err := checkName("user", u.Name); err != nil {
 		return err
 	}
 	if u.Name == rule.Anonymous || u.Name == "*" {
 		return fault.New(fault.Invalid, "access.User", "%s is not the name of a user", u.Name)
 	}
-	u.Roles = slices.Clone(u.Roles)
-	slices.Sort(u.Roles)
-	u.Roles = slices.Compact(u.Roles)
-	if len(u.Roles) > maxRoles {
-		return fault.New(fault.Invalid, "access.User", "%d roles: at most %d", len(u.Roles), maxRoles)
+	if u.Roles, err = checkNames("role", u.Roles); err != nil {
+		return err
 	}
-	for _, role := range u.Roles {
-		if err := checkName("role", role); err != nil {
-			return err
+	u.Groups, err = checkNames("group", u.Groups)
+	return err
+}
+
+// checkNames sorts the names of roles or groups. Errors: Invalid.
+func checkNames(what string, list []string) ([]string, error) {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	list = slices.Compact(list)
+	if len(list) > maxRoles {
+		return nil, fault.New(fault.Invalid, "access.User", "%d %ss: at most %d", len(list), what, maxRoles)
+	}
+	for _, name := range list {
+		if err := checkName(what, name); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return list, nil
 }
 
 func checkName(what, name string) error {

@@ -11,6 +11,7 @@ import (
 // Behaviour
 //   - Begins to authenticate by a mechanism. One that is not offered is UNSUPPORTED_SASL_MECHANISM with the list of
 //     those that are, which is empty where nobody can authenticate; where the listener demands it, the connection ends.
+//     PLAIN and OAUTHBEARER are not offered without TLS to other machines, unless the operator says so.
 //   - ILLEGAL_SASL_STATE: in the middle of an authentication; on a connection that has authenticated and need not do so
 //     again, or does so with another mechanism, or twice in a second (KIP-368).
 //
@@ -22,7 +23,7 @@ func (d *Door) saslHandshake(
 ) (*kmsg.SASLHandshakeResponse, error) {
 	resp := kmsg.NewPtrSASLHandshakeResponse()
 	resp.ErrorCode = c.handshake(req.Mechanism, req.GetVersion())
-	for _, m := range d.opt.SASL.Mechanisms {
+	for _, m := range c.mechanisms() {
 		resp.SupportedMechanisms = append(resp.SupportedMechanisms, m.Name())
 	}
 	return resp, nil

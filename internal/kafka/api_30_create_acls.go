@@ -13,7 +13,7 @@ import (
 // Behaviour
 //   - Each entry becomes a rule of the access room, in force for both doors when it is answered. All that are
 //     well-formed are stored in one commit; one that is there already is no error.
-//   - INVALID_REQUEST for a principal other than User:NAME and Role:NAME, a host that is neither * nor an address, an
+//   - INVALID_REQUEST for a principal other than User:, Group: and Role:NAME, a host other than * and an address, an
 //     operation that its resource does not have, and a cluster by another name.
 //   - CLUSTER_AUTHORIZATION_FAILED without the right to alter the cluster.
 //

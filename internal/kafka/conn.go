@@ -102,7 +102,7 @@ func newConn(d *Door, nc net.Conn, listener string) *conn {
 		host: "/" + hostOf(nc.RemoteAddr()), told: d.advertise(nc),
 	}
 	c.log = d.opt.Logger.With("client", c.host)
-	c.know(Anonymous)
+	c.know(Anonymous, nil)
 	c.calm = sync.NewCond(&c.mu)
 	c.holding.b = d.budget
 	c.fetch.c = c

@@ -44,6 +44,8 @@ const ClusterResource = rule.ClusterName
 type Logins interface {
 	// Admit makes the pass of a client whose user is known, or rule.Anonymous. One whose pass is over may authenticate.
 	Admit(who rule.Subject) *access.Pass
+	// AdmitBy makes the pass of a client that has shown a token.
+	AdmitBy(who rule.Subject, g *access.Grant) *access.Pass
 }
 
 // Guard answers what a client may do. It must not block and may be asked from any goroutine. *access.Access is one.
@@ -64,8 +66,8 @@ func (d *Door) mayBeIdempotent(c *conn) bool {
 	return d.may(c, OpIdempotentWrite, OnCluster, ClusterResource) || d.opt.Guard.MaySome(c.pass.Load(), OpWrite, OnTopic)
 }
 
-// know notes who a client is, by its principal.
-func (c *conn) know(principal string) {
+// know notes who a client is, by its principal and the token that it has shown, or nil.
+func (c *conn) know(principal string, grant *access.Grant) {
 	c.principal = principal
 	if c.door.opt.Logins == nil {
 		return
@@ -78,7 +80,12 @@ func (c *conn) know(principal string) {
 			who.CommonName = p.CommonName
 		}
 	}
-	pass := c.door.opt.Logins.Admit(who)
+	var pass *access.Pass
+	if grant != nil {
+		pass = c.door.opt.Logins.AdmitBy(who, grant)
+	} else {
+		pass = c.door.opt.Logins.Admit(who)
+	}
 	c.principal = rule.UserPrefix + pass.Who().User // a certificate may have said more
 	c.pass.Store(pass)
 }

@@ -3,10 +3,14 @@ package kafka
 import (
 	"context"
 	"encoding/binary"
+	"net/netip"
+	"slices"
 	"time"
 
+	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/secure"
 )
 
 // A client authenticates by SaslHandshake, which names a mechanism, and SaslAuthenticate, which carries the mechanism's
@@ -20,12 +24,16 @@ type SASL struct {
 	// MaxLifetime is how long a connection is served before it has to authenticate again (KIP-368),
 	// connections.max.reauth.ms of Kafka. 0: for ever, if its credentials do not end sooner.
 	MaxLifetime time.Duration
+	// BareAnywhere offers mechanisms that are Bare on connections without TLS from other machines, too.
+	BareAnywhere bool
 }
 
 // Mechanism is one way to authenticate. It is used by many connections at once.
 type Mechanism interface {
 	// Name is its name as IANA registers it, such as "SCRAM-SHA-256".
 	Name() string
+	// Bare tells that it sends what proves who the client is as it is: for whoever listens to use, too.
+	Bare() bool
 	// Begin begins to authenticate a client.
 	Begin(from Peer) Exchange
 }
@@ -47,6 +55,7 @@ type Exchange interface {
 type Identity struct {
 	Principal string        // as the Guard is asked about it, such as "User:alice"
 	Lifetime  time.Duration // of its credentials, from now on; 0: they do not end
+	Grant     *access.Grant // of the token that it has shown; nil: it has shown none
 }
 
 const (
@@ -105,7 +114,7 @@ func (c *conn) handshake(name string, version int16) wire.Code {
 		l.over = true
 		return wire.IllegalSaslState
 	}
-	for _, m := range c.door.opt.SASL.Mechanisms {
+	for _, m := range c.mechanisms() {
 		if m.Name() != name {
 			continue
 		}
@@ -117,6 +126,21 @@ func (c *conn) handshake(name string, version int16) wire.Code {
 	}
 	l.over = l.required
 	return wire.UnsupportedSaslMechanism
+}
+
+// mechanisms are those that the connection is offered.
+func (c *conn) mechanisms() []Mechanism {
+	all := c.door.opt.SASL.Mechanisms
+	if _, encrypted := c.nc.(*secure.Conn); encrypted || c.door.opt.SASL.BareAnywhere || c.isHere() {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), Mechanism.Bare)
+}
+
+// isHere tells whether the client is on this machine, and came by an address that only this machine has.
+func (c *conn) isHere() bool {
+	at, err := netip.ParseAddr(hostOf(c.nc.LocalAddr()))
+	return c.nc.LocalAddr().Network() == "unix" || err == nil && at.IsLoopback()
 }
 
 // step takes a message of the mechanism. It is false when the authentication failed, and the connection is to end.
@@ -162,7 +186,7 @@ func (c *conn) enterAs(who *Identity) {
 	if c.principal != who.Principal {
 		c.quota.table = nil // its quotas are others
 	}
-	c.know(who.Principal)
+	c.know(who.Principal, who.Grant)
 	c.knocking.Store(0)
 }
 

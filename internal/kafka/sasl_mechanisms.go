@@ -11,11 +11,11 @@ import (
 // PasswordMechanisms are the mechanisms of SASL for users with passwords, the strongest first: SCRAM-SHA-512 and
 // SCRAM-SHA-256 (RFC 5802, KIP-84), and PLAIN (RFC 4616), which shows the password to us and to who listens on a
 // connection without TLS.
-func PasswordMechanisms(logins *verify.Logins, users verify.Users) []Mechanism {
+func PasswordMechanisms(logins *verify.Logins, users verify.Users, tokens TokenLogins) []Mechanism {
 	return []Mechanism{
 		scramMechanism{credential.SHA512, logins, users},
 		scramMechanism{credential.SHA256, logins, users},
-		plainMechanism{logins, users},
+		plainMechanism{logins, users, tokens},
 	}
 }
 
@@ -35,9 +35,12 @@ func (p Peer) address() netip.Addr {
 type plainMechanism struct {
 	logins *verify.Logins
 	users  verify.Users
+	tokens TokenLogins // nil: no password is a token
 }
 
 func (plainMechanism) Name() string { return "PLAIN" }
+
+func (plainMechanism) Bare() bool { return true }
 
 func (m plainMechanism) Begin(from Peer) Exchange { return plainExchange{m, from.address()} }
 
@@ -47,6 +50,16 @@ type plainExchange struct {
 }
 
 func (e plainExchange) Step(ctx context.Context, token []byte) ([]byte, *Identity, error) {
+	if p, err := credential.ParsePlain(token); err == nil && e.tokens != nil && e.tokens.IsToken(p.Password) {
+		g, err := e.tokens.Token(ctx, string(p.Password))
+		if err == nil && !g.Fits(p.User) {
+			err = errOtherUser
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		return nil, byGrant(g), nil
+	}
 	name, err := e.logins.Plain(ctx, e.users, e.from, token)
 	if err != nil {
 		return nil, nil, err
@@ -62,6 +75,8 @@ type scramMechanism struct {
 }
 
 func (m scramMechanism) Name() string { return m.mechanism.String() }
+
+func (scramMechanism) Bare() bool { return false }
 
 func (m scramMechanism) Begin(from Peer) Exchange {
 	return scramExchange{m.logins.SCRAM(m.mechanism, m.users, from.address())}

@@ -21,6 +21,7 @@ import (
 type anyoneMechanism struct{ lifetime time.Duration }
 
 func (anyoneMechanism) Name() string               { return "PLAIN" }
+func (anyoneMechanism) Bare() bool                 { return true }
 func (m anyoneMechanism) Begin(from Peer) Exchange { return anyoneExchange{m, from} }
 
 type anyoneExchange struct {
@@ -40,6 +41,7 @@ func (e anyoneExchange) Step(_ context.Context, token []byte) ([]byte, *Identity
 type endlessMechanism struct{}
 
 func (endlessMechanism) Name() string        { return "X-ENDLESS" }
+func (endlessMechanism) Bare() bool          { return false }
 func (endlessMechanism) Begin(Peer) Exchange { return endlessMechanism{} }
 func (endlessMechanism) Step(_ context.Context, token []byte) ([]byte, *Identity, error) {
 	return append([]byte("and "), token...), nil, nil

@@ -157,7 +157,18 @@ func (c *conn) reauthenticate(p *packet.Auth) error {
 	case err != nil:
 		return err
 	case done:
-		return c.link.answerWith(a.packet(packet.Success, answer))
+		return c.renewed(answer)
 	}
 	return c.link.answerWith(a.packet(packet.ContinueAuthentication, answer))
+}
+
+// renewed lets a client go on that has authenticated again: by a token for as long as that is good.
+func (c *conn) renewed(answer []byte) error {
+	if g := c.auth.who.grant; g != nil && c.link.principal.pass != nil {
+		if err := c.link.principal.pass.Renew(g); err != nil {
+			return &packet.Error{Reason: packet.NotAuthorized, Detail: err.Error()}
+		}
+		c.heedEnd()
+	}
+	return c.link.answerWith(c.auth.packet(packet.Success, answer))
 }

@@ -44,6 +44,7 @@ type conn struct {
 	timeout atomic.Int64 // nanoseconds of silence after which the client is taken for dead; 0: any
 	heard   atomic.Int64 // when a packet last came whole, nanoseconds since the door was opened
 	timer   *time.Timer  // calls checkAlive
+	expiry  *time.Timer  // calls checkEnd; nil: the client is there for as long as it likes
 
 	taken  atomic.Int64 // bytes that the client had taken when isDeaf looked last
 	tookAt atomic.Int64 // and when they were more than before, nanoseconds since the door was opened
@@ -194,6 +195,9 @@ func (c *conn) finish(cause error) (ended bool) {
 		return false
 	}
 	c.timer.Stop()
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
 	c.pace.stop()
 	c.close()
 	c.door.remove(c)

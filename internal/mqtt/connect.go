@@ -109,6 +109,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 		c.disconnect(packet.NotAuthorized)
 		present = false // nothing of the session is for it
 	}
+	c.heedEnd()
 	o.Connack.SessionPresent = present                                                   // [MQTT-3.2.2-3]
 	c.setTimeout(time.Duration(o.Link.KeepAlive()) * time.Second * 3 / 2)                // [MQTT-3.1.2-22]
 	c.wire.append(func(b []byte) []byte { return o.Connack.AppendTo(b, hello.Version) }) // [MQTT-3.2.0-1]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
@@ -14,9 +15,10 @@ import (
 // Principal is who a connection belongs to.
 type Principal struct {
 	ClientID string
-	UserName string       // empty: none given
-	pass     *access.Pass // nil: nobody was asked who it is
-	operator bool         // it is no client: the operator has asked for what is published
+	UserName string        // empty: none given
+	pass     *access.Pass  // nil: nobody was asked who it is
+	grant    *access.Grant // of the token by which a method of authentication has told who it is; nil: none
+	operator bool          // it is no client: the operator has asked for what is published
 }
 
 // Logins finds out who clients are. It may wait until ctx ends. *access.Access is one.
@@ -25,6 +27,8 @@ type Logins interface {
 	Enter(ctx context.Context, who rule.Subject, password []byte) (*access.Pass, error)
 	// Admit makes the pass of a client whose user is known.
 	Admit(who rule.Subject) *access.Pass
+	// AdmitBy makes the pass of a client that has shown a token.
+	AdmitBy(who rule.Subject, g *access.Grant) *access.Pass
 	// Recall makes the pass of a client that was let in before, and need not be there. From is what its pass told then.
 	Recall(who rule.Subject, from string) *access.Pass
 }
@@ -54,7 +58,10 @@ func (c *conn) enter(hello *packet.Connect, who *Principal) (*access.Pass, error
 	if logins == nil {
 		return nil, nil
 	}
-	if c.auth != nil {
+	switch {
+	case who.grant != nil:
+		return logins.AdmitBy(c.subject(who), who.grant), nil
+	case c.auth != nil:
 		return logins.Admit(c.subject(who)), nil
 	}
 	password := hello.Password
@@ -70,9 +77,17 @@ func (c *conn) enter(hello *packet.Connect, who *Principal) (*access.Pass, error
 	case fault.Is(err, fault.Limited), fault.Is(err, fault.Timeout):
 		return nil, &packet.Error{Reason: packet.ServerBusy, Detail: err.Error()}
 	case errors.Is(err, access.ErrCredentials):
-		return nil, &packet.Error{Reason: packet.BadUserNameOrPassword, Detail: "bad user name or password"}
+		return nil, &packet.Error{Reason: packet.BadUserNameOrPassword, Detail: badCredentials(err)}
 	}
 	return nil, &packet.Error{Reason: packet.NotAuthorized, Detail: err.Error()}
+}
+
+// badCredentials is what a client is told whose login failed: of a token it may know why.
+func badCredentials(err error) string {
+	if err == access.ErrCredentials { //nolint:errorlint // one that says more wraps it
+		return "bad user name or password"
+	}
+	return err.Error()
 }
 
 // known notes whose the connection is by what was proven, and refuses who may not be here. Errors: *packet.Error.
@@ -136,6 +151,29 @@ func (d *Door) Recheck() {
 			holder.disconnect(packet.NotAuthorized)
 		}
 	}
+}
+
+// heedEnd has the connection end when the token of its client does.
+func (c *conn) heedEnd() {
+	pass := c.link.principal.pass
+	if pass == nil || pass.Ends().IsZero() {
+		return
+	}
+	if c.expiry == nil {
+		c.expiry = time.AfterFunc(time.Hour, c.checkEnd)
+	}
+	c.expiry.Reset(time.Until(pass.Ends()))
+}
+
+// checkEnd is called when the token of the client should have ended: another clock may think it has not, and it may
+// have shown another one.
+func (c *conn) checkEnd() {
+	defer c.rescue()
+	if c.isOver() {
+		c.disconnect(packet.NotAuthorized)
+		return
+	}
+	c.expiry.Reset(max(time.Until(c.link.principal.pass.Ends()), 10*time.Millisecond))
 }
 
 // isOver tells whether the connection may not be here any more.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
@@ -22,6 +23,9 @@ import (
 type Access struct {
 	Anonymous string // auto, allow or deny
 	Damaged   string // refuse or accept
+	JWT       []JWT
+	Bare      bool          // secrets as they are without TLS from other machines, over Kafka
+	Session   time.Duration // of a Kafka connection until it authenticates again; forever
 }
 
 func accessOptions() []Option {
@@ -37,14 +41,29 @@ func accessOptions() []Option {
 			Doc: "What to do when users or rules cannot be read from a damaged disk: refuse to start, or accept to go on " +
 				"without them. What is missing may be what keeps somebody out.",
 		}.choice(func(c *Config) *string { return &c.Access.Damaged }, "refuse", "accept"),
+		jwtOption(),
+		Option{Key: "access.plain_without_tls", Default: "false",
+			Doc: "Whether Kafka clients on other machines may send passwords and tokens as they are (PLAIN, OAUTHBEARER) " +
+				"without TLS, for whoever listens to read. SCRAM does not send them.",
+			Shows: "SaslHandshake: UNSUPPORTED_SASL_MECHANISM (33)",
+		}.flag(func(c *Config) *bool { return &c.Access.Bare }),
+		Option{Key: "access.kafka_session", Default: "forever",
+			Doc: "How long a Kafka connection is served before it has to authenticate again (connections.max.reauth.ms, " +
+				"KIP-368). One with a token never is longer than that is good.",
+			Shows: "the connection ends at the next request",
+		}.span(func(c *Config) *time.Duration { return &c.Access.Session }, time.Second, century, "forever"),
 	}
 }
 
 // openAccess reads who is who and who may do what.
 func (n *Node) openAccess(ctx context.Context) (err error) {
+	tokens, err := n.openTokens()
+	if err != nil {
+		return err
+	}
 	anonymous := map[string]access.Anonymous{"allow": access.Always, "deny": access.Never}
 	n.access, err = access.Open(ctx, access.Options{
-		Log: n.store, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous],
+		Log: n.store, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous], Tokens: tokens,
 		AcceptDamage: n.cfg.Access.Damaged == "accept", Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
@@ -124,21 +143,22 @@ func (n *Node) mayAdminister(r *http.Request, o rule.Operation) error {
 		subtle.ConstantTimeCompare([]byte(token), []byte(n.token)) == 1 {
 		return nil
 	}
-	user, password, basic := r.BasicAuth()
-	conn, secret := secure.ConnOf(r.Context()), []byte(nil)
-	who := rule.Subject{User: user, Listener: "http", Encrypted: conn != nil}
+	conn := secure.ConnOf(r.Context())
+	who := rule.Subject{Listener: "http", Encrypted: conn != nil}
 	if peer := conn.Peer(); peer != nil {
 		who.CommonName = peer.CommonName
 	}
-	switch {
-	case basic:
-		secret = []byte(password)
-	case who.CommonName == "":
-		return fault.New(fault.Denied, "admin", "only who is known is answered").WithHint("run the command as the user of "+
-			"the server, with --data DIR, so that it can read DIR/%s; or give --user and --password-file", TokenFile)
-	}
 	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		who.Address = at.Addr()
+	}
+	var secret []byte
+	switch user, password, basic := r.BasicAuth(); {
+	case basic:
+		who.User, secret = user, []byte(password)
+	case strings.EqualFold(scheme, "Bearer") && n.access.IsToken([]byte(token)):
+		secret = []byte(token)
+	case who.CommonName == "":
+		return errUnknown
 	}
 	pass, err := n.access.Enter(r.Context(), who, secret)
 	if err != nil {
@@ -153,3 +173,8 @@ func (n *Node) mayAdminister(r *http.Request, o rule.Operation) error {
 	}
 	return nil
 }
+
+// errUnknown refuses who does not say who it is.
+var errUnknown = fault.New(fault.Denied, "admin", "only who is known is answered").
+	WithHint("run the command as the user of the server, with --data DIR, so that it can read DIR/%s; or give --user and "+
+		"--password-file", TokenFile)

@@ -17,13 +17,14 @@ import (
 type userLine struct {
 	Name     string   `json:"name"`
 	Roles    []string `json:"roles"`
+	Groups   []string `json:"groups,omitempty"`
 	ClientID string   `json:"client_id,omitempty"`
 	Disabled bool     `json:"disabled,omitempty"`
 	Proofs   []string `json:"proofs"` // password, SCRAM-SHA-256, SCRAM-SHA-512
 }
 
 func lineOf(u *access.User) userLine {
-	line := userLine{Name: u.Name, Roles: u.Roles, ClientID: u.ClientID, Disabled: u.Disabled}
+	line := userLine{Name: u.Name, Roles: u.Roles, Groups: u.Groups, ClientID: u.ClientID, Disabled: u.Disabled}
 	if line.Roles == nil {
 		line.Roles = []string{}
 	}
@@ -66,6 +67,7 @@ type userChange struct {
 	Password  *string   `json:"password,omitempty"`
 	Generated bool      `json:"generated,omitempty"`
 	Roles     *[]string `json:"roles,omitempty"`
+	Groups    *[]string `json:"groups,omitempty"`
 	ClientID  *string   `json:"client_id,omitempty"`
 	Disabled  *bool     `json:"disabled,omitempty"`
 }
@@ -76,8 +78,8 @@ func (n *Node) adminSetUser(r *http.Request) (any, error) {
 	if err := body(r, &said); err != nil {
 		return nil, err
 	}
-	c := access.UserChange{Name: said.Name, Generated: said.Generated, Roles: said.Roles, ClientID: said.ClientID,
-		Disabled: said.Disabled}
+	c := access.UserChange{Name: said.Name, Generated: said.Generated, Roles: said.Roles, Groups: said.Groups,
+		ClientID: said.ClientID, Disabled: said.Disabled}
 	if said.Password != nil {
 		c.Password = []byte(*said.Password)
 	}

@@ -8,13 +8,14 @@ import (
 
 	"github.com/firthmq/firth/internal/access/authority"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/given"
 	"github.com/firthmq/firth/internal/kit/secure"
 )
 
 // openAuthority opens the certificate authority of the node, which is there from the first firth cert ca or expose on.
 func (n *Node) openAuthority(ctx context.Context) (err error) {
 	if n.folder != "" {
-		err := secure.CheckPrivate(filepath.Join(n.folder, filepath.FromSlash(authority.KeyFile)))
+		err := given.CheckPrivate("authority", filepath.Join(n.folder, filepath.FromSlash(authority.KeyFile)))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -121,6 +121,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"none | request | require": "request", "list of TCP addresses": "127.0.0.1:0,[::1]:0",
 		"list of addresses": "127.0.0.1:0,unix:/x",
 		"list of listeners": `[{"name":"a","address":"unix:/run/a","mode":"0600","connections":5}]`,
+		"list of issuers":   `[{"issuer":"a","audience":"b","keys":"/k"}]`,
 		"auto | host:port":  "example.org:1", "true | false": "true",
 		"list of rewrite rules": `[{"from":"a/#","match":"^a","to":"b"}]`,
 		"list of subscriptions": `[{"filter":"a/#"}]`,

@@ -193,7 +193,10 @@ func (n *Node) openKafka(ctx context.Context) (err error) {
 	n.kafka, err = kafka.Open(ctx, kafka.Options{
 		Store: n.store, ClusterID: n.store.ClusterID(), Logins: n.access,
 		Guard: backEnds, Rules: n.access, Credentials: n.access,
-		SASL:      kafka.SASL{Mechanisms: kafka.PasswordMechanisms(n.access.Passwords(), n.access)},
+		SASL: kafka.SASL{
+			Mechanisms:  append(kafka.PasswordMechanisms(n.access.Passwords(), n.access, n.access), kafka.Bearer(n.access)),
+			MaxLifetime: max(n.cfg.Access.Session, 0), BareAnywhere: n.cfg.Access.Bare,
+		},
 		Advertise: n.cfg.Advertise, AdvertiseTLS: n.cfg.AdvertiseTLS, DisableAutoCreate: !n.cfg.Topics.AutoCreate,
 		MaxRequestBytes: int(n.cfg.Limits.Request), MaxConnections: n.cfg.Limits.KafkaConnections,
 		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
@@ -213,9 +216,11 @@ func (n *Node) openKafka(ctx context.Context) (err error) {
 func (n *Node) openMQTT(ctx context.Context) (err error) {
 	l, wall := n.cfg.Limits, clock.New(time.Now, clock.Passed)
 	devices, _ := n.guards(n.access)
+	mechanisms := mqtt.SCRAM(n.access.Passwords(), n.access)
+	maps.Copy(mechanisms, mqtt.Bearer(n.access))
 	n.mqtt, err = mqtt.Open(ctx, mqtt.Options{
 		Log: n.store, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log, Clock: wall.Now, Judge: wall.For,
-		Logins: n.access, Guard: devices, Mechanisms: mqtt.SCRAM(n.access.Passwords(), n.access),
+		Logins: n.access, Guard: devices, Mechanisms: mechanisms,
 		MaxPacketBytes: int(l.Packet), MaxConnections: l.Connections, MaxDeviceTopics: n.cfg.Topics.MaxFromDevices,
 		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,
 		OutboxBytes: int(l.OutboxBytes), BudgetBytes: l.MQTTBytes, ConnectTimeout: l.ConnectTimeout,

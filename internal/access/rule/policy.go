@@ -20,7 +20,7 @@ type Policy struct {
 	mapping Mapping
 }
 
-// principal is the rules of one user or role.
+// principal is the rules of one user, group or role.
 type principal struct {
 	fixed   *index  // the same for every connection; nil: none
 	varying []*Rule // with conditions or templates
@@ -65,6 +65,9 @@ func (s *Subject) principals() []string {
 	list := []string{UserPrefix + s.User, Everybody}
 	for _, role := range s.Roles {
 		list = append(list, RolePrefix+role)
+	}
+	for _, group := range s.Groups {
+		list = append(list, GroupPrefix+group)
 	}
 	return list
 }

@@ -49,8 +49,9 @@ func (e Effect) String() string {
 
 // The kinds of principals, in front of a name.
 const (
-	UserPrefix = "User:"
-	RolePrefix = "Role:"
+	UserPrefix  = "User:"
+	RolePrefix  = "Role:"
+	GroupPrefix = "Group:"
 )
 
 // Everybody is the principal of a rule for every user, also for those who have not said who they are.
@@ -62,7 +63,7 @@ const Anonymous = "ANONYMOUS"
 // Rule allows or denies.
 type Rule struct {
 	Effect     Effect
-	Principal  string // "User:alice", "User:*", "Role:device"
+	Principal  string // "User:alice", "User:*", "Role:device", "Group:plant"
 	Operations Operations
 	Resource   Resource
 	When       Conditions
@@ -107,6 +108,7 @@ func likeClient(pattern, id string) bool {
 type Subject struct {
 	User       string // Anonymous if it has not said
 	Roles      []string
+	Groups     []string
 	ClientID   string
 	CommonName string // of its certificate
 	Address    netip.Addr
@@ -148,16 +150,16 @@ const maxNetworks = 64
 func CheckPrincipal(principal string) error {
 	kind, name, _ := strings.Cut(principal, ":")
 	switch {
-	case kind+":" != UserPrefix && kind+":" != RolePrefix || name == "":
+	case name == "" || !slices.Contains([]string{UserPrefix, RolePrefix, GroupPrefix}, kind+":"):
 		return fault.New(fault.Invalid, "access.Rule", "%s is no principal", fault.Text(principal)).
-			WithHint("write User:NAME, User:* for everybody, or Role:NAME")
+			WithHint("write User:NAME, User:* for everybody, Group:NAME or Role:NAME")
 	case len(name) > maxPrincipal || !utf8.ValidString(name):
 		return fault.New(fault.Invalid, "access.Rule", "the principal is not UTF-8 of at most %d bytes", maxPrincipal)
 	}
 	return nil
 }
 
-// maxPrincipal is the longest name of a user or role, in bytes.
+// maxPrincipal is the longest name of a user, group or role, in bytes.
 const maxPrincipal = 1024
 
 // stored is a rule as JSON.

@@ -252,7 +252,7 @@ func TestRulesThatAreWrong(t *testing.T) {
 	for name, spoil := range map[string]func(*Rule){
 		"no effect":            func(r *Rule) { r.Effect = 0 },
 		"no principal":         func(r *Rule) { r.Principal = "" },
-		"a principal of Kafka": func(r *Rule) { r.Principal = "Group:x" },
+		"a principal of Kafka": func(r *Rule) { r.Principal = "Team:x" },
 		"no name of a user":    func(r *Rule) { r.Principal = "User:" },
 		"no operation":         func(r *Rule) { r.Operations = 0 },
 		"not of a topic":       func(r *Rule) { r.Operations = Of(IdempotentWrite) },

@@ -5,13 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
-	"io/fs"
-	"os"
-	"syscall"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/given"
 )
 
 // ClientAuth is whether clients have to show a certificate.
@@ -36,9 +33,6 @@ type Files struct {
 }
 
 const op = "tls"
-
-// maxFile bounds a file: a list of half a million revoked certificates fits.
-const maxFile = 64 << 20
 
 // loaded is what Files held at one time. It does not change.
 type loaded struct {
@@ -101,37 +95,15 @@ func (l *loaded) loadClients(f Files) (err error) {
 	return err
 }
 
-// read reads a file of an operator.
-func read(name string) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err == nil && (info.IsDir() || info.Size() > maxFile) {
-		return nil, fault.New(fault.Invalid, op, "%s is no PEM file", name)
-	}
-	var text []byte
-	if err == nil {
-		text, err = os.ReadFile(name)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.NotFound, op, "there is no file %s", name)
-	}
-	if err != nil {
-		return nil, fault.Wrap(fault.IO, op, err)
-	}
-	return text, nil
-}
-
 // loadPair reads a certificate with its chain, and its key, which nobody else may read.
 func loadPair(certificate, key string) (tls.Certificate, error) {
 	var none tls.Certificate
-	chain, err := read(certificate)
+	chain, err := given.Read(op, certificate)
 	if err != nil {
 		return none, err
 	}
-	secret, err := read(key)
+	secret, err := given.ReadPrivate(op, key)
 	if err != nil {
-		return none, err
-	}
-	if err := CheckPrivate(key); err != nil {
 		return none, err
 	}
 	if bytes.Contains(secret, []byte("ENCRYPTED")) {
@@ -147,26 +119,8 @@ func loadPair(certificate, key string) (tls.Certificate, error) {
 	return pair, nil
 }
 
-// CheckPrivate refuses a key that others can read. A group may read one of root's, as the keys of a group for
-// certificates are. Errors: Denied; IO.
-func CheckPrivate(key string) error {
-	info, err := os.Stat(key)
-	if err != nil {
-		return fault.Wrap(fault.IO, op, err)
-	}
-	allowed := fs.FileMode(0o600)
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid == 0 {
-		allowed = 0o640
-	}
-	if mode := info.Mode().Perm(); mode&^allowed != 0 {
-		return fault.New(fault.Denied, op, "others can use the key %s: its mode is %04o", key, mode).
-			WithHint("chmod 600 %s", key)
-	}
-	return nil
-}
-
 func loadAuthorities(name string) ([]*x509.Certificate, error) {
-	text, err := read(name)
+	text, err := given.Read(op, name)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +165,7 @@ func (r *revocations) has(keys []string) bool {
 // loadRevocations reads lists of certificates that are revoked, each signed by an authority that is known.
 func loadRevocations(name string, by []*x509.Certificate) (*revocations, time.Time, error) {
 	var until time.Time
-	text, err := read(name)
+	text, err := given.Read(op, name)
 	if err != nil {
 		return nil, until, err
 	}
@@ -261,30 +215,15 @@ func signedBy(list *x509.RevocationList, by []*x509.Certificate) bool {
 	return false
 }
 
-// stamp is what tells that a file is another one.
-type stamp struct {
-	size     int64
-	mode     fs.FileMode
-	modified time.Time
-	inode    uint64
-}
-
 // stamps are those of all files; one that is not there has the zero stamp.
-func (f *Files) stamps() []stamp {
+func (f *Files) stamps() []given.Stamp {
 	names := append(append([]string{}, f.Certificates...), f.Keys...)
 	if f.ClientAuth != NoClientAuth && f.ClientAuth != "" {
 		names = append(names, f.ClientCA, f.CRL)
 	}
-	all := make([]stamp, len(names))
+	all := make([]given.Stamp, len(names))
 	for i, name := range names {
-		info, err := os.Stat(name)
-		if err != nil {
-			continue
-		}
-		all[i] = stamp{size: info.Size(), mode: info.Mode(), modified: info.ModTime()}
-		if s, ok := info.Sys().(*syscall.Stat_t); ok {
-			all[i].inode = s.Ino
-		}
+		all[i] = given.StampOf(name)
 	}
 	return all
 }

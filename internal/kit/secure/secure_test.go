@@ -341,7 +341,7 @@ func TestOpenErrors(t *testing.T) {
 		"no authority is named":             func(f *Files) { f.ClientCA = "" },
 		"holds no list of revoked":          func(f *Files) { f.CRL = junk },
 		"is signed by none of client_ca":    func(f *Files) { f.CRL = foreign },
-		"is no PEM file":                    func(f *Files) { f.ClientCA = dir },
+		"is a folder":                       func(f *Files) { f.ClientCA = dir },
 	} {
 		f := one
 		spoil(&f)

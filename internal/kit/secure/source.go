@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/given"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 )
 
@@ -77,7 +78,7 @@ type Source struct {
 	mu struct {
 		sync.Mutex
 		files  Files
-		stamps []stamp
+		stamps []given.Stamp
 		failed string // why the files are bad; "": they are not
 	}
 	live struct {
