@@ -333,13 +333,17 @@ func (u *shareWrite) end(err error) {
 	w := &p.mu.written
 	w.underWay, w.failed = false, err != nil
 	switch {
-	case err != nil:
+	case err != nil: // and with it what was acknowledged since it began
+		p.mu.q.Written(false)
+		u.told, p.mu.waiting = append(u.told, p.mu.waiting...), nil
 		w.dirty = true
 		s.alarms.Set(p, s.now()+retryMillis)
+		s.watchLocked(p)
 	case u.gone:
 		w.ended = true
 	default:
 		p.mu.set = true
+		p.mu.q.Written(true)
 		p.mu.q.Bury(u.dead)
 		s.metrics.letters.With("written").Add(float64(u.sent))
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -769,6 +770,29 @@ func TestShareFetchGoesForward(t *testing.T) {
 	if got := a.fetch(); !strings.Contains(got, "0-9") {
 		t.Errorf("then a has %s", got)
 	}
+}
+
+// TestShareAcknowledgementsThatAreLost: an acknowledgement that could not be stored, as the member was told, does not
+// count: the member has the records still, and acknowledges them again.
+func TestShareAcknowledgementsThatAreLost(t *testing.T) {
+	faulty := vfs.NewFaulty(vfs.NewMemory())
+	h := openHouseOn(t, faulty, Options{Logger: logtest.New(t, "commit failed", "housekeeping of the log failed")})
+	topic := h.topic("t", 1)
+	h.earliest("g").fill(topic, 10)
+	a := h.share("g", "a", topic)
+	wantGot(t, "acquired", a.fetch(), "0-9×1")
+	wantCode(t, "accepted", a.acknowledge(all(0, 1, accept)), wire.None)
+
+	faulty.Inject(vfs.Fault{On: vfs.OpSync, Times: -1, Kind: fault.IO})
+	if code := a.acknowledge(all(2, 4, accept), all(5, 5, reject)); code == wire.None {
+		t.Fatal("an acknowledgement was answered that is not on the disk")
+	}
+	faulty.Heal()
+	until(t, "some of it is acknowledged again, once the log can be written", func() bool {
+		return a.acknowledge(all(2, 2, accept)) == wire.None
+	})
+	wantCode(t, "the rest is given back", func() wire.Code { a.epoch = -1; return a.beat().ErrorCode }(), wire.None)
+	wantGot(t, "what was not acknowledged again", h.share("g", "b", topic).fetch(), "3-9×2")
 }
 
 // A fetch reads of the log about what it may give out, and no piece that is larger than all others may be.

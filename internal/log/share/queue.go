@@ -11,7 +11,9 @@ import (
 //
 //	q := share.NewQueue(at)
 //	got := q.Acquire(&share.Acquire{Member: m, Until: now + lock, From: q.From(), To: end, Batches: batches, Most: 500})
-//	code := q.Acknowledge(m, acks, share.Rules{Limit: 5})
+//	freed, code := q.Acknowledge(m, acks, share.Rules{Limit: 5})
+//	state := q.AppendTo(nil, form) // is written ...
+//	q.Written(ok)                  // ... and if that fails, the acknowledgements are taken back
 //	q.Expire(now, rules)   // at Deadline(): who does not answer in time loses what it has
 //
 // What is done with for want of success is dead: where there is a dead-letter topic (Rules.Letters) such a record is
@@ -23,10 +25,14 @@ type Queue struct {
 	locks map[Member]*lock // the acquisitions that hold something
 	last  Member           // the number of the last one
 	dead  int              // entries that are dead
+
+	flying []unsure // done with by acknowledgements that are in the last write, whose fate is not known
+	acked  []unsure // and by those that came later
 }
 
 // lock is one acquisition: what it holds is held by the number of it.
 type lock struct {
+	number Member
 	member string
 	until  int64
 	held   int
@@ -143,7 +149,7 @@ type Acquire struct {
 // for nobody: a record of it that was given out before is done with.
 func (q *Queue) Acquire(a *Acquire) []Delivery {
 	number := q.number()
-	l := &lock{member: a.Member, until: a.Until}
+	l := &lock{number: number, member: a.Member, until: a.Until}
 	var got []Delivery
 	take := func(offset int64, count uint16) {
 		if n := len(got); n > 0 && got[n-1].Last == offset-1 && got[n-1].Count == count {
@@ -257,7 +263,7 @@ func (a *Ack) kind(offset int64) Kind {
 }
 
 // Acknowledge takes the acknowledgements of a member, all or none. What lies below Start is done with, whatever it
-// says. Freed tells that others may find something now.
+// says. Freed tells that others may find something now. It counts once the next write of the state has succeeded.
 func (q *Queue) Acknowledge(member string, acks []Ack, r Rules) (freed bool, code Code) {
 	for i := range acks {
 		if code := q.admits(member, &acks[i], r); code != OK {
@@ -276,7 +282,7 @@ func (q *Queue) Acknowledge(member string, acks []Ack, r Rules) (freed bool, cod
 			case Renew:
 				if renewed == 0 {
 					renewed = q.number()
-					q.locks[renewed] = &lock{member: member, until: r.Until}
+					q.locks[renewed] = &lock{number: renewed, member: member, until: r.Until}
 				}
 				q.leave(e)
 				e.by = renewed
@@ -285,8 +291,10 @@ func (q *Queue) Acknowledge(member string, acks []Ack, r Rules) (freed bool, cod
 			case Release:
 				q.release(e, r)
 			case Reject:
+				q.doubt(e)
 				q.kill(e, rejected, r)
 			case Gap, Accept:
+				q.doubt(e)
 				q.finish(e)
 			}
 			freed = true

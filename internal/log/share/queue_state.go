@@ -29,13 +29,13 @@ type Form struct {
 	Dead  []Dead // that are done with it
 }
 
-// AppendTo appends what is to be stored, in a form. With it the state counts as written: where that fails, the next
-// form has to be a snapshot.
+// AppendTo appends what is to be stored, in a form. With it the state counts as written; Written tells whether it was.
 func (q *Queue) AppendTo(b []byte, f Form) []byte {
 	kind := byte(kindSnapshot)
 	if f.Delta {
 		kind = kindDelta
 	}
+	q.flying, q.acked = q.acked, q.flying[:0]
 	start := q.startWithout(f.Dead)
 	b = append(b, queueVersion, kind)
 	b = binary.AppendUvarint(b, f.Base)

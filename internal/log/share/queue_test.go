@@ -198,7 +198,7 @@ func TestQueueModel(t *testing.T) {
 	for seed := range uint64(20) {
 		l := &queueLife{
 			t: t, rng: rand.New(rand.NewPCG(seed, 11)), q: share.NewQueue(0), m: &queueModel{open: map[int64]held{}},
-			stored: share.NewQueue(0), rules: share.Rules{Limit: 3, Renews: true, Letters: seed%2 == 1},
+			stored: share.NewQueue(0), acked: map[int64]held{}, rules: share.Rules{Limit: 3, Renews: true, Letters: seed%2 == 1},
 		}
 		for range 2000 {
 			did := l.step()
@@ -216,6 +216,7 @@ type queueLife struct {
 	m      *queueModel
 	stored *share.Queue
 	saved  bool
+	acked  map[int64]held // done with since the last write that did not fail, as they were before
 	rules  share.Rules
 	now    int64
 }
@@ -223,7 +224,7 @@ type queueLife struct {
 func (l *queueLife) step() string {
 	l.now += int64(l.rng.IntN(3))
 	member := string(rune('a' + l.rng.IntN(3)))
-	switch l.rng.IntN(12) {
+	switch l.rng.IntN(13) {
 	case 0, 1, 2, 3:
 		return l.acquire(member)
 	case 4, 5, 6, 7:
@@ -246,6 +247,8 @@ func (l *queueLife) step() string {
 		return "expire"
 	case 10:
 		return l.save()
+	case 11:
+		return l.fail()
 	}
 	to := l.m.start() + int64(l.rng.IntN(4)) - 2
 	for offset := range l.m.open {
@@ -347,6 +350,9 @@ func (l *queueLife) acknowledge(member string) string {
 		if !is {
 			continue
 		}
+		if kind := a.Kinds[offset-a.First]; kind != share.Release && kind != share.Renew {
+			l.acked[offset] = h
+		}
 		switch a.Kinds[offset-a.First] {
 		case share.Accept, share.Gap:
 			delete(l.m.open, offset)
@@ -366,6 +372,23 @@ func (l *queueLife) acknowledge(member string) string {
 	return fmt.Sprintf("acknowledge %+v by %s: %d", a, member, code)
 }
 
+// fail has a write fail: what was acknowledged since the last one that did not counts no more.
+func (l *queueLife) fail() string {
+	began := l.rng.IntN(3) > 0
+	if began {
+		l.q.AppendTo(nil, share.Form{Base: 7, Epoch: 3, Dead: l.q.Dead(1 << 20)})
+		for range l.rng.IntN(3) {
+			l.acquire("a")
+			l.acknowledge("a")
+		}
+	}
+	l.q.Written(false)
+	maps.Copy(l.m.open, l.acked)
+	clear(l.acked)
+	l.saved = false
+	return fmt.Sprintf("a write that fails, and had begun: %v", began)
+}
+
 // save stores the queue, and holds what is stored against it.
 func (l *queueLife) save() string {
 	f := share.Form{Delta: l.saved && l.rng.IntN(3) > 0, Base: 7, Epoch: 3, Dead: l.q.Dead(1 << 20)}
@@ -378,6 +401,8 @@ func (l *queueLife) save() string {
 	} else {
 		l.stored = s.Restore()
 	}
+	l.q.Written(true)
+	clear(l.acked)
 	l.q.Bury(f.Dead)
 	maps.DeleteFunc(l.m.open, func(_ int64, h held) bool { return h.dead })
 	want := &queueModel{next: l.m.next, open: map[int64]held{}}
