@@ -1,0 +1,99 @@
+package audit
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+)
+
+// The files of the audit in the data directory.
+const (
+	// KeyFile holds the private key of Ed25519 that checkpoints are signed with (PKCS #8 in PEM), mode 0600.
+	KeyFile = "audit.key"
+	// HeadFile holds the last checkpoint that is stored, so that a log whose end was cut off is found.
+	HeadFile = "audit.head"
+)
+
+// maxFile bounds what is read of them, in bytes.
+const maxFile = 64 << 10
+
+// readFile is what a file holds. Errors: NotFound; TooLarge; those of the disk.
+func readFile(fs vfs.FS, name string) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size > maxFile {
+		return nil, fault.New(fault.TooLarge, "audit", "%s has %d bytes", name, size)
+	}
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return b, nil
+}
+
+// writeFile puts a file in the place of another, on stable storage.
+func writeFile(fs vfs.FS, name string, content []byte) error {
+	next := name + ".new"
+	f, err := fs.Create(next)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(content, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := fs.Rename(next, name); err != nil {
+		return err
+	}
+	return fs.SyncDir(".")
+}
+
+// readKey reads the private key; nil: there is none. Errors: Corrupt; those of the disk.
+func readKey(fs vfs.FS) (ed25519.PrivateKey, error) {
+	text, err := readFile(fs, KeyFile)
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block != nil {
+		if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
+			if key, is := key.(ed25519.PrivateKey); is {
+				return key, nil
+			}
+		}
+	}
+	return nil, fault.New(fault.Corrupt, "audit", "%s holds no private key of Ed25519", KeyFile).WithHint("put the key " +
+		"back from a backup; or remove the file: a new key is made, and the audit is verified up to here with the old one")
+}
+
+// makeKey makes a key and stores it.
+func makeKey(fs vfs.FS) (ed25519.PrivateKey, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fault.Wrap(fault.Internal, "audit", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fault.Wrap(fault.Internal, "audit", err)
+	}
+	return key, writeFile(fs, KeyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
