@@ -23,6 +23,7 @@ import (
 
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/access/verify"
+	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -56,6 +57,8 @@ type Options struct {
 	// AcceptDamage goes on with what can be read of a damaged catalog. Otherwise Open fails: what is missing may be what
 	// denies.
 	AcceptDamage bool
+	// Audit is told of every change before it is made. nil: nobody is.
+	Audit *audit.Trail
 	// Metrics receives the metrics. Default: nobody looks.
 	Metrics *telemetry.Set
 	// Logger receives the log lines. Default: none.

@@ -122,6 +122,11 @@ func (a *Access) applyLocked(ctx context.Context, c *Change) error {
 	if err := a.roomFor(c); err != nil {
 		return err
 	}
+	return a.audited(ctx, c, func() error { return a.store(ctx, records) })
+}
+
+// store puts a change on stable storage, and in force.
+func (a *Access) store(ctx context.Context, records []record.Record) error {
 	if a.mu.secret == nil { // who holds changing is the only one to set it
 		records = append(records, record.Record{Timestamp: records[0].Timestamp, Key: []byte(secretKey), Value: a.fresh})
 	}

@@ -12,6 +12,7 @@ package audit
 import (
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"log/slog"
 	"strings"
 	"sync"
@@ -27,6 +28,12 @@ import (
 // TopicName is the topic of the audit. Clients with a rule about it may read it; nobody writes it but the node.
 const TopicName = "__firth_audit"
 
+// Kinds of resources that are none of Kafka's: names of devices, and filters of subscriptions.
+const (
+	KindName   = "name"
+	KindFilter = "filter"
+)
+
 // Options of a trail. Log, FS and Source are needed.
 type Options struct {
 	Log stream.Keeper
@@ -38,6 +45,10 @@ type Options struct {
 	// Retention is how long records are kept, and RetentionBytes how many bytes of them. 0: as long as there is room.
 	Retention      time.Duration
 	RetentionBytes int64
+	// Asked tells whether somebody has asked for users or rules; before, the doors tell nothing but of Data. nil: yes.
+	Asked func() bool
+	// Rule finds the rule by which something was refused, by its id; "": there is none. nil: nobody knows.
+	Rule func(*chain.Event) string
 	// Clock is the wall clock. Default: time.Now.
 	Clock func() time.Time
 	// Metrics receives the metrics. Default: nobody looks.
@@ -108,6 +119,9 @@ func (t *Trail) Key() (ed25519.PublicKey, error) {
 	return public, nil
 }
 
+// Source is what names the node in every record.
+func (t *Trail) Source() string { return t.opt.Source }
+
 // Head is the last checkpoint that was noted outside of the log, as its record; nil: none was, or retention may have
 // taken it.
 func (t *Trail) Head() []byte {
@@ -137,6 +151,12 @@ func (t *Trail) Tell(e chain.Event) {
 	}
 }
 
+// Refusal is the event of a decision of the guard: somebody may not do an operation to a resource.
+func Refusal(by By, operation string, on chain.Resource) chain.Event {
+	return chain.Event{Type: chain.TypeRefused, Actor: by.Actor, Origin: by.Origin, Action: operation, Resource: on,
+		Outcome: chain.Denied}
+}
+
 // Change does something that an administrator asked for, and is back when it is done. That it was begun is on stable
 // storage before; how it ended is told behind it. Errors: those of the log, and nothing is done; those of do. Who asks
 // is known by As.
@@ -144,14 +164,8 @@ func (t *Trail) Change(ctx context.Context, e chain.Event, do func() error) erro
 	if t == nil {
 		return do()
 	}
-	e.Type = chain.TypeChange
-	e.Time, e.Outcome = t.opt.Clock(), chain.Begun
-	if by, ok := ctx.Value(asker{}).(By); ok && e.Actor.Principal == "" {
-		e.Actor, e.Origin = by.Actor, by.Origin
-	}
-	if e.Actor.Principal == "" {
-		e.Actor.Principal = nodeItself
-	}
+	by(ctx, &e)
+	e.Type, e.Time, e.Outcome = chain.TypeChange, t.opt.Clock(), chain.Begun
 	c := &change{event: e, done: make(chan error, 1)}
 	if err := t.enqueue(c); err != nil {
 		return err
@@ -171,6 +185,23 @@ func (t *Trail) Change(ctx context.Context, e chain.Event, do func() error) erro
 	}
 	t.Tell(e)
 	return err
+}
+
+// Show tells that somebody who administers the node was shown what is in a message. Who asks is known by As.
+func (t *Trail) Show(ctx context.Context, e chain.Event) {
+	by(ctx, &e)
+	e.Type, e.Outcome = chain.TypeFetch, chain.Success
+	t.Tell(e)
+}
+
+// by notes who asks, if the event does not say.
+func by(ctx context.Context, e *chain.Event) {
+	if by, ok := ctx.Value(asker{}).(By); ok && e.Actor.Principal == "" {
+		e.Actor, e.Origin = by.Actor, by.Origin
+	}
+	if e.Actor.Principal == "" {
+		e.Actor.Principal = nodeItself
+	}
 }
 
 // nodeItself is who does what nobody asked for.
@@ -201,6 +232,21 @@ func (t *Trail) Wants(topic string) bool {
 		}
 	}
 	return false
+}
+
+// On tells whether the doors tell who comes, what is refused and what is changed.
+func (t *Trail) On() bool { return t != nil && (t.opt.Asked == nil || t.opt.Asked()) }
+
+// WantsSome tells whether there are topics at all whose reads and writes are to be told.
+func (t *Trail) WantsSome() bool { return t != nil && len(t.opt.Data) > 0 }
+
+// State is what is there before or behind a change, as the audit has it; nil: nothing is.
+func State(v any) json.RawMessage {
+	text, err := json.Marshal(v)
+	if err != nil || string(text) == "null" {
+		return nil
+	}
+	return text
 }
 
 // By is who asks for a change, and from where.

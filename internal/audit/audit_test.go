@@ -140,7 +140,7 @@ func TestNobodyPays(t *testing.T) {
 func TestChange(t *testing.T) {
 	fs := vfs.NewMemory()
 	h := open(t, fs, audit.Options{})
-	ctx := audit.As(t.Context(), audit.By{Actor: chain.Actor{Principal: "User:alice"}, Origin: chain.Origin{Address: "::1"}})
+	ctx := audit.As(t.Context(), audit.By{Actor: chain.Actor{Principal: "User:alice"}})
 	e := chain.Event{Action: "user.set", Resource: chain.Resource{Kind: "user", Name: "bob"},
 		Before: json.RawMessage(`{"roles":[]}`), After: json.RawMessage(`{"roles":["admin"]}`)}
 	err := h.Change(ctx, e, func() error {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/firthmq/firth/internal/audit/chain"
@@ -55,7 +56,8 @@ func (g *gathered) add(e *chain.Event) (first, merged bool) {
 	kept := *e
 	if g.crowded(e) { // one record for all that are like it
 		k = kindOf{eventType: e.Type, outcome: e.Outcome}
-		kept = chain.Event{Type: e.Type, Time: e.Time, Outcome: e.Outcome, Reason: "too many to tell them apart", Count: e.Count}
+		kept = chain.Event{Type: e.Type, Time: e.Time, Outcome: e.Outcome, Count: e.Count,
+			Reason: "too many to tell them apart"}
 		if was := g.byKind[k]; was != nil {
 			more(was, &kept)
 			return false, true
@@ -73,13 +75,8 @@ func more(was, e *chain.Event) {
 		was.Until = new(time.Time)
 	}
 	*was.Until = e.Time.UTC()
-	if e.Resource == was.Resource || len(was.Also) == mostAlso {
+	if e.Resource == was.Resource || len(was.Also) == mostAlso || slices.Contains(was.Also, e.Resource) {
 		return
-	}
-	for _, r := range was.Also {
-		if r == e.Resource {
-			return
-		}
 	}
 	was.Also = append(was.Also, e.Resource)
 }

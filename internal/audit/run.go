@@ -77,6 +77,7 @@ func (t *Trail) turn(ctx context.Context) time.Duration {
 	events := t.mu.gathered.take()
 	t.mu.changes = nil
 	t.mu.Unlock()
+	t.explain(events)
 	for len(events) > 0 {
 		n := min(len(events), mostInUnit)
 		if err := t.write(ctx, events[:n], nil); err != nil {
@@ -102,6 +103,23 @@ func (t *Trail) turn(ctx context.Context) time.Duration {
 		return signAfter
 	}
 	return signAfter - age
+}
+
+// mostExplained is of how many refusals it is looked up by which rule they are: that takes as long as there are rules.
+const mostExplained = 16
+
+// explain finds the rules behind refusals.
+func (t *Trail) explain(events []*chain.Event) {
+	left := mostExplained
+	for _, e := range events {
+		if e.Type != chain.TypeRefused || e.Rule != "" || t.opt.Rule == nil {
+			continue
+		}
+		if left--; left < 0 {
+			return
+		}
+		e.Rule = t.opt.Rule(e)
+	}
 }
 
 // write writes events and changes as one unit.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
@@ -352,8 +353,10 @@ func (d *Door) produceTopic(
 	case !d.may(c, OpWrite, OnTopic, t.Name):
 		return nil, wire.TopicAuthorizationFailed
 	case t.Internal():
+		d.opt.refused(c, OpWrite, OnTopic, t.Name)
 		return nil, wire.InvalidTopic
 	}
+	d.opt.tellData(c, chain.TypeProduce, OpWrite, t.Name)
 	return t, wire.None
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
@@ -432,7 +433,12 @@ func (f *fetch) judge() {
 		if p.bytes == 0 {
 			continue
 		}
-		if at := topics.Place(p.id); at.Topic != nil && !f.c.door.may(f.c, OpRead, OnTopic, at.Topic.Name) {
+		at := topics.Place(p.id)
+		switch {
+		case at.Topic == nil:
+		case f.c.door.may(f.c, OpRead, OnTopic, at.Topic.Name):
+			f.c.door.opt.tellData(f.c, chain.TypeFetch, OpRead, at.Topic.Name)
+		default:
 			f.bytes -= p.bytes
 			p.drop()
 			p.result.Code, f.failed = wire.TopicAuthorizationFailed, true

@@ -55,7 +55,7 @@ func (d *Door) metadataTopics(ctx context.Context, c *conn, req *wire.MetadataRe
 	if req.All {
 		var all []wire.MetadataTopic
 		for _, t := range d.log.Topics().All() {
-			if d.may(c, OpDescribe, OnTopic, t.Name) {
+			if d.sees(c, OpDescribe, OnTopic, t.Name) {
 				all = append(all, d.metadataTopic(t))
 			}
 		}
@@ -115,7 +115,7 @@ func (d *Door) metadataCreate(ctx context.Context, c *conn, name string, n int) 
 	case n > maxAutoCreate:
 		answer.Code = wire.LeaderNotAvailable
 	default:
-		t, err := d.log.CreateTopic(ctx, stream.TopicSpec{Name: name})
+		t, err := d.makeTopic(ctx, c, stream.TopicSpec{Name: name})
 		if fault.Is(err, fault.Exists) { // another client was faster
 			return d.metadataByName(c, name)
 		}

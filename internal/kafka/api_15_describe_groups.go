@@ -62,7 +62,7 @@ func (co *coordinator) describeGroup(c *conn, id string, version int16) kmsg.Des
 func (co *coordinator) groupOperations(c *conn, id string) int32 {
 	bits := int32(0)
 	for _, op := range []Operation{OpRead, OpDelete, OpDescribe} {
-		if co.may(c, op, OnGroup, id) {
+		if co.sees(c, op, OnGroup, id) {
 			bits |= 1 << op
 		}
 	}

@@ -16,9 +16,9 @@ func (co *coordinator) listGroups(
 	_ context.Context, c *conn, req *kmsg.ListGroupsRequest,
 ) (*kmsg.ListGroupsResponse, error) {
 	resp := kmsg.NewPtrListGroupsResponse()
-	all := co.may(c, OpDescribe, OnCluster, ClusterResource)
+	all := co.sees(c, OpDescribe, OnCluster, ClusterResource)
 	for _, og := range co.owned() {
-		if !all && !co.may(c, OpDescribe, OnGroup, og.id) {
+		if !all && !co.sees(c, OpDescribe, OnGroup, og.id) {
 			continue
 		}
 		og.mu.Lock()

@@ -84,7 +84,7 @@ type creation struct {
 func (d *Door) createTopic(
 	ctx context.Context, c *conn, rt *kmsg.CreateTopicsRequestTopic, how creation, answer *kmsg.CreateTopicsResponseTopic,
 ) error {
-	if !d.may(c, OpCreate, OnTopic, rt.Topic) && !d.may(c, OpCreate, OnCluster, ClusterResource) {
+	if !d.sees(c, OpCreate, OnCluster, ClusterResource) && !d.may(c, OpCreate, OnTopic, rt.Topic) {
 		return refusal(wire.TopicAuthorizationFailed, "not allowed")
 	}
 	if err := checkNewName(rt.Topic); err != nil {
@@ -121,13 +121,29 @@ func (d *Door) createTopic(
 	if err := c.change(cmp.Or(spec.Partitions, d.opt.DefaultPartitions), how.strict); err != nil {
 		return err
 	}
-	t, err := d.log.CreateTopic(ctx, spec)
+	t, err := d.makeTopic(ctx, c, spec)
 	if err != nil {
 		return newTopicError(err)
 	}
 	answer.TopicID = t.ID
 	d.describeNew(c, t, len(t.Partitions), answer)
 	return nil
+}
+
+// makeTopic makes a topic that the audit has been told of. Errors: those of CreateTopic.
+func (d *Door) makeTopic(ctx context.Context, c *conn, spec stream.TopicSpec) (t *stream.Topic, err error) {
+	a := alteration{action: "topic.create", on: topicOf(spec.Name), after: topicState{spec.Partitions, spec.Config}}
+	err = d.opt.alter(ctx, c, a, func() (err error) {
+		t, err = d.log.CreateTopic(ctx, spec)
+		return err
+	})
+	return t, err
+}
+
+// topicState is a topic as the audit has it.
+type topicState struct {
+	Partitions int               `json:"partitions,omitempty"`
+	Config     map[string]string `json:"config,omitempty"`
 }
 
 // newTopicError gives an error of the log about a new topic its code: name and settings are checked, so
@@ -184,7 +200,7 @@ func (d *Door) countAssigned(all []kmsg.CreateTopicsRequestTopicReplicaAssignmen
 
 // describeNew says what came out of a CreateTopics, as far as the client may know.
 func (d *Door) describeNew(c *conn, t *stream.Topic, partitions int, answer *kmsg.CreateTopicsResponseTopic) {
-	if !d.may(c, OpDescribeConfigs, OnTopic, t.Name) {
+	if !d.sees(c, OpDescribeConfigs, OnTopic, t.Name) {
 		answer.ConfigErrorCode = wire.TopicAuthorizationFailed
 		return
 	}

@@ -74,6 +74,7 @@ func (d *Door) deleteTopic(ctx context.Context, c *conn, strict bool, answer *km
 	}
 	answer.TopicID = t.ID
 	if t.Internal() {
+		d.opt.refused(c, OpDelete, OnTopic, t.Name)
 		answer.ErrorCode, answer.ErrorMessage = wire.InvalidTopic, new("the topic belongs to the log itself")
 		return
 	}
@@ -81,7 +82,8 @@ func (d *Door) deleteTopic(ctx context.Context, c *conn, strict bool, answer *km
 		answer.ErrorCode, answer.ErrorMessage = createCode(err), words(err)
 		return
 	}
-	if err := d.log.DeleteTopic(ctx, name); err != nil {
+	a := alteration{action: "topic.delete", on: topicOf(name), before: topicState{len(t.Partitions), t.Config}}
+	if err := d.opt.alter(ctx, c, a, func() error { return d.log.DeleteTopic(ctx, name) }); err != nil {
 		answer.ErrorCode, answer.ErrorMessage = codeOf(fault.KindOf(err)), words(err)
 	}
 }

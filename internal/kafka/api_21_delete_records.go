@@ -2,7 +2,9 @@ package kafka
 
 import (
 	"context"
+	"strconv"
 
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -42,7 +44,7 @@ func (d *Door) deleteRecords(
 			p.Partition, p.LowWatermark = rp.Partition, -1
 			id, code := partition(t, topicCode, rp.Partition)
 			if p.ErrorCode = code; code == wire.None {
-				p.LowWatermark, p.ErrorCode = d.trim(ctx, id, rp.Offset)
+				p.LowWatermark, p.ErrorCode = d.trim(ctx, c, place{t.Name, rp.Partition, id}, rp.Offset)
 			}
 			answer.Partitions = append(answer.Partitions, p)
 		}
@@ -51,9 +53,24 @@ func (d *Door) deleteRecords(
 	return resp, nil
 }
 
+// place is a partition that somebody asks about.
+type place struct {
+	topic string
+	index int32
+	id    stream.PartitionID
+}
+
+// String implements fmt.Stringer.
+func (p place) String() string { return p.topic + "-" + strconv.Itoa(int(p.index)) }
+
+// trimmed is how far a partition is trimmed, as the audit has it.
+type trimmed struct {
+	Start int64 `json:"start"`
+}
+
 // trim moves the log start of a partition and says where it is.
-func (d *Door) trim(ctx context.Context, id stream.PartitionID, off int64) (int64, wire.Code) {
-	bounds, err := d.log.Bounds(id)
+func (d *Door) trim(ctx context.Context, c *conn, at place, off int64) (int64, wire.Code) {
+	bounds, err := d.log.Bounds(at.id)
 	if err != nil {
 		return -1, code(err)
 	}
@@ -66,7 +83,13 @@ func (d *Door) trim(ctx context.Context, id stream.PartitionID, off int64) (int6
 	if off <= int64(bounds.Start) {
 		return int64(bounds.Start), wire.None
 	}
-	start, err := d.log.TrimTo(ctx, id, record.Offset(off))
+	start := bounds.Start
+	a := alteration{action: "records.delete", on: chain.Resource{Kind: "partition", Name: at.String()},
+		before: trimmed{int64(bounds.Start)}, after: trimmed{off}}
+	err = d.opt.alter(ctx, c, a, func() (err error) {
+		start, err = d.log.TrimTo(ctx, at.id, record.Offset(off))
+		return err
+	})
 	if err != nil {
 		return -1, code(err)
 	}

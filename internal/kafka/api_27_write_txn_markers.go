@@ -22,7 +22,7 @@ func (ts *transactions) writeTxnMarkers(
 	ctx context.Context, c *conn, req *kmsg.WriteTxnMarkersRequest,
 ) (*kmsg.WriteTxnMarkersResponse, error) {
 	resp := kmsg.NewPtrWriteTxnMarkersResponse()
-	allowed := ts.groups.may(c, OpClusterAction, OnCluster, ClusterResource) ||
+	allowed := ts.groups.sees(c, OpClusterAction, OnCluster, ClusterResource) ||
 		ts.groups.may(c, OpAlter, OnCluster, ClusterResource)
 	for i := range req.Markers {
 		m := &req.Markers[i]

@@ -44,7 +44,7 @@ func (d *Door) createACLs(
 	}
 	var stored error
 	if len(rules) > 0 {
-		stored = d.opt.Rules.Edit(ctx, func(*access.Catalog) (*access.Change, error) {
+		stored = d.opt.Rules.Edit(c.as(ctx), func(*access.Catalog) (*access.Change, error) {
 			return &access.Change{Rules: rules}, nil
 		})
 	}

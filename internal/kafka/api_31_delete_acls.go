@@ -28,7 +28,7 @@ func (d *Door) deleteACLs(
 	wrong := make([]error, len(req.Filters))
 	var stored error
 	if denied == nil {
-		stored = d.opt.Rules.Edit(ctx, func(all *access.Catalog) (*access.Change, error) {
+		stored = d.opt.Rules.Edit(c.as(ctx), func(all *access.Catalog) (*access.Change, error) {
 			return deleteFrom(all.Rules(), req.Filters, gone, wrong), nil
 		})
 	}

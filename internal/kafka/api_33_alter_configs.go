@@ -109,7 +109,13 @@ func (d *Door) alterResource(ctx context.Context, c *conn, of resource, dry bool
 	if dry {
 		return nil
 	}
-	if _, err := d.log.AlterTopic(ctx, name, todo); err != nil {
+	a := alteration{action: "topic.configure", on: topicOf(name), before: topicState{Config: t.Config},
+		after: topicState{Config: configAfter(t.Config, &todo)}}
+	err := d.opt.alter(ctx, c, a, func() error {
+		_, err := d.log.AlterTopic(ctx, name, todo)
+		return err
+	})
+	if err != nil {
 		if fault.Is(err, fault.Invalid) {
 			return coded{err, wire.InvalidConfig}
 		}

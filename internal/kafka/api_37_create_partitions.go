@@ -72,7 +72,13 @@ func (d *Door) growTopic(ctx context.Context, c *conn, rt *kmsg.CreatePartitions
 	if err := c.change(int(rt.Count)-len(t.Partitions), how.strict); err != nil {
 		return err
 	}
-	if _, err := d.log.AlterTopic(ctx, rt.Topic, stream.TopicChange{Partitions: int(rt.Count)}); err != nil {
+	a := alteration{action: "topic.grow", on: topicOf(rt.Topic), before: topicState{Partitions: len(t.Partitions)},
+		after: topicState{Partitions: int(rt.Count)}}
+	err := d.opt.alter(ctx, c, a, func() error {
+		_, err := d.log.AlterTopic(ctx, rt.Topic, stream.TopicChange{Partitions: int(rt.Count)})
+		return err
+	})
+	if err != nil {
 		return newTopicError(err)
 	}
 	return nil

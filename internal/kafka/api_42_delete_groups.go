@@ -23,7 +23,8 @@ func (co *coordinator) deleteGroups(
 		one := kmsg.NewDeleteGroupsResponseGroup()
 		one.Group = id
 		if co.may(c, OpDelete, OnGroup, id) {
-			one.ErrorCode = co.deleteGroup(ctx, id)
+			one.ErrorCode = co.alter(ctx, c, alteration{action: "group.delete", on: groupOf(id)},
+				func() wire.Code { return co.deleteGroup(ctx, id) })
 		} else {
 			one.ErrorCode = wire.GroupAuthorizationFailed
 		}

@@ -21,11 +21,34 @@ func (co *coordinator) offsetDelete(
 		resp.ErrorCode = wire.GroupAuthorizationFailed
 		return resp, nil
 	}
+	resp.ErrorCode = co.alter(ctx, c, alteration{action: "offsets.delete", on: groupOf(req.Group),
+		before: partitionsOf(req)}, func() wire.Code {
+		co.deleteOffsetsOf(ctx, c, req, resp)
+		return resp.ErrorCode
+	})
+	return resp, nil
+}
+
+// partitionsOf are the partitions that a request names, by topic.
+func partitionsOf(req *kmsg.OffsetDeleteRequest) map[string][]int32 {
+	all := map[string][]int32{}
+	for i := range req.Topics {
+		for _, p := range req.Topics[i].Partitions {
+			all[req.Topics[i].Topic] = append(all[req.Topics[i].Topic], p.Partition)
+		}
+	}
+	return all
+}
+
+// deleteOffsetsOf is offsetDelete for who may.
+func (co *coordinator) deleteOffsetsOf(
+	ctx context.Context, c *conn, req *kmsg.OffsetDeleteRequest, resp *kmsg.OffsetDeleteResponse,
+) {
 	pending := co.txns.unstable(req.Group)
 	og := co.enter(req.Group, len(pending) > 0)
 	if og == nil {
 		resp.ErrorCode = wire.GroupIDNotFound
-		return resp, nil
+		return
 	}
 	subscribed, known := og.mu.g.Subscribes()
 	switch {
@@ -36,7 +59,7 @@ func (co *coordinator) offsetDelete(
 	}
 	if resp.ErrorCode != wire.None {
 		co.release(og)
-		return resp, nil
+		return
 	}
 	w := &groupWrite{og: og}
 	landed := co.landing(w)
@@ -49,14 +72,13 @@ func (co *coordinator) offsetDelete(
 	}
 	if len(w.offsets) == 0 {
 		co.release(og)
-		return resp, nil
+		return
 	}
 	og.enqueueLocked(w)
 	co.release(og)
 	if resp.ErrorCode = fate(landed(ctx)); resp.ErrorCode == wire.None && len(pending) > 0 {
 		resp.ErrorCode = co.deletePending(ctx, req.Group, w.offsets)
 	}
-	return resp, nil
 }
 
 // deletePending takes offsets out of open transactions, and deletes those that one of them has committed meanwhile.

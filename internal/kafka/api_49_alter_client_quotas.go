@@ -36,7 +36,7 @@ func (d *Door) alterClientQuotas(
 		}
 	}
 	if failed == nil && len(changes) > 0 && !req.ValidateOnly {
-		failed = d.alterQuotas(ctx, changes)
+		failed = d.alterQuotas(ctx, c, changes)
 	}
 	for i := range req.Entries {
 		answer := kmsg.NewAlterClientQuotasResponseEntry()

@@ -40,7 +40,7 @@ func (d *Door) alterUserScramCreds(
 			err = refusal(wire.DuplicateResource, "the user is named more than once")
 		}
 		if err == nil {
-			err = d.editScram(ctx, e)
+			err = d.editScram(c.as(ctx), e)
 		}
 		result := kmsg.NewAlterUserSCRAMCredentialsResponseResult()
 		if result.User = e.user; err != nil {

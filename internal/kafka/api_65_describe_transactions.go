@@ -51,7 +51,7 @@ func (ts *transactions) describe(c *conn, id string, one *kmsg.DescribeTransacti
 	}
 	one.StartTimestamp = beganOf(value, since)
 	for topic, indexes := range ts.partitionsOf(value, &open) {
-		if !ts.groups.may(c, OpDescribe, OnTopic, topic) {
+		if !ts.groups.sees(c, OpDescribe, OnTopic, topic) {
 			continue
 		}
 		t := kmsg.NewDescribeTransactionsResponseTransactionStateTopic()

@@ -50,7 +50,7 @@ func (ts *transactions) listTransactions(
 		t, is := open[value.ProducerID]
 		state := stateName(value, is)
 		switch {
-		case value.ProducerID == txn.NoProducer, !ts.groups.may(c, OpDescribe, OnTransactional, ot.id):
+		case value.ProducerID == txn.NoProducer, !ts.groups.sees(c, OpDescribe, OnTransactional, ot.id):
 		case len(req.StateFilters) > 0 && !slices.Contains(req.StateFilters, state):
 		case len(req.ProducerIDFilters) > 0 && !slices.Contains(req.ProducerIDFilters, value.ProducerID):
 		case req.Version >= 1 && req.DurationFilterMillis >= 0 && !longer(value, t, is, now-req.DurationFilterMillis):

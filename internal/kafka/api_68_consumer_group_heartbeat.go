@@ -140,7 +140,7 @@ func (co *coordinator) beatOf(c *conn, req *kmsg.ConsumerGroupHeartbeatRequest) 
 		Epoch: req.MemberEpoch, Rack: req.RackID, ClientID: bounded(c.clientID), ClientHost: bounded(c.host),
 		Rebalance: int64(req.RebalanceTimeoutMillis), Topics: req.SubscribedTopicNames, Regex: req.SubscribedTopicRegex,
 		Assignor: req.ServerAssignor,
-		Sees:     func(topic string) bool { return co.may(c, OpDescribe, OnTopic, topic) },
+		Sees:     func(topic string) bool { return co.sees(c, OpDescribe, OnTopic, topic) },
 	}
 	if b.Who.MemberID == "" {
 		b.Who.MemberID = newMemberID(c.clientID)

@@ -100,7 +100,7 @@ func (v *assignmentView) named(s group.Partitions) (all []kmsg.AssignmentTopicPa
 		if !is {
 			return
 		}
-		v.hidden = v.hidden || !v.co.may(v.c, OpDescribe, OnTopic, t.Name)
+		v.hidden = v.hidden || !v.co.sees(v.c, OpDescribe, OnTopic, t.Name)
 		one := kmsg.NewAssignmentTopicPartition()
 		one.TopicID, one.Topic, one.Partitions = id, t.Name, indexes
 		all = append(all, one)

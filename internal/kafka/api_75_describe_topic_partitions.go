@@ -65,7 +65,7 @@ func (d *Door) pageNames(c *conn, topics *stream.Topics, req *kmsg.DescribeTopic
 	}
 	if len(req.Topics) == 0 {
 		for _, t := range topics.All() {
-			if d.may(c, OpDescribe, OnTopic, t.Name) {
+			if d.sees(c, OpDescribe, OnTopic, t.Name) {
 				names = append(names, t.Name)
 			}
 		}

@@ -56,7 +56,7 @@ func (co *coordinator) describeStreams(c *conn, id string) kmsg.StreamsGroupDesc
 	resp.State, resp.Epoch, resp.AssignmentEpoch = d.State, d.Epoch, d.TargetEpoch
 	if d.Topology != nil {
 		for _, name := range d.Topology.Topics() {
-			if !co.may(c, OpDescribe, OnTopic, name) {
+			if !co.sees(c, OpDescribe, OnTopic, name) {
 				resp.ErrorCode = wire.TopicAuthorizationFailed
 				resp.ErrorMessage = new("The group has topics that the client is not authorized to describe.")
 				return resp

@@ -50,7 +50,7 @@ func (s *shares) describeShareGroupOffsets(
 func (s *shares) describeAllShared(c *conn, to *kmsg.DescribeShareGroupOffsetsResponseGroup) {
 	indexes := map[string][]int32{}
 	for _, p := range s.all(func(p *sharePart) bool { return p.group == to.GroupID }) {
-		if t := s.log.Topics().ByID(p.topic); t != nil && s.groups.may(c, OpDescribe, OnTopic, t.Name) {
+		if t := s.log.Topics().ByID(p.topic); t != nil && s.groups.sees(c, OpDescribe, OnTopic, t.Name) {
 			indexes[t.Name] = append(indexes[t.Name], p.index)
 		}
 	}

@@ -45,13 +45,20 @@ func (s *shares) alterShareGroupOffsets(
 			case t == nil || t.Internal() || rp.Partition < 0 || int(rp.Partition) >= len(t.Partitions):
 				p.ErrorCode = wire.UnknownTopicOrPartition
 			default:
-				p.ErrorCode = s.restart(ctx, shareKey{req.GroupID, t.ID, rp.Partition}, t, rp.StartOffset)
+				p.ErrorCode = s.restartBy(ctx, c, shareKey{req.GroupID, t.ID, rp.Partition}, t, rp.StartOffset)
 			}
 			one.Partitions = append(one.Partitions, p)
 		}
 		resp.Topics = append(resp.Topics, one)
 	}
 	return resp, nil
+}
+
+// restartBy is restart for a client that asks for it.
+func (s *shares) restartBy(ctx context.Context, c *conn, key shareKey, t *stream.Topic, at int64) wire.Code {
+	a := alteration{action: "offsets.set", on: groupOf(key.group),
+		after: map[string]int64{place{topic: t.Name, index: key.index}.String(): at}}
+	return s.groups.alter(ctx, c, a, func() wire.Code { return s.restart(ctx, key, t, at) })
 }
 
 // restart has a share partition begin at an offset, within those that the log has.

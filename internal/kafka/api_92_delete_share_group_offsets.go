@@ -37,7 +37,10 @@ func (s *shares) deleteShareGroupOffsets(
 			one.ErrorCode = wire.UnknownTopicOrPartition
 		default:
 			one.TopicID = t.ID
-			one.ErrorCode = code(s.forget(ctx, req.GroupID, func(p *sharePart) bool { return p.topic == t.ID }))
+			a := alteration{action: "offsets.delete", on: groupOf(req.GroupID), before: map[string]string{"topic": t.Name}}
+			one.ErrorCode = s.groups.alter(ctx, c, a, func() wire.Code {
+				return code(s.forget(ctx, req.GroupID, func(p *sharePart) bool { return p.topic == t.ID }))
+			})
 		}
 		resp.Topics = append(resp.Topics, one)
 	}

@@ -12,8 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -199,7 +201,12 @@ func (d *Door) alterSubscription(ctx context.Context, c *conn, name string, dry 
 	case !d.may(c, OpAlterConfigs, OnCluster, ClusterResource):
 		return refusal(wire.ClusterAuthorizationFailed, "metrics of clients cannot be asked for")
 	}
-	return d.clients.subscriptions.alter(ctx, d.log, name, dry, change)
+	return d.clients.subscriptions.alter(name, dry, change, func(r record.Record, before, after map[string]string) error {
+		a := alteration{"client_metrics.configure", chain.Resource{Kind: "client_metrics", Name: name}, before, after}
+		return d.opt.alter(ctx, c, a, func() error {
+			return stream.StoreState(ctx, d.log, subscriptionsTopic, []record.Record{r})
+		})
+	})
 }
 
 // incrementSubscription changes settings by the operations.

@@ -103,6 +103,9 @@ func newConn(d *Door, nc net.Conn, listener string) *conn {
 	}
 	c.log = d.opt.Logger.With("client", c.host)
 	c.know(Anonymous, nil)
+	if p := c.pass.Load(); p != nil && p.Method() != "" {
+		c.tellLogin(p.Method(), "", p.Over())
+	}
 	c.calm = sync.NewCond(&c.mu)
 	c.holding.b = d.budget
 	c.fetch.c = c

@@ -489,7 +489,26 @@ func (co *coordinator) await(
 
 // may asks the guard; without one everything is allowed.
 func (co *coordinator) may(c *conn, op Operation, on Resource, name string) bool {
-	return co.opt.Guard == nil || co.opt.Guard.May(c.pass.Load(), op, on, name)
+	return co.opt.may(c, op, on, name)
+}
+
+// sees is may where nothing is refused: what a client may not see is left out.
+func (co *coordinator) sees(c *conn, op Operation, on Resource, name string) bool {
+	return co.opt.sees(c, op, on, name)
+}
+
+// alter makes a change of a group that the audit has been told of.
+func (co *coordinator) alter(ctx context.Context, c *conn, a alteration, do func() wire.Code) (done wire.Code) {
+	err := co.opt.alter(ctx, c, a, func() error {
+		if done = do(); done != wire.None {
+			return coded{fault.New(fault.Internal, "kafka."+a.action, "error code %d", done), done}
+		}
+		return nil
+	})
+	if err != nil && done == wire.None {
+		return fate(err)
+	}
+	return done
 }
 
 // mayGroup judges the name of a group and the right to it; wire.None: go on.

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/kit/telemetry"
@@ -60,6 +61,8 @@ type Options struct {
 	// Logins knows who clients are, and Guard decides what they may do. Nil: everybody may do everything.
 	Logins Logins
 	Guard  Guard
+	// Audit is told who comes, what is refused and what is changed. Nil: nobody is told.
+	Audit *audit.Trail
 	// TopicDefaults and DefaultPartitions are what the log was opened with, to show them. Default: none,
 	// and 1.
 	TopicDefaults     map[string]string

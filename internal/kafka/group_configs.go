@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
+	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -309,7 +311,12 @@ func (d *Door) alterGroupConfig(ctx context.Context, c *conn, id string, dry boo
 	case !d.may(c, OpAlterConfigs, OnGroup, id):
 		return refusal(wire.GroupAuthorizationFailed, "group %q cannot be altered", id)
 	}
-	if err := d.groups.configs.alter(ctx, d.log, id, dry, change); err != nil || dry {
+	err := d.groups.configs.alter(id, dry, change, func(r record.Record, before, after map[string]string) error {
+		return d.opt.alter(ctx, c, alteration{"group.configure", groupOf(id), before, after}, func() error {
+			return stream.StoreState(ctx, d.log, groupConfigsTopic, []record.Record{r})
+		})
+	})
+	if err != nil || dry {
 		return err
 	}
 	d.groups.configure(id)

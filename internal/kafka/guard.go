@@ -58,12 +58,21 @@ type Guard interface {
 
 // may asks the guard for a connection; without a guard everything is allowed.
 func (d *Door) may(c *conn, op Operation, on Resource, name string) bool {
-	return d.opt.Guard == nil || d.opt.Guard.May(c.pass.Load(), op, on, name)
+	return d.opt.may(c, op, on, name)
+}
+
+// sees is may where nothing is refused: what a client may not see is left out.
+func (d *Door) sees(c *conn, op Operation, on Resource, name string) bool {
+	return d.opt.sees(c, op, on, name)
 }
 
 // mayBeIdempotent tells whether a client may have a producer id: by the right to it, or to write anything (KIP-679).
 func (d *Door) mayBeIdempotent(c *conn) bool {
-	return d.may(c, OpIdempotentWrite, OnCluster, ClusterResource) || d.opt.Guard.MaySome(c.pass.Load(), OpWrite, OnTopic)
+	if d.sees(c, OpIdempotentWrite, OnCluster, ClusterResource) || d.opt.Guard.MaySome(c.pass.Load(), OpWrite, OnTopic) {
+		return true
+	}
+	d.opt.refused(c, OpIdempotentWrite, OnCluster, ClusterResource)
+	return false
 }
 
 // know notes who a client is, by its principal and the token that it has shown, or nil.

@@ -94,10 +94,11 @@ func (s *namedSettings[T]) put(name string, set map[string]string, force T) {
 	s.set[name], s.force[name] = set, force
 }
 
-// alter changes those of a name by what change makes of them, all or nothing; dry: only to see what is wrong. Errors:
-// coded; those of the log.
+// alter changes those of a name by what change makes of them, all or nothing; dry: only to see what is wrong. Store
+// puts the record of it on stable storage. Errors: coded; those of store.
 func (s *namedSettings[T]) alter(
-	ctx context.Context, log *store.Store, name string, dry bool, change func(map[string]string) []error,
+	name string, dry bool, change func(map[string]string) []error,
+	store func(r record.Record, before, after map[string]string) error,
 ) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -119,7 +120,7 @@ func (s *namedSettings[T]) alter(
 	if len(set) > 0 {
 		r.Value, _ = json.Marshal(set) // strings can always be encoded
 	}
-	if err := stream.StoreState(ctx, log, s.topic, []record.Record{r}); err != nil {
+	if err := store(r, old, set); err != nil {
 		return err
 	}
 	s.put(name, set, force)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"unicode/utf8"
 
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
@@ -192,7 +193,7 @@ type quotaChange struct {
 }
 
 // alterQuotas changes quotas, all that are given in one unit of the log.
-func (d *Door) alterQuotas(ctx context.Context, changes []quotaChange) error {
+func (d *Door) alterQuotas(ctx context.Context, c *conn, changes []quotaChange) error {
 	q := d.quotas
 	q.changing.Lock()
 	defer q.changing.Unlock()
@@ -213,12 +214,20 @@ func (d *Door) alterQuotas(ctx context.Context, changes []quotaChange) error {
 		return refusal(wire.PolicyViolation, "more than %d users, client ids and addresses with quotas", mostQuotas)
 	}
 	var records []record.Record
+	before, after := map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	for entity, values := range changed {
+		if table != nil {
+			was := table.of[entity]
+			before[entity.key()] = was.value()
+		}
+		after[entity.key()] = values.value()
 		records = append(records, record.Record{
 			Timestamp: wallMillis(), Key: []byte(entity.key()), Value: values.value(),
 		})
 	}
-	if err := stream.StoreState(ctx, d.log, quotasTopic, records); err != nil {
+	a := alteration{"quotas.set", chain.Resource{Kind: "quotas", Name: changes[0].entity.key()}, before, after}
+	store := func() error { return stream.StoreState(ctx, d.log, quotasTopic, records) }
+	if err := d.opt.alter(ctx, c, a, store); err != nil {
 		return err
 	}
 	q.table.Store(next)

@@ -51,6 +51,9 @@ type Exchange interface {
 	Step(ctx context.Context, token []byte) (answer []byte, who *Identity, err error)
 }
 
+// Claimant is an Exchange that knows who the client says that it is, before that is proven.
+type Claimant interface{ Claims() string }
+
 // Identity is who a client has shown to be.
 type Identity struct {
 	Principal string        // as the Guard is asked about it, such as "User:alice"
@@ -147,6 +150,10 @@ func (c *conn) isHere() bool {
 func (c *conn) step(ctx context.Context, token []byte) (answer []byte, ok bool) {
 	l := &c.login
 	answer, who, err := l.exchange.Step(ctx, token)
+	claims := ""
+	if by, ok := l.exchange.(Claimant); ok {
+		claims = by.Claims()
+	}
 	l.steps++
 	switch {
 	case err == nil && who == nil && l.steps >= maxSteps:
@@ -155,6 +162,7 @@ func (c *conn) step(ctx context.Context, token []byte) (answer []byte, ok bool) 
 		err = fault.New(fault.Denied, "kafka.authenticate", "%s authenticated again as %s", c.principal, who.Principal)
 	}
 	if err != nil {
+		c.tellLogin(l.mechanism.Name(), claims, err)
 		l.exchange, l.unframed, l.over = nil, false, true
 		c.door.metrics.logins.With(l.mechanism.Name(), "failed").Inc()
 		if held, ok := c.door.lines.Pass("authentication " + c.host); ok {
@@ -187,6 +195,7 @@ func (c *conn) enterAs(who *Identity) {
 		c.quota.table = nil // its quotas are others
 	}
 	c.know(who.Principal, who.Grant)
+	c.tellLogin(l.mechanism.Name(), "", nil)
 	c.knocking.Store(0)
 }
 

@@ -42,15 +42,23 @@ func (plainMechanism) Name() string { return "PLAIN" }
 
 func (plainMechanism) Bare() bool { return true }
 
-func (m plainMechanism) Begin(from Peer) Exchange { return plainExchange{m, from.address()} }
+func (m plainMechanism) Begin(from Peer) Exchange {
+	return &plainExchange{plainMechanism: m, from: from.address()}
+}
 
 type plainExchange struct {
 	plainMechanism
-	from netip.Addr
+	from   netip.Addr
+	claims string
 }
 
-func (e plainExchange) Step(ctx context.Context, token []byte) ([]byte, *Identity, error) {
-	if p, err := credential.ParsePlain(token); err == nil && e.tokens != nil && e.tokens.IsToken(p.Password) {
+// Claims implements Claimant.
+func (e *plainExchange) Claims() string { return e.claims }
+
+func (e *plainExchange) Step(ctx context.Context, token []byte) ([]byte, *Identity, error) {
+	p, err := credential.ParsePlain(token)
+	e.claims = p.User
+	if err == nil && e.tokens != nil && e.tokens.IsToken(p.Password) {
 		g, err := e.tokens.Token(ctx, string(p.Password))
 		if err == nil && !g.Fits(p.User) {
 			err = errOtherUser
@@ -83,6 +91,9 @@ func (m scramMechanism) Begin(from Peer) Exchange {
 }
 
 type scramExchange struct{ run *verify.Exchange }
+
+// Claims implements Claimant.
+func (e scramExchange) Claims() string { return e.run.User() }
 
 func (e scramExchange) Step(ctx context.Context, token []byte) ([]byte, *Identity, error) {
 	answer, done, err := e.run.Step(ctx, token)

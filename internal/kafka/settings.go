@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
@@ -178,7 +179,9 @@ func (d *Door) alterBroker(ctx context.Context, c *conn, name string, dry bool,
 	if dry {
 		return nil
 	}
-	if err := d.storeSettings(ctx, s.changed, changed); err != nil {
+	a := alteration{action: "broker.configure", on: chain.Resource{Kind: "cluster", Name: ClusterResource},
+		before: s.changed, after: changed}
+	if err := d.opt.alter(ctx, c, a, func() error { return d.storeSettings(ctx, s.changed, changed) }); err != nil {
 		return err
 	}
 	s.look.Lock()

@@ -84,7 +84,7 @@ var (
 func (d *Door) operations(c *conn, all []Operation, on Resource, name string) int32 {
 	var set int32
 	for _, op := range all {
-		if d.may(c, op, on, name) {
+		if d.sees(c, op, on, name) {
 			set |= 1 << op
 		}
 	}

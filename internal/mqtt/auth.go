@@ -26,6 +26,9 @@ type Exchange interface {
 	Step(ctx context.Context, data []byte) (answer []byte, done bool, err error)
 }
 
+// Claimant is an Exchange that knows who the client says that it is, before that is proven.
+type Claimant interface{ Claims() string }
+
 // auth is the enhanced authentication of a connection: nil for most. It belongs to the driver.
 type auth struct {
 	method   []byte
@@ -33,6 +36,7 @@ type auth struct {
 	who      *Principal
 	exchange Exchange // under way; nil: none
 	steps    int      // of the exchange
+	claims   string   // who the client said that it is, in the last exchange
 }
 
 // maxAuthSteps bounds an exchange.
@@ -59,6 +63,9 @@ func (a *auth) step(d *Door, data []byte) (answer []byte, done bool, err error) 
 	ctx, cancel := context.WithTimeout(context.Background(), d.opt.ConnectTimeout)
 	defer cancel()
 	answer, done, err = a.exchange.Step(ctx, bytes.Clone(data))
+	if by, ok := a.exchange.(Claimant); ok {
+		a.claims = by.Claims()
+	}
 	if err != nil || done {
 		a.exchange, a.steps = nil, 0
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
@@ -98,6 +99,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 		return c.refuseHello(hello, &packet.Error{Reason: connackReason(err), Detail: err.Error()})
 	}
 	c.known()
+	c.tellLogin(hello)
 	if tap := c.wire.tap.Load(); tap != nil { // of the packet it was not known whose it is
 		tap.take(true, hello.AppendTo(nil, hello.Version))
 	}
@@ -142,6 +144,7 @@ func (c *conn) admitConnect(p *packet.Connect) error {
 	w.Topic = c.door.rewrite().Name(w.Topic, c.link.principal.who())
 	dollar, may := isDollar(w.Topic), c.door.may(&c.link.principal, rule.Write, w.Topic)
 	if !dollar && !may {
+		c.door.tellRefused(&c.link.principal, rule.Write, audit.KindName, string(w.Topic), 0)
 		return &packet.Error{Reason: packet.NotAuthorized, Detail: "the client may not publish its will"}
 	}
 	if err := packet.CheckPayload(&w.Props, w.Payload); err != nil {
@@ -168,6 +171,7 @@ func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect,
 	reason := packet.ReasonOf(cause)
 	c.door.metrics.refused(reason)
 	c.door.note(c.link.principal.ClientID, eventRefused, reason, fmt.Sprintf("%s, %v", c.wire.remote(), cause))
+	c.tellRefusedLogin(hello, reason, cause)
 	c.door.tell("connection refused", c.link.principal.ClientID, reason, "remote", c.wire.remote(), "err", cause)
 	answer := v == packet.V5
 	switch reason {

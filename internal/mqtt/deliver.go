@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -41,11 +42,15 @@ func (l *link) mustNotGo(d *fanout.Delivery) bool {
 	why := dropDenied
 	switch {
 	case d.From.Share > 0: // its group has asked (May)
+		l.tellRead(d)
 		return false
 	case len(d.Frame) > l.agreed.MaxPacket():
 		why = dropTooLarge
 	case l.door.may(&l.principal, rule.Read, d.Topic):
+		l.tellRead(d)
 		return false
+	case l.droppedFor(dropDenied) == 0: // the end of the connection tells how many there were
+		l.door.tellRefused(&l.principal, rule.Read, audit.KindName, string(d.Topic), 0)
 	}
 	l.drop(why)
 	return true
@@ -306,6 +311,7 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 		one := &p.Subscriptions[i]
 		if !one.Reason.Failed() && !l.door.maySubscribe(&l.principal, string(session.Served(one.Filter))) {
 			one.Reason = packet.NotAuthorized
+			l.door.tellRefused(&l.principal, rule.Read, audit.KindFilter, string(one.Filter), 0)
 		}
 	}
 	member := l.join()

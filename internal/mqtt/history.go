@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -197,6 +199,14 @@ func (l *link) dropped() map[string]uint64 {
 	return all
 }
 
+// droppedFor is how many messages were dropped for a reason.
+func (l *link) droppedFor(why drop) uint64 {
+	if counts := l.drops.Load(); counts != nil {
+		return counts[why].Load()
+	}
+	return 0
+}
+
 // noteBegin and noteEnd keep how a connection began and ended.
 func (l *link) noteBegin(present, takeover bool) {
 	what, text := eventConnected, "new session"
@@ -213,6 +223,9 @@ func (l *link) noteBegin(present, takeover bool) {
 func (l *link) noteEnd(cause error, reason packet.ReasonCode) {
 	if l.version == 0 {
 		return
+	}
+	if n := l.droppedFor(dropDenied); n > 1 {
+		l.door.tellRefused(&l.principal, rule.Read, audit.KindName, "", int(n)-1)
 	}
 	for why, n := range l.dropped() {
 		l.door.note(l.principal.ClientID, eventDropped, packet.Success, fmt.Sprintf("%s: %d messages", why, n))

@@ -129,6 +129,7 @@ func (l *link) begin(who Principal, o *session.Opening) (present bool, err error
 	l.noteBegin(got.Present, got.Before != nil)
 	if got.Before != nil {
 		d.metrics.takeovers.Inc()
+		l.tellTakeover(got.Before)
 		got.Before.Displaced()
 	}
 	if err := got.Settle(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
@@ -38,6 +39,8 @@ type Options struct {
 	// everything.
 	Logins Logins
 	Guard  Guard
+	// Audit is told who comes, what is refused and who takes a session over. Default: nobody is told.
+	Audit *audit.Trail
 
 	// MaxPacketBytes is the largest packet taken, fixed header included. Default 1 MiB + 64 KiB, from
 	// 1 KiB to 268,435,460. A message must also fit into max.message.bytes of its log topic.

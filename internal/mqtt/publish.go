@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -126,6 +127,7 @@ func (l *link) mayPublish(name []byte) error {
 	if l.door.may(&l.principal, rule.Write, name) {
 		return nil
 	}
+	l.door.tellRefused(&l.principal, rule.Write, audit.KindName, string(name), 0)
 	return fault.New(fault.Denied, "mqtt.Publish", "%s may not publish to %s", fault.Text(l.principal.ClientID),
 		fault.Text(name))
 }
@@ -137,6 +139,9 @@ func (l *link) mayPublish(name []byte) error {
 func (l *link) gather(t *turn, p *packet.Publish, name []byte, r *route, named bool) {
 	s := t.next()
 	fill(&s.message, p, name)
+	if r.audited {
+		l.tellWrite(r.target.Topic)
+	}
 	if named {
 		s.message.SetPublisher(l.principal.ClientID)
 	}

@@ -19,6 +19,7 @@ type route struct {
 	table       *hinge.Table
 	topics      *stream.Topics
 	partition   stream.PartitionID
+	audited     bool         // the audit is told of what is published there
 	told        *stream.Name // to the log
 }
 
@@ -129,6 +130,7 @@ func (d *Door) resolve(table *hinge.Table, name []byte, r *route, inPoller bool)
 			return err
 		}
 	}
+	r.audited = d.opt.Audit.Wants(topic.Name)
 	r.partition = topic.Partitions[hinge.Partition(r.target.Key, len(topic.Partitions))]
 	return nil
 }
@@ -149,7 +151,7 @@ func (d *Door) createTopic(name string, partitions int, catchAll string) (*strea
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), d.opt.ConnectTimeout)
 	defer cancel()
-	t, err := d.opt.Log.CreateTopic(ctx, stream.TopicSpec{Name: name, Partitions: partitions})
+	t, err := d.makeTopic(ctx, stream.TopicSpec{Name: name, Partitions: partitions})
 	if fault.Is(err, fault.Exists) { // by the other door
 		if t = d.opt.Log.Topics().ByName(name); t != nil {
 			return t, nil

@@ -51,6 +51,9 @@ func (e *scramExchange) Step(ctx context.Context, data []byte) (answer []byte, d
 	return answer, done, nil
 }
 
+// Claims implements Claimant.
+func (e *scramExchange) Claims() string { return e.run.User() }
+
 // loginReason is the reason code for a login that did not succeed.
 func loginReason(err error) packet.ReasonCode {
 	switch fault.KindOf(err) {

@@ -7,12 +7,13 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/audit"
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/secure"
@@ -22,6 +23,7 @@ import (
 // Access is how the node treats who comes.
 type Access struct {
 	Anonymous string // auto, allow or deny
+	Metrics   string // auto or open
 	Damaged   string // refuse or accept
 	JWT       []JWT
 	Bare      bool          // secrets as they are without TLS from other machines, over Kafka
@@ -37,6 +39,12 @@ func accessOptions() []Option {
 			Shows: "MQTT: CONNACK 0x87, Not authorized (MQTT 3: 5); Kafka: the connection ends at the first request that is " +
 				"not for authentication",
 		}.choice(func(c *Config) *string { return &c.Access.Anonymous }, "auto", "allow", "deny"),
+		Option{Key: "access.metrics", Default: "auto",
+			Doc: "Who may read /metrics. auto: every program of this machine; from other machines, once there are users or " +
+				"rules, users who may describe the cluster (firth user add prometheus --role viewer), by their password " +
+				"or their certificate. open: everybody who reaches listen.http.",
+			Shows: "HTTP 401, or 403 without the right",
+		}.choice(func(c *Config) *string { return &c.Access.Metrics }, "auto", "open"),
 		Option{Key: "access.damaged", Default: "refuse",
 			Doc: "What to do when users or rules cannot be read from a damaged disk: refuse to start, or accept to go on " +
 				"without them. What is missing may be what keeps somebody out.",
@@ -64,7 +72,7 @@ func (n *Node) openAccess(ctx context.Context) (err error) {
 	anonymous := map[string]access.Anonymous{"allow": access.Always, "deny": access.Never}
 	n.access, err = access.Open(ctx, access.Options{
 		Log: n.store, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous], Tokens: tokens,
-		AcceptDamage: n.cfg.Access.Damaged == "accept", Metrics: n.metrics, Logger: n.log,
+		AcceptDamage: n.cfg.Access.Damaged == "accept", Audit: n.audit, Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
 		return err
@@ -121,7 +129,8 @@ func (n *Node) makeToken() {
 // rules, then who has the token of the node, or is a user with the right.
 func (n *Node) administered(o rule.Operation, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := n.mayAdminister(r, o); err != nil {
+		by, err := n.mayAdminister(r, o)
+		if err != nil {
 			if r.Header.Get("Authorization") == "" {
 				w.Header().Set("WWW-Authenticate", `Basic realm="firth", charset="UTF-8"`)
 				answerJSON(w, http.StatusUnauthorized, refusalOf(err))
@@ -130,48 +139,68 @@ func (n *Node) administered(o rule.Operation, next http.Handler) http.Handler {
 			refuse(w, err)
 			return
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(audit.As(r.Context(), by)))
 	})
 }
 
-func (n *Node) mayAdminister(r *http.Request, o rule.Operation) error {
+// tokenHolder is who shows the token of the node, as the audit has it.
+const tokenHolder = "admin.token"
+
+// mayAdminister tells who asks, if it may do something to the cluster. Errors: Denied; those of Enter.
+func (n *Node) mayAdminister(r *http.Request, o rule.Operation) (audit.By, error) {
+	who := asking(r, rule.Anonymous)
 	if !n.access.Asked() {
-		return nil
+		return access.By(&who), nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if strings.EqualFold(scheme, "Bearer") && n.token != "" &&
 		subtle.ConstantTimeCompare([]byte(token), []byte(n.token)) == 1 {
-		return nil
+		by := access.By(&who)
+		by.Actor = chain.Actor{Principal: tokenHolder, Method: tokenHolder}
+		return by, nil
 	}
 	conn := secure.ConnOf(r.Context())
-	who := rule.Subject{Listener: "http", Encrypted: conn != nil}
 	if peer := conn.Peer(); peer != nil {
 		who.CommonName = peer.CommonName
 	}
-	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		who.Address = at.Addr()
-	}
-	var secret []byte
 	switch user, password, basic := r.BasicAuth(); {
 	case basic:
-		who.User, secret = user, []byte(password)
+		who.User = user
+		return n.mayBy(r, who, proof{"password", []byte(password)}, o)
 	case strings.EqualFold(scheme, "Bearer") && n.access.IsToken([]byte(token)):
-		secret = []byte(token)
-	case who.CommonName == "":
-		return errUnknown
+		who.User = ""
+		return n.mayBy(r, who, proof{"token", []byte(token)}, o)
+	case who.CommonName != "":
+		who.User = ""
+		return n.mayBy(r, who, proof{"certificate", nil}, o)
 	}
-	pass, err := n.access.Enter(r.Context(), who, secret)
+	n.tellHTTP(&who, "", errUnknown)
+	return audit.By{}, errUnknown
+}
+
+// proof is what proves who somebody is, by HTTP.
+type proof struct {
+	method string
+	secret []byte // nil: there is none
+}
+
+// mayBy tells whether a user may do something to the cluster, by what it proves who it is with.
+func (n *Node) mayBy(r *http.Request, who rule.Subject, by proof, o rule.Operation) (audit.By, error) {
+	pass, err := n.access.Enter(r.Context(), who, by.secret)
+	if err == nil {
+		err = pass.Over()
+	}
+	n.tellHTTP(&who, by.method, err)
 	if err != nil {
-		return err
+		return audit.By{}, err
 	}
-	if err := pass.Over(); err != nil {
-		return err
-	}
+	asks := pass.By()
 	if !n.access.May(pass, o, rule.Cluster, rule.ClusterName) {
-		return fault.New(fault.Denied, "admin", "%s may not %s the cluster", fault.Text(pass.Who().User), o).
+		n.audit.Tell(audit.Refusal(asks, o.String(), chain.Resource{Kind: "cluster", Name: rule.ClusterName}))
+		return asks, fault.New(fault.Denied, "admin", "%s may not %s the cluster", fault.Text(pass.Who().User), o).
 			WithHint("firth acl explain tells why; the roles admin, operator and viewer have rights to the cluster")
 	}
-	return nil
+	return asks, nil
 }
 
 // errUnknown refuses who does not say who it is.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/audit"
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt"
 )
@@ -27,12 +29,12 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 	for pattern, do := range map[string]adminDo{
 		"GET " + adminPath + "/sessions":   n.adminSessions,
 		"GET " + adminPath + "/session":    n.adminSession,
-		"DELETE " + adminPath + "/session": n.adminKick,
+		"DELETE " + adminPath + "/session": n.telling("session.kick", "client", n.adminKick),
 		"GET " + adminPath + "/events":     n.adminEvents,
 		"GET " + adminPath + "/retained":   n.adminRetained,
-		"GET " + adminPath + "/message":    n.adminMessage,
-		"DELETE " + adminPath + "/message": n.adminClear,
-		"POST " + adminPath + "/message":   n.adminRestore,
+		"GET " + adminPath + "/message":    n.telling("retained.show", "topic", n.adminMessage),
+		"DELETE " + adminPath + "/message": n.telling("retained.clear", "topic", n.adminClear),
+		"POST " + adminPath + "/message":   n.telling("retained.restore", "topic", n.adminRestore),
 		"GET " + adminPath + "/slow":       n.adminSlow,
 		"GET " + adminPath + "/shares":     n.adminShares,
 		"GET " + adminPath + "/bans":       n.adminBans,
@@ -49,14 +51,15 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"POST " + adminPath + "/import":    n.adminImport,
 
 		"GET " + adminPath + "/authority":      n.adminAuthority,
-		"POST " + adminPath + "/authority":     n.adminMakeAuthority,
+		"POST " + adminPath + "/authority":     n.telling("authority.create", "name", n.adminMakeAuthority),
 		"GET " + adminPath + "/certificates":   n.adminCertificates,
 		"POST " + adminPath + "/certificate":   n.adminIssue,
-		"DELETE " + adminPath + "/certificate": n.adminRevoke,
-		"POST " + adminPath + "/server":        n.adminServer,
+		"DELETE " + adminPath + "/certificate": n.telling("certificate.revoke", "who", n.adminRevoke),
+		"POST " + adminPath + "/server":        n.telling("certificate.server", "name", n.adminServer),
 		"GET " + adminPath + "/claims":         n.adminClaims,
 		"POST " + adminPath + "/claim":         n.adminClaim,
-		"DELETE " + adminPath + "/claim":       n.adminUnclaim,
+		"DELETE " + adminPath + "/claim":       n.telling("claim.remove", "id", n.adminUnclaim),
+		"GET " + adminPath + "/audit/key":      n.adminAuditKey,
 	} {
 		o := rule.Alter
 		if strings.HasPrefix(pattern, http.MethodGet) && pattern != "GET "+adminPath+"/message" { // which shows a payload
@@ -85,8 +88,12 @@ func (n *Node) serveTrace(ends context.Context) http.Handler {
 			return out.Flush()
 		}
 		enc := json.NewEncoder(w)
-		err := n.mqtt.Trace(ctx, r.URL.Query().Get("client"), begin, func(line *mqtt.TraceLine) error {
-			return errors.Join(enc.Encode(line), out.Flush())
+		client := r.URL.Query().Get("client")
+		e := chain.Event{Action: "session.trace", Resource: chain.Resource{Kind: "session", Name: client}}
+		err := n.audit.Change(r.Context(), e, func() error {
+			return n.mqtt.Trace(ctx, client, begin, func(line *mqtt.TraceLine) error {
+				return errors.Join(enc.Encode(line), out.Flush())
+			})
 		})
 		if err != nil && !begun {
 			refuse(w, err)
@@ -124,6 +131,26 @@ func answering(do adminDo) http.Handler {
 		}
 		answerJSON(w, http.StatusOK, v)
 	})
+}
+
+// telling tells the audit of a change before do makes it, or of what do shows: on the thing of a kind, of which the
+// action says, that a parameter names. What all parameters say goes with it; they hold no secrets.
+func (n *Node) telling(action, parameter string, do adminDo) adminDo {
+	kind, _, _ := strings.Cut(action, ".")
+	return func(r *http.Request) (said any, err error) {
+		q := r.URL.Query()
+		e := chain.Event{Action: action, Resource: chain.Resource{Kind: kind, Name: q.Get(parameter)},
+			After: audit.State(q)}
+		if r.Method == http.MethodGet { // it is no change: who saw a message
+			n.audit.Show(r.Context(), e)
+			return do(r)
+		}
+		err = n.audit.Change(r.Context(), e, func() (err error) {
+			said, err = do(r)
+			return err
+		})
+		return said, err
+	}
 }
 
 // adminRefusal is the answer to what is refused.

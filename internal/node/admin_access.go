@@ -8,7 +8,6 @@ import (
 	"net/netip"
 
 	"github.com/firthmq/firth/internal/access"
-	"github.com/firthmq/firth/internal/access/credential"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
@@ -24,17 +23,10 @@ type userLine struct {
 }
 
 func lineOf(u *access.User) userLine {
-	line := userLine{Name: u.Name, Roles: u.Roles, Groups: u.Groups, ClientID: u.ClientID, Disabled: u.Disabled}
+	line := userLine{Name: u.Name, Roles: u.Roles, Groups: u.Groups, ClientID: u.ClientID, Disabled: u.Disabled,
+		Proofs: u.Proofs()}
 	if line.Roles == nil {
 		line.Roles = []string{}
-	}
-	if !u.Verifiers.Password.IsZero() {
-		line.Proofs = append(line.Proofs, "password")
-	}
-	for _, m := range credential.Mechanisms() {
-		if s := u.Verifiers.SCRAM(m); !s.IsZero() {
-			line.Proofs = append(line.Proofs, m.String())
-		}
 	}
 	return line
 }

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/firthmq/firth/internal/audit"
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt"
 )
@@ -17,9 +19,26 @@ func (n *Node) adminBan(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n.mqtt.Ban(r.Context(), mqtt.BanLine{
-		Kind: q.Get("kind"), Who: q.Get("who"), Until: until, By: q.Get("by"), Reason: q.Get("reason"),
+	line := mqtt.BanLine{Kind: q.Get("kind"), Who: q.Get("who"), Until: until, By: q.Get("by"), Reason: q.Get("reason")}
+	var said any
+	e := n.banChange("set", line.Kind, line.Who)
+	e.After = audit.State(line)
+	err = n.audit.Change(r.Context(), e, func() (err error) {
+		said, err = n.mqtt.Ban(r.Context(), line)
+		return err
 	})
+	return said, err
+}
+
+// banChange is what is done to a ban as the audit has it, with the one that is there.
+func (n *Node) banChange(what, kind, who string) chain.Event {
+	e := chain.Event{Action: "ban." + what, Resource: chain.Resource{Kind: "ban", Name: kind + " " + who}}
+	for _, line := range n.mqtt.Bans() {
+		if line.Kind == kind && line.Who == who {
+			e.Before = audit.State(line)
+		}
+	}
+	return e
 }
 
 // banUntil is when a ban ends; nil: never.
@@ -44,5 +63,11 @@ func banUntil(length, end string) (*time.Time, error) {
 
 func (n *Node) adminUnban(r *http.Request) (any, error) {
 	q := r.URL.Query()
-	return n.mqtt.Unban(r.Context(), q.Get("kind"), q.Get("who"))
+	kind, who := q.Get("kind"), q.Get("who")
+	var said any
+	err := n.audit.Change(r.Context(), n.banChange("remove", kind, who), func() (err error) {
+		said, err = n.mqtt.Unban(r.Context(), kind, who)
+		return err
+	})
+	return said, err
 }

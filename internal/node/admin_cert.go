@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access/authority"
+	"github.com/firthmq/firth/internal/audit"
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
@@ -69,7 +71,7 @@ func (n *Node) adminCertificates(r *http.Request) (any, error) {
 
 // certificateWish is what a request says of a certificate.
 type certificateWish struct {
-	CSR    string   `json:"csr"` // PEM
+	CSR    string   `json:"csr,omitempty"` // PEM
 	Name   string   `json:"name"`
 	Server bool     `json:"server,omitempty"`
 	Names  []string `json:"names,omitempty"`
@@ -92,12 +94,19 @@ func (n *Node) adminIssue(r *http.Request) (any, error) {
 		return nil, fault.New(fault.Invalid, "admin", "%d days: at most %d", said.Days, authority.MaxLife/day)
 	}
 	var made *authority.Issued
-	if said.Renew {
-		made, err = n.authority.Renew(r.Context(), said.Name, csr, "an operator")
-	} else {
+	told := said
+	told.CSR = "" // it says no more
+	e := chain.Event{Action: "certificate.issue", Resource: chain.Resource{Kind: "certificate", Name: said.Name},
+		After: audit.State(told)}
+	err = n.audit.Change(r.Context(), e, func() (err error) {
+		if said.Renew {
+			made, err = n.authority.Renew(r.Context(), said.Name, csr, "an operator")
+			return err
+		}
 		made, err = n.authority.Issue(r.Context(), &authority.Request{CSR: csr, Name: said.Name, Server: said.Server,
 			Names: said.Names, Life: time.Duration(said.Days) * day, By: "an operator"})
-	}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -167,8 +176,15 @@ func (n *Node) adminClaim(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "admin", "for: %w", err)
 	}
-	c, token, err := n.authority.AddClaim(r.Context(), &authority.NewClaim{Name: said.Name, Uses: said.Uses, For: awhile,
-		Roles: said.Roles})
+	var c *authority.Claim
+	var token string
+	e := chain.Event{Action: "claim.add", Resource: chain.Resource{Kind: "claim", Name: said.Name},
+		After: audit.State(said)}
+	err = n.audit.Change(r.Context(), e, func() (err error) {
+		c, token, err = n.authority.AddClaim(r.Context(), &authority.NewClaim{Name: said.Name, Uses: said.Uses, For: awhile,
+			Roles: said.Roles})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

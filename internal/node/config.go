@@ -27,6 +27,7 @@ type Config struct {
 	AllowRemoteWithoutAuth bool
 	TLS                    TLS
 	Access                 Access
+	Audit                  Audit
 	Profiles               bool
 	WSOrigins              string // patterns of host[:port], with commas
 	Mapping                []hinge.Rule

@@ -51,6 +51,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	n.serveAdmin(mux)
 	ctx, cancel := context.WithCancel(context.Background())
 	mux.Handle("GET "+adminPath+"/trace", n.serveTrace(ctx))
+	mux.Handle("GET "+adminPath+"/audit", n.serveAudit(ctx))
 	if n.cfg.Profiles {
 		n.serveProfiles(mux)
 	}
@@ -61,12 +62,12 @@ func (n *Node) serveHTTP(context.Context) error {
 	return nil
 }
 
-// known serves programs of this machine, and where nobody is served who does not say who they are (access.anonymous:
-// deny), from elsewhere only who may look at the cluster.
+// known serves programs of this machine, and once there are users or rules from elsewhere only who may look at the
+// cluster, unless access.metrics is open.
 func (n *Node) known(next http.Handler) http.Handler {
 	asked := n.administered(rule.Describe, next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n.cfg.Access.Anonymous != "deny" || isHere(r) {
+		if n.cfg.Access.Metrics == "open" || isHere(r) {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/authority"
+	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/kit/clock"
@@ -45,8 +46,9 @@ type Node struct {
 	store     *store.Store
 	access    *access.Access
 	authority *authority.Authority
-	guards    guards // what the doors ask
-	token     string // of this start, for commands of the same user; "": none
+	audit     *audit.Trail // nil: nothing is written down
+	guards    guards       // what the doors ask
+	token     string       // of this start, for commands of the same user; "": none
 	kafka     *kafka.Door
 	mqtt      *mqtt.Door
 	mapping   atomic.Pointer[hinge.Table]
@@ -106,8 +108,8 @@ func (n *Node) start(ctx context.Context) (*Node, error) {
 	n.metrics.Gauge("firth_build_info", "Always 1; the labels say what this binary is.", "version", "revision", "go").
 		With(v.Version, v.Revision, v.Go).Set(1)
 	steps := []func(context.Context) error{
-		n.openFolder, n.openLog, n.openAccess, n.openAuthority, n.openKafka, n.openMQTT, n.openTLS,
-		n.keepCertificates, n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
+		n.openFolder, n.openLog, n.openAudit, n.openAccess, n.runAudit, n.openAuthority, n.openKafka, n.openMQTT,
+		n.openTLS, n.keepCertificates, n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
 	}
 	for _, open := range steps {
 		if err := open(ctx); err != nil {
@@ -192,7 +194,7 @@ func (n *Node) openKafka(ctx context.Context) (err error) {
 	_, backEnds := n.guards(n.access)
 	n.kafka, err = kafka.Open(ctx, kafka.Options{
 		Store: n.store, ClusterID: n.store.ClusterID(), Logins: n.access,
-		Guard: backEnds, Rules: n.access, Credentials: n.access,
+		Guard: backEnds, Rules: n.access, Credentials: n.access, Audit: n.audit,
 		SASL: kafka.SASL{
 			Mechanisms:  append(kafka.PasswordMechanisms(n.access.Passwords(), n.access, n.access), kafka.Bearer(n.access)),
 			MaxLifetime: max(n.cfg.Access.Session, 0), BareAnywhere: n.cfg.Access.Bare,
@@ -220,7 +222,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 	maps.Copy(mechanisms, mqtt.Bearer(n.access))
 	n.mqtt, err = mqtt.Open(ctx, mqtt.Options{
 		Log: n.store, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log, Clock: wall.Now, Judge: wall.For,
-		Logins: n.access, Guard: devices, Mechanisms: mechanisms,
+		Logins: n.access, Guard: devices, Audit: n.audit, Mechanisms: mechanisms,
 		MaxPacketBytes: int(l.Packet), MaxConnections: l.Connections, MaxDeviceTopics: n.cfg.Topics.MaxFromDevices,
 		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,
 		OutboxBytes: int(l.OutboxBytes), BudgetBytes: l.MQTTBytes, ConnectTimeout: l.ConnectTimeout,

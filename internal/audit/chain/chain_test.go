@@ -135,20 +135,20 @@ func TestSpoiled(t *testing.T) {
 			all[10], all[11] = all[11], all[10]
 			return all
 		}, Fault{Reordered, 11, ""}},
-		"twice":             {func(all [][]byte) [][]byte { return slices.Insert(all, 11, all[10]) }, Fault{Reordered, 11, ""}},
-		"altered":           {alter(10, "User:alice", "User:mallo"), Fault{Altered, 11, ""}},
-		"another number":    {alter(10, `"id":"11"`, `"id":"12"`), Fault{Altered, 11, ""}},
-		"another source":    {alter(10, source, "/firth/b/1"), Fault{Altered, 11, ""}},
-		"no record":         {alter(10, "{", "["), Fault{Altered, 11, ""}},
-		"first altered":     {alter(0, "User:alice", "User:mallo"), Fault{Altered, 1, ""}},
-		"checkpoint":        {alter(39, `"signature":"`, `"signature":"AAAA`), Fault{Forged, 40, ""}},
-		"end gone":          {func(all [][]byte) [][]byte { return all[:30] }, Fault{Truncated, 31, ""}},
-		"all gone":          {func([][]byte) [][]byte { return nil }, Fault{Truncated, 1, ""}},
-		"another beginning": {func(all [][]byte) [][]byte { return build(t, 40, testKey(2)) }, Fault{Forged, 7, ""}},
+		"twice":          {func(all [][]byte) [][]byte { return slices.Insert(all, 11, all[10]) }, Fault{Reordered, 11, ""}},
+		"altered":        {alter(10, "User:alice", "User:mallo"), Fault{Altered, 11, ""}},
+		"another number": {alter(10, `"id":"11"`, `"id":"12"`), Fault{Altered, 11, ""}},
+		"another source": {alter(10, source, "/firth/b/1"), Fault{Altered, 11, ""}},
+		"no record":      {alter(10, "{", "["), Fault{Altered, 11, ""}},
+		"first altered":  {alter(0, "User:alice", "User:mallo"), Fault{Altered, 1, ""}},
+		"checkpoint":     {alter(39, `"signature":"`, `"signature":"AAAA`), Fault{Forged, 40, ""}},
+		"end gone":       {func(all [][]byte) [][]byte { return all[:30] }, Fault{Truncated, 31, ""}},
+		"all gone":       {func([][]byte) [][]byte { return nil }, Fault{Truncated, 1, ""}},
+		"another chain":  {func([][]byte) [][]byte { return build(t, 40, testKey(2)) }, Fault{Forged, 7, ""}},
 		"rewritten": {func(all [][]byte) [][]byte {
 			return rewrite(all, 10, func(r *Record) bool { return r.Sequence != 11 }, nil)
 		}, Fault{Forged, 13, ""}},
-		"rewritten with another key": {func(all [][]byte) [][]byte {
+		"another key": {func(all [][]byte) [][]byte {
 			return rewrite(all, 10, func(r *Record) bool { return r.Sequence != 11 }, testKey(2))
 		}, Fault{Forged, 13, ""}},
 	} {

@@ -2,6 +2,7 @@ package chain
 
 import (
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,20 +31,11 @@ func (q *Query) Match(r *Record) bool {
 	case q.Outcome != "" && e.Outcome != q.Outcome, q.Address != "" && e.Origin.Address != q.Address:
 		return false
 	}
-	return q.Resource == "" || q.about(e.Resource) || q.aboutSome(e.Also)
+	return q.Resource == "" || q.about(e.Resource) || slices.ContainsFunc(e.Also, q.about)
 }
 
 func (q *Query) about(r Resource) bool {
 	return q.Resource == r.Name || matches(q.Resource, r.Name) || matches(q.Resource, r.Kind+":"+r.Name)
-}
-
-func (q *Query) aboutSome(all []Resource) bool {
-	for _, r := range all {
-		if q.about(r) {
-			return true
-		}
-	}
-	return false
 }
 
 func matches(pattern, name string) bool {

@@ -1,0 +1,118 @@
+package kafka
+
+import (
+	"context"
+	"maps"
+
+	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/audit"
+	"github.com/firthmq/firth/internal/audit/chain"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// What the audit is told of: who logs in, what is refused, and what is changed. While nobody has asked for users or
+// rules nothing of it is.
+
+// by is who the connection is of, as the audit has it. Only its reader may ask.
+func (c *conn) by() audit.By {
+	by := audit.By{Actor: chain.Actor{Principal: c.principal}}
+	if p := c.pass.Load(); p != nil {
+		by = p.By()
+	}
+	if by.Origin.Address == "" {
+		by.Origin.Address = c.host[1:]
+	}
+	by.Origin.Client = c.clientID
+	return by
+}
+
+// as notes who asks for what is done with a context.
+func (c *conn) as(ctx context.Context) context.Context { return audit.As(ctx, c.by()) }
+
+// may asks the guard, and tells the audit of a no; without a guard everything is allowed.
+func (o *Options) may(c *conn, op Operation, on Resource, name string) bool {
+	if o.sees(c, op, on, name) {
+		return true
+	}
+	o.refused(c, op, on, name)
+	return false
+}
+
+// sees is may where nothing is refused: what a client may not see is left out.
+func (o *Options) sees(c *conn, op Operation, on Resource, name string) bool {
+	return o.Guard == nil || o.Guard.May(c.pass.Load(), op, on, name)
+}
+
+// refused tells the audit that a client may not do something. Any goroutine may.
+func (o *Options) refused(c *conn, op Operation, on Resource, name string) {
+	if p := c.pass.Load(); p != nil && o.Audit.On() {
+		o.Audit.Tell(audit.Refusal(p.By(), op.String(), chain.Resource{Kind: on.String(), Name: name}))
+	}
+}
+
+// tellLogin tells that a client has shown who it is, or has not.
+func (c *conn) tellLogin(method, claims string, err error) {
+	if !c.door.opt.Audit.On() {
+		return
+	}
+	by := c.by()
+	e := chain.Event{Type: chain.TypeLogin, Origin: by.Origin, Actor: by.Actor, Action: "connect",
+		Outcome: chain.Success}
+	if err != nil {
+		e.Outcome, e.Reason = chain.Failure, err.Error()
+		e.Actor = chain.Actor{CN: by.Actor.CN}
+		if claims != "" {
+			e.Actor.Principal = rule.UserPrefix + claims
+		}
+	}
+	e.Actor.Method = method
+	c.door.opt.Audit.Tell(e)
+}
+
+// alteration is a change that a client asks for.
+type alteration struct {
+	action        string
+	on            chain.Resource
+	before, after any // nil: there is nothing to tell
+}
+
+func topicOf(name string) chain.Resource { return chain.Resource{Kind: "topic", Name: name} }
+func groupOf(id string) chain.Resource   { return chain.Resource{Kind: "group", Name: id} }
+
+// alter makes a change that the audit has been told of. Errors: those of the audit, and nothing is changed; those of
+// do.
+func (o *Options) alter(ctx context.Context, c *conn, a alteration, do func() error) error {
+	if !o.Audit.On() {
+		return do()
+	}
+	e := chain.Event{Action: a.action, Resource: a.on, Before: audit.State(a.before), After: audit.State(a.after)}
+	return o.Audit.Change(c.as(ctx), e, do)
+}
+
+// configAfter are the settings of a topic behind a change.
+func configAfter(config map[string]string, change *stream.TopicChange) map[string]string {
+	after := map[string]string{}
+	maps.Copy(after, config)
+	for _, name := range change.Unset {
+		delete(after, name)
+	}
+	maps.Copy(after, change.Set)
+	return after
+}
+
+// tellData tells of records of a topic whose reads or writes are told. Any goroutine may.
+func (o *Options) tellData(c *conn, what string, op Operation, topic string) {
+	if !o.Audit.WantsSome() || !o.Audit.Wants(topic) {
+		return
+	}
+	by := access.By(&rule.Subject{})
+	if p := c.pass.Load(); p != nil {
+		by = p.By()
+	}
+	if by.Origin.Address == "" {
+		by.Origin.Address = c.host[1:]
+	}
+	o.Audit.Tell(chain.Event{Type: what, Actor: by.Actor, Origin: by.Origin, Action: op.String(),
+		Resource: topicOf(topic), Outcome: chain.Success})
+}
