@@ -25,12 +25,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	goleak.VerifyTestMain(patient{m}, goleak.Cleanup(func(code int) {
 		if kafka.stop != nil {
 			kafka.stop()
 		}
 		os.Exit(code)
 	}))
+}
+
+// patient waits for goroutines that are about to end: goleak does so for half a second, too little on a busy machine.
+type patient struct{ *testing.M }
+
+func (p patient) Run() int {
+	code := p.M.Run()
+	for limit := time.Now().Add(time.Minute); code == 0 && goleak.Find() != nil && time.Now().Before(limit); {
+	}
+	return code
 }
 
 // open is a keeper on the cluster of a broker, closed with the test.

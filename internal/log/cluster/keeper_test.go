@@ -296,7 +296,7 @@ func badUnit(t *testing.T, seeds []string) {
 }
 
 func deletedElsewhere(t *testing.T, seeds []string) {
-	opt := cluster.Options{Seeds: seeds, RefreshInterval: 20 * time.Millisecond, Patience: 5 * time.Second}
+	opt := cluster.Options{Seeds: seeds, RefreshInterval: 20 * time.Millisecond}
 	c, other := open(t, opt), open(t, opt)
 	topic := create(t, c, "gone", 1, nil)
 	p := topic.Partitions[0]
@@ -517,11 +517,12 @@ func TestLeadersMove(t *testing.T) {
 
 // TestClusterAway takes the cluster away: Append does not wait for it, the queue has a bound, and Close ends.
 func TestClusterAway(t *testing.T) {
+	t.Parallel() // it waits
 	f, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt := cluster.Options{Seeds: f.ListenAddrs(), QueueBytes: 100 << 10, Patience: time.Second}
+	opt := cluster.Options{Seeds: f.ListenAddrs(), QueueBytes: 100 << 10, Patience: 5 * time.Second}
 	c, err := cluster.Open(context.Background(), opt)
 	if err != nil {
 		t.Fatal(err)

@@ -103,9 +103,10 @@ func breaking(t *testing.T, seeds []string) {
 
 // TestAnswerNeverComes lets answers get lost on connections that seem to be well: the unit is sent again in time.
 func TestAnswerNeverComes(t *testing.T) {
+	t.Parallel() // it waits
 	net := new(weak)
 	c := open(t, cluster.Options{
-		Seeds: fake(t).ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(net.Dial)}, Patience: 4 * time.Second,
+		Seeds: fake(t).ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(net.Dial)}, Patience: 10 * time.Second,
 		RefreshInterval: time.Hour,
 	})
 	topic := create(t, c, "a", 2, nil)
@@ -205,6 +206,7 @@ func refuse(req kmsg.Request, code int16) kmsg.Response {
 // TestCommitWithoutAnswer gives no answer to a commit until patience ends, before and after the cluster has taken it
 // in: the receipt tells what became of the unit.
 func TestCommitWithoutAnswer(t *testing.T) {
+	t.Parallel() // it waits
 	for kind, opts := range kinds {
 		for _, takenIn := range []bool{false, true} {
 			for _, owned := range []bool{false, true} {
@@ -220,7 +222,7 @@ func TestCommitWithoutAnswer(t *testing.T) {
 func unanswered(t *testing.T, f *kfake.Cluster, takenIn, owned bool) {
 	net := new(weak)
 	c := open(t, cluster.Options{
-		Seeds: f.ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(net.Dial)}, Patience: 2 * time.Second,
+		Seeds: f.ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(net.Dial)}, Patience: 5 * time.Second,
 		RefreshInterval: time.Hour,
 	})
 	topic := create(t, c, "a", 2, nil)
