@@ -35,7 +35,7 @@ func (m *consumer) request() *kmsg.ConsumerGroupHeartbeatRequest {
 	req.RebalanceTimeoutMillis = -1
 	req.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
 	if m.epoch == 0 {
-		req.RebalanceTimeoutMillis, req.SubscribedTopicNames = 10_000, []string{"t"}
+		req.RebalanceTimeoutMillis, req.SubscribedTopicNames = 60_000, []string{"t"}
 		return req
 	}
 	for _, t := range m.assigned {

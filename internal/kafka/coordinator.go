@@ -197,7 +197,7 @@ type ownedGroup struct {
 func openCoordinator(ctx context.Context, opt Options, log *store.Store, held *budget) (*coordinator, error) {
 	co := &coordinator{
 		opt: opt, limits: opt.Groups.withDefaults(), log: log, budget: held,
-		now: steady(), wall: wallMillis, panics: panicsOf(opt.Metrics),
+		now: opt.steady, wall: wallMillis, panics: panicsOf(opt.Metrics),
 		short: shortOf(opt.Metrics), lines: limit.NewLines(time.Minute, 1),
 		ended: make(chan struct{}), alarms: alarm.New[*ownedGroup](), look: time.Second,
 	}

@@ -161,7 +161,7 @@ func (m *member) join() wire.Code {
 	for {
 		req := kmsg.NewPtrJoinGroupRequest()
 		req.Group, req.MemberID, req.InstanceID, req.ProtocolType = m.group, m.id, m.instance, "consumer"
-		req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = 10_000, 10_000
+		req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = 60_000, 60_000
 		meta := kmsg.ConsumerMemberMetadata{Version: 0, Topics: []string{"t"}}
 		req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: meta.AppendTo(nil)}}
 		resp := ask[*kmsg.JoinGroupResponse](m.r, m.version(wire.JoinGroup), req)

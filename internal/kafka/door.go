@@ -79,6 +79,8 @@ type Options struct {
 	Metrics *telemetry.Set
 	// Logger receives the log lines of the door. Nil: none.
 	Logger *slog.Logger
+
+	steady func() int64 // the clock of sessions, locks and transactions; nil: that of the machine
 }
 
 func (o Options) withDefaults() Options {
@@ -102,6 +104,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.steady == nil {
+		o.steady = steady()
 	}
 	return o
 }

@@ -201,8 +201,9 @@ func TestByteQuotas(t *testing.T) {
 	wantCode(t, "alter", alter(free, entityOf(t, "client-id=raw"), map[string]float64{
 		"producer_byte_rate": rate, "consumer_byte_rate": rate,
 	}), wire.None)
+	// A busy machine may be slower than the quota for a while, and then nobody is throttled.
 	start, sent, told := time.Now(), 0, int32(0)
-	for sent < 2*rate {
+	for sent < 2*rate || told < 500 && time.Since(start) < time.Minute {
 		resp := askFor[*kmsg.ProduceResponse](c, 9, produceTo(topic, 0, -1, batchOf(10, 2000)))
 		wantCode(t, "produce", produced(resp).ErrorCode, wire.None)
 		sent += 20_000
@@ -218,8 +219,8 @@ func TestByteQuotas(t *testing.T) {
 	}
 	start, told = time.Now(), 0
 	read := 0
-	for read < 2*rate {
-		req := fetchFrom(topic, 0, int64(read/20_000*10), 0, 1)
+	for read < 2*rate || told < 500 && time.Since(start) < time.Minute {
+		req := fetchFrom(topic, 0, int64(read%(2*rate)/20_000*10), 0, 1)
 		req.MaxBytes = 50 << 20
 		req.Topics[0].Partitions[0].PartitionMaxBytes = 50 << 20
 		resp := askFor[*kmsg.FetchResponse](c, 12, req)
@@ -315,16 +316,18 @@ func TestConnectionQuota(t *testing.T) {
 		wantCode(t, "alter", got, wire.None)
 	}
 	limit(2)
-	closed := 0
-	for range 6 {
+	begin, served, closed := time.Now(), 0, 0
+	for closed < 2 && time.Since(begin) < time.Minute { // a busy machine may not be too fast
 		one := h.dial()
 		one.send(kmsg.NewPtrApiVersionsRequest())
 		if _, _, err := one.frame(); err != nil {
 			closed++
+		} else {
+			served++
 		}
 	}
-	if closed < 2 || closed > 4 {
-		t.Errorf("%d of 6 connections were closed", closed)
+	if took := time.Since(begin); closed < 2 || served < 2 || served > 4+int(2*took.Seconds()) {
+		t.Errorf("%d connections were served in %v, %d closed", served, took, closed)
 	}
 	text, counted := exposition(t, set), `firth_kafka_throttled_total{quota="connection_creation_rate"}`
 	if !strings.Contains(text, counted) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -398,28 +399,45 @@ func TestShareStateInDeltas(t *testing.T) {
 // TestShareLocksEnd: who does not answer in time loses what it has, unless it renewed it, and after so many deliveries
 // nobody gets it any more.
 func TestShareLocksEnd(t *testing.T) {
-	h := openHouse(t, Options{})
+	var now atomic.Int64
+	h := openHouse(t, Options{steady: now.Load})
 	topic := h.topic("t", 1)
 	c := h.earliest("g", "share.record.lock.duration.ms", "1000", "share.delivery.count.limit", "2")
 	c.fill(topic, 4)
 	a, b := h.share("g", "a", topic), h.share("g", "b", topic)
 	wantGot(t, "all", a.fetch(), "0-3×1")
-	began := time.Now()
-	time.Sleep(700 * time.Millisecond) // most of the lock
+	now.Add(700) // most of the lock
 	wantCode(t, "renewed", a.acknowledgeAs(true, all(2, 3, renew)), wire.None)
-	b.wait = 10_000
+	now.Add(299)
+	wantGot(t, "nothing, before the lock ends", b.fetch(), "")
+	now.Add(1)
+	b.wait = 50_000
 	wantGot(t, "what was not renewed", b.fetch(), "0-1×2")
-	if took := time.Since(began); took < 950*time.Millisecond {
-		t.Errorf("the lock ended after %v", took)
-	}
 	wantCode(t, "too late", a.acknowledge(all(0, 0, accept)), wire.InvalidRecordState)
 	wantCode(t, "in time", a.acknowledge(all(2, 2, accept)), wire.None)
+	now.Add(700)
 	wantGot(t, "the other, when its lock ends", b.fetch(), "3-3×2")
 	wantCode(t, "delivered too often", b.acknowledge(all(0, 1, release), all(3, 3, release)), wire.None)
 	c.fill(topic, 1)
 	wantGot(t, "only what is new", a.fetch(), "4-4×1")
 	wantCode(t, "no more renewals", c.setGroup("g", "share.renew.acknowledge.enable", "false"), wire.None)
 	wantCode(t, "a renewal", a.acknowledgeAs(true, all(4, 4, renew)), wire.InvalidRequest)
+}
+
+// TestShareLockEndsByItself: who waits for what another has locked gets it when the lock ends.
+func TestShareLockEndsByItself(t *testing.T) {
+	h := openHouse(t, Options{})
+	topic := h.topic("t", 1)
+	c := h.earliest("g", "share.record.lock.duration.ms", "1000")
+	c.fill(topic, 4)
+	a, b := h.share("g", "a", topic), h.share("g", "b", topic)
+	began := time.Now()
+	wantGot(t, "all", a.fetch(), "0-3×1")
+	b.wait = 50_000
+	wantGot(t, "all again", b.fetch(), "0-3×2")
+	if took := time.Since(began); took < 950*time.Millisecond {
+		t.Errorf("the lock ended after %v", took)
+	}
 }
 
 // TestShareFetchWaits: a fetch with nothing to say waits for records, for enough of them, for released ones, for room.

@@ -44,7 +44,7 @@ func (m *streamThread) request() *kmsg.StreamsGroupHeartbeatRequest {
 	req.Group, req.MemberID, req.MemberEpoch, req.RebalanceTimeoutMillis = m.group, m.id, m.epoch, -1
 	if m.epoch == 0 {
 		m.active, m.standby = []kmsg.TaskIDs{}, []kmsg.TaskIDs{}
-		req.RebalanceTimeoutMillis, req.Topology, req.ProcessID = 10_000, countWords(), &m.process
+		req.RebalanceTimeoutMillis, req.Topology, req.ProcessID = 60_000, countWords(), &m.process
 	}
 	req.ActiveTasks, req.StandbyTasks, req.WarmupTasks = m.active, m.standby, []kmsg.TaskIDs{}
 	return req
@@ -291,7 +291,7 @@ func TestStreamsGroupBecomesAnother(t *testing.T) {
 
 func joinRequest(id string) *kmsg.JoinGroupRequest {
 	req := kmsg.NewPtrJoinGroupRequest()
-	req.Group, req.ProtocolType, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = id, "consumer", 10_000, 10_000
+	req.Group, req.ProtocolType, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = id, "consumer", 60_000, 60_000
 	req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}}
 	return req
 }

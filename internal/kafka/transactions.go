@@ -96,7 +96,7 @@ func newOwnedTxn(id string, value txn.Txn) *ownedTxn {
 func openTransactions(ctx context.Context, opt Options, groups *coordinator) (*transactions, error) {
 	ts := &transactions{
 		opt: opt, limits: opt.Transactions.withDefaults(), log: opt.Store, groups: groups, budget: groups.budget,
-		now: steady(),
+		now: opt.steady,
 	}
 	ts.opened = ts.now()
 	ts.measure(opt.Metrics)

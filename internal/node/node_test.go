@@ -142,7 +142,7 @@ func TestRoomsOpenInOrderAndCloseInReverse(t *testing.T) {
 // One start of many has to be that quick: other tests run beside.
 func TestStartIsQuick(t *testing.T) {
 	best := time.Hour
-	for try := 0; try < 30 && best > 300*time.Millisecond; try++ {
+	for end := time.Now().Add(time.Minute); best > 300*time.Millisecond && time.Now().Before(end); {
 		c := local(t)
 		begin := time.Now()
 		n, err := Start(t.Context(), c)
@@ -406,8 +406,25 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	n.opened("a room that takes its time", func(context.Context) error { <-release; return nil })
 	signals := make(chan os.Signal, 1)
 	signals <- syscall.SIGTERM
-	time.AfterFunc(2*echo, func() { signals <- syscall.SIGINT })
+	done := make(chan struct{})
+	var ending sync.WaitGroup
+	ending.Go(func() {
+		for {
+			select {
+			case <-time.After(2 * echo): // the node may have begun to close late, and taken one for an echo
+			case <-done:
+				return
+			}
+			select {
+			case signals <- syscall.SIGINT:
+			case <-done:
+				return
+			}
+		}
+	})
 	err := Process{Signals: signals}.close(n)
+	close(done)
+	ending.Wait()
 	if !strings.Contains(err.Error(), syscall.SIGINT.String()) {
 		t.Errorf("it was not the second one: %v", err)
 	}
