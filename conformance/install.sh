@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs from apt what tests need and is missing: install.sh GROUP...
 #   build    a C compiler for the race detector, make, git, the certificates that downloads need
-#   clients  mosquitto_pub, mosquitto_sub, mosquitto, kcat, ip
+#   clients  mosquitto_pub, mosquitto_sub, mosquitto, kcat, ip, curl, openssl
 #   paho-c   Eclipse Paho's C client
 #   java     a JDK and Maven
 #   node     Node.js and npm
@@ -31,6 +31,8 @@ for group in "$@"; do
 		need mosquitto mosquitto
 		need kcat kcat
 		need ip iproute2
+		need curl curl
+		need openssl openssl
 		;;
 	paho-c)
 		[ -e /usr/include/MQTTAsync.h ] || missing+=(libpaho-mqtt-dev)

@@ -49,7 +49,7 @@ func TestReachedFromElsewhere(t *testing.T) {
 		}
 		return
 	}
-	for _, tool := range []string{"ip", "kcat", "mosquitto_pub", "bash"} {
+	for _, tool := range []string{"ip", "kcat", "mosquitto_pub", "curl", "openssl", "bash"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Fatalf("%v: conformance/install.sh clients installs it", err)
 		}
@@ -321,6 +321,14 @@ func reachServer(t *testing.T) {
 	if !strings.Contains(seen, "21.5") {
 		t.Errorf("the consumer saw %q", seen)
 	}
+	token := regexp.MustCompile(`claim of pump-8: (\S+)`).FindStringSubmatch(do("firth cert claim pump-8"))
+	if token == nil {
+		t.Fatal("no token was made")
+	}
+	for _, command := range block(t, "enrol") {
+		m.do(order{Shell: "timeout 60 " + strings.ReplaceAll(command, "TOKEN", token[1]), Dir: folder})
+	}
+	do("openssl verify -purpose sslclient -CAfile ca.pem pump-8.pem")
 	end()
 
 	folder = t.TempDir()

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/firthmq/firth/internal/access/authority"
+	"github.com/firthmq/firth/internal/access/enrol"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/given"
 	"github.com/firthmq/firth/internal/kit/secure"
@@ -56,6 +57,36 @@ func same(x, y string) bool {
 	x, errX := filepath.Abs(x)
 	y, errY := filepath.Abs(y)
 	return errX == nil && errY == nil && x == y
+}
+
+// openDesk lets devices enrol.
+func (n *Node) openDesk(context.Context) error {
+	n.desk = enrol.New(enrol.Options{Authority: n.authority, Users: enrolled{n}, Logins: n.access.Passwords(),
+		Done: n.noteEnrolment})
+	return nil
+}
+
+// noteEnrolment tells of an enrolment: the place for an audit.
+func (n *Node) noteEnrolment(e enrol.Event) {
+	if e.Err != nil {
+		if held, ok := n.refusals.Pass(e.Address.String()); ok {
+			n.log.Warn("refused an enrolment", "name", fault.Text(e.Name), "from", e.Address, "by", e.By, "because", e.Err,
+				"more", held)
+		}
+		return
+	}
+	n.log.Info("a device enrolled", "name", fault.Text(e.Name), "from", e.Address, "by", e.By, "serial", e.Serial)
+}
+
+// enrolled are the users that devices become.
+type enrolled struct{ n *Node }
+
+// Known implements enrol.Users.
+func (e enrolled) Known(name string) bool { return e.n.access.Catalog().User(name) != nil }
+
+// Ensure implements enrol.Users.
+func (e enrolled) Ensure(ctx context.Context, name string, roles []string) error {
+	return e.n.userOf(ctx, name, roles)
 }
 
 // userOf sees that the holder of a certificate is a user with roles, where anybody is: it is the user of its name, and

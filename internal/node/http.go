@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/firthmq/firth/internal/access/enrol"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/secure"
@@ -34,6 +35,7 @@ const frontPage = `This is Firth: MQTT and Kafka, one log.
 /healthz          200 while this process should be left alone
 /readyz           200 while clients should be sent here; ?verbose names each check
 /metrics          for Prometheus
+/.well-known/est/ where devices enrol
 /admin/v1/        for firth session and the like, from this machine
 `
 
@@ -48,6 +50,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	mux.HandleFunc("GET /healthz", n.healthz)
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", n.known(n.metrics.Handler()))
+	mux.Handle(enrol.Path, n.desk.Handler())
 	n.serveAdmin(mux)
 	ctx, cancel := context.WithCancel(context.Background())
 	mux.Handle("GET "+adminPath+"/trace", n.serveTrace(ctx))

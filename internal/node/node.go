@@ -25,11 +25,13 @@ import (
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/authority"
+	"github.com/firthmq/firth/internal/access/enrol"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -48,6 +50,8 @@ type Node struct {
 	authority *authority.Authority
 	audit     *audit.Trail // nil: nothing is written down
 	guards    guards       // what the doors ask
+	desk      *enrol.Desk
+	refusals  *limit.Lines // of enrolments
 	token     string       // of this start, for commands of the same user; "": none
 	kafka     *kafka.Door
 	mqtt      *mqtt.Door
@@ -95,7 +99,8 @@ func Start(ctx context.Context, c *Config) (*Node, error) { return newNode(c).st
 func newNode(c *Config) *Node {
 	n := &Node{
 		log: c.Logger, metrics: telemetry.New(), cfg: c, guards: catalogGuards,
-		sockets: map[string][]socket{}, ways: map[string]*mqtt.Listener{}, failed: make(chan error, 1),
+		refusals: limit.NewLines(time.Minute, 1000),
+		sockets:  map[string][]socket{}, ways: map[string]*mqtt.Listener{}, failed: make(chan error, 1),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -108,8 +113,8 @@ func (n *Node) start(ctx context.Context) (*Node, error) {
 	n.metrics.Gauge("firth_build_info", "Always 1; the labels say what this binary is.", "version", "revision", "go").
 		With(v.Version, v.Revision, v.Go).Set(1)
 	steps := []func(context.Context) error{
-		n.openFolder, n.openLog, n.openAudit, n.openAccess, n.runAudit, n.openAuthority, n.openKafka, n.openMQTT,
-		n.openTLS, n.keepCertificates, n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
+		n.openFolder, n.openLog, n.openAudit, n.openAccess, n.runAudit, n.openAuthority, n.openDesk, n.openKafka,
+		n.openMQTT, n.openTLS, n.keepCertificates, n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
 	}
 	for _, open := range steps {
 		if err := open(ctx); err != nil {

@@ -225,6 +225,15 @@ func (a *Authority) Name() string {
 	return own.Subject.CommonName
 }
 
+// DER is PEM as DER.
+func (a *Authority) DER() ([]byte, error) {
+	own, _ := a.signer()
+	if own == nil {
+		return nil, errNone()
+	}
+	return own.Raw, nil
+}
+
 // Until is when the certificate of the authority ends; zero: there is none.
 func (a *Authority) Until() time.Time {
 	own, _ := a.signer()

@@ -391,15 +391,22 @@ func TestClaims(t *testing.T) {
 func TestReEnrol(t *testing.T) {
 	h := created(t)
 	pump := h.issue(authority.Request{Name: "pump", Life: 72 * time.Hour})
-	if _, err := h.ReEnrol(t.Context(), "pump", pump.Serial, csr(t, "pump")); err != nil {
+	shown, err := x509.ParseCertificate(pump.DER)
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, err := h.ReEnrol(t.Context(), "valve", pump.Serial, csr(t, "valve"))
-	wants(t, "another name", err, fault.Denied)
+	if _, err := h.ReEnrol(t.Context(), shown, csr(t, "pump")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.ReEnrol(t.Context(), shown, csr(t, "valve"))
+	wants(t, "another name", err, fault.Invalid)
+	other := created(t)
+	_, err = other.ReEnrol(t.Context(), shown, csr(t, "pump"))
+	wants(t, "another authority", err, fault.Denied)
 	if _, err := h.Revoke(t.Context(), pump.Serial, ""); err != nil {
 		t.Fatal(err)
 	}
-	_, err = h.ReEnrol(t.Context(), "pump", pump.Serial, csr(t, "pump"))
+	_, err = h.ReEnrol(t.Context(), shown, csr(t, "pump"))
 	wants(t, "revoked", err, fault.Denied)
 }
 

@@ -172,11 +172,15 @@ func (a *Authority) Enrol(
 	return made, c, err
 }
 
-// ReEnrol issues a certificate to who has shown a valid one of ours, by its serial number. Errors: Denied; Invalid; as
-// of Issue.
+// ReEnrol issues a certificate to who has shown a valid one of ours. Errors: Denied; Invalid; as of Issue.
 func (a *Authority) ReEnrol(
-	ctx context.Context, name, serial string, csr *x509.CertificateRequest,
+	ctx context.Context, shown *x509.Certificate, csr *x509.CertificateRequest,
 ) (*Issued, error) {
+	own, _ := a.signer()
+	if own == nil {
+		return nil, errNone()
+	}
+	name, serial := shown.Subject.CommonName, serialText(shown.SerialNumber)
 	if err := checkSubject(name, csr); err != nil {
 		return nil, err
 	}
@@ -185,7 +189,8 @@ func (a *Authority) ReEnrol(
 	a.mu.RLock()
 	was := a.mu.certificates[serial]
 	a.mu.RUnlock()
-	if was == nil || was.Name != name || was.Server || !was.ValidAt(a.opt.Clock()) {
+	if was == nil || was.Name != name || was.Server || !was.ValidAt(a.opt.Clock()) ||
+		shown.CheckSignatureFrom(own) != nil {
 		return nil, fault.New(fault.Denied, op, "the certificate shown is not a valid one of this authority")
 	}
 	return a.issue(ctx, &Request{CSR: csr, Name: name, Life: min(was.Until.Sub(was.Issued).Round(time.Hour), MaxLife),
