@@ -13,8 +13,28 @@ type Prefetch interface {
 // NewPrefetch opens a Prefetch of an open file, which may be closed before it. Errors: fault.Unsupported where
 // there is no such way, IO.
 func NewPrefetch(f File) (Prefetch, error) {
-	if p, ok := f.(interface{ prefetch() (Prefetch, error) }); ok {
+	switch p := f.(type) {
+	case interface{ prefetch() (Prefetch, error) }:
 		return p.prefetch()
+	case Layered:
+		below, _, _ := p.Below(0, 0)
+		from, err := NewPrefetch(below)
+		if err != nil {
+			return nil, err
+		}
+		return layeredPrefetch{Prefetch: from, file: p}, nil
 	}
 	return nil, fault.New(fault.Unsupported, "vfs.NewPrefetch", "%T has no cache", f)
+}
+
+// layeredPrefetch brings what lies in a file below.
+type layeredPrefetch struct {
+	Prefetch
+	file Layered
+}
+
+// Bring implements Prefetch.
+func (p layeredPrefetch) Bring(off, n int64) error {
+	_, from, length := p.file.Below(off, n)
+	return p.Prefetch.Bring(from, length)
 }
