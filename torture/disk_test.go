@@ -190,7 +190,7 @@ func (f *failingDisk) judge(left *vfs.Memory, now finds) {
 	t := f.t
 	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
 	defer cancel()
-	offline, err := store.OpenOffline(ctx, left.Clone())
+	offline, err := store.OpenOffline(ctx, left.Clone(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

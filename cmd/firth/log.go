@@ -17,6 +17,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
+	"github.com/firthmq/firth/internal/node"
 )
 
 func newLogCommand() *cobra.Command {
@@ -26,19 +27,26 @@ func newLogCommand() *cobra.Command {
 		Example: `  firth log check /var/lib/firth
   firth log dump /var/lib/firth --partition sensors/0 --records`,
 	}
-	cmd.AddCommand(newLogCheckCommand(), newLogDumpCommand())
+	keys := addKeyFlags(cmd)
+	cmd.AddCommand(newLogCheckCommand(keys), newLogDumpCommand(keys))
 	return cmd
 }
 
 // withLog opens a data directory for reading, does something with it, and closes it. SIGINT ends it.
-func withLog(cmd *cobra.Command, dir string, do func(context.Context, *store.Offline) error) (err error) {
+func withLog(
+	cmd *cobra.Command, dir string, keys *node.Encryption, do func(context.Context, *store.Offline) error,
+) (err error) {
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	folder, err := vfs.OpenDisk(dir)
 	if err != nil {
 		return err
 	}
-	o, err := store.OpenOffline(ctx, folder)
+	ring, err := keys.Keys()
+	if err != nil {
+		return err
+	}
+	o, err := store.OpenOffline(ctx, folder, ring)
 	if err != nil {
 		return err
 	}
@@ -46,7 +54,7 @@ func withLog(cmd *cobra.Command, dir string, do func(context.Context, *store.Off
 	return do(ctx, o)
 }
 
-func newLogCheckCommand() *cobra.Command {
+func newLogCheckCommand(keys *node.Encryption) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check DIR",
 		Short: "Read every record and report what is damaged",
@@ -58,7 +66,7 @@ Each finding is a line; the exit code is 6 if there are any.`,
 	}
 	form := formFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return withLog(cmd, args[0], func(ctx context.Context, o *store.Offline) error {
+		return withLog(cmd, args[0], keys, func(ctx context.Context, o *store.Offline) error {
 			return logCheck(ctx, cmd, o, *form)
 		})
 	}
@@ -75,6 +83,7 @@ type checkReport struct {
 	Batches    int64     `json:"batches"`
 	Records    int64     `json:"records"`
 	Bytes      int64     `json:"bytes"`
+	Plain      int64     `json:"plain_bytes"` // of files that are not encrypted
 	Findings   []finding `json:"findings"`
 }
 
@@ -90,6 +99,7 @@ func logCheck(ctx context.Context, cmd *cobra.Command, o *store.Offline, form ou
 	if err != nil {
 		return err
 	}
+	r.Plain = o.Plain()
 	r.OK, r.Partitions = len(r.Findings) == 0, done.Partitions
 	r.Batches, r.Records, r.Bytes = done.Batches, done.Records, done.Bytes
 	if err := printCheck(cmd, r, form); err != nil || r.OK {
@@ -118,7 +128,7 @@ func printCheck(cmd *cobra.Command, r checkReport, form output.Form) error {
 	return err
 }
 
-func newLogDumpCommand() *cobra.Command {
+func newLogDumpCommand(keys *node.Encryption) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dump DIR",
 		Short: "Print the batches or records of a data directory",
@@ -135,7 +145,7 @@ or, with --records, for each record. What cannot be read is printed as a line in
 	cmd.Flags().BoolVar(&d.records, "records", false, "print each record")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		d.json = *form == output.FormJSON
-		return withLog(cmd, args[0], func(ctx context.Context, o *store.Offline) error {
+		return withLog(cmd, args[0], keys, func(ctx context.Context, o *store.Offline) error {
 			return d.dump(ctx, o, *only)
 		})
 	}

@@ -43,6 +43,7 @@ func newRoot() *cobra.Command {
 		newExposeCommand(),
 		newGroupCommand(),
 		newImportCommand(),
+		newKeyCommand(),
 		newLogCommand(),
 		newProduceCommand(),
 		newPubCommand(),

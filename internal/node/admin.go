@@ -49,6 +49,8 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"DELETE " + adminPath + "/rules":   n.adminRemoveRules,
 		"GET " + adminPath + "/explain":    n.adminExplain,
 		"POST " + adminPath + "/import":    n.adminImport,
+		"GET " + adminPath + "/keys":       n.adminKeys,
+		"POST " + adminPath + "/rotate":    n.telling("key.rotate", "", n.adminRotate),
 
 		"GET " + adminPath + "/authority":      n.adminAuthority,
 		"POST " + adminPath + "/authority":     n.telling("authority.create", "name", n.adminMakeAuthority),

@@ -40,6 +40,7 @@ type Config struct {
 	Flapping               Flapping
 	Groups                 Groups
 	Transactions           Transactions
+	Encryption             Encryption
 	Log                    Log
 	Shutdown               Shutdown
 

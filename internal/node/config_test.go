@@ -117,7 +117,7 @@ func dump(t *testing.T, c *Config) string {
 // TestEveryKeyFromEverySource sets each key to another value in the file, the environment and by flag.
 func TestEveryKeyFromEverySource(t *testing.T) {
 	other := map[string]string{
-		"path": "/x y", "list of paths": "/x y,/z", "1.2 | 1.3": "1.3",
+		"path": "/x y", "name of a variable": "X_Y", "list of paths": "/x y,/z", "1.2 | 1.3": "1.3",
 		"none | request | require": "request", "list of TCP addresses": "127.0.0.1:0,[::1]:0",
 		"list of addresses": "127.0.0.1:0,unix:/x",
 		"list of listeners": `[{"name":"a","address":"unix:/run/a","mode":"0600","connections":5}]`,

@@ -74,8 +74,9 @@ func TestDataOfOlderVersions(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(archive), ".tar.gz")
 		t.Run(name, func(t *testing.T) {
 			c := local(t)
+			c.Encryption = keysOf(t, name)
 			unpack(t, archive, c.Data)
-			sound(t, c.Data)
+			sound(t, c)
 			text, err := os.ReadFile(filepath.Join("testdata", "data", name+".txt"))
 			if err != nil {
 				t.Fatal(err)
@@ -90,7 +91,7 @@ func TestDataOfOlderVersions(t *testing.T) {
 			if err := n.Close(); err != nil {
 				t.Fatal(err)
 			}
-			sound(t, c.Data)
+			sound(t, c)
 			n = start(t, c)
 			n.await(t, "plain", "written on")
 		})
@@ -107,14 +108,32 @@ func lacks(have, want []string) (lacks []string) {
 	return lacks
 }
 
-// sound checks a stopped log.
-func sound(t *testing.T, folder string) {
+// keysOf are the keys of a directory of testdata/data, if it is encrypted.
+func keysOf(t *testing.T, name string) (e Encryption) {
 	t.Helper()
-	fs, err := vfs.OpenDisk(folder)
+	text, err := os.ReadFile(filepath.Join("testdata", "data", name+".keys"))
+	if errors.Is(err, os.ErrNotExist) {
+		return e
+	}
+	e = Encryption{KeyFile: filepath.Join(t.TempDir(), "keys"), NewFiles: true}
+	if err := errors.Join(err, os.WriteFile(e.KeyFile, text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// sound checks a stopped log.
+func sound(t *testing.T, c *Config) {
+	t.Helper()
+	keys, err := c.Encryption.Keys()
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := store.OpenOffline(t.Context(), fs)
+	fs, err := vfs.OpenDisk(c.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := store.OpenOffline(t.Context(), fs, keys)
 	if err != nil {
 		t.Fatal(err)
 	}

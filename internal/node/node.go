@@ -29,6 +29,7 @@ import (
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kafka"
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/limit"
@@ -46,6 +47,7 @@ type Node struct {
 	fs        vfs.FS
 	folder    string // of fs, absolute; "" for one that was given
 	store     *store.Store
+	keys      *atrest.Ring // nil: nothing is encrypted
 	access    *access.Access
 	authority *authority.Authority
 	audit     *audit.Trail // nil: nothing is written down
@@ -147,12 +149,16 @@ func (n *Node) openLog(ctx context.Context) error {
 		return err
 	}
 	n.mapping.Store(table)
+	if n.keys, err = n.cfg.Encryption.Keys(); err != nil {
+		return fmt.Errorf("encryption: %w", err)
+	}
 	begin := time.Now()
 	n.store, err = store.Open(ctx, store.Options{
 		FS: n.fs, Logger: n.log, Metrics: n.metrics,
 		JournalBytes: n.cfg.Limits.JournalFile, CacheBytes: n.cfg.Limits.CacheBytes, GroupBytes: n.cfg.Limits.CommitBytes,
 		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
 		MaxPartitions: n.cfg.Limits.Partitions, Naming: n.naming,
+		Keys: n.keys, Plain: !n.cfg.Encryption.NewFiles,
 	})
 	if err != nil {
 		return fmt.Errorf("data: %w", err)

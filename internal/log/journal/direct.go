@@ -16,6 +16,8 @@ type Stage struct {
 	bytes []byte
 	off   bool // the file system writes through its cache only
 
+	sealed []byte // where frames of encrypted files are laid out
+
 	// Where the last frame that was written from here ended, and in which file. What of its last block is taken is
 	// at the head of the bytes: the next frame begins in that block.
 	writer *Writer

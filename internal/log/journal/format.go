@@ -6,21 +6,24 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 )
 
 // The format, byte for byte, is docs/format/journal.md. All numbers are little-endian. Writer and
 // scanner share this one table of places.
 const (
-	// Version is the format version of journal files: it writes 1, reads 1 to 1. A newer one is refused.
-	Version = 1
+	// Version is the format version of journal files: it writes 1, and 2 where they are encrypted, and reads 1 to 2. A
+	// newer one is refused.
+	Version = 2
 
 	// HeaderBytes is what a file's header takes; frames begin behind it.
 	HeaderBytes = 4096
 
 	headerMagic = "FIRTHJN1"
-	headerUsed  = 64
+	headerUsed  = 80
 
 	headerVersion  = 8
 	headerNumber   = 16
@@ -28,6 +31,7 @@ const (
 	headerPrevEnd  = 32
 	headerNonce    = 40
 	headerCRC      = 60
+	headerTag      = 64 // version 2: over all before it
 
 	frameMagic     = 0x4d524601 // "\x01FRM"
 	frameHeadBytes = 48
@@ -85,21 +89,36 @@ type Header struct {
 	Previous uint64 // number of the journal before it, 0 for the first
 	PrevEnd  int64  // where that one ended: frames behind it are void
 	Nonce    uint64 // random; in every frame of this life of the file, so that no other bytes pass for one
+	// Key seals what is in this life of the file; nil: it is plain.
+	Key *atrest.Key
 }
 
 func (h Header) encode() []byte {
 	b := make([]byte, HeaderBytes)
 	copy(b, headerMagic)
-	binary.LittleEndian.PutUint32(b[headerVersion:], Version)
+	binary.LittleEndian.PutUint32(b[headerVersion:], h.version())
 	binary.LittleEndian.PutUint64(b[headerNumber:], h.Number)
 	binary.LittleEndian.PutUint64(b[headerPrevious:], h.Previous)
 	binary.LittleEndian.PutUint64(b[headerPrevEnd:], uint64(h.PrevEnd))
 	binary.LittleEndian.PutUint64(b[headerNonce:], h.Nonce)
 	binary.LittleEndian.PutUint32(b[headerCRC:], record.Checksum(0, b[:headerCRC]))
+	if h.Key != nil {
+		h.Key.Seal(b[headerTag:headerTag], nil, headerPlace, b[:headerTag])
+		h.Key.Head(b)
+	}
 	return b
 }
 
-func decodeHeader(name string, b []byte) (Header, error) {
+var headerPlace = atrest.Place{What: atrest.PieceHeader}
+
+func (h Header) version() uint32 {
+	if h.Key != nil {
+		return Version
+	}
+	return 1
+}
+
+func decodeHeader(name string, f vfs.File, b []byte) (Header, error) {
 	const op = "journal.Header"
 	if len(b) < headerUsed || string(b[:8]) != headerMagic ||
 		binary.LittleEndian.Uint32(b[headerCRC:]) != record.Checksum(0, b[:headerCRC]) {
@@ -109,13 +128,34 @@ func decodeHeader(name string, b []byte) (Header, error) {
 		return Header{}, fault.New(fault.Unsupported, op, "%s: format version %d, this firth reads 1 to %d",
 			name, v, Version).WithHint("open it with the firth that wrote it, or a newer one")
 	}
-	return Header{
+	h := Header{
 		Number:   binary.LittleEndian.Uint64(b[headerNumber:]),
 		Previous: binary.LittleEndian.Uint64(b[headerPrevious:]),
 		PrevEnd:  int64(binary.LittleEndian.Uint64(b[headerPrevEnd:])),
 		Nonce:    binary.LittleEndian.Uint64(b[headerNonce:]),
-	}, nil
+	}
+	if binary.LittleEndian.Uint32(b[headerVersion:]) < 2 {
+		return h, nil
+	}
+	return h, h.authentic(name, f, b)
 }
+
+// authentic takes the key of an encrypted file and tells whether the header is the one that was sealed by it.
+func (h *Header) authentic(name string, f vfs.File, b []byte) error {
+	const op = "journal.Header"
+	if err := atrest.Lost(f); err != nil {
+		return err
+	}
+	if h.Key = atrest.KeyOf(f); h.Key == nil {
+		return fault.New(fault.Denied, op, "%s is encrypted and no key is given", name).WithHint(keyHint)
+	}
+	if _, err := h.Key.Open(b[headerTag:headerUsed], headerPlace, b[:headerTag]); err != nil {
+		return fault.New(fault.Corrupt, op, "%s: its header is not the one that was sealed", name)
+	}
+	return nil
+}
+
+const keyHint = "set encryption.key_file (or key_env) to the key it was written with"
 
 // Entry is one entry of a frame, as its head describes it.
 type Entry struct {
@@ -160,6 +200,11 @@ func (e *Entry) decode(b []byte) {
 func (e *Entry) matches(body record.Batch) bool {
 	return len(body) >= record.BatchOverhead && body.Check() == nil && len(body) == body.Size() &&
 		body.BaseOffset() == e.Base && body.LeaderEpoch() == e.Epoch && body.CRC() == e.crc
+}
+
+// place is where a batch of an encrypted file is sealed.
+func (e *Entry) place() atrest.Place {
+	return atrest.Place{Pos: e.Pos, What: atrest.PieceBody, Of: e.Partition, First: int64(e.Base)}
 }
 
 func align(n int64) int64 { return (n + alignment - 1) &^ (alignment - 1) }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/log/record"
 )
 
@@ -47,17 +48,85 @@ func (f *Frame) AddReserve(bound int64) {
 // Empty tells whether there is nothing in it.
 func (f *Frame) Empty() bool { return len(f.Entries) == 0 }
 
-// Size is what the frame takes in a file, in bytes.
+// Size is what the frame takes in a plain file, in bytes.
 func (f *Frame) Size() int64 {
 	return align(frameHeadBytes + int64(len(f.Entries))*entryBytes + f.bodies)
 }
 
+// Most is the most that the frame takes in a file: as it does in an encrypted one.
+func (f *Frame) Most() int64 {
+	return align(frameHeadBytes + int64(len(f.Entries))*(entryBytes+tag) + tag + f.bodies)
+}
+
+const tag = atrest.TagBytes
+
+// sealedSize is what the frame takes in an encrypted file.
+func (f *Frame) sealedSize() int64 {
+	n := frameHeadBytes + int64(len(f.Entries))*entryBytes + tag + f.bodies
+	for i := range f.Entries {
+		if f.Entries[i].Kind == KindBatch {
+			n += tag
+		}
+	}
+	return align(n)
+}
+
 var padding [alignment]byte
+
+// head is what the first bytes of a frame say.
+type head struct {
+	nonce       uint64 // of the file
+	pos, synced int64
+	seq         uint64
+	size        int64
+}
+
+func (h *head) put(b []byte, entries int) {
+	binary.LittleEndian.PutUint32(b, frameMagic)
+	binary.LittleEndian.PutUint64(b[frameNonce:], h.nonce)
+	binary.LittleEndian.PutUint64(b[framePos:], uint64(h.pos))
+	binary.LittleEndian.PutUint64(b[frameSynced:], uint64(h.synced))
+	binary.LittleEndian.PutUint64(b[frameSeq:], h.seq)
+	binary.LittleEndian.PutUint32(b[frameEntries:], uint32(entries))
+	binary.LittleEndian.PutUint32(b[frameLength:], uint32(h.size))
+}
+
+// listPlace is where the entries of the frame at pos are sealed.
+func listPlace(pos int64) atrest.Place {
+	return atrest.Place{Pos: pos + frameHeadBytes, What: atrest.PieceList}
+}
+
+// seal is layout for an encrypted file: it puts the whole frame into b, whose memory is used again.
+func (f *Frame) seal(b []byte, key *atrest.Key, h head) []byte {
+	entries := frameHeadBytes + len(f.Entries)*entryBytes
+	at := h.pos + int64(entries) + tag
+	f.head = append(f.head[:0], make([]byte, frameHeadBytes)...)
+	for i := range f.Entries {
+		e := &f.Entries[i]
+		if e.Kind == KindBatch {
+			e.Pos = at
+			at += int64(e.Len) + tag
+		}
+		f.head = e.append(f.head)
+	}
+	h.put(f.head, len(f.Entries))
+	b = append(slices.Grow(b[:0], int(h.size)), f.head[:frameHeadBytes]...)
+	b = key.Seal(b, f.head[frameHeadBytes:], listPlace(h.pos), f.head[frameNonce:frameHeadBytes])
+	binary.LittleEndian.PutUint32(b[frameCRC:], record.Checksum(0, b[frameNonce:]))
+	next := 1 // the first piece is the head's place
+	for i := range f.Entries {
+		if e := &f.Entries[i]; e.Kind == KindBatch {
+			b = key.Seal(b, f.pieces[next], e.place(), nil)
+			next++
+		}
+	}
+	return append(b, padding[:h.size-int64(len(b))]...)
+}
 
 // layout places the bodies, writes the head and returns the pieces to write at pos. The frame takes no more
 // entries afterwards, until Reset.
-func (f *Frame) layout(nonce uint64, pos, synced int64, seq uint64) [][]byte {
-	at := pos + frameHeadBytes + int64(len(f.Entries))*entryBytes
+func (f *Frame) layout(h head) [][]byte {
+	at := h.pos + frameHeadBytes + int64(len(f.Entries))*entryBytes
 	f.head = append(f.head[:0], make([]byte, frameHeadBytes)...)
 	for i := range f.Entries {
 		e := &f.Entries[i]
@@ -67,22 +136,15 @@ func (f *Frame) layout(nonce uint64, pos, synced int64, seq uint64) [][]byte {
 		}
 		f.head = e.append(f.head)
 	}
-	h := f.head
-	binary.LittleEndian.PutUint32(h, frameMagic)
-	binary.LittleEndian.PutUint64(h[frameNonce:], nonce)
-	binary.LittleEndian.PutUint64(h[framePos:], uint64(pos))
-	binary.LittleEndian.PutUint64(h[frameSynced:], uint64(synced))
-	binary.LittleEndian.PutUint64(h[frameSeq:], seq)
-	binary.LittleEndian.PutUint32(h[frameEntries:], uint32(len(f.Entries)))
-	binary.LittleEndian.PutUint32(h[frameLength:], uint32(f.Size()))
-	binary.LittleEndian.PutUint32(h[frameCRC:], record.Checksum(0, h[frameNonce:]))
+	h.put(f.head, len(f.Entries))
+	binary.LittleEndian.PutUint32(f.head[frameCRC:], record.Checksum(0, f.head[frameNonce:]))
 
 	if len(f.pieces) == 0 {
 		f.pieces = append(f.pieces, nil)
 	}
-	f.pieces[0] = h
+	f.pieces[0] = f.head
 	f.pieces = slices.Grow(f.pieces, 2) // for padding and zeros; kept: only the first frame of its length allocates
-	if pad := pos + f.Size() - at; pad > 0 {
+	if pad := h.pos + h.size - at; pad > 0 {
 		return append(f.pieces, padding[:pad])
 	}
 	return f.pieces

@@ -24,7 +24,7 @@ func sealing(partitions int) func() [][]byte {
 		for i, b := range batches {
 			f.AddBatch(uint32(i), b)
 		}
-		return f.layout(1, HeaderBytes, 0, 1)
+		return f.layout(head{nonce: 1, pos: HeaderBytes, synced: 0, seq: 1, size: f.Size()})
 	}
 }
 

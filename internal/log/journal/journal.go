@@ -28,6 +28,7 @@ type Writer struct {
 	filled int64 // space below was written before, by frames, zeros or an earlier life of the file
 	seq    uint64
 	stage  *Stage // nil: all goes through the system's cache
+	sealed []byte // where frames of an encrypted file are laid out, unless there is a stage
 }
 
 // A small frame that reaches space never written before takes zeros for what comes behind it along: a sync of
@@ -82,6 +83,31 @@ func Start(f vfs.File, h Header, space Space, seq uint64, stage *Stage) (*Writer
 // Room is the largest frame that still fits, in bytes.
 func (w *Writer) Room() int64 { return w.limit - w.end }
 
+// Fits tells whether there is room for a frame.
+func (w *Writer) Fits(f *Frame) bool { return w.size(f) <= w.Room() }
+
+// size is what a frame takes in this file, in bytes.
+func (w *Writer) size(f *Frame) int64 {
+	if w.header.Key != nil {
+		return f.sealedSize()
+	}
+	return f.Size()
+}
+
+// pieces lays a frame out.
+func (w *Writer) pieces(f *Frame, size int64) [][]byte {
+	h := head{nonce: w.header.Nonce, pos: w.end, synced: w.synced, seq: w.seq, size: size}
+	if w.header.Key == nil {
+		return f.layout(h)
+	}
+	b := &w.sealed
+	if w.stage != nil {
+		b = &w.stage.sealed
+	}
+	*b = f.seal(*b, w.header.Key, h)
+	return [][]byte{*b}
+}
+
 // Empty tells whether no frame was written yet.
 func (w *Writer) Empty() bool { return w.end == HeaderBytes }
 
@@ -102,11 +128,11 @@ func (w *Writer) Seq() uint64 { return w.seq }
 
 // Write appends a frame. After an error the file must take no more frames.
 func (w *Writer) Write(f *Frame) error {
-	size := f.Size()
+	size := w.size(f)
 	if size > w.Room() {
 		return fault.New(fault.Internal, "journal.Write", "frame of %d bytes into %d", size, w.Room())
 	}
-	pieces := f.layout(w.header.Nonce, w.end, w.synced, w.seq)
+	pieces := w.pieces(f, size)
 	through, err := w.direct(pieces, size)
 	if !through && err == nil {
 		err = w.buffered(pieces, size)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -19,7 +20,8 @@ type Found struct {
 }
 
 // ReadHeader reads the header of a journal file. Errors: NotFound (none was ever written there), Corrupt (what was
-// written there is no header any more), Unsupported (a newer format), IO.
+// written there is no header any more), Unsupported (a newer format), Denied (it is encrypted, and there is no key),
+// IO. Of an encrypted one whose key is lost the header is given with the error: it may be that of an earlier life.
 func ReadHeader(f vfs.File, name string) (Header, error) {
 	b := make([]byte, headerUsed)
 	if n, err := f.ReadAt(b, 0); n < len(b) {
@@ -28,20 +30,20 @@ func ReadHeader(f vfs.File, name string) (Header, error) {
 		}
 		return Header{}, fault.New(fault.Corrupt, "journal.Header", "%s: shorter than a header", name)
 	}
-	if !slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) {
+	if !slices.ContainsFunc(b[:headerTag], func(c byte) bool { return c != 0 }) {
 		return Header{}, fault.New(fault.NotFound, "journal.Header", "%s: no header was written", name)
 	}
-	return decodeHeader(name, b)
+	return decodeHeader(name, f, b)
 }
 
 // FirstFrame gives the nonce and the number of the frame behind the header, for a file whose header is damaged.
 // Errors: Corrupt (there is no good frame), IO.
 func FirstFrame(f vfs.File) (nonce, seq uint64, err error) {
-	size, err := f.Size()
+	size, err := atrest.Bare(f).Size()
 	if err != nil {
 		return 0, 0, err
 	}
-	s := &scanner{file: f, size: size}
+	s := &scanner{file: atrest.Bare(f), key: atrest.KeyOf(f), size: size}
 	head := make([]byte, frameHeadBytes)
 	if HeaderBytes+frameHeadBytes > size {
 		return 0, 0, s.bad(HeaderBytes, "frame head cut short")
@@ -71,6 +73,8 @@ type Limits struct {
 // is Damage: a bad batch under a good head is given as a damaged entry, so that its offsets stay taken, a
 // bad head is passed over. Errors: IO, and what visit returns.
 func Scan(f vfs.File, lim Limits, visit func(entries []Entry, batches []record.Batch) error) (Found, error) {
+	key := atrest.KeyOf(f)
+	f = atrest.Bare(f)
 	size, err := f.Size()
 	if err != nil {
 		return Found{}, err
@@ -78,13 +82,16 @@ func Scan(f vfs.File, lim Limits, visit func(entries []Entry, batches []record.B
 	if lim.End > 0 {
 		size = min(size, lim.End)
 	}
-	s := &scanner{file: f, limits: lim, size: size}
+	s := &scanner{file: f, key: key, limits: lim, size: size}
 	found := Found{End: HeaderBytes}
 	for pos := int64(HeaderBytes); pos < size; {
 		length, err := s.frame(pos)
 		if fault.Is(err, fault.Corrupt) {
-			what := s.what
+			what, forged := s.what, s.forged
 			next, err := s.resume(pos)
+			if forged && next == 0 && err == nil {
+				found.Damage = append(found.Damage, vfs.Damage{From: pos, To: size, What: what})
+			}
 			if err != nil || next == 0 {
 				return found, err
 			}
@@ -110,6 +117,7 @@ func Scan(f vfs.File, lim Limits, visit func(entries []Entry, batches []record.B
 
 type scanner struct {
 	file    vfs.File
+	key     *atrest.Key // nil: it is plain
 	limits  Limits
 	size    int64
 	head    []byte
@@ -119,12 +127,13 @@ type scanner struct {
 	entries []Entry
 	batches []record.Batch
 	what    string // what was bad last
+	forged  bool   // and no crash leaves it like that
 	synced  int64  // the mark of the last good head
 	seq     uint64 // and its number
 }
 
 func (s *scanner) bad(pos int64, what string) error {
-	s.what = what
+	s.what, s.forged = what, false
 	return fault.New(fault.Corrupt, "journal.Scan", "at byte %d: %s", pos, what)
 }
 
@@ -165,15 +174,23 @@ func (s *scanner) readHead(pos int64) (length int64, err error) {
 	if binary.LittleEndian.Uint32(fixed) != frameMagic ||
 		binary.LittleEndian.Uint64(fixed[frameNonce:]) != s.limits.Nonce ||
 		binary.LittleEndian.Uint64(fixed[framePos:]) != uint64(pos) ||
-		length < frameHeadBytes+entries*entryBytes || pos+length > s.size {
+		length < frameHeadBytes+entries*entryBytes+s.tag() || pos+length > s.size {
 		return 0, s.bad(pos, "no frame")
 	}
-	head := grow(&s.head, int(frameHeadBytes+entries*entryBytes))
+	head := grow(&s.head, int(frameHeadBytes+entries*entryBytes+s.tag()))
 	if err := s.readAt(head, pos); err != nil {
 		return 0, err
 	}
 	if binary.LittleEndian.Uint32(head[frameCRC:]) != record.Checksum(0, head[frameNonce:]) {
 		return 0, s.bad(pos, "frame head fails its checksum")
+	}
+	if s.key != nil {
+		at := head[frameHeadBytes:]
+		if _, err := s.key.Open(at, listPlace(pos), head[frameNonce:frameHeadBytes]); err != nil {
+			err = s.bad(pos, "frame head was changed")
+			s.forged = true
+			return 0, err
+		}
 	}
 	s.synced = int64(binary.LittleEndian.Uint64(head[frameSynced:]))
 	return length, nil
@@ -188,14 +205,14 @@ func (s *scanner) frame(pos int64) (length int64, err error) {
 	}
 	s.seq = binary.LittleEndian.Uint64(s.head[frameSeq:])
 	n := int(binary.LittleEndian.Uint32(s.head[frameEntries:]))
-	at := pos + frameHeadBytes + int64(n)*entryBytes
+	at := pos + frameHeadBytes + int64(n)*entryBytes + s.tag()
 	s.entries = s.entries[:0]
 	for i := range n {
 		var e Entry
 		e.decode(s.head[frameHeadBytes+i*entryBytes:])
 		if e.Kind == KindBatch {
 			e.Pos = at
-			at += int64(e.Len)
+			at += int64(e.Len) + s.tag()
 		}
 		s.entries = append(s.entries, e)
 	}
@@ -213,7 +230,7 @@ func (s *scanner) frame(pos int64) (length int64, err error) {
 }
 
 func (s *scanner) readBatches(pos, end int64) error {
-	from := pos + frameHeadBytes + int64(len(s.entries))*entryBytes
+	from := pos + frameHeadBytes + int64(len(s.entries))*entryBytes + s.tag()
 	body := grow(&s.body, int(end-from))
 	if len(body) > 0 {
 		if err := s.readAt(body, from); err != nil {
@@ -225,7 +242,7 @@ func (s *scanner) readBatches(pos, end int64) error {
 		e := &s.entries[i]
 		var b record.Batch
 		if e.Kind == KindBatch {
-			b = body[e.Pos-from : e.Pos-from+int64(e.Len)]
+			b = s.open(e, body[e.Pos-from:e.Pos-from+int64(e.Len)+s.tag()])
 			if !e.matches(b) {
 				e.Damaged, b = true, nil
 				bad = s.bad(pos, "a batch fails its checksum")
@@ -234,6 +251,26 @@ func (s *scanner) readBatches(pos, end int64) error {
 		s.batches = append(s.batches, b)
 	}
 	return bad
+}
+
+// tag is what sealing adds to a piece.
+func (s *scanner) tag() int64 {
+	if s.key == nil {
+		return 0
+	}
+	return atrest.TagBytes
+}
+
+// open gives the batch that lies in b; nil if it was changed.
+func (s *scanner) open(e *Entry, b []byte) record.Batch {
+	if s.key == nil {
+		return b
+	}
+	batch, err := s.key.Open(b, e.place(), nil)
+	if err != nil {
+		return nil
+	}
+	return batch
 }
 
 // resume looks behind a bad frame at bad for a good one whose synced mark lies behind bad: the proof that

@@ -30,7 +30,7 @@ type File interface {
 	Aborts(p stream.PartitionID, from record.Offset, visit func(segment.Aborted) bool) error
 	// Fill reads the bytes from the first extent to the end of the last into b, which is as long as that, and
 	// checks the batches of the extents. What lies between them is not checked.
-	Fill(extents []segment.Extent, b []byte) error
+	Fill(p stream.PartitionID, extents []segment.Extent, b []byte) error
 	// Written is when the file was last written, in unix milliseconds: the age of what carries no timestamp.
 	Written() int64
 	// Acquire keeps the file readable until Release; it fails once the file is on its way out.

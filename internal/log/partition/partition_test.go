@@ -61,7 +61,7 @@ func (f *paper) Aborts(_ stream.PartitionID, from record.Offset, visit func(Abor
 	return f.lost
 }
 
-func (f *paper) Fill(extents []segment.Extent, b []byte) error {
+func (f *paper) Fill(_ stream.PartitionID, extents []segment.Extent, b []byte) error {
 	f.notes = append(f.notes, "load of "+f.name)
 	if f.held == 0 {
 		return errors.New("fill without Acquire")
@@ -519,7 +519,7 @@ func (f *sheet) Read(_ stream.PartitionID, _ []segment.Extent, _ int, into []rec
 	return append(into, f.Batch), nil
 }
 
-func (f *sheet) Fill(_ []segment.Extent, b []byte) error {
+func (f *sheet) Fill(_ stream.PartitionID, _ []segment.Extent, b []byte) error {
 	copy(b, f.Batch)
 	return nil
 }

@@ -228,7 +228,7 @@ func appendPieces(into [][]byte, extents []segment.Extent, b []byte) [][]byte {
 func (s *Stretch) fill(extents []segment.Extent, b []byte) error {
 	var err error
 	if s.file.Acquire() {
-		err = s.file.Fill(extents, b)
+		err = s.file.Fill(s.p.ID, extents, b)
 		s.file.Release()
 	} else {
 		err = s.follow(extents, b)

@@ -1,6 +1,9 @@
 package segment
 
-import "github.com/firthmq/firth/internal/log/record"
+import (
+	"github.com/firthmq/firth/internal/kit/atrest"
+	"github.com/firthmq/firth/internal/log/record"
+)
 
 // extentTarget is about how many bytes an extent gets in a rolled-up file: what one read of a cold
 // record costs.
@@ -47,4 +50,14 @@ const gapBytes = 4 << 10
 func (e *Extent) Near(other *Extent) bool {
 	gap := other.Pos - e.End()
 	return gap >= 0 && gap <= gapBytes
+}
+
+// Open opens the extent, one batch in an encrypted journal, in the memory of sealed: its bytes as they lie in the file,
+// with the tag behind them. Errors: Corrupt, with file, byte and offsets.
+func (e *Extent) Open(key *atrest.Key, file string, partition uint32, sealed []byte) error {
+	at := atrest.Place{Pos: e.Pos, What: atrest.PieceBody, Of: partition, First: int64(e.Base)}
+	if _, err := key.Open(sealed, at, nil); err != nil {
+		return e.bad(file, e.Pos, err)
+	}
+	return nil
 }

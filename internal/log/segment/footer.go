@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -24,7 +25,7 @@ func WriteFooter(f vfs.File, at int64, ix Index) (end int64, err error) {
 		sealed[i] = run
 		sealed[i].Extents = slices.Clone(run.Extents)
 		for j := range run.Extents {
-			if err := sealed[i].Extents[j].seal(f); err != nil {
+			if err := sealed[i].Extents[j].seal(f, run.Partition); err != nil {
 				return 0, err
 			}
 		}
@@ -33,7 +34,11 @@ func WriteFooter(f vfs.File, at int64, ix Index) (end int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return writeFooter(f, at, sealed, trailer{inPlace: true, head: head})
+	behind, err := atrest.Footer(f, at)
+	if err != nil {
+		return 0, err
+	}
+	return writeFooter(behind, at, sealed, trailer{inPlace: true, head: head})
 }
 
 // writeFooter writes the footer of a checked and sealed index.
@@ -116,9 +121,12 @@ func (ix Index) check(end int64) error {
 }
 
 // seal reads the heads of an extent's batches into its checksum, unless it has one.
-func (e *Extent) seal(f vfs.File) error {
+func (e *Extent) seal(f vfs.File, partition uint32) error {
 	if e.heads != 0 {
 		return nil
+	}
+	if key := atrest.KeyOf(f); key != nil {
+		return e.sealOpened(f, key, partition)
 	}
 	var head [record.BatchOverhead]byte
 	b := record.Batch(head[:])
@@ -135,4 +143,16 @@ func (e *Extent) seal(f vfs.File) error {
 	}
 	e.heads = heads
 	return nil
+}
+
+// sealOpened is seal in an encrypted file, where the extent is one batch that has to be opened.
+func (e *Extent) sealOpened(f vfs.File, key *atrest.Key, partition uint32) error {
+	b := make([]byte, int(e.Len)+atrest.TagBytes)
+	if err := readFull(f, b, e.Pos); err != nil {
+		return err
+	}
+	if err := e.Open(key, "", partition, b); err == nil && e.Len >= record.BatchOverhead {
+		e.heads = addHead(0, b)
+	}
+	return nil // what does not open is told to who reads it
 }

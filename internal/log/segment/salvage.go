@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -35,7 +36,7 @@ func salvage(f vfs.File, name string) (*Segment, []vfs.Damage, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	sc := &scanner{file: f, size: size}
+	sc := &scanner{file: atrest.Lenient(f), size: size}
 	if err := sc.begin(name); err != nil {
 		return nil, nil, err
 	}

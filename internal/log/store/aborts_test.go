@@ -255,6 +255,7 @@ func footer(t *testing.T, disk vfs.FS, p stream.PartitionID) (name string, at in
 // TestDamagedAbortsAreReported flips a bit of what a footer tells: readers of committed records are told instead of
 // being given what may have been aborted, `firth log check` finds it, and all else can be read.
 func TestDamagedAbortsAreReported(t *testing.T) {
+	seesBytes(t)
 	disk := vfs.NewMemory()
 	s, p, want := aborted(t, small(disk), 300)
 	_ = s.Close()
@@ -296,6 +297,7 @@ func TestDamagedAbortsAreReported(t *testing.T) {
 // TestLostFootersAreMadeAnew damages the run table of a file, so that it is salvaged, or read as the journal that it
 // was: which transactions were aborted in it is found out from the records.
 func TestLostFootersAreMadeAnew(t *testing.T) {
+	seesBytes(t)
 	for name, options := range map[string]func(vfs.FS) store.Options{"rolled up": small, "in place": inPlace} {
 		t.Run(name, func(t *testing.T) {
 			disk := vfs.NewMemory()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/partition"
@@ -19,9 +20,10 @@ type Offline struct {
 	unlock   func() error
 }
 
-// OpenOffline reads a stopped log. What is damaged is a Finding, not an error. Errors: NotFound (no log
-// there), Exists (a firth runs on it), Unsupported (a newer format), IO.
-func OpenOffline(ctx context.Context, fs vfs.FS) (*Offline, error) {
+// OpenOffline reads a stopped log. What is damaged is a Finding, not an error. keys may be nil where nothing is
+// encrypted. Errors: NotFound (no log there), Exists (a firth runs on it), Unsupported (a newer format), Denied (a key
+// is missing), IO.
+func OpenOffline(ctx context.Context, fs vfs.FS, keys *atrest.Ring) (*Offline, error) {
 	id, err := readIdentity(fs)
 	if fault.Is(err, fault.NotFound) {
 		return nil, fault.New(fault.NotFound, "store.OpenOffline", "no Firth log in this directory: %w", err).
@@ -42,8 +44,11 @@ func OpenOffline(ctx context.Context, fs vfs.FS) (*Offline, error) {
 		}
 		o.unlock = lock.Close
 	}
-	s := &Store{opt: Options{FS: fs}.withDefaults(), identity: id}
-	s.fs = vfs.NewHandles(fs, s.opt.OpenFiles)
+	if err := id.needs(keys); err != nil {
+		return nil, errors.Join(err, o.unlock())
+	}
+	s := &Store{opt: Options{FS: fs, Keys: keys}.withDefaults(), identity: id}
+	s.layer()
 	s.housekeeper.init(s)
 	s.parts.Store(&table{})
 	o.store, o.recovery = s, &recovery{fs: s.fs, store: s, readOnly: true}
@@ -82,6 +87,11 @@ func (o *Offline) Check(ctx context.Context, report func(Finding), progress func
 	for _, f := range o.recovery.findings {
 		report(f)
 	}
+	for _, f := range o.recovery.files {
+		if err := f.checkBlocks(report); err != nil {
+			return Checked{}, err
+		}
+	}
 	var done Checked
 	topics := o.Topics().All()
 	for _, t := range topics {
@@ -100,6 +110,20 @@ func (o *Offline) Check(ctx context.Context, report func(Finding), progress func
 		}
 	}
 	return done, nil
+}
+
+// Plain is how many bytes of the files of the log are not encrypted.
+func (o *Offline) Plain() int64 {
+	var n int64
+	for _, f := range o.recovery.files {
+		if !atrest.Sealed(f.handle()) {
+			size, err := f.handle().Size()
+			if err == nil {
+				n += size
+			}
+		}
+	}
+	return n
 }
 
 // Place names a partition for people.

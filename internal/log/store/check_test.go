@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/kit/vfs/vfstest"
@@ -17,10 +18,12 @@ import (
 )
 
 // written is a closed log on a disk, and what it holds.
-func written(t *testing.T) (*vfs.Memory, *model) {
+func written(t *testing.T) (*vfs.Memory, *model) { return writtenBy(t, small) }
+
+func writtenBy(t *testing.T, options func(vfs.FS) store.Options) (*vfs.Memory, *model) {
 	t.Helper()
 	disk, m := vfs.NewMemory(), newModel()
-	s := open(t, small(disk))
+	s := open(t, options(disk))
 	script(&load{t: t, s: s, m: m, round: 1})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -30,7 +33,12 @@ func written(t *testing.T) (*vfs.Memory, *model) {
 
 func check(t *testing.T, disk vfs.FS) (store.Checked, []store.Finding) {
 	t.Helper()
-	o, err := store.OpenOffline(context.Background(), disk)
+	return checkWith(t, disk, keys(t))
+}
+
+func checkWith(t *testing.T, disk vfs.FS, ring *atrest.Ring) (store.Checked, []store.Finding) {
+	t.Helper()
+	o, err := store.OpenOffline(context.Background(), disk, ring)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +101,12 @@ func content(t *testing.T, fs vfs.FS, name string) []byte {
 // TestBitFlipsAreNeverServed turns one bit after another in every file: the log opens (or says that it is
 // damaged), never serves a record that was not written, and keeps every partition apart from the damage.
 func TestBitFlipsAreNeverServed(t *testing.T) {
-	disk, m := written(t)
+	t.Run("plain", func(t *testing.T) { bitFlipsAreNeverServed(t, small) })
+	t.Run("encrypted", func(t *testing.T) { bitFlipsAreNeverServed(t, encrypted(t, small)) })
+}
+
+func bitFlipsAreNeverServed(t *testing.T, options func(vfs.FS) store.Options) {
+	disk, m := writtenBy(t, options)
 	rounds := *crashFlips
 	rng := rand.New(rand.NewPCG(*crashSeed, 3))
 	files := strings.Fields(strings.ReplaceAll(listing(t, disk), "./", ""))
@@ -109,7 +122,7 @@ func TestBitFlipsAreNeverServed(t *testing.T) {
 		if err := broken.Flip(name, bit); err != nil {
 			t.Fatal(err)
 		}
-		if damaged(t, broken, m) {
+		if damaged(t, options(broken), m) {
 			noticed++
 		}
 		if t.Failed() {
@@ -178,6 +191,7 @@ func TestDamagedHeadersLoseNothing(t *testing.T) {
 
 // TestDamageIsToldToTheOperator reads a damaged record twice: it is logged once.
 func TestDamageIsToldToTheOperator(t *testing.T) {
+	seesBytes(t)
 	disk := vfs.NewMemory()
 	s := open(t, small(disk))
 	l := &load{t: t, s: s, m: newModel(), round: 1}
@@ -207,7 +221,12 @@ func TestDamageIsToldToTheOperator(t *testing.T) {
 
 // TestCutFilesAreNeverServed cuts every file at random lengths.
 func TestCutFilesAreNeverServed(t *testing.T) {
-	disk, m := written(t)
+	t.Run("plain", func(t *testing.T) { cutFilesAreNeverServed(t, small) })
+	t.Run("encrypted", func(t *testing.T) { cutFilesAreNeverServed(t, encrypted(t, small)) })
+}
+
+func cutFilesAreNeverServed(t *testing.T, options func(vfs.FS) store.Options) {
+	disk, m := writtenBy(t, options)
 	rng := rand.New(rand.NewPCG(*crashSeed, 4))
 	files := strings.Fields(strings.ReplaceAll(listing(t, disk), "./", ""))
 	for i := 0; i < len(files); i += 2 {
@@ -221,7 +240,7 @@ func TestCutFilesAreNeverServed(t *testing.T) {
 			if err := broken.Cut(files[i], cut); err != nil {
 				t.Fatal(err)
 			}
-			damaged(t, broken, m)
+			damaged(t, options(broken), m)
 			if t.Failed() {
 				t.Fatalf("%s cut to %d of %d, seed %d", files[i], cut, size, *crashSeed)
 			}
@@ -231,9 +250,9 @@ func TestCutFilesAreNeverServed(t *testing.T) {
 
 // damaged opens a damaged disk and reads everything that can be read. What is read must be what was written;
 // it tells whether anything was reported.
-func damaged(t *testing.T, disk *vfs.Memory, m *model) (reported bool) {
+func damaged(t *testing.T, opt store.Options, m *model) (reported bool) {
 	t.Helper()
-	s, err := store.Open(context.Background(), small(disk))
+	s, err := store.Open(context.Background(), opt)
 	if err != nil {
 		switch fault.KindOf(err) {
 		case fault.Corrupt, fault.Unsupported, fault.Invalid:

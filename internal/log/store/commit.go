@@ -183,7 +183,7 @@ func (s *Store) write(g *group) error {
 		}
 		return nil
 	}
-	if s.writer.broken || g.frame.Size() > s.writer.Room() {
+	if s.writer.broken || !s.writer.Fits(&g.frame) {
 		if err := s.roll(g); err != nil {
 			return err
 		}
@@ -215,7 +215,7 @@ func (s *Store) roll(g *group) error {
 	if err := s.drain(); err != nil {
 		return err
 	}
-	need := journal.HeaderBytes + g.frame.Size()
+	need := journal.HeaderBytes + g.frame.Most()
 	if !s.writer.broken && s.writer.Synced() < s.writer.End() {
 		if err := s.sync(); err != nil { // frames of memory topics: the next file vouches for them
 			return err
@@ -224,7 +224,7 @@ func (s *Store) roll(g *group) error {
 	old := s.writer
 	lost := old.fillers(s.epoch, s.opt.Clock().UnixMilli())
 	filling := frameOf(lost)
-	next, err := s.housekeeper.takeSpare(need+filling.Size(), g.urgent)
+	next, err := s.housekeeper.takeSpare(need+filling.Most(), g.urgent)
 	if err != nil {
 		return err
 	}
@@ -251,18 +251,22 @@ func (s *Store) startJournal(next spare, h journal.Header, seq uint64) (*writer,
 		return nil, fault.Wrap(fault.Internal, "store.Journal", err)
 	}
 	h.Nonce = binary.LittleEndian.Uint64(nonce[:])
-	err := s.fs.Rename(next.name, journalName(h.Number))
+	handle, err := s.sealed(next.handle, &h)
+	if err != nil {
+		return nil, err
+	}
+	err = s.fs.Rename(next.name, journalName(h.Number))
 	if err == nil {
 		err = s.fs.SyncDir(logDir)
 	}
 	if err != nil {
 		return nil, err
 	}
-	w, err := journal.Start(next.handle, h, next.space, seq, s.stage)
+	w, err := journal.Start(handle, h, next.space, seq, s.stage)
 	if err != nil {
 		return nil, err
 	}
-	return &writer{Writer: w, file: newJournalFile(s, h.Number, next.handle)}, nil
+	return &writer{Writer: w, file: newJournalFile(s, h.Number, handle)}, nil
 }
 
 // failed gives the error to everybody in the groups that could not be made durable: those that are still under way,

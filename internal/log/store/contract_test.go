@@ -14,6 +14,7 @@ import (
 )
 
 func TestContract(t *testing.T) {
+	seesBytes(t)
 	disk := func(t *testing.T) vfs.FS {
 		fs, err := vfs.NewDisk(t.TempDir())
 		if err != nil {

@@ -177,6 +177,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	t.Run("one by one", func(t *testing.T) { crashAtEveryOperation(t, small) })
 	t.Run("side by side", func(t *testing.T) { crashAtEveryOperation(t, sideBySide) })
 	t.Run("merged", func(t *testing.T) { crashAtEveryOperation(t, mergedOften) })
+	t.Run("encrypted", func(t *testing.T) { crashAtEveryOperation(t, encrypted(t, mergedOften)) })
 }
 
 func crashAtEveryOperation(t *testing.T, opt func(vfs.FS) store.Options) {

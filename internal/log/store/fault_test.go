@@ -42,6 +42,9 @@ func TestEveryOperationFails(t *testing.T) {
 	t.Run("side by side", func(t *testing.T) {
 		everyOperationFails(t, sideBySide, []vfs.OpKind{vfs.OpOpenWrite, vfs.OpWrite, vfs.OpSync})
 	})
+	t.Run("encrypted", func(t *testing.T) {
+		everyOperationFails(t, encrypted(t, small), []vfs.OpKind{vfs.OpCreate, vfs.OpRead, vfs.OpWrite, vfs.OpTruncate})
+	})
 }
 
 func everyOperationFails(t *testing.T, options func(vfs.FS) store.Options, kinds []vfs.OpKind) {

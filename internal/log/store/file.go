@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/partition"
@@ -26,6 +27,7 @@ type file struct {
 	segment *segment.Segment // nil for a journal
 	end     int64            // journal: behind the last frame, once sealed
 	plain   weighed          // journal: of topics that are not compacted; the announcer's
+	key     *atrest.Key      // of an encrypted journal, which may be a segment by now; nil: there is nothing to open
 	broken  bool             // journal: a sync failed, there is none any more; set before it is sealed
 	size    int64            // segment: bytes of the file
 	content int64            // segment: of these, those that are not index; of one kept in place all
@@ -46,12 +48,14 @@ var _ partition.File = (*file)(nil)
 
 func newJournalFile(s *Store, number uint64, handle vfs.File) *file {
 	f := &file{store: s, fileID: fileID{number: number}, name: journalName(number), journal: handle, began: time.Now()}
+	f.key = atrest.KeyOf(handle)
 	f.refs.Store(1)
 	return f
 }
 
 func newSegmentFile(s *Store, id fileID, seg *segment.Segment) *file {
 	f := &file{store: s, fileID: id, name: seg.Name(), segment: seg, size: seg.Size(), content: seg.Size()}
+	f.key = atrest.KeyOf(seg.File())
 	if !seg.InPlace() {
 		f.content = 0
 		for _, sum := range seg.Summaries() {
@@ -114,12 +118,13 @@ func (f *file) Aborts(p stream.PartitionID, from record.Offset, visit func(segme
 
 // Read implements partition.File.
 func (f *file) Read(
-	_ stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch,
+	p stream.PartitionID, extents []segment.Extent, maxBytes int, into []record.Batch,
 ) ([]record.Batch, error) {
 	for left := maxBytes; len(extents) > 0 && (left == maxBytes || int(extents[0].Len) <= left); {
 		n, size := near(extents, left)
 		var err error
-		if into, err = f.readNear(make([]byte, spread(extents[:n])), extents[:n], into); err != nil {
+		buf := make([]byte, spread(extents[:n]), spread(extents[:n])+f.tag())
+		if into, err = f.readNear(p, buf, extents[:n], into); err != nil {
 			return into, err
 		}
 		left, extents = left-size, extents[n:]
@@ -142,14 +147,26 @@ func near(extents []segment.Extent, maxBytes int) (n, size int) {
 func spread(extents []segment.Extent) int64 { return extents[len(extents)-1].End() - extents[0].Pos }
 
 // readNear reads extents that lie close together at once into buf, and checks them: nothing unchecked leaves the log.
-func (f *file) readNear(buf []byte, extents []segment.Extent, into []record.Batch) ([]record.Batch, error) {
+func (f *file) readNear(
+	p stream.PartitionID, buf []byte, extents []segment.Extent, into []record.Batch,
+) ([]record.Batch, error) {
 	first := extents[0]
-	if err := f.readAt(buf, first.Pos); err != nil {
+	err := f.open(p, extents, buf)
+	if len(extents) > 1 && fault.Is(err, fault.Corrupt) { // those before what is damaged are good
+		for i := range extents {
+			at := extents[i].Pos - first.Pos
+			end := at + int64(extents[i].Len)
+			if into, err = f.readNear(p, buf[at:end:end], extents[i:i+1], into); err != nil {
+				break
+			}
+		}
+		return into, err
+	}
+	if err != nil {
 		return into, err
 	}
 	for _, e := range extents {
 		at := e.Pos - first.Pos
-		var err error
 		if into, err = e.Split(f.name, buf[at:at+int64(e.Len):at+int64(e.Len)], into); err != nil {
 			return into, err
 		}
@@ -158,8 +175,8 @@ func (f *file) readNear(buf []byte, extents []segment.Extent, into []record.Batc
 }
 
 // Fill implements partition.File.
-func (f *file) Fill(extents []segment.Extent, b []byte) error {
-	if err := f.readAt(b, extents[0].Pos); err != nil {
+func (f *file) Fill(p stream.PartitionID, extents []segment.Extent, b []byte) error {
+	if err := f.open(p, extents, b); err != nil {
 		return err
 	}
 	for _, e := range extents {

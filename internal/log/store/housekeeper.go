@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/compact"
@@ -21,6 +22,7 @@ type housekeeper struct {
 	s      *Store
 	wakeup chan struct{}
 	more   chan struct{} // the merge under way, or the next one, waits for a turn
+	turns  chan func()   // what others have done between its duties
 
 	mu struct {
 		sync.Mutex
@@ -65,7 +67,7 @@ const repairInterval = 250 * time.Millisecond
 
 func (k *housekeeper) init(s *Store) {
 	k.s = s
-	k.wakeup, k.more = make(chan struct{}, 1), make(chan struct{}, 1)
+	k.wakeup, k.more, k.turns = make(chan struct{}, 1), make(chan struct{}, 1), make(chan func())
 	k.offsets = compact.NewOffsets(s.opt.DedupeBytes, &k.scratch)
 	k.cleaner = cleaner{s: s, passes: make(chan *pass, 1)}
 	k.mu.size = journalSize{least: s.opt.FirstJournalBytes, most: s.opt.JournalBytes, now: s.opt.FirstJournalBytes}
@@ -159,6 +161,8 @@ func (k *housekeeper) loop() {
 			k.wakeMerge()
 		case <-repair.C:
 			k.retry()
+		case do := <-k.turns:
+			do()
 		case <-k.more:
 			if err := k.mergeStep(); err != nil && !fault.Is(err, fault.Closed) {
 				k.s.opt.Logger.Error("merging files failed; it is tried again", "error", err, "hint", fault.HintOf(err))
@@ -256,7 +260,7 @@ func (s *Store) newSpare(n uint64, size int64, urgent bool) (spare, error) {
 		}
 	}
 	name := spareName(n)
-	handle, err := journal.Prepare(s.fs, logDir, name, size)
+	handle, err := journal.Prepare(s.raw, logDir, name, size)
 	if err != nil {
 		return spare{}, err
 	}
@@ -363,8 +367,8 @@ func (k *housekeeper) dispose(f *file) error {
 	if !f.remove {
 		return f.close()
 	}
-	if f.journal != nil && !f.broken {
-		size, err := f.journal.Size()
+	if f.journal != nil && !f.broken && !k.s.plainLeft(f) {
+		size, err := atrest.Bare(f.journal).Size()
 		if err == nil && !f.renamed && k.reuse(f, size) {
 			return nil
 		}
@@ -383,7 +387,7 @@ func (k *housekeeper) reuse(f *file, size int64) bool {
 	if have || k.s.fs.Rename(f.path(), name) != nil {
 		return false
 	}
-	sp := &spare{name: name, handle: f.journal, space: journal.Space{Size: size, Filled: f.end}}
+	sp := &spare{name: name, handle: atrest.Bare(f.journal), space: journal.Space{Size: size, Filled: f.end}}
 	k.mu.Lock()
 	if k.mu.spare != nil {
 		k.mu.excess = append(k.mu.excess, k.mu.spare)

@@ -303,12 +303,12 @@ func TestWhatAnotherVersionWroteIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteAt([]byte(`{"format":3,"cluster":"x"}`), 0); err != nil {
+	if _, err := f.WriteAt([]byte(`{"format":4,"cluster":"x"}`), 0); err != nil {
 		t.Fatal(err)
 	}
 	_, err = store.Open(context.Background(), small(disk))
 	if !fault.Is(err, fault.Unsupported) || fault.HintOf(err) == "" {
-		t.Errorf("format 3: %v", err)
+		t.Errorf("format 4: %v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 )
@@ -11,10 +12,28 @@ const (
 	lockName     = "LOCK"
 	identityName = "FIRTH"
 
-	// FormatVersion is the version of the data directory as a whole: it writes 2 and reads 1 to 2. From 2 on several
-	// files may have one number.
-	FormatVersion = 2
+	// FormatVersion is the version of the data directory as a whole: it writes 2, and 3 where files are encrypted, and
+	// reads 1 to 3. From 2 on several files may have one number; in 3 some may be encrypted.
+	FormatVersion = 3
+	plainFormat   = 2
 )
+
+// format is the version of a data directory as it is written now.
+func (s *Store) format() int {
+	if s.sealing != nil && !s.opt.Plain {
+		return FormatVersion
+	}
+	return plainFormat
+}
+
+// needs refuses a directory in which files may be encrypted to who has no key. Errors: Denied.
+func (id identity) needs(keys *atrest.Ring) error {
+	if id.Format < FormatVersion || keys != nil {
+		return nil
+	}
+	return fault.New(fault.Denied, "store.Open", "the data directory is encrypted and no key is given").
+		WithHint("set encryption.key_file or encryption.key_env to the key it was written with")
+}
 
 // identity is the content of the file FIRTH.
 type identity struct {
@@ -24,10 +43,10 @@ type identity struct {
 
 // identify reads the identity of the data directory, or makes one in an empty directory.
 func (s *Store) identify() error {
-	id, err := readIdentity(s.fs)
+	id, err := readIdentity(s.raw)
 	if err == nil {
 		s.identity = id
-		return nil
+		return id.needs(s.opt.Keys)
 	}
 	if !fault.Is(err, fault.NotFound) {
 		return err
@@ -42,14 +61,14 @@ func (s *Store) identify() error {
 				WithHint("give an empty directory, or the one of a Firth log")
 		}
 	}
-	s.identity = identity{Format: FormatVersion, Cluster: newUUID().String()}
+	s.identity = identity{Format: s.format(), Cluster: newUUID().String()}
 	if err := s.fs.MkdirAll(logDir); err != nil {
 		return err
 	}
 	if err := s.fs.SyncDir("."); err != nil { // the identity says that the folder is there
 		return err
 	}
-	return s.identity.write(s.fs)
+	return s.identity.write(s.raw)
 }
 
 func (id identity) write(fs vfs.FS) error {
@@ -63,13 +82,26 @@ func (id identity) write(fs vfs.FS) error {
 // upgrade makes an older data directory one of this format, so that an older firth refuses it, before anything is
 // written that it would not understand.
 func (s *Store) upgrade() error {
-	if s.identity.Format == FormatVersion {
+	if s.identity.Format > s.format() {
+		return s.downgrade()
+	}
+	if s.identity.Format == s.format() {
 		return nil
 	}
 	s.opt.Logger.Info("the data directory is made one of a newer format: older versions will not open it any more",
-		"from", s.identity.Format, "to", FormatVersion)
-	s.identity.Format = FormatVersion
-	return s.identity.write(s.fs)
+		"from", s.identity.Format, "to", s.format())
+	s.identity.Format = s.format()
+	return s.identity.write(s.raw)
+}
+
+// downgrade makes a directory in which nothing is encrypted any more one of the format before: it opens without a key.
+func (s *Store) downgrade() error {
+	e, err := s.Encryption()
+	if err != nil || e.Plain < e.Bytes {
+		return err
+	}
+	s.identity.Format = s.format()
+	return s.identity.write(s.raw)
 }
 
 func readIdentity(fs vfs.FS) (identity, error) {

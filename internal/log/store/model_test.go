@@ -48,6 +48,9 @@ func open(t testing.TB, opt store.Options) *store.Store {
 	if opt.Logger == nil {
 		opt.Logger = logtest.New(t)
 	}
+	if *allEncrypted && opt.Keys == nil {
+		opt.Keys = keys(t)
+	}
 	s, err := store.Open(context.Background(), opt)
 	if err != nil {
 		t.Fatalf("open: %v", err)

@@ -85,7 +85,7 @@ func (k *housekeeper) nameRun(f *file, pt part) *segment.Names {
 		b := pt.p.Cached(e.Base) // most of a file that was just filled is still in memory
 		if b == nil {
 			buf = slices.Grow(buf[:0], int(e.Len))[:e.Len]
-			if b = buf; f.Fill(pt.extents[i:i+1], buf) != nil { // who reads what is damaged is told
+			if b = buf; f.Fill(pt.p.ID, pt.extents[i:i+1], buf) != nil { // who reads what is damaged is told
 				nb.Add(e.Last, int(e.Len), nil)
 				continue
 			}

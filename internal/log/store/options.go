@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -75,6 +76,11 @@ type Options struct {
 	DefaultPartitions int
 	// MaxPartitions is how many partitions all topics together may have. Default 100,000.
 	MaxPartitions int
+
+	// Keys are the key-encryption keys: with them, new files are encrypted. nil: they are not, and none is read.
+	Keys *atrest.Ring
+	// Plain has new files not be encrypted though there are Keys: these are for what is there.
+	Plain bool
 
 	// Naming gives a naming by the mapping in force, to index sealed files by. nil: they are not indexed.
 	Naming func() Naming

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/journal"
@@ -166,6 +167,9 @@ func (r *recovery) look() error {
 // head reads the header of a journal.
 func (r *recovery) head(name string, number uint64) (head, error) {
 	f, err := r.fs.Open(name)
+	if fault.Is(err, fault.Corrupt) {
+		return head{state: headDamaged}, nil
+	}
 	if err != nil {
 		return head{}, err
 	}
@@ -174,7 +178,7 @@ func (r *recovery) head(name string, number uint64) (head, error) {
 	switch {
 	case err == nil && h.Number == number:
 		return head{Header: h}, nil
-	case err == nil, fault.Is(err, fault.NotFound):
+	case err == nil, fault.Is(err, fault.NotFound), fault.Is(err, fault.Corrupt) && h.Number > 0 && h.Number != number:
 		return head{state: headBlank}, nil
 	case fault.Is(err, fault.Corrupt):
 		return head{state: headDamaged}, nil
@@ -199,6 +203,13 @@ func (r *recovery) do(s *step) error {
 // before: it might be what an earlier life of this file left.
 func (r *recovery) openHeadless(s *step) error {
 	f, err := r.fs.Open(s.name)
+	if err == nil && atrest.Lost(f) != nil {
+		err = errors.Join(atrest.Lost(f), f.Close())
+	}
+	if fault.Is(err, fault.Corrupt) {
+		r.lose(s.name, "has no valid header, and its key is lost with it: its records are lost")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

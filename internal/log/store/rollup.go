@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/compact"
 	"github.com/firthmq/firth/internal/log/partition"
@@ -429,9 +430,9 @@ func eachBatch(f *file, pt part, visit func(b record.Batch) error) error {
 	for extents := pt.extents; len(extents) > 0; {
 		n, _ := near(extents, rollBytes)
 		size := int(spread(extents[:n]))
-		buf = slices.Grow(buf[:0], size)[:size]
+		buf = slices.Grow(buf[:0], size+atrest.TagBytes)[:size]
 		var err error
-		if batches, err = f.readNear(buf, extents[:n], batches[:0]); err != nil {
+		if batches, err = f.readNear(pt.p.ID, buf, extents[:n], batches[:0]); err != nil {
 			return err
 		}
 		for _, b := range batches {
@@ -489,7 +490,8 @@ func (f *file) gain(left int64) int64 {
 	return f.size - f.size*left/f.content
 }
 
-// reclaim gives back the space of what nobody can read any more.
+// reclaim gives back the space of what nobody can read any more. One file at a time is written anew only to be
+// encrypted.
 func (k *housekeeper) reclaim() error {
 	live := make(map[partition.File]int64)
 	for _, p := range *k.s.parts.Load() {
@@ -498,12 +500,15 @@ func (k *housekeeper) reclaim() error {
 		}
 	}
 	var errs []error
+	again := false
 	for _, f := range k.sortedFiles() {
 		switch left := live[f]; {
 		case f.number <= k.frozen, f.busy:
 		case left == 0:
 			k.drop(f)
-		case f.segment != nil && f.gain(left) > leastGain && !k.cleaning.reads(f) && !f.later.waits():
+		case f.segment == nil || k.cleaning.reads(f) || f.later.waits():
+		case f.gain(left) > leastGain, !again && k.stale(f):
+			again = again || k.s.stale(f)
 			if err := k.rewrite(f); err != nil {
 				f.later.failed(k.s.opt.RetentionInterval)
 				errs = append(errs, err)

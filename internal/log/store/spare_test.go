@@ -14,7 +14,7 @@ func TestOneSpareStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	opt := Options{FS: fs, JournalBytes: 64 << 10, FirstJournalBytes: 64 << 10, Logger: slog.New(slog.DiscardHandler)}
-	s := &Store{fs: fs, opt: opt}
+	s := &Store{raw: fs, fs: fs, opt: opt}
 	k := &s.housekeeper
 	k.init(s)
 	if err := k.prepare(); err != nil {

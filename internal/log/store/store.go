@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/journal"
@@ -32,7 +33,9 @@ import (
 // Store is the log on our disk.
 type Store struct {
 	opt      Options
-	fs       vfs.FS // opt.FS, with a bound on open files
+	raw      vfs.FS     // opt.FS, with a bound on open files
+	fs       vfs.FS     // the same, through which files are encrypted, if there is a key
+	sealing  *atrest.FS // fs, if there is a key, or nil
 	lock     io.Closer
 	identity identity
 	epoch    int32 // leader epoch of everything written since Open
@@ -111,10 +114,11 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		opt: opt, fs: vfs.NewHandles(opt.FS, opt.OpenFiles), lock: lock,
+		opt: opt, lock: lock,
 		stage: journal.NewStage(opt.DirectBytes), pace: pace{slow: opt.SlowSync},
 		announceq: make(chan *group, 1), closes: make(chan struct{}),
 	}
+	s.layer()
 	s.work = sync.NewCond(&s.mu)
 	s.housekeeper.init(s)
 	s.metrics.register(s, opt.Metrics)

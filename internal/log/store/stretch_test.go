@@ -175,6 +175,7 @@ func joined(batches []record.Batch) []byte {
 
 // A load stops at the first damaged batch. What lies before it can be read, then and later.
 func TestLoadStopsAtDamage(t *testing.T) {
+	seesBytes(t)
 	disk := vfs.NewMemory()
 	s := open(t, small(disk))
 	l := &load{t: t, s: s, m: newModel(), round: 1}

@@ -62,7 +62,7 @@ func (s *Store) lane() (*lane, error) {
 		ls.free = ls.free[:n-1]
 		return l, nil
 	}
-	f, err := s.fs.OpenWrite(s.writer.file.name)
+	f, err := s.raw.OpenWrite(s.writer.file.name)
 	if err != nil {
 		return nil, err
 	}

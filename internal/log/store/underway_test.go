@@ -105,6 +105,7 @@ func journalHas(t *testing.T, disk *vfs.Memory, values ...string) []bool {
 // TestSecondCommitSurvivesAlone cuts the power while three commits are under way, in every way that they may have
 // reached the disk. A hole is the end of the log and no damage; what is behind it never comes back.
 func TestSecondCommitSurvivesAlone(t *testing.T) {
+	seesBytes(t)
 	h := holdSyncs(t)
 	var values []string
 	var fates []<-chan error
@@ -154,7 +155,7 @@ func TestSecondCommitSurvivesAlone(t *testing.T) {
 // checked lists what a check of a stopped log finds.
 func checked(t *testing.T, disk vfs.FS) (findings []store.Finding) {
 	t.Helper()
-	o, err := store.OpenOffline(context.Background(), disk)
+	o, err := store.OpenOffline(context.Background(), disk, keys(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Makes a data directory of the format that a binary writes, and what it holds, for TestDataOfOlderVersions.
-# Usage: make.sh BINARY FORMAT    as root: it mounts a small disk, on which journal files have 1 MiB
+# Usage: make.sh BINARY FORMAT [KEYS]    with a file of keys the directory is encrypted; as root: it mounts a small disk, on which journal files have 1 MiB
 # Needs kcat, mosquitto_pub.
 set -euo pipefail
-bin=$1 name=format-$2 here=$(cd "$(dirname "$0")" && pwd)
+bin=$1 name=format-$2 keys=${3:+$(realpath "$3")} here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d) kafka=127.0.0.1:29092 mqtt=21883
 mkdir "$work/data"
 mount -t tmpfs -o size=36m tmpfs "$work/data"
 trap 'kill -9 $server 2>/dev/null || true; umount "$work/data"; rm -r "$work"' EXIT
 "$bin" serve --data "$work/data" --set listen.mqtt=127.0.0.1:$mqtt --set listen.kafka=$kafka \
-  --set listen.ws=127.0.0.1:28083 --set listen.http=127.0.0.1:28080 >"$work/log" 2>&1 &
+  --set listen.ws=127.0.0.1:28083 --set listen.http=127.0.0.1:28080 \
+  ${keys:+--set encryption.key_file="$keys"} >"$work/log" 2>&1 &
 server=$!
 until kcat -b $kafka -L >/dev/null 2>&1; do :; done
 
@@ -48,4 +49,4 @@ seq -f 'last %g' 3 | mosquitto_pub -p $mqtt -q 1 -t devices/b/temp -l
 } >"$here/$name.txt"
 kill -9 $server
 rm "$work/data/LOCK"
-(cd "$work/data" && tar --sort=name --owner=0 --group=0 --mtime=@0 -cf - *) | gzip -9n >"$here/$name.tar.gz"
+(cd "$work/data" && tar --exclude=spare.* --exclude=admin.token --sort=name --owner=0 --group=0 --mtime=@0 -cf - *) | gzip -9n >"$here/$name.tar.gz"
