@@ -458,7 +458,7 @@ func (f *shareFetch) answer(p *sharePart, batches []record.Batch, got []share.De
 		}
 		if next < len(got) && got[next].First <= int64(b.LastOffset()) {
 			if f.bytes += len(b); len(part.Records) == 0 { // mostly the only one; the log's bytes are not changed
-				part.Records = b[:len(b):len(b)]
+				part.Records = slices.Clip(b)
 			} else {
 				part.Records = append(part.Records, b...)
 			}

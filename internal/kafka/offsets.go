@@ -211,10 +211,10 @@ func (e *encoded) to(p stream.PartitionID) []stream.Write {
 	return e.writes
 }
 
-// appended is what append has put behind bytes; nil if that failed.
-func (e *encoded) appended(append func([]byte) ([]byte, error)) ([]byte, error) {
+// appended is what encode has put behind bytes; nil if that failed.
+func (e *encoded) appended(encode func([]byte) ([]byte, error)) ([]byte, error) {
 	from := len(e.bytes)
-	b, err := append(e.bytes)
+	b, err := encode(e.bytes)
 	if err != nil {
 		return nil, err
 	}

@@ -1,8 +1,7 @@
 package group
 
 import (
-	"encoding/binary"
-	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -207,7 +206,7 @@ func (g *Consumer) subscribedTopics(m *consumer) []Topic {
 	return all
 }
 
-// hashTopics is a number that is another one, as good as always, when a subscribed topic comes, goes or grows.
+// hashTopics is the hash of the subscribed topics.
 func (g *Consumer) hashTopics() int64 {
 	names := map[string]struct{}{}
 	for _, m := range g.members {
@@ -215,18 +214,7 @@ func (g *Consumer) hashTopics() int64 {
 			names[name] = struct{}{}
 		}
 	}
-	sum := uint64(0)
-	for name := range names {
-		t, is := g.topics.ByName(name)
-		if !is {
-			continue
-		}
-		h := fnv.New64a()
-		_, _ = h.Write(t.ID[:])
-		_, _ = h.Write(binary.BigEndian.AppendUint32(nil, uint32(t.Partitions)))
-		sum += h.Sum64() // in no order
-	}
-	return int64(sum)
+	return hashOf(g.topics, slices.Sorted(maps.Keys(names)))
 }
 
 // aim makes the target assignment of the epoch, if there is none.

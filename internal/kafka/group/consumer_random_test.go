@@ -57,7 +57,7 @@ func (w *consumerWorld) step() error {
 		w.beat(w.clients[i], LeaveEpoch)
 		w.clients = slices.Delete(w.clients, i, i+1)
 	case n < 13:
-		w.topics = &topicMap{counts: map[string]int32{"t": 7, "u": 3 + int32(w.rng.IntN(3))}}
+		w.topics = &topicMap{counts: map[string]int32{"t": 6 + int32(w.rng.IntN(3)), "u": 3 + int32(w.rng.IntN(3))}}
 	case n < 16 && len(w.flying) == 0:
 		g, strange, err := LoadConsumer("g", w.g.opts, w.now, 0, w.records)
 		if err == nil && strange == 0 {

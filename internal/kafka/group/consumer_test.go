@@ -561,3 +561,18 @@ func (g *Consumer) verify() error {
 	}
 	return nil
 }
+
+// TestHashOfTopics: topics that grow at once do not make up for each other.
+func TestHashOfTopics(t *testing.T) {
+	seen := map[int64]map[string]int32{}
+	for a := range int32(12) {
+		for b := range int32(12) {
+			counts := map[string]int32{"a": a + 1, "b": b + 1}
+			h := hashOf(&topicMap{counts: counts}, []string{"a", "b", "nowhere"})
+			if was, is := seen[h]; is {
+				t.Errorf("%v hash to the same as %v", counts, was)
+			}
+			seen[h] = counts
+		}
+	}
+}

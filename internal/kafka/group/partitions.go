@@ -3,6 +3,8 @@ package group
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
+	"hash/fnv"
 	"slices"
 )
 
@@ -80,6 +82,19 @@ type Topics interface {
 	ByID(id TopicID) (Topic, bool)
 	// Each calls f for every topic that a regular expression may match, until f says false.
 	Each(f func(Topic) bool)
+}
+
+// hashOf is a number that is another one, as good as always, when a topic of these comes, goes or grows. Their names
+// come in order: hashes of single topics that are added up can make up for each other when two of them grow.
+func hashOf(topics Topics, names []string) int64 {
+	h := fnv.New64a()
+	for _, name := range names {
+		if t, is := topics.ByName(name); is {
+			_, _ = h.Write(t.ID[:]) // never fails
+			_, _ = h.Write(binary.BigEndian.AppendUint32(nil, uint32(t.Partitions)))
+		}
+	}
+	return int64(h.Sum64())
 }
 
 // noTopics is the snapshot before the first one.

@@ -2,7 +2,6 @@ package group
 
 import (
 	"encoding/binary"
-	"hash/fnv"
 	"slices"
 	"strings"
 )
@@ -288,16 +287,14 @@ func (g *Share) subscribed() map[Topic][]*sharer {
 	return all
 }
 
-// hashTopics is a number that is another one, as good as always, when a subscribed topic comes, goes or grows.
+// hashTopics is the hash of the subscribed topics.
 func (g *Share) hashTopics() int64 {
-	sum := uint64(0)
+	var names []string
 	for t := range g.subscribed() {
-		h := fnv.New64a()
-		_, _ = h.Write(t.ID[:])
-		_, _ = h.Write(binary.BigEndian.AppendUint32(nil, uint32(t.Partitions)))
-		sum += h.Sum64() // in no order
+		names = append(names, t.Name)
 	}
-	return int64(sum)
+	slices.Sort(names)
+	return hashOf(g.topics, names)
 }
 
 // assign makes the target assignment: each topic for itself.
@@ -327,40 +324,78 @@ func shareOut(t Topic, members []*sharer, had map[*sharer]Partitions) [][]int32 
 	if partitions == 0 {
 		return nil
 	}
-	each := (len(members) + partitions - 1) / partitions // members of a partition
-	seats := each * partitions
-	users := make([]int, partitions)
-	given := make([][]int32, len(members))
+	s := seating{
+		each: (len(members) + partitions - 1) / partitions, users: make([]int, partitions),
+		given: make([][]int32, len(members)),
+	}
+	seats := s.each * partitions
 	quota := func(i int) int { return (i+1)*seats/len(members) - i*seats/len(members) }
 	for i, m := range members {
 		for _, p := range had[m] {
-			if p.Topic == t.ID && int(p.Index) < partitions && users[p.Index] < each && len(given[i]) < quota(i) {
-				given[i] = append(given[i], p.Index)
-				users[p.Index]++
+			if p.Topic == t.ID && int(p.Index) < partitions && s.users[p.Index] < s.each && len(s.given[i]) < quota(i) {
+				s.give(i, p.Index)
 			}
 		}
 	}
 	for i := range members {
-		for len(given[i]) < quota(i) {
-			least := -1
-			for index := range users {
-				if (least < 0 || users[index] < users[least]) && !slices.Contains(given[i], int32(index)) {
-					least = index
+		for left := quota(i) - len(s.given[i]); left > 0 && s.seat(i); left-- {
+			continue
+		}
+	}
+	return s.given
+}
+
+// seating is which members of a topic get which of its partitions.
+type seating struct {
+	each  int       // members that a partition is to have
+	users []int     // that it has
+	given [][]int32 // partitions of each member
+}
+
+func (s *seating) give(member int, index int32) {
+	s.given[member] = append(s.given[member], index)
+	s.users[index]++
+}
+
+// seat gives a member one more partition: one that has the fewest members. It is false if it has all.
+func (s *seating) seat(member int) bool {
+	least := -1
+	for index := range s.users {
+		if (least < 0 || s.users[index] < s.users[least]) && !slices.Contains(s.given[member], int32(index)) {
+			least = index
+		}
+	}
+	if least < 0 {
+		return false
+	}
+	if s.users[least] < s.each || !s.exchange(member) {
+		s.give(member, int32(least))
+	}
+	return true
+}
+
+// exchange gives a member a partition of another one, and that one in its place a partition that lacks members: the
+// first has all of these. It is false if there is nobody to do so with.
+func (s *seating) exchange(member int) bool {
+	for index, n := range s.users {
+		if n >= s.each {
+			continue
+		}
+		for _, theirs := range s.given {
+			if slices.Contains(theirs, int32(index)) {
+				continue
+			}
+			for at, one := range theirs {
+				if !slices.Contains(s.given[member], one) {
+					theirs[at] = int32(index)
+					s.users[index]++
+					s.given[member] = append(s.given[member], one)
+					return true
 				}
 			}
-			if least < 0 {
-				break // it has all
-			}
-			given[i] = append(given[i], int32(least))
-			users[least]++
 		}
 	}
-	for index := range users { // kept ones may leave a partition to nobody
-		if users[index] == 0 {
-			given[index%len(members)] = append(given[index%len(members)], int32(index))
-		}
-	}
-	return given
+	return false
 }
 
 // ShareDescription is a share group as tools see it.

@@ -2,9 +2,7 @@ package group
 
 import (
 	"cmp"
-	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 )
@@ -178,17 +176,8 @@ func brief(names []string) string {
 	return fmt.Sprintf("%s and %d additional topics", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-// hash is a number that is another one, as good as always, when a topic of the topology comes, goes or grows.
-func (w *planner) hash() int64 {
-	h := fnv.New64a()
-	for _, name := range w.Topics() {
-		if t, is := w.topics.ByName(name); is {
-			_, _ = h.Write(t.ID[:])
-			_, _ = h.Write(binary.BigEndian.AppendUint32(nil, uint32(t.Partitions)))
-		}
-	}
-	return int64(h.Sum64())
-}
+// hash is that of the topics of the topology.
+func (w *planner) hash() int64 { return hashOf(w.topics, w.Topics()) }
 
 // count is how many partitions a topic has, or is to have; 0: that is not known.
 func (w *planner) count(name string) int32 {
