@@ -35,6 +35,7 @@ var fileUses = map[string][]string{
 	"internal/mqtt/socket_linux.go": {"syscall.RawSyscall6", "syscall.Syscall"},
 	"cmd/firth/admin.go":            {"os.ReadFile"}, // what proves who asks
 	"cmd/firth/tls.go":              {"os.ReadFile", "crypto/tls.LoadX509KeyPair"},
+	"cmd/firth/audit.go":            {"os.ReadFile", "os.Open"},
 	"cmd/firth/cert.go":             {"os.ReadFile", "crypto/tls.LoadX509KeyPair"},
 	"cmd/firth/pub.go":              {"os.ReadFile"},
 	"cmd/firth/import.go":           {"os.ReadFile", "path/filepath.Glob"},

@@ -51,7 +51,7 @@ func newRoot() *cobra.Command {
 		newRetainedCommand(),
 		newServeCommand(),
 		newSessionCommand(),
-		newBanCommand(), newUserCommand(), newRoleCommand(), newACLCommand(), newCertCommand(),
+		newBanCommand(), newAuditCommand(), newUserCommand(), newRoleCommand(), newACLCommand(), newCertCommand(),
 		newSubCommand(),
 		newTopicCommand(),
 		newVersionCommand(),

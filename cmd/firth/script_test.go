@@ -94,9 +94,10 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP}
+	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP,
+		"KILL": syscall.SIGKILL}
 	if neg || len(args) != 2 || signals[args[0]] == 0 {
-		ts.Fatalf("usage: signal TERM|INT|HUP FILE")
+		ts.Fatalf("usage: signal TERM|INT|HUP|KILL FILE")
 	}
 	ts.Check(syscall.Kill(readReady(ts, args[1]).PID, signals[args[0]]))
 }

@@ -95,6 +95,7 @@ func TestBound(t *testing.T) {
 }
 
 // TestSpoiled does to a chain what somebody might who wants to hide something, and wants it found and named.
+// Long: it is a table of what can be done.
 func TestSpoiled(t *testing.T) {
 	key := testKey(1)
 	good := build(t, 40, key)
@@ -135,8 +136,17 @@ func TestSpoiled(t *testing.T) {
 			all[10], all[11] = all[11], all[10]
 			return all
 		}, Fault{Reordered, 11, ""}},
-		"twice":          {func(all [][]byte) [][]byte { return slices.Insert(all, 11, all[10]) }, Fault{Reordered, 11, ""}},
-		"altered":        {alter(10, "User:alice", "User:mallo"), Fault{Altered, 11, ""}},
+		"twice":   {func(all [][]byte) [][]byte { return slices.Insert(all, 11, all[10]) }, Fault{Reordered, 11, ""}},
+		"altered": {alter(10, "User:alice", "User:mallo"), Fault{Altered, 11, ""}},
+		"two altered": {func(all [][]byte) [][]byte {
+			return alter(11, "User:alice", "User:mallo")(alter(10, "User:alice", "User:mallo")(all))
+		}, Fault{Altered, 11, ""}},
+		"another hash": {func(all [][]byte) [][]byte {
+			all[10] = bytes.Replace(all[10], []byte(`"previoushash":"`), []byte(`"previoushash":"00`), 1)
+			all[10] = append(all[10][:bytes.Index(all[10], []byte(`","data"`))-2],
+				all[10][bytes.Index(all[10], []byte(`","data"`)):]...)
+			return all
+		}, Fault{Altered, 11, ""}},
 		"another number": {alter(10, `"id":"11"`, `"id":"12"`), Fault{Altered, 11, ""}},
 		"another source": {alter(10, source, "/firth/b/1"), Fault{Altered, 11, ""}},
 		"no record":      {alter(10, "{", "["), Fault{Altered, 11, ""}},

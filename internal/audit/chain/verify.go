@@ -1,8 +1,10 @@
 package chain
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -48,6 +50,7 @@ type Verifier struct {
 	first    Number
 	last     *Record
 	want     Number // what its number should be
+	mended   Hash   // of it, if it had the right hash of the record before
 	lastHash Hash
 	records  int
 	signed   Number // of the last checkpoint
@@ -86,6 +89,10 @@ func (v *Verifier) Next(value []byte) bool {
 	v.hold(r, want)
 	if v.found != nil {
 		return false
+	}
+	if v.doubt != nil {
+		own, right := hex.AppendEncode(nil, r.Previous[:]), hex.AppendEncode(nil, v.lastHash[:])
+		v.mended = sha256.Sum256(bytes.Replace(value, own, right, 1))
 	}
 	v.last, v.lastHash, v.want = r, hash, want
 	if v.doubt != nil {
@@ -141,9 +148,8 @@ func (v *Verifier) settle(r *Record, hash Hash) {
 		v.found = &Fault{Altered, v.want, fmt.Sprintf("it says that it is record %d", v.last.Sequence)}
 	case v.found.Wrong == Removed && r.Sequence == v.found.Sequence:
 		v.found.Wrong, v.found.Detail = Reordered, fmt.Sprintf("it stands behind record %d", v.last.Sequence)
-	case v.found.Wrong == Altered && r.Sequence == v.last.Sequence+1 && r.Previous != v.lastHash:
-		v.found.Sequence = v.last.Sequence // it fits neither side
-		v.found.Detail = "it fits neither the record before it nor the one behind"
+	case v.found.Wrong == Altered && r.Sequence == v.last.Sequence+1 && r.Previous == v.mended:
+		v.found = &Fault{Altered, v.last.Sequence, "it has another hash of the record before it"}
 	}
 	v.last, v.lastHash = r, hash
 }
