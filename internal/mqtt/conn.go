@@ -29,6 +29,7 @@ type conn struct {
 	reader    reader
 	link      link
 	auth      *auth        // nil: the client has no authentication method
+	enrolling *enrolling   // nil: it is no device that enrols
 	peer      *secure.Peer // what the certificate of the client says; nil: it showed none
 	poller    *poller      // of a plain socket
 	pusher    *pusher

@@ -63,6 +63,9 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	if err := c.refuseBanned(); err != nil {
 		return c.refuseHello(hello, err)
 	}
+	if c.enrols(hello) {
+		return c.beginEnrolment(hello)
+	}
 	assigned := ""
 	if len(hello.ClientID) == 0 {
 		assigned = newClientID() // [MQTT-3.1.3-6]

@@ -87,7 +87,10 @@ func (c *conn) take(t *turn, frame []byte) error {
 		if t.inPoller {
 			return errBlocks
 		}
-		if c.auth != nil {
+		switch {
+		case c.enrolling != nil:
+			return c.enrol(t, frame)
+		case c.auth != nil:
 			return c.awaitAuth(t, frame)
 		}
 		return c.connect(t, frame)

@@ -77,6 +77,8 @@ type Options struct {
 	// TopicAliases is how many topic aliases we set for an MQTT 5 client that takes them, at most: to the topics that it
 	// gets often. Default 32; below 0: none.
 	TopicAliases int
+	// Enrolment lets devices have certificates. Default: it does not.
+	Enrolment Enrolment
 	// Mechanisms are the methods of enhanced authentication by name. Default: none.
 	Mechanisms map[string]Mechanism
 	// ResponsePrefix is what the response information begins with that an MQTT 5 client may ask for; the client

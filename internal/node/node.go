@@ -232,7 +232,8 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 	mechanisms := mqtt.SCRAM(n.access.Passwords(), n.access)
 	maps.Copy(mechanisms, mqtt.Bearer(n.access))
 	n.mqtt, err = mqtt.Open(ctx, mqtt.Options{
-		Log: n.store, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log, Clock: wall.Now, Judge: wall.For,
+		Enrolment: n.desk,
+		Log:       n.store, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log, Clock: wall.Now, Judge: wall.For,
 		Logins: n.access, Guard: devices, Audit: n.audit, Mechanisms: mechanisms,
 		MaxPacketBytes: int(l.Packet), MaxConnections: l.Connections, MaxDeviceTopics: n.cfg.Topics.MaxFromDevices,
 		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,

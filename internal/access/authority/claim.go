@@ -40,6 +40,14 @@ const claimID = 12
 // tokenPrefix begins a token, so that people and scanners of secrets know it.
 const tokenPrefix = "fct_"
 
+// tokenBytes is the length of a token: 24 bytes of chance in base64 behind the prefix.
+const tokenBytes = len(tokenPrefix) + 32
+
+// IsToken tells whether a password looks like the token of a claim.
+func IsToken(password []byte) bool {
+	return len(password) == tokenBytes && strings.HasPrefix(string(password), tokenPrefix)
+}
+
 // NewClaim is a claim to be made: for whom, how often and for how long.
 type NewClaim struct {
 	Name  string
@@ -129,7 +137,7 @@ func (c *Claim) isOpen() bool { return strings.HasSuffix(c.Name, "*") }
 
 // Find finds the claim of a token that is good for a name now. Errors: ErrClaim.
 func (a *Authority) Find(name string, token []byte) (*Claim, error) {
-	if len(token) > len(tokenPrefix)+64 || !strings.HasPrefix(string(token), tokenPrefix) {
+	if !IsToken(token) {
 		return nil, ErrClaim
 	}
 	hash := hashToken(token)

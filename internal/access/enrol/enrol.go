@@ -90,8 +90,8 @@ func (d *Desk) Claimed(ctx context.Context, who Applicant) error {
 	return err
 }
 
-// Enrol issues a certificate for the key of a request (PKCS #10, DER or PEM) and gives it with that of the authority,
-// as DER. Errors: Denied; Invalid; TooLarge; Exists; Limited, too many wait; those of the log.
+// Enrol issues a certificate for the key of a request (PKCS #10: DER, that in base64, or PEM) and gives it with that of
+// the authority, as DER. Errors: Denied; Invalid; TooLarge; Exists; Limited, too many wait; those of the log.
 func (d *Desk) Enrol(ctx context.Context, who Applicant, request []byte) (chain [][]byte, err error) {
 	e := Event{Name: who.Name, Address: who.Address, By: who.Way + ", claim"}
 	if who.Token == nil {
@@ -122,7 +122,7 @@ func (d *Desk) enrol(ctx context.Context, who Applicant, request []byte) (*autho
 	case <-ctx.Done():
 		return nil, fault.New(fault.Limited, "enrol", "too many enrol at a time")
 	}
-	csr, err := authority.ParseRequest(request)
+	csr, err := parse(request)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package enrol
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/base64"
 	"io"
 	"net/http"
@@ -64,9 +65,9 @@ func (d *Desk) serveEnrol(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "a claim, or the certificate that the device has", http.StatusUnauthorized)
 		return
 	}
-	request, err := readRequest(http.MaxBytesReader(w, r.Body, maxBody))
+	request, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		refuse(w, err)
+		refuse(w, fault.New(fault.TooLarge, "enrol", "a request of more than %d bytes", maxBody))
 		return
 	}
 	chain, err := d.Enrol(r.Context(), who, request)
@@ -77,27 +78,22 @@ func (d *Desk) serveEnrol(w http.ResponseWriter, r *http.Request) {
 	answer(w, "application/pkcs7-mime; smime-type=certs-only", chain[0])
 }
 
-// readRequest reads a certificate request as clients send it: DER in base64 (section 4.2.1), as it is, or PEM. Errors:
+// parse reads a certificate request as clients send it: DER in base64 (section 4.2.1), as it is, or PEM. Errors:
 // TooLarge, Invalid.
-func readRequest(body io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(body)
-	if err != nil {
+func parse(request []byte) (*x509.CertificateRequest, error) {
+	if len(request) > maxBody {
 		return nil, fault.New(fault.TooLarge, "enrol", "a request of more than %d bytes", maxBody)
 	}
-	return decodeRequest(text)
-}
-
-func decodeRequest(text []byte) ([]byte, error) {
 	const sequence = 0x30 // how DER begins
-	text = bytes.TrimSpace(text)
+	text := bytes.TrimSpace(request)
 	if len(text) == 0 || text[0] == sequence || bytes.HasPrefix(text, []byte("-----")) {
-		return text, nil
+		return authority.ParseRequest(text)
 	}
 	der, err := base64.StdEncoding.DecodeString(string(bytes.Join(bytes.Fields(text), nil)))
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "enrol", "the request is neither base64 nor DER nor PEM")
 	}
-	return der, nil
+	return authority.ParseRequest(der)
 }
 
 // answer sends certificates as those of a signed message without a signature (certs-only), in lines of base64.
