@@ -126,7 +126,7 @@ for isolation in read_committed read_uncommitted; do
 done
 pass "kcat: both isolation levels"
 
-group() { timeout 120 kcat -q -b "$kafka" -G readers -X auto.offset.reset=earliest -c "$1" codec-none | wc -l; }
+group() { timeout 300 kcat -q -b "$kafka" -G readers -X auto.offset.reset=earliest -c "$1" codec-none | wc -l; }
 first=$(group 100) || fail "kcat -G has read only $first of 100 records"
 rest=$(group 400) || fail "kcat -G has read only $rest of 400 records"
 equal "$first $rest" "100 400" "consumer group"

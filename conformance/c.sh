@@ -7,7 +7,7 @@ for form in client:paho-mqtt3c async:paho-mqtt3a; do
 	gcc -O1 -Wall -Wextra -Werror -pthread -o "$work/${form%:*}" "$here/c/${form%:*}.c" "-l${form#*:}"
 done
 start_firth
-timeout 300 "$work/client"
+timeout 900 "$work/client"
 mkdir "$work/inflight"
 through_restart 120 async "$work/async" "$work/inflight"
 stop_firth

@@ -84,7 +84,7 @@ paste() {
 	awk -v n="$n" '/^```sh$/ { on = ++at == n; next } /^```$/ { on = 0 } on' "$repo/docs/connect.md" >"$work/block"
 	[ -s "$work/block" ] || fail "docs/connect.md has no block $n"
 	sed -i "s/localhost:9092/$kafka/g; s/^firth pub /&-p $mqtt_port /" "$work/block" "$work"/kafka/config/*
-	(cd "$work/kafka" && timeout 300 bash -e "$work/block" >"$work/pasted.log" 2>&1) ||
+	(cd "$work/kafka" && timeout 900 bash -e "$work/block" >"$work/pasted.log" 2>&1) ||
 		{ cat "$work/pasted.log" >&2; fail "docs/connect.md, block $n"; }
 	for text in "$@"; do
 		grep -qxF -- "$text" "$work/pasted.log" || { cat "$work/pasted.log" >&2; fail "docs/connect.md does not show $text"; }

@@ -17,6 +17,6 @@ $(PATH=$PATH:/usr/sbin command -v mosquitto) -c "$work/mosquitto.conf" >"$work/m
 others+=($!)
 ours=$mqtt theirs=127.0.0.1:$port
 export ours theirs PYTHONDONTWRITEBYTECODE=1
-wait_for 20 "answer of Mosquitto" bash -c ">/dev/tcp/127.0.0.1/$port" 2>/dev/null
-timeout 300 "$work/venv/bin/python" "$here/mqtt/differential.py" "${SCRIPTS:-200}" "${SCRIPTS_SEED:-1}"
+wait_for 60 "answer of Mosquitto" bash -c ">/dev/tcp/127.0.0.1/$port" 2>/dev/null
+timeout 900 "$work/venv/bin/python" "$here/mqtt/differential.py" "${SCRIPTS:-200}" "${SCRIPTS_SEED:-1}"
 stop_firth

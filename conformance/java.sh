@@ -10,10 +10,10 @@ cd "$repo"
 start_firth --set groups.consumer_heartbeat_interval=500ms
 classes=$work/java/target/classes:$(cat "$work/java/target/classpath")
 timeout 600 java -cp "$classes" Gate
-timeout 300 java -cp "$classes" Limits
+timeout 900 java -cp "$classes" Limits
 timeout 600 java -cp "$classes" Groups
-timeout 300 java -cp "$classes" Transactions
-timeout 300 java -cp "$classes" Shares
+timeout 900 java -cp "$classes" Transactions
+timeout 900 java -cp "$classes" Shares
 through_restart 240 Devices java -cp "$classes" Devices
 stop_firth
 echo "Java clients: all passed"

@@ -17,7 +17,7 @@ touch "$work/suite/test/__init__.py" # else Python's own package of that name is
 
 # Their broker's own settings: four partitions, and sessions as short as their tests want them.
 start_firth --set topics.defaults.partitions=4 --set groups.min_session_timeout=1s
-timeout 120 "$work/venv/bin/python" "$here/kafka-python/admin.py"
+timeout 300 "$work/venv/bin/python" "$here/kafka-python/admin.py"
 cd "$work/suite"
 skip=()
 while read -r name; do skip+=("--deselect=test/integration/$name"); done \
@@ -27,8 +27,8 @@ version=$("$work/venv/bin/python" -c "import kafka
 print('.'.join(map(str, kafka.KafkaConsumer(bootstrap_servers='$kafka').config['api_version'])))")
 [[ $version == 4.* ]] || fail "kafka-python takes the server for version $version"
 echo "  $pin, as for version $version, without: ${skip[*]#*integration/}"
-KAFKA_ROOT=$work KAFKA_URI=kafka://$kafka KAFKA_VERSION=$version timeout 300 "$work/venv/bin/python" -m pytest -q -rs \
-	--no-header --tb=short --show-capture=no --timeout=60 -W ignore "${skip[@]}" --ignore=test/integration/test_ssl_integration.py \
+KAFKA_ROOT=$work KAFKA_URI=kafka://$kafka KAFKA_VERSION=$version timeout 900 "$work/venv/bin/python" -m pytest -q -rs \
+	--no-header --tb=short --show-capture=no --timeout=180 -W ignore "${skip[@]}" --ignore=test/integration/test_ssl_integration.py \
 	--ignore=test/integration/test_sasl_integration.py test/integration >"$work/pytest.log" 2>&1 ||
 	{ tail -n 80 "$work/pytest.log" >&2; fail "kafka-python's suite"; }
 sed -nE 's/^SKIPPED .*integration\/(.*)/  skipped by itself: \1/p' "$work/pytest.log"

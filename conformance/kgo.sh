@@ -36,8 +36,8 @@ if ! wait "$suite"; then
 	fail "franz-go's suite; its log is ${KGO_LOG:-build/kgo.log}"
 fi
 passed=$(grep -c '^--- PASS' "$work/kgo.log")
-if ! KGO_TEST_CHAOS=1 KGO_SEEDS=$kafka KGO_TEST_RF=1 KGO_TEST_RECORDS=$records KGO_LOG_LEVEL=none timeout 240 \
-	"$work/kgo.test" -test.timeout 230s -test.v -test.run '^(TestGroupETL|TestShareGroupETL)$' -test.skip "$skip" \
+if ! KGO_TEST_CHAOS=1 KGO_SEEDS=$kafka KGO_TEST_RF=1 KGO_TEST_RECORDS=$records KGO_LOG_LEVEL=none timeout 900 \
+	"$work/kgo.test" -test.timeout 880s -test.v -test.run '^(TestGroupETL|TestShareGroupETL)$' -test.skip "$skip" \
 	>"$work/chaos.log" 2>&1; then
 	grep -E '^ *--- FAIL|^panic|^FAIL' "$work/chaos.log" >&2 || true
 	cp "$work/chaos.log" "${KGO_LOG:-$repo/build/kgo.log}"

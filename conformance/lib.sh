@@ -82,7 +82,7 @@ through_restart() {
 	local limit=$1 what=$2 pid
 	shift 2
 	: >"$work/said"
-	timeout 300 "$@" > >(tee "$work/said" | grep --line-buffered -v '^restart$') &
+	timeout 900 "$@" > >(tee "$work/said" | grep --line-buffered -v '^restart$') &
 	pid=$!
 	others+=("$pid")
 	wait_for "$limit" "wish of $what for a restart" said_restart "$pid"

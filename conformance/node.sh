@@ -5,9 +5,9 @@
 cp -r "$here/node" "$work/node"
 (cd "$work/node" && "$again" timeout 300 npm ci --no-audit --no-fund --loglevel=error)
 start_firth
-(cd "$work/node" && timeout 600 node gate.mjs && timeout 120 node sparkplug.mjs)
+(cd "$work/node" && timeout 600 node gate.mjs && timeout 300 node sparkplug.mjs)
 stop_firth
 start_firth --set mqtt.sparkplug=true
-(cd "$work/node" && timeout 120 node sparkplug.mjs aware)
+(cd "$work/node" && timeout 300 node sparkplug.mjs aware)
 stop_firth
 echo "kafkajs, MQTT.js and Tahu: all passed"

@@ -37,7 +37,7 @@ asked() {
 
 start_firth
 start_nodered
-state=$(mosquitto_sub -h "$mqtt_host" -p "$mqtt_port" -W 30 -C 1 -F '%r %p' -t nodered/state)
+state=$(mosquitto_sub -h "$mqtt_host" -p "$mqtt_port" -W 60 -C 1 -F '%r %p' -t nodered/state)
 [ "$state" = "1 online" ] || fail "the birth of Node-RED: $state"
 seq 1 300 | pub -q 2 -l -t requests/first
 asked first

@@ -6,7 +6,7 @@ python3 -m venv "$work/venv"
 "$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
 start_firth
 timeout 600 "$work/venv/bin/python" "$here/python/gate.py"
-timeout 300 "$work/venv/bin/python" -W ignore::DeprecationWarning "$here/python/admin.py"
+timeout 900 "$work/venv/bin/python" -W ignore::DeprecationWarning "$here/python/admin.py"
 # The lines that docs/transactions.md tells to paste, twice: the second time there is nothing left to do.
 awk '/^```python$/ { on = 1; next } /^```$/ { on = 0 } on' "$repo/docs/transactions.md" |
 	sed "s/127.0.0.1:9092/$kafka/; s/timeout=10/timeout=4/" >"$work/alarms.py"
@@ -16,13 +16,13 @@ for _ in 1 2; do timeout 60 "$work/venv/bin/python" "$work/alarms.py"; done
 [ "$("$firth" consume alarms -b "$kafka" -e -f '%k %s\n')" = "alarms/sensors/room1/temp 95" ] ||
 	fail "docs/transactions.md: $("$firth" consume alarms -b "$kafka" -e)"
 pass "the consumer and producer of docs/transactions.md"
-timeout 120 "$work/venv/bin/python" "$here/python/discovery.py" announce
+timeout 300 "$work/venv/bin/python" "$here/python/discovery.py" announce
 stop_firth
 start_firth
-timeout 120 "$work/venv/bin/python" "$here/python/discovery.py" find 1
+timeout 300 "$work/venv/bin/python" "$here/python/discovery.py" find 1
 kill -9 "$firth_pid"
 wait "$firth_pid" 2>/dev/null || true
 start_firth
-timeout 120 "$work/venv/bin/python" "$here/python/discovery.py" find 2
+timeout 300 "$work/venv/bin/python" "$here/python/discovery.py" find 2
 stop_firth
 echo "confluent-kafka and paho-mqtt: all passed"

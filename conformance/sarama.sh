@@ -9,7 +9,7 @@ go vet .
 go test -c -o "$work/sarama.test" .
 start_firth
 # Most of them wait for groups to be formed: all at once.
-timeout 300 "$work/sarama.test" -test.v -test.parallel 32 -test.timeout 280s >"$work/sarama.log" 2>&1 ||
+timeout 900 "$work/sarama.test" -test.v -test.parallel 32 -test.timeout 880s >"$work/sarama.log" 2>&1 ||
 	{ grep -vE '^ *(=== |--- PASS)' "$work/sarama.log" >&2 || true; fail "sarama"; }
 if grep -E '^ *--- SKIP' "$work/sarama.log" >&2; then fail "tests were skipped"; fi
 passed=$(grep -cE '^ *--- PASS' "$work/sarama.log")

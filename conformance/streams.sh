@@ -62,7 +62,7 @@ count_words() {
 	awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on' "$repo/docs/transactions.md" >"$work/words"
 	grep -q WordCountDemo "$work/words" || fail "docs/transactions.md has no word count"
 	sed -i "s/localhost:9092/$kafka/g; s/processing.guarantee=/group.protocol=$1 &/" "$work/words"
-	(cd "$work/kafka" && timeout 120 bash -e "$work/words" >"$work/words.log" 2>&1) ||
+	(cd "$work/kafka" && timeout 300 bash -e "$work/words" >"$work/words.log" 2>&1) ||
 		{ cat "$work/words.log" >&2; fail "word count, $1"; }
 	for word in all streams lead to kafka; do
 		grep -qx "$word	1" "$work/words.log" || { cat "$work/words.log" >&2; fail "word count, $1: no $word"; }
@@ -135,13 +135,13 @@ for round in $(seq "$rounds"); do
 done
 [ "$atwork" -ge 3 ] || fail "the copiers had done their work before the server was killed three times"
 pass "the server killed $rounds times, $atwork of them under copiers at work; copiers and instances of Streams killed"
-timeout 240 java "${quick[@]}" -cp "$classes" Drive copied "$records"
+timeout 900 java "${quick[@]}" -cp "$classes" Drive copied "$records"
 # What was aborted was copied again: who saw it saw a number twice, or one that is too high.
 awk '$1 in last && $2 <= last[$1] { exit 1 } { last[$1] = $2 }' "$work/watched" ||
 	fail "a subscriber saw records out of order, or that were aborted"
 seen=$(wc -l <"$work/watched")
 [ "$seen" -ge "$((records / 4))" ] || fail "a subscriber saw $seen of $records records"
-timeout 120 mosquitto_sub -V 5 -h "$mqtt_host" -p "$mqtt_port" -q 1 -t '$replay/earliest/output/#' -C "$records" \
+timeout 300 mosquitto_sub -V 5 -h "$mqtt_host" -p "$mqtt_port" -q 1 -t '$replay/earliest/output/#' -C "$records" \
 	-F '%t %p' >"$work/replayed" || fail "replay of the copy: $(wc -l <"$work/replayed") of $records records"
 seq 0 "$((records - 1))" | awk '{ print "output/" $1 % 4, $1 }' | sort >"$work/wanted"
 sort "$work/replayed" | cmp - "$work/wanted" || fail "a replay of the copy does not have each record once"

@@ -45,7 +45,7 @@ for auth in none require; do
 		timeout 60 mosquitto_sub "${at[@]}" -t "tls/$version/#" -q 1 -C 100 -W 50 >got &
 		sub=$!
 		others+=("$sub")
-		wait_for 20 "subscription" timeout 20 mosquitto_pub "${at[@]}" -t "tls/$version/x" -q 1 -m first
+		wait_for 60 "subscription" timeout 20 mosquitto_pub "${at[@]}" -t "tls/$version/x" -q 1 -m first
 		for _ in $(seq 100); do echo "message"; done | timeout 60 mosquitto_pub "${at[@]}" -t "tls/$version/x" -q 1 -l
 		wait "$sub" || fail "mosquitto_sub with $version and client_auth=$auth"
 		pass "mosquitto_pub and mosquitto_sub, $version, client_auth=$auth"

@@ -243,7 +243,7 @@ func TestMemoryRetained(t *testing.T) {
 		if n != len(payload) {
 			t.Errorf("a retained message of %d bytes", n)
 		}
-	case <-time.After(settleLimit):
+	case <-time.After(startLimit):
 		t.Error("the retained message does not come")
 	}
 }

@@ -37,7 +37,7 @@ func devices() []habits {
 		{id: "clean3", version: v3, filters: all, clean: 3, stays: 500 * ms, away: 500 * ms},
 		{id: "clean5", version: v5, filters: []string{"alpha/#"}, clean: 4, stays: 300 * ms, cut: true, holds: 3},
 		{id: "brief", version: v5, filters: []string{"alpha/#"}, expiry: 2 * time.Second, stays: 500 * ms,
-			away: 7 * time.Second},
+			away: 12 * time.Second},
 	}
 }
 

@@ -226,7 +226,7 @@ func (s *sleeper) judgePresent(present, clean bool, begun time.Time) {
 		s.forget()
 	case !present:
 		s.forget()
-	case s.expiry > 0 && s.there && s.left.kills == s.kills.Load() && begun.Sub(s.left.known) > s.expiry+3*time.Second:
+	case s.expiry > 0 && s.there && s.left.kills == s.kills.Load() && begun.Sub(s.left.known) > s.expiry+6*time.Second:
 		s.complain("its session has not expired in %v", begun.Sub(s.left.known))
 	default:
 		s.returns++

@@ -243,7 +243,7 @@ func TestF26(t *testing.T) {
 			c.produce("d", batch([]entry{{time.Now().UnixMilli(), []byte(r.key), make([]byte, r.size)}}, nil))
 		}
 		for _, want := range []string{"d/1", "d/2", "d/3"} {
-			p, err := d.next(10 * time.Second)
+			p, err := d.next(patience)
 			if err != nil || topicOf(p) != want {
 				t.Fatalf("no %s: %.20x, %v", want, p, err)
 			}

@@ -251,7 +251,7 @@ def check_fencing():
         assert error.fatal() and error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED), error
     young.abort_transaction(LIMIT)
 
-    slow = transactional("py-tx-slow", **{"transaction.timeout.ms": 1000})
+    slow = transactional("py-tx-slow", **{"transaction.timeout.ms": 5000})
     slow.produce("py-tx-slow", value="late")
     slow.flush(LIMIT)
     end = time.monotonic() + LIMIT

@@ -611,7 +611,7 @@ func TestSharedLosesNothing(t *testing.T) {
 	came := make(chan got, 10*count)
 	stop := make(chan struct{})
 	serve := func(id string, c *raw, die int) {
-		for n := 0; ; n++ {
+		for n := 0; ; { // messages
 			p, err := c.next(100 * time.Millisecond)
 			m, ok := p.(*packet.Publish)
 			select {
@@ -619,12 +619,12 @@ func TestSharedLosesNothing(t *testing.T) {
 				return
 			default:
 			}
-			switch {
-			case err != nil || !ok:
+			if err != nil || !ok {
 				continue
-			case die > 0 && n >= die:
+			}
+			if n++; die > 0 && n > die {
 				came <- got{string(m.Payload), false}
-				if n == die+20 {
+				if n == die+21 {
 					c.net.Close()
 					return
 				}

@@ -147,7 +147,7 @@ public final class Shares {
     /** A lock ends, and is renewed. */
     private static void locks(Admin admin) throws Exception {
         topic(admin, "share-locks", 1);
-        settings(admin, "locks", "share.auto.offset.reset", "earliest", "share.record.lock.duration.ms", "2000");
+        settings(admin, "locks", "share.auto.offset.reset", "earliest", "share.record.lock.duration.ms", "10000");
         produce("share-locks", 1);
         try (KafkaShareConsumer<String, String> a = member("locks", true, "share-locks");
                 KafkaShareConsumer<String, String> b = member("locks", true, "share-locks")) {
@@ -156,9 +156,9 @@ public final class Shares {
                 a.poll(Duration.ofMillis(200)).forEach(got::add);
                 return !got.isEmpty();
             });
-            check(a.acquisitionLockTimeoutMs().orElse(0) == 2000, "the lock lasts " + a.acquisitionLockTimeoutMs());
+            check(a.acquisitionLockTimeoutMs().orElse(0) == 10_000, "the lock lasts " + a.acquisitionLockTimeoutMs());
             for (int i = 0; i < 4; i++) { // beyond the lock
-                Thread.sleep(1000);
+                Thread.sleep(3000);
                 a.acknowledge(got.get(0), AcknowledgeType.RENEW);
                 a.commitSync().values().forEach(e -> check(e.isEmpty(), "a renewal failed: " + e));
                 check(b.poll(Duration.ofMillis(100)).isEmpty(), "a record came that somebody has");

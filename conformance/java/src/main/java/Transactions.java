@@ -300,7 +300,7 @@ public final class Transactions {
 
     private static void timeout(Admin admin) throws Exception {
         TopicPartition[] all = topic(admin, "tx-timeout");
-        try (KafkaProducer<String, String> p = producer("tx-timeout", 1_000)) {
+        try (KafkaProducer<String, String> p = producer("tx-timeout", 5_000)) {
             p.initTransactions();
             p.beginTransaction();
             send(p, "tx-timeout", "a");
