@@ -3,7 +3,8 @@ from dataclasses import dataclass, replace
 
 from .load import (Bench, CatchUp, ComeAndGo, Copy, Idle, KafkaPerformance, MosquittoClients, Rebalance, Restart, Return,
                    Share, ToSubscriber)
-from .systems import Before, Bridge, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoKeeping, MosquittoSaving, Nats, NatsSync
+from .systems import (Before, Bridge, Encrypted, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoKeeping, MosquittoSaving,
+                      Nats, NatsSync)
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,13 @@ BLOCKS = (
         Row("ProducerPerformance, 1 KiB", KafkaPerformance(), beside="produce 1 KiB, 8 partitions, franz-go"),
         Row("ConsumerPerformance, 1 KiB", KafkaPerformance(read=True), beside="catch-up read 1 KiB, warm, franz-go"),
     ), quick=False, rounds=3),
+    Block("Encryption at rest, beside the same without", (Encrypted, Firth), (
+        Row("encrypted: produce 1 KiB, 8 partitions", kafka("--batches-encoded"), (least("rate", 0.75, Firth.name),)),
+        Row("encrypted: catch-up read 1 KiB, warm", CatchUp(), (least("rate", 0.75, Firth.name),)),
+        Row("encrypted: catch-up read 1 KiB, cold", CatchUp(cold=True), (least("rate", 0.75, Firth.name),)),
+        Row("encrypted: QoS 1 ingest, 16 publishers × 64 in flight", mqtt("-q", 1),
+            (least("rate", 0.75, Firth.name),)),
+    ), quick=False),
     Block("Starts with 10 GB", (Firth, Kafka), (
         Row("start to ready with 10 GB", Restart(), (most("ready", 1000),)),
         Row("start to ready with 10 GB after kill -9", Restart(killed=True)),

@@ -145,6 +145,18 @@ class Firth(System):
         return "commit " + machine.output("git", "-C", REPO, "describe", "--always", "--dirty")
 
 
+class Encrypted(Firth):
+    """With a key for what it stores."""
+
+    name = "Firth, encrypted"
+
+    def prepare(self):
+        keys = self.folder / "keys"
+        if not keys.exists():
+            subprocess.run([self.binary, "key", "generate", "--to", keys], check=True, capture_output=True)
+        return [*super().prepare(), "--set", f"encryption.key_file={keys}"]
+
+
 class Before(Firth):
     """Another build of Firth, beside which ours is judged; of() says which."""
 

@@ -21,7 +21,8 @@ hot() {
 	mqtt/fanout   ^BenchmarkLive$
 	mqtt          ^Benchmark(Deliver|Publish)$
 	log/record    ^Benchmark(Append|Seal|Iter|Validate)$
-	log/journal   ^BenchmarkFrame$
+	kit/atrest    ^BenchmarkBlocks$
+	log/journal   ^Benchmark(Frame|WriteSealed)$
 	log/store     ^BenchmarkAppend$
 	kafka/wire    ^Benchmark(ProduceWalk|FetchEncode)$
 	kafka         ^Benchmark(ProducePath|FetchPath)$

@@ -27,9 +27,9 @@ type Stage struct {
 // NewStage is a stage for frames of from bytes or more. It takes memory when it is used first.
 func NewStage(from int64) *Stage { return &Stage{from: from} }
 
-// direct writes the pieces of a frame past the system's cache, and tells false if this frame shall not go that way
+// direct writes a frame past the system's cache, and tells false if this frame shall not go that way
 // or none can; what is behind the end is nothing then.
-func (w *Writer) direct(pieces [][]byte, size int64) (through bool, err error) {
+func (w *Writer) direct(l *laid, size int64) (through bool, err error) {
 	s := w.stage
 	if s == nil || s.off || size < s.from || blocks(w.end+size) > w.limit {
 		return false, nil
@@ -38,8 +38,8 @@ func (w *Writer) direct(pieces [][]byte, size int64) (through bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, p := range pieces {
-		for len(p) > 0 {
+	for i := range l.pieces {
+		for p := l.next(i); len(p) > 0; {
 			n := copy(s.bytes[used:], p)
 			p, used = p[n:], used+n
 			if used < len(s.bytes) {

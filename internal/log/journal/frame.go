@@ -96,10 +96,10 @@ func listPlace(pos int64) atrest.Place {
 	return atrest.Place{Pos: pos + frameHeadBytes, What: atrest.PieceList}
 }
 
-// seal is layout for an encrypted file: it puts the whole frame into b, whose memory is used again.
-func (f *Frame) seal(b []byte, key *atrest.Key, h head) []byte {
-	entries := frameHeadBytes + len(f.Entries)*entryBytes
-	at := h.pos + int64(entries) + tag
+// place is layout for an encrypted file. Of the pieces only the last is as it is written: the first one stands for head
+// and entries, the others are sealed by laid.
+func (f *Frame) place(h head) [][]byte {
+	at := h.pos + frameHeadBytes + int64(len(f.Entries))*entryBytes + tag
 	f.head = append(f.head[:0], make([]byte, frameHeadBytes)...)
 	for i := range f.Entries {
 		e := &f.Entries[i]
@@ -110,17 +110,64 @@ func (f *Frame) seal(b []byte, key *atrest.Key, h head) []byte {
 		f.head = e.append(f.head)
 	}
 	h.put(f.head, len(f.Entries))
-	b = append(slices.Grow(b[:0], int(h.size)), f.head[:frameHeadBytes]...)
-	b = key.Seal(b, f.head[frameHeadBytes:], listPlace(h.pos), f.head[frameNonce:frameHeadBytes])
-	binary.LittleEndian.PutUint32(b[frameCRC:], record.Checksum(0, b[frameNonce:]))
-	next := 1 // the first piece is the head's place
-	for i := range f.Entries {
-		if e := &f.Entries[i]; e.Kind == KindBatch {
-			b = key.Seal(b, f.pieces[next], e.place(), nil)
-			next++
-		}
+	if len(f.pieces) == 0 {
+		f.pieces = append(f.pieces, nil)
 	}
-	return append(b, padding[:h.size-int64(len(b))]...)
+	f.pieces = slices.Grow(f.pieces, 2)
+	return append(f.pieces, padding[:h.pos+h.size-at])
+}
+
+// laid is a frame that was laid out, to be written piece by piece.
+type laid struct {
+	frame  *Frame
+	pieces [][]byte
+	head   head
+	key    *atrest.Key // nil: the pieces are what is written
+	memory *[]byte     // where they are sealed otherwise
+	entry  int         // of the next piece
+}
+
+// next gives a piece as it is written, in order, until the piece behind it is asked for.
+func (l *laid) next(i int) []byte {
+	if l.key == nil {
+		return l.pieces[i]
+	}
+	*l.memory = l.seal((*l.memory)[:0], i)
+	return *l.memory
+}
+
+// gathered gives the pieces as they are written, all at once.
+func (l *laid) gathered() [][]byte {
+	if l.key == nil {
+		return l.pieces
+	}
+	b := slices.Grow((*l.memory)[:0], int(l.head.size))
+	for i := range l.pieces {
+		b = l.seal(b, i)
+	}
+	*l.memory = b
+	return [][]byte{b}
+}
+
+// seal appends a piece to b, sealed.
+func (l *laid) seal(b []byte, i int) []byte {
+	switch i {
+	case 0:
+		l.entry = 0
+		h, at := l.frame.head, len(b)
+		b = append(b, h[:frameHeadBytes]...)
+		b = l.key.Seal(b, h[frameHeadBytes:], listPlace(l.head.pos), h[frameNonce:frameHeadBytes])
+		binary.LittleEndian.PutUint32(b[at+frameCRC:], record.Checksum(0, b[at+frameNonce:]))
+		return b
+	case len(l.pieces) - 1:
+		return append(b, l.pieces[i]...)
+	}
+	for l.frame.Entries[l.entry].Kind != KindBatch {
+		l.entry++
+	}
+	e := &l.frame.Entries[l.entry]
+	l.entry++
+	return l.key.Seal(b, l.pieces[i], e.place(), nil)
 }
 
 // layout places the bodies, writes the head and returns the pieces to write at pos. The frame takes no more

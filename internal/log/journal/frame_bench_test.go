@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/log/record"
 )
 
@@ -47,6 +48,48 @@ func BenchmarkFrame(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				frame()
+			}
+		})
+	}
+}
+
+// BenchmarkWriteSealed lays out a commit group of 16 batches of 10 KiB, plain and encrypted, as it is written past the
+// system's cache.
+func BenchmarkWriteSealed(b *testing.B) {
+	secret := make([]byte, 32)
+	wrapper, err := atrest.NewLocal(secret)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ring, err := atrest.NewRing([]atrest.Wrapper{wrapper})
+	if err != nil {
+		b.Fatal(err)
+	}
+	sealing, err := ring.NewKey(atrest.Pieces, Name(1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var bu record.Builder
+	bu.Reset(nil, 1_700_000_000_000)
+	bu.Append(&record.Record{Timestamp: 1_700_000_000_123, Value: make([]byte, 10<<10)})
+	batch := bu.Seal(0, 1)
+	for name, key := range map[string]*atrest.Key{"plain": nil, "encrypted": sealing} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			w := &Writer{header: Header{Key: key}, end: HeaderBytes, stage: NewStage(1)}
+			staged := make([]byte, stageBytes)
+			var f Frame
+			for b.Loop() {
+				f.Reset()
+				for i := range 16 {
+					f.AddBatch(uint32(i), batch)
+				}
+				size := w.size(&f)
+				b.SetBytes(size)
+				l := w.lay(&f, size)
+				for i := range l.pieces {
+					copy(staged, l.next(i))
+				}
 			}
 		})
 	}

@@ -28,7 +28,7 @@ type Writer struct {
 	filled int64 // space below was written before, by frames, zeros or an earlier life of the file
 	seq    uint64
 	stage  *Stage // nil: all goes through the system's cache
-	sealed []byte // where frames of an encrypted file are laid out, unless there is a stage
+	sealed []byte // where frames of an encrypted file are sealed, unless there is a stage
 }
 
 // A small frame that reaches space never written before takes zeros for what comes behind it along: a sync of
@@ -94,18 +94,19 @@ func (w *Writer) size(f *Frame) int64 {
 	return f.Size()
 }
 
-// pieces lays a frame out.
-func (w *Writer) pieces(f *Frame, size int64) [][]byte {
-	h := head{nonce: w.header.Nonce, pos: w.end, synced: w.synced, seq: w.seq, size: size}
-	if w.header.Key == nil {
-		return f.layout(h)
-	}
-	b := &w.sealed
+// lay lays a frame out, to be written at the end of the file.
+func (w *Writer) lay(f *Frame, size int64) laid {
+	l := laid{key: w.header.Key, frame: f, memory: &w.sealed}
 	if w.stage != nil {
-		b = &w.stage.sealed
+		l.memory = &w.stage.sealed
 	}
-	*b = f.seal(*b, w.header.Key, h)
-	return [][]byte{*b}
+	l.head = head{nonce: w.header.Nonce, pos: w.end, synced: w.synced, seq: w.seq, size: size}
+	if l.key == nil {
+		l.pieces = f.layout(l.head)
+	} else {
+		l.pieces = f.place(l.head)
+	}
+	return l
 }
 
 // Empty tells whether no frame was written yet.
@@ -132,10 +133,10 @@ func (w *Writer) Write(f *Frame) error {
 	if size > w.Room() {
 		return fault.New(fault.Internal, "journal.Write", "frame of %d bytes into %d", size, w.Room())
 	}
-	pieces := w.pieces(f, size)
-	through, err := w.direct(pieces, size)
+	l := w.lay(f, size)
+	through, err := w.direct(&l, size)
 	if !through && err == nil {
-		err = w.buffered(pieces, size)
+		err = w.buffered(l.gathered(), size)
 	}
 	if err != nil {
 		return err

@@ -23,6 +23,12 @@ func (e Extent) AsCame() Extent {
 	return e
 }
 
+// Opened is the extent, read from an encrypted file: what opened are the bytes that were written, and need no checksum.
+func (e Extent) Opened() Extent {
+	e.known = true
+	return e
+}
+
 // Built tells whether the batch of the extent may have been built by this log record by record, and not by a
 // producer that compresses or numbers its batches. Of an extent that was not made by Of that is not known.
 func (e *Extent) Built() bool { return e.built || e.heads == 0 }

@@ -30,6 +30,7 @@ type Extent struct {
 	MaxTime int64         // largest timestamp, milliseconds since 1970
 
 	built bool   // by this log, record by record; not in the file
+	known bool   // its bytes are those that were written; not in the file
 	heads uint32 // checksum of what the batches' own checksums leave out; 0: not known
 }
 
@@ -254,7 +255,9 @@ func (e Extent) walk(file string, b []byte, into *[]record.Batch) error {
 	for rest := b; len(rest) > 0; {
 		pos := e.Pos + int64(len(b)-len(rest))
 		batch, behind, err := record.Next(rest)
-		if err == nil {
+		if err == nil && e.known {
+			err = batch.CheckFrame()
+		} else if err == nil {
 			err = batch.Check()
 		}
 		if err == nil && (batch.BaseOffset() < next || batch.LastOffset() > e.Last ||

@@ -116,7 +116,7 @@ func (o *Offline) Check(ctx context.Context, report func(Finding), progress func
 func (o *Offline) Plain() int64 {
 	var n int64
 	for _, f := range o.recovery.files {
-		if !atrest.Sealed(f.handle()) {
+		if !f.sealed {
 			size, err := f.handle().Size()
 			if err == nil {
 				n += size

@@ -28,6 +28,7 @@ type file struct {
 	end     int64            // journal: behind the last frame, once sealed
 	plain   weighed          // journal: of topics that are not compacted; the announcer's
 	key     *atrest.Key      // of an encrypted journal, which may be a segment by now; nil: there is nothing to open
+	sealed  bool             // it is encrypted
 	broken  bool             // journal: a sync failed, there is none any more; set before it is sealed
 	size    int64            // segment: bytes of the file
 	content int64            // segment: of these, those that are not index; of one kept in place all
@@ -48,14 +49,14 @@ var _ partition.File = (*file)(nil)
 
 func newJournalFile(s *Store, number uint64, handle vfs.File) *file {
 	f := &file{store: s, fileID: fileID{number: number}, name: journalName(number), journal: handle, began: time.Now()}
-	f.key = atrest.KeyOf(handle)
+	f.key, f.sealed = atrest.KeyOf(handle), atrest.Sealed(handle)
 	f.refs.Store(1)
 	return f
 }
 
 func newSegmentFile(s *Store, id fileID, seg *segment.Segment) *file {
 	f := &file{store: s, fileID: id, name: seg.Name(), segment: seg, size: seg.Size(), content: seg.Size()}
-	f.key = atrest.KeyOf(seg.File())
+	f.key, f.sealed = atrest.KeyOf(seg.File()), atrest.Sealed(seg.File())
 	if !seg.InPlace() {
 		f.content = 0
 		for _, sum := range seg.Summaries() {
@@ -167,6 +168,9 @@ func (f *file) readNear(
 	}
 	for _, e := range extents {
 		at := e.Pos - first.Pos
+		if f.sealed {
+			e = e.Opened()
+		}
 		if into, err = e.Split(f.name, buf[at:at+int64(e.Len):at+int64(e.Len)], into); err != nil {
 			return into, err
 		}
@@ -181,6 +185,9 @@ func (f *file) Fill(p stream.PartitionID, extents []segment.Extent, b []byte) er
 	}
 	for _, e := range extents {
 		at := e.Pos - extents[0].Pos
+		if f.sealed {
+			e = e.Opened()
+		}
 		if err := e.Check(f.name, b[at:at+int64(e.Len)]); err != nil {
 			return err
 		}

@@ -46,14 +46,14 @@ func (s *Store) sealed(handle vfs.File, h *journal.Header) (vfs.File, error) {
 
 // plainLeft tells whether records would stay readable on the disk if a journal were used again: it is plain, and new
 // files are encrypted.
-func (s *Store) plainLeft(f *file) bool { return s.sealing != nil && !s.opt.Plain && f.key == nil }
+func (s *Store) plainLeft(f *file) bool { return s.sealing != nil && !s.opt.Plain && !f.sealed }
 
 // stale tells whether a segment is to be written anew now, and there is room for it.
 func (k *housekeeper) stale(f *file) bool { return k.s.stale(f) && k.s.haveRoom(f.size) == nil }
 
 // stale tells whether a segment is to be written anew only because it is plain and should not be, or is not and should.
 func (s *Store) stale(f *file) bool {
-	return s.sealing != nil && f.segment != nil && atrest.Sealed(f.segment.File()) == s.opt.Plain
+	return s.sealing != nil && f.segment != nil && f.sealed == s.opt.Plain
 }
 
 // tag is what lies behind each batch.
