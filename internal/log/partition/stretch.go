@@ -233,7 +233,7 @@ func (s *Stretch) fill(extents []segment.Extent, b []byte) error {
 	} else {
 		err = s.follow(extents, b)
 	}
-	if err != nil && !fault.Is(err, fault.Closed) {
+	if err != nil && !fault.Is(err, fault.Closed) && !fault.Is(err, fault.OutOfRange) { // these tell of no damage
 		s.p.harm(extents)
 	}
 	return err
