@@ -380,8 +380,9 @@ func (f *shareFetch) step(p *sharePart, at int64) (more bool, next int64, err er
 	}
 	p.mu.Lock()
 	var got []share.Delivery
-	if !p.mu.gone {
+	if !p.mu.gone && f.reserveLocked(p, p.mu.q.More(min(int(a.To-a.From), a.Locks))) {
 		got = p.mu.q.Acquire(&a)
+		f.countLocked(p)
 	}
 	f.watchLocked(p)
 	moved := p.mu.q.From() != from

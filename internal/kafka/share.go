@@ -82,6 +82,7 @@ type sharePart struct {
 	mu struct {
 		sync.Mutex
 		q       *share.Queue
+		counted int64  // what q takes, in the budget
 		epoch   uint32 // of the state
 		written written
 		waiting []func(error)           // told the fate of the next write; they do not block
@@ -218,10 +219,36 @@ func (s *shares) part(ctx context.Context, key shareKey, id stream.PartitionID) 
 	}
 	if p == nil {
 		p = newSharePart(key, id, share.NewQueue(at))
+		if !s.reserveLocked(p, p.mu.q.Bytes()) { // nobody else has it yet
+			s.mu.Unlock()
+			return nil, fault.New(fault.Limited, "kafka.shares", "share partitions take all the memory that groups may have")
+		}
 		s.mu.parts[key] = p
 	}
 	s.mu.Unlock()
 	return p, p.settled(ctx, s)
+}
+
+// reserveLocked makes room for what a share partition may become larger by, until countLocked counts what it did. It
+// tells whether there was room.
+func (s *shares) reserveLocked(p *sharePart, n int64) bool {
+	if n > 0 && !s.groups.budget.reserve(p.mu.counted, n) {
+		s.groups.short.With("share_refused").Inc()
+		if held, ok := s.lines.Pass("full"); ok {
+			s.opt.Logger.Warn("kafka: share groups take all the memory that groups may have", "group", p.group, "more", held,
+				"hint", "raise limits.kafka_bytes, a quarter of which is for groups")
+		}
+		return false
+	}
+	p.mu.counted += n
+	return true
+}
+
+// countLocked counts what a share partition takes now.
+func (s *shares) countLocked(p *sharePart) {
+	grown := p.mu.q.Bytes() - p.mu.counted
+	p.mu.counted += grown
+	s.groups.budget.keep(grown)
 }
 
 // begin is the offset at which a group begins.

@@ -151,6 +151,7 @@ func (s *shares) adopt(key shareKey, f *foldedShare) {
 	}
 	p := newSharePart(key, id, f.q)
 	p.mu.epoch, p.mu.written, p.mu.set = f.epoch, f.written, true
+	s.countLocked(p) // nobody else has it yet
 	s.mu.parts[key] = p
 }
 
@@ -318,6 +319,7 @@ func (u *shareWrite) records() []*record.Record {
 	}
 	r := &record.Record{Timestamp: now, Key: p.appendKey(nil, slot), Value: p.mu.q.AppendTo(nil, form)}
 	w.base, w.slot, w.slots = form.Base, slot, max(w.slots, slot)
+	u.s.countLocked(p) // what is done with and written was cleared away
 	return []*record.Record{r}
 }
 
@@ -329,6 +331,7 @@ func (u *shareWrite) Appended(_ uint64, _ stream.Placed, err error) {
 // end tells the fate of a write to who waits for it, and begins the next one if there is something to write.
 func (u *shareWrite) end(err error) {
 	s, p := u.s, u.p
+	left := int64(0) // of memory that it takes no more
 	p.mu.Lock()
 	w := &p.mu.written
 	w.underWay, w.failed = false, err != nil
@@ -341,6 +344,7 @@ func (u *shareWrite) end(err error) {
 		s.watchLocked(p)
 	case u.gone:
 		w.ended = true
+		left, p.mu.counted = p.mu.counted, 0
 	default:
 		p.mu.set = true
 		p.mu.q.Written(true)
@@ -357,6 +361,7 @@ func (u *shareWrite) end(err error) {
 			delete(s.mu.parts, p.shareKey)
 		}
 		s.mu.Unlock()
+		s.groups.budget.keep(-left)
 		s.alarms.Cancel(p)
 	}
 	for _, told := range u.told {

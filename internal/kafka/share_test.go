@@ -813,6 +813,35 @@ func TestShareAcknowledgementsThatAreLost(t *testing.T) {
 	wantGot(t, "what was not acknowledged again", h.share("g", "b", topic).fetch(), "3-9×2")
 }
 
+// TestShareMemory: what groups have given out is bounded by bytes, over all of them; where one is done with its
+// records, another one gets some.
+func TestShareMemory(t *testing.T) {
+	h := openHouse(t, Options{HeldBytes: 1 << 20})
+	topic := h.topic("t", 1)
+	h.dial().fill(topic, 2000)
+	var members []*sharer
+	for i := range 20 { // 32 KiB each, of 256
+		group := fmt.Sprint("g", i)
+		h.earliest(group)
+		m := h.share(group, "a", topic)
+		members = append(members, m)
+		if got := m.fetch(); got == "" {
+			break
+		} else if got != "0-1999×1" {
+			t.Fatalf("%s got %q", group, got)
+		}
+	}
+	last := len(members) - 1
+	if last < 2 || last > 8 {
+		t.Fatalf("%d groups have 2,000 records each", last)
+	}
+	wantGot(t, "still no room", members[last].fetch(), "")
+	for _, m := range members[:2] {
+		wantCode(t, "done", m.acknowledge(all(0, 1999, accept)), wire.None)
+	}
+	until(t, "there is room", func() bool { return members[last].fetch() == "0-1999×1" })
+}
+
 // A fetch reads of the log about what it may give out, and no piece that is larger than all others may be.
 func TestShareFetchReadsLittle(t *testing.T) {
 	batchOf := func(records, size int) record.Batch {

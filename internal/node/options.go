@@ -210,12 +210,12 @@ func kafkaLimits() []Option {
 		Option{Key: "limits.kafka_bytes", Default: "512MiB",
 			Doc: "How much memory the requests and answers of all Kafka connections and consumer groups may take together. " +
 				"Near it those connections wait that hold the most. A quarter of it is for groups, which keep what their " +
-				"members say of themselves and are assigned, and the metadata of offsets; the more one has, the more room it " +
-				"leaves to others.",
+				"members say of themselves and are assigned, the metadata of offsets, and which records a share group has given " +
+				"out; the more one has, the more room it leaves to others.",
 			Shows: "after 10 s of waiting, Produce and Fetch: KAFKA_STORAGE_ERROR (56), and the client tries again; other " +
 				"requests: the connection is closed; JoinGroup and SyncGroup that would make a group larger: " +
 				"COORDINATOR_NOT_AVAILABLE (15) at once, and the client tries again; OffsetCommit with metadata: " +
-				"OFFSET_METADATA_TOO_LARGE (12); `firth_kafka_held_bytes`, " +
+				"OFFSET_METADATA_TOO_LARGE (12); ShareFetch: no more records are given out; `firth_kafka_held_bytes`, " +
 				"`firth_kafka_group_bytes`, `firth_kafka_short_of_memory_total`",
 		}.size(func(c *Config) *int64 { return &c.Limits.KafkaBytes }, 1*mib, 1*tib, ""),
 	}

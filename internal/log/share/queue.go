@@ -2,6 +2,7 @@ package share
 
 import (
 	"math"
+	"slices"
 	"sort"
 )
 
@@ -90,6 +91,23 @@ func (q *Queue) Next() int64 { return q.p.Next() }
 
 // Open is how many records were given out and are not done with.
 func (q *Queue) Open() int { return q.p.Open() }
+
+// Bytes is about what the queue takes in memory.
+func (q *Queue) Bytes() int64 {
+	return queueBytes + entryBytes*int64(cap(q.p.entries)) + lockBytes*int64(len(q.locks)+len(q.flying)+len(q.acked))
+}
+
+// More is about how many bytes the queue takes more when so many records are given out.
+func (q *Queue) More(records int) int64 {
+	return entryBytes*int64(max(len(q.p.entries)+records-cap(q.p.entries), 0)) + lockBytes
+}
+
+// What a queue takes, a record that was given out, and an acquisition with the name of its member.
+const (
+	queueBytes = 512
+	entryBytes = 16
+	lockBytes  = 128
+)
 
 // Acquired is how many records members have.
 func (q *Queue) Acquired() int { return q.p.open - q.p.free - q.dead }
@@ -193,6 +211,9 @@ func (q *Queue) again(a *Acquire, number Member, take func(int64, uint16)) {
 // fresh gives out new records.
 func (q *Queue) fresh(a *Acquire, number Member, take func(int64, uint16), enough func() bool) {
 	room := q.room(a.Locks)
+	if n := min(room, a.To-max(a.From, q.p.next)); n > 0 && a.Most > 0 { // what was read is about what is wanted
+		q.p.entries = slices.Grow(q.p.entries, int(n))
+	}
 	for _, b := range a.Batches {
 		first := max(b.First, q.p.next)
 		if first > b.Last {

@@ -118,7 +118,7 @@ func (q *Queue) tidy() {
 }
 
 // keptEntries is for how many records a queue keeps the memory it once had.
-const keptEntries = 1024
+const keptEntries = 64
 
 // Saved is a stored state, read.
 type Saved struct {
