@@ -27,6 +27,7 @@ type said struct {
 type person struct {
 	user, client, cn, listener, address string
 	tls                                 bool
+	leaves                              bool // it is disabled in the last phase
 	roles                               []string
 }
 
@@ -35,6 +36,8 @@ type oracle struct {
 	rules []said
 	roles map[string][]string // of users who have other ones than at first
 	out   map[string]bool     // users who are not served
+
+	topics map[string]bool // what was decided about topics of the log, which takes long
 }
 
 // concerns tells whether a rule is about somebody.
@@ -112,6 +115,16 @@ func (o *oracle) name(who *person, operation, name string) bool {
 // topic decides about a topic of the log: a rule about names allows it if it is about all that the topic can hold, and
 // denies it if it is about some of it.
 func (o *oracle) topic(who *person, operation, topic string) bool {
+	key := strings.Join([]string{who.user, who.client, who.listener, operation, topic}, "\x00")
+	may, known := o.topics[key]
+	if !known {
+		may = o.ofTopic(who, operation, topic)
+		o.topics[key] = may
+	}
+	return may
+}
+
+func (o *oracle) ofTopic(who *person, operation, topic string) bool {
 	return o.decide(who, operation, func(r *said) bool {
 		switch {
 		case r.Kind != "topic":
@@ -220,7 +233,8 @@ func samples(topic, filter string, who *person) []string {
 	}
 	levels := split(filter)
 	for i, level := range levels {
-		level = strings.NewReplacer("${clientid}", who.client, "${username}", who.user, "${cert.cn}", who.cn).Replace(level)
+		level = strings.ReplaceAll(strings.ReplaceAll(level, "${clientid}", who.client), "${username}", who.user)
+		level = strings.ReplaceAll(level, "${cert.cn}", who.cn)
 		if level == "+" || level == "#" || strings.ContainsAny(level, "/") {
 			level = "qq"
 		}

@@ -308,6 +308,7 @@ func strangeText() []*person {
 		one("Role:obs", "User:u1"), one("*u", "*"),
 	}
 	all[2].listener, all[6].listener = "side", "side"
+	all[4].leaves, all[7].leaves = true, true // one is there then, and one is away
 	for i, p := range all {
 		if i%2 == 1 {
 			p.roles = append(p.roles, "second")

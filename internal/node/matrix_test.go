@@ -3,26 +3,33 @@ package node
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/race"
+	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
 // TestAccessMatrix tries every way to data against every way to have a right, and wants to see exactly what may be
 // seen: docs/conformance/access.md.
 func TestAccessMatrix(t *testing.T) {
-	m := newMatrix(t, catalogGuards)
+	m := newMatrix(t, catalogGuards, strangeText())
+	if race.Detector || testing.Short() {
+		m.thin = 4
+	}
 	m.run()
 	for _, path := range slices.Sorted(maps.Keys(m.cases)) {
-		t.Logf("%-24s %6d", path, m.cases[path])
+		t.Logf("%-28s %6d", path, m.cases[path])
 	}
 	t.Logf("%d cases: %d leaks, %d missing", m.total(), len(m.leaks), len(m.missing))
 	for what, lines := range map[string][]string{"leak": m.leaks, "missing": m.missing} {
-		for i, line := range lines {
-			if i == 25 {
-				break
-			}
+		for _, line := range lines[:min(len(lines), firstLines)] {
 			t.Errorf("%s: %s", what, line)
 		}
 	}
@@ -31,7 +38,10 @@ func TestAccessMatrix(t *testing.T) {
 	}
 }
 
-const leastCases = 5_000
+const (
+	leastCases = 5_000
+	firstLines = 25 // of what went wrong
+)
 
 // run goes through all phases.
 func (m *matrix) run() {
@@ -41,32 +51,153 @@ func (m *matrix) run() {
 		m.t.Fatal(err)
 	}
 	m.root.subscribe(packet.Properties{}, 1, "#")
-	devices := make([]*visitor, len(m.people))
-	was := make([]*visitor, len(m.people))
-	history := map[string][]map[string]string{}
-	var again, twice, away map[string]string
-	var wills []will
+	var devices deviceSide
+	var backEnds backEndSide
 	for phase := range phases {
 		m.enter(phase)
-		m.arrive(devices)
-		if phase > 0 {
-			m.back(devices, was, again, twice, away)
-			m.die(wills)
+		for _, root := range roots(m.rows) { // so that it is there
+			if phase == 0 {
+				m.root.publish(&packet.Publish{Topic: []byte(within(root)), Payload: []byte("x"), QoS: 1}, 0)
+			}
 		}
-		m.live(devices)
-		m.past(devices, history)
-		m.filters(devices)
-		m.write(devices)
-		m.seesSys(devices)
-		m.die(m.wills("will", 0))
-		wills = m.wills("willlater", 0)
-		again, twice, away = m.leave(devices)
-		copy(was, devices)
+		m.root.drain()
+		if m.does(devicePart) {
+			m.devices(&devices)
+		}
+		if m.does(backEndPart) {
+			m.backEnds(&backEnds)
+		}
+		if m.does(pagePart) {
+			m.pages()
+		}
+		if m.found != nil && m.found() {
+			return
+		}
+		if m.does(devicePart) {
+			m.leave(&devices)
+		}
+		if m.does(transactionPart) {
+			backEnds.begun = m.transact(backEnds.all)
+		}
+		if m.does(fetchPart) {
+			backEnds.waits = m.wait(backEnds.all)
+		}
+	}
+	if m.does(devicePart) && m.does(pagePart) {
+		m.storageDown(&devices)
 	}
 	m.root.fence()
 	for payload, one := range m.never {
 		if m.root.has(payload) {
 			m.leaks = append(m.leaks, fmt.Sprintf("later, %s: %q to %s", one.path, one.who.user, one.name))
 		}
+	}
+}
+
+// storageDown changes rules while the disk is full: none is in force that could not be stored.
+func (m *matrix) storageDown(s *deviceSide) {
+	for _, on := range []vfs.OpKind{vfs.OpWrite, vfs.OpPreallocate} {
+		m.disk.Inject(vfs.Fault{On: on, Times: -1, Kind: fault.Full})
+	}
+	given := about("allow", "User:*", mxRoot+"/#", both).said
+	status, _ := m.http(http.MethodPost, "/rules", "Bearer "+m.node.token, []said{given})
+	m.judge("storage down", &person{}, "a rule", false, status == http.StatusOK)
+	for key, id := range m.ids {
+		status, _ := m.http(http.MethodDelete, "/rules?id="+id, "Bearer "+m.node.token, nil)
+		m.judge("storage down", &person{}, "without "+key, false, status == http.StatusOK)
+		break
+	}
+	m.disk.Heal()
+	for deadline := time.Now().Add(patience); ; { // until it takes writes again
+		m.root.publish(&packet.Publish{Topic: []byte(mxRoot + "/fence"), Payload: []byte("x"), QoS: 1}, 1)
+		m.root.drain()
+		m.root.mu.Lock()
+		refused := m.root.refused[1]
+		m.root.mu.Unlock()
+		if !refused || time.Now().After(deadline) {
+			break
+		}
+	}
+	m.arrive(s.all)
+	m.live(s.all)
+}
+
+// does tells whether any of these parts is tried.
+func (m *matrix) does(some ends) bool { return m.parts&some != 0 }
+
+// within is a name that goes to a topic of the log.
+func within(topic string) string {
+	if topic == zoneTopic {
+		topic = zoneLevel + "/a"
+	}
+	return topic + "/begin"
+}
+
+// deviceSide is what there is of devices between two phases.
+type deviceSide struct {
+	all, was           []*visitor
+	history            map[string][]map[string]string
+	again, twice, away map[string]string
+	wills              []will
+}
+
+// devices goes the paths of devices in one phase.
+func (m *matrix) devices(s *deviceSide) {
+	if s.all == nil {
+		s.all, s.was = make([]*visitor, len(m.people)), make([]*visitor, len(m.people))
+		s.history = map[string][]map[string]string{}
+	}
+	m.arrive(s.all)
+	if m.phase > 0 && m.does(awayPart) {
+		m.back(s)
+	}
+	if m.phase > 0 && m.does(willPart) {
+		m.die(s.wills)
+	}
+	if m.does(livePart) {
+		m.live(s.all)
+	}
+	if m.does(pastPart) {
+		m.past(s.all, s.history)
+	}
+	if m.does(filterPart) {
+		m.filters(s.all)
+		m.seesSys(s.all)
+	}
+	if m.does(writePart) {
+		m.write(s.all)
+	}
+	if m.does(willPart) {
+		m.die(m.wills("will", 0))
+	}
+}
+
+// backEndSide is what there is of back ends between two phases.
+type backEndSide struct {
+	all      []*backEnd
+	sessions map[string]*kmsg.FetchRequest
+	members  map[*backEnd]*sharing
+	waits    []waiting
+	begun    map[*backEnd]open
+}
+
+// backEnds goes the paths of back ends in one phase.
+func (m *matrix) backEnds(s *backEndSide) {
+	if s.all == nil {
+		s.all = make([]*backEnd, len(m.people))
+		s.sessions, s.members = map[string]*kmsg.FetchRequest{}, map[*backEnd]*sharing{}
+	}
+	m.connect(s.all)
+	m.goOn(s.all, s.begun)
+	m.send("backend", nil)
+	m.come(s.waits)
+	if m.does(fetchPart) {
+		m.consumers(s.all, s.sessions)
+	}
+	if m.does(sharePart) {
+		m.shareOut(s.all, s.members)
+	}
+	if m.does(callPart) {
+		m.calls(s.all)
 	}
 }

@@ -9,10 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +17,7 @@ import (
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/secure/securetest"
+	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -30,7 +28,7 @@ import (
 type matrix struct {
 	t      testing.TB
 	node   *Node
-	data   string
+	disk   *vfs.Faulty
 	tls    *tls.Config
 	people []*person
 	rows   []trick
@@ -40,23 +38,50 @@ type matrix struct {
 	before oracle // of the phase before
 	ids    map[string]string
 	root   *visitor
-	number int // of messages
+	number int               // of messages
+	thin   int               // every how many names are tried on a path
+	sent   map[string]string // names of what the operator published, by payload
 
 	cases   map[string]int // by path
 	leaks   []string
 	missing []string
+	parts   ends
+	found   func() bool        // it is enough; nil: it never is
 	never   map[string]attempt // what must not be published later either, by payload
 }
+
+// ends are the parts of the matrix.
+type ends uint16
+
+const (
+	livePart ends = 1 << iota
+	pastPart
+	filterPart
+	writePart
+	willPart
+	awayPart
+	devicePart = 1<<iota - 1
+)
+
+const (
+	fetchPart ends = 64 << iota
+	sharePart
+	transactionPart
+	callPart
+	pagePart
+	everything  ends = 64<<iota - 1
+	backEndPart      = fetchPart | sharePart | transactionPart | callPart
+)
 
 const (
 	mxPassword = "a password that a machine made of much chance"
 	patience   = 2 * time.Minute
 )
 
-// newMatrix starts a node whose doors ask these guards.
-func newMatrix(t testing.TB, by guards) *matrix {
-	m := &matrix{t: t, people: strangeText(), cases: map[string]int{}, ids: map[string]string{},
-		never: map[string]attempt{}}
+// newMatrix starts a node whose doors ask these guards, for these people.
+func newMatrix(t testing.TB, by guards, people []*person) *matrix {
+	m := &matrix{t: t, people: people, thin: 1, parts: everything, cases: map[string]int{}, ids: map[string]string{},
+		never: map[string]attempt{}, sent: map[string]string{}}
 	m.rows = tricks(m.people)
 	for i := range m.rows {
 		m.rules = append(m.rules, m.rows[i].rules...)
@@ -65,7 +90,8 @@ func newMatrix(t testing.TB, by guards) *matrix {
 	dir := t.TempDir()
 	servers, devices := securetest.NewCA(t, "servers"), securetest.NewCA(t, "devices")
 	c := Default()
-	c.Data = filepath.Join(dir, "data")
+	m.disk = vfs.NewFaulty(vfs.NewMemory())
+	c.FS = m.disk
 	c.Listen = Listen{MQTT: "127.0.0.1:0", Kafka: "127.0.0.1:0", HTTP: "127.0.0.1:0", MQTTS: "127.0.0.1:0"}
 	c.Listeners = []Listener{{Name: "side", Kind: "mqtt", Address: "127.0.0.1:0"}}
 	c.TLS.Certificate, c.TLS.Key = servers.Server("localhost").Write(t, dir, "server")
@@ -87,11 +113,6 @@ func newMatrix(t testing.TB, by guards) *matrix {
 	})
 	pump := devices.Client("pump")
 	m.tls = &tls.Config{RootCAs: servers.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{pump.TLS(t)}}
-	token, err := os.ReadFile(filepath.Join(c.Data, TokenFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.data = strings.TrimSpace(string(token))
 	m.user("root", map[string]any{"roles": []string{"admin"}}, true)
 	for _, p := range m.people {
 		if p.cn == "" {
@@ -102,10 +123,20 @@ func newMatrix(t testing.TB, by guards) *matrix {
 	return m
 }
 
+// names are those of the rows that are tried on a path.
+func (m *matrix) names(path string) (some []string) {
+	for i, name := range namesOn(m.rows, path) {
+		if (i+len(path))%m.thin == 0 {
+			some = append(some, name)
+		}
+	}
+	return some
+}
+
 // admin asks the administrative interface as the operator, and wants it done.
 func (m *matrix) admin(method, path string, body any) []byte {
 	m.t.Helper()
-	status, text := m.http(method, path, "Bearer "+m.data, body)
+	status, text := m.http(method, path, "Bearer "+m.node.token, body)
 	if status != http.StatusOK {
 		m.t.Fatalf("%s %s: %d %s", method, path, status, text)
 	}
@@ -156,7 +187,8 @@ func (m *matrix) user(name string, change map[string]any, isNew bool) {
 func (m *matrix) enter(phase int) {
 	m.t.Helper()
 	m.phase, m.before = phase, m.oracle
-	m.oracle = oracle{rules: rulesOf(m.rules, phase), roles: m.before.roles, out: m.before.out}
+	m.oracle = oracle{rules: rulesOf(m.rules, phase), roles: m.before.roles, out: m.before.out,
+		topics: map[string]bool{}}
 	key := func(r *said) string { return fmt.Sprint(*r) }
 	var add []said
 	keep := map[string]bool{}
@@ -189,8 +221,8 @@ func (m *matrix) enter(phase int) {
 // change is what becomes of users in a phase: roles are taken and given back, and users disabled.
 func (m *matrix) change(phase int) {
 	roles, out := map[string][]string{}, map[string]bool{}
-	for i, p := range m.people {
-		if i%2 == 1 && p.cn == "" && phase%2 == 1 {
+	for _, p := range m.people {
+		if slices.Contains(p.roles, "second") && phase%2 == 1 {
 			roles[p.user] = []string{"obs"}
 		}
 	}
@@ -204,12 +236,15 @@ func (m *matrix) change(phase int) {
 		}
 	}
 	if phase == 3 {
-		for _, at := range []int{4, 7} { // who is away as well as who is there
-			out[m.people[at].user] = true
-			m.user(m.people[at].user, map[string]any{"disabled": true}, false)
+		for _, p := range m.people {
+			if p.leaves {
+				out[p.user] = true
+				m.user(p.user, map[string]any{"disabled": true}, false)
+			}
 		}
 	}
 	m.oracle.roles, m.oracle.out = roles, out
+	clear(m.oracle.topics)
 }
 
 // judge notes what came of a case: whether something was seen, or done, that may be.
@@ -252,7 +287,7 @@ func (m *matrix) dial(who *person, change func(*client.Options)) (*visitor, erro
 		news: make(chan struct{}, 1)}
 	o := client.Options{ClientID: who.client, UserName: who.user, Password: []byte(mxPassword), KeepAlive: -1,
 		ManualAck: true, Resume: who.client != "", OnMessage: d.message, OnAck: d.ack}
-	if len(who.user)%2 == 0 && who.client != "" && who.client != "admin" {
+	if len(who.user)%2 == 0 && who.client != "" && who.client != "root" {
 		o.Version = packet.V311
 	} else {
 		o.Props.SetSessionExpiry(600)

@@ -1,0 +1,168 @@
+package node
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/kafka"
+	"github.com/firthmq/firth/internal/mqtt"
+)
+
+// leaky is a guard with one fault: what it tells is allowed that is not.
+type leaky struct {
+	*access.Access
+	name   func(who *rule.Subject, o rule.Operation, name string) bool
+	filter bool // every SUBSCRIBE is granted
+	may    func(who *rule.Subject, o rule.Operation, kind rule.Kind, name string) bool
+	stale  bool // what was allowed once is allowed for ever
+	same   func(name string) bool
+
+	known sync.Map
+}
+
+func (l *leaky) MayName(p *access.Pass, o rule.Operation, name []byte, topic string) bool {
+	may := l.Access.MayName(p, o, name, topic) || l.name != nil && l.name(p.Who(), o, string(name))
+	if l.stale && l.same(string(name)) {
+		return l.first(may, p.Who().User, p.Who().ClientID, o, string(name))
+	}
+	return may
+}
+
+func (l *leaky) MayFilter(p *access.Pass, filter string) bool {
+	return l.filter || l.Access.MayFilter(p, filter)
+}
+
+func (l *leaky) May(p *access.Pass, o rule.Operation, kind rule.Kind, name string) bool {
+	may := l.Access.May(p, o, kind, name) || l.may != nil && l.may(p.Who(), o, kind, name)
+	if l.stale && kind == rule.Topic && l.same(name) {
+		return l.first(may, p.Who().User, o, name)
+	}
+	return may
+}
+
+// first is true from the first time on that a question was answered so.
+func (l *leaky) first(may bool, question ...any) bool {
+	key := fmt.Sprint(question...)
+	if may {
+		l.known.Store(key, true)
+	}
+	_, was := l.known.Load(key)
+	return was
+}
+
+// planted are faults that other brokers had, each as the guard of a door would have it.
+var planted = []struct {
+	what string
+	of   ends
+	at   string // a line about it has this
+	leak func() *leaky
+}{
+	{"retained messages are not judged", pastPart, "retained", onPath("retained")},  // CVE-2018-12546
+	{"what a group shares is not judged", livePart, "shared", onPath("shared")},     // NATS 2026-18
+	{"history is not judged", pastPart, "history", onPath("history")},               // NATS 2026-26
+	{"replay is not judged", pastPart, "replay", onPath("replay")},                  // NATS 2026-26
+	{"what waited for a session is not judged", awayPart, "away", onPath("away")},   // CVE-2021-34434
+	{"what is sent again is not judged", awayPart, "again", onPath("again")},        //
+	{"QoS 2 is not judged", writePart, "w2", onPath("w2")},                          // Mosquitto 2.0.12
+	{"overlapping filters are not judged", livePart, "overlap", onPath("overlap")},  //
+	{"wills are not judged", willPart, "will", onPath("will")},                      // CVE-2026-95846
+	{"a will is judged at CONNECT only", willPart, "willlater", first("willlater")}, //
+	{"aliases are not judged", writePart, "walias", onPath("walias")},               //
+	{"delayed messages are not judged", writePart, "wdelayed", onPath("wdelayed")},  //
+	{"rewritten topics are not judged", writePart, "rewrite", onPath("rewrite")},    //
+	{"$SYS is not judged", filterPart, "$SYS", anyName(func(name string) bool { return name[0] == '$' })},
+	{"a decision outlives the rule", livePart, "revoked", first("live")},            //
+	{"a narrower right wins over what denies", livePart, "wider", onTrick("wider")}, //
+	{"denied below what is allowed", livePart, "narrow", onTrick("narrow")},         //
+	{"conditions are not looked at", livePart, "ifthere", onTrick("ifthere")},       //
+	{"a role outlives its user", livePart, "second", onTrick("second")},             //
+	{"templates take wildcards", livePart, "client", takesWildcards},                // CVE-2017-7650
+	{"letters are the same in any case", livePart, "exact/X", anyName(func(name string) bool {
+		return strings.HasSuffix(name, "/exact/X")
+	})},
+	{"every SUBSCRIBE is granted", filterPart, "SUBACK", func() *leaky { return &leaky{filter: true} }},
+	{"a topic is read that holds what is denied", fetchPart, "mxhole", onTopics(rule.Read, "mxhole")},
+	{"a prefix is taken for longer than it is", fetchPart, "mxprex", onTopics(rule.Read, "mxprex")},
+	{"what denies a mapped name is not seen", fetchPart, zoneTopic, onTopics(rule.Read, zoneTopic)},
+	{"names are listed", fetchPart, "Metadata", onTopics(rule.Describe, "mx")},        // AKHQ, Kafka
+	{"a Fetch session outlives the rule", fetchPart, "Fetch session", first("mxrev")}, // CVE-2018-1288
+	{"internal topics are seen", callPart, "__firth_sessions", onTopics(rule.Describe, "__firth_")},
+	{"groups are not judged", callPart, "mxg-none", on(rule.Group, rule.Read)},                       //
+	{"transactional ids are not judged", callPart, "mxt-none", on(rule.TransactionalID, rule.Write)}, // GHSA-47w3
+	{"who may look may change", callPart, "AlterUserScram", on(rule.Cluster, rule.Alter)},
+}
+
+// onPath is a guard that does not look on a path.
+func onPath(path string) func() *leaky {
+	return anyName(func(name string) bool { return strings.Contains(name, "/"+path+"/") })
+}
+
+// onTrick is a guard that takes the names of a trick for allowed.
+func onTrick(trick string) func() *leaky {
+	return anyName(func(name string) bool { return strings.Contains(name, "/"+trick+"/") })
+}
+
+func anyName(leaks func(name string) bool) func() *leaky {
+	return func() *leaky {
+		return &leaky{name: func(_ *rule.Subject, _ rule.Operation, name string) bool { return leaks(name) }}
+	}
+}
+
+// onTopics is a guard that allows an operation on topics of the log that begin so.
+func onTopics(o rule.Operation, prefix string) func() *leaky {
+	return func() *leaky {
+		return &leaky{may: func(_ *rule.Subject, asked rule.Operation, kind rule.Kind, name string) bool {
+			return asked == o && kind == rule.Topic && strings.HasPrefix(name, prefix)
+		}}
+	}
+}
+
+func on(kind rule.Kind, o rule.Operation) func() *leaky {
+	return func() *leaky {
+		return &leaky{may: func(_ *rule.Subject, asked rule.Operation, of rule.Kind, _ string) bool {
+			return asked == o && of == kind
+		}}
+	}
+}
+
+// first is a guard that remembers what it allowed.
+func first(about string) func() *leaky {
+	return func() *leaky {
+		return &leaky{stale: true, same: func(name string) bool { return strings.Contains(name, about) }}
+	}
+}
+
+// takesWildcards puts what clients are called into templates as it is.
+func takesWildcards() *leaky {
+	return &leaky{name: func(who *rule.Subject, _ rule.Operation, name string) bool {
+		levels := bytes.Split([]byte(name), []byte("/"))
+		return len(levels) > 3 && string(levels[2]) == "client" && (who.ClientID == "+" || who.ClientID == "#")
+	}}
+}
+
+// TestAccessMatrixFindsLeaks plants faults in the guards of the doors, one at a time, and wants each to be found.
+func TestAccessMatrixFindsLeaks(t *testing.T) {
+	for _, p := range planted {
+		t.Run(p.what, func(t *testing.T) {
+			t.Parallel()
+			all := strangeText()
+			m := newMatrix(t, func(a *access.Access) (mqtt.Guard, kafka.Guard) {
+				l := p.leak()
+				l.Access = a
+				return l, l
+			}, all[:3])
+			m.parts, m.found = p.of, func() bool {
+				return slices.ContainsFunc(m.leaks, func(line string) bool { return strings.Contains(line, p.at) })
+			}
+			if m.run(); !m.found() {
+				t.Errorf("%d leaks, none of %q, among %d cases", len(m.leaks), p.at, m.total())
+			}
+		})
+	}
+}
