@@ -24,7 +24,9 @@ const (
 func CheckURL(text string) error {
 	u, err := url.Parse(text)
 	switch {
-	case err != nil || u.Host == "" || u.User != nil || u.Fragment != "":
+	case err == nil && u.User != nil: // it may hold a password, and is not shown
+		return fault.New(fault.Invalid, op, "the address of %s holds a user: there is none in it", fault.Text(u.Host))
+	case err != nil || u.Host == "" || u.Fragment != "":
 		return fault.New(fault.Invalid, op, "%s is no address such as https://id.example.org/jwks.json", fault.Text(text))
 	case u.Scheme == "https" || u.Scheme == "http" && isHere(u.Hostname()):
 		return nil
