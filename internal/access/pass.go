@@ -120,6 +120,9 @@ func certifies(who *rule.Subject) bool {
 	return who.CommonName != rule.Anonymous && who.CommonName != "*" && checkName("user", who.CommonName) == nil
 }
 
+// Proven tells whether who it is was proven: by a password, a certificate or a token.
+func (p *Pass) Proven() bool { return p.proof != "" || p.certified || p.grant.Load() != nil }
+
 // Who is who the pass is for.
 func (p *Pass) Who() *rule.Subject { return &p.who }
 

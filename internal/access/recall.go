@@ -22,7 +22,7 @@ func (p *Pass) From() string {
 		flags |= fromEncrypted
 	}
 	g := p.grant.Load()
-	if p.proof != "" || p.certified || p.recalled || g != nil {
+	if p.recalled || p.Proven() {
 		flags |= fromProven
 	}
 	if g != nil {

@@ -85,7 +85,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 		return c.refuseHello(hello, err)
 	}
 	o := session.Open(hello, &c.listener.limits, assigned)
-	if o.User = principal.UserName; hello.Will != nil {
+	if o.User, o.Owner = principal.UserName, principal.owner(); hello.Will != nil {
 		o.From = principal.from()
 	}
 	if c.auth != nil {

@@ -25,8 +25,11 @@ func reasonOf(err error) packet.ReasonCode {
 
 // connackReason is the reason code of a CONNACK for a session that cannot be kept.
 func connackReason(err error) packet.ReasonCode {
-	if fault.Is(err, fault.Limited) {
+	switch {
+	case fault.Is(err, fault.Limited):
 		return packet.QuotaExceeded
+	case fault.Is(err, fault.Denied):
+		return packet.NotAuthorized
 	}
 	return packet.ServerUnavailable
 }

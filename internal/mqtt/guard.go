@@ -90,6 +90,14 @@ func badCredentials(err error) string {
 	return err.Error()
 }
 
+// owner is whose session it is: of who has proven who it is.
+func (p *Principal) owner() string {
+	if p.pass == nil || !p.pass.Proven() {
+		return ""
+	}
+	return p.UserName
+}
+
 // known notes whose the connection is by what was proven, and refuses who may not be here. Errors: *packet.Error.
 func (p *Principal) known() error {
 	if p.pass == nil {

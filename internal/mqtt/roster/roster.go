@@ -211,8 +211,8 @@ func (t *Taken) Settle(ctx context.Context) error {
 }
 
 // Take gives the seat of a client to a holder, and sets its term before anybody can know of it. From here on whoever
-// had the seat before appends nothing and is told nothing more. Errors: Limited, when another session that lasts does
-// not fit, or a larger will in one; then nothing has changed.
+// had the seat before appends nothing and is told nothing more. Errors: Denied, the session is another user's; Limited,
+// when another session that lasts does not fit, or a larger will in one; then nothing has changed.
 func (r *Roster) Take(o *session.Opening, h Holder, t *Term) (got Taken, err error) {
 	now := r.opt.Clock().UnixMilli()
 	r.mu.Lock()
@@ -223,6 +223,9 @@ func (r *Roster) Take(o *session.Opening, h Holder, t *Term) (got Taken, err err
 	}
 	seat.mu.Lock()
 	defer seat.mu.Unlock()
+	if seat.isOthers(o, now) {
+		return Taken{}, fault.New(fault.Denied, "mqtt.Connect", "the session is another user's")
+	}
 	if o.Expiry > 0 && !seat.fits(o) {
 		return Taken{}, fault.New(fault.Limited, "mqtt.Connect", "%d sessions of %d bytes are kept",
 			r.lasting.Load(), r.bytes.Load())

@@ -57,6 +57,12 @@ type Seat struct {
 	}
 }
 
+// isOthers tells whether there is a session that is not for who connects.
+func (s *Seat) isOthers(o *session.Opening, now int64) bool {
+	was := s.mu.state
+	return was != nil && !was.IsFor(o) && (s.mu.holder != nil || was.Lasts() && was.Ends() > now)
+}
+
 // take gives the seat to a holder. It needs the lock of the seat and that of the roster.
 func (s *Seat) take(o *session.Opening, h Holder, now int64) (got Taken) {
 	was := s.mu.state

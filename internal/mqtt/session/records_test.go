@@ -46,6 +46,8 @@ func TestRecordBytes(t *testing.T) {
 	}{
 		{&Key{Kind: KindSession, Client: "c1"}, "73 0002 6331"},
 		{&SessionRecord{Version: packet.V5, Expiry: 3600, Away: 1000, Mark: 7}, "01 05 901c e807 07"},
+		{&SessionRecord{Version: packet.V5, Expiry: 3600, Away: 1000, Mark: 7, Owner: "u1"},
+			"02 05 901c e807 07 02 7531"},
 		{&Key{Kind: KindFilter, Client: "c1", Filter: "a/#"}, "66 0002 6331 612f23"},
 		{&FilterRecord{ID: 9, QoS: 1, Since: 3}, "01 01 09 03"},
 		{&Key{Kind: KindWill, Client: "c1"}, "77 0002 6331"},
@@ -122,7 +124,8 @@ func samples() map[Kind][]appender {
 	}
 	return map[Kind][]appender{
 		KindSession: {&SessionRecord{Version: packet.V31}, &SessionRecord{
-			Version: packet.V5, Expiry: 1<<32 - 1, Away: 1<<63 - 1, Mark: 1<<64 - 1}},
+			Version: packet.V5, Expiry: 1<<32 - 1, Away: 1<<63 - 1, Mark: 1<<64 - 1}, &SessionRecord{Version: packet.V311,
+			Owner: strings.Repeat("ü", 300)}},
 		KindFilter: {&FilterRecord{}, &FilterRecord{
 			ID: maxSubscriptionID, QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2, Since: 1<<64 - 1},
 			&FilterRecord{Since: 5, Where: true}, &FilterRecord{QoS: 1, Since: 5, From: From{Kind: FromEarliest}},

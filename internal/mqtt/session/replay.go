@@ -26,12 +26,43 @@ type replays struct {
 	gone []replayPlace
 }
 
+// rare is what few sessions have.
+type rare struct {
+	replays replays
+	owner   string // the user that nobody else takes it from; empty: none
+}
+
+// forgetRare gives up what holds nothing.
+func (s *State) forgetRare() {
+	if r := s.rare; r != nil && r.owner == "" && r.replays.count == 0 && r.replays.gone == nil {
+		s.rare = nil
+	}
+}
+
+// owner is the user that nobody else takes the session from; empty: none.
+func (s *State) owner() string {
+	if s.rare == nil {
+		return ""
+	}
+	return s.rare.owner
+}
+
+func (s *State) setOwner(user string) {
+	if s.rare == nil && user != "" {
+		s.rare = &rare{}
+	}
+	if s.rare != nil {
+		s.rare.owner = user
+		s.forgetRare()
+	}
+}
+
 // Caught tells whether the replay has caught up with what is news, once.
 func (r *Replay) Caught() bool { return r.caught }
 
 // Replays goes through the subscriptions that begin in the past; use it with range.
 func (s *State) Replays(yield func(*Subscription) bool) {
-	if s.replays == nil || s.replays.count == 0 {
+	if s.rare == nil || s.rare.replays.count == 0 {
 		return
 	}
 	for sub := range s.All {
@@ -119,15 +150,14 @@ type Storing interface {
 
 // SaveReplays gives what changed of those that begin in the past.
 func (s *State) SaveReplays(to Storing) {
-	if s.replays == nil {
+	if s.rare == nil {
 		return
 	}
-	for _, g := range s.replays.gone {
+	for _, g := range s.rare.replays.gone {
 		to.Replay(g.filter, g.partition, nil)
 	}
-	if s.replays.gone = nil; s.replays.count == 0 {
-		s.replays = nil
-	}
+	s.rare.replays.gone = nil
+	s.forgetRare()
 	for sub := range s.Replays {
 		r := sub.Replay
 		if sub.Since == 0 {
@@ -179,21 +209,21 @@ type replayPlace struct {
 // replaces keeps count of the replays when a subscription takes the place of another; either may be nil.
 func (s *State) replaces(old, now *Subscription) {
 	if now != nil && now.Replay != nil {
-		if s.replays == nil {
-			s.replays = &replays{}
+		if s.rare == nil {
+			s.rare = &rare{}
 		}
-		s.replays.count++
+		s.rare.replays.count++
 	}
 	if old == nil || old.Replay == nil {
 		return
 	}
-	s.replays.count--
+	s.rare.replays.count--
 	if now != nil && now.Replay == old.Replay {
 		return
 	}
 	for _, p := range old.Replay.places {
 		if p.stored {
-			s.replays.gone = append(s.replays.gone, replayPlace{old.Filter, p.partition})
+			s.rare.replays.gone = append(s.rare.replays.gone, replayPlace{old.Filter, p.partition})
 		}
 	}
 }

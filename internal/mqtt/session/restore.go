@@ -22,6 +22,7 @@ func (r *Restoring) Session(rec *SessionRecord) {
 	}
 	s := r.State
 	s.version, s.expiry, s.away, s.mark = rec.Version, rec.Expiry, rec.Away, rec.Mark
+	s.setOwner(rec.Owner)
 }
 
 // Filter applies the record of a subscription; nil: there is none any more.

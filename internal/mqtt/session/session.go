@@ -49,6 +49,7 @@ type Opening struct {
 	ClientID string // given, or assigned
 	User     string // name of who connects, kept with the will; empty: none given. It is the caller's
 	From     string // how who connects is here, kept with the will; empty: not known. It is the caller's
+	Owner    string // who connects, if that was proven: nobody else has the session from then on. It is the caller's
 	Clean    bool   // a session that is there ends first [MQTT-3.1.2-4]
 	Expiry   uint32 // seconds, in force: the session lasts so long without a connection
 	Link     *Link

@@ -22,7 +22,7 @@ type State struct {
 	limits   *Limits
 	subs     filters
 	places   places
-	replays  *replays // nil: no subscription begins in the past
+	rare     *rare // nil: it has nothing of that
 	will     *Will
 	mark     uint64 // that it is pinned to; 0: it follows the last
 	away     int64  // since when it has no connection, in milliseconds since 1970; 0: it has one
@@ -48,6 +48,7 @@ func New(o *Opening) *State {
 // before it is known where it stands.
 func (s *State) Connect(o *Opening) {
 	s.version, s.expiry, s.away, s.behind, s.told = o.version, o.Expiry, 0, 1, false
+	s.setOwner(o.Owner)
 	s.limits, s.cut = o.limits, false
 	for sub := range s.Replays {
 		sub.Replay.behind = 1 // as the session
@@ -59,6 +60,9 @@ func (s *State) Connect(o *Opening) {
 
 // ClientID is the client identifier, given or assigned.
 func (s *State) ClientID() string { return s.clientID }
+
+// IsFor tells whether who connects may have the session: nobody but its owner, if it has one.
+func (s *State) IsFor(o *Opening) bool { return s.owner() == "" || s.owner() == o.Owner }
 
 // Version is the protocol version of the last connection.
 func (s *State) Version() packet.Version { return s.version }
@@ -74,7 +78,7 @@ func (s *State) Held() int { return int(s.held) }
 
 // Kept is about how many bytes the session makes us keep while it has no connection: for its subscriptions and its
 // will. With one, the account of the connection pays for both.
-func (s *State) Kept() int { return s.Held() + s.will.Size() }
+func (s *State) Kept() int { return s.Held() + s.will.Size() + len(s.owner()) }
 
 // Disconnect takes a DISCONNECT of the client: unless it says so, the will is deleted [MQTT-3.14.4-3]. It may change
 // the session expiry interval, but not raise it from 0 [MQTT-3.1.2-23].
@@ -345,7 +349,7 @@ func (s *State) StoredSince(sub *Subscription, mark uint64) FilterRecord {
 
 // Record is the record of the session.
 func (s *State) Record() SessionRecord {
-	return SessionRecord{Version: s.version, Expiry: s.expiry, Away: s.away, Mark: s.mark}
+	return SessionRecord{Version: s.version, Expiry: s.expiry, Away: s.away, Mark: s.mark, Owner: s.owner()}
 }
 
 // Unstored notes that what the last checkpoint gave was not stored.

@@ -19,20 +19,32 @@ type SessionRecord struct {
 	Expiry  uint32         // session expiry interval in seconds; the largest: never
 	Away    int64          // Unix milliseconds since when it has no connection; 0: it has one
 	Mark    uint64         // that it is pinned to; 0: it follows the last
+	Owner   string         // the user that nobody else takes it from; empty: none
 }
+
+// ownedVersion is the version of a value with an owner, who must not be lost.
+const ownedVersion = 2
 
 // AppendTo appends the value.
 func (s *SessionRecord) AppendTo(b []byte) []byte {
-	b = append(b, valueVersion, byte(s.Version))
+	version := byte(valueVersion)
+	if s.Owner != "" {
+		version = ownedVersion
+	}
+	b = append(b, version, byte(s.Version))
 	b = binary.AppendUvarint(b, uint64(s.Expiry))
 	b = binary.AppendUvarint(b, uint64(s.Away))
-	return binary.AppendUvarint(b, s.Mark)
+	b = binary.AppendUvarint(b, s.Mark)
+	if s.Owner == "" {
+		return b
+	}
+	return append(binary.AppendUvarint(b, uint64(len(s.Owner))), s.Owner...)
 }
 
 // ParseSession decodes a SessionRecord.
 func ParseSession(b []byte) (SessionRecord, error) {
 	const op = "session.ParseSession"
-	r, err := openValue(op, b)
+	r, err := openValue(op, b, ownedVersion)
 	if err != nil {
 		return SessionRecord{}, err
 	}
@@ -41,6 +53,10 @@ func ParseSession(b []byte) (SessionRecord, error) {
 	s.Expiry = uint32(r.uvarint(math.MaxUint32))
 	s.Away = int64(r.uvarint(math.MaxInt64))
 	s.Mark = r.uvarint(math.MaxUint64)
+	if !r.bad && b[0] == ownedVersion {
+		s.Owner = string(r.bytes(r.count(1)))
+		r.want(s.Owner != "")
+	}
 	if err := r.done(op, b); err != nil {
 		return SessionRecord{}, err
 	}
