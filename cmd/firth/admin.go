@@ -23,6 +23,7 @@ type adminFlags struct {
 	data         string
 	user         string
 	passwordFile string
+	tokenFile    string
 	tls          tlsFlags
 }
 
@@ -38,6 +39,7 @@ func addAdminFlags(cmd *cobra.Command) *adminFlags {
 		"the data `folder` of the broker: who may read "+node.TokenFile+" in it may administer it")
 	flags.StringVar(&a.user, "user", "", "who asks, instead: the `name` of a user with the right to")
 	flags.StringVar(&a.passwordFile, "password-file", "", "the `file` with that user's password, or - for standard input")
+	flags.StringVar(&a.tokenFile, "token-file", "", "who asks, instead: the `file` with a token (firth token), or -")
 	a.tls.add(flags)
 	return a
 }
@@ -60,6 +62,10 @@ func (a *adminFlags) client(cmd *cobra.Command) (c admin.Client, err error) {
 		if c.TLS, err = a.tls.config(""); err != nil {
 			return c, err
 		}
+	}
+	if a.tokenFile != "" {
+		c.Token, err = readSecret(cmd, a.tokenFile)
+		return c, err
 	}
 	if a.user != "" {
 		c.Password, err = readSecret(cmd, a.passwordFile)

@@ -85,6 +85,7 @@ type Access struct {
 		sync.RWMutex
 		users    map[string]*User
 		rules    map[string]rule.Rule // by their ids
+		tokens   map[string]*Token    // by their ids
 		secret   []byte               // what users seem to have who are not there; nil: none is stored
 		watchers []func()
 	}
@@ -104,7 +105,7 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 	a := &Access{opt: opt}
 	a.logins = opt.Metrics.Counter("firth_access_logins_total",
 		"Connections that came to be known, by whether who they are was proven, wrong, or refused.", "result")
-	a.mu.users, a.mu.rules = map[string]*User{}, map[string]rule.Rule{}
+	a.mu.users, a.mu.rules, a.mu.tokens = map[string]*User{}, map[string]rule.Rule{}, map[string]*Token{}
 	if err := a.read(ctx); err != nil {
 		return nil, err
 	}

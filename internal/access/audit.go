@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/firthmq/firth/internal/access/credential"
 	"github.com/firthmq/firth/internal/access/rule"
@@ -78,7 +79,7 @@ func (u *User) Proofs() (names []string) {
 	return names
 }
 
-// item is one user or rule that changes.
+// item is one user, rule or token that changes.
 type item struct {
 	resource      chain.Resource
 	action        string
@@ -116,10 +117,47 @@ func (a *Access) items(c *Change) (all []item) {
 				before: ruleState{id, was}})
 		}
 	}
+	return append(all, a.tokenItems(c)...)
+}
+
+// tokenState is a token as the audit has it.
+type tokenState struct {
+	ID    string      `json:"id"`
+	Owner string      `json:"owner"`
+	Name  string      `json:"name,omitempty"`
+	Ends  *time.Time  `json:"ends,omitempty"`
+	Roles []string    `json:"roles,omitempty"`
+	Rules []rule.Rule `json:"rules,omitempty"`
+}
+
+func tokenStateOf(t *Token) tokenState {
+	s := tokenState{ID: t.ID, Owner: t.Owner, Name: t.Name, Roles: t.Roles, Rules: t.Rules}
+	if !t.Ends.IsZero() {
+		ends := t.Ends.UTC()
+		s.Ends = &ends
+	}
+	return s
+}
+
+// tokenItems are the tokens that change.
+func (a *Access) tokenItems(c *Change) (all []item) {
+	token := func(id string) chain.Resource { return chain.Resource{Kind: "token", Name: id} }
+	for _, t := range c.Tokens {
+		it := item{resource: token(t.ID), action: "token.create", after: tokenStateOf(t)}
+		if was := a.token(t.ID); was != nil {
+			it.action, it.before = "token.set", tokenStateOf(was)
+		}
+		all = append(all, it)
+	}
+	for _, id := range c.Revoked {
+		if was := a.token(id); was != nil {
+			all = append(all, item{resource: token(id), action: "token.revoke", before: tokenStateOf(was)})
+		}
+	}
 	return all
 }
 
-// mostItems is how many users and rules one record of the audit tells of.
+// mostItems is how many users, rules and tokens one record of the audit tells of.
 const mostItems = 64
 
 // audited makes a change that the audit has been told of.

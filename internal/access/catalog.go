@@ -18,6 +18,7 @@ import (
 const (
 	userKey   = "user/"
 	ruleKey   = "rule/"
+	tokenKey  = "token/"
 	secretKey = "secret" // the whole of it
 )
 
@@ -69,6 +70,17 @@ func (a *Access) apply(key string, value []byte) error {
 		a.mu.secret = bytes.Clone(value)
 		return nil
 	}
+	if id, is := strings.CutPrefix(key, tokenKey); is {
+		if value == nil {
+			delete(a.mu.tokens, id)
+			return nil
+		}
+		t, err := parseToken(id, value)
+		if err == nil {
+			a.mu.tokens[id] = t
+		}
+		return err
+	}
 	id, is := strings.CutPrefix(key, ruleKey)
 	if !is {
 		return fault.New(fault.Unsupported, "access.Open", "a record with the key %s", fault.Text(key))
@@ -94,6 +106,8 @@ type Change struct {
 	Leave   []string    // users that go
 	Rules   []rule.Rule // added; those that are there already stay
 	Removed []string    // rules that go, by their ids
+	Tokens  []*Token    // made
+	Revoked []string    // tokens that go, by their ids, besides those of users that go
 }
 
 // Apply stores a change and puts it in force. Errors: Invalid, and nothing is changed; Limited; those of the log.
@@ -115,6 +129,9 @@ func (a *Access) Edit(ctx context.Context, find func(*Catalog) (*Change, error))
 }
 
 func (a *Access) applyLocked(ctx context.Context, c *Change) error {
+	for _, name := range c.Leave {
+		c.Revoked = append(c.Revoked, a.tokensOf(name)...)
+	}
 	records, err := c.records(a.opt.Clock().UnixMilli())
 	if err != nil || len(records) == 0 {
 		return err
@@ -149,8 +166,10 @@ func (a *Access) store(ctx context.Context, records []record.Record) error {
 func (a *Access) roomFor(c *Change) error {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	if len(a.mu.users)+len(c.Users) > maxUsers || len(a.mu.rules)+len(c.Rules) > maxRules {
-		return fault.New(fault.Limited, "access", "there may be %d users and %d rules", maxUsers, maxRules)
+	if len(a.mu.users)+len(c.Users) > maxUsers || len(a.mu.rules)+len(c.Rules) > maxRules ||
+		len(a.mu.tokens)+len(c.Tokens) > maxTokens {
+		return fault.New(fault.Limited, "access", "there may be %d users, %d rules and %d tokens", maxUsers, maxRules,
+			maxTokens)
 	}
 	return nil
 }
@@ -182,6 +201,19 @@ func (c *Change) records(now int64) (list []record.Record, err error) {
 	}
 	for _, id := range c.Removed {
 		add(ruleKey+id, nil)
+	}
+	for _, t := range c.Tokens {
+		if err := t.check(); err != nil {
+			return nil, err
+		}
+		value, err := t.value()
+		if err != nil {
+			return nil, err
+		}
+		add(tokenKey+t.ID, value)
+	}
+	for _, id := range c.Revoked {
+		add(tokenKey+id, nil)
 	}
 	return list, nil
 }

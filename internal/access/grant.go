@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/firthmq/firth/internal/access/credential"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/access/token"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -16,6 +17,7 @@ type Grant struct {
 	Roles, Groups []string  // besides those that the user has in the catalog
 	Ends          time.Time // when its connections end; zero: never
 	clientID      string    // which client identifiers it is good for, as User.ClientID has it
+	token         string    // the id of a token of the catalog, which has to be there; "": it is none of those
 	sameUser      bool      // a user name that a client gives besides has to be the user's
 }
 
@@ -26,7 +28,12 @@ type Tokens interface {
 }
 
 // IsToken tells whether a password is a token.
-func (a *Access) IsToken(password []byte) bool { return a.opt.Tokens != nil && token.Like(password) }
+func (a *Access) IsToken(password []byte) bool {
+	if _, is := credential.ProgramTokenID(string(password)); is {
+		return !a.open()
+	}
+	return a.opt.Tokens != nil && token.Like(password)
+}
 
 // Token judges a token, and tells what it gives. Errors: ErrCredentials with what is wrong with it.
 func (a *Access) Token(ctx context.Context, raw string) (*Grant, error) {
@@ -41,6 +48,9 @@ func (a *Access) Token(ctx context.Context, raw string) (*Grant, error) {
 func (a *Access) grant(ctx context.Context, raw string) (*Grant, error) {
 	if !a.IsToken([]byte(raw)) {
 		return nil, errDenied("it is no token that is known here")
+	}
+	if _, is := credential.ProgramTokenID(raw); is {
+		return a.byProgram(raw)
 	}
 	who, err := a.opt.Tokens.Check(ctx, raw)
 	if err != nil {
@@ -107,22 +117,30 @@ func (p *Pass) ended() bool {
 // errTokenEnded is why a pass is over whose token has ended.
 var errTokenEnded = errDenied("the token has ended")
 
-// judgeGrant finds how a pass stands that a token has made; u is its user in the catalog, or nil.
-func (a *Access) judgeGrant(who *rule.Subject, g *Grant, u *User) error {
+// judgeGrant finds how a pass stands that a token has made; u is its user in the catalog, or nil. Within is the token
+// of the catalog whose scope limits it; nil: none does.
+func (a *Access) judgeGrant(who *rule.Subject, g *Grant, u *User) (within *Token, err error) {
+	t := a.token(g.token)
+	if g.token != "" && (t == nil || u == nil) {
+		return nil, errDenied("the token is revoked")
+	}
 	who.Roles, who.Groups = g.Roles, g.Groups
 	bound := User{Name: g.User, ClientID: g.clientID}
 	if !bound.binds(who.ClientID) {
-		return errDenied("the token is not good for this client identifier")
+		return nil, errDenied("the token is not good for this client identifier")
 	}
 	if u == nil {
-		return nil
+		return nil, nil
 	}
 	if u.Disabled {
-		return errDenied("the user is disabled")
+		return nil, errDenied("the user is disabled")
 	}
 	if !u.binds(who.ClientID) {
-		return errDenied("the user may not have this client identifier")
+		return nil, errDenied("the user may not have this client identifier")
 	}
 	who.Roles, who.Groups = slices.Concat(u.Roles, g.Roles), slices.Concat(u.Groups, g.Groups)
-	return nil
+	if t != nil && len(t.Roles)+len(t.Rules) == 0 {
+		t = nil
+	}
+	return t, nil
 }

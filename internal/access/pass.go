@@ -31,7 +31,8 @@ type standing struct {
 	version uint64
 	grant   *Grant
 	rights  *rule.Rights
-	over    error // the connection must end
+	within  *rule.Rights // the scope of its token, which has to allow it too; nil: all is within it
+	over    error        // the connection must end
 }
 
 // Enter lets a connection in that says who it is, or not (an empty user): who is told, but for the roles. A password
@@ -153,9 +154,10 @@ func (a *Access) judge(p *Pass, version uint64, grant *Grant) *standing {
 	}
 	who := p.who
 	u := a.user(who.User)
+	var token *Token
 	switch {
 	case grant != nil:
-		s.over = a.judgeGrant(&who, grant, u)
+		token, s.over = a.judgeGrant(&who, grant, u)
 	case who.User == rule.Anonymous && !a.AnonymousMay():
 		s.over = errDenied("who does not say who it is is not served any more")
 	case who.User == rule.Anonymous, (p.certified || p.recalled) && u == nil:
@@ -175,6 +177,9 @@ func (a *Access) judge(p *Pass, version uint64, grant *Grant) *standing {
 	s.rights = nobody
 	if policy := a.policy.Load(); policy != nil && s.over == nil {
 		s.rights = policy.Rights(&who)
+		if token != nil {
+			s.within = policy.Within(&who, token.Roles, token.Rules)
+		}
 	}
 	return s
 }
@@ -203,22 +208,29 @@ func (u *User) binds(clientID string) bool {
 // MayName tells whether something may be done to a topic name of devices, which is valid. Topic is the topic of the log
 // that it goes to or came from; "": the mapping is asked.
 func (a *Access) MayName(p *Pass, o rule.Operation, name []byte, topic string) bool {
-	return p.stand().rights.Name(o, name, topic)
+	s := p.stand()
+	return s.rights.Name(o, name, topic) && s.within.Name(o, name, topic)
 }
 
 // MayFilter tells whether a client may subscribe to a topic filter.
 func (a *Access) MayFilter(p *Pass, filter string) bool {
-	return p.stand().rights.Filter(rule.Read, filter)
+	s := p.stand()
+	return s.rights.Filter(rule.Read, filter) && s.within.Filter(rule.Read, filter)
 }
 
 // May tells whether something may be done to a resource. Nobody may do anything to the catalog as a topic.
 func (a *Access) May(p *Pass, o rule.Operation, kind rule.Kind, name string) bool {
-	return !(kind == rule.Topic && name == TopicName) && p.stand().rights.Resource(o, kind, name)
+	if kind == rule.Topic && name == TopicName {
+		return false
+	}
+	s := p.stand()
+	return s.rights.Resource(o, kind, name) && s.within.Resource(o, kind, name)
 }
 
 // MaySome tells whether something may be done to some resource of a kind.
 func (a *Access) MaySome(p *Pass, o rule.Operation, kind rule.Kind) bool {
-	return p.stand().rights.Some(o, kind)
+	s := p.stand()
+	return s.rights.Some(o, kind) && s.within.Some(o, kind)
 }
 
 // Operations is the set of what may be done to a resource.
@@ -226,7 +238,8 @@ func (a *Access) Operations(p *Pass, kind rule.Kind, name string) rule.Operation
 	if kind == rule.Topic && name == TopicName {
 		return 0
 	}
-	return p.stand().rights.Operations(kind, name)
+	s := p.stand()
+	return s.rights.Operations(kind, name) & s.within.Operations(kind, name)
 }
 
 // Explain says what somebody may do, and by which rules. While nobody has asked for users or rules, that is everything.

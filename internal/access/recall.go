@@ -35,6 +35,7 @@ func (p *Pass) From() string {
 	if g == nil {
 		return string(b)
 	}
+	b = append(binary.AppendUvarint(b, uint64(len(g.token))), g.token...)
 	for _, list := range [...][]string{g.Roles, g.Groups} {
 		b = binary.AppendUvarint(b, uint64(len(list)))
 		for _, text := range list {
@@ -79,7 +80,7 @@ func (r *recalling) read(who *rule.Subject) *Grant {
 	listener, address, name := r.text(), r.text(), r.text()
 	var g *Grant
 	if r.flags&fromToken != 0 {
-		g = &Grant{Roles: r.list(), Groups: r.list()}
+		g = &Grant{token: r.text(), Roles: r.list(), Groups: r.list()}
 	}
 	if r.bad {
 		return nil

@@ -85,6 +85,44 @@ func (c *raw) refused(topic string) {
 	}
 }
 
+// TestTokenIsRevoked: a program acts as its owner by a token, whose end is that of the connection, at once.
+func TestTokenIsRevoked(t *testing.T) {
+	var a *access.Access
+	h := open(t, func(o *mqtt.Options) {
+		bearers(t, tokentest.New(t, "ES256"), nil)(o)
+		a = o.Logins.(*access.Access)
+	})
+	a.Watch(h.door.Recheck)
+	if err := a.AddUser(t.Context(), access.UserChange{Name: "pump", Password: []byte("secret")}); err != nil {
+		t.Fatal(err)
+	}
+	text, made, err := a.CreateToken(t.Context(), access.Token{Owner: "pump"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, method := h.dial(t), h.dial(t)
+	password.hello(packet.V5, "a", withPassword("anybody", text))
+	method.hello(packet.V5, "b", func(p *packet.Connect) {
+		p.Props.SetAuthMethod([]byte("OAUTHBEARER"))
+		p.Props.SetAuthData([]byte(text))
+	})
+	for _, c := range []*raw{password, method} {
+		if ack := want[*packet.Connack](c); ack.Reason != packet.Success {
+			t.Fatalf("CONNACK %s %s", ack.Reason, ack.Props.ReasonString)
+		}
+		c.published("of/pump/1", "mine", false)
+	}
+	if err := a.RevokeToken(t.Context(), made.ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*raw{password, method} {
+		if p := want[*packet.Disconnect](c); p.Reason != packet.NotAuthorized {
+			t.Errorf("DISCONNECT %s", p.Reason)
+		}
+		c.closed()
+	}
+}
+
 // TestBadTokens: a token that is not good is a bad password, and its user name helps nobody.
 func TestBadTokens(t *testing.T) {
 	id, stranger := tokentest.New(t, "ES256"), tokentest.New(t, "ES256")

@@ -51,6 +51,9 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"POST " + adminPath + "/import":    n.adminImport,
 		"GET " + adminPath + "/keys":       n.adminKeys,
 		"POST " + adminPath + "/rotate":    n.telling("key.rotate", "", n.adminRotate),
+		"GET " + adminPath + "/tokens":     n.adminTokens,
+		"POST " + adminPath + "/token":     n.adminCreateToken,
+		"DELETE " + adminPath + "/token":   n.adminRevokeToken,
 
 		"GET " + adminPath + "/authority":      n.adminAuthority,
 		"POST " + adminPath + "/authority":     n.telling("authority.create", "name", n.adminMakeAuthority),

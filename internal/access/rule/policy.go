@@ -84,9 +84,27 @@ type Rights struct {
 // Rights finds what concerns a subject.
 func (p *Policy) Rights(who *Subject) *Rights {
 	r := &Rights{policy: p}
+	r.gather(who, who.principals(), nil)
+	return r
+}
+
+// Within are what a subject may do by some roles and by rules of its own, whose principals mean nothing: not by what
+// rules say of it besides.
+func (p *Policy) Within(who *Subject, roles []string, rules []Rule) *Rights {
+	r := &Rights{policy: p}
+	principals := make([]string, len(roles))
+	for i, role := range roles {
+		principals[i] = RolePrefix + role
+	}
+	r.gather(who, principals, rules)
+	return r
+}
+
+// gather finds what rules of principals, and some rules more, say of a subject.
+func (r *Rights) gather(who *Subject, principals []string, rules []Rule) {
 	own, some := &index{}, false
-	for _, name := range who.principals() {
-		of := p.of[name]
+	for _, name := range principals {
+		of := r.policy.of[name]
 		if of == nil {
 			continue
 		}
@@ -97,10 +115,12 @@ func (p *Policy) Rights(who *Subject) *Rights {
 			some = one.addTo(own, who) || some
 		}
 	}
+	for i := range rules {
+		some = rules[i].addTo(own, who) || some
+	}
 	if some {
 		r.add(own.ready())
 	}
-	return r
 }
 
 func (r *Rights) add(x *index) {

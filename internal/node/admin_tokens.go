@@ -1,0 +1,77 @@
+package node
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// tokenLine is a token as people see it. Text is what proves it: told once, when it is made.
+type tokenLine struct {
+	ID     string     `json:"id"`
+	Owner  string     `json:"owner"`
+	Name   string     `json:"name,omitempty"`
+	Issued time.Time  `json:"issued"`
+	Ends   *time.Time `json:"ends,omitempty"` // none: never
+	Roles  []string   `json:"roles,omitempty"`
+	Rules  []ruleLine `json:"rules,omitempty"`
+	Text   string     `json:"token,omitempty"`
+}
+
+func tokenLineOf(t *access.Token) tokenLine {
+	line := tokenLine{ID: t.ID, Owner: t.Owner, Name: t.Name, Issued: t.Issued.UTC(), Roles: t.Roles}
+	if len(t.Rules) > 0 {
+		line.Rules = linesOf(t.Rules)
+	}
+	if !t.Ends.IsZero() {
+		ends := t.Ends.UTC()
+		line.Ends = &ends
+	}
+	return line
+}
+
+func (n *Node) adminTokens(*http.Request) (any, error) {
+	lines := []tokenLine{}
+	for _, t := range n.access.Catalog().Tokens() {
+		lines = append(lines, tokenLineOf(t))
+	}
+	return lines, nil
+}
+
+// adminCreateToken makes a token of a user.
+func (n *Node) adminCreateToken(r *http.Request) (any, error) {
+	var said struct {
+		Owner   string      `json:"owner"`
+		Name    string      `json:"name"`
+		Expires string      `json:"expires"` // a length of time; "never"
+		Roles   []string    `json:"roles"`
+		Rules   []rule.Rule `json:"rules"`
+	}
+	if err := body(r, &said); err != nil {
+		return nil, err
+	}
+	t := access.Token{Owner: said.Owner, Name: said.Name, Roles: said.Roles, Rules: said.Rules}
+	if said.Expires != "never" {
+		life, err := parseDuration(said.Expires)
+		if err != nil || life <= 0 || life > century {
+			return nil, fault.New(fault.Invalid, "admin", "expires: %s is no length of time such as 90d",
+				fault.Text(said.Expires))
+		}
+		t.Ends = time.Now().Add(life)
+	}
+	text, made, err := n.access.CreateToken(r.Context(), t)
+	if err != nil {
+		return nil, err
+	}
+	line := tokenLineOf(made)
+	line.Text = text
+	return line, nil
+}
+
+func (n *Node) adminRevokeToken(r *http.Request) (any, error) {
+	id := r.URL.Query().Get("id")
+	return tokenLine{ID: id}, n.access.RevokeToken(r.Context(), id)
+}
