@@ -364,7 +364,7 @@ func (m *matrix) transact(all []*backEnd) map[*backEnd]open {
 		}
 		x := open{id: fmt.Sprintf("mxt-pre-%d", i)}
 		init := kmsg.NewPtrInitProducerIDRequest()
-		init.TransactionalID, init.TransactionTimeoutMillis = kmsg.StringPtr(x.id), 60_000
+		init.TransactionalID, init.TransactionTimeoutMillis = new(x.id), 60_000
 		resp, _ := b.must(init, 4)
 		given := resp.(*kmsg.InitProducerIDResponse)
 		x.pid, x.epoch = given.ProducerID, given.ProducerEpoch
@@ -394,7 +394,7 @@ func (m *matrix) goOn(all []*backEnd, begun map[*backEnd]open) {
 		batch.Reset(nil, 1000)
 		batch.Append(&record.Record{Timestamp: 1000, Key: []byte(one.name), Value: []byte(one.payload)})
 		req := kmsg.NewPtrProduceRequest()
-		req.Acks, req.TimeoutMillis, req.TransactionID = -1, 1000, kmsg.StringPtr(x.id)
+		req.Acks, req.TimeoutMillis, req.TransactionID = -1, 1000, new(x.id)
 		t := kmsg.NewProduceRequestTopic()
 		p := kmsg.NewProduceRequestTopicPartition()
 		t.Topic, p.Records = "mxrev", transactional(batch.Seal(0, 0), x)
@@ -499,7 +499,7 @@ func (s *sharing) join(b *backEnd) (first []byte) {
 	}
 	b.hides("ShareGroupHeartbeat", raw, "")
 	s.req = kmsg.NewPtrShareFetchRequest()
-	s.req.GroupID, s.req.MemberID = &s.group, kmsg.StringPtr(member)
+	s.req.GroupID, s.req.MemberID = &s.group, new(member)
 	s.req.MaxWaitMillis, s.req.MinBytes, s.req.MaxBytes = 100, 1, 1<<20
 	s.req.MaxRecords, s.req.BatchSize = 1000, 1000
 	for _, name := range shared {

@@ -19,8 +19,6 @@ type call struct {
 	build   func(m *matrix, name string) kmsg.Request
 }
 
-func text(s string) *string { return &s }
-
 // topicCalls are about one topic.
 func topicCalls() []call {
 	return []call{
@@ -179,7 +177,7 @@ func otherCalls() []call {
 	return []call{
 		{"InitProducerId", 4, "transactional_id", []string{"write"}, func(_ *matrix, name string) kmsg.Request {
 			req := kmsg.NewPtrInitProducerIDRequest()
-			req.TransactionalID, req.TransactionTimeoutMillis = text(name), 60_000
+			req.TransactionalID, req.TransactionTimeoutMillis = new(name), 60_000
 			return req
 		}},
 		{"EndTxn", 3, "transactional_id", []string{"write"}, func(_ *matrix, name string) kmsg.Request {
@@ -206,7 +204,7 @@ func otherCalls() []call {
 			req := kmsg.NewPtrDeleteACLsRequest()
 			f := kmsg.NewDeleteACLsRequestFilter()
 			f.ResourceType, f.ResourcePatternType, f.Operation, f.PermissionType = 2, 3, 3, 3
-			f.ResourceName, f.Principal = text("there is none"), text("User:nobody")
+			f.ResourceName, f.Principal = new("there is none"), new("User:nobody")
 			req.Filters = append(req.Filters, f)
 			return req
 		}},

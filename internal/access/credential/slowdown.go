@@ -89,12 +89,17 @@ func (f failures) wait(now time.Duration) time.Duration {
 // v6Site is the part of an address of IPv6 that one customer has for itself.
 const v6Site = 64
 
-func keys(user string, address netip.Addr) (a, u, pair from) {
+// Site is the address of who is counted as one: of IPv6 the network that one customer has.
+func Site(address netip.Addr) netip.Addr {
 	address = address.Unmap().WithZone("")
 	if address.Is6() {
 		address = netip.PrefixFrom(address, v6Site).Masked().Addr()
 	}
-	where := address.String()
+	return address
+}
+
+func keys(user string, address netip.Addr) (a, u, pair from) {
+	where := Site(address).String()
 	return key("a", where), key("u", user), key("p", where+" "+user)
 }
 

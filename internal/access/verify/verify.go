@@ -99,7 +99,7 @@ type Logins struct {
 	opt   Options
 	key   [32]byte            // of the marks, of this process only
 	decoy credential.Password // of users who are not there; no password fits
-	turns chan struct{}       // holds one for each hash under way
+	turns *queue              // a turn is one hash
 
 	mu       sync.Mutex
 	marks    recent.Map[mark, time.Duration] // and when the password was hashed
@@ -110,7 +110,7 @@ type Logins struct {
 // New makes a checker of logins.
 func New(o Options) *Logins {
 	o.fill()
-	l := &Logins{opt: o, turns: make(chan struct{}, o.Hashes), decoy: decoy()}
+	l := &Logins{opt: o, turns: newQueue(o.Hashes), decoy: decoy()}
 	rand.Read(l.key[:]) // never fails
 	return l
 }
@@ -151,7 +151,7 @@ func (l *Logins) check(ctx context.Context, who Login, v *credential.Verifiers) 
 		against = v.OfPassword()
 	}
 	if against == "" {
-		return false, l.waste(ctx, who.Password)
+		return false, l.waste(ctx, who)
 	}
 	m := l.mark(who, against)
 	if l.remembers(m) {
@@ -161,9 +161,9 @@ func (l *Logins) check(ctx context.Context, who Login, v *credential.Verifiers) 
 		if v.VerifyPassword(who.Password) {
 			return true, nil
 		}
-		return false, l.waste(ctx, who.Password)
+		return false, l.waste(ctx, who)
 	}
-	if err := l.turn(ctx); err != nil {
+	if err := l.turn(ctx, who.Address); err != nil {
 		return false, err
 	}
 	defer l.done()
@@ -179,42 +179,47 @@ func (l *Logins) check(ctx context.Context, who Login, v *credential.Verifiers) 
 }
 
 // waste hashes a password for nothing, so that it cannot be told from the time that there is no such user.
-func (l *Logins) waste(ctx context.Context, password []byte) error {
-	if err := l.turn(ctx); err != nil {
+func (l *Logins) waste(ctx context.Context, who Login) error {
+	if err := l.turn(ctx, who.Address); err != nil {
 		return err
 	}
 	defer l.done()
 	l.count(&l.stats.Hashed)
-	l.decoy.Verify(password)
+	l.decoy.Verify(who.Password)
 	return nil
 }
 
-// turn waits until there is room for one more hash.
-func (l *Logins) turn(ctx context.Context) error {
-	select {
-	case l.turns <- struct{}{}:
+// turn waits until there is room for one more hash of who comes from an address.
+func (l *Logins) turn(ctx context.Context, address netip.Addr) error {
+	p := l.turns.enter(credential.Site(address))
+	if p == nil {
 		return nil
-	default:
 	}
 	late := time.NewTimer(l.opt.Patience)
 	defer late.Stop()
 	select {
-	case l.turns <- struct{}{}:
+	case <-p.ready:
 		return nil
 	case <-ctx.Done():
-		return fault.Wrap(fault.Timeout, op, ctx.Err())
 	case <-late.C:
+	}
+	switch {
+	case !l.turns.leave(p): // its turn came at the same time
+		return nil
+	case ctx.Err() != nil:
+		return fault.Wrap(fault.Timeout, op, ctx.Err())
+	default:
 		l.count(&l.stats.Crowded)
 		return fault.New(fault.Limited, op, "too many logins wait for their password to be checked").
 			WithHint("devices with generated secrets, certificates or SCRAM need no slow hash")
 	}
 }
 
-func (l *Logins) done() { <-l.turns }
+func (l *Logins) done() { l.turns.done() }
 
 // Hash makes a verifier of a password, in its turn. Errors: Invalid, and those of waiting.
 func (l *Logins) Hash(ctx context.Context, password []byte) (credential.Password, error) {
-	if err := l.turn(ctx); err != nil {
+	if err := l.turn(ctx, netip.Addr{}); err != nil {
 		return credential.Password{}, err
 	}
 	defer l.done()
