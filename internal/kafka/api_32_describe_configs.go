@@ -171,7 +171,30 @@ func (d *Door) brokerSettings(c *conn) []brokerSetting {
 		def := stream.FindSetting(name)
 		all = append(all, brokerSetting{"log." + name, d.defaultOf(name), kmsg.ConfigType(def.Type), def.Doc})
 	}
+	all = append(all, d.shareSettings()...)
 	slices.SortFunc(all, func(a, b brokerSetting) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// shareSettings are what share groups go by that have no settings of their own, and what bounds them.
+func (d *Door) shareSettings() []brokerSetting {
+	all := []brokerSetting{
+		{
+			"errors.deadletterqueue.topic.name.prefix", letterPrefix, kmsg.ConfigTypeString,
+			"what the name of a dead-letter topic begins with",
+		},
+		{
+			"group.share.max.share.sessions", strconv.Itoa(d.shares.limits.MaxSessions), kmsg.ConfigTypeInt,
+			"members of share groups that may fetch at a time",
+		},
+	}
+	for _, name := range []string{
+		"delivery.count.limit", "heartbeat.interval.ms", "partition.max.record.locks", "record.lock.duration.ms",
+		"session.timeout.ms",
+	} {
+		s := findGroupSetting("share." + name)
+		all = append(all, brokerSetting{"group.share." + name, s.def, s.kind, s.doc + "; a group may have it otherwise"})
+	}
 	return all
 }
 

@@ -813,6 +813,28 @@ func TestShareAcknowledgementsThatAreLost(t *testing.T) {
 	wantGot(t, "what was not acknowledged again", h.share("g", "b", topic).fetch(), "3-9×2")
 }
 
+// TestShareSettingsOfTheBroker: tools are shown what share groups go by that have no settings of their own.
+func TestShareSettingsOfTheBroker(t *testing.T) {
+	h := openHouse(t, Options{Shares: ShareOptions{MaxSessions: 77}})
+	want := map[string]string{
+		"errors.deadletterqueue.topic.name.prefix": "dlq.", "group.share.delivery.count.limit": "5",
+		"group.share.heartbeat.interval.ms": "5000", "group.share.max.share.sessions": "77",
+		"group.share.partition.max.record.locks": "2000",
+		"group.share.record.lock.duration.ms":    "30000", "group.share.session.timeout.ms": "45000",
+	}
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	broker := kmsg.DescribeConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: "1"}
+	req.Resources = append(req.Resources, broker)
+	for _, cfg := range askFor[*kmsg.DescribeConfigsResponse](h.dial(), 4, req).Resources[0].Configs {
+		if value, is := want[cfg.Name]; is && *cfg.Value == value && cfg.ReadOnly {
+			delete(want, cfg.Name)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not shown, or otherwise: %v", want)
+	}
+}
+
 // TestShareMemory: what groups have given out is bounded by bytes, over all of them; where one is done with its
 // records, another one gets some.
 func TestShareMemory(t *testing.T) {
