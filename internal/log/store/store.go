@@ -278,14 +278,16 @@ func (s *Store) find(
 // something in it and no room comes back as it is. Errors: as Read.
 func (st *Stretch) Load(buf []byte, into [][]byte) ([]byte, [][]byte, error) {
 	had := len(buf)
+	var f *file // that is read ahead
 	if st.ahead != nil && st.Size() > 0 {
 		pos, end := st.Reach(cap(buf) - had)
-		st.ahead.wait(st.file(), pos, end)
+		f = st.file()
+		st.ahead.wait(f, pos, end)
 	}
 	began := time.Now()
 	buf, into, err := st.Stretch.Load(buf, into)
-	if st.ahead != nil {
-		st.ahead.loaded(len(buf)-had, time.Since(began))
+	if f != nil {
+		st.ahead.loaded(len(buf)-had, time.Since(began)-f.opening(len(buf)-had))
 	}
 	if err != nil && fault.Is(err, fault.Corrupt) {
 		id, from := st.At()
