@@ -231,6 +231,17 @@ func until(t *testing.T, what string, done func() bool) {
 	}
 }
 
+// shows waits until the metrics say all of it.
+func shows(t *testing.T, address string, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		until(t, line, func() bool {
+			_, page := request(t, address, get("/metrics", address))
+			return strings.Contains(page, line)
+		})
+	}
+}
+
 // TestNotHealthyWithoutLog: a process whose log is closed has nothing left to do.
 func TestNotHealthyWithoutLog(t *testing.T) {
 	n := start(t, local(t))

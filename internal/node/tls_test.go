@@ -325,13 +325,5 @@ func TestWrongPort(t *testing.T) {
 		_ = c.Close() // it cannot be
 		t.Error("TLS on a plain door")
 	}
-	r, err := http.Get("http://" + e.a.HTTP + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	text, err := io.ReadAll(r.Body)
-	if err != nil || !strings.Contains(string(text), `firth_mqtt_listener_refused_total{listener="mqtt",reason="tls"} 1`) {
-		t.Errorf("%v: it is not counted", err)
-	}
+	shows(t, e.a.HTTP, `firth_mqtt_listener_refused_total{listener="mqtt",reason="tls"} 1`)
 }
