@@ -32,7 +32,8 @@ type house struct {
 func open(t *testing.T, fs vfs.FS, opt audit.Options) *house {
 	t.Helper()
 	h := &house{t: t}
-	logger := logtest.New(t, "the end of the audit is missing", "a write failed", "commit failed")
+	logger := logtest.New(t, "the end of the audit is missing", "commit failed",
+		"housekeeping of the log failed")
 	var err error
 	h.log, err = store.Open(t.Context(), store.Options{FS: fs, Logger: logger, JournalBytes: 1 << 20})
 	if err != nil {

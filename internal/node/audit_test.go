@@ -6,7 +6,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -148,6 +150,36 @@ func TestAuditQuiet(t *testing.T) {
 	}
 	if n.store.Topics().ByName(audit.TopicName) != nil {
 		t.Error("there is an audit")
+	}
+}
+
+// TestMetricsBeyondLoopback: once there are users, other machines see metrics only by the right to describe the
+// cluster.
+func TestMetricsBeyondLoopback(t *testing.T) {
+	for _, who := range []string{"auto", "open"} {
+		cfg := local(t)
+		cfg.Access.Metrics = who
+		g := startGuarded(t, cfg)
+		for _, c := range []struct {
+			from, auth string
+			status     int
+		}{
+			{"127.0.0.1", "", http.StatusOK}, {"192.0.2.1", "", http.StatusUnauthorized},
+			{"192.0.2.1", basicAuth("boss", adminPassword), http.StatusOK},
+			{"192.0.2.1", basicAuth("boss", "wrong"), http.StatusForbidden},
+			{"192.0.2.1", basicAuth("dev", devicePassword), http.StatusForbidden},
+		} {
+			r := httptest.NewRequestWithContext(context.WithValue(t.Context(), http.LocalAddrContextKey,
+				&net.TCPAddr{IP: net.ParseIP(c.from), Port: 8080}), http.MethodGet, "/metrics", nil)
+			if _, secret, is := strings.Cut(strings.TrimSpace(c.auth), ": "); is {
+				r.Header.Set("Authorization", secret)
+			}
+			answer := httptest.NewRecorder()
+			g.known(g.metrics.Handler()).ServeHTTP(answer, r)
+			if want := c.status; answer.Code != want && who == "auto" || answer.Code != http.StatusOK && who == "open" {
+				t.Errorf("%s: on %s with %q: %d, not %d", who, c.from, c.auth, answer.Code, want)
+			}
+		}
 	}
 }
 

@@ -1,6 +1,12 @@
 package node
 
-import "github.com/firthmq/firth/internal/mqtt"
+import (
+	"slices"
+
+	"github.com/firthmq/firth/internal/audit"
+	"github.com/firthmq/firth/internal/audit/chain"
+	"github.com/firthmq/firth/internal/mqtt"
+)
 
 // Reload puts a new configuration in force as far as that can be done without a restart: keys is what it
 // changed, waiting what differs and needs a restart. It changes all that it can or, with an error,
@@ -16,7 +22,7 @@ func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	now := *n.cfg
+	now, before := *n.cfg, *n.cfg
 	for _, o := range Options() {
 		switch {
 		case o.show(&now) == o.show(next):
@@ -40,5 +46,20 @@ func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 	n.mqtt.SetMapping(table)
 	n.mqtt.SetRewriting(rewriting)
 	n.mqtt.SetRates(next.Limits.Rates.options())
+	if len(keys) > 0 && n.audit.On() {
+		n.audit.Tell(chain.Event{Type: chain.TypeChange, Actor: chain.Actor{Principal: "node"}, Action: "config.reload",
+			Outcome: chain.Success, After: audit.State(changedBy(&before, n.cfg, keys))})
+	}
 	return keys, waiting, nil
+}
+
+// changedBy is what keys were and are, for the audit; options hold no secrets but by the names of files.
+func changedBy(before, after *Config, keys []string) map[string][2]string {
+	all := map[string][2]string{}
+	for _, o := range Options() {
+		if slices.Contains(keys, o.Key) {
+			all[o.Key] = [2]string{o.show(before), o.show(after)}
+		}
+	}
+	return all
 }
