@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Logins by clients from outside, with and without TLS: kcat, Kafka's own for Java, confluent-kafka and mosquitto_pub, by
+# PLAIN, SCRAM, OAUTHBEARER and tokens. Who is wrong is told so in the words of its protocol, at once.
+# shellcheck source=conformance/lib.sh
+. "$(dirname "$0")/lib.sh"
+"$here/install.sh" clients python java
+python3 -m venv "$work/venv"
+"$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
+cp -r "$here/tools" "$work/tools"
+(cd "$work/tools" && "$again" timeout 600 mvn -q -B -ntp dependency:build-classpath -Dmdep.outputFile=classpath)
+cd "$work"
+umask 077
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 10 -keyout server.key -out server.pem \
+	-subj "/CN=localhost" -addext "subjectAltName=DNS:localhost,IP:127.0.0.1" 2>/dev/null
+openssl genrsa -out issuer.key 2048 2>/dev/null
+openssl pkey -in issuer.key -pubout -out issuer.pub
+
+# jwt USER SECONDS: a token of the issuer for a user that ends in so many seconds.
+jwt() {
+	local b64='openssl base64 -A' now signed
+	now=$(date +%s)
+	signed=$(printf '{"alg":"RS256","typ":"JWT"}' | $b64 | tr '+/' '-_' | tr -d =).$(
+		printf '{"iss":"conformance","aud":"firth","sub":"%s","roles":"admin","iat":%d,"exp":%d}' "$1" "$now" $((now + $2)) |
+			$b64 | tr '+/' '-_' | tr -d =
+	)
+	printf '%s.%s' "$signed" "$(printf %s "$signed" | openssl dgst -sha256 -sign issuer.key | $b64 | tr '+/' '-_' | tr -d =)"
+}
+
+# refused PATTERN COMMAND...: it fails, not by a timeout, and says so.
+refused() {
+	local pattern=$1
+	shift
+	if "$@" >said 2>&1 </dev/null; then fail "let in: $*"; fi
+	grep -qiE "$pattern" said || { cat said >&2; fail "nothing like $pattern: $*"; }
+}
+
+start_firth --set tls.certificate=server.pem --set tls.key=server.key --set listen.mqtts=127.0.0.1:0 \
+	--set listen.kafkas=127.0.0.1:0 --set \
+	'access.jwt=[{"issuer":"conformance","audience":"firth","keys":"issuer.pub","roles":"roles"}]'
+mqtts=$(address mqtts) kafkas=$(address kafkas)
+printf 'right' >alice.secret
+printf 'wrong' >wrong.secret
+admin=(--http "$http" --data "$work/data")
+"$firth" user add alice --role admin --new-password-file alice.secret "${admin[@]}"
+"$firth" token create alice --name conformance "${admin[@]}" >alice.token
+jwt carol 600 >carol.token
+
+for protocol in sasl_plaintext sasl_ssl; do
+	port=${kafka##*:}
+	if [ $protocol = sasl_ssl ]; then port=${kafkas##*:}; fi
+	at=(kcat -b "localhost:$port" -X "security.protocol=$protocol" -X ssl.ca.location=server.pem)
+	for mechanism in PLAIN SCRAM-SHA-256 SCRAM-SHA-512; do
+		as=("${at[@]}" -X "sasl.mechanism=$mechanism" -X sasl.username=alice)
+		echo "$mechanism" | timeout 60 "${as[@]}" -X sasl.password=right -P -t "$protocol-$mechanism"
+		timeout 60 "${as[@]}" -X sasl.password=right -C -t "$protocol-$mechanism" -o beginning -e -q | grep -qx "$mechanism" ||
+			fail "kcat, $protocol, $mechanism"
+		refused 'SASL authentication error|Authentication failed' timeout 60 "${as[@]}" -X sasl.password=wrong -L -m 20
+	done
+	timeout 60 "${at[@]}" -X sasl.mechanism=PLAIN -X sasl.username=token -X "sasl.password=$(cat alice.token)" -L >/dev/null
+	timeout 60 "${at[@]}" -X sasl.mechanism=PLAIN -X sasl.username=carol -X "sasl.password=$(cat carol.token)" -L >/dev/null
+	pass "kcat by PLAIN, SCRAM and tokens, $protocol"
+	for who in alice carol; do
+		timeout 150 "$work/venv/bin/python" "$here/python/oauth.py" "$port" $protocol server.pem $who.token "oauth-$protocol-$who"
+	done
+	pass "confluent-kafka by OAUTHBEARER, $protocol"
+done
+
+# java MECHANISM LOGIN LINE... writes sasl.properties; kafka CLASS CONFIG... runs one of Kafka's tools by them.
+java_by() {
+	printf '%s\n' security.protocol=SASL_SSL ssl.truststore.type=PEM ssl.truststore.location=server.pem \
+		"sasl.mechanism=$1" "sasl.jaas.config=org.apache.kafka.common.security.$2;" "${@:3}" >sasl.properties
+}
+kafka() {
+	timeout 120 java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=error \
+		"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://$work/carol.token" \
+		-cp "$(cat "$work/tools/classpath")" "org.apache.kafka.tools.$1" --bootstrap-server "localhost:${kafkas##*:}" \
+		--command-config sasl.properties "${@:2}"
+}
+round_trip() {
+	echo "from Java" | kafka ConsoleProducer --topic "java-$1"
+	kafka consumer.ConsoleConsumer --topic "java-$1" --from-beginning --max-messages 1 --timeout-ms 90000 |
+		grep -q "from Java" || fail "Kafka's console consumer by $1"
+}
+for mechanism in PLAIN SCRAM-SHA-256 SCRAM-SHA-512; do
+	module=plain.PlainLoginModule
+	if [ $mechanism != PLAIN ]; then module=scram.ScramLoginModule; fi
+	java_by $mechanism "$module required username=\"alice\" password=\"right\""
+	round_trip $mechanism
+	java_by $mechanism "$module required username=\"alice\" password=\"wrong\""
+	refused 'SaslAuthenticationException' kafka TopicCommand --list
+done
+java_by OAUTHBEARER "oauthbearer.OAuthBearerLoginModule required" \
+	sasl.login.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler \
+	"sasl.oauthbearer.token.endpoint.url=file://$work/carol.token"
+round_trip OAUTHBEARER
+pass "Kafka's own clients by PLAIN, SCRAM and OAUTHBEARER, sasl_ssl"
+
+for version in mqttv311 mqttv5; do
+	as=(mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile server.pem -V $version -t sasl/x -m x -q 1 -u alice)
+	timeout 60 "${as[@]}" -P right
+	timeout 60 "${as[@]}" -P "$(cat alice.token)"
+	timeout 60 "${as[@]}" -P "$(cat carol.token)"
+	refused 'bad user name or password|not authori[sz]ed' timeout 60 "${as[@]}" -P wrong
+	refused 'bad user name or password|not authori[sz]ed' timeout 60 "${as[@]}" -P "$(jwt carol -600)"
+done
+pass "mosquitto_pub by passwords and tokens, over TLS"
+stop_firth
+echo "SASL: all passed"
