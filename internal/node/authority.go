@@ -8,6 +8,8 @@ import (
 
 	"github.com/firthmq/firth/internal/access/authority"
 	"github.com/firthmq/firth/internal/access/enrol"
+	"github.com/firthmq/firth/internal/audit"
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/given"
 	"github.com/firthmq/firth/internal/kit/secure"
@@ -66,8 +68,20 @@ func (n *Node) openDesk(context.Context) error {
 	return nil
 }
 
-// noteEnrolment tells of an enrolment: the place for an audit.
+// noteEnrolment tells of an enrolment.
 func (n *Node) noteEnrolment(e enrol.Event) {
+	told := chain.Event{Type: chain.TypeChange, Action: "certificate.enrol", Outcome: chain.Success,
+		Resource: chain.Resource{Kind: "certificate", Name: e.Name}, Origin: chain.Origin{TLS: true},
+		Actor: chain.Actor{Principal: "User:" + e.Name, Method: e.By}}
+	if e.Address.IsValid() {
+		told.Origin.Address = e.Address.String()
+	}
+	if e.Err != nil {
+		told.Type, told.Outcome, told.Reason = chain.TypeRefused, chain.Denied, e.Err.Error()
+	} else {
+		told.After = audit.State(map[string]string{"serial": e.Serial})
+	}
+	n.audit.Tell(told)
 	if e.Err != nil {
 		if held, ok := n.refusals.Pass(e.Address.String()); ok {
 			n.log.Warn("refused an enrolment", "name", fault.Text(e.Name), "from", e.Address, "by", e.By, "because", e.Err,

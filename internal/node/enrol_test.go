@@ -13,6 +13,9 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/firthmq/firth/internal/access/authority"
+	"github.com/firthmq/firth/internal/audit"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -67,6 +70,17 @@ func TestEnrolOverMQTT(t *testing.T) {
 	}
 	defer device.Close()
 	helloAs(t, device, "pump-7")
+	until(t, "the audit has it", func() bool {
+		topic, has := e.store.Topics().ByName(audit.TopicName), false
+		if topic == nil {
+			return false
+		}
+		_, err := stream.Fold(t.Context(), e.store, topic.Partitions[0], 0, func(v *record.View) error {
+			has = has || bytes.Contains(v.Value, []byte("certificate.enrol"))
+			return nil
+		})
+		return err == nil && has
+	})
 	if u := e.access.Catalog().User("pump-7"); u == nil || u.ClientID != "${username}" || u.Roles[0] != "device" {
 		t.Errorf("the user is %+v", u)
 	}

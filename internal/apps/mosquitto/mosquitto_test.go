@@ -32,12 +32,14 @@ func TestTranslate(t *testing.T) {
 			text: "listener 1883\nallow_anonymous true",
 			yaml: []string{
 				`  - { address: ":1883" } # listener 1883, m.conf:1`, "allow_remote_without_auth: true # allow_anonymous",
+				"access:", "  anonymous: allow # allow_anonymous true, m.conf:2",
 			},
 		},
 		"closed": {
-			text:  "listener 1883\nallow_anonymous false\npassword_file /etc/p",
-			yaml:  []string{`  - { address: ":1883" } # listener 1883, m.conf:1`},
-			notes: []string{"m.conf:1: listener: not translated", "m.conf:2: allow_anonymous", "m.conf:3: password_file"},
+			text: "listener 1883\nallow_anonymous false\npassword_file /etc/p",
+			yaml: []string{`  - { address: ":1883" } # listener 1883, m.conf:1`, "access:",
+				"  anonymous: deny # allow_anonymous false, m.conf:2"},
+			notes: []string{"m.conf:1: listener: not translated", "m.conf:3: password_file"},
 		},
 		"this machine": {
 			text: "port 1884\nbind_address 127.0.0.1\nlistener 9001 localhost\nprotocol websockets\nmax_connections 7\n" +
@@ -60,13 +62,15 @@ func TestTranslate(t *testing.T) {
 					`m.conf:9`,
 				`  - { address: "127.0.0.1:1883" } # listener 1883 127.0.0.1, m.conf:13`,
 			},
+			notes: []string{"m.conf:8: allow_anonymous: not translated: access.anonymous is for all"},
 		},
 		"with TLS that cannot be": {
 			text: "listener 8883 127.0.0.1\npsk_hint x\nlistener 8884\ncertfile c.pem\nkeyfile k.pem\ncafile ca.pem\n" +
 				"require_certificate true\nallow_anonymous false\nlistener 8885 127.0.0.1\ncertfile c.pem\n" +
 				"tls_version tlsv1.1",
+			yaml: []string{"access:", "  anonymous: deny # allow_anonymous false, m.conf:8"},
 			notes: []string{"m.conf:1: listener: not translated", "m.conf:2: psk_hint", "m.conf:3: listener: not translated",
-				"m.conf:8: allow_anonymous", "m.conf:9: listener: not translated", "m.conf:11: tls_version"},
+				"m.conf:9: listener: not translated", "m.conf:11: tls_version"},
 		},
 		"limits": {
 			text: "max_inflight_messages 0\nmessage_size_limit 1000\nmax_queued_messages 5000\nsys_interval 20\n" +

@@ -3,16 +3,17 @@ package mosquitto
 // The directives without a key of ours, and why.
 
 const (
-	needsLogin = "nobody can log in yet: a listener beyond this machine needs allow_anonymous true"
-	needsTLS   = "TLS is not done so here; a listener that needs it is left out, so that nothing more goes in the clear"
-	needsACL   = "firth import mosquitto-access takes its rules over"
-	needsUsers = "firth import mosquitto-access takes its users over"
-	needsStart = "the service manager sees to that"
-	plugins    = "plugins of Mosquitto do not run here"
-	bridges    = "Firth makes no connections to other brokers; let Mosquitto there make one to Firth"
-	durable    = "everything that is acknowledged is on the disk"
-	stored     = "what is kept for a device lies in the log, as long as its retention says, and takes no memory"
-	clientIDs  = "client identifiers are as devices send them"
+	mixedAnonymous = "access.anonymous is for all listeners, and these differ"
+	needsLogin     = "nobody can log in yet: a listener beyond this machine needs allow_anonymous true"
+	needsTLS       = "TLS is not done so here; a listener that needs it is left out, so that nothing goes in the clear"
+	needsACL       = "firth import mosquitto-access takes its rules over"
+	needsUsers     = "firth import mosquitto-access takes its users over"
+	needsStart     = "the service manager sees to that"
+	plugins        = "plugins of Mosquitto do not run here"
+	bridges        = "Firth makes no connections to other brokers; let Mosquitto there make one to Firth"
+	durable        = "everything that is acknowledged is on the disk"
+	stored         = "what is kept for a device lies in the log, as long as its retention says, and takes no memory"
+	clientIDs      = "client identifiers are as devices send them"
 )
 
 // missing are those that ask for something that Firth does not do.

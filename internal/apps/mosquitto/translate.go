@@ -44,8 +44,9 @@ type door struct {
 // translation is a translation under way.
 type translation struct {
 	Translation
-	levels    []string // of the log
-	anonymous bool     // as is said for all
+	levels    []string   // of the log
+	anonymous bool       // as is said for all
+	said      *Directive // the last allow_anonymous; nil: there is none
 	problems  []string
 	first     *door // port and bind_address
 }
@@ -273,13 +274,11 @@ func (t *translation) maxConnections(d Directive) {
 
 func (t *translation) allowAnonymous(d Directive) {
 	yes := t.is(d)
+	t.said = &d
 	if len(t.doors) == 0 {
 		t.anonymous = yes
 	} else {
 		t.doors[len(t.doors)-1].anonymous = &yes
-	}
-	if !yes {
-		t.note(d, false, needsLogin)
 	}
 }
 
@@ -405,6 +404,7 @@ func (t *translation) finishDoors() {
 		}
 		return why != ""
 	})
+	t.sayAnonymous()
 	for _, at := range t.doors {
 		free := t.free(at)
 		switch {
@@ -415,6 +415,27 @@ func (t *translation) finishDoors() {
 			t.note(at.from, false, needsLogin+"; Firth will not start with this one")
 		}
 	}
+}
+
+// sayAnonymous has access.anonymous say what allow_anonymous did, where it said the same of all listeners.
+func (t *translation) sayAnonymous() {
+	if t.said == nil {
+		return
+	}
+	free := t.anonymous
+	for i, at := range t.doors {
+		if i == 0 {
+			free = t.free(at)
+		} else if t.free(at) != free {
+			t.note(*t.said, false, mixedAnonymous)
+			return
+		}
+	}
+	value := "deny"
+	if free {
+		value = "allow"
+	}
+	t.set("access.anonymous", value, *t.said)
 }
 
 func loopback(host string) bool {
