@@ -86,8 +86,8 @@ func parse(request []byte) (*x509.CertificateRequest, error) {
 	}
 	const sequence = 0x30 // how DER begins
 	text := bytes.TrimSpace(request)
-	if len(text) == 0 || text[0] == sequence || bytes.HasPrefix(text, []byte("-----")) {
-		return authority.ParseRequest(text)
+	if len(text) == 0 || request[0] == sequence || bytes.HasPrefix(text, []byte("-----")) {
+		return authority.ParseRequest(request) // DER may well end with what is white space in text
 	}
 	der, err := base64.StdEncoding.DecodeString(string(bytes.Join(bytes.Fields(text), nil)))
 	if err != nil {

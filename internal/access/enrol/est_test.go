@@ -340,6 +340,19 @@ func TestPlainHTTPIsRefused(t *testing.T) {
 	}
 }
 
+// TestRequestThatEndsWithASpace: the last byte of a signature may be any.
+func TestRequestThatEndsWithASpace(t *testing.T) {
+	o := openOffice(t)
+	_, request := newKey(t, "pump-7")
+	for request[len(request)-1] != ' ' {
+		_, request = newKey(t, "pump-7")
+	}
+	applicant := enrol.Applicant{Name: "pump-7", Token: []byte(o.claim("pump-7", 1))}
+	if _, err := o.desk.Enrol(t.Context(), applicant, request); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestClaimsUsedTogether: a claim for so many devices is good for so many, however many come at once.
 func TestClaimsUsedTogether(t *testing.T) {
 	o := openOffice(t)
