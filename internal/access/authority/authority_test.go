@@ -346,7 +346,8 @@ func TestClaims(t *testing.T) {
 	}
 	once, fleet := claim("pump-1", 1), claim("valve-*", 3)
 	for what, try := range map[string][2]string{
-		"another name": {"pump-2", once}, "no token": {"pump-1", ""}, "a wrong token": {"pump-1", once[:len(once)-1] + "_"},
+		"another name": {"pump-2", once}, "no token": {"pump-1", ""},
+		"a wrong token":  {"pump-1", once[:len(once)-8] + "AAAAAAAA"},
 		"not the prefix": {"pump-1", fleet}, "the pattern": {"valve-*", fleet},
 	} {
 		if err := enrol(try[0], try[1]); !errors.Is(err, authority.ErrClaim) {
