@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
-	"io"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -23,50 +21,9 @@ const (
 // maxFile bounds what is read of them, in bytes.
 const maxFile = 64 << 10
 
-// readFile is what a file holds. Errors: NotFound; TooLarge; those of the disk.
-func readFile(fs vfs.FS, name string) ([]byte, error) {
-	f, err := fs.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	if size > maxFile {
-		return nil, fault.New(fault.TooLarge, "audit", "%s has %d bytes", name, size)
-	}
-	b := make([]byte, size)
-	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return b, nil
-}
-
-// writeFile puts a file in the place of another, on stable storage.
-func writeFile(fs vfs.FS, name string, content []byte) error {
-	next := name + ".new"
-	f, err := fs.Create(next)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(content, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fs.Rename(next, name); err != nil {
-		return err
-	}
-	return fs.SyncDir(".")
-}
-
 // readKey reads the private key; nil: there is none. Errors: Corrupt; those of the disk.
 func readKey(fs vfs.FS) (ed25519.PrivateKey, error) {
-	text, err := readFile(fs, KeyFile)
+	text, err := vfs.ReadWhole(fs, KeyFile, maxFile)
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil
 	}
@@ -95,5 +52,5 @@ func makeKey(fs vfs.FS) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "audit", err)
 	}
-	return key, writeFile(fs, KeyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return key, vfs.WriteWhole(fs, KeyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }

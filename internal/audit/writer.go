@@ -10,6 +10,7 @@ import (
 
 	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 )
@@ -38,7 +39,7 @@ func (w *writer) open(ctx context.Context) (err error) {
 	if w.keys.key, err = readKey(w.opt.FS); err != nil {
 		return err
 	}
-	head, err := readFile(w.opt.FS, HeadFile)
+	head, err := vfs.ReadWhole(w.opt.FS, HeadFile, maxFile)
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
@@ -208,7 +209,7 @@ func (w *writer) store(ctx context.Context, b *batch) error {
 		return nil
 	}
 	w.since = w.opt.Clock()
-	if err := writeFile(w.opt.FS, HeadFile, b.head); err != nil { // the next checkpoint will be noted
+	if err := vfs.WriteWhole(w.opt.FS, HeadFile, b.head); err != nil { // the next checkpoint will be noted
 		w.opt.Logger.Warn("a checkpoint of the audit is stored, and not noted", "file", HeadFile, "error", err)
 		return nil
 	}

@@ -121,7 +121,7 @@ func Open(ctx context.Context, opt Options) (*Authority, error) {
 
 // load reads the certificate and the key of the authority, if they are there.
 func (a *Authority) load() error {
-	text, err := readWhole(a.opt.FS, CertificateFile)
+	text, err := vfs.ReadWhole(a.opt.FS, CertificateFile, maxFile)
 	if fault.Is(err, fault.NotFound) {
 		return nil
 	}
@@ -132,7 +132,7 @@ func (a *Authority) load() error {
 	if err != nil {
 		return fault.New(fault.Corrupt, op, "%s: %w", CertificateFile, err)
 	}
-	if text, err = readWhole(a.opt.FS, KeyFile); err != nil {
+	if text, err = vfs.ReadWhole(a.opt.FS, KeyFile, maxFile); err != nil {
 		return err
 	}
 	key, err := parseKey(text)

@@ -4,9 +4,6 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
-	"io"
-	"path"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -14,26 +11,6 @@ import (
 
 // maxFile bounds a file of the authority but the list, in bytes.
 const maxFile = 1 << 20
-
-func readWhole(fs vfs.FS, name string) ([]byte, error) {
-	f, err := fs.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	if size > maxFile {
-		return nil, fault.New(fault.TooLarge, op, "%s has %d bytes", name, size)
-	}
-	text := make([]byte, size)
-	if _, err := f.ReadAt(text, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return text, nil
-}
 
 // write puts a file in the place of what was there: after a crash there is the old one or the new.
 func (a *Authority) write(name string, text []byte) error {
@@ -44,22 +21,7 @@ func (a *Authority) write(name string, text []byte) error {
 	if err := fs.SyncDir("."); err != nil {
 		return err
 	}
-	next := name + ".new"
-	f, err := fs.Create(next)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(text, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fs.Rename(next, name); err != nil {
-		return err
-	}
-	return fs.SyncDir(path.Dir(name))
+	return vfs.WriteWhole(fs, name, text)
 }
 
 func (a *Authority) writeKey(name string, key crypto.Signer) error {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
 )
 
 const (
@@ -158,7 +159,7 @@ func (a *Authority) IssueServer(ctx context.Context, names []string) (made bool,
 // serverKey is the key of this server: the one that is there, so that it fits the certificate at any time, or a new
 // one.
 func (a *Authority) serverKey() (*ecdsa.PrivateKey, error) {
-	text, err := readWhole(a.opt.FS, ServerKeyFile)
+	text, err := vfs.ReadWhole(a.opt.FS, ServerKeyFile, maxFile)
 	if err == nil {
 		if old, err := parseKey(text); err == nil {
 			if key, is := old.(*ecdsa.PrivateKey); is {
@@ -179,7 +180,7 @@ func covers(c *x509.Certificate, names []string) bool {
 
 // server is the certificate that this server has of this authority; nil: there is none.
 func (a *Authority) server(own *x509.Certificate) *x509.Certificate {
-	text, err := readWhole(a.opt.FS, ServerFile)
+	text, err := vfs.ReadWhole(a.opt.FS, ServerFile, maxFile)
 	if err != nil {
 		return nil
 	}
