@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Logins by clients from outside, with and without TLS: kcat, Kafka's own for Java, confluent-kafka and mosquitto_pub, by
-# PLAIN, SCRAM, OAUTHBEARER and tokens. Who is wrong is told so in the words of its protocol, at once.
+# PLAIN, SCRAM, OAUTHBEARER, tokens and delegation tokens. Who is wrong is told so in the words of its protocol, at once.
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients python java
@@ -94,6 +94,26 @@ java_by OAUTHBEARER "oauthbearer.OAuthBearerLoginModule required" \
 	"sasl.oauthbearer.token.endpoint.url=file://$work/carol.token"
 round_trip OAUTHBEARER
 pass "Kafka's own clients by PLAIN, SCRAM and OAUTHBEARER, sasl_ssl"
+
+# A delegation token: made, shown, renewed and used by others than who made it, and refused once it is expired.
+right='scram.ScramLoginModule required username="alice" password="right"'
+java_by SCRAM-SHA-256 "$right"
+kafka DelegationTokenCommand --create --max-life-time-period -1 --renewer-principal User:bob >made
+read -r id hmac _ < <(grep -E '^[A-Za-z0-9_-]{22}[[:space:]]' made) || { cat made >&2; fail "no delegation token was made"; }
+kafka DelegationTokenCommand --describe --owner-principal User:alice | grep -qF -- "$hmac" || fail "the token is not shown"
+kafka DelegationTokenCommand --renew --renew-time-period 3600000 --hmac "$hmac" >said
+grep -qi "completed" said || { cat said >&2; fail "the token is not renewed"; }
+for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+	java_by $mechanism "scram.ScramLoginModule required username=\"$id\" password=\"$hmac\" tokenauth=\"true\""
+	round_trip "token-$mechanism"
+	refused 'UnsupportedByAuthenticationException' \
+		kafka DelegationTokenCommand --create --max-life-time-period -1
+done
+java_by SCRAM-SHA-256 "$right"
+kafka DelegationTokenCommand --expire --expiry-time-period -1 --hmac "$hmac" >said
+java_by SCRAM-SHA-256 "scram.ScramLoginModule required username=\"$id\" password=\"$hmac\" tokenauth=\"true\""
+refused 'SaslAuthenticationException' kafka TopicCommand --list
+pass "Kafka's own clients by delegation tokens, sasl_ssl"
 
 for version in mqttv311 mqttv5; do
 	as=(mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile server.pem -V $version -t sasl/x -m x -q 1 -u alice)

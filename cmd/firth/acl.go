@@ -97,6 +97,9 @@ func addResourceFlags(cmd *cobra.Command) *resourceFlags {
 func (f *resourceFlags) list() (list []rule.Resource) {
 	for _, r := range resources {
 		for _, name := range *f.by[r.flag] {
+			if r.kind == rule.User && name != rule.AnyName && !strings.HasPrefix(name, rule.UserPrefix) {
+				name = rule.UserPrefix + name // as Kafka names the resource
+			}
 			list = append(list, rule.Resource{Kind: r.kind, Pattern: r.pattern, Name: name})
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
+	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -59,6 +60,8 @@ type Options struct {
 	AcceptDamage bool
 	// Audit is told of every change before it is made. nil: nobody is.
 	Audit *audit.Trail
+	// FS is the data folder, for the secret of delegation tokens. nil: there are no such tokens.
+	FS vfs.FS
 	// Metrics receives the metrics. Default: nobody looks.
 	Metrics *telemetry.Set
 	// Logger receives the log lines. Default: none.
@@ -83,11 +86,14 @@ type Access struct {
 
 	mu struct {
 		sync.RWMutex
-		users    map[string]*User
-		rules    map[string]rule.Rule // by their ids
-		tokens   map[string]*Token    // by their ids
-		secret   []byte               // what users seem to have who are not there; nil: none is stored
-		watchers []func()
+		users       map[string]*User
+		rules       map[string]rule.Rule   // by their ids
+		tokens      map[string]*Token      // by their ids
+		secret      []byte                 // what users seem to have who are not there; nil: none is stored
+		delegations map[string]*Delegation // by their ids
+		master      []byte                 // the secret of delegation tokens; nil: there is none
+		masterName  string                 // names it
+		watchers    []func()
 	}
 }
 
@@ -106,6 +112,10 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 	a.logins = opt.Metrics.Counter("firth_access_logins_total",
 		"Connections that came to be known, by whether who they are was proven, wrong, or refused.", "result")
 	a.mu.users, a.mu.rules, a.mu.tokens = map[string]*User{}, map[string]rule.Rule{}, map[string]*Token{}
+	a.mu.delegations = map[string]*Delegation{}
+	if err := a.readDelegationSecret(); err != nil {
+		return nil, err
+	}
 	if err := a.read(ctx); err != nil {
 		return nil, err
 	}

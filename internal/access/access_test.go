@@ -224,7 +224,7 @@ func TestCatalogOutlivesRestart(t *testing.T) {
 func TestNobodyLooksTheSame(t *testing.T) {
 	h := open(t, access.Options{})
 	salt := func() string {
-		answer, _, err := h.Passwords().SCRAM(credential.SHA256, h, netip.Addr{}).
+		answer, _, err := h.Passwords().SCRAM(credential.SHA256, h, nil, netip.Addr{}).
 			Step(t.Context(), []byte("n,,n=nobody,r=abcdef"))
 		if err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -30,7 +31,11 @@ func (p *Pass) By() audit.By {
 	if u := p.access.user(who.User); u != nil {
 		who.Roles = u.Roles
 	}
-	return By(&who)
+	by := By(&who)
+	if g := p.grant.Load(); g != nil {
+		by.Actor.Token = cmp.Or(g.token, g.delegation)
+	}
+	return by
 }
 
 // Method is what has said who it is without a password: "certificate" or "token"; "" where none of them has.
@@ -117,7 +122,7 @@ func (a *Access) items(c *Change) (all []item) {
 				before: ruleState{id, was}})
 		}
 	}
-	return append(all, a.tokenItems(c)...)
+	return slices.Concat(all, a.tokenItems(c), a.delegationItems(c))
 }
 
 // tokenState is a token as the audit has it.
@@ -153,6 +158,39 @@ func (a *Access) tokenItems(c *Change) (all []item) {
 		if was := a.token(id); was != nil {
 			all = append(all, item{resource: token(id), action: "token.revoke", before: tokenStateOf(was)})
 		}
+	}
+	return all
+}
+
+// delegationState is a delegation token as the audit has it.
+type delegationState struct {
+	ID        string    `json:"id"`
+	Owner     string    `json:"owner"`
+	Requester string    `json:"requester"`
+	Renewers  []string  `json:"renewers,omitempty"`
+	Ends      time.Time `json:"ends"`
+	Last      time.Time `json:"last"`
+}
+
+func delegationStateOf(d *Delegation) delegationState {
+	return delegationState{ID: d.ID, Owner: d.Owner, Requester: d.Requester, Renewers: d.Renewers, Ends: d.Ends.UTC(),
+		Last: d.Last.UTC()}
+}
+
+// delegationItems are the delegation tokens that change.
+func (a *Access) delegationItems(c *Change) (all []item) {
+	token := func(id string) chain.Resource { return chain.Resource{Kind: rule.DelegationToken.String(), Name: id} }
+	for _, id := range c.Undelegated {
+		if was := a.delegation(id); was != nil {
+			all = append(all, item{resource: token(id), action: "delegation.remove", before: delegationStateOf(was)})
+		}
+	}
+	for _, d := range c.Delegations {
+		it := item{resource: token(d.ID), action: "delegation.create", after: delegationStateOf(d)}
+		if was := a.delegation(d.ID); was != nil {
+			it.action, it.before = "delegation.set", delegationStateOf(was)
+		}
+		all = append(all, it)
 	}
 	return all
 }

@@ -16,10 +16,11 @@ import (
 
 // How the keys of the catalog begin.
 const (
-	userKey   = "user/"
-	ruleKey   = "rule/"
-	tokenKey  = "token/"
-	secretKey = "secret" // the whole of it
+	userKey       = "user/"
+	ruleKey       = "rule/"
+	tokenKey      = "token/"
+	delegationKey = "delegation/"
+	secretKey     = "secret" // the whole of it
 )
 
 // maxUsers and maxRules bound the catalog.
@@ -81,6 +82,9 @@ func (a *Access) apply(key string, value []byte) error {
 		}
 		return err
 	}
+	if id, is := strings.CutPrefix(key, delegationKey); is {
+		return a.foldDelegation(id, value)
+	}
 	id, is := strings.CutPrefix(key, ruleKey)
 	if !is {
 		return fault.New(fault.Unsupported, "access.Open", "a record with the key %s", fault.Text(key))
@@ -108,6 +112,10 @@ type Change struct {
 	Removed []string    // rules that go, by their ids
 	Tokens  []*Token    // made
 	Revoked []string    // tokens that go, by their ids, besides those of users that go
+	// Delegations are delegation tokens that are made, or put in the place of those of the same ids; Undelegated those
+	// that go, by their ids, besides those of users that go or get another password.
+	Delegations []*Delegation
+	Undelegated []string
 }
 
 // Apply stores a change and puts it in force. Errors: Invalid, and nothing is changed; Limited; those of the log.
@@ -131,7 +139,15 @@ func (a *Access) Edit(ctx context.Context, find func(*Catalog) (*Change, error))
 func (a *Access) applyLocked(ctx context.Context, c *Change) error {
 	for _, name := range c.Leave {
 		c.Revoked = append(c.Revoked, a.tokensOf(name)...)
+		c.Undelegated = append(c.Undelegated, a.delegationsOf(name)...)
 	}
+	for _, u := range c.Users { // who knew the password of before may have made tokens by it
+		if was := a.user(u.Name); was != nil && was.proof() != u.proof() {
+			c.Undelegated = append(c.Undelegated, a.delegationsOf(u.Name)...)
+		}
+	}
+	slices.Sort(c.Undelegated)
+	c.Undelegated = slices.Compact(c.Undelegated)
 	records, err := c.records(a.opt.Clock().UnixMilli())
 	if err != nil || len(records) == 0 {
 		return err
@@ -167,7 +183,7 @@ func (a *Access) roomFor(c *Change) error {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	if len(a.mu.users)+len(c.Users) > maxUsers || len(a.mu.rules)+len(c.Rules) > maxRules ||
-		len(a.mu.tokens)+len(c.Tokens) > maxTokens {
+		len(a.mu.tokens)+len(c.Tokens)+len(a.mu.delegations)+len(c.Delegations) > maxTokens {
 		return fault.New(fault.Limited, "access", "there may be %d users, %d rules and %d tokens", maxUsers, maxRules,
 			maxTokens)
 	}
@@ -214,6 +230,16 @@ func (c *Change) records(now int64) (list []record.Record, err error) {
 	}
 	for _, id := range c.Revoked {
 		add(tokenKey+id, nil)
+	}
+	for _, id := range c.Undelegated {
+		add(delegationKey+id, nil)
+	}
+	for _, d := range c.Delegations {
+		value, err := d.value()
+		if err != nil {
+			return nil, err
+		}
+		add(delegationKey+d.ID, value)
 	}
 	return list, nil
 }

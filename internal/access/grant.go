@@ -18,6 +18,7 @@ type Grant struct {
 	Ends          time.Time // when its connections end; zero: never
 	clientID      string    // which client identifiers it is good for, as User.ClientID has it
 	token         string    // the id of a token of the catalog, which has to be there; "": it is none of those
+	delegation    string    // the id of a delegation token, which has to be there; "": it is none
 	sameUser      bool      // a user name that a client gives besides has to be the user's
 }
 
@@ -102,16 +103,30 @@ func (p *Pass) Renew(g *Grant) error {
 
 // Ends is when the connection has to end, unless it shows another token before; zero: never.
 func (p *Pass) Ends() time.Time {
-	if g := p.grant.Load(); g != nil {
+	g := p.grant.Load()
+	switch {
+	case g == nil:
+		return time.Time{}
+	case g.delegation == "":
 		return g.Ends
 	}
-	return time.Time{}
+	if d := p.access.delegation(g.delegation); d != nil { // it may have been given another end
+		return d.Ends
+	}
+	return g.Ends
 }
 
 // ended tells whether the token of a pass has.
 func (p *Pass) ended() bool {
 	ends := p.Ends()
 	return !ends.IsZero() && !p.access.opt.Clock().Before(ends)
+}
+
+// MayDelegate tells whether the pass is of somebody who may ask for delegation tokens: who it is was proven, and by no
+// token of ours, whose end and whose scope another one would not have.
+func (p *Pass) MayDelegate() bool {
+	g := p.grant.Load()
+	return p.Proven() && (g == nil || g.token == "" && g.delegation == "")
 }
 
 // errTokenEnded is why a pass is over whose token has ended.
@@ -123,6 +138,9 @@ func (a *Access) judgeGrant(who *rule.Subject, g *Grant, u *User) (within *Token
 	t := a.token(g.token)
 	if g.token != "" && (t == nil || u == nil) {
 		return nil, errDenied("the token is revoked")
+	}
+	if g.delegation != "" && a.delegation(g.delegation) == nil {
+		return nil, errDenied("the delegation token is no more")
 	}
 	who.Roles, who.Groups = g.Roles, g.Groups
 	bound := User{Name: g.User, ClientID: g.clientID}

@@ -170,7 +170,7 @@ func (d denies) MaySome(_ *access.Pass, op Operation, _ Resource) bool { return 
 // A user that a client of Kafka has made logs in with the password by all mechanisms that it suits.
 func TestMadeUsersLogIn(t *testing.T) {
 	kept := &register{users: map[string]*credential.Verifiers{}}
-	h := saslHouse(t, SASL{Mechanisms: PasswordMechanisms(verify.New(verify.Options{}), kept, nil)}, nil)
+	h := saslHouse(t, SASL{Mechanisms: PasswordMechanisms(verify.New(verify.Options{}), kept, nil, nil)}, nil)
 	h.door.opt.Credentials = kept
 	if err := kept.AlterSCRAM(t.Context(), "admin", []credential.SCRAM{scramOf(t, "secret")}, nil); err != nil {
 		t.Fatal(err)

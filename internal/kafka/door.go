@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/limit"
@@ -58,6 +59,8 @@ type Options struct {
 	Rules Rules
 	// Credentials are those of users that clients may manage. Nil: they may not.
 	Credentials Credentials
+	// Delegations are the delegation tokens that clients may ask for. Nil: there are none.
+	Delegations *access.Delegations
 	// Logins knows who clients are, and Guard decides what they may do. Nil: everybody may do everything.
 	Logins Logins
 	Guard  Guard
@@ -234,6 +237,9 @@ func (d *Door) Run(ctx context.Context) error {
 	keepers.Go(func() { d.watchConns(ctx) })
 	keepers.Go(func() { d.txns.run(ctx) })
 	keepers.Go(func() { d.shares.run(ctx) })
+	if d.opt.Delegations != nil {
+		keepers.Go(func() { d.opt.Delegations.Run(ctx) })
+	}
 	close(d.running)
 	err := d.groups.Run(ctx)
 	cancel()

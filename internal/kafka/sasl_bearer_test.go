@@ -47,7 +47,7 @@ func bearerHouse(t *testing.T, id *tokentest.Issuer, change func(*SASL)) *house 
 		t.Fatal(err)
 	}
 	all := SASL{
-		Mechanisms: append(PasswordMechanisms(verify.New(verify.Options{}), knownUsers(t), a), Bearer(a)),
+		Mechanisms: append(PasswordMechanisms(verify.New(verify.Options{}), knownUsers(t), a, a.Delegations()), Bearer(a)),
 	}
 	if change != nil {
 		change(&all)
@@ -163,7 +163,7 @@ func (c boundConn) LocalAddr() net.Addr { return c.local }
 //
 // [Kafka-SaslHandshake].
 func TestBareMechanisms(t *testing.T) {
-	all := append(PasswordMechanisms(verify.New(verify.Options{}), knownUsers(t), nil), Bearer(nil))
+	all := append(PasswordMechanisms(verify.New(verify.Options{}), knownUsers(t), nil, nil), Bearer(nil))
 	for _, test := range []struct {
 		local    string
 		anywhere bool

@@ -4,17 +4,21 @@ import (
 	"context"
 	"net/netip"
 
+	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/credential"
 	"github.com/firthmq/firth/internal/access/verify"
+	"github.com/firthmq/firth/internal/kit/fault"
 )
 
 // PasswordMechanisms are the mechanisms of SASL for users with passwords, the strongest first: SCRAM-SHA-512 and
 // SCRAM-SHA-256 (RFC 5802, KIP-84), and PLAIN (RFC 4616), which shows the password to us and to who listens on a
-// connection without TLS.
-func PasswordMechanisms(logins *verify.Logins, users verify.Users, tokens TokenLogins) []Mechanism {
+// connection without TLS. Delegations are the delegation tokens that SCRAM takes; nil: there are none.
+func PasswordMechanisms(
+	logins *verify.Logins, users verify.Users, tokens TokenLogins, delegations *access.Delegations,
+) []Mechanism {
 	return []Mechanism{
-		scramMechanism{credential.SHA512, logins, users},
-		scramMechanism{credential.SHA256, logins, users},
+		scramMechanism{credential.SHA512, logins, users, delegations},
+		scramMechanism{credential.SHA256, logins, users, delegations},
 		plainMechanism{logins, users, tokens},
 	}
 }
@@ -77,9 +81,10 @@ func (e *plainExchange) Step(ctx context.Context, token []byte) ([]byte, *Identi
 
 // scramMechanism is one of SCRAM.
 type scramMechanism struct {
-	mechanism credential.Mechanism
-	logins    *verify.Logins
-	users     verify.Users
+	mechanism   credential.Mechanism
+	logins      *verify.Logins
+	users       verify.Users
+	delegations *access.Delegations
 }
 
 func (m scramMechanism) Name() string { return m.mechanism.String() }
@@ -87,18 +92,44 @@ func (m scramMechanism) Name() string { return m.mechanism.String() }
 func (scramMechanism) Bare() bool { return false }
 
 func (m scramMechanism) Begin(from Peer) Exchange {
-	return scramExchange{m.logins.SCRAM(m.mechanism, m.users, from.address())}
+	var tokens verify.Users
+	if m.delegations != nil {
+		tokens = m.delegations
+	}
+	return scramExchange{m.logins.SCRAM(m.mechanism, m.users, tokens, from.address()), m.delegations}
 }
 
-type scramExchange struct{ run *verify.Exchange }
+type scramExchange struct {
+	run         *verify.Exchange
+	delegations *access.Delegations
+}
 
 // Claims implements Claimant.
-func (e scramExchange) Claims() string { return e.run.User() }
+func (e scramExchange) Claims() string {
+	if e.run.Token() {
+		return "" // whose it is is said nowhere; the error has its id
+	}
+	return e.run.User()
+}
 
 func (e scramExchange) Step(ctx context.Context, token []byte) ([]byte, *Identity, error) {
 	answer, done, err := e.run.Step(ctx, token)
-	if err != nil || !done {
-		return answer, nil, err
+	var g *access.Grant
+	if e.run.Token() {
+		if done && err == nil {
+			g, err = e.delegations.Grant(e.run.User())
+		}
+		if err != nil {
+			err = fault.New(fault.KindOf(err), "kafka.authenticate", "delegation token %s: %w", fault.Text(e.run.User()), err)
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case !done:
+		return answer, nil, nil
+	case g != nil:
+		return answer, byGrant(g), nil
 	}
 	return answer, user(e.run.User()), nil
 }

@@ -49,7 +49,7 @@ func knownUsers(t *testing.T) known {
 // [Kafka-SaslAuthenticate].
 func TestPasswordMechanisms(t *testing.T) {
 	asked := make(askedGuard, 100)
-	h := saslHouse(t, SASL{Mechanisms: PasswordMechanisms(verify.New(verify.Options{}), knownUsers(t), nil)}, asked)
+	h := saslHouse(t, SASL{Mechanisms: PasswordMechanisms(verify.New(verify.Options{}), knownUsers(t), nil, nil)}, asked)
 	by := map[string]func(user, password string) sasl.Mechanism{
 		"PLAIN": func(user, password string) sasl.Mechanism {
 			return plain.Auth{User: user, Pass: password}.AsMechanism()

@@ -28,7 +28,7 @@ type scram struct {
 
 // Begin begins an exchange (Mechanism).
 func (m scram) Begin(who *Principal, from netip.Addr) Exchange {
-	return &scramExchange{who: who, run: m.logins.SCRAM(m.mechanism, m.users, from)}
+	return &scramExchange{who: who, run: m.logins.SCRAM(m.mechanism, m.users, nil, from)}
 }
 
 type scramExchange struct {

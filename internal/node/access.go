@@ -72,7 +72,7 @@ func (n *Node) openAccess(ctx context.Context) (err error) {
 	anonymous := map[string]access.Anonymous{"allow": access.Always, "deny": access.Never}
 	n.access, err = access.Open(ctx, access.Options{
 		Log: n.store, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous], Tokens: tokens,
-		AcceptDamage: n.cfg.Access.Damaged == "accept", Audit: n.audit, Metrics: n.metrics, Logger: n.log,
+		AcceptDamage: n.cfg.Access.Damaged == "accept", Audit: n.audit, FS: n.fs, Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
@@ -355,10 +356,43 @@ func (a *aviary) flyKafka(good, old string) {
 			Iterations: 4096, Password: c.sing("password by AlterUserScramCredentials")}})
 		a.tell(err)
 		a.tell(k.ProduceSync(ctx, &kgo.Record{Topic: "plant", Value: []byte(c["payload"])}).FirstErr())
+		if i == 1 {
+			a.flyDelegation(k)
+		}
 		cancel()
 		k.Close()
 	}
 	delete(c, "no name, and too long") // a name is no secret
+}
+
+// flyDelegation gets a delegation token, and shows it rightly and wrongly.
+func (a *aviary) flyDelegation(by *kgo.Client) {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(a.t.Context(), time.Minute)
+	defer cancel()
+	made, err := kmsg.NewPtrCreateDelegationTokenRequest().RequestWith(ctx, by)
+	a.tell(err)
+	if err != nil || made.ErrorCode != 0 {
+		a.t.Errorf("no delegation token: %+v, %v", made, err)
+		return
+	}
+	mac := base64.StdEncoding.EncodeToString(made.HMAC)
+	a.c["HMAC of a delegation token"] = mac
+	for id, patience := range map[string]time.Duration{made.TokenID: time.Minute, "another": time.Second} {
+		m := scram.Auth{User: id, Pass: mac, IsToken: true}.AsSha512Mechanism()
+		k, err := kgo.NewClient(kgo.SeedBrokers(a.ready.Addresses.Kafka), kgo.SASL(m), kgo.RequestRetries(0))
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		login, cancel := context.WithTimeout(ctx, patience)
+		a.tell(k.Ping(login))
+		cancel()
+		k.Close()
+	}
+	renew := kmsg.NewPtrRenewDelegationTokenRequest()
+	renew.HMAC = made.HMAC
+	_, err = renew.RequestWith(ctx, by)
+	a.tell(err)
 }
 
 // look takes what people may see of a node.

@@ -205,9 +205,10 @@ func (n *Node) openKafka(ctx context.Context) (err error) {
 	_, backEnds := n.guards(n.access)
 	n.kafka, err = kafka.Open(ctx, kafka.Options{
 		Store: n.store, ClusterID: n.store.ClusterID(), Logins: n.access,
-		Guard: backEnds, Rules: n.access, Credentials: n.access, Audit: n.audit,
+		Guard: backEnds, Rules: n.access, Credentials: n.access, Delegations: n.access.Delegations(), Audit: n.audit,
 		SASL: kafka.SASL{
-			Mechanisms:  append(kafka.PasswordMechanisms(n.access.Passwords(), n.access, n.access), kafka.Bearer(n.access)),
+			Mechanisms: append(kafka.PasswordMechanisms(n.access.Passwords(), n.access, n.access,
+				n.access.Delegations()), kafka.Bearer(n.access)),
 			MaxLifetime: max(n.cfg.Access.Session, 0), BareAnywhere: n.cfg.Access.Bare,
 		},
 		Advertise: n.cfg.Advertise, AdvertiseTLS: n.cfg.AdvertiseTLS, DisableAutoCreate: !n.cfg.Topics.AutoCreate,

@@ -27,11 +27,10 @@ func role(name string, of ...[]Rule) []Rule {
 	return rules
 }
 
-// watch is looking at everything but messages.
+// watch is looking at everything but messages, and delegation tokens: who sees one may be its owner.
 func watch() []Rule {
 	return slices.Concat(about(Of(Describe, DescribeConfigs), Topic, Group, Cluster),
-		about(Of(Describe), TransactionalID, DelegationToken), about(Of(DescribeTokens), User),
-		ofNames(Of(Read), "$SYS/#"))
+		about(Of(Describe), TransactionalID), ofNames(Of(Read), "$SYS/#"))
 }
 
 func about(set Operations, kinds ...Kind) (rules []Rule) {

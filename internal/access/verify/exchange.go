@@ -35,10 +35,18 @@ type Exchange struct {
 	held   bool   // it has waited
 }
 
-// SCRAM begins a run of a mechanism with a client at an address.
-func (l *Logins) SCRAM(m credential.Mechanism, users Users, from netip.Addr) *Exchange {
+// SCRAM begins a run of a mechanism with a client at an address. Tokens are the delegation tokens that it may log in
+// with, by their ids; nil: with none.
+func (l *Logins) SCRAM(m credential.Mechanism, users, tokens Users, from netip.Addr) *Exchange {
 	find := func(user string, token bool) (s credential.SCRAM, found bool) {
-		if v, is := users.Lookup(user); is && !token { // there are no delegation tokens
+		among := users
+		if token {
+			among = tokens
+		}
+		if among == nil {
+			return s, false
+		}
+		if v, is := among.Lookup(user); is {
 			s = v.SCRAM(m)
 		}
 		return s, !s.IsZero()
@@ -54,6 +62,9 @@ func (l *Logins) SCRAM(m credential.Mechanism, users Users, from netip.Addr) *Ex
 
 // User is who the client says it is; it is proven when Step has told that it is done.
 func (e *Exchange) User() string { return e.scram.User() }
+
+// Token tells whether User is the id of a delegation token.
+func (e *Exchange) Token() bool { return e.scram.Token() }
 
 // Step takes a message of the client and gives the answer to it; done tells that the client is who it says. It may
 // wait, because others failed. Errors: Denied; Invalid for what is no message of SCRAM; that of ctx when it ends.

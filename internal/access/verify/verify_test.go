@@ -190,7 +190,7 @@ func TestExchange(t *testing.T) {
 	all := users{"alice": {SCRAM256: made}}
 	proof := ",p=" + strings.Repeat("A", 43) + "="
 	for range 2 {
-		e := l.SCRAM(credential.SHA256, all, home)
+		e := l.SCRAM(credential.SHA256, all, nil, home)
 		said, _, err := e.Step(context.Background(), []byte("n,,n=alice,r=abc"))
 		if err != nil || e.User() != "alice" {
 			t.Fatal(err)
@@ -215,7 +215,7 @@ func TestExchange(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, _, err = l.SCRAM(credential.SHA512, all, home).Step(ctx, []byte("n,,n=alice,r=abc"))
+	_, _, err = l.SCRAM(credential.SHA512, all, nil, home).Step(ctx, []byte("n,,n=alice,r=abc"))
 	if !fault.Is(err, fault.Timeout) {
 		t.Errorf("who leaves instead of waiting: %v", err)
 	}
@@ -251,7 +251,7 @@ func TestExchangeWhileThePasswordChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := l.SCRAM(credential.SHA256, all, home)
+		e := l.SCRAM(credential.SHA256, all, nil, home)
 		said, _, err := e.Step(t.Context(), first)
 		if err != nil {
 			t.Fatal(err)

@@ -42,6 +42,7 @@ type Actor struct {
 	Method    string   `json:"method,omitempty"`    // how it has proven that: password, SCRAM-SHA-256, certificate
 	Roles     []string `json:"roles,omitempty"`
 	CN        string   `json:"certificate,omitempty"` // common name of its certificate
+	Token     string   `json:"token,omitempty"`       // id of the token of ours that it has proven that with
 }
 
 // Origin is where it comes from.

@@ -36,6 +36,10 @@ const (
 	DescribeLogDirs             int16 = 35
 	SaslAuthenticate            int16 = 36
 	CreatePartitions            int16 = 37
+	CreateDelegationToken       int16 = 38
+	RenewDelegationToken        int16 = 39
+	ExpireDelegationToken       int16 = 40
+	DescribeDelegationToken     int16 = 41
 	DeleteGroups                int16 = 42
 	ElectLeaders                int16 = 43
 	IncrementalAlterConfigs     int16 = 44
@@ -138,6 +142,10 @@ var apis = [keys]API{
 	DescribeLogDirs:             {DescribeLogDirs, "DescribeLogDirs", 1, 5, 2, 2 * mib},
 	SaslAuthenticate:            {SaslAuthenticate, "SaslAuthenticate", 0, 2, 2, 512 * kib},
 	CreatePartitions:            {CreatePartitions, "CreatePartitions", 0, 3, 2, 1 * mib},
+	CreateDelegationToken:       {CreateDelegationToken, "CreateDelegationToken", 1, 3, 2, 256 * kib},
+	RenewDelegationToken:        {RenewDelegationToken, "RenewDelegationToken", 1, 2, 2, 4 * kib},
+	ExpireDelegationToken:       {ExpireDelegationToken, "ExpireDelegationToken", 1, 2, 2, 4 * kib},
+	DescribeDelegationToken:     {DescribeDelegationToken, "DescribeDelegationToken", 1, 3, 2, 256 * kib},
 	DeleteGroups:                {DeleteGroups, "DeleteGroups", 0, 3, 2, 256 * kib},
 	ElectLeaders:                {ElectLeaders, "ElectLeaders", 0, 2, 2, 1 * mib},
 	IncrementalAlterConfigs:     {IncrementalAlterConfigs, "IncrementalAlterConfigs", 0, 1, 1, 1 * mib},
