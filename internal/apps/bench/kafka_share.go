@@ -15,18 +15,20 @@ import (
 // sharers joins the members of a share group that begins where the topic does.
 func (l *kafkaLoad) sharers(ctx context.Context) error {
 	l.group = l.unique("share")
-	for i := range l.Members {
+	admin, err := l.client()
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	if err := beginAtStart(ctx, admin, l.group); err != nil {
+		return err
+	}
+	for range l.Members {
 		c, err := l.client(kgo.ShareGroup(l.group), kgo.ConsumeTopics(l.Topic))
 		if err != nil {
 			return err
 		}
 		l.members, l.closers = append(l.members, c), append(l.closers, c.Close)
-		if i > 0 {
-			continue
-		}
-		if err := beginAtStart(ctx, c, l.group); err != nil {
-			return err
-		}
 	}
 	if err := l.countLeft(); err != nil {
 		return err
@@ -78,7 +80,7 @@ func assigned(ctx context.Context, c *kgo.Client, group string) (members, partit
 	return members, len(given), nil
 }
 
-// beginAtStart sets share.auto.offset.reset of a group, which has no members yet.
+// beginAtStart sets share.auto.offset.reset of a group before it has a member: one joins as soon as its client is made.
 func beginAtStart(ctx context.Context, c *kgo.Client, group string) error {
 	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
 	res, config := kmsg.NewIncrementalAlterConfigsRequestResource(), kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
