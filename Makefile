@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 GO ?= go
-FUZZTIME ?= 20s
+FUZZTIME ?= 8s
 RACETIMEOUT ?= 25m
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
@@ -43,7 +43,7 @@ lint: $(GOLANGCI) $(DEADCODE) ## vet, golangci-lint, and no function that nothin
 check: fmt-check lint race guards fuzz crash conform ## all that CI does
 	@echo "check: all gates passed"
 
-fuzz: ## every fuzz target for FUZZTIME (20s) each
+fuzz: ## every fuzz target for FUZZTIME (8s) each
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz
 
 crash: ## the log after a crash at every file operation, a kill at any time, a full disk
