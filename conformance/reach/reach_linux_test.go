@@ -63,7 +63,7 @@ func TestReachedFromElsewhere(t *testing.T) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
-	if errors.Is(err, syscall.EPERM) && os.Getuid() != 0 {
+	if errors.Is(err, syscall.EPERM) && os.Getuid() != 0 && os.Getenv("CI") == "" { // there it has to run
 		t.Skip("this user may not make network namespaces: ", err)
 	}
 	if err != nil {
