@@ -72,33 +72,30 @@ func sealedFiles(t *testing.T, fs vfs.FS) (names []string) {
 	return names
 }
 
-// TestNothingIsPlain looks for what was written in every file of an encrypted log. In a plain one it is found.
+// TestNothingIsPlain looks for what was written in the files of an encrypted log. In those of a plain one it is found.
 func TestNothingIsPlain(t *testing.T) {
 	seesBytes(t)
 	for name, options := range map[string]func(vfs.FS) store.Options{"plain": small, "encrypted": encrypted(t, small)} {
 		disk, m := writtenBy(t, options)
-		for _, secret := range []string{"brief", valueOf(m)} { // a topic and a record
-			holders := 0
-			for file := range strings.FieldsSeq(strings.ReplaceAll(listing(t, disk), "./", "")) {
-				if bytes.Contains(content(t, disk, file), []byte(secret)) {
-					holders++
+		var all []byte
+		for file := range strings.FieldsSeq(strings.ReplaceAll(listing(t, disk), "./", "")) {
+			all = append(all, content(t, disk, file)...)
+		}
+		if topic := bytes.Contains(all, []byte("brief")); topic != (name == "plain") {
+			t.Errorf("%s: the name of a topic is in the files: %v", name, topic)
+		}
+		found, acked := 0, 0
+		for _, records := range m.acked { // trims and retention have taken some of them
+			for _, value := range records {
+				if acked++; bytes.Contains(all, []byte(value)) {
+					found++
 				}
 			}
-			if (holders > 0) != (name == "plain") {
-				t.Errorf("%s: %.20q is in %d files", name, secret, holders)
-			}
+		}
+		if name == "plain" && found < acked/4 || name == "encrypted" && found > 0 {
+			t.Errorf("%s: %d of %d records are in the files", name, found, acked)
 		}
 	}
-}
-
-// valueOf gives one value that was acknowledged.
-func valueOf(m *model) string {
-	for _, p := range m.acked {
-		for _, v := range p {
-			return v
-		}
-	}
-	return "nothing was written"
 }
 
 // TestEncryptedBitsAreAllAuthentic turns bits all over the sealed parts of every file: each is found, and no record is
