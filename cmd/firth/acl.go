@@ -25,7 +25,7 @@ rules, as far as they have words for them.
 
 Names of devices and topics of the log are the same data: a device may publish to sensors/7 if the names sensors/# or
 the topic sensors may be written, and a consumer may read the topic sensors if it, or all names in it, may be read. In
-names, ${clientid}, ${username} and ${cert.cn} stand for what the client has.`,
+names, ${clientid}, ${username}, ${cert.cn} and the other fields of certificates stand for what the client has.`,
 		Example: `  firth acl allow Role:meter publish,subscribe --names 'meters/${clientid}/#'
   firth acl allow User:billing read --topic meters --group billing
   firth acl deny 'User:*' all --names 'plant/secret/#'

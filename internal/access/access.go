@@ -52,6 +52,8 @@ type Options struct {
 	Mapping rule.Mapping
 	// Anonymous says whether who does not say who it is gets in.
 	Anonymous Anonymous
+	// Identity tells whose a certificate is. Default: its common name's.
+	Identity Identity
 	// Tokens judges tokens of issuers; nil: none is good. With it nobody comes in unknown but by Anonymous, and nothing is
 	// allowed that no rule allows.
 	Tokens Tokens

@@ -23,13 +23,13 @@ import (
 
 // house is a catalog on a log in memory.
 type house struct {
-	t   *testing.T
+	t   testing.TB
 	fs  vfs.FS
 	log *store.Store
 	*access.Access
 }
 
-func open(t *testing.T, opt access.Options) *house {
+func open(t testing.TB, opt access.Options) *house {
 	h := &house{t: t, fs: vfs.NewMemory()}
 	h.start(opt)
 	return h

@@ -22,6 +22,7 @@ type Pass struct {
 	proof     string                // the verifiers of the catalog that who it is was proven by; "": it was not
 	certified bool                  // who it is was proven by a certificate
 	recalled  bool                  // it was proven before
+	nameless  error                 // why its certificate does not tell who it is; nil: it does, or there is none
 	grant     atomic.Pointer[Grant] // of the token that it was proven by; nil: it was not
 	now       atomic.Pointer[standing]
 }
@@ -53,10 +54,15 @@ func (a *Access) Enter(ctx context.Context, who rule.Subject, password []byte) (
 }
 
 func (a *Access) enter(ctx context.Context, who rule.Subject, password []byte) (*Pass, error) {
+	var name string // that a certificate says
+	var nameless error
+	if password == nil {
+		name, nameless = a.opt.Identity.of(&who)
+	}
 	switch {
 	case a.IsToken(password):
 		return a.byToken(ctx, who, password)
-	case password == nil && certifies(&who) && (who.User == "" || who.User == who.CommonName):
+	case name != "" && (who.User == "" || who.User == name):
 		who.User = rule.Anonymous // Admit knows better
 	case who.User != "" && a.open(): // as long as nobody asked for users a name is only a name
 		return &Pass{access: a, who: who}, nil
@@ -68,6 +74,8 @@ func (a *Access) enter(ctx context.Context, who rule.Subject, password []byte) (
 		p := a.Admit(who)
 		p.proof = u.proof() // what was held against, not what has taken its place while the hash was computed
 		return p, nil
+	case nameless != nil && !a.open():
+		return nil, nameless
 	case a.AnonymousMay():
 		who.User = rule.Anonymous
 	default:
@@ -103,22 +111,19 @@ func (a *Access) prove(ctx context.Context, u *User, who *rule.Subject, password
 }
 
 // Admit makes the pass of a connection whose user has proven who it is, or need not. Who does not say, and has shown a
-// certificate that was verified, is the user of its common name, in the catalog or not. Over tells if it may not be
-// here.
+// certificate that was verified, is the user that it names, in the catalog or not. Over tells if it may not be here.
 func (a *Access) Admit(who rule.Subject) *Pass {
 	p := &Pass{access: a, who: who}
-	if who.User == rule.Anonymous && certifies(&who) {
-		p.who.User, p.certified = who.CommonName, true
+	if who.User == rule.Anonymous {
+		var name string
+		if name, p.nameless = a.opt.Identity.of(&who); name != "" {
+			p.who.User, p.certified = name, true
+		}
 	}
 	if u := a.user(p.who.User); u != nil && !p.certified {
 		p.proof = u.proof()
 	}
 	return p
-}
-
-// certifies tells whether the certificate of a connection names a user.
-func certifies(who *rule.Subject) bool {
-	return who.CommonName != rule.Anonymous && who.CommonName != "*" && checkName("user", who.CommonName) == nil
 }
 
 // Proven tells whether who it is was proven: by a password, a certificate or a token.
@@ -158,6 +163,8 @@ func (a *Access) judge(p *Pass, version uint64, grant *Grant) *standing {
 	switch {
 	case grant != nil:
 		token, s.over = a.judgeGrant(&who, grant, u)
+	case p.nameless != nil:
+		s.over = p.nameless
 	case who.User == rule.Anonymous && !a.AnonymousMay():
 		s.over = errDenied("who does not say who it is is not served any more")
 	case who.User == rule.Anonymous, (p.certified || p.recalled) && u == nil:

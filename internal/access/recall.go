@@ -11,12 +11,16 @@ import (
 const (
 	fromEncrypted = 1 << iota
 	fromProven
-	fromToken // what its token gives follows
-	fromBits  = iota
+	fromToken       // what its token gives follows
+	fromCertificate // what its certificate says follows
+	fromBits        = iota
 )
 
 // From tells how somebody is here, for Recall when it is gone: docs/format/sessions.md.
 func (p *Pass) From() string {
+	if p.who.Faint {
+		return "" // it is no better known by being told again
+	}
 	flags := byte(0)
 	if p.who.Encrypted {
 		flags |= fromEncrypted
@@ -28,21 +32,53 @@ func (p *Pass) From() string {
 	if g != nil {
 		flags |= fromToken
 	}
+	said := p.certificate()
+	if len(said) > 0 {
+		flags |= fromCertificate
+	}
 	b := []byte{flags}
 	for _, text := range [...]string{p.who.Listener, string(p.who.Address.Unmap().AsSlice()), p.who.CommonName} {
 		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
 	}
-	if g == nil {
-		return string(b)
+	if g != nil {
+		b = append(binary.AppendUvarint(b, uint64(len(g.token))), g.token...)
+		b = appendList(appendList(b, g.Roles), g.Groups)
 	}
-	b = append(binary.AppendUvarint(b, uint64(len(g.token))), g.token...)
-	for _, list := range [...][]string{g.Roles, g.Groups} {
-		b = binary.AppendUvarint(b, uint64(len(list)))
-		for _, text := range list {
-			b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
-		}
+	if len(said) > 0 {
+		b = appendList(b, said)
 	}
 	return string(b)
+}
+
+func appendList(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, text := range list {
+		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+	}
+	return b
+}
+
+// certificate are the fields of the certificate besides its common name, each with what it says behind it.
+func (p *Pass) certificate() (said []string) {
+	for _, field := range rule.CertificateFields {
+		if value, _ := p.who.OfCertificate(field); value != "" {
+			said = append(said, field, value)
+		}
+	}
+	return said
+}
+
+// recalledCertificate is what Pass.certificate told.
+type recalledCertificate []string
+
+// Value implements rule.Certificate.
+func (c recalledCertificate) Value(field string) string {
+	for i := 0; i+1 < len(c); i += 2 {
+		if c[i] == field {
+			return c[i+1]
+		}
+	}
+	return ""
 }
 
 // Recall makes the pass of somebody who was let in before: for a will, or what waits to be published. It need not be in
@@ -82,11 +118,18 @@ func (r *recalling) read(who *rule.Subject) *Grant {
 	if r.flags&fromToken != 0 {
 		g = &Grant{token: r.text(), Roles: r.list(), Groups: r.list()}
 	}
+	var said recalledCertificate
+	if r.flags&fromCertificate != 0 {
+		said = r.list()
+	}
 	if r.bad {
 		return nil
 	}
 	who.Address, _ = netip.AddrFromSlice([]byte(address)) // none: from a Unix socket
 	who.Listener, who.CommonName, who.Encrypted = listener, name, r.flags&fromEncrypted != 0
+	if said != nil {
+		who.Certificate = said
+	}
 	return g
 }
 

@@ -86,7 +86,7 @@ func (c *conn) know(principal string, grant *access.Grant) {
 	if s, ok := c.nc.(*secure.Conn); ok {
 		who.Encrypted = true
 		if p := s.Peer(); p != nil {
-			who.CommonName = p.CommonName
+			who.CommonName, who.Certificate = p.CommonName, p
 		}
 	}
 	var pass *access.Pass

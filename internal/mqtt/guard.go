@@ -117,7 +117,7 @@ func (c *conn) subject(who *Principal) rule.Subject {
 	s := rule.Subject{User: who.UserName, ClientID: who.ClientID, Listener: c.listener.opt.Name,
 		Encrypted: c.encrypted, Address: c.address()}
 	if c.peer != nil {
-		s.CommonName = c.peer.CommonName
+		s.CommonName, s.Certificate = c.peer.CommonName, c.peer
 	}
 	return s
 }

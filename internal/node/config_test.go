@@ -128,6 +128,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"list of rules":         `[{"mqtt":"a/#","topic":"a"}]`, "list of patterns": "*.example.org", "topic name": "rest",
 		"size": "1MiB", "time": "7s", "whole number": "7", "disk | memory": "memory", "none | key": "key",
 		"auto | allow | deny": "deny", "refuse | accept": "accept",
+		"name of a certificate": "x-${cert.san.dns}",
 		"auto | open": "open", "list of topics": "a,b.*",
 		"text | json": "json", "none | for_now | for_good": "for_now", "host:port": "other.example.org:1883",
 		"CreateTime | LogAppendTime": "LogAppendTime", "debug | info | warn | error": "warn",

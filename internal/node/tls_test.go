@@ -29,7 +29,7 @@ type encryptedNode struct {
 	a           Addresses
 }
 
-func startEncrypted(t *testing.T, auth string) *encryptedNode {
+func startEncrypted(t *testing.T, auth string, change ...func(*Config)) *encryptedNode {
 	t.Helper()
 	e := &encryptedNode{dir: t.TempDir(), ca: securetest.NewCA(t, "servers"), devices: securetest.NewCA(t, "devices")}
 	c := local(t)
@@ -39,6 +39,9 @@ func startEncrypted(t *testing.T, auth string) *encryptedNode {
 	c.TLS.ClientCA = securetest.Write(t, e.dir, "devices.pem", e.devices.PEM)
 	c.TLS.CRL = securetest.Write(t, e.dir, "crl.pem", e.devices.CRL())
 	c.TLS.ClientAuth = auth
+	for _, f := range change {
+		f(c)
+	}
 	e.Node = start(t, c)
 	e.a = e.Addresses()
 	return e

@@ -99,7 +99,7 @@ const InternalPrefix = "__firth_"
 type Resource struct {
 	Kind    Kind
 	Pattern Pattern
-	Name    string // of Filter: with ${clientid}, ${username} and ${cert.cn} as whole levels or parts of them
+	Name    string // of Filter: with ${clientid}, ${username}, ${cert.cn} and the like as levels or parts of them
 }
 
 // String is the resource for people: "topic sensors", "topics sensors.*", "names sensors/+/state".
@@ -144,7 +144,7 @@ func (r Resource) Check() error {
 }
 
 func (r Resource) checkFilter() error {
-	sample, err := expand(r.Name, &Subject{User: "u", ClientID: "c", CommonName: "n"})
+	sample, err := expand(r.Name, &Subject{User: "u", ClientID: "c", CommonName: "n", Certificate: anyCertificate{}})
 	if err != nil {
 		return err
 	}
@@ -154,3 +154,8 @@ func (r Resource) checkFilter() error {
 	}
 	return names.CheckFilter(sample)
 }
+
+// anyCertificate has every field.
+type anyCertificate struct{}
+
+func (anyCertificate) Value(string) string { return "v" }

@@ -111,9 +111,11 @@ type Subject struct {
 	Groups     []string
 	ClientID   string
 	CommonName string // of its certificate
-	Address    netip.Addr
-	Listener   string
-	Encrypted  bool
+	// Certificate is what else its certificate says; nil: it has none.
+	Certificate Certificate
+	Address     netip.Addr
+	Listener    string
+	Encrypted   bool
 	// Faint says that only user, roles and client identifier are known: other conditions hold for what denies, and for
 	// nothing else.
 	Faint bool

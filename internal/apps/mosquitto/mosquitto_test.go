@@ -64,6 +64,19 @@ func TestTranslate(t *testing.T) {
 			},
 			notes: []string{"m.conf:8: allow_anonymous: not translated: access.anonymous is for all"},
 		},
+		"names of certificates": {
+			text: "listener 8883\ncertfile c.pem\nkeyfile k.pem\ncafile ca.pem\nrequire_certificate true\n" +
+				"use_subject_as_username true\nlistener 8884\ncertfile c.pem\nkeyfile k.pem\ncafile ca.pem\n" +
+				"require_certificate true\nuse_identity_as_username true\nuse_subject_as_username false",
+			yaml: []string{
+				`  - { address: ":8883", tls: true, certificate: "c.pem", key: "k.pem", client_ca: "ca.pem", ` +
+					`client_auth: "require" } # listener 8883, m.conf:1`,
+				`  - { address: ":8884", tls: true, certificate: "c.pem", key: "k.pem", client_ca: "ca.pem", ` +
+					`client_auth: "require" } # listener 8884, m.conf:7`,
+				"access:", `  certificate_identity: "${cert.subject}" # use_subject_as_username true, m.conf:6`,
+			},
+			notes: []string{"m.conf:12: use_identity_as_username: not translated: another listener"},
+		},
 		"with TLS that cannot be": {
 			text: "listener 8883 127.0.0.1\npsk_hint x\nlistener 8884\ncertfile c.pem\nkeyfile k.pem\ncafile ca.pem\n" +
 				"require_certificate true\nallow_anonymous false\nlistener 8885 127.0.0.1\ncertfile c.pem\n" +

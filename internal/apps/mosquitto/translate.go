@@ -49,6 +49,8 @@ type translation struct {
 	said      *Directive // the last allow_anonymous; nil: there is none
 	problems  []string
 	first     *door // port and bind_address
+
+	identified string // what names the users of certificates; "": nothing was said
 }
 
 // Translate translates directives. Errors: Invalid names all lines that Mosquitto would not take.
@@ -88,8 +90,8 @@ var rules = map[string]func(t *translation, d Directive){
 	"crlfile":                      file(itsCRL, false),
 	"require_certificate":          (*translation).demand,
 	"tls_version":                  (*translation).version,
-	"use_identity_as_username":     (*translation).identity,
-	"use_subject_as_username":      (*translation).identity,
+	"use_identity_as_username":     identity("${cert.cn}"),
+	"use_subject_as_username":      identity("${cert.subject}"),
 	"log_type":                     func(t *translation, d Directive) { t.levels = append(t.levels, d.Value) },
 	"log_dest":                     (*translation).logDest,
 	"persistence":                  (*translation).persistence,
@@ -144,11 +146,20 @@ func (t *translation) version(d Directive) {
 	}
 }
 
-// identity notes that clients are known by their certificates.
-func (t *translation) identity(d Directive) {
-	if t.is(d) {
+// identity is the rule of a directive that has certificates say who clients are. All listeners have the same here.
+func identity(template string) func(t *translation, d Directive) {
+	return func(t *translation, d Directive) {
+		if !t.is(d) {
+			return
+		}
 		t.door(d).identity = true
-		t.note(d, false, "a certificate proves that a client may connect, and does not name its user yet")
+		switch t.identified {
+		case "", template:
+			t.identified = template
+			t.set("access.certificate_identity", quoted(template), d)
+		default:
+			t.note(d, false, "another listener names certificates by something else: one way holds for all here")
+		}
 	}
 }
 

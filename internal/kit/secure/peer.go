@@ -15,15 +15,17 @@ import (
 
 // Peer is who is at the other end of a connection, as a certificate says that was verified. It does not change.
 type Peer struct {
-	Subject     string // as RFC 2253 writes it: CN=pump-7,O=Example
-	CommonName  string
-	DNSNames    []string // subject alternative names
-	Emails      []string
-	URIs        []string
-	IPs         []string
-	Serial      string // hexadecimal
-	Fingerprint string // SHA-256 of the certificate, hexadecimal
-	NotAfter    time.Time
+	Subject      string // as RFC 2253 writes it: CN=pump-7,O=Example
+	CommonName   string
+	Organization string   // the first
+	Unit         string   // the first organizational unit
+	DNSNames     []string // subject alternative names
+	Emails       []string
+	URIs         []string
+	IPs          []string
+	Serial       string // hexadecimal
+	Fingerprint  string // SHA-256 of the certificate, hexadecimal
+	NotAfter     time.Time
 
 	keys   []string // of it and of those above it, for revocations
 	source *Source
@@ -43,7 +45,8 @@ func newPeer(s *Source, state *tls.ConnectionState) *Peer {
 	c := state.PeerCertificates[0]
 	sum := sha256.Sum256(c.Raw)
 	p := &Peer{
-		Subject: c.Subject.String(), CommonName: c.Subject.CommonName, DNSNames: c.DNSNames, Emails: c.EmailAddresses,
+		Subject: subject(c.RawSubject), CommonName: c.Subject.CommonName, DNSNames: c.DNSNames, Emails: c.EmailAddresses,
+		Organization: first(c.Subject.Organization), Unit: first(c.Subject.OrganizationalUnit),
 		Serial: hex.EncodeToString(c.SerialNumber.Bytes()), Fingerprint: hex.EncodeToString(sum[:]), NotAfter: c.NotAfter,
 		keys: chainKeys(state), source: s,
 	}

@@ -95,10 +95,16 @@ func (ca *CA) ServerUntil(end time.Time, names ...string) Pair {
 
 // Client issues the certificate of a device.
 func (ca *CA) Client(name string) Pair {
-	return ca.issue(&x509.Certificate{
+	return ca.ClientOf(&x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name + ".devices.example"},
-		NotAfter: time.Now().Add(24 * time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
+}
+
+// ClientOf issues the certificate of a device that says who it is as a template does.
+func (ca *CA) ClientOf(template *x509.Certificate) Pair {
+	template.NotAfter = time.Now().Add(24 * time.Hour)
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	return ca.issue(template)
 }
 
 func (ca *CA) issue(template *x509.Certificate) Pair {
