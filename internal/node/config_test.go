@@ -129,7 +129,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"size": "1MiB", "time": "7s", "whole number": "7", "disk | memory": "memory", "none | key": "key",
 		"auto | allow | deny": "deny", "refuse | accept": "accept",
 		"name of a certificate": "x-${cert.san.dns}",
-		"auto | open": "open", "list of topics": "a,b.*",
+		"auto | open":           "open", "list of topics": "a,b.*",
 		"text | json": "json", "none | for_now | for_good": "for_now", "host:port": "other.example.org:1883",
 		"CreateTime | LogAppendTime": "LogAppendTime", "debug | info | warn | error": "warn",
 	}
@@ -154,7 +154,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		}
 		want := o.show(Default())
 		file := strings.ReplaceAll(o.Key, ".", ": {") + ": " + value + strings.Repeat("}", strings.Count(o.Key, "."))
-		if o.list || strings.ContainsAny(value, "* ") && o.listing == nil {
+		if o.list || strings.ContainsAny(value, "* {") && o.listing == nil {
 			file = strings.Replace(file, value, strconv.Quote(value), 1)
 		}
 		var beside []string // what a door with TLS needs
