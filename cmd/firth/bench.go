@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,10 +23,28 @@ they count from when a message was due, so that a stall is seen in full.`,
   firth bench mqtt --publishers 16 --in-flight 64 -q 1 --size 100
 
   # acknowledgement latency at 5,000 messages a second
-  firth bench mqtt --publishers 16 --in-flight 64 -q 1 --rate 5000`,
+  firth bench mqtt --publishers 16 --in-flight 64 -q 1 --rate 5000
+
+  # over TLS, with a password
+  firth bench mqtt -h broker.example -p 8883 --cafile ca.pem -u device -P secret`,
 	}
-	cmd.AddCommand(newBenchMQTTCommand(), newBenchReturnCommand(), newBenchKafkaCommand(), newBenchSeamCommand())
+	cmd.AddCommand(newBenchMQTTCommand(), newBenchReturnCommand(), newBenchConnectCommand(), newBenchKafkaCommand(),
+		newBenchSeamCommand())
 	return cmd
+}
+
+// entryFlags are the flags of how a load gets in. fill does what they say.
+func entryFlags(cmd *cobra.Command, e *bench.Entry) (fill func() error) {
+	var encrypted tlsFlags
+	encrypted.add(cmd.Flags())
+	cmd.Flags().StringVarP(&e.User, "username", "u", "", "user `name`; with Kafka by SASL PLAIN")
+	cmd.Flags().StringVarP(&e.Password, "pw", "P", "", "`password`")
+	return func() (err error) {
+		if encrypted.wanted() {
+			e.TLS, err = encrypted.config("")
+		}
+		return err
+	}
 }
 
 func newBenchMQTTCommand() *cobra.Command {
@@ -65,8 +85,7 @@ back and take what they missed. A message that is missing, twice there or in the
 	}
 	form := formFlag(cmd)
 	f := cmd.Flags()
-	host := f.StringP("host", "h", "127.0.0.1", "broker to connect to")
-	port := f.IntP("port", "p", 1883, "its MQTT port")
+	address, fill := addressFlags(cmd), entryFlags(cmd, &b.Entry)
 	f.IntVar(&b.Sessions, "sessions", 1000, "how many sessions")
 	f.IntVar(&b.Messages, "messages", 100, "messages for each")
 	f.IntVar(&b.Together, "together", 100, "how many connect at a time; each stays until it has its messages")
@@ -75,19 +94,73 @@ back and take what they missed. A message that is missing, twice there or in the
 	only := f.String("only", "", "the half that is run: leave or back; empty: both")
 	f.Bool("help", false, "show this help")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		b.Address, b.Only = fmt.Sprintf("%s:%d", *host, *port), bench.Part(*only)
+		if err := fill(); err != nil {
+			return err
+		}
+		b.Address, b.Only = address(), bench.Part(*only)
 		result, err := b.Run(cmd.Context())
 		return printResult(cmd, *form, result, err)
 	}
 	return cmd
 }
 
+func newBenchConnectCommand() *cobra.Command {
+	a, h := bench.Arriving{}, bench.HalfOpen{}
+	cmd := &cobra.Command{
+		Use:   "connect",
+		Short: "Have devices connect, and measure how fast they are welcomed",
+		Long: `Have devices connect (MQTT), and measure how many a second are welcomed: the handshake of TLS, CONNECT and
+CONNACK, and DISCONNECT. With --devices so many come once and stay until all are there; %d in the user's name and the
+password is the number of the device. With --half-open they begin a handshake and say no more: run it beside another
+load to see whether that suffers.`,
+		Example: `  firth bench connect --cafile ca.pem -p 8883
+  firth bench connect --cafile ca.pem -p 8883 --resume
+  firth bench connect --devices 10000 --together 200 -u device-%d -P secret-%d --sources 100
+  firth bench connect --half-open 50000 --rate 5000 --sources 1000 -p 8883 --duration 30s`,
+		Args: cobra.NoArgs,
+	}
+	form := formFlag(cmd)
+	f := cmd.Flags()
+	address, fill := addressFlags(cmd), entryFlags(cmd, &a.Entry)
+	f.IntVar(&a.Together, "together", 16, "how many connect at a time")
+	f.IntVar(&a.Devices, "devices", 0, "how many come once, and stay; 0: they come and go")
+	f.BoolVar(&a.Resume, "resume", false, "who comes again takes up the session of TLS that it had")
+	f.IntVar(&a.Sources, "sources", 0, "come from so many addresses of 127.0.0.0/8; 0: from the usual one")
+	f.IntVar(&h.Connections, "half-open", 0, "how many begin a handshake of TLS and say no more")
+	f.Float64Var(&h.Rate, "rate", 5000, "half-open: connections begun a second")
+	timeFlags(cmd, &a.Duration, &a.Warmup)
+	f.Bool("help", false, "show this help")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := fill(); err != nil {
+			return err
+		}
+		a.Address = address()
+		run := a.Run
+		if h.Connections > 0 {
+			h.Address, h.Sources, h.Duration = a.Address, a.Sources, a.Duration
+			run = h.Run
+		}
+		result, err := run(cmd.Context())
+		return printResult(cmd, *form, result, err)
+	}
+	return cmd
+}
+
+// addressFlags are the flags that name an MQTT broker.
+func addressFlags(cmd *cobra.Command) func() string {
+	host := cmd.Flags().StringP("host", "h", "127.0.0.1", "broker to connect to")
+	port := cmd.Flags().IntP("port", "p", 1883, "its MQTT port")
+	return func() string { return net.JoinHostPort(*host, strconv.Itoa(*port)) }
+}
+
 // mqttLoadFlags are the flags that everything that publishes has alike.
 func mqttLoadFlags(cmd *cobra.Command, m *bench.MQTT) {
 	f := cmd.Flags()
-	host := f.StringP("host", "h", "127.0.0.1", "broker to connect to")
-	port := f.IntP("port", "p", 1883, "its MQTT port")
-	cmd.PreRun = func(*cobra.Command, []string) { m.Address = fmt.Sprintf("%s:%d", *host, *port) }
+	address, fill := addressFlags(cmd), entryFlags(cmd, &m.Entry)
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		m.Address = address()
+		return fill()
+	}
 	f.IntVar(&m.Publishers, "publishers", 16, "connections that publish")
 	f.IntVar(&m.InFlight, "in-flight", 64, "QoS 1 and 2 messages each publisher sends ahead of their acknowledgements")
 	f.Uint8VarP(&m.QoS, "qos", "q", 1, "quality of service: 0, 1 or 2")
@@ -151,7 +224,11 @@ is in the topic.`,
 		"send batches made beforehand, read raw Fetch responses and commit offsets on plain sockets instead of with a client")
 	f.BoolVar(&k.CheckCRC, "check-crc", false, "with --batches-encoded: compute the checksum of batches read")
 	timeFlags(cmd, &k.Duration, &k.Warmup)
+	fill := entryFlags(cmd, &k.Entry)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := fill(); err != nil {
+			return err
+		}
 		k.Mode, k.Protocol = bench.Mode(*mode), bench.Protocol(*protocol)
 		switch *acks {
 		case "all", "-1":

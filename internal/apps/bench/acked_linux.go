@@ -13,8 +13,11 @@ import (
 
 // publishAcked drives every connection from one goroutine: what many have to say comes with one wake-up, and a
 // message costs a read and a write. A goroutine a connection costs twice as much, most of it in the scheduler,
-// on CPUs that the server needs.
+// on CPUs that the server needs. TLS has one, for its records are not the socket's.
 func (r *run) publishAcked(ctx context.Context) error {
+	if r.TLS != nil {
+		return r.publishApart(ctx)
+	}
 	p := &poller{run: r, in: make([]byte, 64<<10)}
 	defer p.close()
 	err := p.open()

@@ -22,30 +22,46 @@ type conn struct {
 	body   []byte // the payload
 }
 
-// dial connects a client without keep alive, to a clean session or to the one that the broker keeps for it.
-func dial(ctx context.Context, address, id string, clean bool) (*conn, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", address)
+// connect connects a client without keep alive, to a clean session or to the one that the broker keeps for it.
+func (e Entry) connect(ctx context.Context, address, id string, clean bool) (*conn, error) {
+	c, err := e.dial(ctx, address, nil)
 	if err != nil {
-		return nil, fault.Wrap(fault.IO, "bench.Dial", err)
+		return nil, err
 	}
 	b := &conn{Conn: c, buf: make([]byte, 16<<10)}
-	hello := []byte{0x10, byte(12 + len(id)), 0, 4, 'M', 'Q', 'T', 'T', 4, 0, 0, 0, 0, byte(len(id))}
-	if clean {
-		hello[9] = 2
-	}
-	b.out = append(append(b.out, hello...), id...)
-	if err := b.flush(); err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	ack, err := b.frame()
-	if err == nil && (ack[0] != 0x20 || len(ack) != 4 || ack[3] != 0) {
-		err = fault.New(fault.Denied, "bench.Dial", "the broker refused the connection: % x", ack)
-	}
-	if err != nil {
+	if err := b.greet(e.hello(id, clean)); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return b, nil
+}
+
+// hello is a CONNECT.
+func (e Entry) hello(id string, clean bool) []byte {
+	var flags byte
+	text := func(b []byte, s string) []byte { return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) }
+	rest := text(nil, id)
+	if clean {
+		flags |= 0x02
+	}
+	if e.User != "" {
+		flags |= 0xc0
+		rest = text(text(rest, e.User), e.Password)
+	}
+	b := binary.AppendUvarint([]byte{0x10}, uint64(10+len(rest)))
+	return append(append(b, 0, 4, 'M', 'Q', 'T', 'T', 4, flags, 0, 0), rest...)
+}
+
+// greet sends a CONNECT and waits for the CONNACK.
+func (c *conn) greet(hello []byte) error {
+	c.out = append(c.out, hello...)
+	if err := c.flush(); err != nil {
+		return err
+	}
+	ack, err := c.frame()
+	if err == nil && (ack[0] != 0x20 || len(ack) != 4 || ack[3] != 0) {
+		err = fault.New(fault.Denied, "bench.Dial", "the broker refused the connection: % x", ack)
+	}
+	return err
 }
 
 // maxPacket bounds what the generators take, in bytes.

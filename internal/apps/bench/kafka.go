@@ -45,6 +45,7 @@ const (
 
 // Kafka is a load on a Kafka broker: through the franz-go client, or encoded beforehand on plain sockets.
 type Kafka struct {
+	Entry
 	Brokers     []string
 	Mode        Mode
 	Topic       string        // made if it does not exist
@@ -183,7 +184,7 @@ type extent struct{ starts, ends []int64 }
 
 // prepare makes the topic if need be, and looks at what is in it.
 func (k Kafka) prepare(ctx context.Context) (*extent, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(k.Brokers...), kgo.ClientID("firth-bench"))
+	cl, err := kgo.NewClient(append(k.Entry.options(), kgo.SeedBrokers(k.Brokers...), kgo.ClientID("firth-bench"))...)
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, "bench.Kafka", err)
 	}

@@ -22,7 +22,7 @@ func (k Kafka) options(more ...kgo.Opt) []kgo.Opt {
 	if k.Acks == 1 {
 		opts = append(opts, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
 	}
-	return append(opts, more...)
+	return append(append(opts, k.Entry.options()...), more...)
 }
 
 // client makes one.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -31,33 +32,44 @@ type socket struct {
 }
 
 func (k Kafka) socket(ctx context.Context) (*socket, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", k.Brokers[0])
+	c, err := k.dial(ctx, k.Brokers[0], nil)
 	if err != nil {
-		return nil, fault.Wrap(fault.IO, "bench.Dial", err)
+		return nil, err
 	}
-	return &socket{Conn: c, r: bufio.NewReaderSize(c, 64<<10)}, nil
+	s := &socket{Conn: c, r: bufio.NewReaderSize(c, 64<<10)}
+	if err := k.login(s); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return s, nil
 }
 
 // maxResponse bounds a response, in bytes.
 const maxResponse = 256 << 20
 
-// response reads one response behind its header of a flexible version. It is valid until the next call.
-func (s *socket) response() (correlation int32, body []byte, err error) {
+// frame reads one response behind its length. It is valid until the next call.
+func (s *socket) frame() ([]byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(s.r, head[:]); err != nil {
-		return 0, nil, fault.Wrap(fault.IO, "bench.Read", err)
+		return nil, fault.Wrap(fault.IO, "bench.Read", err)
 	}
 	n := int(binary.BigEndian.Uint32(head[:]))
 	if n < 5 || n > maxResponse {
-		return 0, nil, fault.New(fault.Invalid, "bench.Read", "a response of %d bytes", n)
+		return nil, fault.New(fault.Invalid, "bench.Read", "a response of %d bytes", n)
 	}
 	if cap(s.body) < n {
 		s.body = make([]byte, n)
 	}
 	s.body = s.body[:n]
 	if _, err := io.ReadFull(s.r, s.body); err != nil {
-		return 0, nil, fault.Wrap(fault.IO, "bench.Read", err)
+		return nil, fault.Wrap(fault.IO, "bench.Read", err)
+	}
+	return s.body, nil
+}
+
+// response reads one response behind its header of a flexible version. It is valid until the next call.
+func (s *socket) response() (correlation int32, body []byte, err error) {
+	if _, err := s.frame(); err != nil {
+		return 0, nil, err
 	}
 	if s.body[4] != 0 {
 		return 0, nil, fault.New(fault.Invalid, "bench.Read", "a response header with %d tags", s.body[4])

@@ -11,6 +11,7 @@ import (
 
 // MQTT is a load on an MQTT broker (3.1.1).
 type MQTT struct {
+	Entry
 	Address     string
 	Publishers  int
 	Subscribers int           // of everything under Topic; each gets every message, unless they share them
@@ -100,7 +101,7 @@ func (m MQTT) open(ctx context.Context) (_ *run, err error) {
 		}
 	}()
 	for i := range m.Publishers {
-		c, err := dial(ctx, m.Address, publisherID(i), !m.Persistent)
+		c, err := m.connect(ctx, m.Address, publisherID(i), !m.Persistent)
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +109,7 @@ func (m MQTT) open(ctx context.Context) (_ *run, err error) {
 		r.pubs = append(r.pubs, c)
 	}
 	for i := range m.Subscribers {
-		c, err := dial(ctx, m.Address, subscriberID(i), !m.Persistent)
+		c, err := m.connect(ctx, m.Address, subscriberID(i), !m.Persistent)
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +144,7 @@ func (r *run) forget(ctx context.Context) error {
 		if i >= r.Publishers {
 			id = subscriberID(i - r.Publishers)
 		}
-		c, err := dial(ctx, r.Address, id, true)
+		c, err := r.connect(ctx, r.Address, id, true)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 // Returning is a load of persistent sessions (MQTT 3.1.1): each subscribes and leaves, messages are published for it
 // meanwhile, and then all come back for them.
 type Returning struct {
+	Entry
 	Address     string
 	Sessions    int    // each subscribes to Topic/<its number> with QoS 1
 	Messages    int    // for each
@@ -89,7 +90,7 @@ func (b Returning) leave(ctx context.Context, i int) error {
 	if err := b.forget(ctx, i); err != nil {
 		return err
 	}
-	c, err := dial(ctx, b.Address, b.id(i), false)
+	c, err := b.connect(ctx, b.Address, b.id(i), false)
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func (b Returning) leave(ctx context.Context, i int) error {
 }
 
 func (b Returning) forget(ctx context.Context, i int) error {
-	c, err := dial(ctx, b.Address, b.id(i), true)
+	c, err := b.connect(ctx, b.Address, b.id(i), true)
 	if err != nil {
 		return err
 	}
@@ -115,7 +116,7 @@ func (b Returning) publish(ctx context.Context, t *tally) error {
 
 // publishSome sends to every 16th session.
 func (b Returning) publishSome(ctx context.Context, w int, t *tally) error {
-	c, err := dial(ctx, b.Address, fmt.Sprintf("bench-p-%d", w), true)
+	c, err := b.connect(ctx, b.Address, fmt.Sprintf("bench-p-%d", w), true)
 	if err != nil {
 		return err
 	}
@@ -157,7 +158,7 @@ func (b Returning) comeBack(ctx context.Context, t *tally) error {
 	taking := newCrew(ctx)
 	err := b.each(taking.ctx, func(ctx context.Context, i int) error {
 		began := time.Now()
-		c, err := dial(ctx, b.Address, b.id(i), false)
+		c, err := b.connect(ctx, b.Address, b.id(i), false)
 		if err == nil {
 			taking.run(func(ctx context.Context) error { return b.take(ctx, c, i, began, t) })
 		}

@@ -31,7 +31,7 @@ func (s Seam) Run(ctx context.Context) (*Result, error) {
 		}
 	}
 	k := Kafka{
-		Brokers: s.Brokers, Mode: Lag, Topic: s.LogTopic, Partitions: s.Partitions, RecordSize: s.PayloadSize,
+		Entry: s.Entry, Brokers: s.Brokers, Mode: Lag, Topic: s.LogTopic, Partitions: s.Partitions, RecordSize: s.PayloadSize,
 		BatchSize: 1 << 20, Acks: -1, Connections: 1, InFlight: 1, Rate: 1, Duration: s.Duration, Encoded: s.Raw,
 	}
 	if err := k.validate(); err != nil {
