@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"math"
 	"os"
 	"runtime"
 	"sync"
@@ -102,15 +103,21 @@ func TestAppendAllocs(t *testing.T) {
 		appends, publishers, inFlight int
 		most                          float64
 	}{{20_000, 16, 64, 0.5}, {300, 1, 1, 3}} {
-		var before, after runtime.MemStats
-		appendLoad(t, load.appends, load.publishers, load.inFlight, func(run func()) {
-			runtime.ReadMemStats(&before)
-			run()
-			runtime.ReadMemStats(&after)
-		})
-		if n := float64(after.Mallocs-before.Mallocs) / float64(load.appends); n > load.most {
+		least := math.Inf(1)
+		for range 5 { // what else runs in the process only adds
+			var before, after runtime.MemStats
+			appendLoad(t, load.appends, load.publishers, load.inFlight, func(run func()) {
+				runtime.ReadMemStats(&before)
+				run()
+				runtime.ReadMemStats(&after)
+			})
+			if least = min(least, float64(after.Mallocs-before.Mallocs)/float64(load.appends)); least <= load.most {
+				break
+			}
+		}
+		if least > load.most {
 			t.Errorf("%d publishers, %d in flight: %.2f allocations an append, at most %.1f are meant to be",
-				load.publishers, load.inFlight, n, load.most)
+				load.publishers, load.inFlight, least, load.most)
 		}
 	}
 }
