@@ -57,6 +57,9 @@ type Options struct {
 	// Tokens judges tokens of issuers; nil: none is good. With it nobody comes in unknown but by Anonymous, and nothing is
 	// allowed that no rule allows.
 	Tokens Tokens
+	// People says that an identity provider tells who people are, besides the users: as with Tokens, nobody comes in
+	// unknown, and nothing is allowed that no rule allows.
+	People bool
 	// AcceptDamage goes on with what can be read of a damaged catalog. Otherwise Open fails: what is missing may be what
 	// denies.
 	AcceptDamage bool
@@ -143,7 +146,7 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 // enforce puts what the catalog says in force. Nobody else changes it meanwhile.
 func (a *Access) enforce() {
 	a.mu.RLock()
-	some := len(a.mu.users) > 0 || len(a.mu.rules) > 0 || a.opt.Tokens != nil
+	some := len(a.mu.users) > 0 || len(a.mu.rules) > 0 || a.vouched()
 	rules := slices.Collect(maps.Values(a.mu.rules))
 	a.mu.RUnlock()
 	var policy *rule.Policy
@@ -171,8 +174,11 @@ func (a *Access) AnonymousMay() bool {
 	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return len(a.mu.users) == 0 && a.opt.Tokens == nil && !a.damaged
+	return len(a.mu.users) == 0 && !a.vouched() && !a.damaged
 }
+
+// vouched tells whether somebody else says who is who, besides the users.
+func (a *Access) vouched() bool { return a.opt.Tokens != nil || a.opt.People }
 
 // user finds a user; nil: there is none.
 func (a *Access) user(name string) *User {

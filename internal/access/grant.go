@@ -57,6 +57,11 @@ func (a *Access) grant(ctx context.Context, raw string) (*Grant, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.Vouch(&who)
+}
+
+// Vouch is what somebody has whom an issuer has named, in a token that was good. Errors: Denied, Invalid.
+func (a *Access) Vouch(who *token.Identity) (*Grant, error) {
 	g := &Grant{User: who.User, Roles: who.Roles, Groups: who.Groups, Ends: who.Ends, clientID: who.ClientID,
 		sameUser: who.SameUser}
 	u := User{Name: g.User, Roles: g.Roles, Groups: g.Groups}

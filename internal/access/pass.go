@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -131,6 +132,27 @@ func (p *Pass) Proven() bool { return p.proof != "" || p.certified || p.grant.Lo
 
 // Who is who the pass is for.
 func (p *Pass) Who() *rule.Subject { return &p.who }
+
+// At is the pass of the same user on another connection, of which who says where it comes from.
+func (p *Pass) At(who rule.Subject) *Pass {
+	who.User = p.who.User
+	other := &Pass{access: p.access, who: who, proof: p.proof, certified: p.certified, recalled: p.recalled}
+	other.grant.Store(p.grant.Load())
+	return other
+}
+
+// Memberships are the roles and the groups that the user has now, sorted.
+func (p *Pass) Memberships() (roles, groups []string) {
+	if g := p.grant.Load(); g != nil {
+		roles, groups = slices.Clone(g.Roles), slices.Clone(g.Groups)
+	}
+	if u := p.access.user(p.who.User); u != nil {
+		roles, groups = append(roles, u.Roles...), append(groups, u.Groups...)
+	}
+	slices.Sort(roles)
+	slices.Sort(groups)
+	return slices.Compact(roles), slices.Compact(groups)
+}
 
 // Over tells why the connection may not be here any more; nil: it may.
 func (p *Pass) Over() error {

@@ -219,6 +219,16 @@ func (b *bans) find(who *Principal, remote string) *ban.Ban {
 	return b.mu.table.Find(who.ClientID, who.UserName, at.Addr(), now)
 }
 
+// Banned tells whether a user, or who comes from an address, is banned. No address (a Unix socket has none) is
+// nobody's.
+func (d *Door) Banned(user string, address netip.Addr) bool {
+	remote := ""
+	if address.IsValid() {
+		remote = netip.AddrPortFrom(address, 0).String()
+	}
+	return d.bans.find(&Principal{UserName: user}, remote) != nil
+}
+
 // isBanned tells whether the client of the connection is banned.
 func (c *conn) isBanned() bool { return c.door.bans.find(&c.link.principal, c.wire.remote()) != nil }
 
