@@ -28,7 +28,8 @@ rule allows. A change is in force at once: who is removed, disabled or given ano
 	}
 	a := addAdminFlags(cmd)
 	cmd.AddCommand(newUserAdd(a), newUserSet(a), newUserPassword(a), newUserSwitch(a, "enable", false),
-		newUserSwitch(a, "disable", true), newUserRemove(a), newUserList(a))
+		newUserSwitch(a, "disable", true), newUserRemove(a), newUserList(a), newUserSessions(a),
+		newUserLogout(a))
 	return cmd
 }
 

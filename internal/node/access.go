@@ -3,20 +3,12 @@ package node
 import (
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/base64"
 	"errors"
-	"net/http"
-	"strings"
 	"time"
 
 	"github.com/firthmq/firth/internal/access"
-	"github.com/firthmq/firth/internal/access/rule"
-	"github.com/firthmq/firth/internal/audit"
-	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka"
-	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/firthmq/firth/internal/kit/secure"
 	"github.com/firthmq/firth/internal/mqtt"
 )
 
@@ -29,6 +21,7 @@ type Access struct {
 	Bare      bool          // secrets as they are without TLS from other machines, over Kafka
 	Identity  string        // whose a certificate is: a template
 	Session   time.Duration // of a Kafka connection until it authenticates again; forever
+	People    People
 }
 
 func accessOptions() []Option {
@@ -143,86 +136,3 @@ func (n *Node) makeToken() {
 		n.token = ""
 	}
 }
-
-// administered lets through who may do something to the cluster: everybody as long as nobody has asked for users or
-// rules, then who has the token of the node, or is a user with the right.
-func (n *Node) administered(o rule.Operation, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		by, err := n.mayAdminister(r, o)
-		if err != nil {
-			if r.Header.Get("Authorization") == "" {
-				w.Header().Set("WWW-Authenticate", `Basic realm="firth", charset="UTF-8"`)
-				answerJSON(w, http.StatusUnauthorized, refusalOf(err))
-				return
-			}
-			refuse(w, err)
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(audit.As(r.Context(), by)))
-	})
-}
-
-// tokenHolder is who shows the token of the node, as the audit has it.
-const tokenHolder = "admin.token"
-
-// mayAdminister tells who asks, if it may do something to the cluster. Errors: Denied; those of Enter.
-func (n *Node) mayAdminister(r *http.Request, o rule.Operation) (audit.By, error) {
-	who := asking(r, rule.Anonymous)
-	if !n.access.Asked() {
-		return access.By(&who), nil
-	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if strings.EqualFold(scheme, "Bearer") && n.token != "" &&
-		subtle.ConstantTimeCompare([]byte(token), []byte(n.token)) == 1 {
-		by := access.By(&who)
-		by.Actor = chain.Actor{Principal: tokenHolder, Method: tokenHolder}
-		return by, nil
-	}
-	conn := secure.ConnOf(r.Context())
-	if peer := conn.Peer(); peer != nil {
-		who.CommonName, who.Certificate = peer.CommonName, peer
-	}
-	switch user, password, basic := r.BasicAuth(); {
-	case basic:
-		who.User = user
-		return n.mayBy(r, who, proof{"password", []byte(password)}, o)
-	case strings.EqualFold(scheme, "Bearer") && n.access.IsToken([]byte(token)):
-		who.User = ""
-		return n.mayBy(r, who, proof{"token", []byte(token)}, o)
-	case who.Certificate != nil:
-		who.User = ""
-		return n.mayBy(r, who, proof{"certificate", nil}, o)
-	}
-	n.tellHTTP(&who, "", errUnknown)
-	return audit.By{}, errUnknown
-}
-
-// proof is what proves who somebody is, by HTTP.
-type proof struct {
-	method string
-	secret []byte // nil: there is none
-}
-
-// mayBy tells whether a user may do something to the cluster, by what it proves who it is with.
-func (n *Node) mayBy(r *http.Request, who rule.Subject, by proof, o rule.Operation) (audit.By, error) {
-	pass, err := n.access.Enter(r.Context(), who, by.secret)
-	if err == nil {
-		err = pass.Over()
-	}
-	n.tellHTTP(&who, by.method, err)
-	if err != nil {
-		return audit.By{}, err
-	}
-	asks := pass.By()
-	if !n.access.May(pass, o, rule.Cluster, rule.ClusterName) {
-		n.audit.Tell(audit.Refusal(asks, o.String(), chain.Resource{Kind: "cluster", Name: rule.ClusterName}))
-		return asks, fault.New(fault.Denied, "admin", "%s may not %s the cluster", fault.Text(pass.Who().User), o).
-			WithHint("firth acl explain tells why; the roles admin, operator and viewer have rights to the cluster")
-	}
-	return asks, nil
-}
-
-// errUnknown refuses who does not say who it is.
-var errUnknown = fault.New(fault.Denied, "admin", "only who is known is answered").
-	WithHint("run the command as the user of the server, with --data DIR, so that it can read DIR/%s; or give --user and "+
-		"--password-file", TokenFile)

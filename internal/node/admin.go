@@ -43,6 +43,8 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"GET " + adminPath + "/users":      n.adminUsers,
 		"POST " + adminPath + "/user":      n.adminSetUser,
 		"DELETE " + adminPath + "/user":    n.adminRemoveUser,
+		"GET " + adminPath + "/logins":     n.adminPeople,
+		"DELETE " + adminPath + "/logins":  n.adminEndPeople,
 		"GET " + adminPath + "/rules":      n.adminRules,
 		"GET " + adminPath + "/roles":      n.adminRoles,
 		"POST " + adminPath + "/rules":     n.adminAddRules,
@@ -70,13 +72,13 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		if strings.HasPrefix(pattern, http.MethodGet) && pattern != "GET "+adminPath+"/message" { // which shows a payload
 			o = rule.Describe
 		}
-		mux.Handle(pattern, ofThisMachine(n.administered(o, answering(do))))
+		mux.Handle(pattern, n.ofThisMachine(n.administered(o, answering(do))))
 	}
 }
 
 // serveTrace sends the packets of a client as they come, a line of JSON each, until who asks goes or the node ends.
 func (n *Node) serveTrace(ends context.Context) http.Handler {
-	return ofThisMachine(n.administered(rule.Alter, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return n.ofThisMachine(n.administered(rule.Alter, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		defer context.AfterFunc(ends, cancel)()
@@ -108,14 +110,12 @@ func (n *Node) serveTrace(ends context.Context) http.Handler {
 
 // ofThisMachine lets through what a program of this machine asks: by loopback or a Unix socket, not passed on by a
 // proxy, and where it changes something, not by a page in a browser, which cannot send JSON elsewhere unasked.
-func ofThisMachine(next http.Handler) http.Handler {
+func (n *Node) ofThisMachine(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case !isHere(r):
-			refuse(w, fault.New(fault.Denied, "admin", "only programs of this machine are answered").
+		case !n.isHere(r):
+			refuse(w, fault.New(fault.Denied, "admin", "only programs of this machine are answered, and none by a proxy").
 				WithHint("ask on a loopback address of the machine that runs firth"))
-		case r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "":
-			refuse(w, fault.New(fault.Denied, "admin", "a proxy passed this on: only programs of this machine are answered"))
 		case r.Method != http.MethodGet && r.Header.Get("Content-Type") != adminType:
 			refuse(w, fault.New(fault.Denied, "admin", "a change needs Content-Type: %s", adminType))
 		default:

@@ -68,7 +68,7 @@ func askOf(r *http.Request) (a auditAsk, err error) {
 // serveAudit sends records of the audit as they lie in the log, a line each, and with follow=true those that come until
 // who asks goes or the node ends. What cannot be read is a line that says so.
 func (n *Node) serveAudit(ends context.Context) http.Handler {
-	return ofThisMachine(n.administered(rule.Describe, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return n.ofThisMachine(n.administered(rule.Describe, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, err := askOf(r)
 		if err == nil && n.audit == nil {
 			err = errNoAudit

@@ -25,6 +25,7 @@ func (n *Node) adminBan(r *http.Request) (any, error) {
 	e.After = audit.State(line)
 	err = n.audit.Change(r.Context(), e, func() (err error) {
 		said, err = n.mqtt.Ban(r.Context(), line)
+		n.people.Recheck()
 		return err
 	})
 	return said, err

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/audit/chain"
-	"github.com/firthmq/firth/internal/kit/secure"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -106,15 +104,6 @@ func (n *Node) ruleOf(e *chain.Event) string {
 		return ""
 	}
 	return answer.Rules[0].ID()
-}
-
-// asking is who asks by HTTP, and from where.
-func asking(r *http.Request, user string) rule.Subject {
-	who := rule.Subject{User: user, Listener: "http", Encrypted: secure.ConnOf(r.Context()) != nil}
-	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		who.Address = at.Addr()
-	}
-	return who
 }
 
 // tellHTTP tells the audit how somebody came in by HTTP.

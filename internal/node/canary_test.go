@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -288,6 +289,7 @@ func (a *aviary) fly() {
 	if claim.Token != "" {
 		c["token of a claim"] = claim.Token
 	}
+	a.flyPeople()
 	a.flyMQTT(good, old)
 	a.flyKafka(good, old)
 }
@@ -365,6 +367,33 @@ func (a *aviary) flyKafka(good, old string) {
 	delete(c, "no name, and too long") // a name is no secret
 }
 
+// flyPeople logs in with a browser, rightly and wrongly, and uses the session.
+func (a *aviary) flyPeople() {
+	a.t.Helper()
+	b := &browser{t: a.t, at: a.ready.Addresses.HTTP, cookies: map[string]*http.Cookie{}}
+	for user, password := range map[string]string{"boss": a.c.sing("wrong password by a form"),
+		a.c.sing("no name but a password") + strings.Repeat("x", 2000): "x"} {
+		_, said := b.login(user, password)
+		a.errs.WriteString(said)
+	}
+	delete(a.c, "no name but a password") // a name is no secret
+	_, said := b.do("POST", "/auth/login", `{"name":"boss","password":"`+a.c.sing("password in broken JSON"))
+	a.errs.WriteString(said)
+	if status, said := b.login("boss", a.c["password of boss"]); status != 200 {
+		a.t.Errorf("nobody logs in: %d %s", status, said)
+		return
+	}
+	a.c["cookie"], a.c["token of a session"] = b.cookies["firth_session"].Value, b.csrf
+	for _, ask := range [][2]string{{"GET", "/admin/v1/users"}, {"GET", "/admin/v1/logins"}, {"DELETE", "/admin/v1/user"},
+		{"POST", "/auth/logout"}, {"GET", "/admin/v1/users"}} {
+		_, said := b.do(ask[0], ask[1], "")
+		a.errs.WriteString(said)
+	}
+	b.cookies["firth_session"] = &http.Cookie{Name: "firth_session", Value: a.c.sing("a cookie that is none")}
+	_, said = b.do("POST", "/auth/logout", "", "X-CSRF-Token: "+a.c.sing("a token that is none"))
+	a.errs.WriteString(said)
+}
+
 // flyDelegation gets a delegation token, and shows it rightly and wrongly.
 func (a *aviary) flyDelegation(by *kgo.Client) {
 	a.t.Helper()
@@ -404,7 +433,8 @@ func (a *aviary) look() map[string]string {
 		"/debug/pprof/cmdline", "/admin/v1/users", "/admin/v1/sessions", "/admin/v1/session?client=mboss",
 		"/admin/v1/events?client=mboss", "/admin/v1/events?client=mdev", "/admin/v1/retained", "/admin/v1/slow",
 		"/admin/v1/shares", "/admin/v1/bans", "/admin/v1/rules", "/admin/v1/roles", "/admin/v1/authority",
-		"/admin/v1/certificates", "/admin/v1/claims", "/admin/v1/keys", "/admin/v1/audit", "/admin/v1/audit/key"} {
+		"/admin/v1/certificates", "/admin/v1/claims", "/admin/v1/keys", "/admin/v1/audit", "/admin/v1/audit/key",
+		"/admin/v1/logins", "/auth/session"} {
 		seen[path] = a.http("GET", path, auth, "", true)
 	}
 	return seen

@@ -27,6 +27,7 @@ type Config struct {
 	AllowRemoteWithoutAuth bool
 	TLS                    TLS
 	Access                 Access
+	HTTP                   HTTP
 	Audit                  Audit
 	Profiles               bool
 	WSOrigins              string // patterns of host[:port], with commas

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access/enrol"
+	"github.com/firthmq/firth/internal/access/people"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/secure"
@@ -36,6 +37,7 @@ const frontPage = `This is Firth: MQTT and Kafka, one log.
 /readyz           200 while clients should be sent here; ?verbose names each check
 /metrics          for Prometheus
 /.well-known/est/ where devices enrol
+/auth/            where people log in
 /admin/v1/        for firth session and the like, from this machine
 `
 
@@ -51,6 +53,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", n.known(n.metrics.Handler()))
 	mux.Handle(enrol.Path, n.desk.Handler())
+	mux.Handle(people.Path, n.people.Handler())
 	n.serveAdmin(mux)
 	ctx, cancel := context.WithCancel(context.Background())
 	mux.Handle("GET "+adminPath+"/trace", n.serveTrace(ctx))
@@ -58,7 +61,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	if n.cfg.Profiles {
 		n.serveProfiles(mux)
 	}
-	server := n.newServer(atHome(nil, mux))
+	server := n.newServer(atHome(n.cfg.publicHosts(), mux))
 	server.RegisterOnShutdown(cancel)
 	server.ReadTimeout, server.WriteTimeout = requestTimeout, answerTimeout
 	n.serveRequests("http", server, ls)
@@ -70,7 +73,7 @@ func (n *Node) serveHTTP(context.Context) error {
 func (n *Node) known(next http.Handler) http.Handler {
 	asked := n.administered(rule.Describe, next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n.cfg.Access.Metrics == "open" || isHere(r) {
+		if n.cfg.Access.Metrics == "open" || n.isHere(r) {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -78,10 +81,15 @@ func (n *Node) known(next http.Handler) http.Handler {
 	})
 }
 
-// isHere tells whether a request came by a loopback address or a Unix socket.
-func isHere(r *http.Request) bool {
+// isHere tells whether a request came by a loopback address or a Unix socket, and no proxy says that it has passed it
+// on for somebody else.
+func (n *Node) isHere(r *http.Request) bool {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	return local != nil && (local.Network() == "unix" || isLoopback(local.String()))
+	if local == nil || r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "" ||
+		!isHome(r.Host) && strings.EqualFold(r.Host, n.cfg.publicHost()) {
+		return false
+	}
+	return local.Network() == "unix" || isLoopback(local.String())
 }
 
 // What the runtime samples for /debug/pprof: one in so many contended locks, and one blocking of so long.

@@ -277,6 +277,7 @@ func (m *matrix) mayResource(who *person, operation, kind, name string) bool {
 
 // pages makes every request of the administrative interface that changes nothing, as everybody.
 func (m *matrix) pages() {
+	m.logIn()
 	for _, who := range m.people {
 		as := asBackEnd(who)
 		as.listener = "http"
@@ -304,12 +305,12 @@ func (m *matrix) pages() {
 				}
 				basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(as.user+":"+login.password))
 				status, said := m.http(page.method, page.path, basic, 0)
-				refused := status == http.StatusForbidden || status == http.StatusUnauthorized
-				m.judge("HTTP", as, page.method+" "+page.path, may && login.right, !refused)
+				m.judge("HTTP", as, page.method+" "+page.path, may && login.right, !refusing(status))
 				if payloads.Match(said) {
 					m.judge("HTTP payload", as, page.path, m.oracle.resource(as, "alter", "cluster", "kafka-cluster"), true)
 				}
 			}
+			m.byCookies(as, page.method, page.path, may)
 			status, _ := m.http(page.method, page.path, "", 0)
 			m.judge("HTTP", &person{}, page.method+" "+page.path, false, status != http.StatusUnauthorized)
 			status, _ = m.http(page.method, page.path, "Bearer "+strings.ToLower(m.node.token)+"x", 0)

@@ -37,6 +37,7 @@ type matrix struct {
 	oracle oracle
 	before oracle // of the phase before
 	ids    map[string]string
+	jars   map[string][2]*browser // of users: of the phase before and of this one
 	root   *visitor
 	number int               // of messages
 	thin   int               // every how many names are tried on a path
@@ -81,6 +82,7 @@ const (
 // newMatrix starts a node whose doors ask these guards, for these people.
 func newMatrix(t testing.TB, by guards, people []*person) *matrix {
 	m := &matrix{t: t, people: people, thin: 1, parts: everything, cases: map[string]int{}, ids: map[string]string{},
+		jars:  map[string][2]*browser{},
 		never: map[string]attempt{}, sent: map[string]string{}}
 	m.rows = tricks(m.people)
 	for i := range m.rows {

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ import (
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/authority"
 	"github.com/firthmq/firth/internal/access/enrol"
+	"github.com/firthmq/firth/internal/access/people"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kafka"
@@ -53,8 +55,10 @@ type Node struct {
 	audit     *audit.Trail // nil: nothing is written down
 	guards    guards       // what the doors ask
 	desk      *enrol.Desk
-	refusals  *limit.Lines // of enrolments
-	token     string       // of this start, for commands of the same user; "": none
+	people    *people.Desk
+	proxies   []netip.Prefix // that tell for whom they ask
+	refusals  *limit.Lines   // of enrolments
+	token     string         // of this start, for commands of the same user; "": none
 	kafka     *kafka.Door
 	mqtt      *mqtt.Door
 	mapping   atomic.Pointer[hinge.Table]
@@ -116,7 +120,7 @@ func (n *Node) start(ctx context.Context) (*Node, error) {
 		With(v.Version, v.Revision, v.Go).Set(1)
 	steps := []func(context.Context) error{
 		n.openFolder, n.openLog, n.openAudit, n.openAccess, n.runAudit, n.openAuthority, n.openDesk, n.openKafka,
-		n.openMQTT, n.openTLS, n.keepCertificates, n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
+		n.openMQTT, n.openPeople, n.openTLS, n.keepCertificates, n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
 	}
 	for _, open := range steps {
 		if err := open(ctx); err != nil {

@@ -17,7 +17,7 @@ const (
 // Options lists every option, in the order of the manual page.
 func Options() []Option {
 	return slices.Concat(
-		placeOptions(), accessOptions(), auditOptions(), tlsOptions(), topicOptions(), mqttLimits(),
+		placeOptions(), accessOptions(), peopleOptions(), auditOptions(), tlsOptions(), topicOptions(), mqttLimits(),
 		limitRates(), limitHandshakes(),
 		kafkaLimits(), logLimits(),
 		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), groupOptions(),

@@ -1,0 +1,143 @@
+package node
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/people"
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/audit"
+	"github.com/firthmq/firth/internal/audit/chain"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/secure"
+)
+
+// asker is who asks by HTTP.
+type asker struct {
+	by    audit.By
+	visit *people.Visit // nil: it has no session
+}
+
+// administered lets through who may do something to the cluster: everybody as long as nobody has asked for users or
+// rules, then who has the token of the node, or is a user with the right. What is under way for a session ends with it.
+func (n *Node) administered(o rule.Operation, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, err := n.mayAdminister(r, o)
+		switch {
+		case errors.Is(err, people.ErrEnded), errors.Is(err, errUnknown) && r.Header.Get("Authorization") == "":
+			w.Header().Set("WWW-Authenticate", challenge(r))
+			answerJSON(w, http.StatusUnauthorized, refusalOf(err))
+			return
+		case err != nil:
+			refuse(w, err)
+			return
+		}
+		ctx := audit.As(r.Context(), who.by)
+		if who.visit != nil {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithCancel(ctx)
+			defer cancel()
+			defer who.visit.During(cancel)()
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// challenge says how to tell who one is. A page that asks is not told of Basic, at which the browser would put its own
+// dialog before it.
+func challenge(r *http.Request) string {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
+		return `Bearer realm="firth"`
+	}
+	return `Basic realm="firth", charset="UTF-8"`
+}
+
+// tokenHolder is who shows the token of the node, as the audit has it.
+const tokenHolder = "admin.token"
+
+// mayAdminister tells who asks, if it may do something to the cluster. Errors: Denied; those of Enter.
+func (n *Node) mayAdminister(r *http.Request, o rule.Operation) (asker, error) {
+	who := n.comer(r)
+	who.User = rule.Anonymous
+	if !n.access.Asked() {
+		return asker{by: access.By(&who)}, nil
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	bearer := strings.EqualFold(scheme, "Bearer")
+	if bearer && n.token != "" && subtle.ConstantTimeCompare([]byte(token), []byte(n.token)) == 1 {
+		by := access.By(&who)
+		by.Actor = chain.Actor{Principal: tokenHolder, Method: tokenHolder}
+		return asker{by: by}, nil
+	}
+	switch user, password, basic := r.BasicAuth(); {
+	case basic:
+		who.User = user
+		return n.mayBy(r, who, proof{"password", []byte(password)}, o)
+	case bearer && n.access.IsToken([]byte(token)):
+		who.User = ""
+		return n.mayBy(r, who, proof{"token", []byte(token)}, o)
+	}
+	visit, err := n.people.Enter(r)
+	switch {
+	case err != nil:
+		return asker{}, err
+	case visit != nil:
+		by, err := n.mayPass(visit.Pass, o)
+		return asker{by, visit}, err
+	case who.Certificate != nil:
+		who.User = ""
+		return n.mayBy(r, who, proof{"certificate", nil}, o)
+	}
+	n.tellHTTP(&who, "", errUnknown)
+	return asker{}, errUnknown
+}
+
+// proof is what proves who somebody is, by HTTP.
+type proof struct {
+	method string
+	secret []byte // nil: there is none
+}
+
+// mayBy tells whether a user may do something to the cluster, by what it proves who it is with.
+func (n *Node) mayBy(r *http.Request, who rule.Subject, by proof, o rule.Operation) (asker, error) {
+	pass, err := n.access.Enter(r.Context(), who, by.secret)
+	if err == nil {
+		err = pass.Over()
+	}
+	n.tellHTTP(&who, by.method, err)
+	if err != nil {
+		return asker{}, err
+	}
+	asks, err := n.mayPass(pass, o)
+	return asker{by: asks}, err
+}
+
+// mayPass tells whether somebody may do something to the cluster. Errors: Denied.
+func (n *Node) mayPass(pass *access.Pass, o rule.Operation) (audit.By, error) {
+	asks := pass.By()
+	if n.access.May(pass, o, rule.Cluster, rule.ClusterName) {
+		return asks, nil
+	}
+	n.audit.Tell(audit.Refusal(asks, o.String(), chain.Resource{Kind: "cluster", Name: rule.ClusterName}))
+	return asks, fault.New(fault.Denied, "admin", "%s may not %s the cluster", fault.Text(pass.Who().User), o).
+		WithHint("firth acl explain tells why; the roles admin, operator and viewer have rights to the cluster")
+}
+
+// comer is where a request comes from. It does not say who asks.
+func (n *Node) comer(r *http.Request) rule.Subject {
+	conn := secure.ConnOf(r.Context())
+	who := rule.Subject{Listener: "http", Encrypted: conn != nil, Address: n.remote(r)}
+	if peer := conn.Peer(); peer != nil {
+		who.CommonName, who.Certificate = peer.CommonName, peer
+	}
+	return who
+}
+
+// errUnknown refuses who does not say who it is.
+var errUnknown = fault.New(fault.Denied, "admin", "only who is known is answered").
+	WithHint("run the command as the user of the server, with --data DIR, so that it can read DIR/%s; or give --user and "+
+		"--password-file", TokenFile)
