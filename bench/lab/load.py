@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import machine
-from .systems import FIRTH, JARS, Bridge
+from .systems import FIRTH, JARS, Bridge, connected
 
 # The generator collects its garbage seldom, so that more of the machine is left to the server.
 QUIET = dict(os.environ, GOGC="400")
@@ -38,10 +38,13 @@ def children():
 
 def firth_bench(system, kind, *arguments, seconds, warm=0.0, size=100, topic="bench"):
     """One run of our generator; gives its result."""
-    command = [FIRTH, "bench", kind, *arguments, "-o", "json", "--size", size, "-t", topic,
-               "--duration", f"{seconds}s", "--warmup", f"{warm}s"]
-    if kind in ("mqtt", "seam"):
+    command = [FIRTH, "bench", kind, *arguments, "-o", "json", "--duration", f"{seconds}s", "--warmup", f"{warm}s"]
+    if kind != "connect":
+        command += ["--size", size, "-t", topic]
+    if kind in ("mqtt", "seam", "connect"):
         command += ["-p", system.mqtt]
+    if system.certificate:
+        command += ["--cafile", system.certificate]
     if kind in ("kafka", "seam"):
         command += ["-b", f"127.0.0.1:{system.kafka}"]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=QUIET,
@@ -227,7 +230,7 @@ class Idle:
         before, clients = system.usage()["rss"], []
         try:
             for i in range(self.connections):
-                s = socket.create_connection(("127.0.0.1", system.mqtt))
+                s = connected(system.mqtt, system.certificate)
                 s.sendall(b"\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05%05d" % i)
                 clients.append(s)
             for s in clients:
@@ -263,6 +266,56 @@ class ComeAndGo:
                 s.close()
         n, took = rounds * self.together, time.monotonic() - began
         return {"rate": n / took, **meter.figures(n)}
+
+
+@dataclass(frozen=True)
+class Besieged:
+    """The latency of devices at work while others, from many addresses, begin handshakes of TLS and say no more: worse is
+    its 99th percentile beside that of a quiet time just before."""
+
+    half_open: int = 50_000
+    rate: int = 1000  # messages of the devices at work a second
+    parts: int = 3  # processes that begin them: one may not open as many files
+
+    def run(self, system, how, topic):
+        seconds = max(5, how.seconds)
+        devices = lambda: firth_bench(system, "mqtt", "-q", 1, "--rate", self.rate, seconds=seconds, warm=1, topic=topic)
+        quiet = devices()["latency"]
+        opening = self.half_open / 6000
+        siege = [FIRTH, "bench", "connect", "--half-open", self.half_open // self.parts, "--sources", 1000, "-o", "json",
+                 "--rate", 6000 // self.parts, "-p", system.mqtt, "--duration", f"{opening + seconds + 4:.0f}s"]
+        with contextlib.ExitStack() as running:
+            parts = [spawn(running, *siege, env=QUIET, stdout=subprocess.PIPE) for _ in range(self.parts)]
+            time.sleep(opening)
+            meter = Meter(system)
+            result = devices()
+            begun = [json.loads(p.communicate(timeout=60)[0]) for p in parts]
+        got = figures(result, meter, "messages", 100)
+        return got | {"quiet": quiet["P99"] / 1e6, "worse": result["latency"]["P99"] / quiet["P99"],
+                      "begun": sum(b["messages"] for b in begun), "open": sum(b["delivered"] for b in begun)}
+
+
+@dataclass(frozen=True)
+class Storm:
+    """All devices of a fleet lose their connections and come again at once, each with its password, while other traffic
+    goes on: seconds until all are there."""
+
+    together: int = 200
+    rate: int = 1000  # messages of the others a second
+
+    def run(self, system, how, topic):
+        come = lambda: firth_bench(system, "connect", "--devices", system.devices, "--together", self.together, "--sources", 100,
+                                   "-u", "device-%d", "-P", "secret-%d", seconds=1)
+        come()  # the passwords were right once: their hashes are not computed again for an hour
+        with contextlib.ExitStack() as running:
+            traffic = spawn(running, FIRTH, "bench", "mqtt", "-q", 1, "--rate", self.rate, "-p", system.mqtt, "-t", topic, "-o",
+                            "json", "--cafile", system.certificate, "--warmup", "1s", "--duration", "60s", env=QUIET)
+            time.sleep(2)
+            meter = Meter(system)
+            result = come()
+            if traffic.poll() is not None:
+                raise RuntimeError("the other traffic has ended")
+        return figures(result, meter, "messages", 0) | {"took": result["elapsed"] / 1e9}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ UNITS = {  # metric: name, unit, decimals
     "p50": ("p50", " ms", 2), "p99": ("p99", " ms", 2), "each": ("memory", " KiB", 1), "ready": ("ready", " ms", 0),
     "sent": ("messages published", "/s", 0),
     "kept": ("in the log of each that was sent", "", 4),
+    "worse": ("p99 beside a quiet one", " ×", 2), "took": ("time until all are there", " s", 1),
     "idle": ("resident memory idle", " MiB", 0), "peak": ("resident memory at most", " MiB", 0),
 }
 GROWS = ("rate", "sent", "kept")  # the more the better; of the others the less

@@ -1,10 +1,10 @@
 """What is measured: the rows, on which systems, and the goal of each."""
 from dataclasses import dataclass, replace
 
-from .load import (Bench, CatchUp, ComeAndGo, Copy, Idle, KafkaPerformance, MosquittoClients, Rebalance, Restart, Return,
-                   Share, ToSubscriber)
-from .systems import (Before, Bridge, Encrypted, Firth, Kafka, KafkaFlush, Mosquitto, MosquittoKeeping, MosquittoSaving,
-                      Nats, NatsSync)
+from .load import (Bench, Besieged, CatchUp, ComeAndGo, Copy, Idle, KafkaPerformance, MosquittoClients, Rebalance, Restart,
+                   Return, Share, Storm, ToSubscriber)
+from .systems import (Before, Bridge, Encrypted, Firth, FirthTLS, Fleet, Guarded, Kafka, KafkaFlush, KafkaTLS, Mosquitto,
+                      MosquittoKeeping, MosquittoSaving, MosquittoTLS, Nats, NatsSync)
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,19 @@ def seam(*arguments, **rest):
     return Bench("seam", ("-q", 1, *arguments), **rest)
 
 
-THEIRS = Mosquitto.name
+def guarded(block):
+    """The block with rules in force, beside the same without: within 5 %."""
+    def row(r):
+        goal = most("p50", 1.05, Firth.name) if r.latency else least("rate", 0.95, Firth.name)
+        return replace(r, title=f"guarded: {r.title}", goals=(goal,), systems=())
+    return Block(f"The guard: {block.title}", (Guarded, Firth),
+                 tuple(row(r) for r in block.rows if not isinstance(r.load, Idle)), quick=False, rounds=3)
+
+
+THEIRS, SEALED = Mosquitto.name, MosquittoTLS.name
 # Latencies come first: what a row in bulk leaves to be done, by the disk and by the host of a virtual machine, holds up
 # single messages for a while.
-BLOCKS = (
+PLAIN = (
     Block("MQTT, 100 B", (Firth, Mosquitto), (
         Row("memory of an idle connection, 5,000 of them", Idle(), (most("each", 4),)),
         Row("QoS 1 publish → ack at 5,000/s", mqtt("-q", 1, "--rate", 5000), (most("p50", 0.5), most("p99", 2)),
@@ -186,8 +195,25 @@ BLOCKS = (
         Row("encrypted: QoS 1 ingest, 16 publishers × 64 in flight", mqtt("-q", 1),
             (least("rate", 0.75, Firth.name),)),
     ), quick=False),
+    Block("MQTT over TLS 1.3, 100 B", (FirthTLS, MosquittoTLS), (
+        Row("TLS: memory of an idle connection, 5,000 of them", Idle(), (most("each", 1, SEALED),)),
+        Row("TLS: devices welcomed, full handshakes, 16 at a time", Bench("connect", ()), (least("rate", 1, SEALED),)),
+        Row("TLS: devices welcomed, resumed, 16 at a time", Bench("connect", ("--resume",)), (least("rate", 1, SEALED),)),
+        Row("TLS: QoS 1 ingest, 16 publishers × 64 in flight", mqtt("-q", 1), (least("rate", 4, SEALED),)),
+        Row("TLS: devices at 1,000/s beside 50,000 half-open handshakes", Besieged(), (most("worse", 2),), (FirthTLS,),
+            latency=True),
+    ), quick=False),
+    Block("Kafka over TLS 1.3", (FirthTLS, KafkaTLS), (
+        Row("TLS: produce 1 KiB, 8 partitions, encoded before", kafka("--batches-encoded"),
+            (least("rate", 1.5, KafkaTLS.name), most("cpu", 0.6, KafkaTLS.name))),
+        Row("TLS: catch-up read 1 KiB, warm", CatchUp(), (least("rate", 1.5, KafkaTLS.name), most("cpu", 0.6, KafkaTLS.name))),
+    ), quick=False),
+    Block("A fleet comes back", (Fleet,), (
+        Row("10,000 devices come with TLS and passwords, traffic goes on", Storm(), (most("took", 20),)),
+    ), quick=False, rounds=2),
     Block("Starts with 10 GB", (Firth, Kafka), (
         Row("start to ready with 10 GB", Restart(), (most("ready", 1000),)),
         Row("start to ready with 10 GB after kill -9", Restart(killed=True)),
     ), quick=False, warm=False, rounds=2),
 )
+BLOCKS = (*PLAIN, *(guarded(b) for b in PLAIN if b.title in ("MQTT, 100 B", "Kafka")))

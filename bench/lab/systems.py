@@ -3,15 +3,19 @@
 Every start() is in a clean directory of its own. A new peer is a subclass of System.
 """
 import base64
+import hashlib
+import json
 import os
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -35,10 +39,29 @@ def free_port():
         return s.getsockname()[1]
 
 
-def ask(port, request):
+def certify(folder):
+    """Makes a server of this machine a key and a certificate that is its own authority: key.pem and cert.pem."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                    "-keyout", folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True)
+    os.chmod(folder / "key.pem", 0o600)
+    return folder / "cert.pem"
+
+
+def connected(port, certificate=None, timeout=20):
+    """A connection to a server, by TLS if there is a certificate to trust."""
+    s = socket.create_connection(("127.0.0.1", port), timeout)
+    try:
+        return ssl.create_default_context(cafile=certificate).wrap_socket(s, server_hostname="localhost") if certificate else s
+    except OSError:
+        s.close()
+        raise
+
+
+def ask(port, request, certificate=None):
     """True when a server answers the request at all."""
     try:
-        with socket.create_connection(("127.0.0.1", port), 0.2) as s:
+        with connected(port, certificate, 1 if certificate else 0.2) as s:
             s.settimeout(1)
             s.sendall(request)
             return len(s.recv(4)) == 4
@@ -51,6 +74,7 @@ class System:
 
     name = promise = ""
     kafka_door = mqtt_door = jvm = False
+    certificate = None  # that its doors show, if they speak TLS
 
     def __init__(self):
         self.kafka, self.mqtt, self.folder, self.process = 0, 0, None, None
@@ -92,8 +116,8 @@ class System:
             time.sleep(0.001)
 
     def answers(self):
-        return ((not self.mqtt_door or ask(self.mqtt, CONNECT))
-                and (not self.kafka_door or ask(self.kafka, API_VERSIONS)))
+        return ((not self.mqtt_door or ask(self.mqtt, CONNECT, self.certificate))
+                and (not self.kafka_door or ask(self.kafka, API_VERSIONS, self.certificate)))
 
     def end(self, how=signal.SIGTERM):
         """Ends the process and leaves its files."""
@@ -157,6 +181,76 @@ class Encrypted(Firth):
         return [*super().prepare(), "--set", f"encryption.key_file={keys}"]
 
 
+class FirthTLS(Firth):
+    """With TLS on both doors, and no other."""
+
+    name, promise = "Firth, TLS", "both doors by TLS 1.3; acknowledges after fdatasync"
+
+    def prepare(self):
+        self.certificate = certify(self.folder)
+        own = [f"listen.mqtts=127.0.0.1:{self.mqtt}", f"listen.kafkas=127.0.0.1:{self.kafka}", "listen.mqtt=", "listen.kafka=",
+               f"tls.certificate={self.certificate}", f"tls.key={self.folder / 'key.pem'}"]
+        return [*super().prepare(), *(a for s in own for a in ("--set", s))]
+
+
+class Administered(Firth):
+    """With rules and users, who are told over HTTP when it serves. Who does not say who it is may do everything."""
+
+    everything = [{"effect": "allow", "principal": "User:*", "operations": ["all"], "kind": kind, "pattern": pattern, "name": name}
+                  for kind, pattern, name in (("topic", "literal", "*"), ("group", "literal", "*"), ("topic", "filter", "#"),
+                                              ("cluster", "literal", "kafka-cluster"), ("transactional_id", "literal", "*"))]
+
+    def prepare(self):
+        self.http = free_port()
+        own = ["access.anonymous=allow", f"listen.http=127.0.0.1:{self.http}"]
+        return [*super().prepare(), *(a for s in own for a in ("--set", s))]
+
+    def start(self):
+        took = super().start()
+        self.tell("rules", self.everything)
+        self.administer()
+        return took
+
+    def administer(self):
+        pass
+
+    def tell(self, what, body):
+        token = (self.folder / "data" / "admin.token").read_text().strip()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http}/admin/v1/{what}", json.dumps(body).encode(),
+                                         {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=60).close()
+
+
+class Guarded(Administered):
+    """10,000 rules of 1,000 roles, and a hundred of them for everybody."""
+
+    name, promise = "Firth, guarded", "10,000 rules and 1,000 roles in force; acknowledges after fdatasync"
+
+    def administer(self):
+        for first in range(0, 1000, 100):
+            self.tell("rules", [self.rule("User:*" if role % 100 == 0 else f"Role:role-{role}", f"plants/{role}/{i}/+/state")
+                                for role in range(first, first + 100) for i in range(10)])
+
+    @staticmethod
+    def rule(principal, filter_):
+        return {"effect": "allow", "principal": principal, "operations": ["read", "write"], "kind": "topic",
+                "pattern": "filter", "name": filter_}
+
+
+class Fleet(Administered, FirthTLS):
+    """10,000 devices have a password each. They come from a Mosquitto: its hashes are made sooner than ours."""
+
+    name, promise = "Firth, 10,000 passwords", "10,000 users with a password each; acknowledges after fdatasync"
+    devices = 10_000
+
+    def administer(self):
+        salt = b"firth-bench."
+        hashed = lambda n: base64.b64encode(hashlib.pbkdf2_hmac("sha512", f"secret-{n}".encode(), salt, 101)).decode()
+        for first in range(0, self.devices, 1000):
+            self.tell("import", {"users": {f"device-{n}": f"$7$101${base64.b64encode(salt).decode()}${hashed(n)}"
+                                           for n in range(first, first + 1000)}})
+
+
 class Before(Firth):
     """Another build of Firth, beside which ours is judged; of() says which."""
 
@@ -192,9 +286,11 @@ class Mosquitto(System):
     name, promise = "Mosquitto", "memory only, nothing bounded, set_tcp_nodelay; a crash loses everything"
     mqtt_door = True
     keeping = "persistence false"
+    sealing = ""
 
     def prepare(self):
         return [MOSQUITTO, "-c", self.configure("mosquitto.conf", f"""listener {self.mqtt} 127.0.0.1
+{self.sealing}
 allow_anonymous true
 user root
 {self.keeping}
@@ -208,6 +304,15 @@ persistence_location {self.folder}/
     @staticmethod
     def version():
         return machine.output(MOSQUITTO, "-h").splitlines()[0].removeprefix("mosquitto version ")
+
+
+class MosquittoTLS(Mosquitto):
+    name, promise = "Mosquitto, TLS", "the same with TLS 1.3"
+
+    def prepare(self):
+        self.certificate = certify(self.folder)
+        self.sealing = f"certfile {self.certificate}\nkeyfile {self.folder / 'key.pem'}"
+        return super().prepare()
 
 
 class MosquittoSaving(Mosquitto):
@@ -256,15 +361,18 @@ class Kafka(System):
 
     name, promise = "Kafka", "one KRaft node, 1 GiB of heap, G1 with 8 MiB regions, warmed; acknowledges before the disk"
     kafka_door = jvm = True
-    flush = ""
+    further = ""  # settings
+    protocol = "PLAINTEXT"
 
     def prepare(self):
         controller = free_port()
         config = self.configure("server.properties", f"""process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{self.kafka},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{self.kafka}
+listeners={self.protocol}://127.0.0.1:{self.kafka},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={self.protocol}://127.0.0.1:{self.kafka}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,{self.protocol}:{self.protocol}
+inter.broker.listener.name={self.protocol}
 controller.listener.names=CONTROLLER
 log.dirs={self.folder}/data
 offsets.topic.replication.factor=1
@@ -272,7 +380,7 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
-{self.flush}""")
+{self.further}""")
         # As Kafka's own start script, and regions that hold a request of 1 MiB: without them it takes half as many.
         java = ["java", "-Xms1g", "-Xmx1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
                 "-XX:InitiatingHeapOccupancyPercent=35", "-XX:G1HeapRegionSize=8m", "-cp", f"{JARS}/*"]
@@ -289,7 +397,20 @@ share.coordinator.state.topic.min.isr=1
 
 class KafkaFlush(Kafka):
     name, promise = "Kafka, flush", "the same with log.flush.interval.messages=1; acknowledges after the disk"
-    flush = "log.flush.interval.messages=1\n"
+    further = "log.flush.interval.messages=1\n"
+
+
+class KafkaTLS(Kafka):
+    name, promise = "Kafka, TLS", "the same with TLS 1.3"
+    protocol = "SSL"
+
+    def prepare(self):
+        self.certificate = certify(self.folder)
+        both = self.folder / "both.pem"
+        both.write_text((self.folder / "key.pem").read_text() + self.certificate.read_text())
+        self.further = (f"ssl.keystore.type=PEM\nssl.keystore.location={both}\nssl.truststore.type=PEM\n"
+                      f"ssl.truststore.location={self.certificate}\n")
+        return super().prepare()
 
 
 class Bridge(System):

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strconv"
@@ -40,8 +41,11 @@ func entryFlags(cmd *cobra.Command, e *bench.Entry) (fill func() error) {
 	cmd.Flags().StringVarP(&e.User, "username", "u", "", "user `name`; with Kafka by SASL PLAIN")
 	cmd.Flags().StringVarP(&e.Password, "pw", "P", "", "`password`")
 	return func() (err error) {
-		if encrypted.wanted() {
-			e.TLS, err = encrypted.config("")
+		if !encrypted.wanted() {
+			return nil
+		}
+		if e.TLS, err = encrypted.config(""); err == nil { // what devices have, and every broker: the same work for all
+			e.TLS.CurvePreferences = []tls.CurveID{tls.X25519, tls.CurveP256}
 		}
 		return err
 	}
