@@ -14,6 +14,8 @@ package access
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"log/slog"
 	"maps"
 	"slices"
@@ -147,14 +149,24 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 func (a *Access) enforce() {
 	a.mu.RLock()
 	some := len(a.mu.users) > 0 || len(a.mu.rules) > 0 || a.vouched()
-	rules := slices.Collect(maps.Values(a.mu.rules))
+	rules, secret := slices.Collect(maps.Values(a.mu.rules)), a.mu.secret
 	a.mu.RUnlock()
+	if secret == nil {
+		secret = a.fresh
+	}
 	var policy *rule.Policy
 	if some {
-		policy = rule.New(rules, a.opt.Mapping)
+		policy = rule.New(rules, a.opt.Mapping).HashBy(hashKey(secret))
 	}
 	a.policy.Store(policy)
 	a.version.Add(1)
+}
+
+// hashKey is the key by which masks hash, of the secret of a catalog: every node with the catalog has the same.
+func hashKey(secret []byte) []byte {
+	key := hmac.New(sha256.New, secret)
+	key.Write([]byte("firth mask")) // never fails
+	return key.Sum(nil)
 }
 
 // Watch has f be called after each change, on the goroutine of who made it. It must not ask for a change itself.

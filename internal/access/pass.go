@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/firthmq/firth/internal/access/credential"
+	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/access/verify"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -239,6 +240,19 @@ func (u *User) binds(clientID string) bool {
 func (a *Access) MayName(p *Pass, o rule.Operation, name []byte, topic string) bool {
 	s := p.stand()
 	return s.rights.Name(o, name, topic) && s.within.Name(o, name, topic)
+}
+
+// MaskName is what a client may not see of a message with a topic name of devices, as MayName has it; nil: it may see
+// all of it.
+func (a *Access) MaskName(p *Pass, name []byte, topic string) *mask.Set {
+	s := p.stand()
+	return s.rights.MaskOfName(name, topic).With(s.within.MaskOfName(name, topic))
+}
+
+// MaskTopic is what a client may not see of the records of a topic of the log; nil: it may see all of them.
+func (a *Access) MaskTopic(p *Pass, topic string) *mask.Set {
+	s := p.stand()
+	return s.rights.MaskOfTopic(topic).With(s.within.MaskOfTopic(topic))
 }
 
 // MayFilter tells whether a client may subscribe to a topic filter.

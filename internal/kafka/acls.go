@@ -30,11 +30,14 @@ type acl struct {
 // anyHost is the host of an acl for all.
 const anyHost = "*"
 
-// aclsOf are what a rule is in Kafka's terms; none if it has none: rules about names of devices, and conditions that
-// Kafka does not know.
+// aclsOf are what a rule is in Kafka's terms; none if it has none: rules about names of devices, masks, and conditions
+// that Kafka does not know.
 func aclsOf(r *rule.Rule) (all []acl) {
 	when := &r.When
-	if r.Resource.Pattern == rule.Filter || when.Listener != "" || when.Encrypted || when.ClientID != "" {
+	if r.Effect == rule.Mask || r.Resource.Pattern == rule.Filter {
+		return nil
+	}
+	if when.Listener != "" || when.Encrypted || when.ClientID != "" {
 		return nil
 	}
 	hosts := []string{anyHost}

@@ -133,6 +133,7 @@ func (n *Node) adminRemoveRules(r *http.Request) (any, error) {
 type explained struct {
 	Allowed bool       `json:"allowed"`
 	Rules   []ruleLine `json:"rules"`
+	Masks   []ruleLine `json:"masks,omitempty"` // by which not all is shown of what may be read
 	Reason  string     `json:"reason"`
 }
 
@@ -163,7 +164,8 @@ func (n *Node) adminExplain(r *http.Request) (any, error) {
 		}
 	}
 	answer := n.access.Explain(who, rule.Question{Operation: o, Resource: resource})
-	said := explained{Allowed: answer.Allowed, Rules: linesOf(answer.Rules), Reason: "by these rules"}
+	said := explained{Allowed: answer.Allowed, Rules: linesOf(answer.Rules), Masks: linesOf(answer.Masks),
+		Reason: "by these rules"}
 	switch {
 	case !n.access.Asked():
 		said.Reason = "there are neither users nor rules: everybody may do everything"

@@ -8,20 +8,26 @@ type Question struct {
 }
 
 // Answer is a decision and the rules behind it: those that deny it, or else those that allow it; none: no rule does.
+// Masks are the rules by which something is not shown of what may be read.
 type Answer struct {
 	Allowed bool
 	Rules   []Rule
+	Masks   []Rule
 }
 
 // Explain decides, and says why.
 func (p *Policy) Explain(who *Subject, q Question) Answer {
 	all := p.Rights(who)
 	answer := Answer{Allowed: all.ask(q)}
+	effect := Deny
+	if answer.Allowed {
+		effect, answer.Masks = Allow, all.masksOf(q)
+	}
 	for _, name := range who.principals() {
 		for i := range p.rules {
 			r := &p.rules[i]
 			x := &index{}
-			if r.Principal != name || (r.Effect == Allow) != answer.Allowed || !r.addTo(x, who) {
+			if r.Principal != name || r.Effect != effect || !r.addTo(x, who) {
 				continue
 			}
 			alone := &Rights{policy: p}

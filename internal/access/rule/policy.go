@@ -18,12 +18,14 @@ type Policy struct {
 	rules   []Rule // those of the ready roles last
 	of      map[string]*principal
 	mapping Mapping
+	secret  []byte // of the hashes of masks
 }
 
 // principal is the rules of one user, group or role.
 type principal struct {
 	fixed   *index  // the same for every connection; nil: none
 	varying []*Rule // with conditions or templates
+	masks   []*masking
 }
 
 // New makes a policy of rules, which are well-formed. The ready roles are in it.
@@ -37,6 +39,8 @@ func New(rules []Rule, mapping Mapping) *Policy {
 			p.of[r.Principal] = of
 		}
 		switch {
+		case r.Effect == Mask:
+			of.masks = append(of.masks, newMasking(r))
 		case !r.When.none() || r.Resource.Pattern == Filter && isTemplate(r.Resource.Name):
 			of.varying = append(of.varying, r)
 		default:
@@ -51,6 +55,12 @@ func New(rules []Rule, mapping Mapping) *Policy {
 			of.fixed.ready()
 		}
 	}
+	return p
+}
+
+// HashBy gives the policy the secret by which masks hash, before anybody asks for rights.
+func (p *Policy) HashBy(secret []byte) *Policy {
+	p.secret = secret
 	return p
 }
 
@@ -79,6 +89,7 @@ type Rights struct {
 	indexes []*index
 	topics  bool // there are rules about topics of the log
 	filters bool // there are rules about names of devices
+	masks   []masked
 }
 
 // Rights finds what concerns a subject.
@@ -114,8 +125,15 @@ func (r *Rights) gather(who *Subject, principals []string, rules []Rule) {
 		for _, one := range of.varying {
 			some = one.addTo(own, who) || some
 		}
+		for _, one := range of.masks {
+			r.addMask(one, who)
+		}
 	}
 	for i := range rules {
+		if rules[i].Effect == Mask {
+			r.addMask(newMasking(&rules[i]), who)
+			continue
+		}
 		some = rules[i].addTo(own, who) || some
 	}
 	if some {
@@ -130,23 +148,31 @@ func (r *Rights) add(x *index) {
 }
 
 // addTo puts a rule in force for a subject, if it concerns it. A template of what the subject does not have, or that
-// would be more than text, allows nothing, and denies what it would with + in its place.
+// would be more than text, allows nothing, and denies or masks what it would with + in its place.
 func (r *Rule) addTo(x *index, who *Subject) bool {
 	if !r.When.hold(who, r.Effect) {
 		return false
 	}
-	name := r.Resource.Name
-	if r.Resource.Pattern == Filter {
-		var err error
-		if name, err = expand(name, who); err != nil {
-			if r.Effect == Allow {
-				return false
-			}
-			name = widen(r.Resource.Name)
-		}
+	name, is := r.nameFor(who)
+	if is {
+		x.add(r, name)
 	}
-	x.add(r, name)
-	return true
+	return is
+}
+
+// nameFor is the name of the resource of a rule for a subject.
+func (r *Rule) nameFor(who *Subject) (name string, is bool) {
+	if r.Resource.Pattern != Filter {
+		return r.Resource.Name, true
+	}
+	name, err := expand(r.Resource.Name, who)
+	switch {
+	case err == nil:
+		return name, true
+	case r.Effect == Allow:
+		return "", false
+	}
+	return widen(r.Resource.Name), true
 }
 
 // widen is a template with + for each level that it makes up: the names that it could mean for anybody.

@@ -12,6 +12,9 @@
 // devices and a right to a topic of the log are rights to the same data, through the mapping: a name may be read if its
 // topic of the log may, and a topic of the log if all names that it can hold may.
 //
+// A rule that masks does neither: what is read has fields that are not shown to its principal (Rights.MaskOfName,
+// Rights.MaskOfTopic). Masks add up, and nothing takes one back.
+//
 // The package is pure: Policy and Rights never change and may be used from any goroutine.
 package rule
 
@@ -24,16 +27,18 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
 // Effect is what a rule does.
 type Effect uint8
 
-// The effects, with the numbers of Kafka's AclPermissionType.
+// The effects. Deny and Allow have the numbers of Kafka's AclPermissionType, which knows no others.
 const (
 	Deny  Effect = 2
 	Allow Effect = 3
+	Mask  Effect = 16 // what is read of topics has fields that are not shown, or not as they are
 )
 
 // String is the effect as rules have it.
@@ -43,6 +48,8 @@ func (e Effect) String() string {
 		return "deny"
 	case Allow:
 		return "allow"
+	case Mask:
+		return "mask"
 	}
 	return "unknown"
 }
@@ -60,13 +67,14 @@ const Everybody = UserPrefix + "*"
 // Anonymous is the user of a connection that has not said whose it is, by Kafka's name.
 const Anonymous = "ANONYMOUS"
 
-// Rule allows or denies.
+// Rule allows or denies, or masks.
 type Rule struct {
 	Effect     Effect
 	Principal  string // "User:alice", "User:*", "Role:device", "Group:plant"
 	Operations Operations
 	Resource   Resource
 	When       Conditions
+	Masks      []mask.Mask // of Mask, whose operation is Read and whose resource is a topic
 }
 
 // Conditions limit a rule to some connections. The zero value is no limit.
@@ -86,7 +94,7 @@ func (c *Conditions) hold(who *Subject, e Effect) bool {
 	switch {
 	case c.ClientID != "" && !likeClient(c.ClientID, who.ClientID):
 		return false
-	case who.Faint && e == Deny:
+	case who.Faint && e != Allow:
 		return true
 	case c.Encrypted && !who.Encrypted, c.Listener != "" && c.Listener != who.Listener:
 		return false
@@ -116,8 +124,8 @@ type Subject struct {
 	Address     netip.Addr
 	Listener    string
 	Encrypted   bool
-	// Faint says that only user, roles and client identifier are known: other conditions hold for what denies, and for
-	// nothing else.
+	// Faint says that only user, roles and client identifier are known: other conditions hold for what denies or masks,
+	// and for nothing else.
 	Faint bool
 }
 
@@ -130,9 +138,14 @@ func (r *Rule) Check() error {
 	if err := CheckPrincipal(r.Principal); err != nil {
 		return err
 	}
+	if r.Effect == Mask || len(r.Masks) > 0 {
+		if err := r.checkMasks(); err != nil {
+			return err
+		}
+	}
 	possible := operations[r.Resource.Kind]
 	switch {
-	case r.Effect != Allow && r.Effect != Deny:
+	case r.Effect != Allow && r.Effect != Deny && r.Effect != Mask:
 		return fault.New(fault.Invalid, op, "it neither allows nor denies")
 	case r.Operations == 0:
 		return fault.New(fault.Invalid, op, "it is about no operation")
@@ -145,8 +158,29 @@ func (r *Rule) Check() error {
 	return nil
 }
 
-// maxNetworks is how many networks a rule may name.
-const maxNetworks = 64
+func (r *Rule) checkMasks() error {
+	const op = "access.Rule"
+	switch {
+	case r.Effect != Mask:
+		return fault.New(fault.Invalid, op, "a rule with masks neither allows nor denies")
+	case len(r.Masks) == 0 || len(r.Masks) > maxMasks:
+		return fault.New(fault.Invalid, op, "%d masks: 1 to %d", len(r.Masks), maxMasks)
+	case r.Operations != Of(Read) || r.Resource.Kind != Topic:
+		return fault.New(fault.Invalid, op, "masks are about what is read of topics, or of names of devices")
+	}
+	for i := range r.Masks {
+		if err := r.Masks[i].Check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxNetworks and maxMasks are how many networks and masks a rule may name.
+const (
+	maxNetworks = 64
+	maxMasks    = 64
+)
 
 // CheckPrincipal tells what is wrong with the principal of a rule. Errors: Invalid.
 func CheckPrincipal(principal string) error {
@@ -176,6 +210,7 @@ type stored struct {
 	Listener   string   `json:"listener,omitempty"`
 	Encrypted  bool     `json:"tls,omitempty"`
 	ClientID   string   `json:"client_id,omitempty"`
+	Masks      []string `json:"masks,omitempty"` // as mask.Parse reads them
 }
 
 // MarshalJSON implements json.Marshaler. Rules that say the same have the same text.
@@ -190,6 +225,10 @@ func (r Rule) MarshalJSON() ([]byte, error) {
 		s.Networks = append(s.Networks, n.Masked().String())
 	}
 	slices.Sort(s.Networks)
+	for i := range r.Masks {
+		s.Masks = append(s.Masks, r.Masks[i].String())
+	}
+	slices.Sort(s.Masks)
 	return json.Marshal(s)
 }
 
@@ -216,6 +255,8 @@ func (s *stored) rule() (r Rule, err error) {
 		r.Effect = Allow
 	case "deny":
 		r.Effect = Deny
+	case "mask":
+		r.Effect = Mask
 	}
 	r.Principal = s.Principal
 	r.When = Conditions{Listener: s.Listener, Encrypted: s.Encrypted, ClientID: s.ClientID}
@@ -242,6 +283,13 @@ func (s *stored) rule() (r Rule, err error) {
 		}
 		r.When.Networks = append(r.When.Networks, n)
 	}
+	for _, text := range s.Masks {
+		m, err := mask.Parse(text)
+		if err != nil {
+			return r, err
+		}
+		r.Masks = append(r.Masks, m)
+	}
 	return r, nil
 }
 
@@ -266,10 +314,18 @@ func (r *Rule) ID() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// String is the rule for people: "allow User:alice read on topic sensors".
+// String is the rule for people: "allow User:alice read on topic sensors", "mask User:bob key=hash on topic sensors".
 func (r *Rule) String() string {
 	var b strings.Builder
-	b.WriteString(r.Effect.String() + " " + r.Principal + " " + r.Operations.String() + " on " + r.Resource.String())
+	what := r.Operations.String()
+	if r.Effect == Mask {
+		masks := make([]string, len(r.Masks))
+		for i := range r.Masks {
+			masks[i] = fault.Text(r.Masks[i].String())
+		}
+		what = strings.Join(masks, " ")
+	}
+	b.WriteString(r.Effect.String() + " " + r.Principal + " " + what + " on " + r.Resource.String())
 	for _, n := range r.When.Networks {
 		b.WriteString(" from " + n.String())
 	}
