@@ -170,7 +170,14 @@ func (l *link) matching(m *hinge.Message) (w fanout.Wants) {
 
 // repeat puts a message in flight into the outbox once more, when there is room. False: the connection has ended.
 func (l *link) repeat(f *session.Flight, d *fanout.Delivery, room <-chan struct{}) bool {
-	gone := !f.Released && (len(d.Frame) == 0 || l.mustNotGo(d))
+	gone := !f.Released && len(d.Frame) == 0
+	if !f.Released && !gone {
+		if seen := l.judge(d); seen != nil {
+			d = seen
+		} else {
+			gone = true
+		}
+	}
 	for {
 		done, ended := l.tryRepeat(f, d, gone)
 		if done || ended {

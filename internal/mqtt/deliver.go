@@ -21,7 +21,7 @@ func (l *link) deliver(r *fanout.Run, by *replay) fanout.Verdict {
 	if d := r.Next(); d != nil && !d.Answer && d.From.Share == 0 && l.answers.holdBack() {
 		return fanout.Later
 	}
-	r.Drop(l.mustNotGo)
+	r.Judge(l.judge)
 	var pushed *fanout.Delivery // the outbox was pushed for it
 	for r.Next() != nil {
 		verdict, push := l.enqueue(r, by, pushed)
@@ -36,24 +36,24 @@ func (l *link) deliver(r *fanout.Run, by *replay) fanout.Verdict {
 	return fanout.Taken
 }
 
-// mustNotGo tells that the client may not see a message, or takes none of its size: it is dropped as if it were
-// acknowledged [MQTT-3.1.2-25].
-func (l *link) mustNotGo(d *fanout.Delivery) bool {
+// judge is what the client may see of a message. nil: nothing, or it takes none of its size: it is dropped as if it
+// were acknowledged [MQTT-3.1.2-25].
+func (l *link) judge(d *fanout.Delivery) *fanout.Delivery {
 	why := dropDenied
 	switch {
-	case d.From.Share > 0: // its group has asked (May)
-		l.tellRead(d)
-		return false
-	case len(d.Frame) > l.agreed.MaxPacket():
+	case d.From.Share == 0 && len(d.Frame) > l.agreed.MaxPacket():
 		why = dropTooLarge
-	case l.door.may(&l.principal, rule.Read, d.Topic):
+	case d.From.Share > 0, l.door.may(&l.principal, rule.Read, d.Topic): // its group has asked (May)
 		l.tellRead(d)
-		return false
+		if set := l.door.masks(&l.principal, d.Topic); set != nil {
+			return l.masked(d, set)
+		}
+		return d
 	case l.droppedFor(dropDenied) == 0: // the end of the connection tells how many there were
 		l.door.tellRefused(&l.principal, rule.Read, audit.KindName, string(d.Topic), 0)
 	}
 	l.drop(why)
-	return true
+	return nil
 }
 
 // enqueue puts the rest of a run into the outbox. Push tells that it is to be pushed before it goes on: much waits, or

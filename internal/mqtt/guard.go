@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -39,12 +40,22 @@ type Guard interface {
 	// MayName tells whether a message may be published to a topic name (Write), also as a will, or may be had from it
 	// (Read): live, retained or from the log. Topic is its topic of the log; "": it is not at hand.
 	MayName(p *access.Pass, o rule.Operation, name []byte, topic string) bool
+	// MaskName is what the client may not see of a message that it may have; nil: it may see all of it.
+	MaskName(p *access.Pass, name []byte, topic string) *mask.Set
 	// MayFilter tells whether a client may subscribe to a topic filter.
 	MayFilter(p *access.Pass, filter string) bool
 }
 
 func (d *Door) may(who *Principal, o rule.Operation, name []byte) bool {
 	return d.opt.Guard == nil || who.operator || d.opt.Guard.MayName(who.pass, o, name, "")
+}
+
+// masks is what a client may not see of a message that it may have; nil: it may see all of it.
+func (d *Door) masks(who *Principal, name []byte) *mask.Set {
+	if d.opt.Guard == nil || who.operator {
+		return nil
+	}
+	return d.opt.Guard.MaskName(who.pass, name, "")
 }
 
 func (d *Door) maySubscribe(who *Principal, filter string) bool {

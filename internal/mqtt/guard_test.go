@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
@@ -70,6 +71,8 @@ func (j judges) MayName(p *access.Pass, o rule.Operation, name []byte, _ string)
 	}
 	return j.may(p.Who(), does, string(name))
 }
+
+func (j judges) MaskName(*access.Pass, []byte, string) *mask.Set { return nil }
 
 func (j judges) MayFilter(p *access.Pass, filter string) bool {
 	return j.may(p.Who(), subscribing, filter)

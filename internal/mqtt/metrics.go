@@ -38,6 +38,8 @@ type metrics struct {
 	received      [session.QoSLevels]telemetry.Counter // by QoS
 	sent          [session.QoSLevels]telemetry.Counter
 	drops         [drops]telemetry.Counter
+	masked        telemetry.Counter
+	hidden        telemetry.Counter
 	errors        telemetry.Counters
 	listeners     telemetry.Gauges
 	closed        telemetry.Counters
@@ -93,6 +95,9 @@ func newMetrics(d *Door, set *telemetry.Set) metrics {
 		slowed: set.Counter("firth_mqtt_slowed_total",
 			"Times that a client which publishes too fast had to wait, by listener.", "listener"),
 	}
+	masked := set.Counter("firth_mqtt_masked_total", "Messages that went to clients which may not see all of them, by "+
+		"what of them was shown: part, or no payload, because it could not be masked.", "shown")
+	m.masked, m.hidden = masked.With("part"), masked.With("nothing")
 	received := set.Counter("firth_mqtt_messages_received_total", "PUBLISH packets received, by QoS.", "qos")
 	sent := set.Counter("firth_mqtt_messages_sent_total", "PUBLISH packets sent, by QoS.", "qos")
 	for qos := range m.received {
@@ -120,6 +125,15 @@ func (m *metrics) countSent(s *sent) {
 	}
 	if s.bytes > 0 {
 		m.payloadOut.Add(float64(s.bytes))
+	}
+}
+
+// countMasked counts a message of which a client sees a part, or nothing.
+func (m *metrics) countMasked(shown bool) {
+	if shown {
+		m.masked.Inc()
+	} else {
+		m.hidden.Inc()
 	}
 }
 

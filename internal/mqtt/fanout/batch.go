@@ -159,11 +159,12 @@ func (r *Run) Next() *Delivery {
 // Rest is what was not taken.
 func (r *Run) Rest() []*Delivery { return r.list[r.taken:] }
 
-// Drop takes out of the rest what is not to be taken at all.
-func (r *Run) Drop(unwanted func(*Delivery) bool) {
+// Judge puts in the place of each of the rest what a judge makes of it: itself, another, or nil: it is not to be taken
+// at all.
+func (r *Run) Judge(judge func(*Delivery) *Delivery) {
 	kept := r.taken
 	for _, d := range r.Rest() {
-		if !unwanted(d) {
+		if d = judge(d); d != nil {
 			r.list[kept] = d
 			kept++
 		}

@@ -194,18 +194,23 @@ func (m *Message) Deliver(d *Delivery, f Form, memory []byte) []byte {
 	} else {
 		memory = m.appendTo(memory, f)
 	}
-	d.Frame, d.Payload, d.QoS, d.ID, d.Key = memory[from:], len(m.pub.Payload), f.QoS, 0, m.key
+	d.QoS, d.Key = f.QoS, m.key
+	d.SetFrame(memory[from:], &m.pub)
+	return memory
+}
+
+// SetFrame has d be the PUBLISH in a frame, which is p but for its flags.
+func (d *Delivery) SetFrame(frame []byte, p *packet.Publish) {
+	d.Frame, d.Payload, d.ID = frame, len(p.Payload), 0
 	at := 1 // behind the fixed header is the topic name, and then the packet id
-	for d.Frame[at]&0x80 != 0 {
+	for frame[at]&0x80 != 0 {
 		at++
 	}
 	at += 3
-	end := at + len(m.pub.Topic)
-	d.Topic = d.Frame[at:end]
-	if f.QoS > 0 {
+	end := at + len(p.Topic)
+	if d.Topic = frame[at:end]; d.QoS > 0 {
 		d.ID = end
 	}
-	return memory
 }
 
 func (m *Message) appendTo(memory []byte, f Form) []byte {

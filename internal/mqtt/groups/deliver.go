@@ -288,9 +288,7 @@ func (g *Group) offer(p *presence, m *Member, some []*fanout.Delivery, s *scratc
 	wakes := m.wakes
 	g.mu.Unlock()
 	verdict := m.link.Deliver(s.run.Offer(s.list...))
-	if taken = len(s.list); s.run.Next() != nil {
-		taken = slices.Index(s.list, s.run.Next())
-	}
+	taken = len(s.list) - len(s.run.Rest())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.offered(m, verdict, wakes)
