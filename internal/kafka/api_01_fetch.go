@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -41,6 +42,8 @@ import (
 //   - A reader of committed records gets nothing from the last stable offset on, where the oldest open transaction
 //     begins, and a list of the aborted transactions in what it gets, in the order of their offsets (KIP-98). It
 //     waits for min bytes of these. Replicas are refused: NOT_LEADER_OR_FOLLOWER.
+//   - Who may not see all of a topic gets its batches masked (mask.go), and fewer of them in an answer: bounds count
+//     what was read. Offsets, times and transactions stay.
 //
 // Versions: 4 isolation, 5 log start offset, 7 sessions, 9 leader epoch, 10 zstd, 11 rack, 12 flexible,
 // 13 topic ids, 15 replica state (KIP-903), 16 leader hints (KIP-951), 17 and 18 for replicas.
@@ -79,6 +82,7 @@ type fetch struct {
 	parked        int      // parts that are in the purgatory
 	bytes         int      // found
 	pinned        int      // of them in memory, and held
+	covered       int      // bytes of batches that were masked
 	most          int      // that may be pinned
 	counted       int      // in the budget of the door
 	use           sessionUse
@@ -107,6 +111,8 @@ type fetchPart struct {
 	thin       bool
 	silent     bool           // not in the answer: the session knows it
 	stale      bool           // nothing came since it was looked at last
+	masks      *mask.Set      // what the client may not see; nil: it may see all
+	masked     bool           // the batches are as it may see them
 	cleaned    uint64         // as often the partition had been compacted when something was found first
 	stored     store.Stretch  // in a file, before the batches
 	batches    []record.Batch // in memory
@@ -215,7 +221,7 @@ func (f *fetch) refusal() wire.Code {
 func (f *fetch) resolve() {
 	d := f.c.door
 	topics := d.log.Topics()
-	f.bytes, f.pinned, f.failed, f.braked = 0, 0, false, false
+	f.bytes, f.pinned, f.covered, f.failed, f.braked = 0, 0, 0, false, false
 	if f.most = pinnedBytes; d.budget.tight() {
 		f.most = tightBytes
 	}
@@ -255,7 +261,7 @@ func (p *fetchPart) resolve(req *wire.FetchPartition, t *stream.Topic, missing w
 		Index: req.Index, High: -1, Stable: -1, LogStart: -1, Aborted: p.result.Aborted[:0],
 	}
 	p.drop()
-	p.silent, p.stale = false, false
+	p.silent, p.stale, p.masks = false, false, nil
 	p.from, p.maxBytes = record.Offset(req.Offset), int(req.MaxBytes)
 	p.next = p.from
 	switch {
@@ -352,8 +358,12 @@ func (f *fetch) committed() bool { return f.req.Isolation == 1 }
 
 // fail makes an error the answer for a partition.
 func (f *fetch) fail(p *fetchPart, err error) {
+	f.refuse(p, f.readCode(err))
+}
+
+func (f *fetch) refuse(p *fetchPart, code wire.Code) {
 	f.failed = true
-	p.result.Code = f.readCode(err)
+	p.result.Code = code
 	f.bytes -= p.bytes
 	p.drop()
 }
@@ -361,7 +371,7 @@ func (f *fetch) fail(p *fetchPart, err error) {
 // drop lets go of what was found for a partition.
 func (p *fetchPart) drop() {
 	clear(p.batches)
-	p.bytes, p.thin, p.stored, p.batches = 0, false, store.Stretch{}, p.batches[:0]
+	p.bytes, p.thin, p.masked, p.stored, p.batches = 0, false, false, store.Stretch{}, p.batches[:0]
 }
 
 // thin lets go of the records that were found and keeps only where they are: the fetch will wait.
@@ -438,10 +448,9 @@ func (f *fetch) judge() {
 		case at.Topic == nil:
 		case f.c.door.may(f.c, OpRead, OnTopic, at.Topic.Name):
 			f.c.door.opt.tellData(f.c, chain.TypeFetch, OpRead, at.Topic.Name)
+			p.masks = f.c.door.opt.masks(f.c, at.Topic.Name)
 		default:
-			f.bytes -= p.bytes
-			p.drop()
-			p.result.Code, f.failed = wire.TopicAuthorizationFailed, true
+			f.refuse(p, wire.TopicAuthorizationFailed)
 		}
 	}
 }
@@ -484,25 +493,30 @@ func (f *fetch) reread() {
 		if p.result.Code != wire.None || !p.thin && p.stored.Size() == 0 && p.result.Stored == 0 {
 			continue
 		}
-		f.bytes -= p.bytes
-		limit, end := p.bytes, p.next
-		p.drop()
-		batches, err := f.c.door.log.Read(p.id, p.from, limit, p.batches)
-		if err != nil {
-			f.fail(p, err)
-			continue
-		}
-		for _, b := range batches {
-			if b.BaseOffset() >= end {
-				break
-			}
-			p.bytes += len(b)
-			p.next = b.LastOffset() + 1
-			p.batches = append(p.batches, b) // in its place: it lies there already
-		}
-		clear(batches[len(p.batches):])
-		f.bytes += p.bytes
+		f.readAgain(p, p.bytes)
 	}
+}
+
+// readAgain reads what was found for a part into memory, at most limit bytes of it, or one batch.
+func (f *fetch) readAgain(p *fetchPart, limit int) {
+	f.bytes -= p.bytes
+	end := p.next
+	p.drop()
+	batches, err := f.c.door.log.Read(p.id, p.from, limit, p.batches)
+	if err != nil {
+		f.fail(p, err)
+		return
+	}
+	for _, b := range batches {
+		if b.BaseOffset() >= end {
+			break
+		}
+		p.bytes += len(b)
+		p.next = b.LastOffset() + 1
+		p.batches = append(p.batches, b) // in its place: it lies there already
+	}
+	clear(batches[len(p.batches):])
+	f.bytes += p.bytes
 }
 
 // readAhead has what will be sent from files brought into memory.
@@ -519,7 +533,11 @@ func (f *fetch) readAhead() {
 func (f *fetch) encode() (pieces [][]byte, stored bool) {
 	for i := range f.parts {
 		p := &f.parts[i]
-		f.bound(p)
+		if p.masks != nil {
+			f.cover(p)
+		} else {
+			f.bound(p)
+		}
 		if p.result.Stored = p.stored.Size(); p.thin {
 			clear(p.batches)
 			p.batches, p.result.Stored = p.batches[:0], p.bytes

@@ -20,6 +20,7 @@ import (
 //     answer has the batches of the log that hold them, and which of their offsets the member has.
 //   - Markers and, where share.isolation.level is read_committed, aborted records are given to nobody. Gaps that
 //     compaction left in a batch are part of what is acquired: the member says that there is nothing (type 0).
+//   - Who may not see all of a topic gets its batches masked, as by Fetch.
 //   - Acknowledgements that come with it are answered once they are on stable storage.
 //   - Where there is nothing to acquire, or less than min bytes, it waits: for new records, for released ones, or for
 //     room (share.partition.max.record.locks), at most max wait and at most 5 minutes. The connection answers nothing
@@ -370,6 +371,10 @@ func (f *shareFetch) step(p *sharePart, at int64) (more bool, next int64, err er
 	if len(batches) == 0 {
 		return false, 0, nil
 	}
+	shown, err := f.mask(p, batches)
+	if err != nil {
+		return false, 0, err
+	}
 	a := share.Acquire{
 		Member: f.session.member, Until: f.now() + f.config.lock.Milliseconds(),
 		From: max(from, start), To: int64(batches[len(batches)-1].LastOffset()) + 1,
@@ -387,7 +392,7 @@ func (f *shareFetch) step(p *sharePart, at int64) (more bool, next int64, err er
 	f.watchLocked(p)
 	moved := p.mu.q.From() != from
 	p.mu.Unlock()
-	f.answer(p, batches, got)
+	f.answer(p, shown, got)
 	return moved && f.records < int(f.req.MaxRecords) && f.bytes < f.largest, a.To, nil
 }
 

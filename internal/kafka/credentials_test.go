@@ -10,6 +10,7 @@ import (
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/credential"
+	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/access/verify"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -164,6 +165,8 @@ func TestUserScramCredentialsDenied(t *testing.T) {
 type denies func(op Operation) bool
 
 func (d denies) May(_ *access.Pass, op Operation, _ Resource, _ string) bool { return !d(op) }
+
+func (denies) MaskTopic(*access.Pass, string) *mask.Set { return nil }
 
 func (d denies) MaySome(_ *access.Pass, op Operation, _ Resource) bool { return !d(op) }
 

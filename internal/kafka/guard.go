@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/secure"
 )
@@ -52,6 +53,8 @@ type Logins interface {
 type Guard interface {
 	// May tells whether a client may do something to a resource.
 	May(p *access.Pass, o Operation, on Resource, name string) bool
+	// MaskTopic is what a client may not see of the records of a topic that it may read; nil: it may see all of them.
+	MaskTopic(p *access.Pass, topic string) *mask.Set
 	// MaySome tells whether it may to some resource of a kind.
 	MaySome(p *access.Pass, o Operation, on Resource) bool
 }

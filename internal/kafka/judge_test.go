@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/log/store"
@@ -25,6 +26,8 @@ func (j judges) May(p *access.Pass, op Operation, on Resource, name string) bool
 	}
 	return j.judge == nil || j.may(who, op, on, name)
 }
+
+func (judges) MaskTopic(*access.Pass, string) *mask.Set { return nil }
 
 func (j judges) MaySome(*access.Pass, Operation, Resource) bool { return false }
 

@@ -11,6 +11,7 @@ type metrics struct {
 	bad, panics             telemetry.Counter
 	batches                 telemetry.Counter
 	slow, overBudget        telemetry.Counter
+	hidden                  telemetry.Counter // payloads and batches that could not be masked
 	outdated                telemetry.Counters
 	throttled               telemetry.Counters
 	logins                  telemetry.Counters
@@ -35,6 +36,8 @@ func (d *Door) measure() {
 		panics:  d.groups.panics,
 		batches: set.Counter("firth_kafka_batches_produced_total", "Record batches taken from producers.").With(),
 	}
+	d.metrics.hidden = set.Counter("firth_kafka_masked_hidden_total", "Payloads, and batches, that could not be masked "+
+		"and so were not shown to clients which may not see all of them.").With()
 	d.metrics.outdated = set.Counter("firth_kafka_unsupported_versions_total",
 		"Requests of a version that is not served, by API and version.", "api", "version")
 	d.metrics.throttled = set.Counter("firth_kafka_throttled_total",

@@ -20,6 +20,22 @@ type View struct {
 // EncodedHeaders are the headers as they lie in the record, without their count.
 func (v *View) EncodedHeaders() []byte { return v.headers }
 
+// MapHeaders puts in the place of the value of each header what f makes of it, or leaves the header out. They are
+// encoded behind memory, which is returned longer.
+func (v *View) MapHeaders(memory []byte, f func(key, value []byte) (mapped []byte, stays bool)) []byte {
+	from, count := len(memory), 0
+	for key, value := range v.Headers {
+		mapped, stays := f(key, value)
+		if !stays {
+			continue
+		}
+		memory = appendBlock(append(appendVarint(memory, int64(len(key))), key...), mapped)
+		count++
+	}
+	v.HeaderCount, v.headers = count, memory[from:]
+	return memory
+}
+
 // Header finds a header. Of several with the same key the last one wins. A null value is nil.
 func (v *View) Header(key string) (value []byte, ok bool) {
 	for at, i := 0, 0; i < v.HeaderCount && at >= 0; i++ {
