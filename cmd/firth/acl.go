@@ -20,8 +20,8 @@ func newACLCommand() *cobra.Command {
 		Short: "Say what users and roles may do, with MQTT and Kafka",
 		Long: `Say what users and roles may do. A rule allows or denies a principal (User:NAME, User:* for everybody,
 Group:NAME, Role:NAME) operations on resources. What one rule denies is denied, whatever others allow; what no rule
-allows is denied, from the first rule or user on. Kafka's own tools (kafka-acls) show and change the same
-rules, as far as they have words for them.
+allows is denied, from the first rule or user on. A mask takes fields out of what a principal reads. Kafka's own tools
+(kafka-acls) show and change the same rules, as far as they have words for them.
 
 Names of devices and topics of the log are the same data: a device may publish to sensors/7 if the names sensors/# or
 the topic sensors may be written, and a consumer may read the topic sensors if it, or all names in it, may be read. In
@@ -29,10 +29,12 @@ names, ${clientid}, ${username}, ${cert.cn} and the other fields of certificates
 		Example: `  firth acl allow Role:meter publish,subscribe --names 'meters/${clientid}/#'
   firth acl allow User:billing read --topic meters --group billing
   firth acl deny 'User:*' all --names 'plant/secret/#'
+  firth acl mask Role:support json:customer.name=hash header:trace=remove --topic meters
   firth acl explain --as meter-17 publish meters/17/power`,
 	}
 	a := addAdminFlags(cmd)
-	cmd.AddCommand(newACLAdd(a, rule.Allow), newACLAdd(a, rule.Deny), newACLList(a), newACLRemove(a), newACLExplain(a))
+	cmd.AddCommand(newACLAdd(a, rule.Allow), newACLAdd(a, rule.Deny), newACLMask(a), newACLList(a), newACLRemove(a),
+		newACLExplain(a))
 	return cmd
 }
 
@@ -96,6 +98,9 @@ func addResourceFlags(cmd *cobra.Command) *resourceFlags {
 
 func (f *resourceFlags) list() (list []rule.Resource) {
 	for _, r := range resources {
+		if f.by[r.flag] == nil {
+			continue
+		}
 		for _, name := range *f.by[r.flag] {
 			if r.kind == rule.User && name != rule.AnyName && !strings.HasPrefix(name, rule.UserPrefix) {
 				name = rule.UserPrefix + name // as Kafka names the resource
@@ -132,6 +137,23 @@ func newACLAdd(a *adminFlags, effect rule.Effect) *cobra.Command {
 	}
 	form := formFlag(cmd)
 	on := addResourceFlags(cmd)
+	conditions := addConditionFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		operations, err := parseOperations(args[1])
+		if err != nil {
+			return err
+		}
+		r := rule.Rule{Effect: effect, Principal: args[0], Operations: operations}
+		if r.When, err = conditions(); err != nil {
+			return err
+		}
+		return a.addRules(cmd, *form, r, on)
+	}
+	return cmd
+}
+
+// addConditionFlags says by flags on which connections a rule is; what they say is told once they are read.
+func addConditionFlags(cmd *cobra.Command) func() (rule.Conditions, error) {
 	var when rule.Conditions
 	var networks []string
 	flags := cmd.Flags()
@@ -139,37 +161,37 @@ func newACLAdd(a *adminFlags, effect rule.Effect) *cobra.Command {
 	flags.StringVar(&when.Listener, "listener", "", "only for connections by this listener: its `name`")
 	flags.BoolVar(&when.Encrypted, "tls", false, "only for connections with TLS")
 	flags.StringVar(&when.ClientID, "client", "", "only with this MQTT client `identifier`; * at the end: that begin so")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		operations, err := parseOperations(args[1])
-		if err != nil {
-			return err
-		}
+	return func() (rule.Conditions, error) {
 		when.Networks = []netip.Prefix{}
 		for _, text := range networks {
 			n, err := rule.ParseNetwork(text)
 			if err != nil {
-				return output.WithCode(output.ExitUsage, err)
+				return when, output.WithCode(output.ExitUsage, err)
 			}
 			when.Networks = append(when.Networks, n)
 		}
-		var rules []rule.Rule
-		for _, resource := range on.list() {
-			r := rule.Rule{Effect: effect, Principal: args[0], Operations: operations, Resource: resource, When: when}
-			if err := r.Check(); err != nil {
-				return output.WithCode(output.ExitUsage, err)
-			}
-			rules = append(rules, r)
-		}
-		if len(rules) == 0 {
-			return output.Usage("on what? --names, --topic, --group and the like say so")
-		}
-		var lines []ruleLine
-		if err := a.callAnyway(cmd, admin.Request{Method: "POST", Path: "/rules", In: rules}, &lines); err != nil {
-			return err
-		}
-		return printRules(cmd, *form, lines)
+		return when, nil
 	}
-	return cmd
+}
+
+// addRules adds a rule about each resource that flags name.
+func (a *adminFlags) addRules(cmd *cobra.Command, form output.Form, r rule.Rule, on *resourceFlags) error {
+	var rules []rule.Rule
+	for _, resource := range on.list() {
+		r.Resource = resource
+		if err := r.Check(); err != nil {
+			return output.WithCode(output.ExitUsage, err)
+		}
+		rules = append(rules, r)
+	}
+	if len(rules) == 0 {
+		return output.Usage("on what? --names, --topic, --group and the like say so")
+	}
+	var lines []ruleLine
+	if err := a.callAnyway(cmd, admin.Request{Method: "POST", Path: "/rules", In: rules}, &lines); err != nil {
+		return err
+	}
+	return printRules(cmd, form, lines)
 }
 
 func printRules(cmd *cobra.Command, form output.Form, lines []ruleLine) error {
@@ -231,8 +253,9 @@ func newACLExplain(a *adminFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain OPERATION [NAME]",
 		Short: "Tell whether a user may do something, and by which rule",
-		Long: `Tell whether a user may do something, and by which rule. NAME is a topic name or filter of MQTT; others
-resources are named by flags. It exits with 0 if it is allowed, and with 6 if it is denied.`,
+		Long: `Tell whether a user may do something, by which rules, and by which masks it sees less of what it reads. NAME
+is a topic name or filter of MQTT; other resources are named by flags. It exits with 0 if it is allowed, and with 6
+if it is denied.`,
 		Example: `  firth acl explain --as meter-17 publish meters/17/power
   firth acl explain --as billing read --topic meters
   firth acl explain subscribe '#'`,
@@ -268,6 +291,7 @@ func (a *adminFlags) explain(cmd *cobra.Command, form output.Form, q url.Values)
 	var said struct {
 		Allowed bool       `json:"allowed"`
 		Rules   []ruleLine `json:"rules"`
+		Masks   []ruleLine `json:"masks,omitempty"`
 		Reason  string     `json:"reason"`
 	}
 	if err := a.callAnyway(cmd, admin.Request{Method: "GET", Path: "/explain", Query: q}, &said); err != nil {
@@ -278,8 +302,8 @@ func (a *adminFlags) explain(cmd *cobra.Command, form output.Form, q url.Values)
 		if err := output.JSON(cmd.OutOrStdout(), said); err != nil {
 			return err
 		}
-	case len(said.Rules) > 0:
-		if err := printRules(cmd, form, said.Rules); err != nil {
+	case len(said.Rules)+len(said.Masks) > 0:
+		if err := printRules(cmd, form, append(said.Rules, said.Masks...)); err != nil {
 			return err
 		}
 	}
@@ -287,7 +311,11 @@ func (a *adminFlags) explain(cmd *cobra.Command, form output.Form, q url.Values)
 		return output.WithCode(output.ExitCheck, fault.New(fault.Denied, "explain", "denied: %s", said.Reason))
 	}
 	if form != output.FormJSON {
-		fmt.Fprintf(cmd.OutOrStdout(), "allowed: %s\n", said.Reason)
+		shown := ""
+		if len(said.Masks) > 0 {
+			shown = ", with fields masked"
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "allowed: %s%s\n", said.Reason, shown)
 	}
 	return nil
 }
