@@ -249,6 +249,12 @@ func (a *Access) MaskName(p *Pass, name []byte, topic string) *mask.Set {
 	return s.rights.MaskOfName(name, topic).With(s.within.MaskOfName(name, topic))
 }
 
+// Masked tells whether there is anything that a client may not see of what it may read.
+func (a *Access) Masked(p *Pass) bool {
+	s := p.stand()
+	return s.rights.Masked() || s.within.Masked()
+}
+
 // MaskTopic is what a client may not see of the records of a topic of the log; nil: it may see all of them.
 func (a *Access) MaskTopic(p *Pass, topic string) *mask.Set {
 	s := p.stand()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
@@ -38,6 +39,17 @@ type RetainedMessage struct {
 	Format        *byte       `json:"payload_format,omitempty"`
 	Expiry        *uint32     `json:"message_expiry,omitempty"` // seconds, from when it was published
 	User          [][2]string `json:"user_properties,omitempty"`
+}
+
+// Mask leaves of the message what may be seen of it.
+func (r *RetainedMessage) Mask(set *mask.Set) {
+	p := r.publish()
+	maskPublish(&p, set)
+	r.Payload, r.User = p.Payload, nil
+	r.Bytes = len(r.Payload)
+	for name, value := range p.Props.User.All() {
+		r.User = append(r.User, [2]string{string(name), string(value)})
+	}
 }
 
 func retainedLine(m *hinge.Message) RetainedLine {

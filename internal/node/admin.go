@@ -99,6 +99,7 @@ func (n *Node) serveTrace(ends context.Context) http.Handler {
 		e := chain.Event{Action: "session.trace", Resource: chain.Resource{Kind: "session", Name: client}}
 		err := n.audit.Change(r.Context(), e, func() error {
 			return n.mqtt.Trace(ctx, client, begin, func(line *mqtt.TraceLine) error {
+				n.maskTrace(ctx, line)
 				return errors.Join(enc.Encode(line), out.Flush())
 			})
 		})
@@ -269,11 +270,13 @@ func (n *Node) adminRetained(r *http.Request) (any, error) {
 }
 
 func (n *Node) adminMessage(r *http.Request) (any, error) {
-	return n.mqtt.RetainedMessage(r.Context(), r.URL.Query().Get("topic"))
+	m, err := n.mqtt.RetainedMessage(r.Context(), r.URL.Query().Get("topic"))
+	return n.shown(r.Context(), m), err
 }
 
 func (n *Node) adminClear(r *http.Request) (any, error) {
-	return n.mqtt.ClearRetained(r.Context(), r.URL.Query().Get("topic"))
+	m, err := n.mqtt.ClearRetained(r.Context(), r.URL.Query().Get("topic"))
+	return n.shown(r.Context(), m), err
 }
 
 // adminRestore publishes the retained message of a topic again that was there before, or before a time (RFC 3339).
@@ -285,7 +288,26 @@ func (n *Node) adminRestore(r *http.Request) (any, error) {
 			return nil, fault.New(fault.Invalid, "admin", "before=%s is no time as 2026-01-31T12:00:00Z", text)
 		}
 	}
-	return n.mqtt.RestoreRetained(r.Context(), r.URL.Query().Get("topic"), before)
+	m, err := n.mqtt.RestoreRetained(r.Context(), r.URL.Query().Get("topic"), before)
+	return n.shown(r.Context(), m), err
+}
+
+// shown is what who asks would see of a retained message as a client.
+func (n *Node) shown(ctx context.Context, m *mqtt.RetainedMessage) *mqtt.RetainedMessage {
+	if pass := passOf(ctx); pass != nil && m != nil {
+		if set := n.access.MaskName(pass, []byte(m.Topic), ""); set != nil {
+			m.Mask(set)
+		}
+	}
+	return m
+}
+
+// maskTrace takes out of a line what who asks may not see. A client may publish to an alias, or to a name that becomes
+// another one, so that who does not see all of everything sees the user properties of no message.
+func (n *Node) maskTrace(ctx context.Context, line *mqtt.TraceLine) {
+	if pass := passOf(ctx); line.Payload != nil && pass != nil && n.access.Masked(pass) {
+		line.User = nil
+	}
 }
 
 func (n *Node) adminShares(*http.Request) (any, error) { return n.mqtt.Shares() }

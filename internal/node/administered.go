@@ -20,6 +20,16 @@ import (
 type asker struct {
 	by    audit.By
 	visit *people.Visit // nil: it has no session
+	pass  *access.Pass  // nil: it is the operator, or nobody was asked who it is
+}
+
+// passKey is the key of the pass of who asks, in a context.
+type passKey struct{}
+
+// passOf is the pass of who asks; nil: who may see everything.
+func passOf(ctx context.Context) *access.Pass {
+	pass, _ := ctx.Value(passKey{}).(*access.Pass)
+	return pass
 }
 
 // administered lets through who may do something to the cluster: everybody as long as nobody has asked for users or
@@ -36,7 +46,7 @@ func (n *Node) administered(o rule.Operation, next http.Handler) http.Handler {
 			refuse(w, err)
 			return
 		}
-		ctx := audit.As(r.Context(), who.by)
+		ctx := context.WithValue(audit.As(r.Context(), who.by), passKey{}, who.pass)
 		if who.visit != nil {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithCancel(ctx)
@@ -87,7 +97,7 @@ func (n *Node) mayAdminister(r *http.Request, o rule.Operation) (asker, error) {
 		return asker{}, err
 	case visit != nil:
 		by, err := n.mayPass(visit.Pass, o)
-		return asker{by, visit}, err
+		return asker{by, visit, visit.Pass}, err
 	case who.Certificate != nil:
 		who.User = ""
 		return n.mayBy(r, who, proof{"certificate", nil}, o)
@@ -113,7 +123,7 @@ func (n *Node) mayBy(r *http.Request, who rule.Subject, by proof, o rule.Operati
 		return asker{}, err
 	}
 	asks, err := n.mayPass(pass, o)
-	return asker{by: asks}, err
+	return asker{by: asks, pass: pass}, err
 }
 
 // mayPass tells whether somebody may do something to the cluster. Errors: Denied.

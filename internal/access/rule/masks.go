@@ -35,10 +35,13 @@ func (r *Rights) addMask(m *masking, who *Subject) {
 	r.masks = append(r.masks, one)
 }
 
+// Masked tells whether there is a mask at all.
+func (r *Rights) Masked() bool { return r != nil && len(r.masks) > 0 }
+
 // MaskOfName is what is not shown of a message with a topic name of devices, which is valid: by rules about the name,
 // and about the topic of the log that it goes to or came from; "": the mapping is asked. nil: all is shown.
 func (r *Rights) MaskOfName(name []byte, topic string) (set *mask.Set) {
-	if r == nil || len(r.masks) == 0 {
+	if !r.Masked() {
 		return nil
 	}
 	for i := range r.masks {
@@ -63,7 +66,7 @@ func (r *Rights) MaskOfName(name []byte, topic string) (set *mask.Set) {
 // MaskOfTopic is what is not shown of the records of a topic of the log: by rules about it, and by rules about names of
 // devices that some of its records can have, which are about all of them then. nil: all is shown.
 func (r *Rights) MaskOfTopic(topic string) (set *mask.Set) {
-	if r == nil || len(r.masks) == 0 {
+	if !r.Masked() {
 		return nil
 	}
 	for i := range r.masks {
