@@ -234,6 +234,10 @@ func (w *writer) topic(ctx context.Context) (*stream.Topic, error) {
 	if t == nil {
 		return w.opt.Log.CreateTopic(ctx, stream.TopicSpec{Name: TopicName, Partitions: 1, Config: want})
 	}
+	if t.Settings.Memory { // of an earlier release
+		return w.opt.Log.AlterTopic(ctx, TopicName, stream.TopicChange{Set: want})
+	}
+	delete(want, "firth.durability") // a cluster does not keep it
 	for name, value := range want {
 		if t.Config[name] != value {
 			return w.opt.Log.AlterTopic(ctx, TopicName, stream.TopicChange{Set: want})

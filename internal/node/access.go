@@ -82,7 +82,7 @@ func (n *Node) openAccess(ctx context.Context) (err error) {
 	}
 	anonymous := map[string]access.Anonymous{"allow": access.Always, "deny": access.Never}
 	n.access, err = access.Open(ctx, access.Options{
-		Log: n.store, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous], Tokens: tokens,
+		Log: n.keeper, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous], Tokens: tokens,
 		Identity:     identity,
 		AcceptDamage: n.cfg.Access.Damaged == "accept", Audit: n.audit, FS: n.fs, Metrics: n.metrics, Logger: n.log,
 	})
@@ -110,7 +110,9 @@ func (m mapped) FiltersOf(topic string) []string { return m.n.mapping.Load().Fil
 // recheck has the doors look at who is there after a change.
 func (n *Node) recheck() {
 	n.mqtt.Recheck()
-	n.kafka.Recheck()
+	if n.kafka != nil {
+		n.kafka.Recheck()
+	}
 }
 
 // TokenFile is the file in the data directory whose text lets commands of the same user administer the node. It is

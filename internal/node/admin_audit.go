@@ -107,13 +107,13 @@ const auditLooks = time.Second
 // sendAudit sends what is asked for.
 func (n *Node) sendAudit(ctx context.Context, a *auditAsk, w io.Writer, flush func() error) error {
 	comes := make(news, 1)
-	watch := n.store.Watch(comes, stream.Followed)
+	watch := n.keeper.Watch(comes, stream.Followed)
 	defer watch.Stop()
 	look := time.NewTicker(auditLooks)
 	defer look.Stop()
 	next := record.Offset(-1)
 	for {
-		t := n.store.Topics().ByName(audit.TopicName)
+		t := n.keeper.Topics().ByName(audit.TopicName)
 		var err error
 		if t != nil && next < 0 {
 			watch.Follow(t.Partitions[0])
@@ -136,7 +136,7 @@ func (n *Node) sendAudit(ctx context.Context, a *auditAsk, w io.Writer, flush fu
 
 // beginAudit is where what is asked for begins.
 func (n *Node) beginAudit(p stream.PartitionID, a *auditAsk) (record.Offset, error) {
-	bounds, err := n.store.Bounds(p)
+	bounds, err := n.keeper.Bounds(p)
 	if err != nil || a.last == 0 {
 		return bounds.Start, err
 	}
@@ -150,7 +150,7 @@ func (n *Node) sendFrom(
 	for next = from; ctx.Err() == nil; {
 		was := next
 		var sent error
-		next, err = n.store.Scan(p, next, stream.ScanOptions{}, func(v *record.View) bool {
+		next, err = n.keeper.Scan(p, next, stream.ScanOptions{}, func(v *record.View) bool {
 			sent = sendRecord(a, v, w)
 			return sent == nil
 		})
@@ -165,7 +165,7 @@ func (n *Node) sendFrom(
 			}
 			next = damage.Next
 		case fault.Is(err, fault.OutOfRange): // it went by retention meanwhile
-			bounds, err := n.store.Bounds(p)
+			bounds, err := n.keeper.Bounds(p)
 			if err != nil || bounds.Start <= next {
 				return next, err
 			}

@@ -63,7 +63,7 @@ func (n *Node) openAudit(ctx context.Context) (err error) {
 		return nil
 	}
 	n.audit, err = audit.Open(ctx, audit.Options{
-		Log: n.store, FS: n.fs, Source: "/firth/" + n.store.ClusterID(), Data: splitList(n.cfg.Audit.Data),
+		Log: n.keeper, FS: n.fs, Source: "/firth/" + n.keeper.ClusterID(), Data: splitList(n.cfg.Audit.Data),
 		Retention: max(n.cfg.Audit.Retention, 0), RetentionBytes: max(n.cfg.Audit.RetentionBytes, 0),
 		Metrics: n.metrics, Logger: n.log, Rule: n.ruleOf, Asked: func() bool { return n.access.Asked() },
 	})

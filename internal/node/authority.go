@@ -24,7 +24,7 @@ func (n *Node) openAuthority(ctx context.Context) (err error) {
 		}
 	}
 	n.authority, err = authority.Open(ctx, authority.Options{
-		FS: n.fs, Log: n.store, Changed: n.lookAtFiles, AcceptDamage: n.cfg.Access.Damaged == "accept",
+		FS: n.fs, Log: n.keeper, Changed: n.lookAtFiles, AcceptDamage: n.cfg.Access.Damaged == "accept",
 		Metrics: n.metrics, Logger: n.log,
 	})
 	return err

@@ -163,6 +163,9 @@ type Transactions struct {
 type Log struct {
 	Level  string // "debug", "info", "warn" or "error"
 	Format string // "text" or "json"
+
+	// Kafka is the other log: that of messages.
+	Kafka Brokers
 }
 
 // Shutdown says how a node ends.

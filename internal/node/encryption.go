@@ -91,13 +91,24 @@ func statusOf(e store.Encryption) keyStatus {
 		Wrapped: e.Sealed}
 }
 
+// errInKafka answers what is asked of a log on the disk where there is none.
+func errInKafka() error {
+	return fault.New(fault.Unsupported, "admin", "the log is in Kafka, and what the brokers store is theirs to encrypt")
+}
+
 func (n *Node) adminKeys(*http.Request) (any, error) {
+	if n.store == nil {
+		return nil, errInKafka()
+	}
 	e, err := n.store.Encryption()
 	return statusOf(e), err
 }
 
 // adminRotate reads the keys again and has the first one wrap the data keys of all files.
 func (n *Node) adminRotate(r *http.Request) (any, error) {
+	if n.store == nil {
+		return nil, errInKafka()
+	}
 	e, err := n.store.Encryption()
 	if err != nil {
 		return nil, err

@@ -127,6 +127,9 @@ func (x *Exposure) settings(c *Config, hosts []string) error {
 	add("tls.client_auth", "request")
 	for _, door := range []Setting{{"listen.mqtts", mqttsPort}, {"listen.wss", wssPort}, {"listen.kafkas", kafkasPort},
 		{"listen.https", httpsPort}} {
+		if c.isGateway() && door.Key == "listen.kafkas" {
+			continue
+		}
 		var all []string
 		for _, host := range hosts {
 			all = append(all, net.JoinHostPort(host, door.Value))

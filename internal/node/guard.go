@@ -9,6 +9,7 @@ import (
 
 // checkWhole looks at what no single option can tell: the doors against each other and the outside, and bounds.
 func (l *loader) checkWhole() {
+	l.checkGateway()
 	taken, names := map[string]string{}, map[string]bool{"mqtt": true, "ws": true, "mqtts": true, "wss": true}
 	for _, d := range l.config.doors() {
 		at := l.origin(d.key)
@@ -100,11 +101,15 @@ func (c *Config) doors() (all []door) {
 	}
 	add("mqtt", c.Listen.MQTT, false)
 	add("ws", c.Listen.WS, false)
-	add("kafka", c.Listen.Kafka, false)
+	if !c.isGateway() {
+		add("kafka", c.Listen.Kafka, false)
+	}
 	add("http", c.Listen.HTTP, false)
 	add("mqtt", c.Listen.MQTTS, true)
 	add("ws", c.Listen.WSS, true)
-	add("kafka", c.Listen.Kafkas, true)
+	if !c.isGateway() {
+		add("kafka", c.Listen.Kafkas, true)
+	}
 	add("http", c.Listen.HTTPS, true)
 	for i := range c.Listeners {
 		l := &c.Listeners[i]

@@ -160,7 +160,7 @@ func (n *Node) serveRequests(name string, server *http.Server, ls []socket) {
 // disk is no reason to start it again: it serves reads, and goes on by itself when the disk does. It never
 // depends on others.
 func (n *Node) healthz(w http.ResponseWriter, _ *http.Request) {
-	if err := n.store.Refused(); fault.Is(err, fault.Closed) {
+	if err := n.keeper.Refused(); fault.Is(err, fault.Closed) {
 		answer(w, http.StatusServiceUnavailable, "log: "+err.Error()+"\n")
 		return
 	}
@@ -174,7 +174,7 @@ type check struct {
 }
 
 func (n *Node) checks() []check {
-	list := []check{{"log", n.store.Refused()}}
+	list := []check{{"log", n.keeper.Refused()}}
 	for _, d := range n.listening() {
 		list = append(list, check{name: d.label() + " " + d.address})
 	}

@@ -48,7 +48,8 @@ type Node struct {
 	metrics   *telemetry.Set
 	fs        vfs.FS
 	folder    string // of fs, absolute; "" for one that was given
-	store     *store.Store
+	keeper    keeper
+	store     *store.Store // nil: the log is a Kafka cluster
 	keys      *atrest.Ring // nil: nothing is encrypted
 	access    *access.Access
 	authority *authority.Authority
@@ -59,7 +60,7 @@ type Node struct {
 	proxies   []netip.Prefix // that tell for whom they ask
 	refusals  *limit.Lines   // of enrolments
 	token     string         // of this start, for commands of the same user; "": none
-	kafka     *kafka.Door
+	kafka     *kafka.Door    // nil: Kafka clients connect to the brokers
 	mqtt      *mqtt.Door
 	mapping   atomic.Pointer[hinge.Table]
 	sockets   map[string][]socket       // by kind of door; what is off is not in it
@@ -147,32 +148,6 @@ func (n *Node) openFolder(context.Context) error {
 	return nil
 }
 
-func (n *Node) openLog(ctx context.Context) error {
-	table, err := n.cfg.hinge(n.cfg.Mapping)
-	if err != nil {
-		return err
-	}
-	n.mapping.Store(table)
-	if n.keys, err = n.cfg.Encryption.Keys(); err != nil {
-		return fmt.Errorf("encryption: %w", err)
-	}
-	begin := time.Now()
-	n.store, err = store.Open(ctx, store.Options{
-		FS: n.fs, Logger: n.log, Metrics: n.metrics,
-		JournalBytes: n.cfg.Limits.JournalFile, CacheBytes: n.cfg.Limits.CacheBytes, GroupBytes: n.cfg.Limits.CommitBytes,
-		TopicDefaults: n.cfg.Topics.Defaults.settings(), DefaultPartitions: n.cfg.Topics.Defaults.Partitions,
-		MaxPartitions: n.cfg.Limits.Partitions, Naming: n.naming,
-		Keys: n.keys, Plain: !n.cfg.Encryption.NewFiles,
-	})
-	if err != nil {
-		return fmt.Errorf("data: %w", err)
-	}
-	n.opened("log", func(context.Context) error { return n.store.Close() })
-	n.log.Info("opened the log", "folder", n.folder, "topics", n.store.Topics().Len(), "epoch", n.store.Epoch(),
-		"took", since(begin))
-	return nil
-}
-
 // naming gives the log the MQTT topic names of records by one mapping, for the index of a sealed file.
 type naming struct {
 	table   *hinge.Table
@@ -206,6 +181,9 @@ func (n *naming) TopicName(logTopic string, v *record.View) (name []byte, ok boo
 func (n *naming) Fingerprint() uint64 { return n.table.Fingerprint() }
 
 func (n *Node) openKafka(ctx context.Context) (err error) {
+	if n.store == nil {
+		return nil
+	}
 	_, backEnds := n.guards(n.access)
 	n.kafka, err = kafka.Open(ctx, kafka.Options{
 		Store: n.store, ClusterID: n.store.ClusterID(), Logins: n.access,
@@ -238,7 +216,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 	maps.Copy(mechanisms, mqtt.Bearer(n.access))
 	n.mqtt, err = mqtt.Open(ctx, mqtt.Options{
 		Enrolment: n.desk,
-		Log:       n.store, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log, Clock: wall.Now, Judge: wall.For,
+		Log:       n.keeper, Mapping: n.mapping.Load(), Metrics: n.metrics, Logger: n.log, Clock: wall.Now, Judge: wall.For,
 		Logins: n.access, Guard: devices, Audit: n.audit, Mechanisms: mechanisms,
 		MaxPacketBytes: int(l.Packet), MaxConnections: l.Connections, MaxDeviceTopics: n.cfg.Topics.MaxFromDevices,
 		MaxSubscriptions: l.Subscriptions, ReceiveMaximum: uint16(l.ReceiveMaximum), MaxInflight: l.Inflight,
@@ -425,7 +403,7 @@ func (a Addresses) list() []door {
 	return all
 }
 
-// Log is the log of the node, for what runs beside the doors in the same process.
+// Log is the log of the node on its disk, for what runs beside the doors in the same process; nil: it is in Kafka.
 func (n *Node) Log() *store.Store { return n.store }
 
 // Close drains the doors for at most shutdown.timeout, then closes the log. It returns what went wrong;

@@ -21,7 +21,7 @@ func Options() []Option {
 		limitRates(), limitHandshakes(),
 		kafkaLimits(), logLimits(),
 		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), groupOptions(),
-		transactionOptions(), encryptionOptions(), processOptions(),
+		transactionOptions(), encryptionOptions(), gatewayOptions(), processOptions(),
 	)
 }
 

@@ -35,8 +35,10 @@ func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 	if err := n.reloadTLS(next); err != nil {
 		return nil, nil, err
 	}
-	if err := n.kafka.SetGroupTimes(next.Groups.times()); err != nil {
-		return nil, nil, err
+	if n.kafka != nil {
+		if err := n.kafka.SetGroupTimes(next.Groups.times()); err != nil {
+			return nil, nil, err
+		}
 	}
 	now.Mapping, now.Log.Level, now.Shutdown = next.Mapping, next.Log.Level, next.Shutdown
 	now.Groups, now.Limits.Rates = next.Groups, next.Limits.Rates

@@ -162,8 +162,9 @@ func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 type Ready struct {
 	Version   string    `json:"version"`
 	PID       int       `json:"pid"`
-	Data      string    `json:"data"`    // absolute path
-	Cluster   string    `json:"cluster"` // the identity of the log, as Kafka clients see it
+	Data      string    `json:"data"`              // absolute path
+	Cluster   string    `json:"cluster"`           // the identity of the log, as Kafka clients see it
+	Brokers   string    `json:"brokers,omitempty"` // of a log in Kafka, as they were given
 	Addresses Addresses `json:"addresses"`
 	More      []Address `json:"listeners,omitempty"` // besides those
 	StartMs   float64   `json:"start_ms"`            // from reading the configuration to serving
@@ -172,7 +173,8 @@ type Ready struct {
 // announce says where the node can be reached, to people and to scripts.
 func (p Process) announce(n *Node, took time.Duration) error {
 	r := Ready{
-		Version: BuildVersion().Version, PID: os.Getpid(), Data: n.folder, Cluster: n.store.ClusterID(),
+		Version: BuildVersion().Version, PID: os.Getpid(), Data: n.folder, Cluster: n.keeper.ClusterID(),
+		Brokers:   n.cfg.Log.Kafka.Addresses,
 		Addresses: n.Addresses(), More: n.more(), StartMs: float64(took.Microseconds()) / 1000,
 	}
 	line, err := json.Marshal(r)
@@ -229,11 +231,16 @@ func greeting(r Ready) string {
 		remote = remote || !isLoopback(more.Address)
 	}
 	fmt.Fprintf(&b, "data   %s\n", r.Data)
+	if r.Brokers != "" {
+		fmt.Fprintf(&b, "log    Kafka at %s\n", r.Brokers)
+	}
 	if !remote {
 		b.WriteString("\nOnly programs on this machine can connect.\n")
 	}
 	if a.MQTT != "" && a.Kafka != "" {
 		fmt.Fprintf(&b, "\nTry, in another terminal:\n  %s\n  %s\n", tryPublish(a.MQTT), tryConsume(a.Kafka))
+	} else if brokers := splitList(r.Brokers); a.MQTT != "" && len(brokers) > 0 {
+		fmt.Fprintf(&b, "\nTry, in another terminal:\n  %s\n  %s\n", tryPublish(a.MQTT), tryConsume(brokers[0]))
 	}
 	return b.String()
 }

@@ -124,7 +124,7 @@ func (c *Cluster) Own(ctx context.Context, shard stream.PartitionID) (stream.Own
 	if err != nil {
 		return stream.Owner{}, convert(op, err)
 	}
-	l.transactional.owned = true
+	l.transactional.owned, l.transactional.timeout = true, c.opt.OwnerTimeout
 	ctx, cancel := context.WithTimeout(ctx, c.opt.Patience)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()

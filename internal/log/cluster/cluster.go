@@ -8,12 +8,15 @@
 // poll a broker hears of what is followed (tail.go). docs/design/0006-two-keepers.md says what maps to what, and what a
 // cluster cannot promise.
 //
-// Goroutines: refresher, follower, a sender for units without an owner and one for each shard that this node owns, a
-// listener for each broker that leads what is followed, and those of the clients; where a group goes to several
-// brokers, one for each of them while it waits for its answer. Locks, never two at once except that
-// topicsMu, answerMu and that of the watchers may be held over others: topicsMu over a change of the set of topics; the
-// queue's; a partition's own; followMu over who follows what; the watchers' while they are told, answerMu while
-// receipts are.
+// A node that serves a cluster (Options.Instance) is the only one that does (lease.go), looks whether the cluster can
+// keep what is promised (promises.go), and tells whether it is there (health.go).
+//
+// Goroutines: refresher, follower, pulse, holder of the lease, a sender for units without an owner and one for each
+// shard that this node owns, a listener for each broker that leads what is followed, and those of the clients; where a
+// group goes to several brokers, one for each of them while it waits for its answer. Locks, never two at once except
+// that topicsMu, answerMu and that of the watchers may be held over others: topicsMu over a change of the set of
+// topics; the queue's; a partition's own; followMu over who follows what; that of health; the lease's over a sign of
+// life; the watchers' while they are told, answerMu while receipts are.
 package cluster
 
 import (
@@ -25,9 +28,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
@@ -45,6 +46,14 @@ type Cluster struct {
 
 	topics atomic.Pointer[stream.Topics]
 	parts  atomic.Pointer[table]
+
+	brokers atomic.Int32                        // that the cluster has, by the last answer
+	id      atomic.Pointer[string]              // of the cluster
+	unsafe  atomic.Pointer[map[string][]Breach] // by topic of our own
+	opened  atomic.Bool
+	health  health
+	lease   *lease     // nil: others are not looked for
+	usurped chan error // another node has it
 
 	topicsMu sync.Mutex // serializes changes of the set of topics
 	registry registry
@@ -79,26 +88,16 @@ func Open(ctx context.Context, opt Options) (*Cluster, error) {
 	c := &Cluster{
 		opt: opt, log: opt.Logger,
 		refresh: make(chan struct{}, 1), refollow: make(chan struct{}, 1),
-		followed: make(map[stream.PartitionID]int), listeners: make(map[int32]*tail),
+		followed: make(map[stream.PartitionID]int), listeners: make(map[int32]*tail), usurped: make(chan error, 1),
 	}
 	c.watchers.Changed = c.follow
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.topics.Store(stream.NewTopics(nil))
 	c.parts.Store(new(table))
-	var err error
-	if c.client, err = opt.client(); err == nil {
-		c.listener, err = opt.client()
-	}
-	if err == nil {
-		err = c.loadAll(ctx)
-	}
-	if err == nil {
-		c.secondKind, err = c.supportsSecondKind(ctx)
-	}
-	if err == nil {
-		c.queue.anybody, err = c.newLane("firth-units-" + nonce())
-	}
-	if err != nil {
+	c.unsafe.Store(&map[string][]Breach{})
+	c.id.Store(new(string))
+	if err := c.connect(ctx); err != nil {
+		c.leave()
 		c.closeClients()
 		return nil, convert("cluster.Open", err)
 	}
@@ -108,7 +107,56 @@ func Open(ctx context.Context, opt Options) (*Cluster, error) {
 	c.senders.Go(func() { c.send(c.queue.anybody) })
 	c.done.Go(c.refreshLoop)
 	c.done.Go(c.followLoop)
+	if opt.Instance != "" {
+		c.done.Go(c.pulseLoop)
+		c.done.Go(c.holdLoop)
+	}
+	c.opened.Store(true)
 	return c, nil
+}
+
+// connect finds out what the cluster is and has, and takes its lease and its first lane.
+func (c *Cluster) connect(ctx context.Context) (err error) {
+	if c.client, err = c.opt.client(); err != nil {
+		return err
+	}
+	if c.listener, err = c.opt.client(); err != nil {
+		return err
+	}
+	if err := c.insist(ctx, c.versions); err != nil {
+		return err
+	}
+	if c.opt.Instance != "" {
+		if err := c.takeLease(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.insist(ctx, c.loadAll); err != nil {
+		return err
+	}
+	if err := c.insist(ctx, c.promise); err != nil {
+		return err
+	}
+	if c.opt.Instance == "" {
+		c.queue.anybody, err = c.newLane("firth-units-" + nonce())
+		return err
+	}
+	if c.queue.anybody, err = c.newLane("firth-units-" + c.opt.Instance); err != nil {
+		return err
+	}
+	return c.insist(ctx, c.endLeftovers)
+}
+
+// insist does something again until it succeeds, it cannot, or Options.Patience is over: a broker to begin with may be
+// down, and a cluster that has just begun has no coordinators.
+func (c *Cluster) insist(ctx context.Context, do func(context.Context) error) error {
+	patience := time.Now().Add(c.opt.Patience)
+	for try := 0; ; try++ {
+		err := do(ctx)
+		if err == nil || !mayPass(err) || time.Now().After(patience) || pause(ctx, lasting(try)) != nil {
+			return err
+		}
+	}
 }
 
 // Close sends what was appended, for as long as Options.Patience, and ends. Errors: Timeout, when units were lost;
@@ -118,12 +166,14 @@ func (c *Cluster) Close() error {
 	if !first {
 		return nil
 	}
+	c.health.close()
 	callTurns(turns)
 	late := time.AfterFunc(c.opt.Patience, c.cancel)
 	c.senders.Wait() // to the others they owe who leads a partition
 	inTime := late.Stop()
 	c.cancel()
 	c.done.Wait()
+	c.leave()
 	c.closeClients()
 	if !inTime {
 		return fault.New(fault.Timeout, "cluster.Close", "units were not taken by the cluster in %v", c.opt.Patience)
@@ -143,23 +193,7 @@ func (c *Cluster) newLane(name string) (*lane, error) {
 	}, nil
 }
 
-// supportsSecondKind asks whether transactions are of the second kind.
-func (c *Cluster) supportsSecondKind(ctx context.Context) (bool, error) {
-	resp, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, c.client)
-	if err == nil {
-		err = kerr.ErrorForCode(resp.ErrorCode)
-	}
-	if err != nil {
-		return false, err
-	}
-	for i := range resp.FinalizedFeatures {
-		if f := &resp.FinalizedFeatures[i]; f.Name == "transaction.version" {
-			return f.MaxVersionLevel >= 2, nil
-		}
-	}
-	return false, nil
-}
-
+// closeClients ends the connections; those of lanes end with their senders.
 func (c *Cluster) closeClients() {
 	c.cancel()
 	for _, cl := range []*kgo.Client{c.client, c.listener} {

@@ -86,3 +86,12 @@ func passing(code int16) bool {
 	}
 	return false
 }
+
+// mayPass tells whether another try may succeed.
+func mayPass(err error) bool {
+	if ke, ok := errors.AsType[*kerr.Error](err); ok {
+		return ke.Retriable
+	}
+	kind := kindOf(err)
+	return kind == fault.IO || kind == fault.Timeout
+}

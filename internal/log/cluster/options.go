@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"crypto/tls"
 	"log/slog"
 	"time"
 
@@ -17,7 +18,11 @@ import (
 type Options struct {
 	// Seeds are brokers to begin with, as host:port.
 	Seeds []string
-	// Client is how to reach them: TLS, SASL, a dialer. It is not for anything else.
+	// TLS is how to reach them; nil: in the clear.
+	TLS *tls.Config
+	// Login is how to say who we are; nil: not at all.
+	Login *Login
+	// Client is how else to reach them: a dialer of tests.
 	Client []kgo.Opt
 	// ClientID is what the cluster's logs and quotas call this node. Default "firth".
 	ClientID string
@@ -30,16 +35,39 @@ type Options struct {
 	QueueBytes int64
 	// GroupBytes is about how many bytes go to the cluster at once. Default 8 MiB.
 	GroupBytes int64
-	// ReplicationFactor of topics that are created here. Default -1: the cluster's own default.
+	// ReplicationFactor of topics that are created here. Default: 3, or as many as there are brokers.
 	ReplicationFactor int16
+	// MinInSync is min.insync.replicas of topics that are created here. Default: 2, or 1 where there is one replica.
+	MinInSync int
+	// DefaultPartitions of topics that are created here and ask for no number. Default: the cluster's own.
+	DefaultPartitions int
+	// TopicDefaults are settings of topics that are created here, but for those that hold our own state.
+	TopicDefaults map[string]string
+	// StateBytes is max.message.bytes of topics that hold our own state, at least. Default 16 MiB.
+	StateBytes int64
+	// Histories are topics of our own that retention may trim; all others are compacted.
+	Histories []string
+	// Accept names settings of our own topics, as Breach does, with which a promise cannot be kept, and which are taken
+	// all the same.
+	Accept []string
+	// Instance is the name of this node, by which it is the only one that serves the cluster; the same after a restart.
+	// Default: none, and others are not looked for.
+	Instance string
+	// Takeover is after what time without a sign of life another node may take the place of this one. Default 15 s.
+	Takeover time.Duration
 	// TransactionTimeout is when the cluster aborts what a node that died has left open, and until then nobody reads
 	// past it. Default 10 s.
 	TransactionTimeout time.Duration
+	// OwnerTimeout is TransactionTimeout of the owner of a shard: the next owner does not wait for it, but after a time
+	// without the cluster that is longer this one has lost the shard. Default: as TransactionTimeout.
+	OwnerTimeout time.Duration
 	// RefreshInterval is how often topics made elsewhere are looked for, and every sixth time the settings of all.
 	// Default 10 s.
 	RefreshInterval time.Duration
 	// Patience is how long a request is tried while the cluster has no answer to it. Default 15 s.
 	Patience time.Duration
+	// Hold is how long a unit is tried. Default: as Patience.
+	Hold time.Duration
 	// FollowWait is how long a request for news waits at a broker, and so at most how long it takes until a partition
 	// that is followed anew is listened to. Default 250 ms.
 	FollowWait time.Duration
@@ -52,10 +80,13 @@ func (o Options) withDefaults() Options {
 	o.ClientID = cmp.Or(o.ClientID, "firth")
 	o.QueueBytes = cmp.Or(o.QueueBytes, 32<<20)
 	o.GroupBytes = cmp.Or(o.GroupBytes, 8<<20)
-	o.ReplicationFactor = cmp.Or(o.ReplicationFactor, -1)
+	o.StateBytes = cmp.Or(o.StateBytes, 16<<20)
+	o.Takeover = cmp.Or(o.Takeover, 15*time.Second)
 	o.TransactionTimeout = cmp.Or(o.TransactionTimeout, 10*time.Second)
 	o.RefreshInterval = cmp.Or(o.RefreshInterval, 10*time.Second)
+	o.OwnerTimeout = cmp.Or(o.OwnerTimeout, o.TransactionTimeout)
 	o.Patience = cmp.Or(o.Patience, 15*time.Second)
+	o.Hold = cmp.Or(o.Hold, o.Patience)
 	o.FollowWait = cmp.Or(o.FollowWait, 250*time.Millisecond)
 	return o
 }
@@ -63,6 +94,9 @@ func (o Options) withDefaults() Options {
 func (o Options) validate() error {
 	if len(o.Seeds) == 0 {
 		return fault.New(fault.Invalid, "cluster.Open", "no broker given")
+	}
+	if l := o.Login; l != nil && mechanisms[l.Mechanism] == nil {
+		return fault.New(fault.Invalid, "cluster.Open", "no SASL mechanism %q", l.Mechanism)
 	}
 	return nil
 }
@@ -82,6 +116,12 @@ func (o *Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.RetryTimeout(o.Patience),
 		kgo.RequestTimeoutOverhead(o.answerWait(false)),
 		kgo.DisableClientMetrics(),
+	}
+	if o.TLS != nil {
+		opts = append(opts, kgo.DialTLSConfig(o.TLS))
+	}
+	if o.Login != nil {
+		opts = append(opts, kgo.SASL(o.Login.mechanism()))
 	}
 	opts = append(append(opts, o.Client...), more...)
 	return kgo.NewClient(opts...)

@@ -66,7 +66,9 @@ func (c *Cluster) send(l *lane) {
 		switch {
 		case len(g.units) > 0:
 			began := time.Now()
+			c.health.begin(l)
 			c.append(l, &g)
+			c.health.end(l)
 			c.metrics.append.Observe(time.Since(began).Seconds())
 			c.metrics.bytes.Add(float64(g.bytes))
 			c.queue.done(l, &g)
@@ -81,7 +83,7 @@ func (c *Cluster) send(l *lane) {
 
 // append appends a group to the cluster and tells watchers, then receipts.
 func (c *Cluster) append(l *lane, g *group) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.opt.Patience)
+	ctx, cancel := context.WithTimeout(c.ctx, c.opt.Hold)
 	defer cancel()
 	if err := c.queue.lost(l); err != nil {
 		g.lose(err)
@@ -196,7 +198,10 @@ func (c *Cluster) produce(ctx context.Context, by *producer, units []*unit) {
 				all = append(all, halves...)
 				rest = append(rest, halves...)
 			default:
-				wait = wait || b.err != nil
+				if b.err != nil {
+					wait = true
+					c.health.blame(b.err)
+				}
 				rest = append(rest, b)
 			}
 		}
@@ -363,16 +368,7 @@ func (b *batch) answered(found *kmsg.ProduceResponseTopicPartition) {
 // transact appends units as one transaction. If one of them cannot be taken, the others are sent without it.
 func (c *Cluster) transact(ctx context.Context, by *producer, units []*unit) {
 	all := pack(units, by)
-	s, err := renew, error(nil)
-	for try := 0; s == renew; try++ { // nothing of it was committed
-		if err = by.begin(ctx); err != nil {
-			break
-		}
-		anew(all)
-		if s, err = c.once(ctx, by, all); s == renew && pause(ctx, lasting(try)) != nil {
-			break
-		}
-	}
+	s, err := c.attempts(ctx, by, all)
 	switch {
 	case s == done:
 	case s == drop && len(units) > 1 && ownFault(err) && ctx.Err() == nil:
@@ -384,6 +380,33 @@ func (c *Cluster) transact(ctx context.Context, by *producer, units []*unit) {
 	}
 	if ctx.Err() == nil { // else a request may still be under way
 		release(all)
+	}
+}
+
+// attempts are transactions with the same batches, one after the other as long as nothing of them was committed. With
+// renew there was no id for them.
+func (c *Cluster) attempts(ctx context.Context, by *producer, all []*batch) (s step, err error) {
+	for try := 0; ; try++ {
+		s = renew
+		begun := by.begin(ctx)
+		if err = begun; err == nil {
+			anew(all)
+			s, err = c.once(ctx, by, all)
+		}
+		switch {
+		case s == done || s == lose:
+			return s, err
+		case by.rival != nil:
+			if !c.retake(ctx, by) {
+				return drop, err
+			}
+		case s == drop || begun != nil:
+			return s, err
+		}
+		c.health.blame(err)
+		if pause(ctx, lasting(try)) != nil {
+			return s, err
+		}
 	}
 }
 
@@ -423,7 +446,7 @@ func (c *Cluster) once(ctx context.Context, by *producer, all []*batch) (step, e
 	s, err := c.fill(ctx, by, all)
 	if s == done {
 		if s, err = by.end(ctx, true); s == lose {
-			return c.settle(by, all[0], err)
+			return c.settle(ctx, by, all[0], err)
 		}
 	}
 	if s != done {
@@ -457,9 +480,11 @@ func (c *Cluster) fill(ctx context.Context, by *producer, all []*batch) (step, e
 			try = 0
 		case s != again:
 			return s, err
-		case pause(ctx, lasting(try)) != nil:
-			return drop, err
 		default:
+			c.health.blame(err)
+			if pause(ctx, lasting(try)) != nil {
+				return drop, err
+			}
 			try++
 		}
 		pending = slices.DeleteFunc(pending, func(b *batch) bool {
@@ -499,19 +524,23 @@ func (c *Cluster) abort(by *producer, wait time.Duration) bool {
 }
 
 // settle finds out what became of a transaction that was to be committed when the cluster gave no answer.
-func (c *Cluster) settle(by *producer, b *batch, err error) (step, error) {
-	if !c.abort(by, c.opt.Patience) {
-		return lose, unknown(err)
+func (c *Cluster) settle(ctx context.Context, by *producer, b *batch, err error) (step, error) {
+	for try := 0; ; try++ {
+		if c.abort(by, c.opt.Patience) {
+			switch committed, known := c.committed(by, b.p, b.base); {
+			case committed:
+				return done, nil
+			case known && by.rival != nil:
+				return drop, fault.Wrap(fault.Fenced, "log.Append", by.rival)
+			case known:
+				return drop, fault.Wrap(fault.IO, "log.Append", err)
+			}
+		}
+		c.health.blame(err)
+		if pause(ctx, lasting(try)) != nil {
+			return lose, unknown(err)
+		}
 	}
-	switch committed, known := c.committed(by, b.p, b.base); {
-	case committed:
-		return done, nil
-	case known && by.rival != nil:
-		return drop, fault.Wrap(fault.Fenced, "log.Append", by.rival)
-	case known:
-		return drop, fault.Wrap(fault.IO, "log.Append", err)
-	}
-	return lose, unknown(err)
 }
 
 // committed looks whether the first record of a transaction that has ended can be read.

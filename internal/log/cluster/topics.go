@@ -57,6 +57,7 @@ type found struct {
 	leaders []int32           // by index; -1: none
 	config  map[string]string // set for this topic; nil: not asked for
 	inForce map[string]string
+	copies  int  // replicas of the partition that has the fewest
 	vague   bool // it is there, and the broker cannot say more now
 }
 
@@ -97,6 +98,7 @@ func (c *Cluster) find(ctx context.Context, names []string) ([]*found, error) {
 	if err != nil {
 		return nil, convert("cluster.Topics", err)
 	}
+	c.learn(resp)
 	var all []*found
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
@@ -115,6 +117,9 @@ func (c *Cluster) find(ctx context.Context, names []string) ([]*found, error) {
 		for j := range t.Partitions {
 			if p := &t.Partitions[j]; p.Partition >= 0 && int(p.Partition) < len(f.leaders) {
 				f.leaders[p.Partition] = p.Leader
+				if f.copies == 0 || len(p.Replicas) < f.copies {
+					f.copies = len(p.Replicas)
+				}
 			}
 		}
 		all = append(all, f)
@@ -188,6 +193,7 @@ func (c *Cluster) loadAll(ctx context.Context) error {
 	if err := c.describe(ctx, c.due(all)); err != nil {
 		return err
 	}
+	c.judgeTopics(all)
 	c.take(all)
 	return nil
 }
@@ -375,20 +381,8 @@ func (c *Cluster) CreateTopic(ctx context.Context, spec stream.TopicSpec) (*stre
 	if _, err := stream.DecodeSettings(nil, spec.Config); err != nil {
 		return nil, err
 	}
-	t := kmsg.NewCreateTopicsRequestTopic()
-	t.Topic, t.NumPartitions, t.ReplicationFactor = spec.Name, -1, c.opt.ReplicationFactor
-	if spec.Partitions > 0 {
-		t.NumPartitions = int32(spec.Partitions)
-	}
-	for name, value := range spec.Config {
-		if !strings.HasPrefix(name, ownSettings) {
-			set := kmsg.NewCreateTopicsRequestTopicConfig()
-			set.Name, set.Value = name, new(value)
-			t.Configs = append(t.Configs, set)
-		}
-	}
 	req := kmsg.NewPtrCreateTopicsRequest()
-	req.Topics = append(req.Topics, t)
+	req.Topics = append(req.Topics, c.asTopic(spec))
 	req.TimeoutMillis = int32(c.opt.Patience.Milliseconds())
 	c.topicsMu.Lock()
 	defer c.topicsMu.Unlock()

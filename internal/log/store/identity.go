@@ -2,6 +2,9 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
+	"slices"
 
 	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -119,4 +122,21 @@ func readIdentity(fs vfs.FS) (identity, error) {
 			id.Format, FormatVersion).WithHint("open it with the firth that wrote it, or a newer one")
 	}
 	return id, nil
+}
+
+// Vacant takes the lock of a folder that holds no log, for who keeps other files there. It is held until Close. Errors:
+// Exists (another process uses the folder), Invalid (there is a log in it), IO.
+func Vacant(fs vfs.FS) (io.Closer, error) {
+	lock, err := fs.Lock(lockName)
+	if err != nil {
+		return nil, err
+	}
+	names, err := fs.List(".")
+	if err == nil && slices.Contains(names, identityName) {
+		err = fault.New(fault.Invalid, "store.Vacant", "the folder holds a log, which would lie idle")
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
 }

@@ -25,8 +25,11 @@ func Reserved(name string) bool {
 		"__remote_log_metadata":
 		return true
 	}
-	return strings.HasPrefix(name, ownPrefix)
+	return IsOwn(name)
 }
+
+// IsOwn tells whether a topic name is that of Firth's own state.
+func IsOwn(name string) bool { return strings.HasPrefix(name, ownPrefix) }
 
 // MaxTopicName is the longest topic name, as in Kafka.
 const MaxTopicName = 249

@@ -1,0 +1,258 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+)
+
+// The lease is membership in a consumer group of one: the cluster itself says who serves it, and forgets a node that is
+// not heard of for Options.Takeover. A node that comes back under its own name (group.instance.id) takes its own place
+// at once. What the one before has left under way is fenced besides, by the transactional ids of the shards.
+
+// LeaseGroup is the consumer group whose only member serves the cluster.
+const LeaseGroup = "firth-gateways"
+
+const (
+	leaseProtocolType = "firth"
+	leaseProtocol     = "one"
+	idPrefix          = "firth-" // of transactional ids
+)
+
+type lease struct {
+	sync.Mutex // one sign of life at a time
+
+	member     string
+	generation int32
+}
+
+// takeLease makes this node the one that serves the cluster. One that serves it may be dead: it is waited for until
+// the cluster would have forgotten it. Errors: Exists; IO, Denied, Timeout.
+func (c *Cluster) takeLease(ctx context.Context) error {
+	most := c.opt.Takeover + c.opt.Takeover/2
+	deadline := time.Now().Add(most)
+	told := false
+	for try := 0; ; try++ {
+		var other string
+		err := c.insist(ctx, func(ctx context.Context) (err error) {
+			if other, err = c.leaseHolder(ctx); err == nil && other == "" {
+				other, err = c.join(ctx)
+			}
+			return err
+		})
+		if err != nil || other == "" {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fault.New(fault.Exists, "cluster.Open", "another node serves this cluster: %s", other).
+				WithHint("one gateway serves a cluster as yet: stop the other one first")
+		}
+		if !told {
+			told = true
+			c.log.Warn("another node serves this cluster: waiting, in case it has died", "node", other, "at most", most)
+		}
+		if err := pause(ctx, lasting(try)); err != nil {
+			return err
+		}
+	}
+}
+
+// leaseHolder is who has the lease, for people; "": nobody, or this node before its restart.
+func (c *Cluster) leaseHolder(ctx context.Context) (string, error) {
+	req := kmsg.NewPtrDescribeGroupsRequest()
+	req.Groups = []string{LeaseGroup}
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		return "", err
+	}
+	for i := range resp.Groups {
+		g := &resp.Groups[i]
+		if err := kerr.ErrorForCode(g.ErrorCode); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+			return "", err
+		}
+		for _, m := range g.Members {
+			if m.InstanceID == nil || *m.InstanceID != c.opt.Instance {
+				return m.ClientID + " at " + strings.TrimPrefix(m.ClientHost, "/"), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// join becomes the member of the group, or tells which other one was faster.
+func (c *Cluster) join(ctx context.Context) (other string, err error) {
+	l := &lease{}
+	resp, err := c.joinOnce(ctx, l)
+	if errors.Is(err, kerr.MemberIDRequired) {
+		l.member = resp.MemberID
+		resp, err = c.joinOnce(ctx, l)
+	}
+	if err != nil {
+		return "", err
+	}
+	l.member, l.generation = resp.MemberID, resp.Generation
+	c.lease = l
+	if resp.LeaderID != resp.MemberID { // or it is this node under the name of its last start
+		if other, err = c.leaseHolder(ctx); err != nil || other != "" {
+			c.leave()
+			return other, err
+		}
+	}
+	return "", c.sync(ctx, l)
+}
+
+func (c *Cluster) joinOnce(ctx context.Context, l *lease) (*kmsg.JoinGroupResponse, error) {
+	req := kmsg.NewPtrJoinGroupRequest()
+	req.Group, req.MemberID, req.InstanceID = LeaseGroup, l.member, &c.opt.Instance
+	req.SessionTimeoutMillis = int32(c.opt.Takeover.Milliseconds())
+	req.RebalanceTimeoutMillis = req.SessionTimeoutMillis
+	req.ProtocolType = leaseProtocolType
+	p := kmsg.NewJoinGroupRequestProtocol()
+	p.Name = leaseProtocol
+	req.Protocols = append(req.Protocols, p)
+	resp, err := req.RequestWith(ctx, c.client)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	return resp, err
+}
+
+func (c *Cluster) sync(ctx context.Context, l *lease) error {
+	req := kmsg.NewPtrSyncGroupRequest()
+	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, l.member, l.generation, &c.opt.Instance
+	req.ProtocolType, req.Protocol = new(leaseProtocolType), new(leaseProtocol)
+	one := kmsg.NewSyncGroupRequestGroupAssignment()
+	one.MemberID = l.member
+	req.GroupAssignment = append(req.GroupAssignment, one)
+	resp, err := req.RequestWith(ctx, c.client)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	return err
+}
+
+// holdLoop is the holder: it gives signs of life until the keeper closes, or another node has the lease.
+func (c *Cluster) holdLoop() {
+	const beats = 5
+	for pause(c.ctx, c.opt.Takeover/beats) == nil {
+		err := c.beat(c.ctx)
+		if !isLost(err) {
+			continue // without an answer nobody else has got it from the same cluster
+		}
+		lost := fault.New(fault.Fenced, "cluster", "this node was not heard of for %s, another may serve the cluster: %w",
+			c.opt.Takeover, err)
+		c.health.Lock()
+		c.health.lost = lost
+		c.health.Unlock()
+		c.usurped <- lost
+		return
+	}
+}
+
+// retake lets a producer take the id of a shard anew that the cluster has taken from it by itself, as it does when a
+// transaction was open for too long. While this node has the lease, the shard is its own.
+func (c *Cluster) retake(ctx context.Context, by *producer) bool {
+	if c.lease == nil {
+		return false
+	}
+	for try := 0; ; try++ {
+		err := c.beat(ctx)
+		if err == nil {
+			break
+		}
+		if isLost(err) || pause(ctx, lasting(try)) != nil {
+			return false
+		}
+	}
+	c.log.Warn("the cluster has ended a transaction that was open for too long: it is done again", "id", by.name)
+	by.rival, by.given, by.ready = nil, false, false
+	return true
+}
+
+// beat is a sign of life.
+func (c *Cluster) beat(ctx context.Context) error {
+	c.lease.Lock()
+	defer c.lease.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, c.opt.Takeover)
+	defer cancel()
+	req := kmsg.NewPtrHeartbeatRequest()
+	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, c.lease.member, c.lease.generation,
+		&c.opt.Instance
+	resp, err := req.RequestWith(ctx, c.client)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if !errors.Is(err, kerr.RebalanceInProgress) {
+		return err
+	}
+	joined, err := c.joinOnce(ctx, c.lease) // somebody has asked for a place: who was first keeps his
+	if err != nil {
+		return err
+	}
+	c.lease.generation = joined.Generation
+	return c.sync(ctx, c.lease)
+}
+
+// Lost gives the error by which another node has taken the place of this one; the keeper should be closed then.
+func (c *Cluster) Lost() <-chan error { return c.usurped }
+
+// leave gives the lease back, so that the next node has not to wait.
+func (c *Cluster) leave() {
+	if c.lease == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), pulseWait)
+	defer cancel()
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group, req.MemberID = LeaseGroup, c.lease.member // by member up to version 2, then in a list
+	one := kmsg.NewLeaveGroupRequestMember()
+	one.MemberID, one.InstanceID = c.lease.member, &c.opt.Instance
+	req.Members = append(req.Members, one)
+	if _, err := req.RequestWith(ctx, c.client); err != nil {
+		c.log.Info("the lease could not be given back: the next node waits until it runs out", "error", err)
+	}
+	c.lease = nil
+}
+
+// endLeftovers ends the transactions that the node before has left open, so that all that was acknowledged can be read.
+// Errors: those of InitProducerID.
+func (c *Cluster) endLeftovers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.opt.Patience)
+	defer cancel()
+	if err := c.queue.anybody.transactional.take(ctx); err != nil {
+		return err
+	}
+	req := kmsg.NewPtrListTransactionsRequest()
+	req.StateFilters = []string{"Ongoing", "PrepareCommit", "PrepareAbort"}
+	for _, shard := range c.client.RequestSharded(ctx, req) {
+		resp, ok := shard.Resp.(*kmsg.ListTransactionsResponse)
+		if shard.Err != nil || !ok { // before Apache Kafka 3.0: those of shards end with their Own
+			c.log.Info("open transactions cannot be listed", "broker", shard.Meta.NodeID, "error", shard.Err)
+			continue
+		}
+		for _, t := range resp.TransactionStates {
+			if !strings.HasPrefix(t.TransactionalID, idPrefix) || t.TransactionalID == c.queue.anybody.transactional.name {
+				continue
+			}
+			c.log.Info("ending a transaction that was left open", "id", t.TransactionalID)
+			p := producer{client: c.client, name: t.TransactionalID, timeout: c.opt.TransactionTimeout}
+			if err := p.take(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// isLost tells whether an answer says that the lease is another's, or may be.
+func isLost(err error) bool {
+	return errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.IllegalGeneration) ||
+		errors.Is(err, kerr.FencedInstanceID)
+}

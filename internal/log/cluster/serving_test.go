@@ -1,0 +1,300 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/logtest"
+	"github.com/firthmq/firth/internal/log/cluster"
+	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
+)
+
+const leaseTime = time.Second // of nodes in tests; kfake is told to allow it
+
+func leasing() kfake.Opt { return kfake.GroupMinSessionTimeout(100 * time.Millisecond) }
+
+// serving are the options of a node that serves a cluster alone.
+func serving(f *kfake.Cluster, instance string) cluster.Options {
+	return cluster.Options{Seeds: f.ListenAddrs(), Instance: instance, Takeover: leaseTime}
+}
+
+// TestOneNodeServes: a second node is refused while the first is there, and serves when it has gone.
+func TestOneNodeServes(t *testing.T) {
+	t.Parallel() // it waits
+	f := fake(t, leasing())
+	opt := serving(f, "a")
+	opt.Takeover = time.Minute // the first one is heard of, however busy the machine is
+	first, err := cluster.Open(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := serving(f, "b")
+	if _, err := cluster.Open(t.Context(), second); !fault.Is(err, fault.Exists) {
+		t.Errorf("a second node: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, second).Refused(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRestartTakesItsPlace: a node that was killed does not wait for itself, and what is left of it is fenced.
+func TestRestartTakesItsPlace(t *testing.T) {
+	t.Parallel() // it waits
+	f := fake(t, leasing())
+	opt := serving(f, "a")
+	opt.Takeover = time.Minute
+	before := open(t, opt)
+	topic := create(t, before, "a", 2, nil)
+	owner, err := before.Own(t.Context(), topic.Partitions[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := open(t, opt)
+	if _, err := after.Own(t.Context(), after.Topics().ByName("a").Partitions[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := streamtest.Append(after, nil, unit("new", after.Topics().ByName("a").Partitions...).Writes...); err != nil {
+		t.Error(err)
+	}
+	told, u := newFates(), unit("old", topic.Partitions[0])
+	u.Owner = owner
+	if err := before.Append(u, told, 0); err != nil {
+		t.Fatal(err)
+	}
+	told.wait(t, 1)
+	if !fault.Is(told.errs[0], fault.Fenced) {
+		t.Errorf("the node of before appends: %v", told.errs[0])
+	}
+}
+
+// TestLeaseIsLost: a node whose place was taken says so.
+func TestLeaseIsLost(t *testing.T) {
+	t.Parallel() // it waits
+	f := fake(t, leasing())
+	c := open(t, serving(f, "a"))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(f.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	leave := kadm.LeaveGroup(cluster.LeaseGroup).InstanceIDs("a")
+	if left, err := kadm.NewClient(cl).LeaveGroup(t.Context(), leave); err != nil || left.Error() != nil {
+		t.Fatal(err, left.Error())
+	}
+	select {
+	case err = <-c.Lost():
+	case <-time.After(time.Minute):
+	}
+	if !fault.Is(err, fault.Fenced) || !fault.Is(c.Refused(), fault.Fenced) {
+		t.Errorf("lost with %v, refused with %v", err, c.Refused())
+	}
+}
+
+// TestOwnTopics: topics of our own get the settings that promises rest on, and those of devices what is configured.
+func TestOwnTopics(t *testing.T) {
+	f := fake(t)
+	opt := serving(f, "a")
+	opt.Takeover, opt.DefaultPartitions = time.Minute, 4
+	opt.TopicDefaults = map[string]string{"retention.ms": "1000"}
+	c := open(t, opt)
+	own, err := stream.EnsureState(t.Context(), c, "__firth_things")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for setting, want := range map[string]string{
+		"cleanup.policy": "compact", "min.insync.replicas": "2", "unclean.leader.election.enable": "false",
+		"max.message.bytes": "16777216", "retention.ms": "-1",
+	} {
+		if own.Config[setting] != want {
+			t.Errorf("%s is %q, not %q", setting, own.Config[setting], want)
+		}
+	}
+	devices := create(t, c, "devices", 0, nil)
+	if n := len(devices.Partitions); n != 4 || devices.Config["retention.ms"] != "1000" {
+		t.Errorf("a topic of devices has %d partitions and %v", n, devices.Config)
+	}
+}
+
+// TestBrokenPromises: a cluster whose settings lose what was acknowledged is refused with what to do, or accepted.
+func TestBrokenPromises(t *testing.T) {
+	const name = "__firth_sessions"
+	good := map[string]string{"cleanup.policy": "compact", "min.insync.replicas": "2", "max.message.bytes": "16777216"}
+	for _, one := range []struct {
+		change  map[string]string
+		copies  int16
+		setting string
+		says    string
+	}{
+		{map[string]string{"cleanup.policy": "delete"}, 3, "cleanup.policy",
+			"--alter --topic __firth_sessions --add-config cleanup.policy=compact"},
+		{map[string]string{"cleanup.policy": "compact,delete", "retention.ms": "60000"}, 3, "cleanup.policy",
+			"retention.ms=60000"},
+		{map[string]string{"min.insync.replicas": "1"}, 3, "min.insync.replicas", "--add-config min.insync.replicas=2"},
+		{map[string]string{"unclean.leader.election.enable": "true"}, 3, "unclean.leader.election.enable",
+			"--add-config unclean.leader.election.enable=false"},
+		{map[string]string{"max.message.bytes": "1000000"}, 3, "max.message.bytes", "max.message.bytes=16777216"},
+		{map[string]string{"min.insync.replicas": "1"}, 1, "replication.factor", "kafka-reassign-partitions.sh"},
+		{nil, 3, "", ""},
+	} {
+		f := fake(t, leasing())
+		cl, err := kgo.NewClient(kgo.SeedBrokers(f.ListenAddrs()...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := map[string]*string{}
+		for _, some := range []map[string]string{good, one.change} {
+			for setting, value := range some {
+				config[setting] = &value
+			}
+		}
+		_, err = kadm.NewClient(cl).CreateTopic(t.Context(), 1, one.copies, config, name)
+		cl.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		opt := serving(f, "a")
+		c, err := cluster.Open(context.Background(), opt)
+		if err == nil {
+			c.Close()
+		}
+		if one.setting == "" {
+			if err != nil {
+				t.Errorf("good settings are refused: %v", err)
+			}
+			continue
+		}
+		if !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), one.says) ||
+			!strings.Contains(err.Error(), name+" has "+one.setting+"=") {
+			t.Errorf("%v: %v", one.change, err)
+		}
+		opt.Accept = []string{one.setting}
+		if open(t, opt).Refused() != nil {
+			t.Errorf("%v is not accepted", one.change)
+		}
+	}
+}
+
+// TestHistoriesMayBeTrimmed: not every topic of our own is compacted.
+func TestHistoriesMayBeTrimmed(t *testing.T) {
+	opt := serving(fake(t), "a")
+	opt.Takeover, opt.Histories = time.Minute, []string{"__firth_history"}
+	c := open(t, opt)
+	create(t, c, "__firth_history", 1, map[string]string{"cleanup.policy": "delete", "retention.ms": "1000"})
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, opt)
+}
+
+// TestOldCluster is refused by what it lacks.
+func TestOldCluster(t *testing.T) {
+	f := fake(t, kfake.MaxVersions(kversion.V2_7_0()))
+	_, err := cluster.Open(t.Context(), serving(f, "a"))
+	if !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), "topic ids") {
+		t.Errorf("Apache Kafka 2.7: %v", err)
+	}
+}
+
+// TestUnitsWaitForTheCluster: with Hold nothing is lost while the cluster is away, and Refused says that it is.
+func TestUnitsWaitForTheCluster(t *testing.T) {
+	t.Parallel() // it waits
+	f := fake(t)
+	opt := serving(f, "a")
+	opt.Takeover, opt.Hold, opt.Patience = time.Minute, time.Hour, 2*time.Second
+	var way road
+	opt.Client = []kgo.Opt{kgo.Dialer(way.dial)}
+	opt.Logger = logtest.New(t)
+	c, err := cluster.Open(context.Background(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	topic := create(t, c, "a", 2, nil)
+	owner, err := c.Own(t.Context(), topic.Partitions[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	way.close(true)
+	told := newFates()
+	for i := range 10 {
+		u := unit("x", topic.Partitions[i%2])
+		if i > 7 {
+			u.Owner = owner
+		}
+		if err := c.Append(u, told, uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the cluster is away", func() bool { return fault.Is(c.Refused(), fault.IO) })
+	way.close(false)
+	told.wait(t, 10)
+	for i := range 10 {
+		if err := told.errs[uint64(i)]; err != nil {
+			t.Errorf("unit %d: %v", i, err)
+		}
+	}
+	eventually(t, "it is back", func() bool { return c.Refused() == nil })
+}
+
+// road is the way to a cluster, which may be closed.
+type road struct {
+	mu     sync.Mutex
+	closed bool
+	conns  []net.Conn
+}
+
+func (r *road) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errors.Join(&net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}, c.Close())
+	}
+	r.conns = append(r.conns, c)
+	return c, nil
+}
+
+func (r *road) close(closed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed = closed; closed {
+		for _, c := range r.conns {
+			c.Close()
+		}
+		r.conns = nil
+	}
+}
+
+// eventually waits for a condition for as long as a busy machine may need.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(time.Minute); !is(); {
+		if time.Now().After(limit) {
+			t.Fatalf("not in a minute: %s", what)
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
