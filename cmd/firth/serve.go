@@ -31,6 +31,7 @@ func newServeCommand() *cobra.Command {
   firth serve -c /etc/firth.yaml
   firth serve --data /var/lib/firth --set listen.mqtt=1884 --set topics.defaults.retention=30d
   firth serve --mosquitto /etc/mosquitto/mosquitto.conf
+  firth serve --set log.kafka.brokers=kafka1:9092,kafka2:9092   # before a Kafka cluster
   firth serve --set listen.mqtt=0 -o json        # any free port; one line of JSON says which`,
 		Args: cobra.NoArgs,
 	}

@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# One gateway before three brokers of Apache Kafka in KRaft mode, as Maven has it, each with a small heap: what devices
+# find of MQTT on one machine they find here; kill -9 of the gateway and of a broker, and all brokers away for a while; a
+# Kafka consumer reads from the cluster what devices sent; a second gateway, and settings that lose what was acknowledged,
+# are refused.
+# shellcheck source=conformance/lib.sh
+. "$(dirname "$0")/lib.sh"
+"$here/install.sh" clients java
+mkdir "$work/kafka"
+cp "$repo/bench/kafka/pom.xml" "$work/kafka/"
+(cd "$work/kafka" && "$again" timeout 600 mvn -q -B -ntp dependency:build-classpath -Dmdep.outputFile="$work/classpath")
+java=(java -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$(cat "$work/classpath")")
+base=$((21000 + RANDOM % 9000 / 10 * 10)) # ports of the brokers: base + 1 to 3, and their controllers 4 to 6
+brokers=127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2)),127.0.0.1:$((base + 3))
+declare -A broker_pid=()
+
+format_broker() { # format_broker ID
+	mkdir -p "$work/broker-$1"
+	cat >"$work/broker-$1/server.properties" <<-CONF
+		process.roles=broker,controller
+		node.id=$1
+		controller.quorum.voters=1@127.0.0.1:$((base + 4)),2@127.0.0.1:$((base + 5)),3@127.0.0.1:$((base + 6))
+		listeners=PLAINTEXT://127.0.0.1:$((base + $1)),CONTROLLER://127.0.0.1:$((base + 3 + $1))
+		advertised.listeners=PLAINTEXT://127.0.0.1:$((base + $1))
+		controller.listener.names=CONTROLLER
+		log.dirs=$work/broker-$1/data
+		offsets.topic.num.partitions=1
+		transaction.state.log.num.partitions=2
+		group.initial.rebalance.delay.ms=0
+		log.cleaner.threads=1
+	CONF
+	"${java[@]}" kafka.tools.StorageTool format -t Zmlya2gtdGVzdC1ub2RlMA -c "$work/broker-$1/server.properties" \
+		>"$work/broker-$1/format.log" 2>&1 || { cat "$work/broker-$1/format.log" >&2; fail "formatting a broker"; }
+}
+
+start_broker() { # start_broker ID
+	"${java[@]}" kafka.Kafka "$work/broker-$1/server.properties" >>"$work/broker-$1/log" 2>&1 &
+	broker_pid[$1]=$!
+	others+=($!)
+}
+
+kill_broker() { # kill_broker ID
+	kill -9 "${broker_pid[$1]}"
+	wait "${broker_pid[$1]}" 2>/dev/null || true
+}
+
+gateway_ready() {
+	kill -0 "$firth_pid" 2>/dev/null || { tail -n 5 "$work/firth.log" >&2; fail "the gateway did not start"; }
+	mqtt=$(address mqtt) http=$(address http)
+	[ -n "$mqtt" ] && [ -n "$http" ]
+}
+
+gateway=(--set "log.kafka.brokers=$brokers" --set log.kafka.takeover=30s --set listen.ws=off)
+
+start_gateway() { # start_gateway ADDRESS [OPTION...]: at that address of MQTT
+	: >"$work/firth.log"
+	"$firth" serve --data "$work/data" "${gateway[@]}" --set "listen.mqtt=$1" --set listen.http=127.0.0.1:0 "${@:2}" \
+		>"$work/firth.log" 2>&1 &
+	firth_pid=$!
+	wait_for 120 "addresses from the gateway" gateway_ready
+	mqtt_port=${mqtt##*:}
+}
+
+kill_gateway() {
+	kill -9 "$firth_pid"
+	wait "$firth_pid" 2>/dev/null || true
+	if grep -qE '^panic:|goroutine [0-9]+ \[' "$work/firth.log"; then fail "the gateway panicked"; fi
+}
+
+pub() { timeout 120 mosquitto_pub -h 127.0.0.1 -p "$mqtt_port" "$@"; }
+sub() { timeout 120 mosquitto_sub -h 127.0.0.1 -p "$mqtt_port" "$@"; }
+there() { "$firth" session list --http "$http" --data "$work/data" --state connected --prefix "$1" | grep -q "$1"; }
+left() { ! there "$1"; }
+answers() { curl -sf "http://$http/readyz" >/dev/null; }
+refuses() { ! answers; }
+grown() { [ "$(wc -l <"$1")" -ge "$2" ]; } # grown FILE LINES
+lines() { seq -f "$1%.0f" "$2" "$3"; }     # lines PREFIX FROM TO
+same() { # same WHAT FILE: the lines of a file, in whatever order, are those of standard input
+	sort >"$work/want"
+	sort "$2" | diff "$work/want" - >"$work/diff" || { head -n 20 "$work/diff" >&2; fail "$1"; }
+	pass "$1"
+}
+
+firth=${FIRTH:-$repo/build/firth}
+if [ -z "${FIRTH:-}" ]; then (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o build/firth ./cmd/firth); fi
+for id in 1 2 3; do
+	format_broker "$id" &
+done
+wait
+for id in 1 2 3; do start_broker "$id"; done
+
+# --- everything at its place
+start_gateway 127.0.0.1:0 --set log.kafka.request_timeout=60s --set topics.defaults.partitions=3
+mqtt_at=$mqtt
+"$firth" topic list -b "${brokers%%,*}" >"$work/topics"
+grep -q __firth_sessions "$work/topics" || fail "no topic of sessions"
+pass "a gateway before three brokers"
+
+if timeout 120 "$firth" serve --data "$work/second" "${gateway[@]}" --set log.kafka.takeover=6s --set listen.mqtt=off \
+	--set listen.http=off >"$work/second.log" 2>&1; then fail "a second gateway serves"; fi
+grep -q 'another node serves this cluster' "$work/second.log" || { cat "$work/second.log" >&2; fail "the second gateway"; }
+pass "a second gateway is refused"
+
+# --- sessions, retained messages, wills, shared subscriptions
+sub -V 5 -i sleeper -c -x 3600 -q 2 -t 'plant/#' -E
+mosquitto_sub -h 127.0.0.1 -p "$mqtt_port" -i witness -t witness --will-topic plant/gone --will-payload gone \
+	--will-qos 1 &
+witness=$!
+wait_for 60 "witness" there witness
+kill -9 "$witness"
+wait "$witness" 2>/dev/null || true
+wait_for 60 "end of the witness" left witness
+sub -V 5 -i shared1 -c -x 3600 -q 1 -t '$share/g/plant/#' -E
+lines one- 1 20 | pub -q 2 -t plant/a -l
+pub -q 1 -r -t plant/state -m on
+sub -V 5 -i late -t plant/state -C 1 -W 60 >"$work/retained"
+echo on | same "a retained message is there" "$work/retained"
+[ "$("$firth" topic list -b "${brokers%%,*}" | awk '$1 == "plant" {print $2}')" = 3 ] ||
+	fail "the topic of devices has other partitions than configured"
+(lines one- 1 20; echo on) >"$work/shared"
+sub -V 5 -i shared1 -c -x 3600 -q 1 -t '$share/g/plant/#' -C 21 -W 60 >"$work/got"
+same "a shared subscription gets all, once" "$work/got" <"$work/shared"
+
+# --- the gateway dies
+kill_gateway
+start_gateway "$mqtt_at"
+lines two- 1 20 | pub -q 2 -t plant/b -l
+(cat "$work/shared"; echo gone; lines two- 1 20) >"$work/all"
+sub -V 5 -i sleeper -c -x 3600 -q 2 -t 'nothing' -C 42 -W 60 >"$work/got"
+same "after kill -9 of the gateway a session gets what it missed, exactly once" "$work/got" <"$work/all"
+
+# --- a broker dies under a publisher and a subscriber
+mosquitto_sub -h 127.0.0.1 -p "$mqtt_port" -i steady -c -k 300 -q 2 -t 'load/#' >"$work/steady" &
+others+=($!)
+wait_for 60 "subscriber" there steady
+for n in $(seq 1 100); do echo "m$n"; sleep 0.1; done | pub -i publisher -k 300 -q 2 -t load/x -l &
+publisher=$!
+wait_for 60 "messages" grown "$work/steady" 20
+kill_broker 2
+wait "$publisher" || fail "the publisher was sent away"
+wait_for 120 "all messages" grown "$work/steady" 100
+lines m 1 100 | same "through kill -9 of a broker QoS 2 arrives once" "$work/steady"
+start_broker 2
+
+# --- Kafka is away
+for n in $(seq 101 200); do echo "m$n"; sleep 0.1; done | pub -i publisher -k 300 -q 2 -t load/x -l &
+publisher=$!
+wait_for 60 "more messages" grown "$work/steady" 110
+for id in 1 2 3; do kill_broker "$id"; done
+wait_for 60 "refusal" refuses
+curl -s "http://$http/readyz" | grep -q 'Kafka' || fail "/readyz does not say that Kafka is away"
+curl -sf "http://$http/healthz" >/dev/null || fail "/healthz depends on Kafka"
+sleep 12 # longer than a transaction without an owner may stay open
+[ "$(wc -l <"$work/steady")" -lt 200 ] || fail "messages arrive without Kafka"
+for id in 1 2 3; do start_broker "$id"; done
+wait "$publisher" || fail "the publisher was sent away while Kafka was away"
+wait_for 120 "all messages" grown "$work/steady" 200
+lines m 1 200 | same "through an outage of all brokers QoS 2 arrives once, and no connection ends" "$work/steady"
+wait_for 60 "readiness" answers
+
+# --- what Kafka clients see
+kcat -b "$brokers" -C -t load -e -q -X isolation.level=read_committed -f '%s\n' >"$work/got" 2>"$work/kcat.log"
+lines m 1 200 | same "a Kafka consumer reads from the brokers what devices sent" "$work/got"
+
+# --- a clean end, and a cluster that would lose what was acknowledged
+kill -TERM "$firth_pid"
+wait "$firth_pid" || fail "the gateway ended with status $?"
+firth_pid=
+"${java[@]}" kafka.admin.ConfigCommand --bootstrap-server "$brokers" --alter --topic __firth_sessions \
+	--add-config cleanup.policy=delete >"$work/alter.log" 2>&1 || { cat "$work/alter.log" >&2; fail "changing a setting"; }
+if timeout 120 "$firth" serve --data "$work/data" "${gateway[@]}" --set listen.mqtt=off --set listen.http=off \
+	>"$work/refused.log" 2>&1; then fail "sessions that are deleted are taken"; fi
+grep -q -- '--alter --topic __firth_sessions --add-config cleanup.policy=compact' "$work/refused.log" ||
+	{ cat "$work/refused.log" >&2; fail "the refusal does not say what to do"; }
+pass "settings that lose what was acknowledged are refused"
+echo "one gateway before three brokers: passed"
