@@ -43,7 +43,7 @@ func codeOf(kind fault.Kind) wire.Code {
 		return wire.OutOfOrderSequenceNumber
 	case fault.Fenced:
 		return wire.InvalidProducerEpoch
-	case fault.Timeout:
+	case fault.Timeout, fault.Unavailable:
 		return wire.RequestTimedOut
 	case fault.Internal:
 		return wire.UnknownServerError

@@ -16,7 +16,7 @@ func reasonOf(err error) packet.ReasonCode {
 	case fault.Invalid, fault.ReadOnly, fault.Closed, fault.Unsupported:
 		return packet.ImplementationError
 	case fault.Internal, fault.NotFound, fault.Exists, fault.OutOfRange, fault.Corrupt, fault.IO, fault.Timeout,
-		fault.OutOfSequence, fault.Fenced:
+		fault.OutOfSequence, fault.Fenced, fault.Unavailable:
 		return packet.UnspecifiedError
 	default:
 		return packet.UnspecifiedError

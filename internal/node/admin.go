@@ -187,7 +187,7 @@ func adminStatus(kind fault.Kind) int {
 		return http.StatusConflict
 	case fault.Limited:
 		return http.StatusTooManyRequests
-	case fault.Full, fault.ReadOnly, fault.Closed, fault.Timeout:
+	case fault.Full, fault.ReadOnly, fault.Closed, fault.Timeout, fault.Unavailable:
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError

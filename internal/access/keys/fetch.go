@@ -7,12 +7,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/given"
 )
 
 const (
@@ -21,28 +20,7 @@ const (
 )
 
 // CheckURL tells whether keys may be fetched from there: by https, or from this machine. Errors: Invalid.
-func CheckURL(text string) error {
-	u, err := url.Parse(text)
-	switch {
-	case err == nil && u.User != nil: // it may hold a password, and is not shown
-		return fault.New(fault.Invalid, op, "the address of %s holds a user: there is none in it", fault.Text(u.Host))
-	case err != nil || u.Host == "" || u.Fragment != "":
-		return fault.New(fault.Invalid, op, "%s is no address such as https://id.example.org/jwks.json", fault.Text(text))
-	case u.Scheme == "https" || u.Scheme == "http" && isHere(u.Hostname()):
-		return nil
-	}
-	return fault.New(fault.Invalid, op, "%s is not https: anybody on the way could give us keys", fault.Text(text)).
-		WithHint("plain http is for this machine only")
-}
-
-// isHere tells whether a host is this machine and nothing else.
-func isHere(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	at, err := netip.ParseAddr(host)
-	return err == nil && at.Unmap().IsLoopback()
-}
+func CheckURL(text string) error { return given.CheckURL(op, text, false) }
 
 // newClient makes a client that follows nobody elsewhere, and is not led by the environment's proxies to what is here.
 func newClient() *http.Client {

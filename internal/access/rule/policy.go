@@ -92,10 +92,10 @@ type Rights struct {
 	masks   []masked
 }
 
-// Rights finds what concerns a subject.
-func (p *Policy) Rights(who *Subject) *Rights {
+// Rights finds what concerns a subject: rules of its own, too, whose principals mean nothing.
+func (p *Policy) Rights(who *Subject, own ...Rule) *Rights {
 	r := &Rights{policy: p}
-	r.gather(who, who.principals(), nil)
+	r.gather(who, who.principals(), own)
 	return r
 }
 

@@ -19,6 +19,7 @@
 package rule
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -247,6 +248,24 @@ func (r *Rule) UnmarshalJSON(text []byte) error {
 	}
 	*r = parsed
 	return nil
+}
+
+// Parse reads a rule that somebody else has written for one principal, as JSON. It may leave the principal out, and
+// neither has another one nor keys that are not known: what they mean may be what denies. Errors: Invalid.
+func Parse(text []byte, principal string) (Rule, error) {
+	s, read := stored{Principal: principal}, json.NewDecoder(bytes.NewReader(text))
+	read.DisallowUnknownFields()
+	if err := read.Decode(&s); err != nil {
+		return Rule{}, fault.Wrap(fault.Invalid, "access.Rule", err)
+	}
+	if s.Principal != principal {
+		return Rule{}, fault.New(fault.Invalid, "access.Rule", "it is about %s", fault.Text(s.Principal))
+	}
+	r, err := s.rule()
+	if err == nil {
+		err = r.Check()
+	}
+	return r, err
 }
 
 func (s *stored) rule() (r Rule, err error) {

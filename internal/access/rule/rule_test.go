@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/names"
 )
 
@@ -440,4 +441,26 @@ func FuzzRule(f *testing.F) {
 		}
 		New([]Rule{r}, plain{}).Rights(&Subject{User: "x", ClientID: "c"}).Name(Read, []byte("a/b"), "")
 	})
+}
+
+// TestParse: a rule that somebody else has written for one principal is read strictly.
+func TestParse(t *testing.T) {
+	const good = `"effect":"allow","operations":["publish"],"kind":"topic","pattern":"filter","name":"a/#"`
+	for text, want := range map[string]string{
+		`{` + good + `}`:                           "allow User:u write on names a/#",
+		`{` + good + `,"principal":"User:u"}`:      "allow User:u write on names a/#",
+		`{` + good + `,"listener":"side"}`:         "allow User:u write on names a/# by side",
+		`{` + good + `,"principal":"User:other"}`:  "",
+		`{` + good + `,"principal":""}`:            "",
+		`{` + good + `,"listner":"side"}`:          "",
+		`{` + good + `,"networks":["everywhere"]}`: "",
+		`{"effect":"allow"}`:                       "",
+		`[]`:                                       "",
+		``:                                         "",
+	} {
+		r, err := Parse([]byte(text), "User:u")
+		if (err == nil) != (want != "") || err == nil && r.String() != want || err != nil && !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %s, %v", text, r.String(), err)
+		}
+	}
 }

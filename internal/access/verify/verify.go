@@ -15,6 +15,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -24,6 +25,7 @@ import (
 	"github.com/firthmq/firth/internal/access/credential"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/recent"
+	"github.com/firthmq/firth/internal/kit/turns"
 )
 
 const op = "verify"
@@ -99,7 +101,7 @@ type Logins struct {
 	opt   Options
 	key   [32]byte            // of the marks, of this process only
 	decoy credential.Password // of users who are not there; no password fits
-	turns *queue              // a turn is one hash
+	turns *turns.Queue        // a turn is one hash
 
 	mu       sync.Mutex
 	marks    recent.Map[mark, time.Duration] // and when the password was hashed
@@ -110,7 +112,7 @@ type Logins struct {
 // New makes a checker of logins.
 func New(o Options) *Logins {
 	o.fill()
-	l := &Logins{opt: o, turns: newQueue(o.Hashes), decoy: decoy()}
+	l := &Logins{opt: o, turns: turns.New(o.Hashes), decoy: decoy()}
 	rand.Read(l.key[:]) // never fails
 	return l
 }
@@ -191,31 +193,16 @@ func (l *Logins) waste(ctx context.Context, who Login) error {
 
 // turn waits until there is room for one more hash of who comes from an address.
 func (l *Logins) turn(ctx context.Context, address netip.Addr) error {
-	p := l.turns.enter(credential.Site(address))
-	if p == nil {
-		return nil
-	}
-	late := time.NewTimer(l.opt.Patience)
-	defer late.Stop()
-	select {
-	case <-p.ready:
-		return nil
-	case <-ctx.Done():
-	case <-late.C:
-	}
-	switch {
-	case !l.turns.leave(p): // its turn came at the same time
-		return nil
-	case ctx.Err() != nil:
-		return fault.Wrap(fault.Timeout, op, ctx.Err())
-	default:
+	err := l.turns.Wait(ctx, credential.Site(address), l.opt.Patience)
+	if errors.Is(err, turns.ErrLate) {
 		l.count(&l.stats.Crowded)
 		return fault.New(fault.Limited, op, "too many logins wait for their password to be checked").
 			WithHint("devices with generated secrets, certificates or SCRAM need no slow hash")
 	}
+	return fault.Wrap(fault.Timeout, op, err)
 }
 
-func (l *Logins) done() { l.turns.done() }
+func (l *Logins) done() { l.turns.Done() }
 
 // Hash makes a verifier of a password, in its turn. Errors: Invalid, and those of waiting.
 func (l *Logins) Hash(ctx context.Context, password []byte) (credential.Password, error) {

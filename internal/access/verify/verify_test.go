@@ -112,7 +112,9 @@ func TestQuick(t *testing.T) {
 func TestCrowd(t *testing.T) {
 	l := New(Options{Hashes: 1, Patience: 20 * time.Millisecond})
 	v := hashed(t, "pencil")
-	l.turns.enter(home) // a hash that takes for ever
+	if err := l.turns.Wait(t.Context(), home, time.Hour); err != nil { // a hash that takes for ever
+		t.Fatal(err)
+	}
 	err := l.Password(context.Background(), login("alice", "pencil"), v)
 	if !fault.Is(err, fault.Limited) || fault.HintOf(err) == "" || l.Stats().Crowded != 1 {
 		t.Errorf("who waits too long: %v", err)

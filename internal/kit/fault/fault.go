@@ -52,6 +52,8 @@ const (
 	Fenced
 	// Timeout is a bound on time that passed.
 	Timeout
+	// Unavailable is a service of somebody else's that does not answer, or not in a way that helps.
+	Unavailable
 
 	kinds // the count, for tests
 )
@@ -59,7 +61,7 @@ const (
 var names = [kinds]string{
 	"internal", "invalid", "not found", "exists", "out of range", "too large", "corrupt", "disk full", "i/o",
 	"read-only", "closed", "limited", "denied", "unsupported", "out of sequence", "fenced",
-	"timeout",
+	"timeout", "unavailable",
 }
 
 // String is the kind in words.
