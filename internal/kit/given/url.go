@@ -7,8 +7,8 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
-// CheckURL tells whether an address that an operator gives may be asked, for an operation that errors name: by https, or
-// on this machine, or anywhere where plain http will do. There is no user in it. Errors: Invalid.
+// CheckURL tells whether an address that an operator gives may be asked, for an operation that errors name: by https,
+// or on this machine, or anywhere where plain http will do. There is no user in it. Errors: Invalid.
 func CheckURL(op, text string, plain bool) error {
 	u, err := url.Parse(text)
 	switch {
