@@ -62,6 +62,8 @@ type Options struct {
 	// People says that an identity provider tells who people are, besides the users: as with Tokens, nobody comes in
 	// unknown, and nothing is allowed that no rule allows.
 	People bool
+	// Service knows users whom the catalog has no password of; nil: nobody does. With it, it is as with Tokens.
+	Service Service
 	// AcceptDamage goes on with what can be read of a damaged catalog. Otherwise Open fails: what is missing may be what
 	// denies.
 	AcceptDamage bool
@@ -89,7 +91,7 @@ type Access struct {
 
 	// version counts the changes: who has an answer of an older version asks again. It is raised behind the policy.
 	version atomic.Uint64
-	policy  atomic.Pointer[rule.Policy] // nil: there is neither a user nor a rule, nor an issuer of tokens
+	policy  atomic.Pointer[rule.Policy] // nil: there is neither a user nor a rule, and nobody else knows any
 
 	mu struct {
 		sync.RWMutex
@@ -190,7 +192,7 @@ func (a *Access) AnonymousMay() bool {
 }
 
 // vouched tells whether somebody else says who is who, besides the users.
-func (a *Access) vouched() bool { return a.opt.Tokens != nil || a.opt.People }
+func (a *Access) vouched() bool { return a.opt.Tokens != nil || a.opt.Service != nil || a.opt.People }
 
 // user finds a user; nil: there is none.
 func (a *Access) user(name string) *User {

@@ -38,15 +38,19 @@ func (p *Pass) By() audit.By {
 	return by
 }
 
-// Method is what has said who it is without a password: "certificate" or "token"; "" where none of them has.
+// Method is what has said who it is besides the catalog: "certificate", "token" or, for the service, "http"; "" where
+// none of them has.
 func (p *Pass) Method() string {
+	g := p.grant.Load()
 	switch {
 	case p.certified:
 		return "certificate"
-	case p.grant.Load() != nil:
-		return "token"
+	case g == nil:
+		return ""
+	case g.service:
+		return "http"
 	}
-	return ""
+	return "token"
 }
 
 // userState is a user as the audit has it: never what proves who it is.

@@ -11,15 +11,17 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
-// Grant is what a token that was good gives. It does not change.
+// Grant is what a token that was good gives, or the service. It does not change.
 type Grant struct {
 	User          string
-	Roles, Groups []string  // besides those that the user has in the catalog
-	Ends          time.Time // when its connections end; zero: never
-	clientID      string    // which client identifiers it is good for, as User.ClientID has it
-	token         string    // the id of a token of the catalog, which has to be there; "": it is none of those
-	delegation    string    // the id of a delegation token, which has to be there; "": it is none
-	sameUser      bool      // a user name that a client gives besides has to be the user's
+	Roles, Groups []string    // besides those that the user has in the catalog
+	Ends          time.Time   // when its connections end; zero: never
+	service       bool        // it is of the service
+	rules         []rule.Rule // of the user, besides those of the catalog
+	clientID      string      // which client identifiers it is good for, as User.ClientID has it
+	token         string      // the id of a token of the catalog, which has to be there; "": it is none of those
+	delegation    string      // the id of a delegation token, which has to be there; "": it is none
+	sameUser      bool        // a user name that a client gives besides has to be the user's
 }
 
 // Tokens judges tokens of issuers. *verify.Tokens does.
@@ -74,7 +76,8 @@ func (a *Access) Vouch(who *token.Identity) (*Grant, error) {
 // Fits tells whether a client may show the token beside a user name; "": it gave none.
 func (g *Grant) Fits(user string) bool { return user == g.User || user == "" || !g.sameUser }
 
-// AdmitBy makes the pass of a connection that has shown a token. Over tells if it may not be here.
+// AdmitBy makes the pass of a connection that has shown a token, or that the service knows. Over tells if it may not be
+// here.
 func (a *Access) AdmitBy(who rule.Subject, g *Grant) *Pass {
 	who.User = g.User
 	p := &Pass{access: a, who: who}
@@ -82,17 +85,33 @@ func (a *Access) AdmitBy(who rule.Subject, g *Grant) *Pass {
 	return p
 }
 
-// byToken lets in who gives a token for a password. Errors: ErrCredentials.
-func (a *Access) byToken(ctx context.Context, who rule.Subject, password []byte) (*Pass, error) {
-	g, err := a.Token(ctx, string(password))
-	if err != nil {
-		return nil, err
+// admitBy is AdmitBy where there may be no grant.
+func (a *Access) admitBy(who rule.Subject, g *Grant) *Pass {
+	if g == nil {
+		return nil
 	}
-	if !g.Fits(who.User) {
-		return nil, fault.New(fault.Denied, "access.Token", "%w: the token is not of the user that the client says",
-			ErrCredentials)
+	return a.AdmitBy(who, g)
+}
+
+// Granted tells what a password gives besides the catalog: as a token, or by what the service says of a user whom the
+// catalog has no password of. nil: the catalog knows whether it is good. Errors: ErrCredentials; Denied; those of the
+// service.
+func (a *Access) Granted(ctx context.Context, who rule.Subject, password []byte) (*Grant, error) {
+	switch {
+	case a.IsToken(password):
+		g, err := a.Token(ctx, string(password))
+		if err == nil && !g.Fits(who.User) {
+			return nil, fault.New(fault.Denied, "access.Token", "%w: the token is not of the user that the client says",
+				ErrCredentials)
+		}
+		return g, err
+	case a.opt.Service == nil || who.User == "" || password == nil:
+		return nil, nil
 	}
-	return a.AdmitBy(who, g), nil
+	if u := a.user(who.User); u != nil && (u.Disabled || u.proves()) {
+		return nil, nil
+	}
+	return a.byService(ctx, &who, password)
 }
 
 // Renew has another token take the place of the one that a pass was made by. Errors: Denied when it is somebody else's,
@@ -121,24 +140,35 @@ func (p *Pass) Ends() time.Time {
 	return g.Ends
 }
 
-// ended tells whether the token of a pass has.
+// rulesOf are the rules of a grant; those of none are none.
+func (g *Grant) rulesOf() []rule.Rule {
+	if g == nil {
+		return nil
+	}
+	return g.rules
+}
+
+// ended tells whether the token of a pass has, or what the service said of it.
 func (p *Pass) ended() bool {
 	ends := p.Ends()
 	return !ends.IsZero() && !p.access.opt.Clock().Before(ends)
 }
 
 // MayDelegate tells whether the pass is of somebody who may ask for delegation tokens: who it is was proven, and by no
-// token of ours, whose end and whose scope another one would not have.
+// token of ours, whose end and whose scope another one would not have, nor by the service, whose rules it would not.
 func (p *Pass) MayDelegate() bool {
 	g := p.grant.Load()
-	return p.Proven() && (g == nil || g.token == "" && g.delegation == "")
+	return p.Proven() && (g == nil || g.token == "" && g.delegation == "" && !g.service)
 }
 
-// errTokenEnded is why a pass is over whose token has ended.
-var errTokenEnded = errDenied("the token has ended")
+// errTokenEnded and errServiceEnded are why a pass is over whose grant has ended.
+var (
+	errTokenEnded   = errDenied("the token has ended")
+	errServiceEnded = errDenied("the service let the user in until now")
+)
 
-// judgeGrant finds how a pass stands that a token has made; u is its user in the catalog, or nil. Within is the token
-// of the catalog whose scope limits it; nil: none does.
+// judgeGrant finds how a pass stands that a token or the service has made; u is its user in the catalog, or nil. Within
+// is the token of the catalog whose scope limits it; nil: none does.
 func (a *Access) judgeGrant(who *rule.Subject, g *Grant, u *User) (within *Token, err error) {
 	t := a.token(g.token)
 	if g.token != "" && (t == nil || u == nil) {
@@ -152,13 +182,14 @@ func (a *Access) judgeGrant(who *rule.Subject, g *Grant, u *User) (within *Token
 	if !bound.binds(who.ClientID) {
 		return nil, errDenied("the token is not good for this client identifier")
 	}
-	if u == nil {
+	switch {
+	case u == nil:
 		return nil, nil
-	}
-	if u.Disabled {
+	case u.Disabled:
 		return nil, errDenied("the user is disabled")
-	}
-	if !u.binds(who.ClientID) {
+	case g.service && u.proves():
+		return nil, errDenied("the user has a password here by now, and the service is not asked about it")
+	case !u.binds(who.ClientID):
 		return nil, errDenied("the user may not have this client identifier")
 	}
 	who.Roles, who.Groups = slices.Concat(u.Roles, g.Roles), slices.Concat(u.Groups, g.Groups)

@@ -25,7 +25,7 @@ type Pass struct {
 	certified bool                  // who it is was proven by a certificate
 	recalled  bool                  // it was proven before
 	nameless  error                 // why its certificate does not tell who it is; nil: it does, or there is none
-	grant     atomic.Pointer[Grant] // of the token that it was proven by; nil: it was not
+	grant     atomic.Pointer[Grant] // of the token or the service that it was proven by; nil: it was not
 	now       atomic.Pointer[standing]
 }
 
@@ -40,7 +40,7 @@ type standing struct {
 
 // Enter lets a connection in that says who it is, or not (an empty user): who is told, but for the roles. A password
 // of nil is none: then a certificate that was verified says who it is. Errors: ErrCredentials; Denied; Timeout or
-// Limited when too many are being looked at.
+// Limited when too many are being looked at; Unavailable when the service that may know it does not answer.
 func (a *Access) Enter(ctx context.Context, who rule.Subject, password []byte) (*Pass, error) {
 	p, err := a.enter(ctx, who, password)
 	switch {
@@ -61,9 +61,10 @@ func (a *Access) enter(ctx context.Context, who rule.Subject, password []byte) (
 	if password == nil {
 		name, nameless = a.opt.Identity.of(&who)
 	}
+	if g, err := a.Granted(ctx, who, password); err != nil || g != nil {
+		return a.admitBy(who, g), err
+	}
 	switch {
-	case a.IsToken(password):
-		return a.byToken(ctx, who, password)
 	case name != "" && (who.User == "" || who.User == name):
 		who.User = rule.Anonymous // Admit knows better
 	case who.User != "" && a.open(): // as long as nobody asked for users a name is only a name
@@ -128,7 +129,7 @@ func (a *Access) Admit(who rule.Subject) *Pass {
 	return p
 }
 
-// Proven tells whether who it is was proven: by a password, a certificate or a token.
+// Proven tells whether who it is was proven: by a password, a certificate, a token or the service.
 func (p *Pass) Proven() bool { return p.proof != "" || p.certified || p.grant.Load() != nil }
 
 // Who is who the pass is for.
@@ -157,7 +158,10 @@ func (p *Pass) Memberships() (roles, groups []string) {
 
 // Over tells why the connection may not be here any more; nil: it may.
 func (p *Pass) Over() error {
-	if p.ended() {
+	switch g := p.grant.Load(); {
+	case p.ended() && g.service:
+		return errServiceEnded
+	case p.ended():
 		return errTokenEnded
 	}
 	return p.stand().over
@@ -206,7 +210,7 @@ func (a *Access) judge(p *Pass, version uint64, grant *Grant) *standing {
 	}
 	s.rights = nobody
 	if policy := a.policy.Load(); policy != nil && s.over == nil {
-		s.rights = policy.Rights(&who)
+		s.rights = policy.Rights(&who, grant.rulesOf()...)
 		if token != nil {
 			s.within = policy.Within(&who, token.Roles, token.Rules)
 		}

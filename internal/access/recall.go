@@ -2,6 +2,7 @@ package access
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"net/netip"
 
 	"github.com/firthmq/firth/internal/access/rule"
@@ -11,8 +12,9 @@ import (
 const (
 	fromEncrypted = 1 << iota
 	fromProven
-	fromToken       // what its token gives follows
+	fromToken       // what its token gives follows, or what the service gave
 	fromCertificate // what its certificate says follows
+	fromService     // it is of the service, and its rules follow
 	fromBits        = iota
 )
 
@@ -32,6 +34,9 @@ func (p *Pass) From() string {
 	if g != nil {
 		flags |= fromToken
 	}
+	if g != nil && g.service {
+		flags |= fromService
+	}
 	said := p.certificate()
 	if len(said) > 0 {
 		flags |= fromCertificate
@@ -46,6 +51,10 @@ func (p *Pass) From() string {
 	}
 	if len(said) > 0 {
 		b = appendList(b, said)
+	}
+	if g != nil && g.service {
+		text, _ := json.Marshal(g.rules) // nothing in them cannot be encoded
+		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
 	}
 	return string(b)
 }
@@ -121,6 +130,13 @@ func (r *recalling) read(who *rule.Subject) *Grant {
 	var said recalledCertificate
 	if r.flags&fromCertificate != 0 {
 		said = r.list()
+	}
+	if r.flags&fromService != 0 {
+		text := r.text()
+		r.bad = r.bad || g == nil || json.Unmarshal([]byte(text), &g.rules) != nil
+		if g != nil {
+			g.service = true
+		}
 	}
 	if r.bad {
 		return nil

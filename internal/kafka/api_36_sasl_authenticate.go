@@ -12,6 +12,7 @@ import (
 // Behaviour
 //   - Carries one message of the mechanism that SaslHandshake named, and the mechanism's answer.
 //   - SASL_AUTHENTICATION_FAILED, after a tenth of a second, ends the connection. It does not say what was wrong.
+//   - REQUEST_TIMED_OUT ends it, too: too many logins wait, or who knows the user does not answer. Clients try again.
 //   - ILLEGAL_SASL_STATE: no SaslHandshake came before. It ends a connection that has to authenticate.
 //
 // Versions: 1 tells for how long the connection is served before it has to authenticate again (KIP-368), 2 flexible.
@@ -26,9 +27,14 @@ func (d *Door) saslAuthenticate(
 		c.login.over = c.login.required && !c.login.known
 		return resp, nil
 	}
-	answer, ok := c.step(ctx, req.SASLAuthBytes)
-	if !ok {
-		resp.ErrorCode = wire.SaslAuthenticationFailed
+	answer, code := c.step(ctx, req.SASLAuthBytes)
+	switch code {
+	case wire.None:
+	case wire.RequestTimedOut:
+		resp.ErrorCode, resp.ErrorMessage = code, new("it cannot be found out now who you are, try again")
+		return resp, nil
+	default:
+		resp.ErrorCode = code
 		resp.ErrorMessage = new("authentication failed: invalid credentials with SASL mechanism " +
 			c.login.mechanism.Name())
 		return resp, nil

@@ -40,7 +40,11 @@ type Mechanism interface {
 
 // Peer is what is known of a client before it has authenticated.
 type Peer struct {
-	Host string // its address without the port, such as "10.0.0.7"
+	Host       string // its address without the port, such as "10.0.0.7"
+	ClientID   string // as it calls itself
+	Listener   string
+	CommonName string // of its certificate
+	Encrypted  bool   // with TLS
 }
 
 // Exchange is one authentication that is under way: a state machine that one goroutine steps.
@@ -121,7 +125,7 @@ func (c *conn) handshake(name string, version int16) wire.Code {
 		if m.Name() != name {
 			continue
 		}
-		l.mechanism, l.exchange, l.steps, l.unframed = m, m.Begin(Peer{Host: c.host[1:]}), 0, version == 0
+		l.mechanism, l.exchange, l.steps, l.unframed = m, m.Begin(c.whoAsks()), 0, version == 0
 		if again {
 			l.began = now
 		}
@@ -129,6 +133,18 @@ func (c *conn) handshake(name string, version int16) wire.Code {
 	}
 	l.over = l.required
 	return wire.UnsupportedSaslMechanism
+}
+
+// whoAsks is what is known of the client.
+func (c *conn) whoAsks() Peer {
+	p := Peer{Host: c.host[1:], ClientID: c.clientID, Listener: c.listener}
+	if s, ok := c.nc.(*secure.Conn); ok {
+		p.Encrypted = true
+		if shown := s.Peer(); shown != nil {
+			p.CommonName = shown.CommonName
+		}
+	}
+	return p
 }
 
 // mechanisms are those that the connection is offered.
@@ -146,8 +162,9 @@ func (c *conn) isHere() bool {
 	return c.nc.LocalAddr().Network() == "unix" || err == nil && at.IsLoopback()
 }
 
-// step takes a message of the mechanism. It is false when the authentication failed, and the connection is to end.
-func (c *conn) step(ctx context.Context, token []byte) (answer []byte, ok bool) {
+// step takes a message of the mechanism. With another code than None the authentication failed, and the connection is
+// to end: RequestTimedOut, which clients try again, where it could not be found out who they are.
+func (c *conn) step(ctx context.Context, token []byte) (answer []byte, code wire.Code) {
 	l := &c.login
 	answer, who, err := l.exchange.Step(ctx, token)
 	claims := ""
@@ -170,12 +187,16 @@ func (c *conn) step(ctx context.Context, token []byte) (answer []byte, ok bool) 
 				"error", err, "more", held)
 		}
 		pause(ctx, refusalDelay) // who guesses is slowed
-		return nil, false
+		switch fault.KindOf(err) {
+		case fault.Unavailable, fault.Limited, fault.Timeout:
+			return nil, wire.RequestTimedOut
+		}
+		return nil, wire.SaslAuthenticationFailed
 	}
 	if who != nil {
 		c.enterAs(who)
 	}
-	return answer, true
+	return answer, wire.None
 }
 
 // enterAs notes who the client is.
@@ -224,8 +245,8 @@ func (c *conn) nextToken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	answer, ok := c.step(ctx, token)
-	if !ok {
+	answer, code := c.step(ctx, token)
+	if code != wire.None {
 		return errRefused // is logged; the client sees the end of the connection
 	}
 	c.out = append(binary.BigEndian.AppendUint32(c.out[:0], uint32(len(answer))), answer...)

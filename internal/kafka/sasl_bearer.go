@@ -11,8 +11,6 @@ import (
 
 // TokenLogins judges tokens. *access.Access is one.
 type TokenLogins interface {
-	// IsToken tells whether a password is a token.
-	IsToken(password []byte) bool
 	// Token tells what a token gives. Errors: access.ErrCredentials.
 	Token(ctx context.Context, raw string) (*access.Grant, error)
 }

@@ -6,21 +6,30 @@ import (
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/credential"
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/access/verify"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
 // PasswordMechanisms are the mechanisms of SASL for users with passwords, the strongest first: SCRAM-SHA-512 and
 // SCRAM-SHA-256 (RFC 5802, KIP-84), and PLAIN (RFC 4616), which shows the password to us and to who listens on a
-// connection without TLS. Delegations are the delegation tokens that SCRAM takes; nil: there are none.
+// connection without TLS. Others know what a password of PLAIN is good for besides; nil: nothing. Delegations are the
+// delegation tokens that SCRAM takes; nil: there are none.
 func PasswordMechanisms(
-	logins *verify.Logins, users verify.Users, tokens TokenLogins, delegations *access.Delegations,
+	logins *verify.Logins, users verify.Users, others PasswordLogins, delegations *access.Delegations,
 ) []Mechanism {
 	return []Mechanism{
 		scramMechanism{credential.SHA512, logins, users, delegations},
 		scramMechanism{credential.SHA256, logins, users, delegations},
-		plainMechanism{logins, users, tokens},
+		plainMechanism{logins, users, others},
 	}
+}
+
+// PasswordLogins knows what passwords are good for that are not of a user's verifiers. *access.Access does.
+type PasswordLogins interface {
+	// Granted tells what a password gives; nil: it is the user's verifiers that know. Errors: Denied; Unavailable, Limited
+	// and Timeout when that cannot be found out now.
+	Granted(ctx context.Context, who rule.Subject, password []byte) (*access.Grant, error)
 }
 
 // user is who a client has shown to be.
@@ -35,11 +44,17 @@ func (p Peer) address() netip.Addr {
 	return a
 }
 
+// subject is a client that says it is a user.
+func (p Peer) subject(user string) rule.Subject {
+	return rule.Subject{User: user, ClientID: p.ClientID, CommonName: p.CommonName, Address: p.address(),
+		Listener: p.Listener, Protocol: "kafka", Encrypted: p.Encrypted}
+}
+
 // plainMechanism is PLAIN.
 type plainMechanism struct {
 	logins *verify.Logins
 	users  verify.Users
-	tokens TokenLogins // nil: no password is a token
+	others PasswordLogins // nil: a password is the user's, or good for nothing
 }
 
 func (plainMechanism) Name() string { return "PLAIN" }
@@ -47,12 +62,12 @@ func (plainMechanism) Name() string { return "PLAIN" }
 func (plainMechanism) Bare() bool { return true }
 
 func (m plainMechanism) Begin(from Peer) Exchange {
-	return &plainExchange{plainMechanism: m, from: from.address()}
+	return &plainExchange{plainMechanism: m, from: from}
 }
 
 type plainExchange struct {
 	plainMechanism
-	from   netip.Addr
+	from   Peer
 	claims string
 }
 
@@ -62,17 +77,16 @@ func (e *plainExchange) Claims() string { return e.claims }
 func (e *plainExchange) Step(ctx context.Context, token []byte) ([]byte, *Identity, error) {
 	p, err := credential.ParsePlain(token)
 	e.claims = p.User
-	if err == nil && e.tokens != nil && e.tokens.IsToken(p.Password) {
-		g, err := e.tokens.Token(ctx, string(p.Password))
-		if err == nil && !g.Fits(p.User) {
-			err = errOtherUser
-		}
+	if err == nil && e.others != nil {
+		g, err := e.others.Granted(ctx, e.from.subject(p.User), p.Password)
 		if err != nil {
 			return nil, nil, err
 		}
-		return nil, byGrant(g), nil
+		if g != nil {
+			return nil, byGrant(g), nil
+		}
 	}
-	name, err := e.logins.Plain(ctx, e.users, e.from, token)
+	name, err := e.logins.Plain(ctx, e.users, e.from.address(), token)
 	if err != nil {
 		return nil, nil, err
 	}

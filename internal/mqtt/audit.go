@@ -52,7 +52,7 @@ func (c *conn) tellLogin(hello *packet.Connect) {
 func (c *conn) tellRefusedLogin(hello *packet.Connect, reason packet.ReasonCode, cause error) {
 	switch reason {
 	case packet.NotAuthorized, packet.BadUserNameOrPassword, packet.BadAuthenticationMethod, packet.Banned,
-		packet.ServerBusy:
+		packet.ServerBusy, packet.ServerUnavailable:
 	default:
 		return
 	}

@@ -180,7 +180,8 @@ func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect,
 	switch reason {
 	case packet.UnsupportedVersion, packet.QuotaExceeded, // [MQTT-3.1.2-2]
 		packet.ClientIDNotValid, packet.NotAuthorized, packet.BadUserNameOrPassword, packet.BadAuthenticationMethod,
-		packet.UseAnotherServer, packet.ServerMoved, packet.ConnectionRateExceeded, packet.Banned:
+		packet.UseAnotherServer, packet.ServerMoved, packet.ConnectionRateExceeded, packet.Banned,
+		packet.ServerUnavailable, packet.ServerBusy:
 		answer = v != 0
 	}
 	connack := packet.Connack{Reason: reason.InConnack()} // [MQTT-3.1.3-8] [MQTT-3.1.4-2]

@@ -24,7 +24,8 @@ type Principal struct {
 
 // Logins finds out who clients are. It may wait until ctx ends. *access.Access is one.
 type Logins interface {
-	// Enter lets a client in that says who it is, or not. Errors: access.ErrCredentials, Denied, Limited, Timeout.
+	// Enter lets a client in that says who it is, or not. Errors: access.ErrCredentials, Denied, Limited, Timeout,
+	// Unavailable.
 	Enter(ctx context.Context, who rule.Subject, password []byte) (*access.Pass, error)
 	// Admit makes the pass of a client whose user is known.
 	Admit(who rule.Subject) *access.Pass
@@ -87,6 +88,8 @@ func (c *conn) enter(hello *packet.Connect, who *Principal) (*access.Pass, error
 		return pass, nil
 	case fault.Is(err, fault.Limited), fault.Is(err, fault.Timeout):
 		return nil, &packet.Error{Reason: packet.ServerBusy, Detail: err.Error()}
+	case fault.Is(err, fault.Unavailable):
+		return nil, &packet.Error{Reason: packet.ServerUnavailable, Detail: err.Error()}
 	case errors.Is(err, access.ErrCredentials):
 		return nil, &packet.Error{Reason: packet.BadUserNameOrPassword, Detail: badCredentials(err)}
 	}
@@ -125,7 +128,7 @@ func (p *Principal) known() error {
 
 // subject is a connection as rules know it.
 func (c *conn) subject(who *Principal) rule.Subject {
-	s := rule.Subject{User: who.UserName, ClientID: who.ClientID, Listener: c.listener.opt.Name,
+	s := rule.Subject{User: who.UserName, ClientID: who.ClientID, Listener: c.listener.opt.Name, Protocol: "mqtt",
 		Encrypted: c.encrypted, Address: c.address()}
 	if c.peer != nil {
 		s.CommonName, s.Certificate = c.peer.CommonName, c.peer

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/firthmq/firth/internal/access"
@@ -18,6 +19,7 @@ type Access struct {
 	Metrics   string // auto or open
 	Damaged   string // refuse or accept
 	JWT       []JWT
+	HTTP      LoginService
 	Bare      bool          // secrets as they are without TLS from other machines, over Kafka
 	Identity  string        // whose a certificate is: a template
 	Session   time.Duration // of a Kafka connection until it authenticates again; forever
@@ -25,7 +27,7 @@ type Access struct {
 }
 
 func accessOptions() []Option {
-	return []Option{
+	return slices.Concat([]Option{
 		Option{Key: "access.certificate_identity", Default: "${cert.cn}", Type: "name of a certificate",
 			Doc: "Whose a client certificate is, over MQTT, Kafka and HTTP: the user whose name comes of this text. Fields " +
 				"are cn (the common name), subject (as Kafka writes it: CN=pump-7,O=Example), o, ou, serial, san.dns, san.uri, " +
@@ -51,6 +53,7 @@ func accessOptions() []Option {
 				"without them. What is missing may be what keeps somebody out.",
 		}.choice(func(c *Config) *string { return &c.Access.Damaged }, "refuse", "accept"),
 		jwtOption(),
+	}, serviceOptions(), []Option{
 		Option{Key: "access.plain_without_tls", Default: "false",
 			Doc: "Whether Kafka clients on other machines may send passwords and tokens as they are (PLAIN, OAUTHBEARER) " +
 				"without TLS, for whoever listens to read. SCRAM does not send them.",
@@ -61,7 +64,7 @@ func accessOptions() []Option {
 				"KIP-368). One with a token never is longer than that is good.",
 			Shows: "the connection ends at the next request",
 		}.span(func(c *Config) *time.Duration { return &c.Access.Session }, time.Second, century, "forever"),
-	}
+	})
 }
 
 // anIdentity holds a text against what a certificate has. Errors: Invalid.
@@ -76,6 +79,10 @@ func (n *Node) openAccess(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	service, err := n.openService()
+	if err != nil {
+		return err
+	}
 	identity, err := access.ParseIdentity(n.cfg.Access.Identity)
 	if err != nil {
 		return err
@@ -83,8 +90,8 @@ func (n *Node) openAccess(ctx context.Context) (err error) {
 	anonymous := map[string]access.Anonymous{"allow": access.Always, "deny": access.Never}
 	n.access, err = access.Open(ctx, access.Options{
 		Log: n.keeper, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous], Tokens: tokens,
-		Identity:     identity,
-		AcceptDamage: n.cfg.Access.Damaged == "accept", Audit: n.audit, FS: n.fs, Metrics: n.metrics, Logger: n.log,
+		Identity: identity, Service: service, AcceptDamage: n.cfg.Access.Damaged == "accept",
+		Audit: n.audit, FS: n.fs, Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -116,7 +117,7 @@ type proof struct {
 func (n *Node) mayBy(r *http.Request, who rule.Subject, by proof, o rule.Operation) (asker, error) {
 	pass, err := n.access.Enter(r.Context(), who, by.secret)
 	if err == nil {
-		err = pass.Over()
+		by.method, err = cmp.Or(pass.Method(), by.method), pass.Over()
 	}
 	n.tellHTTP(&who, by.method, err)
 	if err != nil {
@@ -140,7 +141,7 @@ func (n *Node) mayPass(pass *access.Pass, o rule.Operation) (audit.By, error) {
 // comer is where a request comes from. It does not say who asks.
 func (n *Node) comer(r *http.Request) rule.Subject {
 	conn := secure.ConnOf(r.Context())
-	who := rule.Subject{Listener: "http", Encrypted: conn != nil, Address: n.remote(r)}
+	who := rule.Subject{Listener: "http", Protocol: "http", Encrypted: conn != nil, Address: n.remote(r)}
 	if peer := conn.Peer(); peer != nil {
 		who.CommonName, who.Certificate = peer.CommonName, peer
 	}

@@ -41,10 +41,11 @@ import (
 // of one: what is in it is a canary. A new option with such a name fails TestSecretOptions until it is judged here, and
 // one that holds a secret itself is to be driven by TestCanaries.
 var secretOptions = map[string]string{
-	"TLS.Key":           "file",
-	"Listeners.TLS.Key": "file",
-	"Access.JWT.Secret": "file",
-	"Access.JWT.Keys":   "public keys", "Access.JWT.KeysURL": "public keys, and no user or password in it",
+	"TLS.Key":               "file",
+	"Listeners.TLS.Key":     "file",
+	"Access.JWT.Secret":     "file",
+	"Access.HTTP.TokenFile": "file", "Access.HTTP.Key": "file",
+	"Access.JWT.Keys": "public keys", "Access.JWT.KeysURL": "public keys, and no user or password in it",
 	"TLS.ClientAuth": "no secret", "Listeners.TLS.ClientAuth": "no secret",
 	"Encryption.KeyFile": "file", "Encryption.KeyEnv": "name of a variable",
 	"Mapping.Key": "keys of records",

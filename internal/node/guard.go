@@ -39,6 +39,7 @@ func (l *loader) checkWhole() {
 			formatDuration(g.MinSessionTimeout), formatDuration(g.MaxSessionTimeout))
 	}
 	l.checkConsumers()
+	l.checkService()
 }
 
 // checkConsumers holds the heartbeats of consumers against their sessions. Of the two, the one that nobody gave yields.

@@ -124,6 +124,7 @@ type Subject struct {
 	Certificate Certificate
 	Address     netip.Addr
 	Listener    string
+	Protocol    string // "mqtt", "kafka" or "http"; no rule is about it
 	Encrypted   bool
 	// Faint says that only user, roles and client identifier are known: other conditions hold for what denies or masks,
 	// and for nothing else.
