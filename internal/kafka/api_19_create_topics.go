@@ -113,6 +113,9 @@ func (d *Door) createTopic(
 	if faults = append(faults, checkConfig(spec.Config)...); len(faults) > 0 {
 		return coded{errors.Join(faults...), wire.InvalidConfig}
 	}
+	if err := d.checkFloor(spec.Config); err != nil {
+		return err
+	}
 	if how.dry {
 		n := cmp.Or(spec.Partitions, d.opt.DefaultPartitions)
 		d.describeNew(c, &stream.Topic{Name: spec.Name, Config: spec.Config}, n, answer)

@@ -15,6 +15,8 @@ import (
 //   - A topic is gone for everybody when the answer comes; its id is never used again.
 //   - By name, or from v6 on by id; naming one both ways, or twice, is INVALID_REQUEST.
 //   - The log's own topics cannot be deleted: INVALID_TOPIC_EXCEPTION.
+//   - A topic with records younger than its firth.retention.floor.ms is deleted by who has ALTER on the cluster only:
+//     CLUSTER_AUTHORIZATION_FAILED.
 //
 // Versions: 4 flexible, 5 error messages, 6 ids (KIP-516).
 
@@ -78,7 +80,11 @@ func (d *Door) deleteTopic(ctx context.Context, c *conn, strict bool, answer *km
 		answer.ErrorCode, answer.ErrorMessage = wire.InvalidTopic, new("the topic belongs to the log itself")
 		return
 	}
-	if err := c.change(len(t.Partitions), strict); err != nil {
+	err := d.mayTakeAll(ctx, c, t)
+	if err == nil {
+		err = c.change(len(t.Partitions), strict)
+	}
+	if err != nil {
 		answer.ErrorCode, answer.ErrorMessage = createCode(err), words(err)
 		return
 	}

@@ -18,6 +18,8 @@ import (
 //     start after it. An offset above the high watermark or below -1 is OFFSET_OUT_OF_RANGE.
 //   - A topic that is compacted and not deleted keeps its records: POLICY_VIOLATION. The log's own
 //     topics: INVALID_TOPIC_EXCEPTION.
+//   - Records younger than firth.retention.floor.ms go by who has ALTER on the cluster only:
+//     CLUSTER_AUTHORIZATION_FAILED.
 //
 // Versions: 2 flexible.
 
@@ -44,7 +46,7 @@ func (d *Door) deleteRecords(
 			p.Partition, p.LowWatermark = rp.Partition, -1
 			id, code := partition(t, topicCode, rp.Partition)
 			if p.ErrorCode = code; code == wire.None {
-				p.LowWatermark, p.ErrorCode = d.trim(ctx, c, place{t.Name, rp.Partition, id}, rp.Offset)
+				p.LowWatermark, p.ErrorCode = d.trim(ctx, c, t, place{t.Name, rp.Partition, id}, rp.Offset)
 			}
 			answer.Partitions = append(answer.Partitions, p)
 		}
@@ -69,7 +71,7 @@ type trimmed struct {
 }
 
 // trim moves the log start of a partition and says where it is.
-func (d *Door) trim(ctx context.Context, c *conn, at place, off int64) (int64, wire.Code) {
+func (d *Door) trim(ctx context.Context, c *conn, t *stream.Topic, at place, off int64) (int64, wire.Code) {
 	bounds, err := d.log.Bounds(at.id)
 	if err != nil {
 		return -1, code(err)
@@ -82,6 +84,9 @@ func (d *Door) trim(ctx context.Context, c *conn, at place, off int64) (int64, w
 	}
 	if off <= int64(bounds.Start) {
 		return int64(bounds.Start), wire.None
+	}
+	if err := d.mayTake(ctx, c, t, at.id, record.Offset(off)); err != nil {
+		return -1, createCode(err)
 	}
 	start := bounds.Start
 	a := alteration{action: "records.delete", on: chain.Resource{Kind: "partition", Name: at.String()},

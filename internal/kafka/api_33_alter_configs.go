@@ -16,6 +16,8 @@ import (
 // Behaviour
 //   - The settings of a topic become those of the request: one that is not named goes back to its
 //     default. All faults are told at once, in one INVALID_CONFIG, and then nothing changes.
+//   - Settings that go against firth.retention.floor.ms are INVALID_CONFIG; who lowers it needs ALTER on the cluster,
+//     or is told CLUSTER_AUTHORIZATION_FAILED.
 //   - Of the broker the settings of groups can be set (DescribeConfigs says which are not read-only); they stay
 //     after a restart. The others are set in the configuration of the node: INVALID_CONFIG.
 //
@@ -106,11 +108,12 @@ func (d *Door) alterResource(ctx context.Context, c *conn, of resource, dry bool
 	if len(faults) > 0 {
 		return coded{errors.Join(faults...), wire.InvalidConfig}
 	}
-	if dry {
-		return nil
+	after := configAfter(t.Config, &todo)
+	if err := d.mayLowerFloor(c, t, after); err != nil || dry {
+		return err
 	}
 	a := alteration{action: "topic.configure", on: topicOf(name), before: topicState{Config: t.Config},
-		after: topicState{Config: configAfter(t.Config, &todo)}}
+		after: topicState{Config: after}}
 	err := d.opt.alter(ctx, c, a, func() error {
 		_, err := d.log.AlterTopic(ctx, name, todo)
 		return err

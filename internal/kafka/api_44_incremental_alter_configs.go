@@ -16,7 +16,8 @@ import (
 // Behaviour
 //   - Sets and deletes settings of a topic, and appends to and subtracts from lists; what is not named
 //     stays (KIP-339). All faults are told at once, in one INVALID_CONFIG, and then nothing changes.
-//   - A resource or a setting named twice is INVALID_REQUEST. The broker: see AlterConfigs.
+//   - A resource or a setting named twice is INVALID_REQUEST. The broker, and the
+//     floor of retention: see AlterConfigs.
 //
 // Versions: 1 flexible.
 

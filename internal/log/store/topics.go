@@ -211,7 +211,7 @@ func (s *Store) CreateTopic(ctx context.Context, spec stream.TopicSpec) (*stream
 	if spec.Partitions < 1 {
 		return nil, fault.New(fault.Invalid, op, "%d partitions", spec.Partitions)
 	}
-	if _, err := stream.DecodeSettings(s.opt.TopicDefaults, spec.Config); err != nil {
+	if err := s.checkSettings(spec.Config); err != nil {
 		return nil, err
 	}
 	s.topicsMu.Lock()
@@ -291,6 +291,15 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	return s.writeTopic(ctx, name, nil, true)
 }
 
+// checkSettings tells what is wrong with the settings of a topic. Errors: Invalid.
+func (s *Store) checkSettings(config map[string]string) error {
+	settings, err := stream.DecodeSettings(s.opt.TopicDefaults, config)
+	if err != nil {
+		return err
+	}
+	return settings.CheckFloor()
+}
+
 // AlterTopic implements stream.Admin.
 func (s *Store) AlterTopic(ctx context.Context, name string, change stream.TopicChange) (*stream.Topic, error) {
 	const op = "alter topic"
@@ -311,7 +320,7 @@ func (s *Store) AlterTopic(ctx context.Context, name string, change stream.Topic
 	for _, name := range change.Unset {
 		delete(t.Config, name)
 	}
-	if _, err := stream.DecodeSettings(s.opt.TopicDefaults, t.Config); err != nil {
+	if err := s.checkSettings(t.Config); err != nil {
 		return nil, err
 	}
 	if change.Partitions != 0 {

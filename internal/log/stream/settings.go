@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
@@ -20,8 +22,9 @@ type Settings struct {
 	LogAppendTime   bool  // the log's clock stamps records instead of the sender's
 	Recompress      bool  // batches of Kafka producers are stored compressed by Codec, whatever they came with
 	Codec           record.Codec
-	Memory          bool // durability=memory: acknowledged before the disk has it
-	DeadLetters     bool // share groups may write what they give up to it (KIP-1191)
+	Memory          bool  // durability=memory: acknowledged before the disk has it
+	DeadLetters     bool  // share groups may write what they give up to it (KIP-1191)
+	FloorMs         int64 // age in milliseconds below which no record goes, but by who may lower it; -1: none
 
 	// When a compacted topic is compacted.
 	DeleteRetentionMs  int64   // how long a tombstone stays, in milliseconds (KIP-534)
@@ -120,10 +123,21 @@ var topicSettings = []Setting{
 		Doc:   "how long a tombstone of a compacted topic stays, in milliseconds from when it was compacted first",
 		check: number(0, maxLong),
 		apply: func(s *Settings, v string) { s.DeleteRetentionMs = toInt(v) }},
+	{Name: "firth.classification", Type: TypeString, Default: "",
+		Doc:   "what kind of data the topic holds, for people: a text of at most 256 bytes",
+		check: label},
 	{Name: "firth.durability", Type: TypeString, Default: "disk",
 		Doc:   "disk: acknowledged when on stable storage; memory: acknowledged before",
 		check: oneOf("disk", "memory"),
 		apply: func(s *Settings, v string) { s.Memory = v == "memory" }},
+	{Name: "firth.owner", Type: TypeString, Default: "",
+		Doc:   "whose data the topic holds, for people: a text of at most 256 bytes",
+		check: label},
+	{Name: "firth.retention.floor.ms", Type: TypeLong, Default: "-1",
+		Doc: "age in milliseconds below which no record of the topic may go: settings that would take it are refused, and " +
+			"who lowers it, or deletes younger records or the topic, needs the right to alter the cluster; -1: none",
+		check: number(-1, maxLong),
+		apply: func(s *Settings, v string) { s.FloorMs = toInt(v) }},
 	{Name: "max.compaction.lag.ms", Type: TypeLong, Default: "9223372036854775807",
 		Doc:   "age in milliseconds at which a record of a compacted topic is compacted at the latest",
 		check: number(1, maxLong),
@@ -242,6 +256,31 @@ func policies(v string) error {
 		if err := oneOf("delete", "compact")(strings.TrimSpace(policy)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// label is a text for people.
+func label(v string) error {
+	const most = 256
+	if len(v) > most || !utf8.ValidString(v) || strings.ContainsFunc(v, unicode.IsControl) {
+		return fmt.Errorf("it is not UTF-8 of at most %d bytes without control characters", most)
+	}
+	return nil
+}
+
+// CheckFloor tells which of the settings would take a record before it has the age of FloorMs. Errors: Invalid.
+func (s *Settings) CheckFloor() error {
+	const op, floor = "topic setting ", "firth.retention.floor.ms"
+	switch {
+	case s.FloorMs <= 0:
+	case s.Delete && s.RetentionMs >= 0 && s.RetentionMs < s.FloorMs:
+		return fault.New(fault.Invalid, op+"retention.ms", "%d is below %s, %d", s.RetentionMs, floor, s.FloorMs)
+	case s.Delete && s.RetentionBytes >= 0:
+		return fault.New(fault.Invalid, op+"retention.bytes", "with %s, %d, no size takes records away: -1", floor, s.FloorMs)
+	case s.Compact && s.MinCompactionLagMs < s.FloorMs:
+		return fault.New(fault.Invalid, op+"min.compaction.lag.ms", "%d is below %s, %d", s.MinCompactionLagMs, floor,
+			s.FloorMs)
 	}
 	return nil
 }

@@ -14,7 +14,8 @@ func TestDefaultsAreValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Settings{
-		RetentionMs: 7 * 24 * 3600 * 1000, RetentionBytes: -1, SegmentBytes: 1 << 30, MaxMessageBytes: 16 << 20,
+		RetentionMs: 7 * 24 * 3600 * 1000, RetentionBytes: -1, FloorMs: -1,
+		SegmentBytes: 1 << 30, MaxMessageBytes: 16 << 20,
 		Delete: true, DeleteRetentionMs: 24 * 3600 * 1000, MaxCompactionLagMs: 1<<63 - 1, MinDirtyRatio: 0.5,
 		SegmentMs: 7 * 24 * 3600 * 1000, TimestampAfterMaxMs: 3600 * 1000, TimestampBeforeMaxMs: 1<<63 - 1,
 	}
