@@ -94,7 +94,7 @@ func (n *Node) clusterOptions() (o cluster.Options, err error) {
 		GroupBytes: n.cfg.Limits.CommitBytes, QueueBytes: 4 * n.cfg.Limits.CommitBytes,
 		ReplicationFactor: int16(max(k.ReplicationFactor, 0)), MinInSync: max(k.MinInSync, 0),
 		TopicDefaults: n.cfg.clusterDefaults(), StateBytes: max(16*mib, n.cfg.Limits.Packet+mib),
-		Histories: []string{audit.TopicName}, Accept: splitList(k.AcceptUnsafe),
+		LargestMessage: n.cfg.Limits.Packet, Histories: []string{audit.TopicName}, Accept: splitList(k.AcceptUnsafe),
 		Takeover: k.Takeover, OwnerTimeout: k.TransactionTimeout, Patience: k.RequestTimeout, Hold: never,
 	}
 	if n.cfg.isSet("topics.defaults.partitions") {

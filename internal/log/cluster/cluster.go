@@ -50,6 +50,7 @@ type Cluster struct {
 	brokers atomic.Int32                        // that the cluster has, by the last answer
 	id      atomic.Pointer[string]              // of the cluster
 	unsafe  atomic.Pointer[map[string][]Breach] // by topic of our own
+	room    string                              // max.message.bytes of topics that are created here; "": the cluster's own
 	opened  atomic.Bool
 	health  health
 	lease   *lease     // nil: others are not looked for

@@ -116,14 +116,20 @@ func (c *Cluster) pulseLoop() {
 	}
 }
 
+// ping asks any broker, and another one if that is down.
 func (c *Cluster) ping() error {
 	ctx, cancel := context.WithTimeout(c.ctx, pulseWait)
 	defer cancel()
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{}
-	resp, err := req.RequestWith(ctx, c.client)
-	if err == nil {
-		c.learn(resp)
+	for try := 0; ; try++ {
+		resp, err := req.RequestWith(ctx, c.client)
+		if err == nil {
+			c.learn(resp)
+			return nil
+		}
+		if pause(ctx, lasting(try)) != nil {
+			return err
+		}
 	}
-	return err
 }

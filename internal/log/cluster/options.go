@@ -45,6 +45,9 @@ type Options struct {
 	TopicDefaults map[string]string
 	// StateBytes is max.message.bytes of topics that hold our own state, at least. Default 16 MiB.
 	StateBytes int64
+	// LargestMessage is the largest one that devices may send, in bytes: topics that are created here take it. Default:
+	// what the cluster takes by its own.
+	LargestMessage int64
 	// Histories are topics of our own that retention may trim; all others are compacted.
 	Histories []string
 	// Accept names settings of our own topics, as Breach does, with which a promise cannot be kept, and which are taken

@@ -28,6 +28,7 @@ const (
 	batchSetting     = "max.message.bytes"
 	decidedCopies    = "transaction.state.log.replication.factor"
 	decidedInSync    = "transaction.state.log.min.isr"
+	largestSetting   = "message.max.bytes"
 	enoughCopies     = 3
 	enoughInSync     = 2
 	transactionTopic = "__transaction_state"
@@ -77,6 +78,9 @@ func (c *Cluster) asTopic(spec stream.TopicSpec) kmsg.CreateTopicsRequestTopic {
 		config[uncleanSetting] = "false"
 		config[batchSetting] = strconv.FormatInt(c.opt.StateBytes, 10)
 	} else {
+		if c.room != "" {
+			config[batchSetting] = c.room
+		}
 		maps.Copy(config, c.opt.TopicDefaults)
 	}
 	maps.Copy(config, spec.Config)
@@ -148,6 +152,7 @@ func (c *Cluster) judgeTopics(all []*found) {
 		return
 	}
 	now := maps.Clone(*c.unsafe.Load())
+	c.warnOfOthers(all)
 	for _, f := range all {
 		if f.vague || f.config == nil || !stream.IsOwn(f.name) {
 			continue
@@ -163,6 +168,32 @@ func (c *Cluster) judgeTopics(all []*found) {
 		}
 	}
 	c.unsafe.Store(&now)
+}
+
+// warnOfOthers tells at the start which topics are less safe than those that are created here. They are not ours to
+// refuse.
+func (c *Cluster) warnOfOthers(all []*found) {
+	if c.opened.Load() {
+		return
+	}
+	copies := c.opt.copies(int(c.brokers.Load()))
+	var weak []string
+	for _, f := range all {
+		inSync, err := strconv.Atoi(f.inForce[inSyncSetting])
+		if stream.Reserved(f.name) || f.config == nil || err != nil {
+			continue
+		}
+		if f.copies < copies || inSync < c.opt.inSync(copies) || f.inForce[uncleanSetting] == "true" {
+			weak = append(weak, f.name)
+		}
+	}
+	const shown = 10
+	if n := len(weak); n > 0 {
+		slices.Sort(weak)
+		c.log.Warn("topics are less safe than those that this node makes: what devices publish there, and is acknowledged, "+
+			"may be lost with a broker", "topics", strings.Join(weak[:min(n, shown)], ","), "and more", max(n-shown, 0),
+			"wanted replicas", copies, "wanted "+inSyncSetting, c.opt.inSync(copies))
+	}
 }
 
 func (c *Cluster) complain(b Breach) {
@@ -213,10 +244,11 @@ func (c *Cluster) promise(ctx context.Context) error {
 func (c *Cluster) decisions(ctx context.Context) ([]Breach, error) {
 	brokers := int(c.brokers.Load())
 	copies := c.opt.copies(brokers)
-	values, err := c.brokerSettings(ctx, decidedCopies, decidedInSync)
+	values, err := c.brokerSettings(ctx, decidedCopies, decidedInSync, largestSetting)
 	if err != nil {
 		return nil, err
 	}
+	c.makeRoom(values[largestSetting])
 	topic, err := c.describeOne(ctx, transactionTopic)
 	if err != nil {
 		return nil, err
@@ -245,6 +277,18 @@ func (c *Cluster) decisions(ctx context.Context) ([]Breach, error) {
 		all = append(all, b)
 	}
 	return all, nil
+}
+
+// makeRoom has topics that are created here take what devices may send, where the brokers' own default does not.
+func (c *Cluster) makeRoom(value string) {
+	const around = 64 << 10 // a message: its topic name and headers
+	wanted := c.opt.LargestMessage + around
+	if _, said := c.opt.TopicDefaults[batchSetting]; said || c.opt.LargestMessage == 0 {
+		return
+	}
+	if n, err := strconv.ParseInt(value, 10, 64); err != nil || n < wanted {
+		c.room = strconv.FormatInt(wanted, 10)
+	}
 }
 
 // describeOne looks at one topic, also of the cluster's own; nil: it is not there.

@@ -1,18 +1,23 @@
 package cluster_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -110,7 +115,7 @@ func TestLeaseIsLost(t *testing.T) {
 func TestOwnTopics(t *testing.T) {
 	f := fake(t)
 	opt := serving(f, "a")
-	opt.Takeover, opt.DefaultPartitions = time.Minute, 4
+	opt.Takeover, opt.DefaultPartitions, opt.LargestMessage = time.Minute, 4, 2<<20
 	opt.TopicDefaults = map[string]string{"retention.ms": "1000"}
 	c := open(t, opt)
 	own, err := stream.EnsureState(t.Context(), c, "__firth_things")
@@ -126,7 +131,8 @@ func TestOwnTopics(t *testing.T) {
 		}
 	}
 	devices := create(t, c, "devices", 0, nil)
-	if n := len(devices.Partitions); n != 4 || devices.Config["retention.ms"] != "1000" {
+	if n := len(devices.Partitions); n != 4 || devices.Config["retention.ms"] != "1000" ||
+		devices.Config["max.message.bytes"] != "2162688" {
 		t.Errorf("a topic of devices has %d partitions and %v", n, devices.Config)
 	}
 }
@@ -296,5 +302,91 @@ func eventually(t *testing.T, what string, is func() bool) {
 			t.Fatal(t.Context().Err())
 		case <-time.After(10 * time.Millisecond):
 		}
+	}
+}
+
+// TestTransactionThatTookTooLong: the cluster ends one that stays open, and takes the id of the shard with it. Who has
+// the lease takes it back, and does it again; who has none has lost the shard.
+func TestTransactionThatTookTooLong(t *testing.T) {
+	t.Parallel() // it waits
+	for _, instance := range []string{"a", ""} {
+		f := fake(t, leasing())
+		opt := serving(f, instance)
+		opt.Takeover, opt.Hold, opt.OwnerTimeout = time.Minute, time.Hour, 200*time.Millisecond
+		c := open(t, opt)
+		p := create(t, c, "a", 1, nil).Partitions[0]
+		owner, err := c.Own(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var asked, ended atomic.Bool
+		f.ControlKey(int16(kmsg.EndTxn), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			asked.Store(true)
+			if ended.Load() {
+				return nil, nil, false
+			}
+			f.KeepControl()
+			resp := kmsg.NewPtrEndTxnResponse()
+			resp.Version, resp.ErrorCode = r.GetVersion(), kerr.CoordinatorLoadInProgress.Code
+			return resp, nil, true
+		})
+		told, u := newFates(), unit("x", p)
+		u.Owner = owner
+		if err := c.Append(u, told, 0); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the cluster has ended the transaction", func() bool {
+			return asked.Load() && len(underWay(t, f)) == 0
+		})
+		ended.Store(true)
+		told.wait(t, 1)
+		switch got := values(t, c, p); {
+		case instance == "" && !fault.Is(told.errs[0], fault.Fenced):
+			t.Errorf("without a lease: %v", told.errs[0])
+		case instance != "" && (told.errs[0] != nil || len(got) != 1):
+			t.Errorf("with a lease: %v, and %q is there", told.errs[0], got)
+		}
+	}
+}
+
+// underWay are the transactions that are open.
+func underWay(t *testing.T, f *kfake.Cluster) []string {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(f.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	all, err := kadm.NewClient(cl).ListTransactions(t.Context(), nil, []string{"Ongoing"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all.TransactionalIDs()
+}
+
+// TestOthersAreWeak: topics that somebody made with one replica are named at the start.
+func TestOthersAreWeak(t *testing.T) {
+	f := fake(t)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(f.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if _, err := kadm.NewClient(cl).CreateTopics(t.Context(), 1, 1, nil, "weak", "frail"); err != nil {
+		t.Fatal(err)
+	}
+	opt := serving(f, "a")
+	opt.Takeover = time.Minute
+	var said bytes.Buffer
+	opt.Logger = slog.New(slog.NewTextHandler(&said, nil))
+	c, err := cluster.Open(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(said.String(), "topics=frail,weak") {
+		t.Error(said.String())
 	}
 }
