@@ -31,7 +31,7 @@ func (p *Policy) Explain(who *Subject, q Question) Answer {
 				continue
 			}
 			alone := &Rights{policy: p}
-			alone.add(x.ready())
+			alone.add(x)
 			if alone.touches(q) {
 				answer.Rules = append(answer.Rules, *r)
 			}

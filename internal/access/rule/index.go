@@ -3,16 +3,12 @@ package rule
 import (
 	"slices"
 	"strings"
-
-	"github.com/firthmq/firth/internal/names"
 )
 
 // index is rules of one principal ready to be asked. It never changes once it is made.
 type index struct {
 	kinds   [lastKind + 1]*named
-	filters []filtered
-	trie    *names.Trie[int32] // of the filters by their place, if they are many
-	places  map[string]int     // of the filters, while rules are added
+	filters *tree // nil: there are none
 }
 
 // named are the rules of one kind of resource by name.
@@ -23,15 +19,6 @@ type named struct {
 	lengths  []int // of the prefixes
 }
 
-// filtered is what rules say of the names that a topic filter matches.
-type filtered struct {
-	filter string
-	grants grants
-}
-
-// few is how many filters are looked at one by one faster than by a trie.
-const few = 6
-
 // add puts a rule in force; the name is that of its resource, without templates.
 func (x *index) add(r *Rule, name string) {
 	g := grants{allow: r.Operations}
@@ -39,7 +26,10 @@ func (x *index) add(r *Rule, name string) {
 		g = grants{deny: r.Operations}
 	}
 	if r.Resource.Pattern == Filter {
-		x.addFilter(name, g)
+		if x.filters == nil {
+			x.filters = &tree{}
+		}
+		x.filters.add(name, g)
 		return
 	}
 	n := x.kinds[r.Resource.Kind]
@@ -58,45 +48,6 @@ func (x *index) add(r *Rule, name string) {
 	default:
 		n.literal[name] = n.literal[name].with(g)
 	}
-}
-
-func (x *index) addFilter(filter string, g grants) {
-	at, is := x.places[filter]
-	if is {
-		x.filters[at].grants = x.filters[at].grants.with(g)
-		return
-	}
-	if x.places == nil {
-		x.places = map[string]int{}
-	}
-	x.places[filter] = len(x.filters)
-	x.filters = append(x.filters, filtered{filter, g})
-}
-
-// ready is called when every rule was added.
-func (x *index) ready() *index {
-	x.places = nil
-	if len(x.filters) > few {
-		x.trie = &names.Trie[int32]{}
-		for i := range x.filters {
-			x.trie.Add(x.filters[i].filter, int32(i))
-		}
-	}
-	return x
-}
-
-// ofNames is what the filters say of a topic name of devices.
-func (x *index) ofName(name []byte) (g grants) {
-	if x.trie != nil {
-		x.trie.Match(name, func(i int32) { g = g.with(x.filters[i].grants) })
-		return g
-	}
-	for i := range x.filters {
-		if names.Match(x.filters[i].filter, name) {
-			g = g.with(x.filters[i].grants)
-		}
-	}
-	return g
 }
 
 // of is what the rules by name say of a resource.

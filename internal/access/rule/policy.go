@@ -50,11 +50,6 @@ func New(rules []Rule, mapping Mapping) *Policy {
 			of.fixed.add(r, r.Resource.Name)
 		}
 	}
-	for _, of := range p.of {
-		if of.fixed != nil {
-			of.fixed.ready()
-		}
-	}
 	return p
 }
 
@@ -137,14 +132,14 @@ func (r *Rights) gather(who *Subject, principals []string, rules []Rule) {
 		some = rules[i].addTo(own, who) || some
 	}
 	if some {
-		r.add(own.ready())
+		r.add(own)
 	}
 }
 
 func (r *Rights) add(x *index) {
 	r.indexes = append(r.indexes, x)
 	r.topics = r.topics || x.kinds[Topic] != nil
-	r.filters = r.filters || len(x.filters) > 0
+	r.filters = r.filters || x.filters != nil
 }
 
 // addTo puts a rule in force for a subject, if it concerns it. A template of what the subject does not have, or that

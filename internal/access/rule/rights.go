@@ -15,7 +15,9 @@ func (r *Rights) Name(o Operation, name []byte, topic string) bool {
 func (r *Rights) ofName(name []byte, topic string) (g grants) {
 	if r.filters {
 		for _, x := range r.indexes {
-			g = g.with(x.ofName(name))
+			if x.filters != nil {
+				g = g.with(x.filters.covering(name))
+			}
 		}
 	}
 	if r.topics && name[0] != '$' {
@@ -60,15 +62,11 @@ func (r *Rights) ofTopic(topic string) grants {
 
 // ofFilter is what rules about names allow for all names that a filter matches, and deny for some of them.
 func (r *Rights) ofFilter(filter string) (g grants) {
+	question := []byte(filter)
 	for _, x := range r.indexes {
-		for i := range x.filters {
-			f := &x.filters[i]
-			if f.grants.deny != 0 && names.Overlaps(f.filter, filter) {
-				g.deny |= f.grants.deny
-			}
-			if f.grants.allow != 0 && names.Covers(f.filter, filter) {
-				g.allow |= f.grants.allow
-			}
+		if x.filters != nil {
+			g.deny |= x.filters.touching(question).deny
+			g.allow |= x.filters.covering(question).allow
 		}
 	}
 	return g
@@ -83,15 +81,15 @@ func (r *Rights) Filter(o Operation, filter string) bool {
 	if !strings.ContainsAny(filter, "+#") {
 		return r.Name(o, []byte(filter), "")
 	}
-	may := false
+	may, question := false, []byte(filter)
 	for _, x := range r.indexes {
-		for i := range x.filters {
-			f := &x.filters[i]
-			if f.grants.deny.Has(o) && names.Covers(f.filter, filter) {
-				return false
-			}
-			may = may || grants{allow: f.grants.allow}.may(o) && names.Overlaps(f.filter, filter)
+		if x.filters == nil {
+			continue
 		}
+		if x.filters.covering(question).deny.Has(o) {
+			return false
+		}
+		may = may || grants{allow: x.filters.touching(question).allow}.may(o)
 	}
 	return may || filter[0] != '$' && r.topicBehind(o, filter)
 }
