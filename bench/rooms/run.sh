@@ -18,6 +18,8 @@ hot() {
 	mqtt/packet   ^Benchmark(Decode|AppendTo)$/^(publish|puback)
 	hinge         ^Benchmark(Mapping|Partition)$
 	names         ^Benchmark(TrieMatch|TrieFanout|Match|CheckName)$
+	access/rule   ^Benchmark(Name|ManyOfOne)$
+	access        ^BenchmarkMayName$
 	mqtt/fanout   ^BenchmarkLive$
 	mqtt          ^Benchmark(Deliver|Publish)$
 	log/record    ^Benchmark(Append|Seal|Iter|Validate)$

@@ -171,6 +171,13 @@ func hashKey(secret []byte) []byte {
 	return key.Sum(nil)
 }
 
+// Remapped is told that the mapping has changed: what names may be done to is judged anew.
+func (a *Access) Remapped() {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	a.enforce()
+}
+
 // Watch has f be called after each change, on the goroutine of who made it. It must not ask for a change itself.
 func (a *Access) Watch(f func()) {
 	a.mu.Lock()

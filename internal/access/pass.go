@@ -36,6 +36,8 @@ type standing struct {
 	rights  *rule.Rights
 	within  *rule.Rights // the scope of its token, which has to allow it too; nil: all is within it
 	over    error        // the connection must end
+	names   atomic.Pointer[answers]
+	topics  atomic.Pointer[answers]
 }
 
 // Enter lets a connection in that says who it is, or not (an empty user): who is told, but for the roles. A password
@@ -242,8 +244,7 @@ func (u *User) binds(clientID string) bool {
 // MayName tells whether something may be done to a topic name of devices, which is valid. Topic is the topic of the log
 // that it goes to or came from; "": the mapping is asked.
 func (a *Access) MayName(p *Pass, o rule.Operation, name []byte, topic string) bool {
-	s := p.stand()
-	return s.rights.Name(o, name, topic) && s.within.Name(o, name, topic)
+	return p.stand().mayName(o, name, topic)
 }
 
 // MaskName is what a client may not see of a message with a topic name of devices, as MayName has it; nil: it may see
@@ -277,6 +278,9 @@ func (a *Access) May(p *Pass, o rule.Operation, kind rule.Kind, name string) boo
 		return false
 	}
 	s := p.stand()
+	if kind == rule.Topic {
+		return s.mayTopic(o, name)
+	}
 	return s.rights.Resource(o, kind, name) && s.within.Resource(o, kind, name)
 }
 

@@ -45,6 +45,7 @@ func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 	now.Rewrite, now.AutoSubscribe, now.TLS = next.Rewrite, next.AutoSubscribe, next.TLS
 	n.cfg = &now
 	n.mapping.Store(table)
+	n.access.Remapped()
 	n.mqtt.SetMapping(table)
 	n.mqtt.SetRewriting(rewriting)
 	n.mqtt.SetRates(next.Limits.Rates.options())

@@ -12,6 +12,20 @@ func (r *Rights) Name(o Operation, name []byte, topic string) bool {
 	return r == nil || r.ofName(name, topic).may(o)
 }
 
+// NameOperations is the set of what may be done to a topic name of devices, of what is done to names: Read and Write.
+func (r *Rights) NameOperations(name []byte, topic string) (set Operations) {
+	if r == nil {
+		return Of(Read, Write)
+	}
+	g := r.ofName(name, topic)
+	for _, o := range [...]Operation{Read, Write} {
+		if g.may(o) {
+			set |= 1 << o
+		}
+	}
+	return set
+}
+
 func (r *Rights) ofName(name []byte, topic string) (g grants) {
 	if r.filters {
 		for _, x := range r.indexes {

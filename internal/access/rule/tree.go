@@ -31,11 +31,11 @@ func (t *tree) add(filter string, g grants) {
 		}
 		var level string
 		level, filter, more = strings.Cut(filter, "/")
-		switch {
-		case level == "#":
+		switch level {
+		case "#":
 			n.hash = n.hash.with(g)
 			return
-		case level == "+":
+		case "+":
 			if n.plus == nil {
 				n.plus = &tree{}
 			}
