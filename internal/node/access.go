@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/keys"
 	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/mqtt"
 )
@@ -24,6 +25,7 @@ type Access struct {
 	Identity  string        // whose a certificate is: a template
 	Session   time.Duration // of a Kafka connection until it authenticates again; forever
 	People    People
+	OIDC      OIDC
 }
 
 func accessOptions() []Option {
@@ -75,6 +77,7 @@ func anIdentity(template string) error {
 
 // openAccess reads who is who and who may do what.
 func (n *Node) openAccess(ctx context.Context) (err error) {
+	n.issuers = keys.NewMetrics(n.metrics)
 	tokens, err := n.openTokens()
 	if err != nil {
 		return err
@@ -90,8 +93,8 @@ func (n *Node) openAccess(ctx context.Context) (err error) {
 	anonymous := map[string]access.Anonymous{"allow": access.Always, "deny": access.Never}
 	n.access, err = access.Open(ctx, access.Options{
 		Log: n.keeper, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous], Tokens: tokens,
-		Identity: identity, Service: service, AcceptDamage: n.cfg.Access.Damaged == "accept",
-		Audit: n.audit, FS: n.fs, Metrics: n.metrics, Logger: n.log,
+		People: n.cfg.Access.OIDC.Issuer != "", Identity: identity, Service: service,
+		AcceptDamage: n.cfg.Access.Damaged == "accept", Audit: n.audit, FS: n.fs, Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
 		return err

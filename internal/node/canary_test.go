@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
+	"github.com/firthmq/firth/internal/access/oidc/oidctest"
 	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/secure/securetest"
 	"github.com/firthmq/firth/internal/mqtt/client"
@@ -44,6 +46,7 @@ var secretOptions = map[string]string{
 	"TLS.Key":               "file",
 	"Listeners.TLS.Key":     "file",
 	"Access.JWT.Secret":     "file",
+	"Access.OIDC.Secret":    "file",
 	"Access.HTTP.TokenFile": "file", "Access.HTTP.Key": "file",
 	"Access.JWT.Keys": "public keys", "Access.JWT.KeysURL": "public keys, and no user or password in it",
 	"TLS.ClientAuth": "no secret", "Listeners.TLS.ClientAuth": "no secret",
@@ -158,6 +161,7 @@ type aviary struct {
 	errs   bytes.Buffer // to clients
 	child  *exec.Cmd
 	ready  Ready
+	id     *oidctest.Provider
 }
 
 // breed writes the configuration, and the files that it names.
@@ -172,16 +176,21 @@ func breed(t *testing.T) *aviary {
 	}
 	a.c["key of TLS"] = strings.Split(string(text), "\n")[2][:40] // what all keys of a kind begin with says nothing
 	secret := securetest.Write(t, a.folder, "jwt.secret", []byte(a.c.sing("secret of JWT")))
+	a.id = oidctest.New(t)
+	a.id.Secret = a.c.sing("secret of OIDC")
+	oidc := securetest.Write(t, a.folder, "oidc.secret", []byte(a.id.Secret))
 	a.yaml = fmt.Sprintf(`data: %q
 listen: { mqtt: "127.0.0.1:0", ws: "127.0.0.1:0", kafka: "127.0.0.1:0", http: "127.0.0.1:0", mqtts: "127.0.0.1:0" }
 tls: { certificate: %q, key: %q }
 access:
   damaged: accept
   jwt: [{ issuer: aviary, audience: firth, secret: %q, roles: roles }]
+  oidc: { issuer: %q, client_id: firth, client_secret_file: %q, roles: [ops=admin], groups_claim: groups }
+http: { public_url: "http://localhost:8080" }
 audit: { data: "*" }
 log: { level: debug }
 profiles: true
-`, filepath.Join(a.folder, "data"), cert, key, secret)
+`, filepath.Join(a.folder, "data"), cert, key, secret, a.id.URL, oidc)
 	securetest.Write(t, a.folder, "firth.yaml", []byte(a.yaml))
 	return a
 }
@@ -390,9 +399,36 @@ func (a *aviary) flyPeople() {
 		_, said := b.do(ask[0], ask[1], "")
 		a.errs.WriteString(said)
 	}
+	a.flyOIDC(b)
 	b.cookies["firth_session"] = &http.Cookie{Name: "firth_session", Value: a.c.sing("a cookie that is none")}
 	_, said = b.do("POST", "/auth/logout", "", "X-CSRF-Token: "+a.c.sing("a token that is none"))
 	a.errs.WriteString(said)
+}
+
+// flyOIDC logs in at the identity provider, rightly and wrongly.
+func (a *aviary) flyOIDC(b *browser) {
+	a.t.Helper()
+	a.id.Set(func() {
+		a.id.Claims = func(c map[string]any) { c["groups"] = "ops" }
+		a.id.Told = func(what, secret string) { a.c[what] = secret[max(len(secret)-40, 0):] }
+	})
+	for what, change := range map[string]func(url.Values){
+		"with a code that is none":    func(q url.Values) { q.Set("code", a.c.sing("a code that is none")) },
+		"with a state that is none":   func(q url.Values) { q.Set("state", a.c.sing("a state that is none")) },
+		"with a session that is none": func(url.Values) { b.cookies["firth_login"].Value = a.c.sing("a flow that is none") },
+		"rightly":                     func(url.Values) { a.c["flow"] = b.cookies["firth_login"].Value },
+	} {
+		delete(b.cookies, "firth_session")
+		status, said := b.arrive(a.id, "/", change)
+		if a.errs.WriteString(said); (status == http.StatusOK) != (what == "rightly") {
+			a.t.Errorf("%s: %d %s", what, status, said)
+		}
+		if c := b.cookies["firth_session"]; c != nil {
+			a.c["cookie by OIDC"], a.c["token by OIDC"] = c.Value, b.standing().CSRF
+			_, said = b.do("GET", "/admin/v1/logins", "")
+			a.errs.WriteString(said)
+		}
+	}
 }
 
 // flyDelegation gets a delegation token, and shows it rightly and wrongly.

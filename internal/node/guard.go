@@ -40,6 +40,7 @@ func (l *loader) checkWhole() {
 	}
 	l.checkConsumers()
 	l.checkService()
+	l.checkOIDC()
 }
 
 // checkConsumers holds the heartbeats of consumers against their sessions. Of the two, the one that nobody gave yields.

@@ -181,12 +181,11 @@ func (n *Node) openTokens() (access.Tokens, error) {
 		return nil, nil
 	}
 	var issuers []verify.Issuer
-	metrics := keys.NewMetrics(n.metrics)
 	for i := range n.cfg.Access.JWT {
 		j := &n.cfg.Access.JWT[i]
 		from, err := keys.Open(keys.Options{
 			Issuer: j.Issuer, File: j.Keys, Secret: j.Secret, URL: j.KeysURL, Discover: j.Discover, MaxAge: j.MaxAge,
-			Logger: n.log, Metrics: metrics,
+			Logger: n.log, Metrics: n.issuers,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("access.jwt: %w", err)

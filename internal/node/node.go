@@ -27,6 +27,7 @@ import (
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/authority"
 	"github.com/firthmq/firth/internal/access/enrol"
+	"github.com/firthmq/firth/internal/access/keys"
 	"github.com/firthmq/firth/internal/access/people"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/hinge"
@@ -57,6 +58,7 @@ type Node struct {
 	guards    guards       // what the doors ask
 	desk      *enrol.Desk
 	people    *people.Desk
+	issuers   *keys.Metrics  // of the keys of issuers of tokens
 	proxies   []netip.Prefix // that tell for whom they ask
 	refusals  *limit.Lines   // of enrolments
 	token     string         // of this start, for commands of the same user; "": none

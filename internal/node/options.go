@@ -17,7 +17,8 @@ const (
 // Options lists every option, in the order of the manual page.
 func Options() []Option {
 	return slices.Concat(
-		placeOptions(), accessOptions(), peopleOptions(), auditOptions(), tlsOptions(), topicOptions(), mqttLimits(),
+		placeOptions(), accessOptions(), peopleOptions(), oidcOptions(),
+		auditOptions(), tlsOptions(), topicOptions(), mqttLimits(),
 		limitRates(), limitHandshakes(),
 		kafkaLimits(), logLimits(),
 		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), groupOptions(),

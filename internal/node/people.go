@@ -112,9 +112,13 @@ func (n *Node) openPeople(context.Context) (err error) {
 		}
 		n.proxies = append(n.proxies, network)
 	}
+	provider, err := n.openProvider()
+	if err != nil {
+		return err
+	}
 	o := n.cfg.Access.People
 	n.people, err = people.New(people.Options{
-		Access: n.access, From: n.comer, Refuse: refuse, Banned: n.mqtt.Banned,
+		Access: n.access, Provider: provider, From: n.comer, Refuse: refuse, Banned: n.mqtt.Banned,
 		Answer:    func(w http.ResponseWriter, v any) { answerJSON(w, http.StatusOK, v) },
 		PublicURL: n.cfg.HTTP.PublicURL, Idle: o.Idle, Lifetime: o.Lifetime, PerUser: o.PerUser, Most: o.Most,
 		Audit: n.audit, Metrics: n.metrics,

@@ -22,8 +22,8 @@ const (
 // CheckURL tells whether keys may be fetched from there: by https, or from this machine. Errors: Invalid.
 func CheckURL(text string) error { return given.CheckURL(op, text, false) }
 
-// newClient makes a client that follows nobody elsewhere, and is not led by the environment's proxies to what is here.
-func newClient() *http.Client {
+// NewClient makes a client that follows nobody elsewhere, and is not led by the environment's proxies to what is here.
+func NewClient() *http.Client {
 	return &http.Client{
 		Timeout: fetchWithin,
 		Transport: &http.Transport{

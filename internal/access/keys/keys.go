@@ -99,7 +99,7 @@ func Open(opt Options) (*Source, error) {
 	opt.Every, opt.MaxAge = cmp.Or(opt.Every, 15*time.Minute), cmp.Or(opt.MaxAge, 24*time.Hour)
 	opt.Patience = cmp.Or(opt.Patience, 10*time.Second)
 	if opt.Client == nil {
-		opt.Client = newClient()
+		opt.Client = NewClient()
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/oidc"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/audit/chain"
@@ -37,6 +38,8 @@ type Options struct {
 	// Refuse answers a request with an error, Answer with a value.
 	Refuse func(w http.ResponseWriter, err error)
 	Answer func(w http.ResponseWriter, v any)
+	// Provider is where people log in besides, and PublicURL is needed with it. nil: nowhere.
+	Provider *oidc.Provider
 	// Banned tells whether a user, or who comes from an address, is kept out. nil: nobody is.
 	Banned func(user string, address netip.Addr) bool
 	// PublicURL is where people find us, if a proxy stands between: https://firth.example.org. "": by the host they name.
@@ -254,7 +257,7 @@ func (d *Desk) why(s *session) error {
 	case !slices.Equal(roles, s.roles), !slices.Equal(groups, s.groups):
 		return fault.New(fault.Denied, op, "the user has other roles or groups now")
 	case d.opt.Banned(who.User, who.Address):
-		return fault.New(fault.Denied, op, "the user is banned")
+		return errBanned
 	}
 	return nil
 }
@@ -298,12 +301,23 @@ func (d *Desk) all() []*session {
 	return list
 }
 
+// tellLogin tells the audit how a login ended.
+func (d *Desk) tellLogin(by audit.By, method string, err error) {
+	e := chain.Event{Action: "login", Outcome: chain.Success}
+	if err != nil {
+		e.Outcome, e.Reason = chain.Failure, err.Error()
+	}
+	d.tell(by, method, e)
+}
+
 // tell tells the audit of something that somebody did or wanted.
 func (d *Desk) tell(by audit.By, method string, e chain.Event) {
 	e.Type, e.Actor, e.Origin = cmp.Or(e.Type, chain.TypeLogin), by.Actor, by.Origin
 	e.Actor.Method = method
 	d.opt.Audit.Tell(e)
 }
+
+var errBanned = fault.New(fault.Denied, op, "the user is banned")
 
 // ErrEnded refuses a cookie of no session. It does not tell whether there was one.
 var ErrEnded = fault.New(fault.Denied, op, "the session has ended").WithHint("log in again")

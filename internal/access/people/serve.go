@@ -30,6 +30,10 @@ func (d *Desk) Handler() http.Handler {
 	mux.HandleFunc("POST "+Path+"login", d.login)
 	mux.HandleFunc("POST "+Path+"logout", d.logout)
 	mux.HandleFunc("GET "+Path+"session", d.session)
+	if d.opt.Provider != nil {
+		mux.HandleFunc("GET "+Path+"oidc/start", d.start)
+		mux.HandleFunc("GET "+Callback, d.callback)
+	}
 	return mux
 }
 
@@ -47,6 +51,7 @@ type Standing struct {
 	IdleAt  *time.Time `json:"idle_at,omitempty"` // unless it does something before
 	CSRF    string     `json:"csrf,omitempty"`    // for CSRFHeader
 	Ways    []string   `json:"ways"`              // to log in: password, oidc
+	Leave   string     `json:"leave,omitempty"`   // where to log out at the identity provider, too, after a logout
 }
 
 // standing is who the holder of a cookie is.
@@ -62,7 +67,13 @@ func (d *Desk) standing(id secret, s *session, pass *access.Pass) *Standing {
 	return v
 }
 
-func (d *Desk) ways() []string { return []string{byPassword} }
+// ways are those to log in.
+func (d *Desk) ways() []string {
+	if d.opt.Provider != nil {
+		return []string{byPassword, byOIDC}
+	}
+	return []string{byPassword}
+}
 
 // byPassword is the method of who gives a password.
 const byPassword = "password"
@@ -171,14 +182,14 @@ func (d *Desk) welcome(
 	id, s := d.begin(pass, method, ends)
 	d.keep(w, r, id, s)
 	d.logins.With(method, "good").Inc()
-	d.tell(pass.By(), method, chain.Event{Action: "login", Outcome: chain.Success})
+	d.tellLogin(pass.By(), method, nil)
 	return id, s
 }
 
 // refuseLogin refuses somebody.
 func (d *Desk) refuseLogin(w http.ResponseWriter, who *rule.Subject, method string, err error) {
 	d.logins.With(method, "bad").Inc()
-	d.tell(access.By(who), method, chain.Event{Action: "login", Outcome: chain.Failure, Reason: err.Error()})
+	d.tellLogin(access.By(who), method, err)
 	d.opt.Refuse(w, err)
 }
 
@@ -198,7 +209,7 @@ func (d *Desk) byPassword(ctx context.Context, who rule.Subject, password string
 	case !pass.Proven():
 		return nil, access.ErrCredentials
 	case d.opt.Banned(who.User, who.Address):
-		return nil, fault.New(fault.Denied, op, "the user is banned")
+		return nil, errBanned
 	}
 	return pass, pass.Over()
 }
@@ -266,12 +277,14 @@ func (d *Desk) logout(w http.ResponseWriter, r *http.Request) {
 		d.opt.Refuse(w, err)
 		return
 	}
+	said := &Standing{Open: !d.opt.Access.Asked(), Ways: d.ways()}
 	if v != nil {
+		said.Leave = d.leave(v.session)
 		d.mu.Lock()
 		d.remove(v.session)
 		d.mu.Unlock()
 		d.tell(v.Pass.By(), v.session.method, chain.Event{Action: "logout", Outcome: chain.Success})
 	}
 	d.forget(w, r, cookieName, http.SameSiteStrictMode)
-	d.opt.Answer(w, &Standing{Open: !d.opt.Access.Asked(), Ways: d.ways()})
+	d.opt.Answer(w, said)
 }

@@ -31,6 +31,9 @@ type Issuer struct {
 	Name string
 	// Audiences are those of which the claim aud names one, at least. None: no token is good.
 	Audiences []string
+	// Party is for whom its tokens have to be made: the claim azp says so where it is, and has to be where aud names
+	// several (OpenID Connect Core 1.0, section 3.1.3.7). "": nobody looks.
+	Party string
 	// Algorithms are those that it signs with. None: no token is good.
 	Algorithms []string
 	// User is the claim that names the user, such as "sub". One within another is "outer.inner".
@@ -192,6 +195,11 @@ func (i *Issuer) meant(c claims) error {
 	}
 	if !slices.ContainsFunc(for_, func(a string) bool { return slices.Contains(i.Audiences, a) }) {
 		return denied("it is for somebody else (aud)")
+	}
+	_, is := c.find("azp")
+	party, _ := c.text("azp")
+	if i.Party != "" && (is && party != i.Party || !is && len(for_) > 1) {
+		return denied("it was made for somebody else (azp)")
 	}
 	for name, want := range i.Required {
 		if have, err := c.texts(name); err != nil || !slices.Contains(have, want) {
