@@ -130,6 +130,8 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"auto | allow | deny": "deny", "refuse | accept": "accept",
 		"name of a certificate": "x-${cert.san.dns}",
 		"auto | open":           "open", "list of topics": "a,b.*",
+		"URL": "https://a.example", "text": "x", "claim": "a.b", "list of scopes": "openid,email",
+		"list of group=role": "a=b,a=c", "list of networks": "10.0.0.0/8,::1",
 		"text | json": "json", "none | for_now | for_good": "for_now", "host:port": "other.example.org:1883",
 		"CreateTime | LogAppendTime": "LogAppendTime", "debug | info | warn | error": "warn",
 	}
@@ -160,6 +162,9 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		var beside []string // what a door with TLS needs
 		if strings.HasPrefix(o.Key, "listen.") && o.Default == "off" {
 			beside = []string{"FIRTH_TLS_CERTIFICATE=/c", "FIRTH_TLS_KEY=/k"}
+		}
+		if o.Key == "access.oidc.issuer" {
+			beside = []string{"FIRTH_ACCESS_OIDC_CLIENT_ID=x", "FIRTH_HTTP_PUBLIC_URL=https://a.example"}
 		}
 		for source, src := range map[string]Sources{
 			"file": {File: "f", Text: []byte(file), Env: beside},

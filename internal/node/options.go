@@ -17,7 +17,7 @@ const (
 // Options lists every option, in the order of the manual page.
 func Options() []Option {
 	return slices.Concat(
-		placeOptions(), accessOptions(), peopleOptions(), oidcOptions(),
+		placeOptions(), accessOptions(), peopleOptions(), oidcOptions(), httpOptions(),
 		auditOptions(), tlsOptions(), topicOptions(), mqttLimits(),
 		limitRates(), limitHandshakes(),
 		kafkaLimits(), logLimits(),

@@ -33,10 +33,10 @@ func peopleOptions() []Option {
 	return []Option{
 		Option{Key: "access.sessions.idle", Default: "30m",
 			Doc: "How long somebody who has logged in by HTTP may do nothing before it has to log in again.",
-		}.span(func(c *Config) *time.Duration { return &c.Access.People.Idle }, time.Minute, 30*day, ""),
+		}.span(func(c *Config) *time.Duration { return &c.Access.People.Idle }, time.Second, 30*day, ""),
 		Option{Key: "access.sessions.lifetime", Default: "12h",
 			Doc: "How long somebody who has logged in by HTTP stays so at most. A restart ends it, too.",
-		}.span(func(c *Config) *time.Duration { return &c.Access.People.Lifetime }, time.Minute, 365*day, ""),
+		}.span(func(c *Config) *time.Duration { return &c.Access.People.Lifetime }, time.Second, 365*day, ""),
 		Option{Key: "access.sessions.per_user", Default: "10",
 			Doc:   "How many sessions a user may have by HTTP, in as many browsers.",
 			Shows: "the session that was not used for longest ends",
@@ -45,6 +45,11 @@ func peopleOptions() []Option {
 			Doc:   "How many sessions there may be by HTTP in all; each takes some 2 KiB of memory.",
 			Shows: "the session that was not used for longest ends",
 		}.count(func(c *Config) *int { return &c.Access.People.Most }, 1, 1_000_000),
+	}
+}
+
+func httpOptions() []Option {
+	return []Option{
 		Option{Key: "http.public_url", Type: "URL",
 			Doc: "Where people find listen.http, if that is not where it listens, for a proxy stands between: " +
 				"https://firth.example.org. Requests for this host are answered on loopback, too, but not as those of this " +

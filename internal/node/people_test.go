@@ -248,7 +248,7 @@ func TestPeopleOptions(t *testing.T) {
 		"http: { public_url: \"a.example\" }":                         "no address of a host",
 		"http: { trusted_proxies: [10.0.0.0/8, \"::1\", 127.0.0.1] }": "",
 		"http: { trusted_proxies: proxy.example }":                    "neither an address nor a network",
-		"access: { sessions: { idle: 1s } }":                          "out of range",
+		"access: { sessions: { idle: 0s } }":                          "out of range",
 	} {
 		_, err := Load(Sources{File: "firth.yaml", Text: []byte(text + "\n")})
 		if said := fmt.Sprint(err); (err == nil) != (want == "") || !strings.Contains(said, want) {
