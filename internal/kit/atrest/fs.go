@@ -200,6 +200,9 @@ const (
 // plain file is given as it is. Errors: Internal.
 func Footer(file vfs.File, at int64) (vfs.File, error) {
 	p, ok := file.(*pieces)
+	if b, is := file.(*blocks); is && b.key.kind == Pieces { // it has an index, which a crash left without its name
+		p, ok = &pieces{File: b.File, fs: b.fs, name: b.name, key: b.key}, true
+	}
 	if !ok {
 		return file, nil
 	}

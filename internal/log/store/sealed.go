@@ -100,8 +100,12 @@ func (f *file) open(p stream.PartitionID, extents []segment.Extent, b []byte) er
 	return nil
 }
 
-// checkBlocks reports the blocks of an encrypted file that do not open, whoever may read them.
+// checkBlocks reports the blocks of an encrypted file that do not open, whoever may read them. A journal has none that
+// count: an index behind its frames is what a crash left before it was whole, and got a name.
 func (f *file) checkBlocks(report func(Finding)) error {
+	if f.segment == nil {
+		return nil
+	}
 	return atrest.Verify(f.handle(), func(pos int64) bool {
 		report(Finding{File: f.name, What: fmt.Sprintf("the block at byte %d was changed", pos)})
 		return true

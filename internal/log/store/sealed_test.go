@@ -356,3 +356,40 @@ func TestAPlainLogBecomesEncrypted(t *testing.T) {
 		}
 	}
 }
+
+// TestAnIndexWithoutItsName cuts the power when a journal has got its index and not yet the name of a segment: it gets
+// another index then.
+func TestAnIndexWithoutItsName(t *testing.T) {
+	options := encrypted(t, small)
+	disk := vfs.NewMemory()
+	faulty := vfs.NewFaulty(disk)
+	var left *vfs.Memory
+	faulty.OnOp(func(op vfs.Op) {
+		if left == nil && op.Kind == vfs.OpRename && strings.HasSuffix(op.Name, ".journal") {
+			left = disk.CrashClone(nil)
+		}
+	})
+	l := &load{t: t, s: open(t, options(faulty)), m: newModel(), round: 1}
+	topic := l.create("large", 1, nil)
+	for range 6 {
+		if err := l.produce(topic.Partitions[0], -1, 0, 1, 20<<10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the journals are segments", func() bool { return l.s.SealedFiles() == 0 })
+	if err := l.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	faulty.OnOp(nil)
+	if left == nil {
+		t.Fatal("no journal was kept in place")
+	}
+	s := open(t, options(left))
+	eventually(t, "the journals are segments", func() bool { return s.SealedFiles() == 0 })
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, findings := check(t, left.Clone()); len(findings) > 0 {
+		t.Error(findings)
+	}
+}
