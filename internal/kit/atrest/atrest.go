@@ -17,6 +17,7 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"path"
 	"strings"
 	"sync"
@@ -164,4 +165,13 @@ func random(n int) ([]byte, error) {
 		return nil, fault.Wrap(fault.Internal, "atrest.Key", err)
 	}
 	return b, nil
+}
+
+// ID tells data keys apart, and nothing else of them: 16 hexadecimal digits. Errors: Internal.
+func (k *Key) ID() (string, error) {
+	id, err := hkdf.Key(sha256.New, k.secret[:], nil, "firth data key id", 8)
+	if err != nil {
+		return "", fault.Wrap(fault.Internal, "atrest.Key", err)
+	}
+	return hex.EncodeToString(id), nil
 }

@@ -257,6 +257,30 @@ func TestRewrapSurvivesACrash(t *testing.T) {
 	}
 }
 
+// TestForget takes the key of a file away, and nothing else is left to open it; a plain file stays.
+func TestForget(t *testing.T) {
+	disk := vfs.NewMemory()
+	rng := rand.New(rand.NewPCG(1, 9))
+	write(t, atrest.New(disk, newRing(t, 1), false), "sealed", randomBytes(9000, rng), rng)
+	write(t, disk, "plain", randomBytes(9000, rng), rng)
+	plain := bareBytes(t, disk, "plain")
+	if err := disk.SyncDir("."); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"sealed", "plain"} {
+		if err := atrest.Forget(disk, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	head := bareBytes(t, disk.CrashClone(nil), "sealed")[:atrest.HeaderBytes]
+	if !bytes.Equal(head, make([]byte, len(head))) {
+		t.Error("the key is still there after a power cut")
+	}
+	if !bytes.Equal(bareBytes(t, disk, "plain"), plain) {
+		t.Error("a plain file was changed")
+	}
+}
+
 func TestKeysAreReadFromText(t *testing.T) {
 	a, err := atrest.Generate()
 	if err != nil {

@@ -156,6 +156,19 @@ func KeyOf(file vfs.File) *Key {
 	return nil
 }
 
+// KeyIDOf is the ID of the data key of a file of an FS; "": it is plain. Errors: Internal.
+func KeyIDOf(file vfs.File) (string, error) {
+	switch f := file.(type) {
+	case *pieces:
+		if f.key != nil {
+			return f.key.ID()
+		}
+	case *blocks:
+		return f.key.ID()
+	}
+	return "", nil
+}
+
 // Lost is why the key of a journal is not to be had, though it is encrypted and the key-encryption key is known: it is
 // damaged, or what an earlier life of the file left.
 func Lost(file vfs.File) error {

@@ -184,6 +184,13 @@ func (p *Partition) Cover(s Span, read []Span) bool {
 	return true
 }
 
+// Forget drops the batches that end before an offset from memory: who reads them reads their file.
+func (p *Partition) Forget(before record.Offset) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forgetLocked(before)
+}
+
 // forgetLocked drops the batches that end before an offset from memory.
 func (p *Partition) forgetLocked(before record.Offset) {
 	tail := p.mu.tail[p.mu.dead:]

@@ -64,7 +64,7 @@ func (p *Partition) findSpan(
 	}
 	n, size := within(extents, maxBytes)
 	ahead, lead := within(extents[n:], 2*maxBytes)
-	if p.Settings().Compact {
+	if p.Settings().Rewritten() {
 		if span.File.Promise(); !p.has(span) {
 			span.File.Release()
 			return into, Stretch{}, replaced() // it may have been let go of without regard to the promise
@@ -240,7 +240,7 @@ func (s *Stretch) fill(extents []segment.Extent, b []byte) error {
 }
 
 // follow reads the batches from where they are now: their file was replaced. Their bytes are the same, unless they
-// were compacted: then there is nothing of the length that was promised, and the caller has to Find again.
+// were compacted or shredded: then there is nothing of the length that was promised, and the caller has to Find again.
 func (s *Stretch) follow(extents []segment.Extent, b []byte) error {
 	var batches []record.Batch
 	for _, e := range extents {

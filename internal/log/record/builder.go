@@ -51,17 +51,21 @@ func (bu *Builder) Append(r *Record) {
 	buf = appendBlock(buf, r.Key)
 	buf = appendBlock(buf, r.Value)
 	buf = appendVarint(buf, int64(len(r.Headers)))
-	for i := range r.Headers {
-		h := &r.Headers[i]
-		buf = appendVarint(buf, int64(len(h.Key)))
-		buf = append(buf, h.Key...)
-		buf = appendBlock(buf, h.Value)
-	}
-	bu.buf = buf
+	bu.buf = appendHeaders(buf, r.Headers)
 	if bu.count == 0 || r.Timestamp > bu.maxTimestamp {
 		bu.maxTimestamp = r.Timestamp
 	}
 	bu.count++
+}
+
+func appendHeaders(buf []byte, headers []Header) []byte {
+	for i := range headers {
+		h := &headers[i]
+		buf = appendVarint(buf, int64(len(h.Key)))
+		buf = append(buf, h.Key...)
+		buf = appendBlock(buf, h.Value)
+	}
+	return buf
 }
 
 // Bytes is the batch so far, its header not filled in. It is valid until the next Append.

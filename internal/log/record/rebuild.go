@@ -39,6 +39,16 @@ func (bu *Builder) AppendView(v *View) {
 	bu.count++
 }
 
+// AppendInstead encodes key, value and headers of r in the place of a record of the batch that ResetLike was given:
+// with its offset and its timestamp.
+func (bu *Builder) AppendInstead(v *View, r *Record) {
+	encoded := appendHeaders(nil, r.Headers)
+	bu.AppendView(&View{
+		Offset: v.Offset, Timestamp: v.Timestamp, Key: r.Key, Value: r.Value, HeaderCount: len(r.Headers),
+		offsetDelta: v.offsetDelta, headers: encoded,
+	})
+}
+
 // SealLike fills in the header and returns the batch at the place of b, the batch that ResetLike was given,
 // compressed as that was. Without records it is a header only, as Kafka writes it: readers learn where to go on,
 // and a producer's sequence numbers stay known. s compresses; it may be nil where nothing is compressed.

@@ -103,7 +103,7 @@ func (k *housekeeper) compact() error {
 			return err
 		}
 	}
-	if k.cleaning == nil && !k.s.closing() && !time.Now().Before(k.cleanAfter) {
+	if k.cleaning == nil && k.shredding == 0 && !k.s.closing() && !time.Now().Before(k.cleanAfter) {
 		if k.cleaning = k.pick(); k.cleaning != nil {
 			k.cleaner.passes <- k.cleaning
 		}

@@ -61,6 +61,8 @@ type housekeeper struct {
 	rolled     *file                        // the journal that was ended for its age last
 	spoilt     map[stream.PartitionID]bool  // what cannot be compacted, because it is damaged
 	putOff     map[stream.PartitionID]later // what could not be compacted, and is tried again
+	shredding  int                          // how many Shreds are under way
+	retired    map[*file]struct{}           // to be removed or used again once nobody reads them
 }
 
 const repairInterval = 250 * time.Millisecond
@@ -71,6 +73,7 @@ func (k *housekeeper) init(s *Store) {
 	k.offsets = compact.NewOffsets(s.opt.DedupeBytes, &k.scratch)
 	k.cleaner = cleaner{s: s, passes: make(chan *pass, 1)}
 	k.mu.size = journalSize{least: s.opt.FirstJournalBytes, most: s.opt.JournalBytes, now: s.opt.FirstJournalBytes}
+	k.retired = make(map[*file]struct{})
 	k.spoilt, k.putOff = make(map[stream.PartitionID]bool), make(map[stream.PartitionID]later)
 	k.wake()
 }
@@ -353,7 +356,7 @@ func (k *housekeeper) clear() error {
 	left := k.left
 	k.left = nil
 	for _, name := range left {
-		if err := k.s.fs.Remove(name); err != nil && !fault.Is(err, fault.NotFound) {
+		if err := k.remove(name); err != nil && !fault.Is(err, fault.NotFound) {
 			k.left = append(k.left, name)
 			errs = append(errs, err)
 		}
@@ -364,10 +367,10 @@ func (k *housekeeper) clear() error {
 // dispose ends a file's life. A rolled-up journal of the usual size is used again: writing over blocks that
 // are allocated and written once is what the disk does fastest.
 func (k *housekeeper) dispose(f *file) error {
-	if !f.remove {
+	if delete(k.retired, f); !f.remove {
 		return f.close()
 	}
-	if f.journal != nil && !f.broken && !k.s.plainLeft(f) {
+	if f.journal != nil && !f.broken && !k.s.plainLeft(f) && k.shredding == 0 {
 		size, err := atrest.Bare(f.journal).Size()
 		if err == nil && !f.renamed && k.reuse(f, size) {
 			return nil

@@ -70,6 +70,9 @@ type mergePart struct {
 
 // mergeStep begins a merge if one is due, or copies a piece of the one under way, and asks for another turn.
 func (k *housekeeper) mergeStep() error {
+	if k.shredding > 0 {
+		return nil
+	}
 	if k.merging == nil {
 		m, err := k.beginMerge()
 		if m == nil || err != nil {

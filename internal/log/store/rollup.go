@@ -13,6 +13,7 @@ import (
 	"github.com/firthmq/firth/internal/log/partition"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/segment"
+	"github.com/firthmq/firth/internal/log/shred"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -21,6 +22,7 @@ type part struct {
 	p       *partition.Partition
 	extents []segment.Extent // those that still hold readable records
 	span    partition.Span
+	shred   *shred.Run // what goes of it when it is copied; nil: nothing
 }
 
 // partsIn lists what all partitions have in a file, by id, and how many bytes and batches that is. With
@@ -262,7 +264,9 @@ func (k *housekeeper) retire(f *file, remove bool) {
 	if k.files[f.fileID] == f {
 		delete(k.files, f.fileID)
 	}
-	f.remove = remove
+	if f.remove = remove; remove {
+		k.retired[f] = struct{}{}
+	}
 	if until := time.Unix(0, f.promised.Load()).Add(promiseKept); time.Now().Before(until) {
 		k.lingering = append(k.lingering, lingering{file: f, until: until})
 		return
@@ -367,13 +371,18 @@ func (k *housekeeper) copyPart(w *segment.Writer, f *file, pt part) error {
 	if err != nil {
 		return err
 	}
-	if names := k.told(f, pt); run == nil && names != nil {
+	if names := k.told(f, pt); run == nil && pt.shred == nil && names != nil {
 		defer w.Known(names)
 		place = stream.Place{}
 	}
 	err = eachBatch(f, pt, func(b record.Batch) error {
 		if run != nil {
 			if b, err = run.Clean(b); err != nil || b == nil {
+				return err
+			}
+		}
+		if pt.shred != nil {
+			if b, err = pt.shred.Batch(b); err != nil {
 				return err
 			}
 		}

@@ -364,7 +364,10 @@ func TestAnIndexWithoutItsName(t *testing.T) {
 	disk := vfs.NewMemory()
 	faulty := vfs.NewFaulty(disk)
 	var left *vfs.Memory
+	var mu sync.Mutex // committer and housekeeper work side by side
 	faulty.OnOp(func(op vfs.Op) {
+		mu.Lock()
+		defer mu.Unlock()
 		if left == nil && op.Kind == vfs.OpRename && strings.HasSuffix(op.Name, ".journal") {
 			left = disk.CrashClone(nil)
 		}

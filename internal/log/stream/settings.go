@@ -25,6 +25,7 @@ type Settings struct {
 	Memory          bool  // durability=memory: acknowledged before the disk has it
 	DeadLetters     bool  // share groups may write what they give up to it (KIP-1191)
 	FloorMs         int64 // age in milliseconds below which no record goes, but by who may lower it; -1: none
+	Subject         Subject
 
 	// When a compacted topic is compacted.
 	DeleteRetentionMs  int64   // how long a tombstone stays, in milliseconds (KIP-534)
@@ -138,6 +139,11 @@ var topicSettings = []Setting{
 			"who lowers it, or deletes younger records or the topic, needs the right to alter the cluster; -1: none",
 		check: number(-1, maxLong),
 		apply: func(s *Settings, v string) { s.FloorMs = toInt(v) }},
+	{Name: "firth.subject", Type: TypeString, Default: "",
+		Doc: "whom a record is about, so that firth shred can make all records of one unreadable: key, or header:NAME; " +
+			"empty: nobody",
+		check: checkSubject,
+		apply: func(s *Settings, v string) { s.Subject = parseSubject(v) }},
 	{Name: "max.compaction.lag.ms", Type: TypeLong, Default: "9223372036854775807",
 		Doc:   "age in milliseconds at which a record of a compacted topic is compacted at the latest",
 		check: number(1, maxLong),

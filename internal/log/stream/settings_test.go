@@ -34,6 +34,8 @@ func TestSettings(t *testing.T) {
 		{"max.message.bytes", "1048588", true}, {"max.message.bytes", "-1", false},
 		{"cleanup.policy", "compact", true}, {"cleanup.policy", "compact,delete", true}, {"cleanup.policy", "keep", false},
 		{"cleanup.policy", "delete, compact", true}, {"cleanup.policy", "", false}, {"cleanup.policy", "compact,", false},
+		{"firth.subject", "key", true}, {"firth.subject", "header:who", true}, {"firth.subject", "", true},
+		{"firth.subject", "header:", false}, {"firth.subject", "value", false},
 		{"firth.durability", "memory", true}, {"firth.durability", "", false},
 		{"message.timestamp.type", "LogAppendTime", true}, {"min.cleanable.dirty.ratio", "1.1", false},
 		{"min.cleanable.dirty.ratio", "0.9", true}, {"preallocate", "yes", false}, {"no.such", "1", false},
