@@ -55,7 +55,7 @@ torture-campaign: ## a campaign in the manner of Jepsen, CAMPAIGN (100) runs of 
 conform: build ## other people's clients and suites against the binary
 	conformance/run.sh
 
-bench: build ## firth beside its peers, an hour alone on the machine: bench/RESULTS.md
+bench: build ## firth beside its peers, an hour and a half alone on the machine: bench/RESULTS.md
 	conformance/install.sh bench
 	/usr/bin/python3 bench/run.py $(BENCH)
 

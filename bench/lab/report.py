@@ -1,4 +1,5 @@
 """RESULTS.md: the goals line by line, every figure, the machine and its noise. Drawn from the raw results alone."""
+import os
 import statistics
 from collections import defaultdict
 
@@ -258,14 +259,14 @@ def write(journal, out):
     """Writes the report to a file and its plots beside it."""
     run, figures = journal.of("run")[0], Figures(journal.of("figures"))
     blocks = with_before(BLOCKS) if run.get("against") else BLOCKS
-    found = list(verdicts(figures, blocks))
+    found = [v for v in verdicts(figures, blocks) if v.measured or run["whole"]]
     measured = [v for v in found if v.measured]
     did = [b for b in blocks if any(e["block"] == b.title for e in journal.of("figures"))]
     rounds = 1 + max((e["round"] for e in journal.of("figures")), default=0)
     lines = ["# Results", "", f"Written by `{run['command']}` ({run['date']}): {rounds} rounds, {run['seconds']:g} s a "
              "row; medians, with the least and the most of the rounds.",
              f"Machine: {run['machine']}; the generators share its CPUs with the server.",
-             "How it is measured, and each row and system: [README.md](README.md).", "", noise(journal)]
+             f"How it is measured, and each row and system: [README.md]({os.path.relpath(BENCH / 'README.md', out.parent)}).", "", noise(journal)]
     lines += [f"- {name}: {version}" for name, version in run["versions"].items()]
     reached = sum(v.times >= 1 for v in measured)
     lines += ["", "## The goals", "", f"Reached: {reached} of {len(measured)} that were measured.", "",
@@ -278,7 +279,7 @@ def write(journal, out):
     if any(row.beside for block in did for row in block.rows):
         lines += [crosscheck(figures, blocks)]
     findings = BENCH / "FINDINGS.md"
-    if findings.exists():
+    if findings.exists() and run["whole"]:
         lines += [findings.read_text()]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(lines))
