@@ -17,6 +17,29 @@ type named struct {
 	literal  map[string]grants
 	prefixes map[string]grants
 	lengths  []int // of the prefixes
+	held     *tree // what names the topics among the literal may hold, if these are many: what may be done there
+}
+
+// fewTopics is how many topics are looked at one by one for what they may hold.
+const fewTopics = 16
+
+// hold finds what names the topics may hold, if they are many.
+func (n *named) hold(mapping Mapping) {
+	if len(n.literal) <= fewTopics {
+		return
+	}
+	n.held = &tree{}
+	for topic, g := range n.literal {
+		var may Operations
+		for o := All; o <= lastOperation; o++ {
+			if g.may(o) {
+				may |= 1 << o
+			}
+		}
+		for _, filter := range mapping.FiltersOf(topic) {
+			n.held.add(filter, grants{allow: may})
+		}
+	}
 }
 
 // add puts a rule in force; the name is that of its resource, without templates.

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Mapping tells what the mapping makes of the names of devices and of topics of the log. It is pure.
+// Mapping tells what the mapping makes of the names of devices and of topics of the log. It is pure: when the mapping
+// changes, policies are made anew.
 type Mapping interface {
 	// TopicOf is the topic of the log that a name goes to; "" for none.
 	TopicOf(name []byte) string
@@ -48,6 +49,11 @@ func New(rules []Rule, mapping Mapping) *Policy {
 				of.fixed = &index{}
 			}
 			of.fixed.add(r, r.Resource.Name)
+		}
+	}
+	for _, of := range p.of {
+		if of.fixed != nil && of.fixed.kinds[Topic] != nil {
+			of.fixed.kinds[Topic].hold(mapping)
 		}
 	}
 	return p

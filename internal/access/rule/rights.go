@@ -123,10 +123,21 @@ func (r *Rights) topicBehind(o Operation, filter string) bool {
 				return true
 			}
 		}
-		for topic, g := range n.literal {
-			if g.may(o) && r.holds(topic, filter) {
-				return true
-			}
+		if n.heldBy(r, o, filter) {
+			return true
+		}
+	}
+	return false
+}
+
+// heldBy tells whether one of the topics named by rules may hold names of a filter, and something be done to it.
+func (n *named) heldBy(r *Rights, o Operation, filter string) bool {
+	if n.held != nil {
+		return n.held.touching([]byte(filter)).allow.Has(o)
+	}
+	for topic, g := range n.literal {
+		if g.may(o) && r.holds(topic, filter) {
+			return true
 		}
 	}
 	return false

@@ -102,3 +102,30 @@ func TestTreeIsAsRulesOneByOne(t *testing.T) {
 		}
 	}
 }
+
+// TestManyTopicsAreAsFew: what many topics may hold is found as it is one by one.
+func TestManyTopicsAreAsFew(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 2000 {
+		var rules []Rule
+		for i := range fewTopics + 1 + rng.IntN(10) {
+			r := allow("User:u", 1<<(2+rng.IntN(6)), Topic, Literal, string(rune('a'+i)))
+			if rng.IntN(4) == 0 {
+				r.Effect = Deny
+			}
+			rules = append(rules, r)
+		}
+		r := New(rules, plain{}).Rights(&Subject{User: "u"})
+		n := r.indexes[0].kinds[Topic]
+		alone := *n
+		if alone.held = nil; n.held == nil {
+			t.Fatal("they are few")
+		}
+		filter := []string{"#", "+/x", "$a/#", string(rune('a'+rng.IntN(30))) + "/#", "+/+/x"}[rng.IntN(5)]
+		for o := All; o <= lastOperation; o++ {
+			if got, want := n.heldBy(r, o, filter), alone.heldBy(r, o, filter); got != want {
+				t.Fatalf("%v of %q by %v: %v, want %v", o, filter, rules, got, want)
+			}
+		}
+	}
+}
