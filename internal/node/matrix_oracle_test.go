@@ -21,6 +21,7 @@ type said struct {
 	Listener   string   `json:"listener,omitempty"`
 	TLS        bool     `json:"tls,omitempty"`
 	ClientID   string   `json:"client_id,omitempty"`
+	given      bool     // by the service that knows its user
 }
 
 // person is one connection as the oracle knows it.
@@ -28,6 +29,7 @@ type person struct {
 	user, client, cn, listener, address string
 	tls                                 bool
 	leaves                              bool // it is disabled in the last phase
+	elsewhere                           bool // the service of logins knows it, and no list of users
 	roles                               []string
 }
 

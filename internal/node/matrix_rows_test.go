@@ -66,6 +66,7 @@ func (r timed) when(limit func(*said)) timed {
 func byClient(id string) func(*said)   { return func(r *said) { r.ClientID = id } }
 func byListener(n string) func(*said)  { return func(r *said) { r.Listener = n } }
 func fromNetwork(n string) func(*said) { return func(r *said) { r.Networks = []string{n} } }
+func byService(r *said)                { r.given = true }
 func withTLS(r *said)                  { r.TLS = true }
 
 // onTopic is a rule about a topic of the log.
@@ -117,6 +118,10 @@ func ofLevels(first string) []trick {
 		{name: "own", leaves: []string{"a", "b"}, rules: []timed{
 			may("+/own/a").of("User:" + first), mayNot("+/own/b").of("User:" + first), may("+/own/b")}},
 		{name: "second", leaves: []string{"a"}, rules: []timed{may("+/second/#").of("Role:second")}},
+		{name: "given", leaves: []string{"a", "b", "b/c"}, rules: []timed{
+			may("+/given/#").of("User:*u").when(byService), mayNot("+/given/b").of("User:*u").when(byService)}},
+		{name: "taken", leaves: []string{"a", "b"}, rules: []timed{
+			may("+/taken/#"), mayNot("+/taken/b").of("User:*u").when(byService)}},
 		{name: "reads", leaves: []string{"a"}, rules: []timed{may("+/reads/#", "read")}},
 		{name: "writes", leaves: []string{"a"}, rules: []timed{may("+/writes/#", "write")}},
 		{name: "half", leaves: []string{"a"}, rules: []timed{may("+/half/#", "all"), mayNot("+/half/#", "write")}},
@@ -309,6 +314,7 @@ func strangeText() []*person {
 	}
 	all[2].listener, all[6].listener = "side", "side"
 	all[4].leaves, all[7].leaves = true, true // one is there then, and one is away
+	all[8].elsewhere, all[12].elsewhere = true, true
 	for i, p := range all {
 		if i%2 == 1 {
 			p.roles = append(p.roles, "second")

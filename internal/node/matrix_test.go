@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/race"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -84,6 +86,7 @@ func (m *matrix) run() {
 		}
 	}
 	if m.does(devicePart) && m.does(pagePart) {
+		m.loginsDown(&devices)
 		m.storageDown(&devices)
 	}
 	m.root.fence()
@@ -92,6 +95,40 @@ func (m *matrix) run() {
 			m.leaks = append(m.leaks, fmt.Sprintf("later, %s: %q to %s", one.path, one.who.user, one.name))
 		}
 	}
+}
+
+// loginsDown has those come whom only the service of logins knows, while it is away: none comes in by any door, and who
+// is there stays.
+func (m *matrix) loginsDown(s *deviceSide) {
+	m.logins.shut(true)
+	for i, who := range m.people {
+		if !who.elsewhere {
+			continue
+		}
+		if d := s.all[i]; d != nil {
+			m.judge("logins down", who, "who is there", true, d.c.Err() == nil)
+		}
+		again := *who
+		again.client += "again"
+		for _, change := range []func(*client.Options){nil, func(o *client.Options) { o.Version = packet.V311 }} {
+			_, err := m.dial(&again, change)
+			m.judge("logins down", who, "CONNECT", false, err == nil)
+		}
+		_, err := m.backEnd(asBackEnd(who))
+		m.judge("logins down", who, "SASL", false, err == nil)
+		basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(who.user+":"+mxPassword))
+		status, _ := m.http(http.MethodGet, "/sessions", basic, 0)
+		m.judge("logins down", who, "HTTP", false, status != http.StatusServiceUnavailable)
+	}
+	_, err := m.dial(&person{user: "root", client: "other root", listener: "mqtt"}, nil)
+	m.judge("logins down", &person{user: "root"}, "CONNECT", true, err == nil)
+	m.logins.shut(false)
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); { // until it is asked again
+		if _, err = m.dial(&person{user: "*u", client: "probe", listener: "mqtt"}, nil); err == nil {
+			break
+		}
+	}
+	m.judge("logins down", &person{user: "*u"}, "CONNECT, when it is back", true, err == nil)
 }
 
 // storageDown changes rules while the disk is full: none is in force that could not be stored.

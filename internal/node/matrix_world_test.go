@@ -39,6 +39,7 @@ type matrix struct {
 	ids    map[string]string
 	jars   map[string][2]*browser // of users: of the phase before and of this one
 	root   *visitor
+	logins *directory        // the service that knows who is in no list of users
 	number int               // of messages
 	thin   int               // every how many names are tried on a path
 	sent   map[string]string // names of what the operator published, by payload
@@ -102,6 +103,8 @@ func newMatrix(t testing.TB, by guards, people []*person) *matrix {
 	c.Mapping = []hinge.Rule{{MQTT: zoneLevel + "/{z}/{rest#}", Topic: zoneTopic, Key: "{topic}"}}
 	c.Rewrite = []rewrite.Rule{{Action: "all", From: "rw/#", Match: "^rw/([^/]+)/rewrite/(.+)$", To: "$1/rewrite/$2"}}
 	c.AutoSubscribe = []mqtt.AutoSubscription{{Filter: "+/unasked/#", QoS: 1}}
+	m.logins = m.service()
+	c.Access.HTTP.URL, c.Access.HTTP.Cache = m.logins.URL, 0
 	n := newNode(c)
 	n.guards = by
 	var err error
@@ -117,12 +120,34 @@ func newMatrix(t testing.TB, by guards, people []*person) *matrix {
 	m.tls = &tls.Config{RootCAs: servers.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{pump.TLS(t)}}
 	m.user("root", map[string]any{"roles": []string{"admin"}}, true)
 	for _, p := range m.people {
-		if p.cn == "" {
+		if p.cn == "" && !p.elsewhere {
 			m.user(p.user, map[string]any{"roles": p.roles}, true)
 		}
 	}
 	m.user("pump", map[string]any{"roles": []string{"obs"}}, true)
 	return m
+}
+
+// service is one that knows some of the people, with their roles, and with rules that nobody else has been told of.
+func (m *matrix) service() *directory {
+	known := map[string]string{}
+	for _, p := range m.people {
+		if !p.elsewhere {
+			continue
+		}
+		var rules []said
+		for i := range m.rules {
+			if m.rules[i].given && m.rules[i].Principal == "User:"+p.user {
+				rules = append(rules, m.rules[i].said)
+			}
+		}
+		text, err := json.Marshal(map[string]any{"result": "allow", "roles": p.roles, "rules": rules})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		known[p.user] = string(text)
+	}
+	return newDirectory(m.t, known, func(string) string { return mxPassword })
 }
 
 // names are those of the rows that are tried on a path.
@@ -196,7 +221,7 @@ func (m *matrix) enter(phase int) {
 	keep := map[string]bool{}
 	for i := range m.oracle.rules {
 		r := &m.oracle.rules[i]
-		if keep[key(r)] = true; m.ids[key(r)] == "" {
+		if keep[key(r)] = true; m.ids[key(r)] == "" && !r.given {
 			add = append(add, *r)
 		}
 	}

@@ -28,20 +28,20 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
-// directory is a service that knows users, each by what it answers to the right password, which is "pass-" and the
-// name.
+// directory is a service that knows users, each by what it answers to the right password.
 type directory struct {
 	*httptest.Server
-	asked atomic.Int64
-	mu    sync.Mutex
-	known map[string]string
-	down  bool
-	last  map[string]any
+	password func(user string) string
+	asked    atomic.Int64
+	mu       sync.Mutex
+	known    map[string]string
+	down     bool
+	last     map[string]any
 }
 
-func newDirectory(t testing.TB, known map[string]string) *directory {
+func newDirectory(t testing.TB, known map[string]string, password func(user string) string) *directory {
 	t.Helper()
-	d := &directory{known: known}
+	d := &directory{known: known, password: password}
 	d.Server = httptest.NewServer(d)
 	t.Cleanup(d.Close)
 	return d
@@ -61,7 +61,7 @@ func (d *directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	case !is:
 		_, _ = io.WriteString(w, `{"result":"ignore"}`)
-	case said["password"] != "pass-"+fmt.Sprint(said["username"]):
+	case said["password"] != d.password(fmt.Sprint(said["username"])):
 		w.WriteHeader(http.StatusForbidden)
 	default:
 		_, _ = io.WriteString(w, answer)
@@ -100,12 +100,15 @@ func served(t *testing.T, d *directory, more string) *Node {
 	return n
 }
 
+// rightPassword is the right password of a user.
+func rightPassword(user string) string { return "pass-" + user }
+
 // proofOf is the user name and the password of somebody; one with ! behind its name gives a wrong one.
 func proofOf(who string) (user, password string) {
 	if user, wrong := strings.CutSuffix(who, "!"); wrong {
 		return user, "wrong"
 	}
-	return who, "pass-" + who
+	return who, rightPassword(who)
 }
 
 // deviceAs connects; its reason is that of a CONNACK.
@@ -160,7 +163,7 @@ func TestLoginService(t *testing.T) {
 		"short":  `{"result":"allow","expires_in":3600}`,
 		"banned": `{"result":"deny"}`,
 		"broken": `{"result":"allow","role":"admin"}`,
-	})
+	}, rightPassword)
 	n := served(t, d, "")
 	const wrong, away = packet.BadUserNameOrPassword, packet.ServerUnavailable
 	for _, one := range []struct {
@@ -212,7 +215,7 @@ func TestLoginServiceEnds(t *testing.T) {
 		"hal": `{"result":"allow","roles":["producer"],"rules":[{"effect":"allow","operations":["subscribe"],` +
 			`"kind":"topic","pattern":"filter","name":"hal/${clientid}/#"},{"effect":"deny","operations":["write"],` +
 			`"kind":"topic","pattern":"literal","name":"closed"}]}`,
-	})
+	}, rightPassword)
 	n := served(t, d, "")
 	var c *client.Client
 	for seconds := 1; c == nil; seconds *= 2 { // until it is in before it has ended
@@ -261,7 +264,7 @@ func TestLoginServiceEnds(t *testing.T) {
 // TestLoginServiceDown: while the service is away, users of the node's own come in, connections stay, and who is not
 // let in is told to come again; a client that does so is in when the service is back.
 func TestLoginServiceDown(t *testing.T) {
-	d := newDirectory(t, map[string]string{"hal": `{"result":"allow","roles":["viewer"]}`})
+	d := newDirectory(t, map[string]string{"hal": `{"result":"allow","roles":["viewer"]}`}, rightPassword)
 	n := served(t, d, "")
 	c, reason := deviceAs(t, n, "hal", packet.V5)
 	if reason != packet.Success {

@@ -115,7 +115,7 @@ func parse(text []byte, user string, now time.Time) (Answer, error) {
 	case "ignore":
 		return Answer{Result: Ignore}, nil
 	default:
-		return Answer{}, fault.New(fault.Invalid, op, "result is %s, and not allow, deny or ignore", fault.Text(w.Result))
+		return Answer{}, fault.New(fault.Invalid, op, "result is not allow, deny or ignore")
 	}
 	if len(w.Rules) > maxRules {
 		return Answer{}, fault.New(fault.Invalid, op, "%d rules: at most %d", len(w.Rules), maxRules)
