@@ -11,7 +11,7 @@ gates=(
 	sarama kafka-python
 	spark flink
 	java tools connect
-	streams cluster gateway
+	streams cluster keepers gateway
 	kgo
 )
 if [ $# -eq 0 ]; then set -- "${gates[@]}"; fi

@@ -48,7 +48,8 @@ var testRooms = []string{
 	"access/oidc/oidctest", "access/token", "access/token/tokentest", "hinge", "kit/clock",
 	"kit/fault", "kit/logtest", "kit/race", "kit/vfs", "kit/vfs/vfstest", "kit/telemetry",
 	"kit/seal", "kit/secure", "kit/secure/securetest",
-	"log/record", "log/stream", "log/streamtest", "log/store", "mqtt/packet", "mqtt/session", "names", "node",
+	"log/record", "log/stream", "log/streamtest", "log/store", "log/cluster", "mqtt/packet", "mqtt/session", "names",
+	"node",
 }
 
 // testModules are modules that every test may import.

@@ -165,13 +165,13 @@ func TestDelayedSurvives(t *testing.T) {
 	now.set(now.now().Add(2 * time.Hour))
 	h = openOn(t, fs, change)
 	rng := rand.New(rand.NewPCG(3, 4))
-	clones := []*vfs.Memory{fs.CrashClone(rng)}
+	clones := []*vfs.Memory{onFiles(t, fs).CrashClone(rng)}
 	for n := 20; n < count; n += 40 {
 		eventually(t, "some have come", func() bool { return len(h.records("d")) >= n })
-		clones = append(clones, fs.CrashClone(rng))
+		clones = append(clones, onFiles(t, fs).CrashClone(rng))
 	}
 	eventually(t, "all have come", func() bool { return len(h.records("d")) >= count })
-	clones = append(clones, fs.CrashClone(rng))
+	clones = append(clones, onFiles(t, fs).CrashClone(rng))
 	inOrder(t, "without a crash", h.records("d"), count)
 	h.stop()
 	for i, clone := range clones {

@@ -19,7 +19,6 @@ import (
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
-	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/log/streamtest"
 	"github.com/firthmq/firth/internal/mqtt"
@@ -33,7 +32,7 @@ const patience = time.Minute
 type house struct {
 	t    testing.TB
 	fs   vfs.FS
-	log  *store.Store
+	log  keeper
 	door *mqtt.Door
 	addr string
 	stop func()
@@ -51,10 +50,7 @@ func openOn(t testing.TB, fs vfs.FS, change func(*mqtt.Options), expected ...str
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	logger := logtest.New(t, expected...)
-	log, err := store.Open(ctx, store.Options{FS: fs, JournalBytes: 16 << 20, Logger: logger})
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := openKeeper(t, fs, logger)
 	table, err := hinge.New(nil, hinge.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -131,21 +127,13 @@ func (h *house) records(topic string) (all []record.View) {
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		for next := b.Start; next < b.High; {
-			batches, err := h.log.Read(p, next, 1<<20, nil)
-			if err != nil || len(batches) == 0 {
+		for next := b.Start; next < b.Stable; {
+			next, err = h.log.Scan(p, next, stream.ScanOptions{}, func(v *record.View) bool {
+				all = append(all, kept(v))
+				return true
+			})
+			if err != nil {
 				h.t.Fatalf("read at %d: %v", next, err)
-			}
-			for _, b := range batches {
-				var it record.Iter
-				var v record.View
-				if err := it.Reset(b, &record.Scratch{}); err != nil {
-					h.t.Fatal(err)
-				}
-				for it.Next(&v) {
-					all = append(all, v)
-				}
-				next = b.LastOffset() + 1
 			}
 		}
 	}

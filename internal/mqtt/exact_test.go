@@ -271,7 +271,7 @@ func TestQoS2AtEveryPowerCut(t *testing.T) {
 				if rng.IntN(2) == 0 {
 					p.next(patience)
 				}
-				clone := h.fs.(*vfs.Memory).CrashClone(rng)
+				clone := onFiles(t, h.fs.(*vfs.Memory)).CrashClone(rng)
 				h.stop()
 				h = openOn(t, clone, nil)
 				p, s = h.back(t, packet.V5, "p"), h.back(t, packet.V5, "s")
@@ -401,7 +401,7 @@ func TestPowerCutBetweenTwoUnits(t *testing.T) {
 		t.Fatalf("PUBREC %+v", p)
 	}
 	<-log.making
-	clone := h.fs.(*vfs.Memory).CrashClone(nil)
+	clone := onFiles(t, h.fs.(*vfs.Memory)).CrashClone(nil)
 	log.goOn()
 	want[*packet.Pubrec](c)
 
@@ -456,7 +456,7 @@ func TestTakeoverBetweenPubrelAndLog(t *testing.T) {
 	old.send(&packet.Pubrel{PacketID: 1}, &packet.Publish{Topic: []byte("$delayed/3600/a/1")})
 	<-log.making // the PUBREL waits for the message behind it
 	c := h.back(t, packet.V5, "c")
-	clone := h.fs.(*vfs.Memory).CrashClone(nil)
+	clone := onFiles(t, h.fs.(*vfs.Memory)).CrashClone(nil)
 	again := openOn(t, clone, nil)
 	defer func() { again.stop() }()
 	for _, c := range []*raw{c, again.back(t, packet.V5, "c")} {
@@ -486,7 +486,7 @@ func TestPowerCutWhereASessionEnds(t *testing.T) {
 	if reason := c.releases(1); reason != packet.Success {
 		t.Fatalf("PUBCOMP %s", reason)
 	}
-	again := openOn(t, h.fs.(*vfs.Memory).CrashClone(nil), nil)
+	again := openOn(t, onFiles(t, h.fs.(*vfs.Memory)).CrashClone(nil), nil)
 	defer func() { again.stop() }()
 	c, present = again.comeBack(t, packet.V5, "c", nil)
 	if present {

@@ -136,7 +136,7 @@ func TestNoLocalAfterACrash(t *testing.T) {
 		p.published("n/1", "other", false)
 		c.gets("n/1", "other")
 	}
-	clone := h.fs.(*vfs.Memory).CrashClone(rand.New(rand.NewPCG(3, 4)))
+	clone := onFiles(t, h.fs.(*vfs.Memory)).CrashClone(rand.New(rand.NewPCG(3, 4)))
 	h.stop()
 	h = openOn(t, clone, nil)
 	t.Cleanup(func() { h.stop() })
@@ -178,7 +178,7 @@ func noLocalWill(t *testing.T, delay uint32, cut bool) {
 	p.published("n/other", "other", false)
 	fs := h.fs.(*vfs.Memory)
 	if cut {
-		fs = fs.CrashClone(rand.New(rand.NewPCG(5, 6)))
+		fs = onFiles(t, fs).CrashClone(rand.New(rand.NewPCG(5, 6)))
 	}
 	h.stop()
 	change := func(o *mqtt.Options) { o.Clock = now.now }

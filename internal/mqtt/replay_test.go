@@ -461,7 +461,7 @@ func TestReplayAfterRetention(t *testing.T) {
 	h := open(t, nil)
 	h.history("a", 1, 0, 50, 50)
 	p := h.log.Topics().ByName("a").Partitions[0]
-	if _, err := h.log.TrimTo(t.Context(), p, 30); err != nil {
+	if _, err := h.disk().TrimTo(t.Context(), p, 30); err != nil {
 		t.Fatal(err)
 	}
 	for _, from := range []string{"earliest", "7", "-365d"} {

@@ -69,7 +69,7 @@ var fates = map[string]fate{
 	},
 	"power cut": func(t *testing.T, h *house) *house {
 		rng := rand.New(rand.NewPCG(1, 2))
-		clone := h.fs.(*vfs.Memory).CrashClone(rng)
+		clone := onFiles(t, h.fs.(*vfs.Memory)).CrashClone(rng)
 		h.stop()
 		again := openOn(t, clone, nil)
 		t.Cleanup(func() { again.stop() })
@@ -421,7 +421,7 @@ func TestEndedIsStoredBeforeConnack(t *testing.T) {
 			late.Inject(vfs.Fault{On: vfs.OpSync, Times: -1, Delay: 100 * time.Millisecond})
 			ends(h, c)
 			h.connect(t, packet.V5, "c", nil)
-			clone := disk.CrashClone(nil)
+			clone := onFiles(t, disk).CrashClone(nil)
 			h.stop()
 			h = openOn(t, clone, nil)
 			if _, present := h.comeBack(t, packet.V5, "c", nil); present {

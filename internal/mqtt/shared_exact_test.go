@@ -209,7 +209,7 @@ func powerCut(t *testing.T, seed uint64) {
 	}
 	time.Sleep(time.Duration(rng.IntN(4000)) * time.Microsecond)
 	world.Lock()
-	clone := h.fs.(*vfs.Memory).CrashClone(rng)
+	clone := onFiles(t, h.fs.(*vfs.Memory)).CrashClone(rng)
 	close(over)
 	world.Unlock()
 	all.Wait()

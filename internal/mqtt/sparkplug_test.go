@@ -351,11 +351,11 @@ func TestSparkplugCrash(t *testing.T) {
 		edge.send(&packet.Publish{Topic: []byte(name(i)), Payload: []byte(fmt.Sprint(i)), QoS: 1, PacketID: 1,
 			Retain: i%2 == 0})
 		if i%4 == 3 {
-			images = append(images, image{fs.CrashClone(rng), i - 1})
+			images = append(images, image{onFiles(t, fs).CrashClone(rng), i - 1})
 		}
 		want[*packet.Puback](edge)
 		if i%4 == 1 {
-			images = append(images, image{fs.CrashClone(rng), i})
+			images = append(images, image{onFiles(t, fs).CrashClone(rng), i})
 		}
 	}
 	h.stop()

@@ -149,7 +149,7 @@ func TestMissed(t *testing.T) {
 	h.leave(c)
 	h.history("a", 1, 5, 50, 50)
 	p := h.log.Topics().ByName("a").Partitions[0]
-	if _, err := h.log.TrimTo(t.Context(), p, 30); err != nil {
+	if _, err := h.disk().TrimTo(t.Context(), p, 30); err != nil {
 		t.Fatal(err)
 	}
 	c = h.back(t, packet.V5, "c")
@@ -182,7 +182,7 @@ func TestMissedInFlight(t *testing.T) {
 	h.leave(c)
 	p.published("r/1", "new", true)
 	p.published("r/2", "other, new", true)
-	if _, err := h.log.TrimTo(t.Context(), h.log.Topics().ByName("__firth_retained").Partitions[0], 1); err != nil {
+	if _, err := h.disk().TrimTo(t.Context(), h.log.Topics().ByName("__firth_retained").Partitions[0], 1); err != nil {
 		t.Fatal(err)
 	}
 	c = h.back(t, packet.V5, "c")

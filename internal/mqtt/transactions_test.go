@@ -27,7 +27,7 @@ func (h *house) foreign(topic string, id int64) *foreign {
 	if tp == nil {
 		h.t.Fatalf("there is no topic %s", topic)
 	}
-	h.log.KnowProducer(id, 0)
+	h.disk().KnowProducer(id, 0)
 	return &foreign{h: h, id: id, ps: tp.Partitions}
 }
 
@@ -42,7 +42,7 @@ func (f *foreign) begin(value string) {
 		bu.Append(&record.Record{Timestamp: 1000, Key: []byte("a/t"), Value: []byte(value)})
 		done := make(receipt, 1)
 		w := store.BatchWrite{Partition: p, Batch: bu.Seal(0, 0), Implicit: true}
-		if err := f.h.log.AppendBatch(w, done, 0); err != nil {
+		if err := f.h.disk().AppendBatch(w, done, 0); err != nil {
 			f.h.t.Fatal(err)
 		}
 		if err := <-done; err != nil {
@@ -57,7 +57,7 @@ func (f *foreign) end(commit bool) {
 	done := make(receipt, 1)
 	f.epoch++
 	u := &store.Unit{Ends: []store.EndTxn{{ProducerID: f.id, Epoch: f.epoch, Commit: commit}}}
-	if err := f.h.log.Commit(u, done, 0); err != nil {
+	if err := f.h.disk().Commit(u, done, 0); err != nil {
 		f.h.t.Fatal(err)
 	}
 	if err := <-done; err != nil {

@@ -113,7 +113,7 @@ func (s *theatre) crash(seed byte) {
 		return
 	}
 	s.t.Log("crash")
-	clone := s.h.fs.(*vfs.Memory).CrashClone(rand.New(rand.NewPCG(uint64(seed), 1)))
+	clone := onFiles(s.h.t, s.h.fs.(*vfs.Memory)).CrashClone(rand.New(rand.NewPCG(uint64(seed), 1)))
 	s.crashes++
 	s.reopen(clone)
 	for _, c := range s.players {
