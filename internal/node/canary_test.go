@@ -49,6 +49,7 @@ var secretOptions = map[string]string{
 	"Access.OIDC.Secret":    "file",
 	"Access.HTTP.TokenFile": "file", "Access.HTTP.Key": "file",
 	"Access.JWT.Keys": "public keys", "Access.JWT.KeysURL": "public keys, and no user or password in it",
+	"Log.Kafka.TLS.Key": "file", "Log.Kafka.SASL.PasswordFile": "file", "Log.Kafka.SASL.TokenFile": "file",
 	"TLS.ClientAuth": "no secret", "Listeners.TLS.ClientAuth": "no secret",
 	"Encryption.KeyFile": "file", "Encryption.KeyEnv": "name of a variable",
 	"Mapping.Key": "keys of records",

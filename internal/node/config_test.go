@@ -132,6 +132,8 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"auto | open":           "open", "list of topics": "a,b.*",
 		"URL": "https://a.example", "text": "x", "claim": "a.b", "list of scopes": "openid,email",
 		"list of group=role": "a=b,a=c", "list of networks": "10.0.0.0/8,::1",
+		"host": "c.example", "none | plain | scram-sha-256 | scram-sha-512 | oauthbearer": "plain",
+		"list of settings": "cleanup.policy", "list of host:port": "a.example:9092,b.example:9092",
 		"text | json": "json", "none | for_now | for_good": "for_now", "host:port": "other.example.org:1883",
 		"CreateTime | LogAppendTime": "LogAppendTime", "debug | info | warn | error": "warn",
 	}
@@ -159,13 +161,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		if o.list || strings.ContainsAny(value, "* {") && o.listing == nil {
 			file = strings.Replace(file, value, strconv.Quote(value), 1)
 		}
-		var beside []string // what a door with TLS needs
-		if strings.HasPrefix(o.Key, "listen.") && o.Default == "off" {
-			beside = []string{"FIRTH_TLS_CERTIFICATE=/c", "FIRTH_TLS_KEY=/k"}
-		}
-		if o.Key == "access.oidc.issuer" {
-			beside = []string{"FIRTH_ACCESS_OIDC_CLIENT_ID=x", "FIRTH_HTTP_PUBLIC_URL=https://a.example"}
-		}
+		beside := besides(&o)
 		for source, src := range map[string]Sources{
 			"file": {File: "f", Text: []byte(file), Env: beside},
 			"env":  {Env: append([]string{o.Env() + "=" + value}, beside...)},
@@ -184,6 +180,35 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 			}
 		}
 	}
+}
+
+// besides are the variables without which a key means nothing.
+func besides(o *Option) (need []string) {
+	for _, one := range []struct {
+		keys string // what they begin with
+		need string
+	}{
+		{"listen.mqtts listen.wss listen.kafkas listen.https", "TLS_CERTIFICATE=/c TLS_KEY=/k"},
+		{"access.oidc.issuer", "ACCESS_OIDC_CLIENT_ID=x HTTP_PUBLIC_URL=https://a.example"},
+		{"access.http.", "ACCESS_HTTP_URL=https://a.example"},
+		{"access.http.certificate", "ACCESS_HTTP_KEY=/k"}, {"access.http.key", "ACCESS_HTTP_CERTIFICATE=/c"},
+		{"log.kafka.", "LOG_KAFKA_BROKERS=localhost:9092"}, {"log.kafka.tls.", "LOG_KAFKA_TLS_ENABLED=true"},
+		{"log.kafka.tls.certificate", "LOG_KAFKA_TLS_KEY=/k"}, {"log.kafka.tls.key", "LOG_KAFKA_TLS_CERTIFICATE=/c"},
+		{"log.kafka.sasl.user", "LOG_KAFKA_SASL_MECHANISM=plain LOG_KAFKA_SASL_PASSWORD_FILE=/p"},
+		{"log.kafka.sasl.password_file", "LOG_KAFKA_SASL_MECHANISM=plain LOG_KAFKA_SASL_USER=x"},
+		{"log.kafka.sasl.mechanism", "LOG_KAFKA_SASL_USER=x LOG_KAFKA_SASL_PASSWORD_FILE=/p"},
+		{"log.kafka.sasl.token_file", "LOG_KAFKA_SASL_MECHANISM=oauthbearer"},
+	} {
+		if !slices.ContainsFunc(strings.Fields(one.keys), func(k string) bool { return strings.HasPrefix(o.Key, k) }) {
+			continue
+		}
+		for _, variable := range strings.Fields(one.need) {
+			if name, _, _ := strings.Cut(envPrefix+variable, "="); name != o.Env() {
+				need = append(need, envPrefix+variable)
+			}
+		}
+	}
+	return need
 }
 
 func TestOrderOfSources(t *testing.T) {

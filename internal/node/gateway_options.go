@@ -71,7 +71,7 @@ func brokerTLSOptions() []Option {
 		Option{Key: "log.kafka.tls.key", Type: "path",
 			Doc: "Its key, as PEM. Nobody else may be able to read it: mode 0600, or 0640 where it belongs to root.",
 		}.text(func(c *Config) *string { return &of(c).Key }, anyPath),
-		Option{Key: "log.kafka.tls.server_name", Type: "host",
+		Option{Key: "log.kafka.tls.host", Type: "host",
 			Doc: "The name that the brokers' certificates have to have. Empty: the host that is connected to.",
 		}.text(func(c *Config) *string { return &of(c).ServerName }, anyPath),
 	}
@@ -216,7 +216,7 @@ func (l *loader) checkBrokerAccess() {
 		l.report(l.origin("log.kafka."+key), "log.kafka.%s: %s", key, fmt.Sprintf(format, args...))
 	}
 	for _, one := range []struct{ key, value string }{{"tls.ca", k.TLS.CA}, {"tls.certificate", k.TLS.Certificate},
-		{"tls.key", k.TLS.Key}, {"tls.server_name", k.TLS.ServerName}} {
+		{"tls.key", k.TLS.Key}, {"tls.host", k.TLS.ServerName}} {
 		if one.value != "" && !k.TLS.Enabled {
 			wrong(one.key, "means nothing without log.kafka.tls.enabled: true")
 		}
