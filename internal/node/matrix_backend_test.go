@@ -15,7 +15,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/firthmq/firth/internal/log/record"
-	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
 // The paths of the access matrix through the door of back ends.
@@ -178,6 +177,7 @@ func (b *backEnd) fetches(path string, raw []byte, topics ...string) {
 	for _, topic := range topics {
 		all[topic] = true
 	}
+	b.unveils(path, raw, got, topics)
 	for payload, name := range b.m.sent {
 		topic := logTopic(name)
 		some[topic] = some[topic] || got[payload]
@@ -312,7 +312,7 @@ type waiting struct {
 
 // wait has everybody wait for what comes to topics whose rules change.
 func (m *matrix) wait(all []*backEnd) (waits []waiting) {
-	for _, topic := range []string{"mxrev", "mxnew", "mxden", "mxlit"} {
+	for _, topic := range []string{"mxrev", "mxnew", "mxden", "mxlit", "mxveil"} {
 		id := m.node.store.Topics().ByName(topic).Partitions[0]
 		offsets, err := m.node.store.Bounds(id)
 		if err != nil {
@@ -343,7 +343,9 @@ func (m *matrix) come(waits []waiting) {
 			continue
 		}
 		now := m.oracle.topic(w.b.who, "read", w.topic)
-		m.judge("waiting Fetch", w.b.who, w.topic, now, payloads.Match(raw) || now && !w.may)
+		bare := !m.oracle.maskedTopic(w.b.who, w.topic) // what comes first may have no secret, and be no JSON to be masked
+		m.judge("waiting Fetch", w.b.who, w.topic, now, payloads.Match(raw) || now && (!w.may || !bare))
+		m.judge("waiting Fetch masked", w.b.who, w.topic, bare, bare || secrets.Match(raw))
 	}
 }
 
@@ -427,23 +429,24 @@ type sharing struct {
 	group      string
 	req        *kmsg.ShareFetchRequest
 	subscribed []string
+	secrets    map[string]bool // that were in what it got
 }
 
 // shared are the topics that are shared out.
-var shared = []string{"mxlit", "mxrev", "mxnew", "mxden", "mxcov", "mxno", "mxlit2", "mxread", "mxwrite"}
+var shared = []string{"mxlit", "mxrev", "mxnew", "mxden", "mxcov", "mxno", "mxlit2", "mxread", "mxwrite", "mxveil"}
 
 // shareOut has a group of one member for each back end share topics, and judges what it gets.
 func (m *matrix) shareOut(all []*backEnd, members map[*backEnd]*sharing) {
 	for i, b := range all {
 		if b != nil && members[b] == nil {
-			members[b] = &sharing{group: fmt.Sprintf("mxg-pre-s%d", i)}
+			members[b] = &sharing{group: fmt.Sprintf("mxg-pre-s%d", i), secrets: map[string]bool{}}
 			members[b].join(b)
 		}
 	}
 	sent := map[string]string{}
 	for _, topic := range shared {
 		sent[topic] = m.next("share")
-		m.root.publish(&packet.Publish{Topic: []byte(topic + "/share"), Payload: []byte(sent[topic]), QoS: 1}, 0)
+		m.root.publish(secretly(topic+"/share", sent[topic]), 0)
 	}
 	m.root.drain()
 	for _, b := range all {
@@ -455,6 +458,9 @@ func (m *matrix) shareOut(all []*backEnd, members map[*backEnd]*sharing) {
 		for topic, payload := range sent {
 			may := m.oracle.topic(b.who, "read", topic)
 			m.judge("ShareFetch", b.who, topic, may, got[payload] || may && !slices.Contains(of.subscribed, topic))
+			if got[payload] {
+				m.judge("ShareFetch masked", b.who, topic, !m.oracle.maskedTopic(b.who, topic), of.secrets[secretOf(payload)])
+			}
 		}
 	}
 }
@@ -469,6 +475,9 @@ func (s *sharing) take(b *backEnd, sent map[string]string) map[string]bool {
 		}
 		for _, payload := range payloads.FindAllString(string(raw), -1) {
 			got[payload] = true
+		}
+		for _, secret := range secrets.FindAllString(string(raw), -1) {
+			s.secrets[secret] = true
 		}
 		missing := false
 		for topic, payload := range sent {

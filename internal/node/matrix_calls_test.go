@@ -306,6 +306,7 @@ func (m *matrix) pages() {
 				basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(as.user+":"+login.password))
 				status, said := m.http(page.method, page.path, basic, 0)
 				m.judge("HTTP", as, page.method+" "+page.path, may && login.right, !refusing(status))
+				m.unveiled(as, page.path, said)
 				if payloads.Match(said) {
 					m.judge("HTTP payload", as, page.path, m.oracle.resource(as, "alter", "cluster", "kafka-cluster"), true)
 				}

@@ -74,9 +74,9 @@ func (m *matrix) arrive(devices []*visitor) {
 func (m *matrix) send(path string, change func(p *packet.Publish)) map[string]string {
 	sent := map[string]string{}
 	for _, name := range m.names(path) {
-		p := &packet.Publish{Topic: []byte(name), Payload: []byte(m.next(path)), QoS: 1}
-		sent[name] = string(p.Payload)
-		m.sent[string(p.Payload)] = name
+		id := m.next(path)
+		p := secretly(name, id)
+		sent[name], m.sent[id] = id, name
 		if change != nil {
 			change(p)
 		}
@@ -103,6 +103,7 @@ func (m *matrix) seen(path string, d *visitor, sent map[string]string) {
 	d.fence()
 	for name, payload := range sent {
 		m.judge(path, d.who, name, m.oracle.name(d.who, "read", name), d.has(payload))
+		m.judgeMasks(path, d, name, payload)
 	}
 }
 
@@ -160,6 +161,7 @@ func (m *matrix) common(devices []*visitor, sent map[string]string) {
 		for _, d := range devices {
 			if d != nil && d.has(payload) {
 				m.judge("common", d.who, name, m.oracle.name(d.who, "read", name), true)
+				m.judgeMasks("common", d, name, payload)
 			}
 		}
 	}
@@ -196,6 +198,7 @@ func (m *matrix) past(devices []*visitor, history map[string][]map[string]string
 func (m *matrix) fromLog(d *visitor, path, filter string, props packet.Properties, history []map[string]string) {
 	d.mu.Lock()
 	clear(d.got)
+	clear(d.secrets)
 	d.mu.Unlock()
 	d.subscribe(props, 1, filter)
 	for _, sent := range history {
@@ -317,6 +320,7 @@ func (m *matrix) seenAgain(path string, d *visitor, sent map[string]string) {
 	for name, payload := range sent { // what is given meanwhile may come or not: it was dropped, or not yet
 		now := m.oracle.name(d.who, "read", name)
 		m.judge(path, d.who, name, now, d.has(payload) || now && both[payload] == "")
+		m.judgeMasks(path, d, name, payload)
 	}
 }
 

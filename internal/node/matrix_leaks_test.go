@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/mqtt"
@@ -22,6 +23,7 @@ type leaky struct {
 	may    func(who *rule.Subject, o rule.Operation, kind rule.Kind, name string) bool
 	stale  bool // what was allowed once is allowed for ever
 	same   func(name string) bool
+	bare   func(name string) bool // masks of it are not looked at
 
 	known sync.Map
 }
@@ -32,6 +34,20 @@ func (l *leaky) MayName(p *access.Pass, o rule.Operation, name []byte, topic str
 		return l.first(may, p.Who().User, p.Who().ClientID, o, string(name))
 	}
 	return may
+}
+
+func (l *leaky) MaskName(p *access.Pass, name []byte, topic string) *mask.Set {
+	if l.bare != nil && l.bare(string(name)) {
+		return nil
+	}
+	return l.Access.MaskName(p, name, topic)
+}
+
+func (l *leaky) MaskTopic(p *access.Pass, topic string) *mask.Set {
+	if l.bare != nil && l.bare(topic) {
+		return nil
+	}
+	return l.Access.MaskTopic(p, topic)
 }
 
 func (l *leaky) MayFilter(p *access.Pass, filter string) bool {
@@ -95,6 +111,12 @@ var planted = []struct {
 	{"internal topics are seen", callPart, "__firth_sessions", onTopics(rule.Describe, "__firth_")},
 	{"groups are not judged", callPart, "mxg-none", on(rule.Group, rule.Read)},                       //
 	{"transactional ids are not judged", callPart, "mxt-none", on(rule.TransactionalID, rule.Write)}, // GHSA-47w3
+	{"what comes live is not masked", livePart, "overlap masked", bare("/overlap/")},
+	{"retained messages are not masked", pastPart, "retained masked", bare("/retained/")},
+	{"what a group shares is not masked", livePart, "shared masked", bare("/shared/")},
+	{"what is sent again is not masked", awayPart, "again masked", bare("/again/")},
+	{"masks of names are none of their topic", fetchPart, "Fetch masked", bare("mxveiln")},
+	{"a share group is not masked", sharePart, "ShareFetch masked", bare("mxveil")},
 	{"who may look may change", callPart, "AlterUserScram", on(rule.Cluster, rule.Alter)},
 }
 
@@ -128,6 +150,13 @@ func on(kind rule.Kind, o rule.Operation) func() *leaky {
 		return &leaky{may: func(_ *rule.Subject, asked rule.Operation, of rule.Kind, _ string) bool {
 			return asked == o && of == kind
 		}}
+	}
+}
+
+// bare is a guard that knows of no masks on names, or topics, with a text in them.
+func bare(text string) func() *leaky {
+	return func() *leaky {
+		return &leaky{bare: func(name string) bool { return strings.Contains(name, text) }}
 	}
 }
 

@@ -22,6 +22,7 @@ type said struct {
 	TLS        bool     `json:"tls,omitempty"`
 	ClientID   string   `json:"client_id,omitempty"`
 	given      bool     // by the service that knows its user
+	Masks      []string `json:"masks,omitempty"`
 }
 
 // person is one connection as the oracle knows it.
@@ -90,7 +91,7 @@ func (o *oracle) decide(who *person, operation string, about func(r *said) bool)
 	allowed := false
 	for i := range o.rules {
 		r := &o.rules[i]
-		if !o.concerns(r, who) || !r.counts(operation) || !about(r) {
+		if r.Effect == "mask" || !o.concerns(r, who) || !r.counts(operation) || !about(r) {
 			continue
 		}
 		if r.Effect == "deny" {
@@ -143,6 +144,28 @@ func (o *oracle) ofTopic(who *person, operation, topic string) bool {
 	})
 }
 
+// maskedName tells whether not all may be seen of the messages with a name, and maskedTopic of the records of a topic.
+func (o *oracle) maskedName(who *person, name string) bool {
+	return o.masked(who, func(r *said) bool {
+		return r.Pattern == "filter" && isAbout(r, name, who) || r.Pattern != "filter" && r.byName(logTopic(name))
+	})
+}
+
+func (o *oracle) maskedTopic(who *person, topic string) bool {
+	return o.masked(who, func(r *said) bool {
+		if r.Pattern != "filter" {
+			return r.byName(topic)
+		}
+		return slices.ContainsFunc(samples(topic, r.Name, who), func(name string) bool { return isAbout(r, name, who) })
+	})
+}
+
+func (o *oracle) masked(who *person, about func(r *said) bool) bool {
+	return slices.ContainsFunc(o.rules, func(r said) bool {
+		return r.Effect == "mask" && o.concerns(&r, who) && about(&r)
+	})
+}
+
 // resource decides about what is no topic.
 func (o *oracle) resource(who *person, operation, kind, name string) bool {
 	return o.decide(who, operation, func(r *said) bool { return r.Kind == kind && r.byName(name) })
@@ -173,7 +196,7 @@ func isAbout(r *said, name string, who *person) bool {
 			return true
 		case i == len(levels):
 			return false
-		case !isLevel(want, levels[i], who, r.Effect == "deny"):
+		case !isLevel(want, levels[i], who, r.Effect != "allow"):
 			return false
 		case i == len(filter)-2 && filter[i+1] == "#" && i == len(levels)-1:
 			return true // x/# is about x too

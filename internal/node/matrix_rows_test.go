@@ -51,6 +51,20 @@ func about(effect, principal, filter string, ops []string) timed {
 		Name: filter}}
 }
 
+// veil is a rule by which the secrets of messages are not seen.
+func veil(filter string) timed {
+	r := about("mask", mxRole, filter, []string{"read"})
+	r.Masks = []string{"header:" + secretHeader + "=remove", "json:in.secret=hash"}
+	return r
+}
+
+// veilTopic is one about a topic of the log.
+func veilTopic(name string) timed {
+	r := veil("")
+	r.Pattern, r.Name = "literal", name
+	return r
+}
+
 // of gives a rule another principal.
 func (r timed) of(principal string) timed {
 	r.Principal = principal
@@ -93,7 +107,7 @@ func tricks(people []*person) []trick {
 	}
 	clients, users = append(clients, "x/v", "", "${clientid}/v", "/v"), append(users, "x/v", "")
 	all := slices.Concat(ofLevels(people[0].user), ofTemplates(clients, users), ofConditions(), ofChanges(clients[:2]),
-		ofTopics(), ofTopicChanges())
+		ofTopics(), ofTopicChanges(), ofMasks(clients[:2]))
 	for i := range all {
 		all[i].complete()
 	}
@@ -173,6 +187,20 @@ func ofChanges(clients []string) []trick {
 			mayNot("+/template/${clientid}/v").in(1, 3), may("+/template/#").in(3)}},
 		{name: "condition", leaves: []string{"v"}, rules: []timed{may("+/condition/#"),
 			mayNot("+/condition/#").when(fromNetwork("127.0.0.0/8")).in(1)}},
+	}
+}
+
+// ofMasks are rows of rules by which not all is seen of what may be read.
+func ofMasks(clients []string) []trick {
+	return []trick{
+		{name: "veiled", leaves: []string{"a", "b"}, rules: []timed{may("+/veiled/#"), veil("+/veiled/a")}},
+		{name: "veilrev", leaves: []string{"a"}, rules: []timed{may("+/veilrev/#"), veil("+/veilrev/#").in(0, 2)}},
+		{name: "veilown", leaves: clients, rules: []timed{may("+/veilown/#"), veil("+/veilown/${clientid}/#")}},
+		{name: "veilhere", leaves: []string{"a"}, rules: []timed{may("+/veilhere/#"),
+			veil("+/veilhere/#").when(byListener("mqtt"))}},
+		{name: "veiltopic", root: "mxveil", leaves: []string{"a"},
+			rules: []timed{onTopic("allow", "literal", "mxveil"), veilTopic("mxveil").in(1, 2)}},
+		{name: "veilnames", root: "mxveiln", leaves: []string{"a", "b"}, rules: []timed{may(""), veil("+/+/b")}},
 	}
 }
 
@@ -269,6 +297,7 @@ func further(people []*person) []timed {
 	}
 	return []timed{
 		may("+/fence", "read").of("User:*"),
+		veil(mxRoot + "/retained/exact/x").of("User:" + people[0].user).in(3), // who may look at it by HTTP then
 		may("$SYS/broker/clients/#", "read").of("User:" + people[0].user),
 		may("$SYS/#", "read").of("User:"+people[1].user).in(1, 3),
 		other("allow", "group", "literal", "mxg-lit", "read"),

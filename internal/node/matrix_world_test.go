@@ -303,6 +303,7 @@ type visitor struct {
 	mu      sync.Mutex
 	hold    bool              // it acknowledges nothing
 	got     map[string]string // topics by payload, of this connection
+	secrets map[string]int    // that were in it, by payload
 	refused map[uint64]bool   // what it published, by its ticket
 	acked   map[uint64]bool
 	news    chan struct{}
@@ -310,8 +311,8 @@ type visitor struct {
 
 // dial connects somebody. Version 0: whatever suits it. Errors: those of the client.
 func (m *matrix) dial(who *person, change func(*client.Options)) (*visitor, error) {
-	d := &visitor{m: m, who: who, got: map[string]string{}, refused: map[uint64]bool{}, acked: map[uint64]bool{},
-		news: make(chan struct{}, 1)}
+	d := &visitor{m: m, who: who, got: map[string]string{}, secrets: map[string]int{}, refused: map[uint64]bool{},
+		acked: map[uint64]bool{}, news: make(chan struct{}, 1)}
 	o := client.Options{ClientID: who.client, UserName: who.user, Password: []byte(mxPassword), KeepAlive: -1,
 		ManualAck: true, Resume: who.client != "", OnMessage: d.message, OnAck: d.ack}
 	if len(who.user)%2 == 0 && who.client != "" && who.client != "root" {
@@ -346,7 +347,11 @@ func (m *matrix) dial(who *person, change func(*client.Options)) (*visitor, erro
 func (d *visitor) message(p *packet.Publish) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.got[string(p.Payload)] = string(p.Topic)
+	id := string(p.Payload)
+	if within := payloads.FindString(id); within != "" {
+		id = within
+	}
+	d.got[id], d.secrets[id] = string(p.Topic), len(secretsIn(p.Payload, p.Props.User))
 	if !d.hold && p.QoS > 0 {
 		for d.c == nil { // Dial has not returned
 			d.mu.Unlock()
