@@ -10,9 +10,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -180,6 +182,9 @@ func breed(t *testing.T) *aviary {
 	a.id = oidctest.New(t)
 	a.id.Secret = a.c.sing("secret of OIDC")
 	oidc := securetest.Write(t, a.folder, "oidc.secret", []byte(a.id.Secret))
+	token := securetest.Write(t, a.folder, "service.token", []byte(a.c.sing("token for the service")))
+	service := httptest.NewServer(http.HandlerFunc(a.serveLogins))
+	t.Cleanup(service.Close)
 	a.yaml = fmt.Sprintf(`data: %q
 listen: { mqtt: "127.0.0.1:0", ws: "127.0.0.1:0", kafka: "127.0.0.1:0", http: "127.0.0.1:0", mqtts: "127.0.0.1:0" }
 tls: { certificate: %q, key: %q }
@@ -187,13 +192,65 @@ access:
   damaged: accept
   jwt: [{ issuer: aviary, audience: firth, secret: %q, roles: roles }]
   oidc: { issuer: %q, client_id: firth, client_secret_file: %q, roles: [ops=admin], groups_claim: groups }
+  http: { url: %q, token_file: %q, cache: 1h }
 http: { public_url: "http://localhost:8080" }
 audit: { data: "*" }
 log: { level: debug }
 profiles: true
-`, filepath.Join(a.folder, "data"), cert, key, secret, a.id.URL, oidc)
+`, filepath.Join(a.folder, "data"), cert, key, secret, a.id.URL, oidc,
+		service.URL, token)
 	securetest.Write(t, a.folder, "firth.yaml", []byte(a.yaml))
 	return a
+}
+
+// serveLogins is the service that knows users: what it knows of some of them is how to fail.
+func (a *aviary) serveLogins(w http.ResponseWriter, r *http.Request) {
+	var said struct{ Username, Password string }
+	text, _ := io.ReadAll(r.Body)
+	switch _ = json.Unmarshal(text, &said); said.Username {
+	case "guest":
+		_, _ = io.WriteString(w, `{"result":"allow","roles":["admin"]}`)
+	case "echoed":
+		_, _ = w.Write(text)
+	case "answered":
+		_, _ = fmt.Fprintf(w, `{"result":%q}`, said.Password)
+	case "named":
+		_, _ = fmt.Fprintf(w, `{"result":"allow","roles":[%q,""]}`, said.Password)
+	case "failed":
+		http.Error(w, said.Password, http.StatusInternalServerError)
+	case "sent":
+		http.Redirect(w, r, "/"+said.Password, http.StatusFound)
+	case "denied":
+		http.Error(w, said.Password, http.StatusForbidden)
+	case "missed":
+		http.Error(w, r.Header.Get("Authorization"), http.StatusServiceUnavailable)
+	default:
+		_, _ = io.WriteString(w, `{"result":"ignore"}`)
+	}
+}
+
+// flyService logs in by every door as users whom only the service knows, or does not.
+func (a *aviary) flyService() {
+	a.t.Helper()
+	for _, user := range []string{"guest", "echoed", "answered", "named", "failed", "sent", "missed"} {
+		password := a.c.sing("password of " + user + " for the service")
+		a.http("GET", "/admin/v1/users", basicAuth(user, password), "", false)
+		m, err := client.Dial(a.t.Context(), a.ready.Addresses.MQTT, client.Options{ClientID: "s" + user, UserName: user,
+			Password: []byte(password)})
+		if a.tell(err); err == nil {
+			m.Abort()
+		}
+		k, err := kgo.NewClient(kgo.SeedBrokers(a.ready.Addresses.Kafka), kgo.RequestRetries(0),
+			kgo.SASL(plain.Auth{User: user, Pass: password}.AsMechanism()))
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(a.t.Context(), time.Second)
+		a.tell(k.Ping(ctx))
+		cancel()
+		k.Close()
+	}
+	a.http("GET", "/admin/v1/users", basicAuth("denied", a.c.sing("password of denied for the service")), "", false)
 }
 
 // hatch starts the process; false: it does not start.
@@ -275,6 +332,7 @@ func (a *aviary) fly() {
 	c["admin token"] = strings.TrimSpace(string(token))
 	bearer := func(s string) string { return "Authorization: Bearer " + s + "\n" }
 	by := bearer(c["admin token"])
+	a.flyService() // before those that fail, which make the next ones wait
 	for _, user := range []string{"boss", "dev"} {
 		a.http("POST", "/admin/v1/user?new=true", by, fmt.Sprintf(`{"name":%q,"password":%q,"roles":["admin"]}`, user,
 			c.sing("password of "+user)), false)
