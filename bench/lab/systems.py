@@ -207,8 +207,12 @@ class Administered(Firth):
 
     def start(self):
         took = super().start()
-        self.tell("rules", self.everything)
-        self.administer()
+        try:
+            self.tell("rules", self.everything)
+            self.administer()
+        except Exception:
+            self.stop()
+            raise
         return took
 
     def administer(self):
