@@ -26,6 +26,7 @@ type description struct {
 	Issuer      string   `json:"issuer"`
 	Authorize   string   `json:"authorization_endpoint"`
 	Token       string   `json:"token_endpoint"`
+	UserInfo    string   `json:"userinfo_endpoint"`
 	End         string   `json:"end_session_endpoint"`
 	Methods     []string `json:"token_endpoint_auth_methods_supported"`
 	NamesItself bool     `json:"authorization_response_iss_parameter_supported"`
@@ -74,18 +75,30 @@ func (p *Provider) check(about *description) error {
 			return err
 		}
 	}
-	if about.End != "" {
-		return keys.CheckURL(about.End)
+	for _, one := range []string{about.UserInfo, about.End} {
+		if one == "" {
+			continue
+		}
+		if err := keys.CheckURL(one); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// tokens are what a provider gives for a code.
+type tokens struct {
+	ID     string `json:"id_token"`
+	Access string `json:"access_token"`
+	Error  string `json:"error"`
+}
+
 // exchange gives the code of a login for the token that says who it is (RFC 6749, section 4.1.3). Errors: Denied;
 // Timeout.
-func (p *Provider) exchange(ctx context.Context, about *description, code, verifier string) (raw string, err error) {
+func (p *Provider) exchange(ctx context.Context, about *description, code, verifier string) (got tokens, err error) {
 	secret, err := p.secret()
 	if err != nil {
-		return "", err
+		return got, err
 	}
 	form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {p.opt.Callback},
 		"code_verifier": {verifier}}
@@ -98,29 +111,50 @@ func (p *Provider) exchange(ctx context.Context, about *description, code, verif
 	}
 	r, err := http.NewRequest(http.MethodPost, about.Token, strings.NewReader(form.Encode()))
 	if err != nil {
-		return "", fault.Wrap(fault.Invalid, op, err)
+		return got, fault.Wrap(fault.Invalid, op, err)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if secret != "" && !byForm {
 		r.SetBasicAuth(url.QueryEscape(p.opt.ClientID), url.QueryEscape(secret)) // RFC 6749, section 2.3.1
 	}
-	var said struct {
-		ID    string `json:"id_token"`
-		Error string `json:"error"`
+	status, err := p.ask(ctx, r, &got)
+	switch {
+	case err != nil:
+		return tokens{}, err
+	case status >= http.StatusInternalServerError:
+		return tokens{}, silent("answers %d", status)
+	case status != http.StatusOK:
+		return tokens{}, denied("the provider says %s", fault.Text(got.Error)).
+			WithHint("invalid_client: access.oidc.client_id and client_secret_file; invalid_grant: begin again")
+	case got.ID == "":
+		return tokens{}, denied("the provider has sent no ID token")
 	}
+	return got, nil
+}
+
+// userInfo is what the provider tells of a user besides (OpenID Connect Core 1.0, section 5.3): of that very one, which
+// the ID token names. Errors: Denied; Timeout.
+func (p *Provider) userInfo(ctx context.Context, about *description, access, sub string) ([]byte, error) {
+	r, err := http.NewRequest(http.MethodGet, about.UserInfo, nil)
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, op, err)
+	}
+	r.Header.Set("Authorization", "Bearer "+access)
+	var said json.RawMessage
 	status, err := p.ask(ctx, r, &said)
 	switch {
 	case err != nil:
-		return "", err
-	case status >= http.StatusInternalServerError:
-		return "", silent("answers %d", status)
+		return nil, err
 	case status != http.StatusOK:
-		return "", denied("the provider says %s", fault.Text(said.Error)).
-			WithHint("invalid_client: access.oidc.client_id and client_secret_file; invalid_grant: begin again")
-	case said.ID == "":
-		return "", denied("the provider has sent no ID token")
+		return nil, silent("answers %d", status)
 	}
-	return said.ID, nil
+	var whose struct {
+		Sub string `json:"sub"`
+	}
+	if json.Unmarshal(said, &whose) != nil || whose.Sub != sub {
+		return nil, denied("what the provider tells of the user is of somebody else")
+	}
+	return said, nil
 }
 
 // ask sends a request, and reads JSON. What went wrong is told without what was sent. Errors: Timeout.

@@ -212,12 +212,14 @@ func (p *Provider) Finish(ctx context.Context, sealed string, q url.Values) (who
 	if code == "" || len(code) > token.MaxSize {
 		return who, "", denied("the provider has sent no code")
 	}
-	raw, err := p.exchange(ctx, about, code, f.Verifier)
+	got, err := p.exchange(ctx, about, code, f.Verifier)
 	if err != nil {
 		return who, "", err
 	}
-	who, err = p.judge(ctx, raw, f.Nonce)
-	return who, f.Return, err
+	if who, err = p.judge(ctx, about, got, f.Nonce); err != nil {
+		return token.Identity{}, "", err
+	}
+	return who, f.Return, nil
 }
 
 // first tells whether a flow has not ended before, and notes that it has now.
@@ -232,20 +234,30 @@ func (p *Provider) first(state string) bool {
 	return true
 }
 
-// judge judges an ID token (OpenID Connect Core, section 3.1.3.7), and tells whose it is. Errors: Denied.
-func (p *Provider) judge(ctx context.Context, raw, nonce string) (token.Identity, error) {
+// judge judges an ID token (OpenID Connect Core, section 3.1.3.7), and tells whose it is: by its claims and, where it
+// has not got them, by those that the provider tells besides. Errors: Denied; Timeout.
+func (p *Provider) judge(ctx context.Context, about *description, got tokens, nonce string) (token.Identity, error) {
 	i := token.Issuer{Name: p.opt.Issuer, Audiences: []string{p.opt.ClientID}, Party: p.opt.ClientID,
-		Algorithms: token.Asymmetric(), User: p.opt.User, Groups: p.opt.Groups, Skew: p.opt.Skew,
-		Required: map[string]string{"nonce": nonce}}
+		Algorithms: token.Asymmetric(), User: "sub", Skew: p.opt.Skew, Required: map[string]string{"nonce": nonce}}
+	who, err := p.verify(&i, got.ID, nil)
+	if fault.Is(err, fault.NotFound) {
+		p.opt.Keys.Miss(ctx)
+		who, err = p.verify(&i, got.ID, nil)
+	}
+	if err != nil {
+		return who, denied("%w", err)
+	}
+	i.User, i.Groups = p.opt.User, p.opt.Groups
 	if p.opt.User == "email" { // else anybody could write any
 		i.Required["email_verified"] = "true"
 	}
-	who, err := p.verify(&i, raw)
-	if fault.Is(err, fault.NotFound) {
-		p.opt.Keys.Miss(ctx)
-		who, err = p.verify(&i, raw)
+	var more []byte
+	if i.Lacks(got.ID) && about.UserInfo != "" && got.Access != "" {
+		if more, err = p.userInfo(ctx, about, got.Access, who.User); err != nil {
+			return who, err
+		}
 	}
-	if err != nil {
+	if who, err = p.verify(&i, got.ID, more); err != nil {
 		return who, denied("%w", err)
 	}
 	for _, group := range who.Groups {
@@ -254,12 +266,12 @@ func (p *Provider) judge(ctx context.Context, raw, nonce string) (token.Identity
 	return who, nil
 }
 
-func (p *Provider) verify(i *token.Issuer, raw string) (token.Identity, error) {
+func (p *Provider) verify(i *token.Issuer, raw string, more []byte) (token.Identity, error) {
 	set := p.opt.Keys.Keys()
 	if set == nil {
 		return token.Identity{}, fault.New(fault.NotFound, op, "there are no keys of the provider")
 	}
-	return i.Verify(raw, set, p.opt.Now())
+	return i.VerifyWith(raw, more, set, p.opt.Now())
 }
 
 // Leave is where somebody logs out at the provider, which leads it to a page of ours then; "": it has no such place.

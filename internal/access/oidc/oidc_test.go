@@ -95,6 +95,40 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// TestUserInfo: what an ID token does not say of its user the provider may say besides, of that user and nothing else.
+func TestUserInfo(t *testing.T) {
+	verified := map[string]any{"sub": "ana", "email": "ana@example.org", "email_verified": true, "groups": "ops",
+		"iss": "https://evil.example", "nonce": "x"}
+	for name, tc := range map[string]struct {
+		claims, more map[string]any
+		want         string // the user; "" and what is refused
+		refused      string
+	}{
+		"told besides":  {nil, verified, "ana@example.org", ""},
+		"told together": {map[string]any{"email": "bo@example.org"}, verified, "ana@example.org", ""},
+		"told by the token": {map[string]any{"email": "bo@example.org", "email_verified": true, "groups": "ops"}, nil,
+			"bo@example.org", ""},
+		"not verified": {nil, map[string]any{"sub": "ana", "email": "ana@example.org", "email_verified": false}, "",
+			"email_verified"},
+		"of somebody else": {nil, map[string]any{"sub": "bo", "email": "bo@example.org", "email_verified": true}, "",
+			"somebody else"},
+		"of nobody": {nil, map[string]any{"sub": nil, "email": "bo@example.org", "email_verified": true}, "",
+			"somebody else"},
+		"nothing":           {nil, map[string]any{"sub": "ana"}, "", "email"},
+		"without a nonce":   {map[string]any{"nonce": nil}, verified, "", "nonce"},
+		"of another issuer": {map[string]any{"iss": nil}, verified, "", "another issuer"},
+	} {
+		r := open(t, func(o *oidc.Options) { o.User, o.Groups = "email", "groups" })
+		r.id.Claims = func(c map[string]any) { maps.Copy(c, tc.claims) }
+		r.id.More = tc.more
+		who, _, err := r.login(t, nil)
+		if tc.want != "" && (err != nil || who.User != tc.want || !reflect.DeepEqual(who.Groups, []string{"ops"})) ||
+			tc.want == "" && (!fault.Is(err, fault.Denied) || !strings.Contains(err.Error(), tc.refused)) {
+			t.Errorf("%s: %+v, %v", name, who, err)
+		}
+	}
+}
+
 func TestBegin(t *testing.T) {
 	r := open(t, nil)
 	where, flow, err := r.Begin(t.Context(), "/")

@@ -108,6 +108,37 @@ func Peek(raw string) (issuer, kid string, err error) {
 // Verify judges a token at a time. Errors: Denied; NotFound when none of the keys has the name that the token wants.
 // They show no part of it but names.
 func (i *Issuer) Verify(raw string, keys *Keys, now time.Time) (Identity, error) {
+	return i.VerifyWith(raw, nil, keys, now)
+}
+
+// Lacks tells whether a token that was verified does not have all the claims that tell who its user is. An issuer may
+// tell them elsewhere (OpenID Connect Core 1.0, section 5.4).
+func (i *Issuer) Lacks(raw string) bool {
+	signed, err := parse(raw, i.Algorithms)
+	if err != nil {
+		return false
+	}
+	c, err := claimsOf(signed.UnsafePayloadWithoutVerification())
+	if err != nil {
+		return false
+	}
+	names := []string{i.User, i.Roles, i.Groups}
+	for name := range i.Required {
+		names = append(names, name)
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		_, is := c.find(name)
+		return name != "" && !is
+	})
+}
+
+// ownClaims are those that a token has to have itself: what it is, for whom, and when it is good.
+var ownClaims = []string{"iss", "sub", "aud", "azp", "exp", "nbf", "iat", "nonce"}
+
+// VerifyWith is Verify of a token with further claims, a JSON object, which take the place of those of the same names:
+// what belongs together is of one time and place. Whoever gives them has to know that they are of the same user and
+// issuer.
+func (i *Issuer) VerifyWith(raw string, more []byte, keys *Keys, now time.Time) (Identity, error) {
 	signed, err := parse(raw, i.Algorithms)
 	if err != nil {
 		return Identity{}, err
@@ -119,6 +150,17 @@ func (i *Issuer) Verify(raw string, keys *Keys, now time.Time) (Identity, error)
 	claims, err := claimsOf(payload)
 	if err != nil {
 		return Identity{}, err
+	}
+	if more != nil {
+		further, err := claimsOf(more)
+		if err != nil {
+			return Identity{}, err
+		}
+		for name, value := range further {
+			if !slices.Contains(ownClaims, name) {
+				claims[name] = value
+			}
+		}
 	}
 	who := Identity{Issuer: i.Name, ClientID: i.ClientID, SameUser: i.SameUser}
 	if who.Ends, err = i.times(claims, now); err != nil {

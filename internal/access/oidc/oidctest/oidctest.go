@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -35,6 +36,8 @@ type Provider struct {
 	Secret string
 	// Claims changes what the next ID tokens claim.
 	Claims func(map[string]any)
+	// More is what it tells of users besides, in place of their ID tokens.
+	More map[string]any
 	// Sign makes an ID token of what it claims. Default: that of Issuer.
 	Sign func(map[string]any) string
 	// Describe changes what the provider says of itself.
@@ -47,17 +50,20 @@ type Provider struct {
 	mu    sync.Mutex
 	codes map[string]url.Values // what was asked, by the code that it was answered with
 	spent int
+	bears map[string]any // whose access tokens are
 }
 
 // New starts a provider.
 func New(tb testing.TB) *Provider {
 	tb.Helper()
-	p := &Provider{Issuer: tokentest.New(tb, "ES256"), Secret: Secret, codes: map[string]url.Values{}}
+	p := &Provider{Issuer: tokentest.New(tb, "ES256"), Secret: Secret, codes: map[string]url.Values{},
+		bears: map[string]any{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", p.describe)
 	mux.HandleFunc("GET /jwks", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(p.Keys()) })
 	mux.HandleFunc("GET /authorize", p.authorize)
 	mux.HandleFunc("POST /token", p.token)
+	mux.HandleFunc("GET /userinfo", p.userInfo)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -113,7 +119,8 @@ func answer(w http.ResponseWriter, status int, v map[string]any) {
 
 func (p *Provider) describe(w http.ResponseWriter, _ *http.Request) {
 	about := map[string]any{"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize?tenant=1",
-		"token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/jwks", "end_session_endpoint": p.URL + "/end",
+		"token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/jwks",
+		"userinfo_endpoint": p.URL + "/userinfo", "end_session_endpoint": p.URL + "/end",
 		"authorization_response_iss_parameter_supported": true}
 	if p.Describe != nil {
 		p.Describe(about)
@@ -164,9 +171,21 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		sign = p.Sign
 	}
 	id, access := sign(claims), rand.Text()
+	p.bears["Bearer "+access] = claims["sub"]
 	p.tell("ID token", id)
 	p.tell("access token", access)
 	answer(w, http.StatusOK, map[string]any{"id_token": id, "access_token": access, "token_type": "Bearer"})
+}
+
+func (p *Provider) userInfo(w http.ResponseWriter, r *http.Request) {
+	sub, is := p.bears[r.Header.Get("Authorization")]
+	if !is {
+		http.Error(w, "who", http.StatusUnauthorized)
+		return
+	}
+	told := map[string]any{"sub": sub}
+	maps.Copy(told, p.More)
+	answer(w, http.StatusOK, told)
 }
 
 func (p *Provider) tell(what, secret string) {
