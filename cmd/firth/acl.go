@@ -34,7 +34,7 @@ names, ${clientid}, ${username}, ${cert.cn} and the other fields of certificates
 	}
 	a := addAdminFlags(cmd)
 	cmd.AddCommand(newACLAdd(a, rule.Allow), newACLAdd(a, rule.Deny), newACLMask(a), newACLList(a), newACLRemove(a),
-		newACLExplain(a))
+		newACLExplain(a), newACLDenied(a))
 	return cmd
 }
 

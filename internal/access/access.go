@@ -54,6 +54,9 @@ type Options struct {
 	Mapping rule.Mapping
 	// Anonymous says whether who does not say who it is gets in.
 	Anonymous Anonymous
+	// TryOut lets through what rules would deny of the log to its clients, and tells it. Who somebody is has to be proven
+	// all the same.
+	TryOut bool
 	// Identity tells whose a certificate is. Default: its common name's.
 	Identity Identity
 	// Tokens judges tokens of issuers; nil: none is good. With it nobody comes in unknown but by Anonymous, and nothing is
@@ -84,8 +87,9 @@ type Access struct {
 	opt       Options
 	logins    telemetry.Counters
 	passwords *verify.Logins
-	damaged   bool   // some of the catalog is missing: who it was that somebody asked for is not known
-	fresh     []byte // the secret of this catalog, if it has stored none
+	tryout    *tryout // nil: rules are in force
+	damaged   bool    // some of the catalog is missing: who it was that somebody asked for is not known
+	fresh     []byte  // the secret of this catalog, if it has stored none
 
 	changing sync.Mutex // held over a change, the log included: one at a time
 
@@ -122,6 +126,9 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 		"Connections that came to be known, by whether who they are was proven, wrong, or refused.", "result")
 	a.mu.users, a.mu.rules, a.mu.tokens = map[string]*User{}, map[string]rule.Rule{}, map[string]*Token{}
 	a.mu.delegations = map[string]*Delegation{}
+	if opt.TryOut {
+		a.tryout = newTryout(opt.Metrics)
+	}
 	if err := a.readDelegationSecret(); err != nil {
 		return nil, err
 	}

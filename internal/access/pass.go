@@ -244,7 +244,8 @@ func (u *User) binds(clientID string) bool {
 // MayName tells whether something may be done to a topic name of devices, which is valid. Topic is the topic of the log
 // that it goes to or came from; "": the mapping is asked.
 func (a *Access) MayName(p *Pass, o rule.Operation, name []byte, topic string) bool {
-	return p.stand().mayName(o, name, topic)
+	s := p.stand()
+	return s.mayName(o, name, topic) || s.within.Name(o, name, topic) && a.tries(p, o, name, topic)
 }
 
 // MaskName is what a client may not see of a message with a topic name of devices, as MayName has it; nil: it may see
@@ -269,7 +270,8 @@ func (a *Access) MaskTopic(p *Pass, topic string) *mask.Set {
 // MayFilter tells whether a client may subscribe to a topic filter.
 func (a *Access) MayFilter(p *Pass, filter string) bool {
 	s := p.stand()
-	return s.rights.Filter(rule.Read, filter) && s.within.Filter(rule.Read, filter)
+	return (s.rights.Filter(rule.Read, filter) || a.tries(p, rule.Read, []byte(filter), "")) &&
+		s.within.Filter(rule.Read, filter)
 }
 
 // May tells whether something may be done to a resource. Nobody may do anything to the catalog as a topic.
@@ -278,16 +280,16 @@ func (a *Access) May(p *Pass, o rule.Operation, kind rule.Kind, name string) boo
 		return false
 	}
 	s := p.stand()
-	if kind == rule.Topic {
-		return s.mayTopic(o, name)
+	if kind == rule.Topic && s.mayTopic(o, name) {
+		return true
 	}
-	return s.rights.Resource(o, kind, name) && s.within.Resource(o, kind, name)
+	return s.within.Resource(o, kind, name) && (s.rights.Resource(o, kind, name) || a.lets(p, kind, name))
 }
 
 // MaySome tells whether something may be done to some resource of a kind.
 func (a *Access) MaySome(p *Pass, o rule.Operation, kind rule.Kind) bool {
 	s := p.stand()
-	return s.rights.Some(o, kind) && s.within.Some(o, kind)
+	return (s.rights.Some(o, kind) || a.lets(p, kind, "")) && s.within.Some(o, kind)
 }
 
 // Operations is the set of what may be done to a resource.

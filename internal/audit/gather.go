@@ -89,7 +89,7 @@ func (g *gathered) crowded(e *chain.Event) bool {
 	if len(g.events) >= mostGathered {
 		return true
 	}
-	if e.Outcome != chain.Denied && e.Outcome != chain.Failure {
+	if e.Outcome != chain.Denied && e.Outcome != chain.Failure && e.Outcome != chain.LetThrough {
 		return false
 	}
 	network := networkOf(e.Origin.Address)

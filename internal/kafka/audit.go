@@ -33,6 +33,7 @@ func (c *conn) as(ctx context.Context) context.Context { return audit.As(ctx, c.
 // may asks the guard, and tells the audit of a no; without a guard everything is allowed.
 func (o *Options) may(c *conn, op Operation, on Resource, name string) bool {
 	if o.sees(c, op, on, name) {
+		c.pass.Load().Tried(op, on, name)
 		return true
 	}
 	o.refused(c, op, on, name)

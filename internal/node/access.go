@@ -16,6 +16,7 @@ import (
 
 // Access is how the node treats who comes.
 type Access struct {
+	Mode      string // enforce or report
 	Anonymous string // auto, allow or deny
 	Metrics   string // auto or open
 	Damaged   string // refuse or accept
@@ -28,8 +29,17 @@ type Access struct {
 	OIDC      OIDC
 }
 
+// modeReport is the access.mode in which rules are tried out.
+const modeReport = "report"
+
 func accessOptions() []Option {
 	return slices.Concat([]Option{
+		Option{Key: "access.mode", Default: "enforce",
+			Doc: "Whether access rules are in force (enforce), or are tried out (report): what they would deny of topics, " +
+				"groups and transactional ids is let through, counted, and shown by firth acl denied with the rule that " +
+				"would allow it. Who somebody is has to be proven all the same, and users, rules and what else is of the " +
+				"cluster are closed as ever.",
+		}.choice(func(c *Config) *string { return &c.Access.Mode }, "enforce", modeReport),
 		Option{Key: "access.certificate_identity", Default: "${cert.cn}", Type: "name of a certificate",
 			Doc: "Whose a client certificate is, over MQTT, Kafka and HTTP: the user whose name comes of this text. Fields " +
 				"are cn (the common name), subject (as Kafka writes it: CN=pump-7,O=Example), o, ou, serial, san.dns, san.uri, " +
@@ -93,11 +103,15 @@ func (n *Node) openAccess(ctx context.Context) (err error) {
 	anonymous := map[string]access.Anonymous{"allow": access.Always, "deny": access.Never}
 	n.access, err = access.Open(ctx, access.Options{
 		Log: n.keeper, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous], Tokens: tokens,
-		People: n.cfg.Access.OIDC.Issuer != "", Identity: identity, Service: service,
+		People: n.cfg.Access.OIDC.Issuer != "", Identity: identity, Service: service, TryOut: n.cfg.Access.Mode == modeReport,
 		AcceptDamage: n.cfg.Access.Damaged == "accept", Audit: n.audit, FS: n.fs, Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
 		return err
+	}
+	if n.cfg.Access.Mode == modeReport {
+		n.log.Warn("ACCESS RULES ARE NOT IN FORCE: what they deny is let through and told", "because",
+			"access.mode is report", "hint", "firth acl denied shows what would be denied; then set access.mode to enforce")
 	}
 	n.makeToken()
 	return nil

@@ -50,6 +50,7 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"POST " + adminPath + "/rules":     n.adminAddRules,
 		"DELETE " + adminPath + "/rules":   n.adminRemoveRules,
 		"GET " + adminPath + "/explain":    n.adminExplain,
+		"GET " + adminPath + "/denied":     n.adminDenied,
 		"POST " + adminPath + "/import":    n.adminImport,
 		"GET " + adminPath + "/keys":       n.adminKeys,
 		"POST " + adminPath + "/rotate":    n.telling("key.rotate", "", n.adminRotate),

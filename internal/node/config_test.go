@@ -127,7 +127,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"list of subscriptions": `[{"filter":"a/#"}]`,
 		"list of rules":         `[{"mqtt":"a/#","topic":"a"}]`, "list of patterns": "*.example.org", "topic name": "rest",
 		"size": "1MiB", "time": "7s", "whole number": "7", "disk | memory": "memory", "none | key": "key",
-		"auto | allow | deny": "deny", "refuse | accept": "accept",
+		"auto | allow | deny": "deny", "enforce | report": "report", "refuse | accept": "accept",
 		"name of a certificate": "x-${cert.san.dns}",
 		"auto | open":           "open", "list of topics": "a,b.*",
 		"URL": "https://a.example", "text": "x", "claim": "a.b", "list of scopes": "openid,email",

@@ -18,7 +18,7 @@ type Answer struct {
 // Explain decides, and says why.
 func (p *Policy) Explain(who *Subject, q Question) Answer {
 	all := p.Rights(who)
-	answer := Answer{Allowed: all.ask(q)}
+	answer := Answer{Allowed: all.Answer(q)}
 	effect := Deny
 	if answer.Allowed {
 		effect, answer.Masks = Allow, all.masksOf(q)
@@ -40,7 +40,8 @@ func (p *Policy) Explain(who *Subject, q Question) Answer {
 	return answer
 }
 
-func (r *Rights) ask(q Question) bool {
+// Answer decides without saying why.
+func (r *Rights) Answer(q Question) bool {
 	if q.Resource.Pattern == Filter {
 		return r.Filter(q.Operation, q.Resource.Name)
 	}

@@ -34,6 +34,8 @@ const (
 	Failure Outcome = "failure"
 	Denied  Outcome = "denied"
 	Begun   Outcome = "begun" // a change: another record says how it ended
+	// LetThrough is of what rules would deny that are tried out only.
+	LetThrough Outcome = "let_through"
 )
 
 // Actor is who does something.
