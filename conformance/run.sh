@@ -8,7 +8,7 @@ gates=(
 	consoles
 	node nodered python telegraf
 	mqtt differential
-	sarama kafka-python
+	oidc sarama kafka-python
 	spark flink
 	java tools connect
 	streams cluster keepers gateway
