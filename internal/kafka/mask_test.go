@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -221,7 +222,7 @@ func TestFetchHidesWhatItCannotMask(t *testing.T) {
 		t.Errorf("got %v, %v", records, fetches.Err())
 	}
 	w := httptest.NewRecorder()
-	metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if !strings.Contains(w.Body.String(), "firth_kafka_masked_hidden_total 1\n") {
 		t.Error("it is not counted")
 	}

@@ -1,5 +1,7 @@
 package mask
 
+import "slices"
+
 // action is what becomes of one value; the zero value is nothing.
 type action struct {
 	does   Does
@@ -94,7 +96,7 @@ func (s *Set) With(t *Set) *Set {
 	case t == nil:
 		return s
 	}
-	return &Set{Secret: s.Secret, Fields: append(s.Fields[:len(s.Fields):len(s.Fields)], t.Fields...)}
+	return &Set{Secret: s.Secret, Fields: append(slices.Clip(s.Fields), t.Fields...)}
 }
 
 // AboutPayload tells whether some mask is about the payload.
@@ -104,13 +106,5 @@ func (s *Set) AboutPayload() bool { return s.any(func(f *Fields) bool { return f
 func (s *Set) AboutHeaders() bool { return s.any(func(f *Fields) bool { return f.headers != nil }) }
 
 func (s *Set) any(is func(*Fields) bool) bool {
-	if s == nil {
-		return false
-	}
-	for _, f := range s.Fields {
-		if is(f) {
-			return true
-		}
-	}
-	return false
+	return s != nil && slices.ContainsFunc(s.Fields, is)
 }

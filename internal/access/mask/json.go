@@ -411,7 +411,7 @@ func (s *scan) unescape(raw []byte) []byte {
 		r, _ := unit(raw[i+2:])
 		i += width - 1
 		if utf16.IsSurrogate(r) {
-			var pair rune = utf8.RuneError
+			pair := utf8.RuneError
 			if rest := raw[i+1:]; len(rest) >= width && rest[0] == '\\' && rest[1] == 'u' {
 				low, _ := unit(rest[2:])
 				pair = utf16.DecodeRune(r, low)

@@ -348,7 +348,8 @@ func whole(v any, action string) (masked any, gone bool) {
 	if action == "=remove" {
 		return nil, true
 	}
-	kind, content := byte('j'), ""
+	kind := byte('j')
+	var content string
 	switch v := v.(type) {
 	case nil:
 		return nil, false
