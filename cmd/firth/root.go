@@ -43,7 +43,7 @@ func newRoot() *cobra.Command {
 		newExposeCommand(),
 		newGroupCommand(),
 		newImportCommand(),
-		newKeyCommand(),
+		newKeyCommand(), newShredCommand(),
 		newLogCommand(),
 		newProduceCommand(),
 		newPubCommand(),

@@ -10,8 +10,8 @@ import (
 )
 
 // Message makes m the message that a record of a log topic is. ok is false for records that MQTT does
-// not see: those of internal topics, but for certificates of Sparkplug. A null value is an empty payload.
-// Headers that MQTT cannot carry are left out.
+// not see: those of internal topics, but for certificates of Sparkplug, and those that were shredded. A null
+// value is an empty payload. Headers that MQTT cannot carry are left out.
 func (t *Table) Message(logTopic string, v *record.View, m *Message) (ok bool) {
 	if strings.HasPrefix(logTopic, stream.InternalPrefix) {
 		return t.certificate(logTopic, v, m)
@@ -20,7 +20,9 @@ func (t *Table) Message(logTopic string, v *record.View, m *Message) (ok bool) {
 	users := 0
 	var named []byte
 	if v.HeaderCount > 0 {
-		named, users = m.fixed(v)
+		if named, users = m.fixed(v); m.gone {
+			return false
+		}
 	}
 	m.log = append(m.log[:0], logTopic...)
 	if len(named) > 0 && t.belongs(named, m.log) {
@@ -50,6 +52,9 @@ func (t *Table) Known(logTopic string, name []byte, v *record.View, m *Message) 
 		return true
 	}
 	named, users := m.fixed(v)
+	if m.gone {
+		return false
+	}
 	if users > 0 {
 		m.log = append(m.log[:0], logTopic...)
 		m.users(v, t.ruleFor(m))
@@ -62,7 +67,7 @@ func (t *Table) begin(v *record.View, m *Message) {
 	m.Payload, m.Timestamp, m.QoS, m.Retain = v.Value, v.Timestamp, t.plain, false
 	m.HasExpiry, m.Expiry, m.HasPayloadFormat, m.PayloadFormat = false, 0, false, 0
 	m.ContentType, m.ResponseTopic, m.Correlation, m.UserProperties = nil, nil, nil, nil
-	m.Topic, m.Publisher, m.told = nil, nil, false
+	m.Topic, m.Publisher, m.told, m.gone = nil, nil, false, false
 }
 
 // fixed takes the headers that are not user properties. It returns the one with the topic name and
@@ -72,6 +77,8 @@ func (m *Message) fixed(v *record.View) (named []byte, users int) {
 		switch string(key) {
 		case HeaderTopic:
 			named = value
+		case HeaderShredded:
+			m.gone = true
 		case HeaderFlags:
 			if len(value) == 1 && strings.IndexByte(flagDigits, value[0]) >= 0 && value[0] != '3' {
 				m.QoS, m.Retain = value[0]&3, value[0]&flagRetain != 0

@@ -311,3 +311,26 @@ func TestFiltersOf(t *testing.T) {
 		t.Errorf("an internal topic holds %v", got)
 	}
 }
+
+// TestShredded hides what is left of a record that was shredded, and lets no device make such a record.
+func TestShredded(t *testing.T) {
+	table := mustNew(t, Options{})
+	left := record.Record{Key: []byte("plant/a"), Value: []byte{}, Headers: []record.Header{{Key: HeaderShredded}}}
+	var m Message
+	if table.Message("plant", asView(t, &left), &m) || table.Known("plant", []byte("plant/a"), asView(t, &left), &m) {
+		t.Error("it is a message")
+	}
+	left.Headers = nil
+	if !table.Message("plant", asView(t, &left), &m) {
+		t.Error("the next one is none")
+	}
+	var to Target
+	var rec record.Record
+	m = Message{Topic: []byte("plant/a"), UserProperties: appendUser(nil, []byte(HeaderShredded), []byte("1"))}
+	if err := table.Target(m.Topic, &to); err != nil {
+		t.Fatal(err)
+	}
+	if to.Record(&m, &rec); !table.Message(to.Topic, asView(t, &rec), &m) || len(m.UserProperties) == 0 {
+		t.Error("a device has made a message that others do not see")
+	}
+}

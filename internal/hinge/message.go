@@ -18,6 +18,7 @@ const (
 	HeaderExpiry        = "mqtt.expiry"         // seconds from the record's timestamp, decimal
 	HeaderPayloadFormat = "mqtt.payload-format" // 0: bytes, 1: UTF-8
 	HeaderPublisher     = "mqtt.publisher"      // who published it, where that matters: see Message.SetPublisher
+	HeaderShredded      = "firth-shredded"      // stands where a record was that MQTT does not see any more
 	HeaderUserPrefix    = "mqtt.user."          // goes in front of a user property whose name is taken
 	reservedPrefix      = "mqtt."               // all names that begin so are taken
 )
@@ -49,6 +50,7 @@ type Message struct {
 	Publisher []byte
 
 	told   bool              // see ToldByKey
+	gone   bool              // it was shredded
 	topic  []byte            // memory for Topic
 	user   []byte            // memory for UserProperties
 	by     []byte            // memory for Publisher
@@ -164,7 +166,7 @@ func appendUser(dst, name, value []byte) []byte {
 // reserved tells whether a header of this name is not a user property.
 func reserved(name []byte) bool {
 	switch string(name) {
-	case HeaderContentType, HeaderResponseTopic, HeaderCorrelation:
+	case HeaderContentType, HeaderResponseTopic, HeaderCorrelation, HeaderShredded:
 		return true
 	}
 	return len(name) >= len(reservedPrefix) && string(name[:len(reservedPrefix)]) == reservedPrefix

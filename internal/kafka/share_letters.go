@@ -16,9 +16,11 @@ import (
 // that there are. Where it cannot be written the group is done with the record all the same, or it would be held up for
 // ever.
 
-// The headers of a dead letter.
+// LetterTopic is the header of a dead letter that names the topic of its record.
+const LetterTopic = "__dlq.errors.topic"
+
+// The other headers of a dead letter.
 const (
-	letterTopic      = "__dlq.errors.topic"
 	letterPartition  = "__dlq.errors.partition"
 	letterOffset     = "__dlq.errors.offset"
 	letterGroup      = "__dlq.errors.group"
@@ -51,7 +53,7 @@ func (s *shares) letters(ctx context.Context, p *sharePart, dead []share.Dead, u
 	for _, d := range dead {
 		originals := map[int64]*record.Record{}
 		if cfg.copies {
-			if originals, err = s.originals(ctx, p.id, d.Span); err != nil {
+			if originals, err = s.originals(ctx, p.id, d.Span, source.Settings.Subject); err != nil {
 				return err
 			}
 		}
@@ -61,7 +63,7 @@ func (s *shares) letters(ctx context.Context, p *sharePart, dead []share.Dead, u
 				r = &record.Record{}
 			}
 			r.Timestamp = wallMillis()
-			r.Headers = letterHeaders(source.Name, p, offset, &d)
+			r.Headers = append(letterHeaders(source.Name, p, offset, &d), r.Headers...)
 			if r.EncodedSize()+record.BatchOverhead > to.Settings.MaxMessageBytes {
 				r.Key, r.Value = nil, nil // where it lies stands in the headers
 			}
@@ -77,7 +79,7 @@ func letterHeaders(topic string, p *sharePart, offset int64, d *share.Dead) []re
 		why = saidRejected
 	}
 	return []record.Header{
-		{Key: letterTopic, Value: []byte(topic)},
+		{Key: LetterTopic, Value: []byte(topic)},
 		{Key: letterPartition, Value: strconv.AppendInt(nil, int64(p.index), 10)},
 		{Key: letterOffset, Value: strconv.AppendInt(nil, offset, 10)},
 		{Key: letterGroup, Value: []byte(p.group)},
@@ -124,7 +126,7 @@ func (s *shares) drop(p *sharePart, dead []share.Dead, err error) {
 // originals are the records in a run of offsets that the log has, with key and value only. Errors: IO, Closed; what is
 // damaged or gone is left out.
 func (s *shares) originals(
-	ctx context.Context, id stream.PartitionID, run share.Span,
+	ctx context.Context, id stream.PartitionID, run share.Span, subject stream.Subject,
 ) (map[int64]*record.Record, error) {
 	all := map[int64]*record.Record{}
 	scratch := new(record.Scratch)
@@ -147,7 +149,11 @@ func (s *shares) originals(
 			}
 			for v := (record.View{}); it.Next(&v); {
 				if offset := int64(v.Offset); offset >= run.First && offset <= run.Last {
-					all[offset] = &record.Record{Key: cloneNullable(v.Key), Value: cloneNullable(v.Value)}
+					r := &record.Record{Key: cloneNullable(v.Key), Value: cloneNullable(v.Value)}
+					if who, ok := subject.Of(&v); ok && !subject.Key {
+						r.Headers = []record.Header{{Key: subject.Header, Value: cloneNullable(who)}}
+					}
+					all[offset] = r
 				}
 			}
 		}

@@ -30,6 +30,7 @@ import (
 	"github.com/firthmq/firth/internal/access/keys"
 	"github.com/firthmq/firth/internal/access/people"
 	"github.com/firthmq/firth/internal/audit"
+	"github.com/firthmq/firth/internal/erasure"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/kit/atrest"
@@ -64,6 +65,7 @@ type Node struct {
 	token     string         // of this start, for commands of the same user; "": none
 	kafka     *kafka.Door    // nil: Kafka clients connect to the brokers
 	mqtt      *mqtt.Door
+	erasures  *erasure.Erasures
 	mapping   atomic.Pointer[hinge.Table]
 	sockets   map[string][]socket       // by kind of door; what is off is not in it
 	ways      map[string]*mqtt.Listener // into the device door, by label
@@ -123,7 +125,8 @@ func (n *Node) start(ctx context.Context) (*Node, error) {
 		With(v.Version, v.Revision, v.Go).Set(1)
 	steps := []func(context.Context) error{
 		n.openFolder, n.openLog, n.openAudit, n.openAccess, n.runAudit, n.openAuthority, n.openDesk, n.openKafka,
-		n.openMQTT, n.openPeople, n.openTLS, n.keepCertificates, n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
+		n.openMQTT, n.openErasures, n.openPeople, n.openTLS, n.keepCertificates,
+		n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
 	}
 	for _, open := range steps {
 		if err := open(ctx); err != nil {

@@ -74,6 +74,9 @@ func (m *Message) appendTo(b []byte) []byte {
 	return p.AppendTo(b, packet.V5)
 }
 
+// Read reads the message of a record by its value, which it keeps. Errors: Corrupt.
+func Read(value []byte) (Message, error) { return parse(value) }
+
 // parse reads a value, which it keeps. Errors: Corrupt.
 func parse(b []byte) (m Message, err error) {
 	bad := func() (Message, error) {
