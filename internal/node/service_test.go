@@ -411,3 +411,61 @@ func TestServiceOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestLoginServiceStorm: a thousand devices whose service takes its time keep nobody waiting who is there: a device and
+// a back end go on while not one of them is in.
+func TestLoginServiceStorm(t *testing.T) {
+	let := make(chan struct{})
+	var asked atomic.Int64
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		_, _ = io.Copy(io.Discard, r.Body)
+		select {
+		case <-let:
+		case <-r.Context().Done():
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	t.Cleanup(web.Close)
+	d := &directory{Server: web}
+	n := served(t, d, ", timeout: 1m, in_flight: 4")
+	live, reason := deviceAs(t, n, "own", packet.V5)
+	if reason != packet.Success {
+		t.Fatal(reason)
+	}
+	const devices, messages = 1000, 500
+	var storm sync.WaitGroup
+	var in atomic.Int64
+	for i := range devices {
+		storm.Go(func() {
+			c, err := client.Dial(t.Context(), n.Addresses().MQTT, client.Options{ClientID: fmt.Sprint("d", i),
+				UserName: fmt.Sprint("d", i), Password: []byte("x"), KeepAlive: -1})
+			if err == nil {
+				in.Add(1)
+				c.Abort()
+			}
+		})
+	}
+	until(t, "the service is not asked", func() bool { return asked.Load() == 4 })
+	begun := time.Now()
+	for i := range messages {
+		if err := live.Publish(&packet.Publish{Topic: []byte("a/b"), Payload: []byte("x"), QoS: 1}, uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		if err := live.Drain(ctx); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	took := time.Since(begun)
+	if code, _ := saslAs(t, n, "own"); code != 0 {
+		t.Errorf("Kafka: %d", code)
+	}
+	if in.Load() != 0 {
+		t.Errorf("%d are in", in.Load())
+	}
+	close(let)
+	storm.Wait()
+	t.Logf("%d messages one by one in %s beside %d logins that wait; %d came in", messages, took, devices, in.Load())
+}
