@@ -37,6 +37,7 @@ func newRoot() *cobra.Command {
 	root.SetUsageTemplate(usageTemplate)
 	root.AddCommand(
 		newBenchCommand(),
+		newBridgeCommand(),
 		newConfigCommand(),
 		newConsumeCommand(),
 		newDemoCommand(),

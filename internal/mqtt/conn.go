@@ -218,7 +218,7 @@ func (c *conn) endSession(cause error) (hears bool) {
 	}
 	c.logEnd(cause, reason)
 	c.link.end()
-	if c.link.version != 0 && reason != packet.ServerShuttingDown {
+	if c.link.version != 0 && reason != packet.ServerShuttingDown && !c.listener.opt.Inside {
 		c.countLeft()
 	}
 	return hears || errors.Is(cause, errRefused)

@@ -91,6 +91,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	if c.auth != nil {
 		c.auth.say(&o.Connack.Props, answer)
 	}
+	c.markConnack(hello, o.Connack)
 	o.Fit()
 	if err := tooLarge(o.Connack, hello.Version, takenBy(hello)); err != nil { // [MQTT-3.1.2-24]
 		return c.refuseHello(hello, err)
@@ -122,13 +123,41 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	if present { // before the client knows that it is here: what is published from then on is new to it
 		c.link.goOn()
 	}
-	err = c.link.subscribeUnasked()
+	err = c.subscribeUnasked()
 	c.wire.push()
 	return err
 }
 
+// subscribeUnasked subscribes a client to what it did not ask for; the node itself is no device.
+func (c *conn) subscribeUnasked() error {
+	if c.listener.opt.Inside {
+		return nil
+	}
+	return c.link.subscribeUnasked()
+}
+
+// MarkProperty is the user property by which a bridge asks in its CONNECT, and is told in the CONNACK, what marks
+// messages that were here.
+const MarkProperty = "firth-via"
+
+// markConnack tells a bridge what marks messages that were here, if it asks.
+func (c *conn) markConnack(hello *packet.Connect, ack *packet.Connack) {
+	if c.door.opt.Mark == "" || len(hello.Props.User) == 0 {
+		return
+	}
+	for name := range hello.Props.User.All() {
+		if string(name) == MarkProperty {
+			ack.Props.AddUser(MarkProperty, c.door.opt.Mark)
+			return
+		}
+	}
+}
+
 // redirect refuses clients that shall go to another server.
 func (c *conn) redirect() error {
+	if c.listener.opt.Inside {
+		return nil
+	}
 	switch c.door.opt.Redirect {
 	case RedirectForNow:
 		return &packet.Error{Reason: packet.UseAnotherServer, Detail: "clients are sent to another server for now"}

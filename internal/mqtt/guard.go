@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -75,6 +76,10 @@ func (c *conn) enter(hello *packet.Connect, who *Principal) (*access.Pass, error
 		return logins.AdmitBy(c.subject(who), who.grant), nil
 	case c.auth != nil:
 		return logins.Admit(c.subject(who)), nil
+	case c.listener.opt.Inside:
+		inside := c.subject(who)
+		inside.User = cmp.Or(inside.User, rule.Anonymous)
+		return logins.Admit(inside), nil
 	}
 	password := hello.Password
 	if hello.HasPassword && password == nil {

@@ -237,6 +237,9 @@ func (l *link) noteEnd(cause error, reason packet.ReasonCode) {
 // Missed implements fanout.Misser: retention was faster than the client.
 func (c *conn) Missed(p stream.PartitionID, from, to record.Offset) {
 	c.link.noteMissed(p, fmt.Sprintf("retention took offsets %d to %d of", from, to-1))
+	if c.listener.opt.Missed != nil {
+		c.listener.opt.Missed(c.link.principal.ClientID, int64(to-from))
+	}
 }
 
 // noteMissed keeps that something of a partition cannot be sent any more.

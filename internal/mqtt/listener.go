@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,12 @@ type ListenerOptions struct {
 	MaxPacketBytes int
 	// Rates are how fast its clients may connect and publish.
 	Rates Rates
+	// Inside is for connections of the node itself, which relay what others send: they are who they say, without a
+	// password, may have as much in flight as there are packet identifiers, and their sessions last.
+	Inside bool
+	// Missed is told of records that retention took before a session of a connection had read them; nil: nobody is. It
+	// must not block.
+	Missed func(client string, records int64)
 }
 
 // Listener is one way into the door: some addresses, and the limits of who connects to them.
@@ -52,11 +59,16 @@ func (d *Door) SetRates(r Rates) {
 	defer d.ways.mu.Unlock()
 	d.ways.rates = r
 	for _, l := range d.ways.all {
-		l.setRates(l.opt.Rates.or(r))
+		l.setRates(r)
 	}
 }
 
-func (l *Listener) setRates(r Rates) {
+// setRates has rates of the door hold where the listener has none of its own. They are not for the node itself.
+func (l *Listener) setRates(byDoor Rates) {
+	r := l.opt.Rates
+	if !l.opt.Inside {
+		r = r.or(byDoor)
+	}
 	l.rates.Store(&r)
 	l.gate.set(r.Connects)
 	l.all.set(r.AllMessages)
@@ -79,10 +91,13 @@ func (d *Door) Listener(opt ListenerOptions) (*Listener, error) {
 	}
 	l := &Listener{door: d, opt: opt, limits: d.limits, metrics: d.metrics.of(opt.Name)}
 	l.limits.MaxPacketBytes = opt.MaxPacketBytes
+	if opt.Inside {
+		l.limits.ReceiveMaximum, l.limits.MaxExpiry = math.MaxUint16, session.Never
+	}
 	d.ways.mu.Lock()
 	defer d.ways.mu.Unlock()
 	d.ways.all = append(d.ways.all, l)
-	l.setRates(opt.Rates.or(d.ways.rates))
+	l.setRates(d.ways.rates)
 	return l, nil
 }
 

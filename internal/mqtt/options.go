@@ -31,6 +31,8 @@ type Options struct {
 	// Judge is the time by which a message stamped at a time (milliseconds since 1970) is judged at now: earlier than now
 	// where the wall clock was set forward since (clock.Clock.For). Default: now.
 	Judge func(stamp int64, now time.Time) time.Time
+	// Mark is what marks messages that were here, for bridges that ask for it. Default: they are told nothing.
+	Mark string
 	// Version is what $SYS/broker/version tells behind "firth version". Default: nothing.
 	Version string
 	// SysInterval is how often those who subscribe to $SYS are told what has changed. Default 10 s; negative: nobody is.

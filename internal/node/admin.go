@@ -70,6 +70,10 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"GET " + adminPath + "/claims":         n.adminClaims,
 		"POST " + adminPath + "/claim":         n.adminClaim,
 		"DELETE " + adminPath + "/claim":       n.telling("claim.remove", "id", n.adminUnclaim),
+		"GET " + adminPath + "/bridges":        n.adminBridges,
+		"POST " + adminPath + "/bridge/test":   n.telling("bridge.test", "name", n.adminTestBridge),
+		"POST " + adminPath + "/bridge/pause":  n.telling("bridge.pause", "name", n.adminPauseBridge),
+		"POST " + adminPath + "/bridge/resume": n.telling("bridge.resume", "name", n.adminResumeBridge),
 		"GET " + adminPath + "/audit/key":      n.adminAuditKey,
 	} {
 		o := rule.Alter

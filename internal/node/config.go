@@ -34,6 +34,7 @@ type Config struct {
 	Mapping                []hinge.Rule
 	Rewrite                []rewrite.Rule
 	AutoSubscribe          []mqtt.AutoSubscription
+	Bridges                []Bridge
 	Topics                 Topics
 	Limits                 Limits
 	MQTT                   MQTT

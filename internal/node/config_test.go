@@ -124,6 +124,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"list of issuers":   `[{"issuer":"a","audience":"b","keys":"/k"}]`,
 		"auto | host:port":  "example.org:1", "true | false": "true",
 		"list of rewrite rules": `[{"from":"a/#","match":"^a","to":"b"}]`,
+		"list of bridges":       `[{"name":"a","addresses":"b:1","topics":[{"filter":"c/#","direction":"both"}]}]`,
 		"list of subscriptions": `[{"filter":"a/#"}]`,
 		"list of rules":         `[{"mqtt":"a/#","topic":"a"}]`, "list of patterns": "*.example.org", "topic name": "rest",
 		"size": "1MiB", "time": "7s", "whole number": "7", "disk | memory": "memory", "none | key": "key",

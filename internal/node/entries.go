@@ -38,6 +38,58 @@ func (e entries[T]) blank() T {
 	return entry
 }
 
+// entryPlace is where something of an entry stands: its name in messages, and the places of its pieces.
+type entryPlace struct {
+	name string
+	at   func(ast.Node) spot
+}
+
+// items is a list of objects within an entry of a list.
+type items[C any] interface {
+	// read reads the list. False: something is wrong with it, and was reported.
+	read(c *C, l *loader, n ast.Node, in entryPlace) bool
+	// manual says what an item looks like.
+	manual() string
+}
+
+// sublist is a list of objects of one kind in each C.
+type sublist[C, T any] struct {
+	entries[T]
+	field func(c *C) *[]T
+}
+
+// itemsOf completes an option that is a list of objects.
+func itemsOf[C, T any](o OptionOf[C], w sublist[C, T]) OptionOf[C] {
+	o.Default, o.bare, o.items = "[]", true, w
+	o.parse = func(c *C, s string) error {
+		*w.field(c) = nil
+		if s != "[]" {
+			return fmt.Errorf("want %s", o.Type)
+		}
+		return nil
+	}
+	o.show = func(c *C) string { return "[" + strings.Join(w.rowsOf(*w.field(c)), ",") + "]" }
+	return o
+}
+
+func (w sublist[C, T]) read(c *C, l *loader, n ast.Node, in entryPlace) bool {
+	list, ok := n.(*ast.SequenceNode)
+	if !ok || len(list.Values) == 0 {
+		l.report(in.at(n), "%s: want a list, each a %s, found %s", in.name, w.one, kindOf(n))
+		return false
+	}
+	good := true
+	for i, item := range list.Values {
+		r := entryReader[T]{entries: w.entries, loader: l, name: fmt.Sprintf("%s: %s %d", in.name, w.one, i+1), at: in.at,
+			entry: w.blank(), spots: map[string]spot{}}
+		if r.read(item); r.bad {
+			good = false
+		}
+		*w.field(c) = append(*w.field(c), r.entry)
+	}
+	return good
+}
+
 func (e entries[T]) read(l *loader, n ast.Node, at func(ast.Node) spot) {
 	list := e.list(l.config)
 	*list, l.entries[e.key] = nil, nil
@@ -115,6 +167,8 @@ func (r *entryReader[T]) field(key string, k, v ast.Node) {
 	text, ok := scalar(v)
 	var err error
 	switch what := oddity(v); {
+	case f.items != nil:
+		r.bad = !f.items.read(&r.entry, r.loader, v, entryPlace{r.name + ": " + key, r.at}) || r.bad
 	case what != "":
 		err = fmt.Errorf("%s", what)
 	case !ok:
@@ -130,11 +184,13 @@ func (r *entryReader[T]) field(key string, k, v ast.Node) {
 	}
 }
 
-// rows leaves out what has its default.
-func (e entries[T]) rows(c *Config) []string {
+// rows is the list as JSON; it leaves out what has its default.
+func (e entries[T]) rows(c *Config) []string { return e.rowsOf(*e.list(c)) }
+
+func (e entries[T]) rowsOf(list []T) []string {
 	blank := e.blank()
 	var rows []string
-	for _, entry := range *e.list(c) {
+	for _, entry := range list {
 		var parts []string
 		for _, f := range e.fields() {
 			text := f.show(&entry)
@@ -168,6 +224,11 @@ func (e entries[T]) manual() string {
 			doc += " At the limit: " + f.Shows + "."
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Key, value, standard, doc)
+	}
+	for _, f := range e.fields() {
+		if f.items != nil {
+			b.WriteString("\n" + strings.TrimRight(f.items.manual(), "\n") + "\n")
+		}
 	}
 	b.WriteString("\n" + e.page)
 	return b.String()

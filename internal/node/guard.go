@@ -29,6 +29,7 @@ func (l *loader) checkWhole() {
 			l.report(at, "%s: %s", d.key, refuseRemote(d.address))
 		}
 	}
+	l.checkBridges()
 	const least = "groups.min_session_timeout"
 	switch g := &l.config.Groups; {
 	case g.MinSessionTimeout <= g.MaxSessionTimeout:

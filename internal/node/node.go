@@ -29,6 +29,7 @@ import (
 	"github.com/firthmq/firth/internal/access/enrol"
 	"github.com/firthmq/firth/internal/access/keys"
 	"github.com/firthmq/firth/internal/access/people"
+	"github.com/firthmq/firth/internal/apps/bridge"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/erasure"
 	"github.com/firthmq/firth/internal/hinge"
@@ -69,6 +70,7 @@ type Node struct {
 	mapping   atomic.Pointer[hinge.Table]
 	sockets   map[string][]socket       // by kind of door; what is off is not in it
 	ways      map[string]*mqtt.Listener // into the device door, by label
+	bridges   *bridge.Bridges           // nil: there is none
 	tls       secured
 	rooms     []room // in the order of opening
 	draining  atomic.Bool
@@ -126,7 +128,7 @@ func (n *Node) start(ctx context.Context) (*Node, error) {
 	steps := []func(context.Context) error{
 		n.openFolder, n.openLog, n.openAudit, n.openAccess, n.runAudit, n.openAuthority, n.openDesk, n.openKafka,
 		n.openMQTT, n.openErasures, n.openPeople, n.openTLS, n.keepCertificates,
-		n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS,
+		n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS, n.openBridges,
 	}
 	for _, open := range steps {
 		if err := open(ctx); err != nil {
@@ -236,6 +238,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 			Ban: n.cfg.Flapping.Ban},
 		SharedByKey:      n.cfg.Sessions.SharedOrder == "key",
 		WebSocketOrigins: splitList(n.cfg.WSOrigins),
+		Mark:             n.keeper.ClusterID(),
 		Version:          BuildVersion().Version, SysInterval: orNone(n.cfg.MQTT.SysInterval),
 	})
 	if err != nil {

@@ -38,6 +38,7 @@ type OptionOf[C any] struct {
 	bare    bool                          // JSON prints the value without quotes
 	list    bool                          // the file may hold a list of words; the text has commas
 	listing listing                       // of a list of objects
+	items   items[C]                      // the same, within an entry of a list
 }
 
 // listing is a list of objects in the configuration.

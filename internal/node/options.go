@@ -21,7 +21,7 @@ func Options() []Option {
 		auditOptions(), tlsOptions(), topicOptions(), mqttLimits(),
 		limitRates(), limitHandshakes(),
 		kafkaLimits(), logLimits(),
-		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), groupOptions(),
+		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), bridgesOption(), groupOptions(),
 		transactionOptions(), encryptionOptions(), gatewayOptions(), processOptions(),
 	)
 }

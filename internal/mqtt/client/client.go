@@ -17,6 +17,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -34,6 +35,7 @@ import (
 type Options struct {
 	ClientID  string
 	Version   packet.Version // 0: 5.0
+	Bridge    bool           // with MQTT 3: says so as Mosquitto does (try_private)
 	Resume    bool           // go on with the session of ClientID: for its subscriptions, not for QoS 2 sent
 	KeepAlive time.Duration  // whole seconds up to 65,535; 0: 60 s; below 0: none
 
@@ -113,6 +115,7 @@ type Server struct {
 type Client struct {
 	o      Options
 	server Server
+	told   packet.UserProperties // of the CONNACK
 	conn   net.Conn
 	direct *direct // writes without waiting; nil: not possible
 
@@ -157,35 +160,13 @@ type slot struct {
 // credentials, Unsupported for a protocol version, Limited for a busy server, Invalid for other
 // refusals, all with the server's reason code in packet.ReasonOf; Timeout and those of ctx.
 func Dial(ctx context.Context, address string, o Options) (*Client, error) {
-	o = o.withDefaults()
-	conn, err := o.Dial(ctx, "tcp", address)
+	c, in, err := open(ctx, address, o.withDefaults())
 	if err != nil {
 		return nil, err
 	}
-	if o.TLS != nil {
-		conn = tls.Client(conn, o.TLS)
-	}
-	c := &Client{o: o, conn: conn, direct: newDirect(conn)}
+	c.direct = newDirect(c.conn)
 	c.wake, c.stop, c.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	c.mu.changed = sync.NewCond(&c.mu)
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	in := &input{buf: make([]byte, o.ReadBuffer), max: o.MaxPacketSize,
-		dec: packet.Decoder{Version: o.Version, Client: true}}
-	err = c.handshake(in)
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		_ = conn.Close()
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return nil, err
-	}
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
 	if c.server.KeepAlive > 0 {
 		c.mu.Lock()
 		c.mu.tick = time.AfterFunc(c.server.KeepAlive/2, c.keepAlive)
@@ -195,10 +176,41 @@ func Dial(ctx context.Context, address string, o Options) (*Client, error) {
 	return c, nil
 }
 
+// open connects, and returns once the server has accepted.
+func open(ctx context.Context, address string, o Options) (*Client, *input, error) {
+	conn, err := o.Dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.TLS != nil {
+		conn = tls.Client(conn, o.TLS)
+	}
+	c := &Client{o: o, conn: conn}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	in := &input{buf: make([]byte, o.ReadBuffer), max: o.MaxPacketSize,
+		dec: packet.Decoder{Version: o.Version, Client: true}}
+	err = c.handshake(in)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = conn.SetDeadline(time.Time{})
+	}
+	if err == nil {
+		return c, in, nil
+	}
+	_ = conn.Close()
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return nil, nil, err
+}
+
 // handshake sends CONNECT and reads CONNACK.
 func (c *Client) handshake(in *input) error {
 	connect := &packet.Connect{
-		Version: c.o.Version, CleanStart: !c.o.Resume, ClientID: []byte(c.o.ClientID), Will: c.o.Will, Props: c.o.Props,
+		Version: c.o.Version, Bridge: c.o.Bridge, CleanStart: !c.o.Resume, ClientID: []byte(c.o.ClientID),
+		Will: c.o.Will, Props: c.o.Props,
 		HasUserName: c.o.UserName != "", UserName: []byte(c.o.UserName),
 		HasPassword: c.o.Password != nil, Password: c.o.Password,
 	}
@@ -222,7 +234,7 @@ func (c *Client) handshake(in *input) error {
 	if ack.Reason != packet.Success {
 		return refusal(ack)
 	}
-	c.server = c.terms(ack, connect.KeepAlive)
+	c.server, c.told = c.terms(ack, connect.KeepAlive), bytes.Clone(ack.Props.User)
 	c.o.Inflight = min(c.o.Inflight, c.server.ReceiveMaximum)
 	c.aliases = make([][]byte, c.o.Props.TopicAliasMaximum)
 	return nil
