@@ -19,7 +19,7 @@ func newBridgeCommand() *cobra.Command {
 		Use:   "bridge",
 		Short: "Look at bridges to other MQTT servers, try them, pause them",
 		Long: `Look at bridges to other MQTT servers, try them, pause them. They are made in the configuration: bridges, in
-firth.yaml. firth import mosquitto writes them for the connections of a mosquitto.conf.`,
+firth.yaml.`,
 		Example: `  firth bridge list
   firth bridge test plant
   firth bridge pause plant`,

@@ -10,7 +10,7 @@ const (
 	needsUsers     = "firth import mosquitto-access takes its users over"
 	needsStart     = "the service manager sees to that"
 	plugins        = "plugins of Mosquitto do not run here"
-	bridges        = "Firth makes no connections to other brokers; let Mosquitto there make one to Firth"
+	bridges        = "bridges in firth.yaml do this, written by hand; or let Mosquitto there make one to Firth"
 	durable        = "everything that is acknowledged is on the disk"
 	stored         = "what is kept for a device lies in the log, as long as its retention says, and takes no memory"
 	clientIDs      = "client identifiers are as devices send them"
