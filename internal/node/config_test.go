@@ -202,7 +202,7 @@ func besides(o *Option) (need []string) {
 		if !slices.ContainsFunc(strings.Fields(one.keys), func(k string) bool { return strings.HasPrefix(o.Key, k) }) {
 			continue
 		}
-		for _, variable := range strings.Fields(one.need) {
+		for variable := range strings.FieldsSeq(one.need) {
 			if name, _, _ := strings.Cut(envPrefix+variable, "="); name != o.Env() {
 				need = append(need, envPrefix+variable)
 			}

@@ -16,7 +16,6 @@ package mask
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,12 +155,6 @@ func (m *Mask) String() string {
 		return field + "=hash"
 	}
 	return field + "=truncate:" + strconv.Itoa(m.Length)
-}
-
-// Compare orders masks by what they are about.
-func Compare(a, b Mask) int {
-	return cmp.Or(cmp.Compare(a.Place, b.Place), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Does, b.Does),
-		cmp.Compare(a.Length, b.Length))
 }
 
 // bare is the name of a header without the prefix that may stand in front of it in the log.
