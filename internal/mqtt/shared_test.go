@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -608,9 +609,11 @@ func TestSharedLosesNothing(t *testing.T) {
 		payload string
 		acked   bool
 	}
-	came := make(chan got, 10*count)
-	stop := make(chan struct{})
-	serve := func(id string, c *raw, die int) {
+	came, stop := make(chan got, 10*count), make(chan struct{})
+	var serving sync.WaitGroup
+	defer serving.Wait() // before the connections are closed, from which the members read
+	defer close(stop)
+	serve := func(c *raw, die int) {
 		for n := 0; ; { // messages
 			p, err := c.next(100 * time.Millisecond)
 			m, ok := p.(*packet.Publish)
@@ -643,9 +646,8 @@ func TestSharedLosesNothing(t *testing.T) {
 		if i < 2 {
 			die = 100
 		}
-		go serve(fmt.Sprint("m", i), c, die)
+		serving.Go(func() { serve(c, die) })
 	}
-	defer close(stop)
 	p := h.connect(t, packet.V5, "p", nil)
 	for i := range count {
 		p.send(&packet.Publish{Topic: []byte(fmt.Sprintf("a/%d", i%5)), Payload: []byte(strconv.Itoa(i)), QoS: 1,
