@@ -384,7 +384,8 @@ func (c *Cluster) transact(ctx context.Context, by *producer, units []*unit) {
 }
 
 // attempts are transactions with the same batches, one after the other as long as nothing of them was committed. With
-// renew there was no id for them.
+// renew there was no id for them. A shard that was lost under way is Fenced, whichever answer was the first to tell: a
+// batch that comes behind the end that a rival has set is said to be of no transaction.
 func (c *Cluster) attempts(ctx context.Context, by *producer, all []*batch) (s step, err error) {
 	for try := 0; ; try++ {
 		s = renew
@@ -398,7 +399,7 @@ func (c *Cluster) attempts(ctx context.Context, by *producer, all []*batch) (s s
 			return s, err
 		case by.rival != nil:
 			if !c.retake(ctx, by) {
-				return drop, err
+				return drop, by.lost()
 			}
 		case s == drop || begun != nil:
 			return s, err
@@ -531,7 +532,7 @@ func (c *Cluster) settle(ctx context.Context, by *producer, b *batch, err error)
 			case committed:
 				return done, nil
 			case known && by.rival != nil:
-				return drop, fault.Wrap(fault.Fenced, "log.Append", by.rival)
+				return drop, by.lost()
 			case known:
 				return drop, fault.Wrap(fault.IO, "log.Append", err)
 			}

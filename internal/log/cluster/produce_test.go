@@ -140,7 +140,7 @@ func TestAnswersToProduce(t *testing.T) {
 	f := fake(t)
 	c := open(t, cluster.Options{Seeds: f.ListenAddrs()})
 	topic := create(t, c, "a", 2, nil)
-	lost := 0
+	sent, lost := 0, 0
 	for _, answer := range []struct {
 		code                 *kerr.Error
 		plain, shared, owned fault.Kind // why the unit is lost
@@ -151,6 +151,7 @@ func TestAnswersToProduce(t *testing.T) {
 		{kerr.UnknownServerError, none, none, none},
 		{kerr.OutOfOrderSequenceNumber, none, none, none},
 		{kerr.UnknownProducerID, none, none, none},
+		{kerr.InvalidTxnState, none, none, none},
 		{kerr.TransactionAbortable, none, none, none},
 		{kerr.InvalidProducerEpoch, none, none, fault.Fenced},
 		{kerr.DuplicateSequenceNumber, fault.Timeout, none, none}, // it was there before, and nobody knows where
@@ -178,11 +179,12 @@ func TestAnswersToProduce(t *testing.T) {
 			if err := told.errs[0]; one.want == none && err != nil || one.want != none && !fault.Is(err, one.want) {
 				t.Errorf("%v to a unit of kind %d: %v", answer.code.Message, i, err)
 			}
+			sent++
 			lost += len(told.errs)
 		}
 	}
-	if all := values(t, c, topic.Partitions[0]); len(all) != 33-lost {
-		t.Errorf("%d units, %d of 33 were lost", len(all), lost)
+	if all := values(t, c, topic.Partitions[0]); len(all) != sent-lost {
+		t.Errorf("%d units, %d of %d were lost", len(all), lost, sent)
 	}
 }
 
@@ -388,4 +390,61 @@ func rivals(t *testing.T, seeds []string) {
 		}
 	}
 	checkTold(t, rival, rival.Topics().ByName("rivals"), []*fates{f})
+}
+
+// TestRivalAtEachRequest has a rival take a shard over when a request of its owner's transaction has arrived and nobody
+// has looked at it: whatever the cluster says to it, the owner is told that he is fenced, and nothing of it is there.
+func TestRivalAtEachRequest(t *testing.T) {
+	for kind, opts := range kinds {
+		for _, key := range []kmsg.Key{kmsg.AddPartitionsToTxn, kmsg.Produce, kmsg.EndTxn} {
+			if key == kmsg.AddPartitionsToTxn && opts == nil {
+				continue // there is none
+			}
+			t.Run(fmt.Sprintf("%s/%s", kind, key.Name()), func(t *testing.T) { rivalAt(t, fake(t, opts...), key) })
+		}
+	}
+}
+
+func rivalAt(t *testing.T, f *kfake.Cluster, key kmsg.Key) {
+	opt := cluster.Options{Seeds: f.ListenAddrs(), Patience: time.Minute}
+	c := open(t, opt)
+	topic, rival := create(t, c, "a", 2, nil), open(t, opt)
+	own := func(k *cluster.Cluster) stream.Owner {
+		owner, err := k.Own(context.Background(), k.Topics().ByName("a").Partitions[0])
+		if err != nil {
+			t.Error(err)
+		}
+		return owner
+	}
+	told, u := newFates(), unit("old", topic.Partitions...)
+	u.Owner = own(c)
+	var next stream.Owner
+	before(f, key, func() { next = own(rival) })
+	if err := c.Append(u, told, 0); err != nil {
+		t.Fatal(err)
+	}
+	told.wait(t, 1)
+	if !fault.Is(told.errs[0], fault.Fenced) {
+		t.Errorf("the owner of before: %v", told.errs[0])
+	}
+	told, u = newFates(), unit("new", rival.Topics().ByName("a").Partitions...)
+	u.Owner = next
+	if err := rival.Append(u, told, 0); err != nil {
+		t.Fatal(err)
+	}
+	told.wait(t, 1)
+	if got := values(t, rival, u.Writes[1].Partition); told.errs[0] != nil || len(got) != 1 || got[0] != "new" {
+		t.Errorf("the rival: %v, and %q is there", told.errs[0], got)
+	}
+}
+
+// before does something when the next request of a kind has arrived, before it is looked at.
+func before(f *kfake.Cluster, key kmsg.Key, do func()) {
+	var met atomic.Bool
+	f.ControlKey(key.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
+		if met.CompareAndSwap(false, true) {
+			f.SleepControl(do)
+		}
+		return nil, nil, false
+	})
 }

@@ -36,12 +36,15 @@ func (p *producer) transactional() bool { return p.name != "" }
 func (p *producer) begin(ctx context.Context) error {
 	switch {
 	case p.rival != nil:
-		return fault.Wrap(fault.Fenced, "log.Append", p.rival)
+		return p.lost()
 	case p.ready:
 		return nil
 	}
 	return p.take(ctx)
 }
+
+// lost is the error of an owner whose shard another has.
+func (p *producer) lost() error { return fault.Wrap(fault.Fenced, "log.Append", p.rival) }
 
 // take gets an id and an epoch. What the transactional id has left open is aborted by that, and what may still be on
 // its way under the old epoch will be refused. The owner of a shard asks for the epoch after his own, which another
@@ -70,7 +73,7 @@ func (p *producer) take(ctx context.Context) error {
 			return err
 		case again && (v == outdated || v == fenced):
 			p.rival = err
-			return fault.Wrap(fault.Fenced, "log.Append", err)
+			return p.lost()
 		}
 		if pause(ctx, lasting(try)) != nil {
 			return err
@@ -151,7 +154,7 @@ func (p *producer) end(ctx context.Context, commit bool) (step, error) {
 		v := judge(err)
 		if p.owned && (v == fenced || v == outdated && commit && !errors.Is(err, kerr.TransactionAbortable)) {
 			v, p.rival = fenced, err // what he has filled is not there any more, so another has ended it
-			err = fault.Wrap(fault.Fenced, "log.Append", err)
+			err = p.lost()
 		}
 		s := a.next(v, ctx.Err() == nil)
 		if s == again && pause(ctx, lasting(try)) != nil {
