@@ -113,7 +113,8 @@ func callTurns(turns []*stream.Turn) {
 	}
 }
 
-// Own implements stream.Log: the transactional id of a shard fences its owner of before, on whatever node.
+// Own implements stream.Log: the transactional id of a shard fences its owner of before, on whatever node. An owner of
+// before on this node has lost the shard even if this fails.
 func (c *Cluster) Own(ctx context.Context, shard stream.PartitionID) (stream.Owner, error) {
 	const op = "log.Own"
 	p := c.parts.Load().find(shard)
@@ -128,6 +129,7 @@ func (c *Cluster) Own(ctx context.Context, shard stream.PartitionID) (stream.Own
 	ctx, cancel := context.WithTimeout(ctx, c.opt.Patience)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
+	c.queue.dispossess(shard)
 	if err := l.transactional.take(ctx); err != nil {
 		l.client.Close()
 		return stream.Owner{}, convert(op, err)

@@ -156,24 +156,35 @@ func (c *Cluster) holdLoop() {
 	}
 }
 
-// retake lets a producer take the id of a shard anew that the cluster has taken from it by itself, as it does when a
-// transaction was open for too long. While this node has the lease, the shard is its own.
-func (c *Cluster) retake(ctx context.Context, by *producer) bool {
-	if c.lease == nil {
+// retake takes the id of a shard anew that the cluster has taken from this node by itself, as it does when a
+// transaction was open for too long. While this node has the lease, the shard is its own. The lease is asked for again
+// when the id is there: another who has got both in between is seen then, and takes his shard back in the same way.
+func (c *Cluster) retake(ctx context.Context, l *lane) bool {
+	if c.lease == nil || !c.hasLease(ctx) {
 		return false
 	}
+	by := &l.transactional
+	rival := by.rival
+	by.rival, by.given = nil, false
+	if by.take(ctx) != nil || c.queue.lost(l) != nil || !c.hasLease(ctx) {
+		by.rival = rival
+		return false
+	}
+	c.log.Warn("the cluster has ended a transaction that was open for too long: it is done again", "id", by.name)
+	return true
+}
+
+// hasLease asks the cluster whether this node still has it. Without an answer it has not.
+func (c *Cluster) hasLease(ctx context.Context) bool {
 	for try := 0; ; try++ {
 		err := c.beat(ctx)
 		if err == nil {
-			break
+			return true
 		}
 		if isLost(err) || pause(ctx, lasting(try)) != nil {
 			return false
 		}
 	}
-	c.log.Warn("the cluster has ended a transaction that was open for too long: it is done again", "id", by.name)
-	by.rival, by.given, by.ready = nil, false, false
-	return true
 }
 
 // beat is a sign of life.

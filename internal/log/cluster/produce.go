@@ -88,7 +88,7 @@ func (c *Cluster) append(l *lane, g *group) {
 	if err := c.queue.lost(l); err != nil {
 		g.lose(err)
 	} else if g.transaction {
-		c.transact(ctx, &l.transactional, g.units)
+		c.transact(ctx, l, g.units)
 	} else {
 		c.produce(ctx, &l.plain, g.units)
 	}
@@ -366,14 +366,14 @@ func (b *batch) answered(found *kmsg.ProduceResponseTopicPartition) {
 }
 
 // transact appends units as one transaction. If one of them cannot be taken, the others are sent without it.
-func (c *Cluster) transact(ctx context.Context, by *producer, units []*unit) {
-	all := pack(units, by)
-	s, err := c.attempts(ctx, by, all)
+func (c *Cluster) transact(ctx context.Context, l *lane, units []*unit) {
+	all := pack(units, &l.transactional)
+	s, err := c.attempts(ctx, l, all)
 	switch {
 	case s == done:
 	case s == drop && len(units) > 1 && ownFault(err) && ctx.Err() == nil:
 		for _, some := range apart(units, all) {
-			c.transact(ctx, by, some)
+			c.transact(ctx, l, some)
 		}
 	default:
 		loseAll(units, err)
@@ -386,7 +386,8 @@ func (c *Cluster) transact(ctx context.Context, by *producer, units []*unit) {
 // attempts are transactions with the same batches, one after the other as long as nothing of them was committed. With
 // renew there was no id for them. A shard that was lost under way is Fenced, whichever answer was the first to tell: a
 // batch that comes behind the end that a rival has set is said to be of no transaction.
-func (c *Cluster) attempts(ctx context.Context, by *producer, all []*batch) (s step, err error) {
+func (c *Cluster) attempts(ctx context.Context, l *lane, all []*batch) (s step, err error) {
+	by := &l.transactional
 	for try := 0; ; try++ {
 		s = renew
 		begun := by.begin(ctx)
@@ -398,7 +399,7 @@ func (c *Cluster) attempts(ctx context.Context, by *producer, all []*batch) (s s
 		case s == done || s == lose:
 			return s, err
 		case by.rival != nil:
-			if !c.retake(ctx, by) {
+			if !c.retake(ctx, l) {
 				return drop, by.lost()
 			}
 		case s == drop || begun != nil:

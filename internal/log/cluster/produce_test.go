@@ -394,21 +394,32 @@ func rivals(t *testing.T, seeds []string) {
 
 // TestRivalAtEachRequest has a rival take a shard over when a request of its owner's transaction has arrived and nobody
 // has looked at it: whatever the cluster says to it, the owner is told that he is fenced, and nothing of it is there.
+// The rival is another node, or the same one that has the lease.
 func TestRivalAtEachRequest(t *testing.T) {
 	for kind, opts := range kinds {
 		for _, key := range []kmsg.Key{kmsg.AddPartitionsToTxn, kmsg.Produce, kmsg.EndTxn} {
 			if key == kmsg.AddPartitionsToTxn && opts == nil {
 				continue // there is none
 			}
-			t.Run(fmt.Sprintf("%s/%s", kind, key.Name()), func(t *testing.T) { rivalAt(t, fake(t, opts...), key) })
+			for _, itself := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/by itself %v", kind, key.Name(), itself), func(t *testing.T) {
+					rivalAt(t, fake(t, opts...), key, itself)
+				})
+			}
 		}
 	}
 }
 
-func rivalAt(t *testing.T, f *kfake.Cluster, key kmsg.Key) {
+func rivalAt(t *testing.T, f *kfake.Cluster, key kmsg.Key, itself bool) {
 	opt := cluster.Options{Seeds: f.ListenAddrs(), Patience: time.Minute}
+	if itself {
+		opt.Instance, opt.Takeover = "a", time.Minute
+	}
 	c := open(t, opt)
-	topic, rival := create(t, c, "a", 2, nil), open(t, opt)
+	topic, rival := create(t, c, "a", 2, nil), c
+	if !itself {
+		rival = open(t, opt)
+	}
 	own := func(k *cluster.Cluster) stream.Owner {
 		owner, err := k.Own(context.Background(), k.Topics().ByName("a").Partitions[0])
 		if err != nil {

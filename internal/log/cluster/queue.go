@@ -190,6 +190,15 @@ func (q *queue) close() (turns []*stream.Turn, first bool) {
 	return q.line.Next(all, nil), true
 }
 
+// dispossess takes a shard from the owner that it has on this node: from now on he does not take its id anew.
+func (q *queue) dispossess(shard stream.PartitionID) {
+	q.Lock()
+	defer q.Unlock()
+	if l := q.owned[shard]; l != nil {
+		l.fenced = true
+	}
+}
+
 // own puts a lane in the place of that of the owner before. Begin starts its sender.
 func (q *queue) own(shard stream.PartitionID, l *lane, begin func()) (stream.Owner, error) {
 	q.Lock()

@@ -93,15 +93,8 @@ func TestLeaseIsLost(t *testing.T) {
 	t.Parallel() // it waits
 	f := fake(t, leasing())
 	c := open(t, serving(f, "a"))
-	cl, err := kgo.NewClient(kgo.SeedBrokers(f.ListenAddrs()...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	leave := kadm.LeaveGroup(cluster.LeaseGroup).InstanceIDs("a")
-	if left, err := kadm.NewClient(cl).LeaveGroup(t.Context(), leave); err != nil || left.Error() != nil {
-		t.Fatal(err, left.Error())
-	}
+	leave(t, f, "a")
+	var err error
 	select {
 	case err = <-c.Lost():
 	case <-time.After(time.Minute):
@@ -346,6 +339,75 @@ func TestTransactionThatTookTooLong(t *testing.T) {
 		case instance != "" && (told.errs[0] != nil || len(got) != 1):
 			t.Errorf("with a lease: %v, and %q is there", told.errs[0], got)
 		}
+	}
+}
+
+// TestLeaseGoesWhileShardIsRetaken: a node that finds its shard taken and still has the lease takes the shard anew.
+// When another has got lease and shard before that has arrived, it keeps its unit back, and the other one goes on.
+func TestLeaseGoesWhileShardIsRetaken(t *testing.T) {
+	f := fake(t, leasing())
+	opt := serving(f, "a")
+	opt.Takeover = time.Minute
+	c := open(t, opt)
+	topic := create(t, c, "a", 1, nil)
+	var other *cluster.Cluster
+	own := func(c *cluster.Cluster) stream.Owner {
+		owner, err := c.Own(context.Background(), c.Topics().ByName("a").Partitions[0])
+		if err != nil {
+			t.Error(err)
+		}
+		return owner
+	}
+	appendAs := func(c *cluster.Cluster, owner stream.Owner, value string) error {
+		told, u := newFates(), unit(value, c.Topics().ByName("a").Partitions[0])
+		u.Owner = owner
+		if err := c.Append(u, told, 0); err != nil {
+			return err
+		}
+		told.wait(t, 1)
+		return told.errs[0]
+	}
+	owner, stranger := own(c), open(t, cluster.Options{Seeds: f.ListenAddrs()})
+	var next stream.Owner
+	before(f, kmsg.EndTxn, func() {
+		own(stranger)
+		before(f, kmsg.InitProducerID, func() {
+			leave(t, f, "a")
+			opt.Instance = "b"
+			if second, err := cluster.Open(context.Background(), opt); err != nil {
+				t.Error(err)
+			} else {
+				other, next = second, own(second)
+			}
+		})
+	})
+	if err := appendAs(c, owner, "old"); !fault.Is(err, fault.Fenced) {
+		t.Errorf("the node of before: %v", err)
+	}
+	if other == nil {
+		t.Fatal("no other node has come between")
+	}
+	defer other.Close()
+	if err := appendAs(other, next, "new"); err != nil {
+		t.Errorf("the other node: %v", err)
+	}
+	if got := values(t, other, topic.Partitions[0]); len(got) != 1 || got[0] != "new" {
+		t.Errorf("%q is there", got)
+	}
+}
+
+// leave takes the lease from a node.
+func leave(t *testing.T, f *kfake.Cluster, instance string) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(f.ListenAddrs()...))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer cl.Close()
+	group := kadm.LeaveGroup(cluster.LeaseGroup).InstanceIDs(instance)
+	if left, err := kadm.NewClient(cl).LeaveGroup(context.Background(), group); err != nil || left.Error() != nil {
+		t.Error(err, left.Error())
 	}
 }
 
