@@ -413,7 +413,7 @@ func TestRivalAtEachRequest(t *testing.T) {
 func rivalAt(t *testing.T, f *kfake.Cluster, key kmsg.Key, itself bool) {
 	opt := cluster.Options{Seeds: f.ListenAddrs(), Patience: time.Minute}
 	if itself {
-		opt.Instance, opt.Takeover = "a", time.Minute
+		opt = serving(f, "a")
 	}
 	c := open(t, opt)
 	topic, rival := create(t, c, "a", 2, nil), c

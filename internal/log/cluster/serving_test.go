@@ -27,33 +27,28 @@ import (
 	"github.com/firthmq/firth/internal/log/streamtest"
 )
 
-const leaseTime = time.Second // of nodes in tests; kfake is told to allow it
-
-func leasing() kfake.Opt { return kfake.GroupMinSessionTimeout(100 * time.Millisecond) }
-
-// serving are the options of a node that serves a cluster alone.
+// serving are the options of a node that serves a cluster alone, and keeps its lease however busy the machine is.
 func serving(f *kfake.Cluster, instance string) cluster.Options {
-	return cluster.Options{Seeds: f.ListenAddrs(), Instance: instance, Takeover: leaseTime}
+	return cluster.Options{Seeds: f.ListenAddrs(), Instance: instance, Takeover: time.Minute}
 }
 
 // TestOneNodeServes: a second node is refused while the first is there, and serves when it has gone.
 func TestOneNodeServes(t *testing.T) {
 	t.Parallel() // it waits
-	f := fake(t, leasing())
-	opt := serving(f, "a")
-	opt.Takeover = time.Minute // the first one is heard of, however busy the machine is
-	first, err := cluster.Open(t.Context(), opt)
+	f := fake(t)
+	first, err := cluster.Open(t.Context(), serving(f, "a"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	second := serving(f, "b")
+	second.Takeover = time.Second // how long it waits for the first one to be forgotten
 	if _, err := cluster.Open(t.Context(), second); !fault.Is(err, fault.Exists) {
 		t.Errorf("a second node: %v", err)
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, second).Refused(); err != nil {
+	if err := open(t, serving(f, "b")).Refused(); err != nil {
 		t.Error(err)
 	}
 }
@@ -61,9 +56,8 @@ func TestOneNodeServes(t *testing.T) {
 // TestRestartTakesItsPlace: a node that was killed does not wait for itself, and what is left of it is fenced.
 func TestRestartTakesItsPlace(t *testing.T) {
 	t.Parallel() // it waits
-	f := fake(t, leasing())
+	f := fake(t)
 	opt := serving(f, "a")
-	opt.Takeover = time.Minute
 	before := open(t, opt)
 	topic := create(t, before, "a", 2, nil)
 	owner, err := before.Own(t.Context(), topic.Partitions[0])
@@ -91,8 +85,10 @@ func TestRestartTakesItsPlace(t *testing.T) {
 // TestLeaseIsLost: a node whose place was taken says so.
 func TestLeaseIsLost(t *testing.T) {
 	t.Parallel() // it waits
-	f := fake(t, leasing())
-	c := open(t, serving(f, "a"))
+	f := fake(t)
+	opt := serving(f, "a")
+	opt.Takeover = 10 * time.Second // five signs of life in this time
+	c := open(t, opt)
 	leave(t, f, "a")
 	var err error
 	select {
@@ -108,7 +104,7 @@ func TestLeaseIsLost(t *testing.T) {
 func TestOwnTopics(t *testing.T) {
 	f := fake(t)
 	opt := serving(f, "a")
-	opt.Takeover, opt.DefaultPartitions, opt.LargestMessage = time.Minute, 4, 2<<20
+	opt.DefaultPartitions, opt.LargestMessage = 4, 2<<20
 	opt.TopicDefaults = map[string]string{"retention.ms": "1000"}
 	c := open(t, opt)
 	own, err := stream.EnsureState(t.Context(), c, "__firth_things")
@@ -151,7 +147,7 @@ func TestBrokenPromises(t *testing.T) {
 		{map[string]string{"min.insync.replicas": "1"}, 1, "replication.factor", "kafka-reassign-partitions.sh"},
 		{nil, 3, "", ""},
 	} {
-		f := fake(t, leasing())
+		f := fake(t)
 		cl, err := kgo.NewClient(kgo.SeedBrokers(f.ListenAddrs()...))
 		if err != nil {
 			t.Fatal(err)
@@ -192,7 +188,7 @@ func TestBrokenPromises(t *testing.T) {
 // TestHistoriesMayBeTrimmed: not every topic of our own is compacted.
 func TestHistoriesMayBeTrimmed(t *testing.T) {
 	opt := serving(fake(t), "a")
-	opt.Takeover, opt.Histories = time.Minute, []string{"__firth_history"}
+	opt.Histories = []string{"__firth_history"}
 	c := open(t, opt)
 	create(t, c, "__firth_history", 1, map[string]string{"cleanup.policy": "delete", "retention.ms": "1000"})
 	if err := c.Close(); err != nil {
@@ -215,7 +211,7 @@ func TestUnitsWaitForTheCluster(t *testing.T) {
 	t.Parallel() // it waits
 	f := fake(t)
 	opt := serving(f, "a")
-	opt.Takeover, opt.Hold, opt.Patience = time.Minute, time.Hour, 2*time.Second
+	opt.Hold, opt.Patience = time.Hour, 10*time.Second
 	var way road
 	opt.Client = []kgo.Opt{kgo.Dialer(way.dial)}
 	opt.Logger = logtest.New(t)
@@ -303,9 +299,9 @@ func eventually(t *testing.T, what string, is func() bool) {
 func TestTransactionThatTookTooLong(t *testing.T) {
 	t.Parallel() // it waits
 	for _, instance := range []string{"a", ""} {
-		f := fake(t, leasing())
+		f := fake(t)
 		opt := serving(f, instance)
-		opt.Takeover, opt.Hold, opt.OwnerTimeout = time.Minute, time.Hour, 200*time.Millisecond
+		opt.Hold, opt.OwnerTimeout = time.Hour, time.Second
 		c := open(t, opt)
 		p := create(t, c, "a", 1, nil).Partitions[0]
 		owner, err := c.Own(t.Context(), p)
@@ -328,8 +324,9 @@ func TestTransactionThatTookTooLong(t *testing.T) {
 		if err := c.Append(u, told, 0); err != nil {
 			t.Fatal(err)
 		}
+		// A busy machine may take so long for the batch that its end is not asked for any more.
 		eventually(t, "the cluster has ended the transaction", func() bool {
-			return asked.Load() && len(underWay(t, f)) == 0
+			return len(told.more) > 0 || asked.Load() && len(underWay(t, f)) == 0
 		})
 		ended.Store(true)
 		told.wait(t, 1)
@@ -345,9 +342,8 @@ func TestTransactionThatTookTooLong(t *testing.T) {
 // TestLeaseGoesWhileShardIsRetaken: a node that finds its shard taken and still has the lease takes the shard anew.
 // When another has got lease and shard before that has arrived, it keeps its unit back, and the other one goes on.
 func TestLeaseGoesWhileShardIsRetaken(t *testing.T) {
-	f := fake(t, leasing())
+	f := fake(t)
 	opt := serving(f, "a")
-	opt.Takeover = time.Minute
 	c := open(t, opt)
 	topic := create(t, c, "a", 1, nil)
 	var other *cluster.Cluster
@@ -438,7 +434,6 @@ func TestOthersAreWeak(t *testing.T) {
 		t.Fatal(err)
 	}
 	opt := serving(f, "a")
-	opt.Takeover = time.Minute
 	var said bytes.Buffer
 	opt.Logger = slog.New(slog.NewTextHandler(&said, nil))
 	c, err := cluster.Open(t.Context(), opt)
