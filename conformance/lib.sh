@@ -10,10 +10,18 @@ firth_pid=
 others=() # process ids of helpers a gate has started
 again=$repo/.ci/again
 
+# ended PID: waits until a process that was told to end is gone: what it still writes is in the way of a removal.
+ended() {
+	for _ in $(seq 50); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done
+	kill -9 "$1" 2>/dev/null || true
+	wait "$1" 2>/dev/null || true
+}
+
 finish() {
 	local status=$?
 	for pid in "${others[@]}"; do kill "$pid" 2>/dev/null || true; done
-	if [ -n "$firth_pid" ]; then kill -9 "$firth_pid" 2>/dev/null || true; fi
+	for pid in "${others[@]}"; do ended "$pid"; done
+	if [ -n "$firth_pid" ]; then kill -9 "$firth_pid" 2>/dev/null || true; wait "$firth_pid" 2>/dev/null || true; fi
 	if [ "$status" -ne 0 ] && [ -s "$work/firth.log" ]; then
 		echo "--- the last words of firth:" >&2
 		tail -n 40 "$work/firth.log" >&2

@@ -159,6 +159,7 @@ type raw struct {
 	dec packet.Decoder
 	v   packet.Version
 	buf []byte
+	was []byte // the frame of the last packet
 }
 
 func (h *house) dial(t testing.TB) *raw {
@@ -232,9 +233,9 @@ func (c *raw) next(wait time.Duration) (packet.Packet, error) {
 			c.t.Fatal(err)
 		}
 		if n > 0 {
-			frame := bytes.Clone(c.buf[:n])
+			c.was = bytes.Clone(c.buf[:n])
 			c.buf = append(c.buf[:0], c.buf[n:]...)
-			return c.dec.Decode(frame)
+			return c.dec.Decode(c.was)
 		}
 		var b [32 << 10]byte
 		n, err = c.net.Read(b[:])
@@ -297,8 +298,29 @@ func (c *raw) publish(qos byte, id uint16, topic, payload string) {
 func (c *raw) published(topic, payload string, retain bool) {
 	c.t.Helper()
 	c.send(&packet.Publish{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, PacketID: 7, Retain: retain})
-	if ack := want[*packet.Puback](c); ack.PacketID != 7 || ack.Reason.Failed() {
+	if ack := c.acknowledged(); ack.PacketID != 7 || ack.Reason.Failed() {
 		c.t.Fatalf("PUBACK %+v", ack)
+	}
+}
+
+// acknowledged waits for a PUBACK. What messages come before it are next: no log promises which is first.
+func (c *raw) acknowledged() *packet.Puback {
+	c.t.Helper()
+	var before []byte
+	for {
+		p, err := c.next(patience)
+		if err != nil {
+			c.t.Fatalf("waiting for PUBACK: %v", err)
+		}
+		switch p := p.(type) {
+		case *packet.Publish:
+			before = append(before, c.was...)
+		case *packet.Puback:
+			c.buf = append(before, c.buf...)
+			return p
+		default:
+			c.t.Fatalf("got %#v, want PUBACK", p)
+		}
 	}
 }
 

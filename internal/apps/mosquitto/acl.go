@@ -55,7 +55,10 @@ func ParseACL(file string, text []byte) ([]Grant, error) {
 			p.add(at, "a line begins with user, topic, pattern or #")
 		}
 	}
-	return all, p.err()
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 // nextWord cuts the first word off what stands in a line from an offset on, and tells where it begins. Words are apart

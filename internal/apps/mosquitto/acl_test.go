@@ -113,6 +113,7 @@ func TestRights(t *testing.T) {
 // FuzzParseACL: what is taken are rules that the catalog takes, for a user, for nobody or for everybody.
 func FuzzParseACL(f *testing.F) {
 	f.Add([]byte("topic read a\nuser alice\ntopic deny b/#\npattern write %c/%u\n# c\n\n"))
+	f.Add([]byte("user *\ntopic read a\n"))
 	f.Add([]byte("user \xff\ntopic ${a}\r\npattern %%c%u"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		all, err := ParseACL("acl", text)
