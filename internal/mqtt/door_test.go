@@ -246,18 +246,34 @@ func (c *raw) next(wait time.Duration) (packet.Packet, error) {
 	}
 }
 
-// want is the next packet, which must be of a type.
+// want is the next packet, which must be of a type. Messages that come before an acknowledgement of what the client
+// published are next: no log promises which is first.
 func want[P packet.Packet](c *raw) P {
 	c.t.Helper()
-	p, err := c.next(patience)
-	if err != nil {
-		c.t.Fatalf("waiting for %T: %v", *new(P), err)
+	var before []byte
+	for {
+		p, err := c.next(patience)
+		if err != nil {
+			c.t.Fatalf("waiting for %T: %v", *new(P), err)
+		}
+		if q, ok := p.(P); ok {
+			c.buf = append(before, c.buf...)
+			return q
+		}
+		if _, message := p.(*packet.Publish); !message || !acknowledges(*new(P)) {
+			c.t.Fatalf("got %#v, want %T", p, *new(P))
+		}
+		before = append(before, c.was...)
 	}
-	q, ok := p.(P)
-	if !ok {
-		c.t.Fatalf("got %#v, want %T", p, *new(P))
+}
+
+// acknowledges tells whether a packet answers a PUBLISH or PUBREL of a client.
+func acknowledges(p packet.Packet) bool {
+	switch p.(type) {
+	case *packet.Puback, *packet.Pubrec, *packet.Pubcomp:
+		return true
 	}
-	return q
+	return false
 }
 
 // closed waits for the end of the connection; no packet may come before.
@@ -298,29 +314,8 @@ func (c *raw) publish(qos byte, id uint16, topic, payload string) {
 func (c *raw) published(topic, payload string, retain bool) {
 	c.t.Helper()
 	c.send(&packet.Publish{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, PacketID: 7, Retain: retain})
-	if ack := c.acknowledged(); ack.PacketID != 7 || ack.Reason.Failed() {
+	if ack := want[*packet.Puback](c); ack.PacketID != 7 || ack.Reason.Failed() {
 		c.t.Fatalf("PUBACK %+v", ack)
-	}
-}
-
-// acknowledged waits for a PUBACK. What messages come before it are next: no log promises which is first.
-func (c *raw) acknowledged() *packet.Puback {
-	c.t.Helper()
-	var before []byte
-	for {
-		p, err := c.next(patience)
-		if err != nil {
-			c.t.Fatalf("waiting for PUBACK: %v", err)
-		}
-		switch p := p.(type) {
-		case *packet.Publish:
-			before = append(before, c.was...)
-		case *packet.Puback:
-			c.buf = append(before, c.buf...)
-			return p
-		default:
-			c.t.Fatalf("got %#v, want PUBACK", p)
-		}
 	}
 }
 
