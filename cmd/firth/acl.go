@@ -195,14 +195,10 @@ func (a *adminFlags) addRules(cmd *cobra.Command, form output.Form, r rule.Rule,
 }
 
 func printRules(cmd *cobra.Command, form output.Form, lines []ruleLine) error {
-	if form == output.FormJSON {
-		return output.JSON(cmd.OutOrStdout(), lines)
-	}
-	var rows [][]string
-	for _, l := range lines {
-		rows = append(rows, []string{l.ID, l.Text})
-	}
-	return output.Table(cmd.OutOrStdout(), []string{"ID", "RULE"}, rows)
+	return printList(cmd, form, lines, []string{"ID", "RULE"},
+		func(l *ruleLine) []string {
+			return []string{l.ID, l.Text}
+		})
 }
 
 func (a *adminFlags) listRules(

@@ -107,19 +107,14 @@ func newBanList(a *adminFlags) *cobra.Command {
 		if err := a.call(cmd, admin.Request{Method: "GET", Path: "/bans"}, &lines); err != nil {
 			return err
 		}
-		if *form == output.FormJSON {
-			return output.JSON(cmd.OutOrStdout(), lines)
-		}
-		var rows [][]string
-		for i := range lines {
-			b := &lines[i]
-			until := "for ever"
-			if b.Until != nil {
-				until = stamp(b.Until)
-			}
-			rows = append(rows, []string{b.Kind, b.Who, stamp(b.Since), until, b.By, b.Reason})
-		}
-		return output.Table(cmd.OutOrStdout(), []string{"KIND", "WHO", "SINCE", "UNTIL", "BY", "REASON"}, rows)
+		return printList(cmd, *form, lines, []string{"KIND", "WHO", "SINCE", "UNTIL", "BY", "REASON"},
+			func(b *banLine) []string {
+				until := "for ever"
+				if b.Until != nil {
+					until = stamp(b.Until)
+				}
+				return []string{b.Kind, b.Who, stamp(b.Since), until, b.By, b.Reason}
+			})
 	}
 	return cmd
 }

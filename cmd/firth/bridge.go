@@ -62,17 +62,12 @@ func newBridgeList(a *adminFlags) *cobra.Command {
 		if err := a.call(cmd, admin.Request{Method: "GET", Path: "/bridges"}, &lines); err != nil {
 			return err
 		}
-		if *form == output.FormJSON {
-			return output.JSON(cmd.OutOrStdout(), lines)
-		}
-		var rows [][]string
-		for i := range lines {
-			b := &lines[i]
-			rows = append(rows, []string{b.Name, b.State, stamp(&b.Since), b.Address, strconv.FormatUint(b.In, 10),
-				strconv.FormatUint(b.Out, 10), strconv.FormatInt(b.Backlog, 10), b.Problem})
-		}
-		return output.Table(cmd.OutOrStdout(),
-			[]string{"NAME", "STATE", "SINCE", "ADDRESS", "IN", "OUT", "BACKLOG", "PROBLEM"}, rows)
+		head := []string{"NAME", "STATE", "SINCE", "ADDRESS", "IN", "OUT", "BACKLOG", "PROBLEM"}
+		return printList(cmd, *form, lines, head,
+			func(b *bridgeStatus) []string {
+				return []string{b.Name, b.State, stamp(&b.Since), b.Address, strconv.FormatUint(b.In, 10),
+					strconv.FormatUint(b.Out, 10), strconv.FormatInt(b.Backlog, 10), b.Problem}
+			})
 	}
 	return cmd
 }

@@ -326,16 +326,12 @@ func newCertList(a *adminFlags) *cobra.Command {
 }
 
 func printCertificates(cmd *cobra.Command, form output.Form, lines []certificateLine) error {
-	if form == output.FormJSON {
-		return output.JSON(cmd.OutOrStdout(), lines)
-	}
-	var rows [][]string
-	for _, c := range lines {
-		kind := "client"
-		if c.Server {
-			kind = "server"
-		}
-		rows = append(rows, []string{c.Name, kind, c.State, c.Until.Format(time.DateOnly), c.Serial, c.By})
-	}
-	return output.Table(cmd.OutOrStdout(), []string{"NAME", "KIND", "STATE", "UNTIL", "SERIAL", "BY"}, rows)
+	return printList(cmd, form, lines, []string{"NAME", "KIND", "STATE", "UNTIL", "SERIAL", "BY"},
+		func(c *certificateLine) []string {
+			kind := "client"
+			if c.Server {
+				kind = "server"
+			}
+			return []string{c.Name, kind, c.State, c.Until.Format(time.DateOnly), c.Serial, c.By}
+		})
 }

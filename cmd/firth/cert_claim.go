@@ -76,15 +76,11 @@ func newCertClaims(a *adminFlags) *cobra.Command {
 		if err := a.callAnyway(cmd, admin.Request{Method: "GET", Path: "/claims"}, &lines); err != nil {
 			return err
 		}
-		if *form == output.FormJSON {
-			return output.JSON(cmd.OutOrStdout(), lines)
-		}
-		var rows [][]string
-		for _, c := range lines {
-			rows = append(rows, []string{c.ID, c.Name, strconv.Itoa(c.Uses), c.Until.Format(time.RFC3339),
-				strings.Join(c.Roles, ",")})
-		}
-		return output.Table(cmd.OutOrStdout(), []string{"CLAIM", "NAME", "USES LEFT", "UNTIL", "ROLES"}, rows)
+		return printList(cmd, *form, lines, []string{"CLAIM", "NAME", "USES LEFT", "UNTIL", "ROLES"},
+			func(c *claimLine) []string {
+				return []string{c.ID, c.Name, strconv.Itoa(c.Uses), c.Until.Format(time.RFC3339),
+					strings.Join(c.Roles, ",")}
+			})
 	}
 	return cmd
 }

@@ -119,3 +119,15 @@ func formFlag(cmd *cobra.Command) *output.Form {
 	cmd.Flags().VarP(&form, "output", "o", "print as `table|json`")
 	return &form
 }
+
+// printList prints lines as a table with a row for each, or as they are in JSON.
+func printList[T any](cmd *cobra.Command, form output.Form, lines []T, head []string, row func(*T) []string) error {
+	if form == output.FormJSON {
+		return output.JSON(cmd.OutOrStdout(), lines)
+	}
+	var rows [][]string
+	for i := range lines {
+		rows = append(rows, row(&lines[i]))
+	}
+	return output.Table(cmd.OutOrStdout(), head, rows)
+}

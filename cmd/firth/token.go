@@ -114,21 +114,17 @@ func newTokenList(a *adminFlags) *cobra.Command {
 		if err := a.call(cmd, admin.Request{Method: "GET", Path: "/tokens"}, &lines); err != nil {
 			return err
 		}
-		if *form == output.FormJSON {
-			return output.JSON(cmd.OutOrStdout(), lines)
-		}
-		var rows [][]string
-		for _, t := range lines {
-			ends, scope := "never", t.Roles
-			if t.Ends != nil {
-				ends = t.Ends.Format(time.RFC3339)
-			}
-			for _, r := range t.Rules {
-				scope = append(scope, strings.TrimPrefix(r.Text, "allow "+r.Rule.Principal+" "))
-			}
-			rows = append(rows, []string{t.ID, t.Owner, ends, strings.Join(scope, "; "), t.Name})
-		}
-		return output.Table(cmd.OutOrStdout(), []string{"ID", "OWNER", "ENDS", "LIMITED TO", "NAME"}, rows)
+		return printList(cmd, *form, lines, []string{"ID", "OWNER", "ENDS", "LIMITED TO", "NAME"},
+			func(t *tokenLine) []string {
+				ends, scope := "never", t.Roles
+				if t.Ends != nil {
+					ends = t.Ends.Format(time.RFC3339)
+				}
+				for _, r := range t.Rules {
+					scope = append(scope, strings.TrimPrefix(r.Text, "allow "+r.Rule.Principal+" "))
+				}
+				return []string{t.ID, t.Owner, ends, strings.Join(scope, "; "), t.Name}
+			})
 	}
 	return cmd
 }

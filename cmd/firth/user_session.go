@@ -42,15 +42,11 @@ used last, and when they end unless they are used. The sessions of MQTT clients 
 		if err := a.call(cmd, admin.Request{Method: "GET", Path: "/logins", Query: q}, &lines); err != nil {
 			return err
 		}
-		if *form == output.FormJSON {
-			return output.JSON(cmd.OutOrStdout(), lines)
-		}
-		var rows [][]string
-		for _, s := range lines {
-			rows = append(rows, []string{s.ID, s.User, s.Method, s.Address, s.Used.Format(time.RFC3339),
-				s.Ends.Format(time.RFC3339)})
-		}
-		return output.Table(cmd.OutOrStdout(), []string{"ID", "USER", "LOGGED IN BY", "FROM", "USED", "ENDS"}, rows)
+		return printList(cmd, *form, lines, []string{"ID", "USER", "LOGGED IN BY", "FROM", "USED", "ENDS"},
+			func(s *loginLine) []string {
+				return []string{s.ID, s.User, s.Method, s.Address, s.Used.Format(time.RFC3339),
+					s.Ends.Format(time.RFC3339)}
+			})
 	}
 	return cmd
 }
