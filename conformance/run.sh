@@ -20,19 +20,32 @@ if [ -z "${FIRTH:-}" ]; then
 	export FIRTH=$PWD/build/firth
 fi
 failed=()
+log=$(mktemp "${TMPDIR:-/tmp}/firth-gate.XXXXXX")
+trap 'rm -f "$log" "$log".*' EXIT
 n=0
 for gate in "$@"; do
 	n=$((n + 1))
 	from=$SECONDS
 	echo "conformance [$n/$#] $gate"
-	if "$here/$gate.sh"; then
+	exec {out}> >(exec tee "$log")
+	tee=$!
+	"$here/$gate.sh" >&"$out" 2>&1
+	status=$?
+	exec {out}>&-
+	timeout 10 tail --pid=$tee -s 0.05 -f /dev/null # it has written all, unless a process of the gate lives on
+	if [ $status -eq 0 ]; then
 		echo "conformance [$n/$#] $gate passed in $((SECONDS - from)) s"
 	else
 		echo "conformance [$n/$#] $gate FAILED after $((SECONDS - from)) s"
 		failed+=("$gate")
+		tail -n 150 "$log" >"$log.$gate"
 	fi
 done
 if [ ${#failed[@]} -gt 0 ]; then
+	for gate in "${failed[@]}"; do # again, because the end of what CI prints is what is read
+		echo "conformance: the end of $gate:"
+		sed 's/^/  /' "$log.$gate"
+	done
 	echo "conformance: failed: ${failed[*]}"
 	exit 1
 fi
