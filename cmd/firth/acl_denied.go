@@ -56,7 +56,7 @@ enforced. What rules deny that are in force is in the audit: firth audit query -
 			fmt.Fprintln(cmd.OutOrStdout(), "rules are in force; access.mode: report tries them out")
 			return nil
 		case len(said.Denied) == 0:
-			fmt.Fprintln(cmd.OutOrStdout(), "nothing that was done since the start would be denied")
+			fmt.Fprintln(cmd.OutOrStdout(), "nothing that was done since rules are tried out would be denied")
 			return nil
 		}
 		var rows [][]string

@@ -86,10 +86,11 @@ type Options struct {
 type Access struct {
 	opt       Options
 	logins    telemetry.Counters
+	would     telemetry.Counters // be denied
 	passwords *verify.Logins
-	tryout    *tryout // nil: rules are in force
-	damaged   bool    // some of the catalog is missing: who it was that somebody asked for is not known
-	fresh     []byte  // the secret of this catalog, if it has stored none
+	tryout    atomic.Pointer[tryout] // nil: rules are in force
+	damaged   bool                   // some of the catalog is missing: who it was that somebody asked for is not known
+	fresh     []byte                 // the secret of this catalog, if it has stored none
 
 	changing sync.Mutex // held over a change, the log included: one at a time
 
@@ -126,8 +127,9 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 		"Connections that came to be known, by whether who they are was proven, wrong, or refused.", "result")
 	a.mu.users, a.mu.rules, a.mu.tokens = map[string]*User{}, map[string]rule.Rule{}, map[string]*Token{}
 	a.mu.delegations = map[string]*Delegation{}
+	a.would = wouldDeny(opt.Metrics)
 	if opt.TryOut {
-		a.tryout = newTryout(opt.Metrics)
+		a.tryout.Store(newTryout())
 	}
 	if err := a.readDelegationSecret(); err != nil {
 		return nil, err

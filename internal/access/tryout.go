@@ -15,8 +15,7 @@ import (
 
 // tryout is what the rules would deny while they are tried out. nil: they are in force.
 type tryout struct {
-	would telemetry.Counters
-	mu    struct {
+	mu struct {
 		sync.Mutex
 		found map[attempt]*tally
 	}
@@ -39,19 +38,42 @@ type tally struct {
 // mostFound is how many different attempts are remembered; the others are counted by the metric only.
 const mostFound = 1000
 
-func newTryout(set *telemetry.Set) *tryout {
-	t := &tryout{would: set.Counter("firth_access_would_deny_total",
-		"What rules would deny that are tried out only (access.mode).", "operation", "resource")}
+func newTryout() *tryout {
+	t := &tryout{}
 	t.mu.found = map[attempt]*tally{}
 	return t
 }
+
+func wouldDeny(set *telemetry.Set) telemetry.Counters {
+	return set.Counter("firth_access_would_deny_total",
+		"What rules would deny that are tried out only (access.mode).", "operation", "resource")
+}
+
+// TryOut has the rules be tried out only from now on, with nothing tried so far, or be in force. What is asked once it
+// has returned is answered so.
+func (a *Access) TryOut(only bool) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	switch {
+	case only == a.TriesOut():
+		return
+	case only:
+		a.tryout.Store(newTryout())
+	default:
+		a.tryout.Store(nil)
+	}
+	a.enforce() // who has an answer asks again
+}
+
+// TriesOut tells whether the rules are tried out only.
+func (a *Access) TriesOut() bool { return a.tryout.Load() != nil }
 
 // lets tells whether something that rules deny passes, because they are tried out: what is of the log for its clients.
 // What is for Firth itself, the cluster and those who administer it, is kept by them in any case, and so is everything
 // from who may not be here.
 func (a *Access) lets(p *Pass, kind rule.Kind, name string) bool {
 	switch {
-	case a.tryout == nil || p.stand().over != nil:
+	case !a.TriesOut() || p.stand().over != nil:
 		return false
 	case kind == rule.Topic:
 		return !strings.HasPrefix(name, rule.InternalPrefix)
@@ -71,7 +93,7 @@ func (a *Access) tries(p *Pass, o rule.Operation, name []byte, topic string) boo
 // Tried notes that a client does something to a resource, which May has let through: it is for what would be refused
 // otherwise, not for what would be left out.
 func (p *Pass) Tried(o rule.Operation, kind rule.Kind, name string) {
-	if p == nil || p.access.tryout == nil || p.stand().rights.Resource(o, kind, name) {
+	if p == nil || !p.access.TriesOut() || p.stand().rights.Resource(o, kind, name) {
 		return
 	}
 	p.access.note(p, o, rule.Resource{Kind: kind, Pattern: rule.Literal, Name: name})
@@ -79,7 +101,10 @@ func (p *Pass) Tried(o rule.Operation, kind rule.Kind, name string) {
 
 // note counts an attempt; the first of its kind is told.
 func (a *Access) note(p *Pass, o rule.Operation, on rule.Resource) {
-	t, now := a.tryout, a.opt.Clock()
+	t, now := a.tryout.Load(), a.opt.Clock()
+	if t == nil { // they have come in force meanwhile
+		return
+	}
 	kind := on.Kind.String()
 	if on.Pattern == rule.Filter {
 		kind = audit.KindName
@@ -87,7 +112,7 @@ func (a *Access) note(p *Pass, o rule.Operation, on rule.Resource) {
 			kind = audit.KindFilter
 		}
 	}
-	t.would.With(o.String(), kind).Inc()
+	a.would.With(o.String(), kind).Inc()
 	key := attempt{p.who.User, p.who.ClientID, o, on}
 	t.mu.Lock()
 	one := t.mu.found[key]
@@ -127,20 +152,21 @@ func (t *Attempt) Fix() (rule.Rule, bool) {
 	return r, len(t.Deniers) == 0 && r.Check() == nil
 }
 
-// Attempts is what was tried since the start that the rules of now deny, the most frequent first: up to 1,000 of them.
-// It is empty while they are in force.
+// Attempts is what was tried, since rules are tried out, that those of now deny, the most frequent first: up to 1,000
+// different things. It is empty while they are in force.
 func (a *Access) Attempts() (list []Attempt) {
-	if a.tryout == nil {
+	t := a.tryout.Load()
+	if t == nil {
 		return nil
 	}
-	a.tryout.mu.Lock()
-	passes := make([]*Pass, 0, len(a.tryout.mu.found))
-	for key, f := range a.tryout.mu.found {
+	t.mu.Lock()
+	passes := make([]*Pass, 0, len(t.mu.found))
+	for key, f := range t.mu.found {
 		list = append(list, Attempt{User: key.user, ClientID: key.client, Operation: key.operation, On: key.on,
 			Count: f.count, First: f.first, Last: f.last})
 		passes = append(passes, f.pass)
 	}
-	a.tryout.mu.Unlock()
+	t.mu.Unlock()
 	still := list[:0]
 	for i := range list {
 		q := rule.Question{Operation: list[i].Operation, Resource: list[i].On}

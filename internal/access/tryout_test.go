@@ -92,3 +92,25 @@ func attempts(h *house) (list []string) {
 	}
 	return list
 }
+
+// TestTryOutEnds: when rules come in force, what a pass was let through is denied from then on; when they are tried out
+// again, what was tried before is not told.
+func TestTryOutEnds(t *testing.T) {
+	h := open(t, access.Options{})
+	h.apply(access.Change{Users: []*access.User{user(t, "pump", "p")}, Rules: []rule.Rule{mayRead("User:pump", "a/#")}})
+	pump := h.enter("pump", "p", "c1")
+	for round := range 3 {
+		if h.reads(pump, "b") || h.May(pump, rule.Read, rule.Group, "g") || h.MayFilter(pump, "b/+") || h.TriesOut() ||
+			len(h.Attempts()) > 0 {
+			t.Fatalf("round %d: rules are not in force", round)
+		}
+		h.TryOut(true)
+		if !h.reads(pump, "b") || !h.May(pump, rule.Read, rule.Group, "g") || !h.MayFilter(pump, "b/+") || !h.TriesOut() {
+			t.Fatalf("round %d: rules are in force", round)
+		}
+		if got := h.Attempts(); len(got) != 2 || got[0].Count != 1 {
+			t.Errorf("round %d: tried %v", round, got)
+		}
+		h.TryOut(false)
+	}
+}

@@ -29,17 +29,20 @@ type Access struct {
 	OIDC      OIDC
 }
 
-// modeReport is the access.mode in which rules are tried out.
-const modeReport = "report"
+// The values of access.mode.
+const (
+	modeEnforce = "enforce"
+	modeReport  = "report" // rules are tried out
+)
 
 func accessOptions() []Option {
 	return slices.Concat([]Option{
-		Option{Key: "access.mode", Default: "enforce",
+		Option{Key: "access.mode", Default: modeEnforce, Reload: true,
 			Doc: "Whether access rules are in force (enforce), or are tried out (report): what they would deny of topics, " +
 				"groups and transactional ids is let through, counted, and shown by firth acl denied with the rule that " +
 				"would allow it. Who somebody is has to be proven all the same, and users, rules and what else is of the " +
 				"cluster are closed as ever.",
-		}.choice(func(c *Config) *string { return &c.Access.Mode }, "enforce", modeReport),
+		}.choice(func(c *Config) *string { return &c.Access.Mode }, modeEnforce, modeReport),
 		Option{Key: "access.certificate_identity", Default: "${cert.cn}", Type: "name of a certificate",
 			Doc: "Whose a client certificate is, over MQTT, Kafka and HTTP: the user whose name comes of this text. Fields " +
 				"are cn (the common name), subject (as Kafka writes it: CN=pump-7,O=Example), o, ou, serial, san.dns, san.uri, " +
@@ -109,12 +112,17 @@ func (n *Node) openAccess(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if n.cfg.Access.Mode == modeReport {
+	n.tellMode()
+	n.makeToken()
+	return nil
+}
+
+// tellMode warns while rules are not in force.
+func (n *Node) tellMode() {
+	if n.access.TriesOut() {
 		n.log.Warn("ACCESS RULES ARE NOT IN FORCE: what they deny is let through and told", "because",
 			"access.mode is report", "hint", "firth acl denied shows what would be denied; then set access.mode to enforce")
 	}
-	n.makeToken()
-	return nil
 }
 
 // guards are what the door of devices and that of back ends ask. Tests put guards there that leak.

@@ -172,7 +172,7 @@ func (n *Node) adminExplain(r *http.Request) (any, error) {
 	case len(answer.Rules) == 0:
 		said.Reason = "no rule allows it"
 	}
-	if !said.Allowed && n.cfg.Access.Mode == modeReport {
+	if !said.Allowed && n.access.TriesOut() {
 		said.Reason += "; rules are only tried out now (access.mode)"
 	}
 	return said, nil

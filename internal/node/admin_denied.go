@@ -31,7 +31,10 @@ type deniedLine struct {
 
 // adminDenied shows what rules would deny that are tried out, and how to allow it.
 func (n *Node) adminDenied(*http.Request) (any, error) {
-	all := deniedLines{Mode: n.cfg.Access.Mode, Denied: []deniedLine{}}
+	all := deniedLines{Mode: modeEnforce, Denied: []deniedLine{}}
+	if n.access.TriesOut() {
+		all.Mode = modeReport
+	}
 	for _, t := range n.access.Attempts() {
 		line := deniedLine{User: t.User, Client: t.ClientID, Operation: t.Operation.String(), Kind: t.On.Kind.String(),
 			Pattern: t.On.Pattern.String(), Name: t.On.Name, Text: t.On.String(), Count: t.Count, First: t.First, Last: t.Last,

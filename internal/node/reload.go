@@ -42,11 +42,15 @@ func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 	}
 	now.Mapping, now.Log.Level, now.Shutdown = next.Mapping, next.Log.Level, next.Shutdown
 	now.Groups, now.Limits.Rates = next.Groups, next.Limits.Rates
-	now.Rewrite, now.AutoSubscribe, now.TLS = next.Rewrite, next.AutoSubscribe, next.TLS
+	now.Rewrite, now.AutoSubscribe, now.TLS, now.Access.Mode = next.Rewrite, next.AutoSubscribe, next.TLS, next.Access.Mode
 	n.cfg = &now
 	n.mapping.Store(table)
 	n.access.Remapped()
 	n.mqtt.SetMapping(table)
+	if only := next.Access.Mode == modeReport; only != n.access.TriesOut() {
+		n.access.TryOut(only)
+		n.tellMode()
+	}
 	n.mqtt.SetRewriting(rewriting)
 	n.mqtt.SetRates(next.Limits.Rates.options())
 	if len(keys) > 0 && n.audit.On() {

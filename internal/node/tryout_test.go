@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/audit/chain"
+	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -88,5 +90,36 @@ func TestAccessReport(t *testing.T) {
 	text, err := io.ReadAll(answer.Body)
 	if err != nil || answer.StatusCode == http.StatusOK || !json.Valid(text) {
 		t.Errorf("pump administers: %s %s %v", answer.Status, text, err)
+	}
+}
+
+// TestAccessModeReload: a reload puts rules in force for a device that is connected, and has them be tried out again.
+func TestAccessModeReload(t *testing.T) {
+	e := startEncrypted(t, "require", func(c *Config) { c.Access.Mode = modeReport })
+	r := rule.Rule{Effect: rule.Allow, Principal: "User:pump", Operations: rule.Everything,
+		Resource: rule.Resource{Kind: rule.Topic, Pattern: rule.Literal, Name: "x"}}
+	if err := e.access.Apply(t.Context(), &access.Change{Rules: []rule.Rule{r}}); err != nil {
+		t.Fatal(err)
+	}
+	pump := e.devices.Client("pump")
+	a := e.Addresses()
+	c, err := client.Dial(t.Context(), a.MQTTS, client.Options{ClientID: "c1", TLS: e.config(t, &pump)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Abort)
+	for i, mode := range []string{modeReport, modeEnforce, modeReport, modeEnforce} {
+		next := *e.cfg
+		next.Access.Mode = mode
+		keys, waiting, err := e.Reload(&next)
+		if changed := slices.Equal(keys, []string{"access.mode"}); err != nil || len(waiting) > 0 || changed != (i > 0) {
+			t.Fatalf("%s: changed %q, waiting %q, %v", mode, keys, waiting, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		reasons, err := c.Subscribe(ctx, packet.Properties{}, packet.Subscription{Filter: []byte("sensors/1")})
+		cancel()
+		if err != nil || reasons[0].Failed() != (mode == modeEnforce) {
+			t.Errorf("%s: SUBACK %v, %v", mode, reasons, err)
+		}
 	}
 }
