@@ -17,6 +17,7 @@ import (
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/secure"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -506,6 +507,14 @@ func (c *conn) write(b []byte) error {
 	return nil
 }
 
+// writeVec writes what is in vec.
+func (c *conn) writeVec() (int64, error) {
+	if s, ok := c.nc.(*secure.Conn); ok {
+		return s.WriteBuffers(c.vec)
+	}
+	return c.vec.WriteTo(c.nc)
+}
+
 // writeAll writes pieces in order without joining them. It consumes them.
 func (c *conn) writeAll(pieces net.Buffers) error {
 	for len(pieces) > 0 {
@@ -517,7 +526,7 @@ func (c *conn) writeAll(pieces net.Buffers) error {
 		c.vec = pieces[:n]
 		pieces = pieces[n:]
 		c.watch.set(writing)
-		written, err := c.vec.WriteTo(c.nc)
+		written, err := c.writeVec()
 		c.door.bytesOut.Add(uint64(written))
 		if err != nil {
 			return err

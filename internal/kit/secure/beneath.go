@@ -21,6 +21,8 @@ type beneath struct {
 	computes bool     // it has a processor of the gate
 	secrets  *secrets // nil: nobody wants them
 
+	bulk atomic.Pointer[bulk] // where records that are written are gathered; nil: they pass
+
 	got    int          // bytes
 	waits  atomic.Int64 // for the client, since so many nanoseconds after it began; 0: it does not
 	waited atomic.Int64 // nanoseconds for the client, until it did not
@@ -96,7 +98,14 @@ func (b *beneath) Write(p []byte) (int, error) {
 	if !b.done && b.secrets != nil && len(b.secrets.sent) <= maxSent {
 		b.secrets.sent = append(b.secrets.sent, p...)
 	}
-	return b.Conn.Write(p)
+	out, due := b.gather(p)
+	if !due {
+		return len(p), nil
+	}
+	if _, err := b.Conn.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // took follows the records.

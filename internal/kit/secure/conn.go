@@ -16,6 +16,7 @@ type Conn struct {
 	beneath *beneath
 	peer    *Peer
 	name    string
+	bulks   *sync.Pool // of *bulk; the listener's
 	close   sync.Once
 }
 

@@ -47,7 +47,8 @@ type loaded struct {
 
 // load reads files. Errors: Invalid, NotFound and IO, each naming the file, with a hint.
 func load(f Files) (*loaded, error) {
-	l := &loaded{files: f, config: &tls.Config{MinVersion: max(f.MinVersion, tls.VersionTLS12)}}
+	l := &loaded{files: f, config: &tls.Config{MinVersion: max(f.MinVersion, tls.VersionTLS12),
+		DynamicRecordSizingDisabled: true}} // who reads waits for whole messages: short records make none of them earlier
 	if len(f.Certificates) == 0 || len(f.Certificates) != len(f.Keys) {
 		return nil, fault.New(fault.Invalid, op, "%d certificates and %d keys: each needs the other", len(f.Certificates),
 			len(f.Keys))

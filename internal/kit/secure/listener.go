@@ -38,6 +38,7 @@ type Listener struct {
 	config *tls.Config
 	log    *slog.Logger
 	lines  *limit.Lines
+	bulks  sync.Pool // of *bulk
 
 	ready   chan *Conn
 	ended   chan struct{} // closed when the listener beneath has ended
@@ -80,6 +81,7 @@ func Listen(l net.Listener, opt ListenOptions) *Listener {
 	s := &Listener{Listener: l, opt: opt, config: opt.Source.configFor(opt.Protocols), log: opt.Source.opt.Logger,
 		lines: limit.NewLines(time.Minute, 1000),
 		ready: make(chan *Conn), ended: make(chan struct{}), closing: make(chan struct{})}
+	s.bulks.New = newBulk
 	go s.run()
 	return s
 }
@@ -267,7 +269,8 @@ func (l *Listener) do(h *handshake) (*Conn, error) {
 	}
 	b.done = true
 	state := t.ConnectionState()
-	c := &Conn{Conn: t, beneath: b, name: state.ServerName, peer: newPeer(l.opt.Source, &state)}
+	c := &Conn{Conn: t, beneath: b, name: state.ServerName, peer: newPeer(l.opt.Source, &state),
+		bulks: &l.bulks}
 	if c.peer != nil && !l.opt.Source.join(c.peer) {
 		return nil, errRevoked
 	}
