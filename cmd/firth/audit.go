@@ -49,7 +49,7 @@ func (f *auditFilter) add(cmd *cobra.Command) {
 	flags.StringVar(&f.since, "since", "", "from `when` on: 24h, 7d, or 2026-01-31T12:00:00Z")
 	flags.StringVar(&f.until, "until", "", "before `when`")
 	flags.StringVar(&f.principal, "principal", "", "of this `user`: alice or User:alice")
-	flags.StringVar(&f.kind, "type", "", "of this `type`: login, refused, change, takeover, produce, fetch")
+	flags.StringVar(&f.kind, "type", "", "of this `type`: login, handshake, refused, change, takeover, produce, fetch")
 	flags.StringVar(&f.resource, "resource", "", "about what this `pattern` matches: a name, or topic:plant-*")
 	flags.StringVar(&f.outcome, "outcome", "", "that ended so: `success`, failure, denied or begun")
 	flags.StringVar(&f.address, "address", "", "from this `address`")

@@ -200,12 +200,12 @@ func by(ctx context.Context, e *chain.Event) {
 		e.Actor, e.Origin = by.Actor, by.Origin
 	}
 	if e.Actor.Principal == "" {
-		e.Actor.Principal = nodeItself
+		e.Actor.Principal = NodeItself
 	}
 }
 
-// nodeItself is who does what nobody asked for.
-const nodeItself = "node"
+// NodeItself is who does what nobody asked for.
+const NodeItself = "node"
 
 func (t *Trail) enqueue(c *change) error {
 	t.mu.Lock()

@@ -232,6 +232,41 @@ func TestGathered(t *testing.T) {
 	}
 }
 
+// TestHandshakesLeaveRoom wants a flood of handshakes that fail in few records, all of it counted, and what is refused
+// to others meanwhile told by itself.
+func TestHandshakesLeaveRoom(t *testing.T) {
+	h := open(t, vfs.NewMemory(), audit.Options{})
+	const flood = 20_000
+	for i := range flood {
+		h.Tell(chain.Event{Type: chain.TypeHandshake, Action: "connect", Outcome: chain.Failure,
+			Actor:  chain.Actor{CN: fmt.Sprint("device ", i)},
+			Origin: chain.Origin{Address: fmt.Sprintf("10.1.%d.%d", i>>8&255, i&255), Listener: "mqtts"}})
+		if i%1000 == 0 {
+			h.Tell(refusal(fmt.Sprint("User:", i), fmt.Sprint("10.2.0.", i/1000), "t"))
+		}
+	}
+	count := func(all []*chain.Record, kind string) (records, events int) {
+		for _, r := range all {
+			if r.Type == kind {
+				records, events = records+1, events+max(r.Data.Count, 1)
+			}
+		}
+		return records, events
+	}
+	all := h.await("all of it counted", func(all []*chain.Record) bool {
+		_, handshakes := count(all, chain.TypeHandshake)
+		_, refusals := count(all, chain.TypeRefused)
+		return handshakes == flood && refusals == flood/1000
+	})
+	seconds := int(all[len(all)-1].Time.Sub(all[0].Time).Seconds()) + 2
+	if records, _ := count(all, chain.TypeHandshake); records > 70*seconds {
+		t.Errorf("%d records of handshakes in %d seconds", records, seconds)
+	}
+	if records, _ := count(all, chain.TypeRefused); records != flood/1000 {
+		t.Errorf("%d records of refusals", records)
+	}
+}
+
 // TestRestarts wants one chain over restarts, signed, and found damaged once its end was cut off.
 func TestRestarts(t *testing.T) {
 	fs := vfs.NewMemory()

@@ -14,6 +14,7 @@ const (
 	gatherFor      = time.Second
 	mostByAddress  = 16    // records of failures and refusals from one address (of IPv6, one /64)
 	mostFailures   = 256   // records of failures and refusals
+	mostHandshakes = 64    // records of handshakes that failed, which cost those who come nothing
 	mostGathered   = 8_192 // records
 	mostAlso       = 8     // other resources in a record
 	wholeOfAddress = 64    // bits of an IPv6 address that are one network
@@ -24,6 +25,7 @@ type kindOf struct {
 	eventType, action string
 	outcome           chain.Outcome
 	principal, method string
+	certificate       string
 	address, listener string
 	client            string
 	resource          chain.Resource // of data and of changes, where it is what counts
@@ -32,19 +34,38 @@ type kindOf struct {
 
 // gathered are the events of this second.
 type gathered struct {
-	events    []*chain.Event // in the order in which they came
-	byKind    map[kindOf]*chain.Event
-	byAddress map[string]int
-	failures  int
+	events     []*chain.Event // in the order in which they came
+	byKind     map[kindOf]*chain.Event
+	failures   share
+	handshakes share // apart, so that they leave room for what is refused to who got in
+}
+
+// share is how many of the records those of one sort have taken.
+type share struct {
+	all       int
+	byNetwork map[string]int
+}
+
+// take takes one for a network, if there is one left to it.
+func (s *share) take(network string, most int) bool {
+	if s.all >= most || s.byNetwork[network] >= mostByAddress {
+		return false
+	}
+	if s.byNetwork == nil {
+		s.byNetwork = map[string]int{}
+	}
+	s.all++
+	s.byNetwork[network]++
+	return true
 }
 
 // add takes an event: a new record of it, or one more in that of another. First says that it is the first of all.
 func (g *gathered) add(e *chain.Event) (first, merged bool) {
 	if g.byKind == nil {
-		g.byKind, g.byAddress = map[kindOf]*chain.Event{}, map[string]int{}
+		g.byKind = map[kindOf]*chain.Event{}
 	}
-	k := kindOf{e.Type, e.Action, e.Outcome, e.Actor.Principal, e.Actor.Method, e.Origin.Address, e.Origin.Listener,
-		e.Origin.Client, chain.Resource{}, e.Of}
+	k := kindOf{e.Type, e.Action, e.Outcome, e.Actor.Principal, e.Actor.Method, e.Actor.CN, e.Origin.Address,
+		e.Origin.Listener, e.Origin.Client, chain.Resource{}, e.Of}
 	switch e.Type {
 	case chain.TypeProduce, chain.TypeFetch, chain.TypeTakeover, chain.TypeChange:
 		k.resource = e.Resource
@@ -81,23 +102,23 @@ func more(was, e *chain.Event) {
 	was.Also = append(was.Also, e.Resource)
 }
 
-// crowded tells whether there is no room for a record more. Those of changes always have it.
+// crowded tells whether there is no room for a record more. Those of changes always have it, but not of those that
+// clients cause.
 func (g *gathered) crowded(e *chain.Event) bool {
-	if e.Type == chain.TypeChange || e.Type == chain.TypeOpened {
+	caused := e.Type == chain.TypeChange && e.Actor.Principal == NodeItself && e.Origin.Address != ""
+	if e.Type == chain.TypeChange && !caused || e.Type == chain.TypeOpened {
 		return false
 	}
 	if len(g.events) >= mostGathered {
 		return true
 	}
-	if e.Outcome != chain.Denied && e.Outcome != chain.Failure && e.Outcome != chain.LetThrough {
-		return false
-	}
 	network := networkOf(e.Origin.Address)
-	if g.failures >= mostFailures || g.byAddress[network] >= mostByAddress {
-		return true
+	switch {
+	case e.Type == chain.TypeHandshake:
+		return !g.handshakes.take(network, mostHandshakes)
+	case caused, e.Outcome == chain.Denied, e.Outcome == chain.Failure, e.Outcome == chain.LetThrough:
+		return !g.failures.take(network, mostFailures)
 	}
-	g.failures++
-	g.byAddress[network]++
 	return false
 }
 

@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"context"
+	"maps"
 	"slices"
 
 	"github.com/firthmq/firth/internal/kafka/group"
@@ -24,7 +26,7 @@ import (
 // must be its own, or one since which it has had all partitions (STALE_MEMBER_EPOCH, KIP-848, KIP-1251), and
 // GROUP_ID_NOT_FOUND; 10 topics by id.
 func (co *coordinator) offsetCommit(
-	c *conn, req *kmsg.OffsetCommitRequest, done func(*kmsg.OffsetCommitResponse),
+	ctx context.Context, c *conn, req *kmsg.OffsetCommitRequest, done func(*kmsg.OffsetCommitResponse),
 ) {
 	resp := kmsg.NewPtrOffsetCommitResponse()
 	w := &groupWrite{}
@@ -38,11 +40,47 @@ func (co *coordinator) offsetCommit(
 	for i := range req.Topics {
 		resp.Topics = append(resp.Topics, view.commit(req, &req.Topics[i], w))
 	}
-	if whole == wire.None && len(w.offsets) > 0 {
+	switch a := co.moving(c, req, w); {
+	case whole != wire.None || len(w.offsets) == 0:
+	case a != nil:
+		whole = co.alter(ctx, c, *a, func() wire.Code { return co.commitWait(ctx, req, w) })
+	default:
 		co.commit(req, w, func(whole wire.Code) { done(withCode(resp, whole)) })
 		return
 	}
 	done(withCode(resp, whole))
+}
+
+// moving is what the audit is to be told of a commit before it is made; nil: nothing. That is what an administrator
+// does to a group without members, and whoever takes its offsets back: a consumer that belongs to none only goes on.
+func (co *coordinator) moving(c *conn, req *kmsg.OffsetCommitRequest, w *groupWrite) *alteration {
+	if req.Generation >= 0 || req.MemberID != "" || len(w.offsets) == 0 || !co.opt.Audit.On() {
+		return nil
+	}
+	before, after := co.offsetsOf(req.Group), places{}
+	back := false
+	for _, o := range w.offsets {
+		was, is := before[o.key]
+		back = back || is && o.value.At < was
+		after[o.key] = o.value.At
+	}
+	if !back && !co.opt.sees(c, OpDelete, OnGroup, req.Group) {
+		return nil
+	}
+	maps.DeleteFunc(before, func(key partitionKey, _ int64) bool { _, is := after[key]; return !is })
+	return &alteration{action: "offsets.set", on: groupOf(req.Group), before: before, after: after}
+}
+
+// commitWait is commit for who waits.
+func (co *coordinator) commitWait(ctx context.Context, req *kmsg.OffsetCommitRequest, w *groupWrite) wire.Code {
+	told := make(chan wire.Code, 1)
+	co.commit(req, w, func(code wire.Code) { told <- code })
+	select {
+	case code := <-told:
+		return code
+	case <-ctx.Done():
+		return wire.CoordinatorNotAvailable
+	}
 }
 
 // withCode gives every partition that has no error of its own that of the whole.

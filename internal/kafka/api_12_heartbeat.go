@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -12,7 +13,9 @@ import (
 // requests of its connection that wait: a commit that waits for the disk, a fetch that waits for records.
 //
 // Versions: 3 instance id (KIP-345); 4 flexible.
-func (co *coordinator) heartbeat(c *conn, req *kmsg.HeartbeatRequest, done func(*kmsg.HeartbeatResponse)) {
+func (co *coordinator) heartbeat(
+	_ context.Context, c *conn, req *kmsg.HeartbeatRequest, done func(*kmsg.HeartbeatResponse),
+) {
 	resp := kmsg.NewPtrHeartbeatResponse()
 	resp.ErrorCode = co.hear(c, req)
 	done(resp)

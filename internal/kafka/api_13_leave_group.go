@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -10,7 +11,9 @@ import (
 //
 // Versions: 3 several members, each with an error of its own, and by instance id (KIP-345);
 // 4 flexible; 5 reason (KIP-800).
-func (co *coordinator) leaveGroup(c *conn, req *kmsg.LeaveGroupRequest, done func(*kmsg.LeaveGroupResponse)) {
+func (co *coordinator) leaveGroup(
+	_ context.Context, c *conn, req *kmsg.LeaveGroupRequest, done func(*kmsg.LeaveGroupResponse),
+) {
 	resp := kmsg.NewPtrLeaveGroupResponse()
 	defer func() { done(resp) }()
 	if resp.ErrorCode = co.mayGroup(c, OpRead, req.Group); resp.ErrorCode != wire.None {

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 
+	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -35,7 +36,7 @@ func (ts *transactions) writeTxnMarkers(
 				p := kmsg.NewWriteTxnMarkersResponseMarkerTopicPartition()
 				p.Partition = index
 				if p.ErrorCode = wire.ClusterAuthorizationFailed; allowed {
-					p.ErrorCode = ts.mark(ctx, m, t.Topic, index)
+					p.ErrorCode = ts.markBy(ctx, c, m, place{topic: t.Topic, index: index})
 				}
 				topic.Partitions = append(topic.Partitions, p)
 			}
@@ -46,15 +47,29 @@ func (ts *transactions) writeTxnMarkers(
 	return resp, nil
 }
 
-// mark writes one marker.
-func (ts *transactions) mark(
-	ctx context.Context, m *kmsg.WriteTxnMarkersRequestMarker, topic string, index int32,
+// marked is a marker as the audit has it.
+type marked struct {
+	Producer  int64 `json:"producer"`
+	Epoch     int16 `json:"epoch"`
+	Committed bool  `json:"committed"`
+}
+
+// markBy is mark for a client that asks for it.
+func (ts *transactions) markBy(
+	ctx context.Context, c *conn, m *kmsg.WriteTxnMarkersRequestMarker, at place,
 ) wire.Code {
-	t := ts.log.Topics().ByName(topic)
-	if t == nil || index < 0 || int(index) >= len(t.Partitions) {
+	a := alteration{action: "transaction.end", on: chain.Resource{Kind: "partition", Name: at.String()},
+		after: marked{m.ProducerID, m.ProducerEpoch, m.Committed}}
+	return ts.groups.alter(ctx, c, a, func() wire.Code { return ts.mark(ctx, m, at) })
+}
+
+// mark writes one marker.
+func (ts *transactions) mark(ctx context.Context, m *kmsg.WriteTxnMarkersRequestMarker, at place) wire.Code {
+	t := ts.log.Topics().ByName(at.topic)
+	if t == nil || at.index < 0 || int(at.index) >= len(t.Partitions) {
 		return wire.UnknownTopicOrPartition
 	}
-	id := t.Partitions[index]
+	id := t.Partitions[at.index]
 	known, err := ts.log.ProducersOf(id)
 	if err != nil {
 		return code(err)

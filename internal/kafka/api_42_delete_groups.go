@@ -23,7 +23,7 @@ func (co *coordinator) deleteGroups(
 		one := kmsg.NewDeleteGroupsResponseGroup()
 		one.Group = id
 		if co.may(c, OpDelete, OnGroup, id) {
-			one.ErrorCode = co.alter(ctx, c, alteration{action: "group.delete", on: groupOf(id)},
+			one.ErrorCode = co.alter(ctx, c, alteration{action: "group.delete", on: groupOf(id), before: co.offsetsOf(id)},
 				func() wire.Code { return co.deleteGroup(ctx, id) })
 		} else {
 			one.ErrorCode = wire.GroupAuthorizationFailed

@@ -22,22 +22,25 @@ func (co *coordinator) offsetDelete(
 		return resp, nil
 	}
 	resp.ErrorCode = co.alter(ctx, c, alteration{action: "offsets.delete", on: groupOf(req.Group),
-		before: partitionsOf(req)}, func() wire.Code {
+		before: co.namedOf(req)}, func() wire.Code {
 		co.deleteOffsetsOf(ctx, c, req, resp)
 		return resp.ErrorCode
 	})
 	return resp, nil
 }
 
-// partitionsOf are the partitions that a request names, by topic.
-func partitionsOf(req *kmsg.OffsetDeleteRequest) map[string][]int32 {
-	all := map[string][]int32{}
+// namedOf are the committed offsets that a request names.
+func (co *coordinator) namedOf(req *kmsg.OffsetDeleteRequest) places {
+	all, named := co.offsetsOf(req.Group), places{}
 	for i := range req.Topics {
 		for _, p := range req.Topics[i].Partitions {
-			all[req.Topics[i].Topic] = append(all[req.Topics[i].Topic], p.Partition)
+			key := partitionKey{req.Topics[i].Topic, p.Partition}
+			if at, is := all[key]; is {
+				named[key] = at
+			}
 		}
 	}
-	return all
+	return named
 }
 
 // deleteOffsetsOf is offsetDelete for who may.

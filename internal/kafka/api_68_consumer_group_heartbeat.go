@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ import (
 //
 // Versions: 1 subscription by regular expression; the member gives itself its id (KIP-1082).
 func (co *coordinator) consumerGroupHeartbeat(
-	c *conn, req *kmsg.ConsumerGroupHeartbeatRequest, done func(*kmsg.ConsumerGroupHeartbeatResponse),
+	_ context.Context, c *conn, req *kmsg.ConsumerGroupHeartbeatRequest, done func(*kmsg.ConsumerGroupHeartbeatResponse),
 ) {
 	resp := kmsg.NewPtrConsumerGroupHeartbeatResponse()
 	refuse := func(code wire.Code, why string) {

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -20,7 +21,7 @@ const maxShareMember = 36
 // (UNKNOWN_MEMBER_ID) and join again. A topic that a member names must be one that its client may know of
 // (TOPIC_AUTHORIZATION_FAILED).
 func (co *coordinator) shareGroupHeartbeat(
-	c *conn, req *kmsg.ShareGroupHeartbeatRequest, done func(*kmsg.ShareGroupHeartbeatResponse),
+	_ context.Context, c *conn, req *kmsg.ShareGroupHeartbeatRequest, done func(*kmsg.ShareGroupHeartbeatResponse),
 ) {
 	resp := kmsg.NewPtrShareGroupHeartbeatResponse()
 	refuse := func(code wire.Code, why string) {

@@ -57,8 +57,22 @@ func (s *shares) alterShareGroupOffsets(
 // restartBy is restart for a client that asks for it.
 func (s *shares) restartBy(ctx context.Context, c *conn, key shareKey, t *stream.Topic, at int64) wire.Code {
 	a := alteration{action: "offsets.set", on: groupOf(key.group),
-		after: map[string]int64{place{topic: t.Name, index: key.index}.String(): at}}
+		before: s.startsOf(key.group, t, func(p *sharePart) bool { return p.index == key.index }),
+		after:  places{partitionKey{t.Name, key.index}: at}}
 	return s.groups.alter(ctx, c, a, func() wire.Code { return s.restart(ctx, key, t, at) })
+}
+
+// startsOf are where a share group begins partitions of a topic, for the audit.
+func (s *shares) startsOf(group string, t *stream.Topic, so func(*sharePart) bool) places {
+	all := places{}
+	for _, p := range s.all(func(p *sharePart) bool { return p.group == group && p.topic == t.ID && so(p) }) {
+		p.mu.Lock()
+		if p.mu.q != nil {
+			all[partitionKey{t.Name, p.index}] = p.mu.q.Start()
+		}
+		p.mu.Unlock()
+	}
+	return all
 }
 
 // restart has a share partition begin at an offset, within those that the log has.

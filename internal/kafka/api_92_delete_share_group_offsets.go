@@ -37,7 +37,8 @@ func (s *shares) deleteShareGroupOffsets(
 			one.ErrorCode = wire.UnknownTopicOrPartition
 		default:
 			one.TopicID = t.ID
-			a := alteration{action: "offsets.delete", on: groupOf(req.GroupID), before: map[string]string{"topic": t.Name}}
+			a := alteration{action: "offsets.delete", on: groupOf(req.GroupID),
+				before: s.startsOf(req.GroupID, t, func(*sharePart) bool { return true })}
 			one.ErrorCode = s.groups.alter(ctx, c, a, func() wire.Code {
 				return code(s.forget(ctx, req.GroupID, func(p *sharePart) bool { return p.topic == t.ID }))
 			})

@@ -1,8 +1,11 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"maps"
+	"slices"
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
@@ -80,6 +83,47 @@ type alteration struct {
 
 func topicOf(name string) chain.Resource { return chain.Resource{Kind: "topic", Name: name} }
 func groupOf(id string) chain.Resource   { return chain.Resource{Kind: "group", Name: id} }
+
+// places are offsets of partitions, as the audit has them.
+type places map[partitionKey]int64
+
+// mostPlaces bounds the places in a record.
+const mostPlaces = 1000
+
+// MarshalJSON implements json.Marshaler: by topic and partition, and how many more there are.
+func (p places) MarshalJSON() ([]byte, error) {
+	said := struct {
+		Offsets map[string]map[int32]int64 `json:"offsets"`
+		More    int                        `json:"more,omitempty"`
+	}{map[string]map[int32]int64{}, max(len(p)-mostPlaces, 0)}
+	keys := slices.SortedFunc(maps.Keys(p), func(a, b partitionKey) int {
+		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.index, b.index))
+	})
+	for _, key := range keys[:min(len(keys), mostPlaces)] {
+		if said.Offsets[key.topic] == nil {
+			said.Offsets[key.topic] = map[int32]int64{}
+		}
+		said.Offsets[key.topic][key.index] = p[key]
+	}
+	return json.Marshal(said)
+}
+
+// offsetsOf are the committed offsets of a group, for the audit.
+func (co *coordinator) offsetsOf(id string) places {
+	all := places{}
+	if !co.opt.Audit.On() {
+		return all
+	}
+	og := co.enter(id, false)
+	if og == nil {
+		return all
+	}
+	defer co.release(og)
+	for key := range og.mu.offsets {
+		all[key] = og.mu.offsets[key].At
+	}
+	return all
+}
 
 // alter makes a change that the audit has been told of. Errors: those of the audit, and nothing is changed; those of
 // do.

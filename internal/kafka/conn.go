@@ -242,7 +242,7 @@ func (c *conn) answerLater(ctx context.Context, api *served, size int, start tim
 	} else {
 		c.enqueue(p)
 	}
-	api.later(c, req, func(resp kmsg.Response) {
+	api.later(ctx, c, req, func(resp kmsg.Response) {
 		p.resp = resp
 		p.settle()
 	})

@@ -101,7 +101,7 @@ func answerOf(ctx context.Context, api *served, req kmsg.Request) (kmsg.Response
 		return api.handle(ctx, testConn(), req)
 	}
 	told := make(chan kmsg.Response, 1)
-	api.later(testConn(), req, func(resp kmsg.Response) { told <- resp })
+	api.later(context.Background(), testConn(), req, func(resp kmsg.Response) { told <- resp })
 	select {
 	case resp := <-told:
 		return resp, nil

@@ -39,17 +39,20 @@ func handle[Req kmsg.Request, Resp kmsg.Response](f func(context.Context, *conn,
 type rawHandler func(ctx context.Context, c *conn, h wire.Header, body, dst []byte) ([]byte, error)
 
 // laterHandler begins to answer a decoded request and calls done with the response exactly once, at once or later and
-// from any goroutine. It does not block. The connection reads on meanwhile; answers keep the order of the requests.
-type laterHandler func(c *conn, req kmsg.Request, done func(kmsg.Response))
+// from any goroutine. The connection reads on meanwhile, so it does not block, but where an administrator has to wait
+// for the audit; answers keep the order of the requests. ctx ends when the connection or the door does.
+type laterHandler func(ctx context.Context, c *conn, req kmsg.Request, done func(kmsg.Response))
 
 // later makes a laterHandler of a typed one. The response gets the version of the request.
-func later[Req kmsg.Request, Resp kmsg.Response](f func(c *conn, req Req, done func(Resp))) laterHandler {
-	return func(c *conn, req kmsg.Request, done func(kmsg.Response)) {
+func later[Req kmsg.Request, Resp kmsg.Response](
+	f func(ctx context.Context, c *conn, req Req, done func(Resp)),
+) laterHandler {
+	return func(ctx context.Context, c *conn, req kmsg.Request, done func(kmsg.Response)) {
 		typed, ok := req.(Req)
 		if !ok {
 			panic(fmt.Sprintf("a %T came to the handler of %T", req, typed)) // the table is wrong
 		}
-		f(c, typed, func(resp Resp) {
+		f(ctx, c, typed, func(resp Resp) {
 			resp.SetVersion(req.GetVersion())
 			done(resp)
 		})

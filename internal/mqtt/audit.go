@@ -10,6 +10,7 @@ import (
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/ban"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/roster"
@@ -73,6 +74,21 @@ func (c *conn) tellRefusedLogin(hello *packet.Connect, reason packet.ReasonCode,
 		Outcome: chain.Failure, Reason: cause.Error()})
 }
 
+// tellAgain tells that a client that was let in has authenticated again, or has failed to.
+func (c *conn) tellAgain(cause error) {
+	if c.link.principal.pass == nil || !c.door.opt.Audit.On() {
+		return
+	}
+	by := c.by()
+	by.Actor.Method = string(c.auth.method)
+	e := chain.Event{Type: chain.TypeLogin, Actor: by.Actor, Origin: by.Origin, Action: "reauthenticate",
+		Outcome: chain.Success}
+	if cause != nil {
+		e.Outcome, e.Reason = chain.Failure, cause.Error()
+	}
+	c.door.opt.Audit.Tell(e)
+}
+
 // tellTakeover tells that another connection loses its session to this one.
 func (l *link) tellTakeover(before roster.Holder) {
 	c, _ := l.driver.(*conn)
@@ -85,6 +101,17 @@ func (l *link) tellTakeover(before roster.Holder) {
 		Resource: chain.Resource{Kind: "session", Name: l.principal.ClientID}, Outcome: chain.Success,
 		Reason: fmt.Sprintf("it was of %s, from %s", cmp.Or(was.Actor.Principal, rule.UserPrefix+rule.Anonymous),
 			was.Origin.Address)})
+}
+
+// tellFlapping tells that the node bans a client of itself. That does not wait: the ban is in force at once.
+func (d *Door) tellFlapping(who *Principal, one *ban.Ban) {
+	if who.pass == nil || !d.opt.Audit.On() {
+		return
+	}
+	d.opt.Audit.Tell(chain.Event{Type: chain.TypeChange, Actor: chain.Actor{Principal: audit.NodeItself},
+		Origin: who.pass.By().Origin, Action: "ban.set", Outcome: chain.Success,
+		Resource: chain.Resource{Kind: "ban", Name: string(one.Kind) + " " + one.Who}, Reason: one.Reason,
+		After: audit.State(banLine(one))})
 }
 
 // tellRefused tells that the client may not do something to a topic name or filter; count is how often, 0: once.
@@ -126,7 +153,7 @@ func (d *Door) makeTopic(ctx context.Context, spec stream.TopicSpec) (t *stream.
 		return d.opt.Log.CreateTopic(ctx, spec)
 	}
 	e := chain.Event{Action: "topic.create", Resource: chain.Resource{Kind: "topic", Name: spec.Name},
-		Actor: chain.Actor{Principal: "node"}, Reason: "a device publishes to it"}
+		Actor: chain.Actor{Principal: audit.NodeItself}, Reason: "a device publishes to it"}
 	err = d.opt.Audit.Change(ctx, e, func() (err error) {
 		t, err = d.opt.Log.CreateTopic(ctx, spec)
 		return err

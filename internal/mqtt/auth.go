@@ -161,21 +161,25 @@ func (c *conn) reauthenticate(p *packet.Auth) error {
 	}
 	answer, done, err := a.step(c.door, p.Props.AuthData)
 	switch {
-	case err != nil:
-		return err
-	case done:
-		return c.renewed(answer)
+	case err == nil && !done:
+		return c.link.answerWith(a.packet(packet.ContinueAuthentication, answer))
+	case err == nil:
+		err = c.renew()
 	}
-	return c.link.answerWith(a.packet(packet.ContinueAuthentication, answer))
+	c.tellAgain(err)
+	if err != nil {
+		return err
+	}
+	return c.link.answerWith(a.packet(packet.Success, answer))
 }
 
-// renewed lets a client go on that has authenticated again: by a token for as long as that is good.
-func (c *conn) renewed(answer []byte) error {
+// renew lets a client go on that has authenticated again: by a token for as long as that is good.
+func (c *conn) renew() error {
 	if g := c.auth.who.grant; g != nil && c.link.principal.pass != nil {
 		if err := c.link.principal.pass.Renew(g); err != nil {
 			return &packet.Error{Reason: packet.NotAuthorized, Detail: err.Error()}
 		}
 		c.heedEnd()
 	}
-	return c.link.answerWith(c.auth.packet(packet.Success, answer))
+	return nil
 }

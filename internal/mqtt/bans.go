@@ -281,6 +281,7 @@ func (b *bans) left(ctx context.Context, who *Principal) {
 	d.metrics.flapped.Inc()
 	d.tell("a client connects and disconnects too often and is banned", who.ClientID, packet.Banned,
 		"for", d.opt.Flapping.Ban)
+	d.tellFlapping(who, &one)
 	err := b.enforce(&one)
 	if err == nil {
 		err = b.add(ctx, &one)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/audit/chain"
@@ -123,10 +124,10 @@ func (n *Node) ofThisMachine(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case !n.isHere(r):
-			refuse(w, fault.New(fault.Denied, "admin", "only programs of this machine are answered, and none by a proxy").
+			n.turnAway(w, r, fault.New(fault.Denied, "admin", "only programs of this machine are answered, and none by a proxy").
 				WithHint("ask on a loopback address of the machine that runs firth"))
 		case r.Method != http.MethodGet && r.Header.Get("Content-Type") != adminType:
-			refuse(w, fault.New(fault.Denied, "admin", "a change needs Content-Type: %s", adminType))
+			n.turnAway(w, r, fault.New(fault.Denied, "admin", "a change needs Content-Type: %s", adminType))
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -134,6 +135,17 @@ func (n *Node) ofThisMachine(next http.Handler) http.Handler {
 }
 
 const adminType = "application/json"
+
+// turnAway refuses a request before anybody asks whose it is, and tells the audit.
+func (n *Node) turnAway(w http.ResponseWriter, r *http.Request, why error) {
+	if n.audit.On() {
+		who := n.comer(r)
+		e := audit.Refusal(access.By(&who), "administer", chain.Resource{Kind: "cluster", Name: rule.ClusterName})
+		e.Reason = why.Error()
+		n.audit.Tell(e)
+	}
+	refuse(w, why)
+}
 
 // answering has a value be the answer, and an error the refusal.
 func answering(do adminDo) http.Handler {

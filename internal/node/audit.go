@@ -11,6 +11,7 @@ import (
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/audit/chain"
+	"github.com/firthmq/firth/internal/kit/secure"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -114,6 +115,19 @@ func (n *Node) tellHTTP(who *rule.Subject, method string, err error) {
 		Outcome: chain.Success}
 	if err != nil {
 		e.Outcome, e.Reason = chain.Failure, err.Error()
+	}
+	n.audit.Tell(e)
+}
+
+// tellHandshake tells the audit of a handshake of TLS that failed.
+func (n *Node) tellHandshake(listener string, f secure.Failure) {
+	if !n.audit.On() {
+		return
+	}
+	e := chain.Event{Type: chain.TypeHandshake, Action: "connect", Actor: chain.Actor{CN: f.Name},
+		Origin: chain.Origin{Listener: listener}, Outcome: chain.Failure, Reason: f.Reason + ": " + f.Err.Error()}
+	if at, err := netip.ParseAddrPort(f.From.String()); err == nil { // a Unix socket has none
+		e.Origin.Address = at.Addr().Unmap().String()
 	}
 	n.audit.Tell(e)
 }

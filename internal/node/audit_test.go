@@ -43,8 +43,14 @@ const (
 
 func startGuarded(t *testing.T, c *Config) *guarded {
 	t.Helper()
-	g := &guarded{Node: start(t, c), t: t}
-	token, err := os.ReadFile(filepath.Join(c.Data, TokenFile))
+	return guardedOf(t, start(t, c))
+}
+
+// guardedOf gives a node users.
+func guardedOf(t *testing.T, n *Node) *guarded {
+	t.Helper()
+	g := &guarded{Node: n, t: t}
+	token, err := os.ReadFile(filepath.Join(n.cfg.Data, TokenFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,6 +210,7 @@ func TestAudit(t *testing.T) {
 		!strings.Contains(string(altered.Data.After), `"retention.ms":"70000"`) {
 		t.Errorf("before and after of a setting: %+v", altered)
 	}
+	g.movedOffsets()
 	text := g.must("GET", "/audit", "")
 	for _, secret := range []string{adminPassword, devicePassword, "sams-password", "payload-of-it", g.token, "argon2"} {
 		if strings.Contains(text, secret) {
@@ -215,6 +222,24 @@ func TestAudit(t *testing.T) {
 	}
 	g.spoil(text)
 	g.untouchable(g.kafkaAs("boss", adminPassword))
+}
+
+// movedOffsets wants what was committed before and behind each change of the offsets of a group.
+func (g *guarded) movedOffsets() {
+	g.t.Helper()
+	var moves []string
+	for _, r := range g.query(url.Values{"type": {"change"}, "resource": {"group:g"}}) {
+		if r.Data.Outcome == chain.Begun {
+			moves = append(moves, fmt.Sprintf("%s %s %s", r.Data.Action, r.Data.Before, r.Data.After))
+		}
+	}
+	at := func(offset int) string { return fmt.Sprintf(`{"offsets":{"plant":{"0":%d}}}`, offset) }
+	none := `{"offsets":{}}`
+	want := []string{"offsets.set " + none + " " + at(7), "offsets.set " + at(7) + " " + at(0),
+		"offsets.delete " + at(0) + " ", "offsets.set " + none + " " + at(3), "group.delete " + at(3) + " "}
+	if !slices.Equal(moves, want) {
+		g.t.Errorf("offsets were moved:\n%s\nnot\n%s", strings.Join(moves, "\n"), strings.Join(want, "\n"))
+	}
 }
 
 // driveMQTT has devices do what they may, and what they may not.
@@ -277,7 +302,10 @@ func (g *guarded) driveKafka() {
 	_, _ = admin.CreatePartitions(ctx, 1, "plant")
 	_, _ = admin.DeleteRecords(ctx, kadm.Offsets{"plant": {0: {Topic: "plant", Partition: 0, At: 1}, 1: {Topic: "plant",
 		Partition: 1, At: 1}, 2: {Topic: "plant", Partition: 2, At: 1}}})
+	_, _ = admin.CommitOffsets(ctx, "g", kadm.Offsets{"plant": {0: {Topic: "plant", Partition: 0, At: 7}}})
 	_, _ = admin.CommitOffsets(ctx, "g", kadm.Offsets{"plant": {0: {Topic: "plant", Partition: 0, At: 0}}})
+	_, _ = admin.DeleteOffsets(ctx, "g", kadm.TopicsSet{"plant": {0: {}}})
+	_, _ = admin.CommitOffsets(ctx, "g", kadm.Offsets{"plant": {0: {Topic: "plant", Partition: 0, At: 3}}})
 	_, _ = admin.DeleteGroups(ctx, "g")
 	_, _ = admin.AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{{User: "sam", Mechanism: kadm.ScramSha256,
 		Iterations: 4096, Password: "sams-password"}})
@@ -309,6 +337,7 @@ func (g *guarded) driveHTTP() {
 		{"DELETE", "/ban?kind=client&who=d7", basicAuth("boss", adminPassword), http.StatusOK},
 		{"DELETE", "/session?client=d1", "Authorization: Bearer " + g.token + "\n", http.StatusOK},
 		{"DELETE", "/session?client=nobody", basicAuth("boss", adminPassword), http.StatusNotFound},
+		{"GET", "/users", "X-Forwarded-For: 192.0.2.1\n" + basicAuth("boss", adminPassword), http.StatusForbidden},
 		{"DELETE", "/message?topic=nothing", basicAuth("boss", adminPassword), http.StatusNotFound},
 	} {
 		if status, text := g.ask(c.method, c.path, "", c.auth); status != c.status {
@@ -332,11 +361,13 @@ func told() []string {
 		"access.refused User:sam  write topic:plant denied",
 		"login User:dev password administer  success", "login User:dev password administer  failure",
 		"access.refused User:dev  describe cluster:kafka-cluster denied",
+		"access.refused   administer cluster:kafka-cluster denied",
 		"change admin.token admin.token session.kick session:d1 success",
 		"change User:boss  session.kick session:nobody failure", "change User:boss  retained.clear retained:nothing failure",
 	}
 	for _, what := range []string{"topic.create topic:plant", "topic.configure topic:plant", "topic.grow topic:plant",
-		"topic.delete topic:plant", "group.delete group:g", "user.add user:sam", `quotas.set quotas:{"user":"sam"}`,
+		"topic.delete topic:plant", "offsets.set group:g", "offsets.delete group:g",
+		"group.delete group:g", "user.add user:sam", `quotas.set quotas:{"user":"sam"}`,
 		"ban.set ban:client d7", "ban.remove ban:client d7"} {
 		all = append(all, "change User:boss  "+what+" begun", "change User:boss  "+what+" success")
 	}

@@ -54,8 +54,8 @@ func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 	n.mqtt.SetRewriting(rewriting)
 	n.mqtt.SetRates(next.Limits.Rates.options())
 	if len(keys) > 0 && n.audit.On() {
-		n.audit.Tell(chain.Event{Type: chain.TypeChange, Actor: chain.Actor{Principal: "node"}, Action: "config.reload",
-			Outcome: chain.Success, After: audit.State(changedBy(&before, n.cfg, keys))})
+		n.audit.Tell(chain.Event{Type: chain.TypeChange, Actor: chain.Actor{Principal: audit.NodeItself},
+			Action: "config.reload", Outcome: chain.Success, After: audit.State(changedBy(&before, n.cfg, keys))})
 	}
 	return keys, waiting, nil
 }

@@ -244,5 +244,6 @@ func (n *Node) encrypted(d door, l net.Listener) net.Listener {
 	return secure.Listen(l, secure.ListenOptions{
 		Source: n.tls.sources[sourceName(&d)], Detach: d.name == "mqtt", Gate: n.tls.gate, Protocols: protocols,
 		Timeout: n.cfg.Limits.ConnectTimeout, Name: d.label(),
+		Failed: func(f secure.Failure) { n.tellHandshake(d.label(), f) },
 	})
 }

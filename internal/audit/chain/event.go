@@ -16,6 +16,7 @@ import (
 // What kinds of events there are: the type of the CloudEvents event.
 const (
 	TypeLogin      = "firth.login"            // somebody said who it is
+	TypeHandshake  = "firth.tls.handshake"    // a handshake of TLS failed
 	TypeRefused    = "firth.access.refused"   // the guard said no
 	TypeChange     = "firth.change"           // somebody who administers the node changes something
 	TypeTakeover   = "firth.session.takeover" // a session goes to another connection

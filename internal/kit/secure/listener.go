@@ -25,6 +25,9 @@ type ListenOptions struct {
 	Timeout time.Duration
 	// Name is what log lines and metrics call it. Default: that of the source.
 	Name string
+	// Failed is told of each handshake that failed, but of those in which the client said nothing. Any goroutine may
+	// call it; it must not wait. Nil: nobody is.
+	Failed func(Failure)
 
 	patience, firstPatience time.Duration // default: the constants
 }
@@ -51,6 +54,15 @@ type Listener struct {
 		sync.Mutex
 		first, last *handshake // under way, the oldest first
 	}
+}
+
+// Failure is a handshake that failed.
+type Failure struct {
+	From   net.Addr
+	Reason string // as metrics name it
+	Err    error
+	// Name is the common name of the certificate that the client showed, which proves nothing; "": it showed none.
+	Name string
 }
 
 // handshake is one under way.
@@ -272,7 +284,7 @@ func (l *Listener) do(h *handshake) (*Conn, error) {
 	c := &Conn{Conn: t, beneath: b, name: state.ServerName, peer: newPeer(l.opt.Source, &state),
 		bulks: &l.bulks}
 	if c.peer != nil && !l.opt.Source.join(c.peer) {
-		return nil, errRevoked
+		return nil, revokedError(&state)
 	}
 	if c.peer != nil {
 		c.peer.OnRevoked(func() { _ = b.Close() }) // its reader sees it
@@ -309,6 +321,9 @@ func (l *Listener) refuse(h *handshake, err error) {
 	default:
 	}
 	l.opt.Source.opt.Metrics.failures.With(l.opt.Name, reason).Inc()
+	if l.opt.Failed != nil && h.conn.got > 0 {
+		l.opt.Failed(Failure{From: from, Reason: reason, Err: err, Name: claimedName(err)})
+	}
 	level := slog.LevelWarn
 	if reason == gone || reason == tooLate && h.conn.got == 0 { // who looks whether somebody listens
 		level = slog.LevelDebug

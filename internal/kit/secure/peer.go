@@ -144,7 +144,20 @@ func (l *loaded) verify(state tls.ConnectionState) error {
 		}
 	}
 	if l.revoked.has(chainKeys(&state)) {
-		return errRevoked
+		return revokedError(&state)
 	}
 	return nil
+}
+
+func revokedError(state *tls.ConnectionState) error {
+	return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: errRevoked}
+}
+
+// claimedName is the common name of the certificate for which a handshake failed.
+func claimedName(err error) string {
+	var bad *tls.CertificateVerificationError
+	if !errors.As(err, &bad) || len(bad.UnverifiedCertificates) == 0 {
+		return ""
+	}
+	return bad.UnverifiedCertificates[0].Subject.CommonName
 }
