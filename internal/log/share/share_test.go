@@ -1,6 +1,7 @@
 package share_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -261,4 +262,26 @@ func FuzzState(f *testing.F) {
 			t.Fatalf("%v: %v is %v", err, p, again)
 		}
 	})
+}
+
+// TestShift: in a copy of the log whose offsets are lower, what was open is where it lies there.
+func TestShift(t *testing.T) {
+	var p share.Partition
+	p.Begin(10)
+	for offset := int64(10); offset < 14; offset++ {
+		p.Acquire(offset, 1)
+	}
+	p.Acknowledge(11, 1)
+	stored, err := share.Parse(p.AppendTo(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored.Shift(12) // 10 is not there any more
+	var want share.Partition
+	want.Begin(0)
+	want.Acquire(0, 1)
+	want.Acquire(1, 1)
+	if got, want := stored.AppendTo(nil), want.AppendTo(nil); !bytes.Equal(got, want) || stored.Free() != 2 {
+		t.Errorf("%x, want %x, %d are free", got, want, stored.Free())
+	}
 }

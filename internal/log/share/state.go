@@ -68,3 +68,19 @@ func Parse(b []byte) (*Partition, error) {
 	}
 	return p, nil
 }
+
+// Shift is for a log that was copied, with offsets that are lower by a number: what lay before it is not there. The
+// partition is as Parse gives it.
+func (p *Partition) Shift(by int64) {
+	p.next = max(p.next-by, 0)
+	kept := p.entries[:0]
+	for _, e := range p.entries {
+		if e.offset -= by; e.offset >= 0 {
+			kept = append(kept, e)
+			continue
+		}
+		p.open--
+		p.free--
+	}
+	p.entries = kept
+}
