@@ -46,6 +46,7 @@ func newRoot() *cobra.Command {
 		newImportCommand(),
 		newKeyCommand(), newShredCommand(),
 		newLogCommand(),
+		newMigrateCommand(),
 		newProduceCommand(),
 		newPubCommand(),
 		newRequestCommand(),

@@ -88,6 +88,14 @@ func (n *Node) openCluster(ctx context.Context) error {
 }
 
 func (n *Node) clusterOptions() (o cluster.Options, err error) {
+	if o, err = n.clusterSettings(); err == nil {
+		o.Instance, err = n.instance()
+	}
+	return o, err
+}
+
+// clusterSettings are the options but for who this node is.
+func (n *Node) clusterSettings() (o cluster.Options, err error) {
 	k, never := n.cfg.Log.Kafka, century
 	o = cluster.Options{
 		Seeds: splitList(k.Addresses), ClientID: k.ClientID, Logger: n.log, Metrics: n.metrics,
@@ -99,9 +107,6 @@ func (n *Node) clusterOptions() (o cluster.Options, err error) {
 	}
 	if n.cfg.isSet("topics.defaults.partitions") {
 		o.DefaultPartitions = n.cfg.Topics.Defaults.Partitions
-	}
-	if o.Instance, err = n.instance(); err != nil {
-		return o, err
 	}
 	if o.TLS, err = k.TLS.client(); err != nil {
 		return o, err
