@@ -284,3 +284,6 @@ func (c *Catalog) Rules() []rule.Rule {
 	slices.SortFunc(list, func(x, y rule.Rule) int { return cmp.Compare(x.String(), y.String()) })
 	return list
 }
+
+// OnTopic is the topic of the log that a rule about names of devices is a rule about; see rule.Rule.OnTopic.
+func (c *Catalog) OnTopic(r *rule.Rule) string { return r.OnTopic(c.a.opt.Mapping) }

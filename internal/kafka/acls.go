@@ -30,8 +30,8 @@ type acl struct {
 // anyHost is the host of an acl for all.
 const anyHost = "*"
 
-// aclsOf are what a rule is in Kafka's terms; none if it has none: rules about names of devices, masks, and conditions
-// that Kafka does not know.
+// aclsOf are what a rule is in Kafka's terms; none if it has none: rules about names of devices (see onTopics), masks,
+// and conditions that Kafka does not know.
 func aclsOf(r *rule.Rule) (all []acl) {
 	when := &r.When
 	if r.Effect == rule.Mask || r.Resource.Pattern == rule.Filter {
@@ -97,6 +97,18 @@ type aclFilter struct {
 	host      *string
 	operation kmsg.ACLOperation
 	effect    kmsg.ACLPermissionType
+}
+
+// onTopics are what a rule about names of devices is in Kafka's terms: rules about the topic of the log that holds them.
+// They are shown, and nobody deletes them here: the rule may be about more than the topic.
+func onTopics(all *access.Catalog, r *rule.Rule) []acl {
+	topic := all.OnTopic(r)
+	if topic == "" {
+		return nil
+	}
+	same := *r
+	same.Resource.Pattern, same.Resource.Name = rule.Literal, topic
+	return aclsOf(&same)
 }
 
 // check tells what is wrong with a filter. Errors: coded.

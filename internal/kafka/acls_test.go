@@ -3,6 +3,7 @@ package kafka
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -147,6 +148,50 @@ func TestACLsOfOtherRules(t *testing.T) {
 		return r.Principal == "Role:r" && r.Operations == rule.Of(rule.Read, rule.Delete)
 	}) {
 		t.Errorf("%d shown; the rules are %v", n, rules)
+	}
+}
+
+// TestACLsOfNames: a rule about names of devices is shown as what it is to who reads the topic, and who would delete it
+// is told how.
+func TestACLsOfNames(t *testing.T) {
+	h, a := ruledHouse(t)
+	on := func(e rule.Effect, filter string) rule.Rule {
+		return rule.Rule{Effect: e, Principal: "User:dev", Operations: rule.Of(rule.Read, rule.Write),
+			Resource: rule.Resource{Kind: rule.Topic, Pattern: rule.Filter, Name: filter}}
+	}
+	whole := on(rule.Allow, "sensors/#")
+	if err := a.Apply(t.Context(), &access.Change{Rules: []rule.Rule{whole, on(rule.Allow, "meters/1"),
+		on(rule.Deny, "plant/+/secret")}}); err != nil {
+		t.Fatal(err)
+	}
+	c := h.dial()
+	describe := kmsg.NewPtrDescribeACLsRequest()
+	describe.ResourceType, describe.ResourcePatternType = kmsg.ACLResourceTypeTopic, kmsg.ACLResourcePatternTypeAny
+	describe.Principal, describe.Operation = new("User:dev"), kmsg.ACLOperationAny
+	describe.PermissionType = kmsg.ACLPermissionTypeAny
+	var got []string
+	for _, r := range askFor[*kmsg.DescribeACLsResponse](c, 3, describe).Resources {
+		for _, one := range r.ACLs {
+			got = append(got, fmt.Sprintf("%s %s %s %s", one.PermissionType, one.Operation, r.ResourcePatternType, r.ResourceName))
+		}
+	}
+	want := []string{"DENY READ LITERAL plant", "DENY WRITE LITERAL plant", "ALLOW READ LITERAL sensors",
+		"ALLOW WRITE LITERAL sensors"}
+	if !slices.Equal(got, want) {
+		t.Errorf("shown: %q, want %q", got, want)
+	}
+	del := kmsg.NewPtrDeleteACLsRequest()
+	f := kmsg.NewDeleteACLsRequestFilter()
+	f.ResourceType, f.ResourcePatternType = kmsg.ACLResourceTypeTopic, kmsg.ACLResourcePatternTypeLiteral
+	f.ResourceName, f.Operation, f.PermissionType = new("sensors"), kmsg.ACLOperationAny, kmsg.ACLPermissionTypeAny
+	del.Filters = []kmsg.DeleteACLsRequestFilter{f}
+	result := askFor[*kmsg.DeleteACLsResponse](c, 3, del).Results[0]
+	wantCode(t, "delete", result.ErrorCode, wire.InvalidRequest)
+	if hint := "firth acl remove " + whole.ID(); result.ErrorMessage == nil || !strings.Contains(*result.ErrorMessage, hint) {
+		t.Errorf("no %q in %+v", hint, result)
+	}
+	if !slices.ContainsFunc(a.Catalog().Rules(), func(r rule.Rule) bool { return r.ID() == whole.ID() }) {
+		t.Error("the rule is gone")
 	}
 }
 

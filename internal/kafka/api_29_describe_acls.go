@@ -10,9 +10,11 @@ import (
 // DescribeAcls (29): v1-3.
 //
 // Behaviour
-//   - Rules of the access room as Kafka has them: one entry for each operation and address. Rules about names of
-//     devices, and those with conditions that Kafka does not know (a listener, TLS, a client, a network of more than
-//     one address), are not shown: firth acl list has them.
+//   - Rules of the access room as Kafka has them: one entry for each operation and address. A rule about names of
+//     devices is shown as one about the topic of the log that holds them, where that is what it is for who reads or
+//     writes the topic: one that allows all that it can hold, or denies some of it. Other rules about names, and those
+//     with conditions that Kafka does not know (a listener, TLS, a client, a network of more than one address), are
+//     not shown: firth acl list has them.
 //   - CLUSTER_AUTHORIZATION_FAILED without the right to describe the cluster.
 //
 // Versions: 1 prefixed patterns (KIP-290), 2 flexible, 3 the resource type User (KIP-373).
@@ -33,9 +35,10 @@ func (d *Door) describeACLs(
 		return resp, nil
 	}
 	var all []acl
-	rules := d.opt.Rules.Catalog().Rules()
+	catalog := d.opt.Rules.Catalog()
+	rules := catalog.Rules()
 	for i := range rules {
-		for _, a := range aclsOf(&rules[i]) {
+		for _, a := range append(aclsOf(&rules[i]), onTopics(catalog, &rules[i])...) {
 			if f.matches(&a) {
 				all = append(all, a)
 			}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -13,7 +14,10 @@ import (
 //
 // Behaviour
 //   - Removes what each filter means, and tells what that was. Of a rule with several operations only those go that a
-//     filter means. Rules that DescribeAcls does not show stay. All of a request is one commit.
+//     filter means. Rules about names of devices stay, and those that DescribeAcls does not show. All of a request is
+//     one commit.
+//   - INVALID_REQUEST for a filter that means only what DescribeAcls shows of rules about names of devices; it says
+//     which command removes them.
 //   - CLUSTER_AUTHORIZATION_FAILED without the right to alter the cluster.
 //
 // Versions: 1 prefixed patterns (KIP-290), 2 flexible, 3 the resource type User (KIP-373).
@@ -29,7 +33,7 @@ func (d *Door) deleteACLs(
 	var stored error
 	if denied == nil {
 		stored = d.opt.Rules.Edit(c.as(ctx), func(all *access.Catalog) (*access.Change, error) {
-			return deleteFrom(all.Rules(), req.Filters, gone, wrong), nil
+			return deleteFrom(all, req.Filters, gone, wrong), nil
 		})
 	}
 	for i := range req.Filters {
@@ -49,9 +53,10 @@ func (d *Door) deleteACLs(
 
 // deleteFrom finds what filters mean, and the change that removes it; nil: nothing is to be changed.
 func deleteFrom(
-	rules []rule.Rule, filters []kmsg.DeleteACLsRequestFilter, gone [][]acl, wrong []error,
+	all *access.Catalog, filters []kmsg.DeleteACLsRequestFilter, gone [][]acl, wrong []error,
 ) *access.Change {
-	first := slices.Clone(rules)
+	first := all.Rules()
+	rules := slices.Clone(first)
 	for i := range filters {
 		it := &filters[i]
 		f := aclFilter{it.ResourceType, it.ResourceName, it.ResourcePatternType, it.Principal, it.Host, it.Operation,
@@ -68,6 +73,9 @@ func deleteFrom(
 			next, gone[i] = append(next, kept...), append(gone[i], lost...)
 		}
 		rules = next
+		if len(gone[i]) == 0 {
+			wrong[i] = ofNames(all, rules, &f)
+		}
 		slices.SortFunc(gone[i], compareACLs)
 	}
 	change := &access.Change{}
@@ -86,6 +94,19 @@ func deleteFrom(
 		return nil
 	}
 	return change
+}
+
+// ofNames refuses a filter that means rules about names of devices. Errors: coded.
+func ofNames(all *access.Catalog, rules []rule.Rule, f *aclFilter) error {
+	for i := range rules {
+		for _, a := range onTopics(all, &rules[i]) {
+			if f.matches(&a) {
+				return refusal(wire.InvalidRequest, "this is of a rule about names of devices, %s: firth acl remove %s",
+					rules[i].String(), rules[i].ID())
+			}
+		}
+	}
+	return nil
 }
 
 func idsOf(rules []rule.Rule) map[string]rule.Rule {

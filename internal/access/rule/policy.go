@@ -3,6 +3,8 @@ package rule
 import (
 	"slices"
 	"strings"
+
+	"github.com/firthmq/firth/internal/names"
 )
 
 // Mapping tells what the mapping makes of the names of devices and of topics of the log. It is pure: when the mapping
@@ -185,4 +187,44 @@ func widen(template string) string {
 		}
 	}
 	return strings.Join(levels, "/")
+}
+
+// OnTopic is the topic of the log that a rule about names of devices is a rule about, for who reads and writes it
+// whole: one that allows covers all that the topic can hold, and one that denies is about names that go to it. It is
+// AnyName for every topic, and "" where there is no such topic, or another one for each client.
+func (r *Rule) OnTopic(m Mapping) string {
+	filter := r.Resource.Name
+	switch {
+	case r.Resource.Pattern != Filter || isTemplate(filter):
+		return ""
+	case filter == "#":
+		return AnyName
+	}
+	topic := m.TopicOf(sampleOf(filter, "a"))
+	if topic == "" || topic != m.TopicOf(sampleOf(filter, "b")) {
+		return ""
+	}
+	for _, held := range m.FiltersOf(topic) {
+		switch {
+		case r.Effect == Deny && names.Overlaps(held, filter):
+			return topic
+		case r.Effect != Deny && !names.Covers(filter, held):
+			return ""
+		}
+	}
+	if r.Effect == Deny {
+		return ""
+	}
+	return topic
+}
+
+// sampleOf is a name that a filter matches.
+func sampleOf(filter, level string) []byte {
+	levels := strings.Split(filter, "/")
+	for i := range levels {
+		if levels[i] == "+" || levels[i] == "#" {
+			levels[i] = level
+		}
+	}
+	return []byte(strings.Join(levels, "/"))
 }

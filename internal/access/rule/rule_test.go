@@ -464,3 +464,40 @@ func TestParse(t *testing.T) {
 		}
 	}
 }
+
+// TestOnTopic: a rule about names is shown as one about a topic only where that is what it is to who reads the topic.
+func TestOnTopic(t *testing.T) {
+	for _, c := range []struct {
+		r    Rule
+		want string
+	}{
+		{allow(alice, Of(Read), Topic, Filter, "a/#"), "a"},
+		{deny(alice, Of(Read), Topic, Filter, "a/#"), "a"},
+		{deny(alice, Of(Read), Topic, Filter, "a/+/secret"), "a"},
+		{allow(alice, Of(Read), Topic, Filter, "a/+/secret"), ""},
+		{allow(alice, Of(Read), Topic, Filter, "a"), ""},
+		{allow(alice, Of(Read), Topic, Filter, "#"), AnyName},
+		{deny(alice, Of(Read), Topic, Filter, "#"), AnyName},
+		{deny(alice, Of(Read), Topic, Filter, "+/secret"), ""},
+		{allow(alice, Of(Read), Topic, Filter, "+/#"), ""},
+		{deny(alice, Of(Read), Topic, Filter, "a/${clientid}/#"), ""},
+		{allow(alice, Of(Read), Topic, Literal, "a"), ""},
+		{deny(alice, Of(Read), Topic, Filter, "__firth_access/#"), ""},
+	} {
+		got := c.r.OnTopic(plain{})
+		if got != c.want {
+			t.Errorf("%s is on topic %q, want %q", c.r.String(), got, c.want)
+		}
+		if got == "" || got == AnyName {
+			continue
+		}
+		rules := []Rule{c.r}
+		if c.r.Effect == Deny {
+			rules = append(rules, allow(alice, Everything, Topic, Literal, got))
+		}
+		rights := New(rules, plain{}).Rights(&Subject{User: "alice"})
+		if may := rights.Topic(Read, got); may != (c.r.Effect == Allow) {
+			t.Errorf("%s: reading topic %s is %v", c.r.String(), got, may)
+		}
+	}
+}
