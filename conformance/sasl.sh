@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Logins by clients from outside, with and without TLS: kcat, Kafka's own for Java, confluent-kafka and mosquitto_pub, by
 # PLAIN, SCRAM, OAUTHBEARER, tokens and delegation tokens. Who is wrong is told so in the words of its protocol, at once.
+# And what they may do, by Kafka's AclCommand and by an ACL file of Mosquitto.
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients python java
@@ -124,5 +125,115 @@ for version in mqttv311 mqttv5; do
 	refused 'bad user name or password|not authori[sz]ed' timeout 60 "${as[@]}" -P "$(jwt carol -600)"
 done
 pass "mosquitto_pub by passwords and tokens, over TLS"
+
+# Rights that Kafka's AclCommand gives and those of a Mosquitto ACL file are rows of one list: each is shown to both, and
+# what firth acl explain says of a row is what both doors do.
+for user in kim eve; do "$firth" user add $user --new-password-file alice.secret "${admin[@]}"; done
+mosquitto_passwd -c -b passwd dora right
+cat >acl <<'ACL'
+user dora
+topic readwrite sensors/#
+topic read plant/1/state
+topic read meters/#
+topic deny meters/+/key
+pattern write devices/%c/up
+ACL
+for name in sensors/1 meters/1 plan/1 devices/d/up; do # the topics are there
+	timeout 60 mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile server.pem -u alice -P right -q 1 -t $name -m x
+done
+"$firth" import mosquitto-access --passwords passwd --acl acl --apply "${admin[@]}"
+java_by SCRAM-SHA-256 "$right"
+kafka AclCommand --add --allow-principal User:kim --allow-principal User:eve --producer --consumer --topic sensors \
+	--group readers --transactional-id tx >said
+kafka AclCommand --add --deny-principal User:eve --operation Write --topic sen --resource-pattern-type prefixed >said
+kafka AclCommand --add --allow-principal User:kim --operation Read --topic plan --resource-pattern-type prefixed >said
+
+device() { # device USER OPERATION NAME: what MQTT's door does
+	local as=(-h localhost -p "${mqtts##*:}" --cafile server.pem -V mqttv5 -u "$1" -P right -i d -t "$3")
+	case $2 in
+	publish) timeout 60 mosquitto_pub "${as[@]}" -q 1 -m x ;;
+	subscribe) timeout 60 mosquitto_sub "${as[@]}" -E ;;
+	esac >said 2>&1 || { cat said >&2; fail "mosquitto, as $1: $2 $3"; }
+	if grep -qE 'Not authorized|subscription requests were denied' said; then echo no; else echo yes; fi
+}
+backend() { # backend USER OPERATION FLAG NAME: what Kafka's door does
+	local as=(timeout 60 kcat -b "localhost:${kafkas##*:}" -X security.protocol=sasl_ssl -X ssl.ca.location=server.pem
+		-X sasl.mechanism=PLAIN -X "sasl.username=$1" -X sasl.password=right)
+	case "$2 $3" in
+	"write --topic") echo x | "${as[@]}" -P -t "$4" ;;
+	"read --topic") "${as[@]}" -C -t "$4" -o beginning -e -q ;;
+	"read --group") "${as[@]}" -G "$4" sensors -e -q ;;
+	"write --transactional-id")
+		java_by PLAIN "plain.PlainLoginModule required username=\"$1\" password=\"right\""
+		kafka ProducerPerformance --topic sensors --transactional-id "$4" --transaction-duration-ms 1000 --num-records 1 \
+			--record-size 10 --throughput -1
+		;;
+	esac >said 2>&1 && { echo yes; return; }
+	grep -qE 'Topic authorization failed|Group authorization failed|Transactional Id authorization failed' said ||
+		{ cat said >&2; fail "a client of Kafka, as $1: $2 $3 $4"; }
+	echo no
+}
+agree() { # agree yes|no USER OPERATION NAME, or FLAG NAME: explain says it, and the door does it
+	local explained=yes did
+	"$firth" acl explain --as "$2" --client d "${@:3}" "${admin[@]}" >said 2>&1 || explained=no
+	if [ $# -eq 4 ]; then did=$(device "${@:2}"); else did=$(backend "${@:2}"); fi
+	[ "$explained $did" = "$1 $1" ] || fail "$*: explained as $explained, done: $did; $(cat said)"
+}
+while read -r want; do
+	# shellcheck disable=SC2086 # words
+	agree $want </dev/null
+done <<'TABLE'
+yes kim publish sensors/1
+yes kim subscribe sensors/#
+yes kim subscribe plan/1
+no kim publish plan/1
+no kim subscribe meters/1
+yes kim write --topic sensors
+yes kim read --topic plan
+no kim write --topic plan
+yes kim read --group readers
+no kim read --group others
+yes kim write --transactional-id tx
+no kim write --transactional-id ty
+no eve publish sensors/1
+yes eve subscribe sensors/1
+no eve write --topic sensors
+yes eve read --topic sensors
+yes dora publish sensors/1
+yes dora subscribe meters/1
+no dora subscribe meters/1/key
+no dora publish meters/1
+yes dora publish devices/d/up
+no dora publish devices/e/up
+yes dora write --topic sensors
+yes dora read --topic sensors
+no dora read --topic meters
+no dora write --topic devices
+TABLE
+java_by SCRAM-SHA-256 "$right"
+kafka AclCommand --list | awk '/^Current/ { on = $0 } /principal=/ { print on, $0 }' >listed
+"$firth" acl list "${admin[@]}" >rows
+while IFS='|' read -r resource entry row; do
+	grep -F "name=$resource)" listed | grep -qF "(principal=User:$entry)" || { cat listed >&2; fail "AclCommand has no $entry"; }
+	grep -qE " $row\$" rows || { cat rows >&2; fail "firth acl list has no $row"; }
+done <<'TABLE'
+sensors, patternType=LITERAL|kim, host=*, operation=WRITE, permissionType=ALLOW|allow User:kim write on topic sensors
+plan, patternType=PREFIXED|kim, host=*, operation=READ, permissionType=ALLOW|allow User:kim read on topics plan\*
+sen, patternType=PREFIXED|eve, host=*, operation=WRITE, permissionType=DENY|deny User:eve write on topics sen\*
+readers, patternType=LITERAL|kim, host=*, operation=READ, permissionType=ALLOW|allow User:kim read on group readers
+tx, patternType=LITERAL|kim, host=*, operation=WRITE, permissionType=ALLOW|allow User:kim write on transactional_id tx
+sensors, patternType=LITERAL|dora, host=*, operation=WRITE, permissionType=ALLOW|allow User:dora read,write on names sensors/#
+meters, patternType=LITERAL|dora, host=*, operation=READ, permissionType=DENY|deny User:dora read,write on names meters/\+/key
+TABLE
+kafka AclCommand --remove --force --allow-principal User:kim --operation Write --topic sensors >said
+agree no kim publish sensors/1
+agree no kim write --topic sensors
+agree yes kim subscribe sensors/1
+kafka AclCommand --remove --force --allow-principal User:dora --operation Write --topic sensors >said 2>&1 || true
+command=$(grep -oE 'firth acl remove [0-9a-f]{16}' said | head -n 1) || { cat said >&2; fail "nothing says what removes it"; }
+"$firth" acl remove "${command##* }" "${admin[@]}"
+agree no dora publish sensors/1
+agree no dora read --topic sensors
+pass "AclCommand, a Mosquitto ACL file and firth acl explain agree, and both doors with them"
 stop_firth
 echo "SASL: all passed"
