@@ -250,10 +250,12 @@ func newACLExplain(a *adminFlags) *cobra.Command {
 		Use:   "explain OPERATION [NAME]",
 		Short: "Tell whether a user may do something, and by which rule",
 		Long: `Tell whether a user may do something, by which rules, and by which masks it sees less of what it reads. NAME
-is a topic name or filter of MQTT; other resources are named by flags. It exits with 0 if it is allowed, and with 6
-if it is denied.`,
+is a topic name or filter of MQTT; other resources are named by flags. Fields of a client certificate are given by
+--cert; without --as it is the user whom the certificate names (access.certificate_identity). It exits with 0 if it is
+allowed, and with 6 if it is denied.`,
 		Example: `  firth acl explain --as meter-17 publish meters/17/power
   firth acl explain --as billing read --topic meters
+  firth acl explain --cert cn=pump-7 --cert ou=plant publish plant/pump-7/flow
   firth acl explain subscribe '#'`,
 		Args: cobra.RangeArgs(1, 2),
 	}
@@ -266,6 +268,8 @@ if it is denied.`,
 	address := flags.String("from", "", "the `address` that it comes from")
 	listener := flags.String("listener", "", "the `name` of the listener that it comes by")
 	encrypted := flags.Bool("tls", false, "whether it has TLS")
+	cert := flags.StringArray("cert", nil, "a `field=value` of its certificate, again for each: cn, "+
+		strings.Join(rule.CertificateFields[:], ", "))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		list := on.list()
 		if len(args) == 2 {
@@ -277,7 +281,7 @@ if it is denied.`,
 		r := list[0]
 		q = url.Values{"operation": {args[0]}, "user": {*as}, "client": {*client}, "address": {*address},
 			"listener": {*listener}, "tls": {fmt.Sprint(*encrypted)},
-			"kind": {r.Kind.String()}, "pattern": {r.Pattern.String()}, "name": {r.Name}}
+			"kind": {r.Kind.String()}, "pattern": {r.Pattern.String()}, "name": {r.Name}, "cert": *cert}
 		return a.explain(cmd, *form, q)
 	}
 	return cmd

@@ -301,6 +301,15 @@ func (a *Access) Operations(p *Pass, kind rule.Kind, name string) rule.Operation
 	return s.rights.Operations(kind, name) & s.within.Operations(kind, name)
 }
 
+// NamedBy is the user that the certificate of a subject names; "": it has none, or as long as nobody asked for users or
+// rules. Errors: Denied when it names nobody.
+func (a *Access) NamedBy(who rule.Subject) (string, error) {
+	if a.open() {
+		return "", nil
+	}
+	return a.opt.Identity.of(&who)
+}
+
 // Explain says what somebody may do, and by which rules. While nobody has asked for users or rules, that is everything.
 func (a *Access) Explain(who rule.Subject, q rule.Question) rule.Answer {
 	if a.open() {

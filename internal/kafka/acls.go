@@ -99,8 +99,8 @@ type aclFilter struct {
 	effect    kmsg.ACLPermissionType
 }
 
-// onTopics are what a rule about names of devices is in Kafka's terms: rules about the topic of the log that holds them.
-// They are shown, and nobody deletes them here: the rule may be about more than the topic.
+// onTopics are what a rule about names of devices is in Kafka's terms: rules about the topic of the log that holds
+// them. They are shown, and nobody deletes them here: the rule may be about more than the topic.
 func onTopics(all *access.Catalog, r *rule.Rule) []acl {
 	topic := all.OnTopic(r)
 	if topic == "" {

@@ -172,7 +172,8 @@ func TestACLsOfNames(t *testing.T) {
 	var got []string
 	for _, r := range askFor[*kmsg.DescribeACLsResponse](c, 3, describe).Resources {
 		for _, one := range r.ACLs {
-			got = append(got, fmt.Sprintf("%s %s %s %s", one.PermissionType, one.Operation, r.ResourcePatternType, r.ResourceName))
+			got = append(got, fmt.Sprintf("%s %s %s %s", one.PermissionType, one.Operation, r.ResourcePatternType,
+				r.ResourceName))
 		}
 	}
 	want := []string{"DENY READ LITERAL plant", "DENY WRITE LITERAL plant", "ALLOW READ LITERAL sensors",
@@ -187,7 +188,8 @@ func TestACLsOfNames(t *testing.T) {
 	del.Filters = []kmsg.DeleteACLsRequestFilter{f}
 	result := askFor[*kmsg.DeleteACLsResponse](c, 3, del).Results[0]
 	wantCode(t, "delete", result.ErrorCode, wire.InvalidRequest)
-	if hint := "firth acl remove " + whole.ID(); result.ErrorMessage == nil || !strings.Contains(*result.ErrorMessage, hint) {
+	hint := "firth acl remove " + whole.ID()
+	if result.ErrorMessage == nil || !strings.Contains(*result.ErrorMessage, hint) {
 		t.Errorf("no %q in %+v", hint, result)
 	}
 	if !slices.ContainsFunc(a.Catalog().Rules(), func(r rule.Rule) bool { return r.ID() == whole.ID() }) {

@@ -80,6 +80,8 @@ type login struct {
 	unframed bool // what comes next is a message of the mechanism as it is
 	over     bool // the connection ends once its answer is written
 
+	stranger error // why it is not served as it came, without a name or with its certificate; nil: it is
+
 	mechanism Mechanism     // of the exchange that is under way, or of the last
 	exchange  Exchange      // nil: none is under way
 	steps     int           // of it
@@ -99,7 +101,11 @@ func (l *login) admits(key int16, now func() time.Duration) error {
 	case l.known || !l.required, l.knocks(key):
 		return nil
 	}
-	return fault.New(fault.Denied, op, "API key %d before authentication", key).WithHint(
+	because := ""
+	if l.stranger != nil {
+		because = ": " + l.stranger.Error()
+	}
+	return fault.New(fault.Denied, op, "API key %d before authentication%s", key, because).WithHint(
 		"set the client's security.protocol to SASL_PLAINTEXT or SASL_SSL, and its sasl.mechanism")
 }
 

@@ -126,7 +126,8 @@ func (d *Door) enter(nc net.Conn, by way) *conn {
 	c := newConn(d, nc, by.name)
 	c.watch.clock = &d.clock
 	c.watch.set(idle)
-	if c.login.required = by.authenticate || c.isOver() != nil; c.login.required {
+	c.login.stranger = c.isOver()
+	if c.login.required = by.authenticate || c.login.stranger != nil; c.login.required {
 		c.knocking.Store(max(d.clock.Load(), 1))
 	}
 	d.mu.conns[c] = struct{}{}

@@ -216,7 +216,7 @@ func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect,
 	connack := packet.Connack{Reason: reason.InConnack()} // [MQTT-3.1.3-8] [MQTT-3.1.4-2]
 	if v == packet.V5 && hello != nil {
 		c.door.refer(reason, &connack.Props)
-		explain(&connack, &connack.Props, cause, takes, hello.WantsReasons())
+		explain(&connack, &connack.Props, cause, takes, hello.TakesReasons())
 	}
 	if answer && connack.Size(v) <= takes {
 		c.wire.put(func(b []byte) []byte { return connack.AppendTo(b, v) })

@@ -109,23 +109,25 @@ func TestResponseInformation(t *testing.T) {
 	}
 }
 
-// TestReasonStrings: CONNACK and DISCONNECT say what is wrong, if the client asks for it and it fits
+// TestReasonStrings: a CONNACK that refuses says why unless the client does not want to know, a DISCONNECT if the
+// client asks for it, and both only if it fits
 // [MQTT-3.2.2-19] [MQTT-3.14.2-3] [MQTT-3.2.2-20] [MQTT-3.14.2-4]; the server's DISCONNECT says no more
 // [MQTT-3.14.2-2].
 func TestReasonStrings(t *testing.T) {
 	h := open(t, nil)
 	for _, test := range []struct {
-		name   string
-		change func(*packet.Connect)
-		said   bool
+		name    string
+		change  func(*packet.Connect)
+		refused bool // CONNACK says why
+		ended   bool // DISCONNECT does
 	}{
-		{"nothing asked", func(*packet.Connect) {}, false},
-		{"asked for", func(p *packet.Connect) { p.Props.SetRequestProblemInfo(1) }, true},
-		{"not wanted", quietly, false},
+		{"nothing asked", func(*packet.Connect) {}, true, false},
+		{"asked for", func(p *packet.Connect) { p.Props.SetRequestProblemInfo(1) }, true, true},
+		{"not wanted", quietly, false, false},
 		{"too large", func(p *packet.Connect) {
 			p.Props.SetRequestProblemInfo(1)
 			p.Props.SetMaximumPacketSize(40)
-		}, false},
+		}, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := h.dial(t)
@@ -134,14 +136,14 @@ func TestReasonStrings(t *testing.T) {
 				test.change(p)
 			})
 			ack := want[*packet.Connack](c)
-			if ack.Reason != packet.BadAuthenticationMethod || (len(ack.Props.ReasonString) > 0) != test.said ||
+			if ack.Reason != packet.BadAuthenticationMethod || (len(ack.Props.ReasonString) > 0) != test.refused ||
 				ack.Props.Has(packet.PropUser) {
 				t.Errorf("CONNACK %s, %q", ack.Reason, ack.Props.ReasonString)
 			}
 			c = h.connect(t, packet.V5, "me", test.change)
 			c.send(&packet.Publish{Topic: []byte("a"), QoS: 0, Props: aliasOf(1000)})
 			p := want[*packet.Disconnect](c)
-			if p.Reason != packet.TopicAliasInvalid || (len(p.Props.ReasonString) > 0) != test.said ||
+			if p.Reason != packet.TopicAliasInvalid || (len(p.Props.ReasonString) > 0) != test.ended ||
 				p.Props.Has(packet.PropUser) || p.Props.Has(packet.PropSessionExpiry) {
 				t.Errorf("DISCONNECT %s, %q", p.Reason, p.Props.ReasonString)
 			}

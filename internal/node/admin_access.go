@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
@@ -137,6 +138,30 @@ type explained struct {
 	Reason  string     `json:"reason"`
 }
 
+// certificateFields are what a certificate says, that somebody asks about.
+type certificateFields map[string]string
+
+// Value implements rule.Certificate.
+func (f certificateFields) Value(field string) string { return f[field] }
+
+// presents gives a subject a certificate with some fields, each as "name=value". Errors: Invalid.
+func presents(who *rule.Subject, fields []string) error {
+	if len(fields) == 0 {
+		return nil
+	}
+	all := certificateFields{}
+	for _, text := range fields {
+		name, value, _ := strings.Cut(text, "=")
+		if _, known := who.OfCertificate(name); !known || value == "" {
+			return fault.New(fault.Invalid, "admin", "cert=%s is no field of a certificate with a value", fault.Text(text)).
+				WithHint("there are cn=, %s=", strings.Join(rule.CertificateFields[:], "=, "))
+		}
+		all[name] = value
+	}
+	who.CommonName, who.Certificate, who.Encrypted = all["cn"], all, true
+	return nil
+}
+
 // adminExplain says whether a user may do an operation to a resource, and by which rules.
 func (n *Node) adminExplain(r *http.Request) (any, error) {
 	q := r.URL.Query()
@@ -162,6 +187,16 @@ func (n *Node) adminExplain(r *http.Request) (any, error) {
 		if who.Address, err = netip.ParseAddr(text); err != nil {
 			return nil, fault.New(fault.Invalid, "admin", "address=%s is no address", text)
 		}
+	}
+	if err := presents(&who, q["cert"]); err != nil {
+		return nil, err
+	}
+	if q.Get("user") == "" {
+		name, err := n.access.NamedBy(who)
+		if err != nil {
+			return explained{Reason: err.Error()}, nil
+		}
+		who.User = cmp.Or(name, who.User)
 	}
 	answer := n.access.Explain(who, rule.Question{Operation: o, Resource: resource})
 	said := explained{Allowed: answer.Allowed, Rules: linesOf(answer.Rules), Masks: linesOf(answer.Masks),

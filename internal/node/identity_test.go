@@ -4,9 +4,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -47,6 +49,9 @@ func TestCertificateIdentity(t *testing.T) {
 		if want := map[bool]packet.ReasonCode{true: packet.Success, false: packet.NotAuthorized}[c.may]; ack.Reason != want {
 			t.Errorf("MQTT: %s, want %s", ack.Reason, want)
 		}
+		if told := string(ack.Props.ReasonString); strings.Contains(told, "san.uri") == c.may {
+			t.Errorf("MQTT: %s, because of %q", ack.Reason, told)
+		}
 		cl, err := kgo.NewClient(kgo.SeedBrokers(e.a.Kafkas), kgo.DialTLSConfig(config), kgo.AllowAutoTopicCreation(),
 			kgo.RecordRetries(1), kgo.RequestRetries(1))
 		if err != nil {
@@ -69,6 +74,35 @@ func TestCertificateIdentity(t *testing.T) {
 		_ = r.Body.Close() // it was read
 		if (r.StatusCode == http.StatusOK) != c.may || !c.may && !strings.Contains(string(text), "san.uri") {
 			t.Errorf("HTTP: %s %s", r.Status, text)
+		}
+	}
+}
+
+// TestExplainCertificate: firth acl explain is told what a certificate says, and knows whose it is.
+func TestExplainCertificate(t *testing.T) {
+	e := startEncrypted(t, "request", func(c *Config) { c.Access.Identity = "plant:${cert.san.dns}" })
+	if err := e.access.Apply(t.Context(), &access.Change{Rules: []rule.Rule{
+		{Effect: rule.Allow, Principal: "User:plant:pump-7.example", Operations: rule.Of(rule.Write),
+			Resource: rule.Resource{Kind: rule.Topic, Pattern: rule.Filter, Name: "${cert.ou}/${cert.cn}/#"}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, query string
+		want        string
+	}{
+		{"all fields", "cert=cn%3Dpump-7&cert=ou%3Dhall&cert=san.dns%3Dpump-7.example", `"allowed":true`},
+		{"another unit", "cert=cn%3Dpump-7&cert=ou%3Dyard&cert=san.dns%3Dpump-7.example", `"allowed":false`},
+		{"whose it is", "cert=cn%3Dpump-7&cert=ou%3Dhall", `"allowed":false.*has no san.dns`},
+		{"somebody else", "user=ana&cert=cn%3Dpump-7&cert=ou%3Dhall&cert=san.dns%3Dpump-7.example", `"allowed":false`},
+		{"no certificate", "", `"allowed":false.*no rule allows it`},
+		{"no such field", "cert=colour%3Dred", `colour=red is no field`},
+		{"no value", "cert=cn", `cn is no field of a certificate with a value`},
+	} {
+		call := fmt.Sprintf("GET %s/explain?operation=write&pattern=filter&name=hall/pump-7/x&%s HTTP/1.1\nHost: %s\n"+
+			"Connection: close\nAuthorization: Bearer %s\n\n", adminPath, c.query, e.a.HTTP, e.token)
+		if _, body := request(t, e.a.HTTP, call); !regexp.MustCompile(c.want).MatchString(body) {
+			t.Errorf("%s: %s, want %s", c.name, body, c.want)
 		}
 	}
 }

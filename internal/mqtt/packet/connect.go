@@ -172,6 +172,12 @@ func (p *Connect) WantsReasons() bool {
 	return p.Version == V5 && p.Props.Has(PropRequestProblemInfo) && p.Props.RequestProblemInfo == 1
 }
 
+// TakesReasons tells whether a refusal may say why: unless Request Problem Information is 0. It is the last that the
+// client hears, and somebody will look.
+func (p *Connect) TakesReasons() bool {
+	return p.Version == V5 && (!p.Props.Has(PropRequestProblemInfo) || p.Props.RequestProblemInfo == 1)
+}
+
 // check applies the rules that need the whole packet. No version refuses a client identifier of 1 to 23 characters
 // [MQTT-3.1.3-5].
 func (p *Connect) check() error {
