@@ -123,6 +123,14 @@ func TestDelegationsEnd(t *testing.T) {
 		"disabled":     func(*access.Delegation) { h.apply(access.Change{Users: []*access.User{off}}) },
 		"password":     func(*access.Delegation) { h.apply(access.Change{Users: []*access.User{user(t, "alice", "new")}}) },
 		"of who asked": func(*access.Delegation) { h.apply(access.Change{Users: []*access.User{user(t, "bob", "new")}}) },
+		"revoked": func(d *access.Delegation) {
+			if err := h.RevokeToken(t.Context(), d.ID); err != nil {
+				t.Error(err)
+			}
+			if err := h.RevokeToken(t.Context(), d.ID); !fault.Is(err, fault.NotFound) {
+				t.Error(err)
+			}
+		},
 		"removed": func(*access.Delegation) {
 			if err := h.RemoveUser(t.Context(), "alice"); err != nil {
 				t.Error(err)

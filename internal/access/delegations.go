@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/base64"
+	"maps"
 	"slices"
 	"time"
 
@@ -250,6 +251,9 @@ func (ds *Delegations) Grant(id string) (*Grant, error) {
 
 // List lists the tokens that are good, the oldest first.
 func (ds *Delegations) List() []*Delegation {
+	if ds == nil {
+		return nil
+	}
 	now := ds.a.opt.Clock()
 	return slices.DeleteFunc(ds.a.Catalog().Delegations(), func(d *Delegation) bool { return d.over(now) || !ds.sound(d) })
 }
@@ -290,12 +294,7 @@ func (ds *Delegations) Sweep(ctx context.Context) error {
 func (c *Catalog) Delegations() []*Delegation {
 	c.a.mu.RLock()
 	defer c.a.mu.RUnlock()
-	list := make([]*Delegation, 0, len(c.a.mu.delegations))
-	for _, d := range c.a.mu.delegations {
-		list = append(list, d)
-	}
-	slices.SortFunc(list, func(x, y *Delegation) int {
+	return slices.SortedFunc(maps.Values(c.a.mu.delegations), func(x, y *Delegation) int {
 		return cmp.Or(x.Issued.Compare(y.Issued), cmp.Compare(x.ID, y.ID))
 	})
-	return list
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -123,14 +124,17 @@ func (a *Access) CreateToken(ctx context.Context, said Token) (text string, made
 	return text, &said, err
 }
 
-// RevokeToken ends a token and its connections. Errors: NotFound; those of Apply.
+// RevokeToken ends a token of a program, or a delegation token, and its connections. Errors: NotFound; those of Apply.
 func (a *Access) RevokeToken(ctx context.Context, id string) error {
 	return a.Edit(ctx, func(*Catalog) (*Change, error) {
-		if a.token(id) == nil {
-			return nil, fault.New(fault.NotFound, "access", "there is no token %s", fault.Text(id)).
-				WithHint("firth token list shows the tokens and their ids")
+		switch {
+		case a.token(id) != nil:
+			return &Change{Revoked: []string{id}}, nil
+		case a.delegation(id) != nil:
+			return &Change{Undelegated: []string{id}}, nil
 		}
-		return &Change{Revoked: []string{id}}, nil
+		return nil, fault.New(fault.NotFound, "access", "there is no token %s", fault.Text(id)).
+			WithHint("firth token list shows the tokens and their ids")
 	})
 }
 
@@ -145,14 +149,9 @@ func (a *Access) token(id string) *Token {
 func (c *Catalog) Tokens() []*Token {
 	c.a.mu.RLock()
 	defer c.a.mu.RUnlock()
-	list := make([]*Token, 0, len(c.a.mu.tokens))
-	for _, t := range c.a.mu.tokens {
-		list = append(list, t)
-	}
-	slices.SortFunc(list, func(x, y *Token) int {
+	return slices.SortedFunc(maps.Values(c.a.mu.tokens), func(x, y *Token) int {
 		return cmp.Or(cmp.Compare(x.Owner, y.Owner), x.Issued.Compare(y.Issued), cmp.Compare(x.ID, y.ID))
 	})
-	return list
 }
 
 // tokensOf are the ids of the tokens of a user.

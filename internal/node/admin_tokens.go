@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/firthmq/firth/internal/access"
@@ -9,9 +10,17 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
-// tokenLine is a token as people see it. Text is what proves it: told once, when it is made.
+// The kinds of tokens, as people see them.
+const (
+	programToken    = "program"
+	delegationToken = "delegation" // of Kafka
+)
+
+// tokenLine is a token as people see it. Text is what proves it: told once, when it is made, and never of a delegation
+// token, for only Kafka tells that.
 type tokenLine struct {
 	ID     string     `json:"id"`
+	Kind   string     `json:"kind"` // program, delegation
 	Owner  string     `json:"owner"`
 	Name   string     `json:"name,omitempty"`
 	Issued time.Time  `json:"issued"`
@@ -19,10 +28,14 @@ type tokenLine struct {
 	Roles  []string   `json:"roles,omitempty"`
 	Rules  []ruleLine `json:"rules,omitempty"`
 	Text   string     `json:"token,omitempty"`
+	// Of a delegation token: who asked for it, who may renew it besides its owner, and until when anybody can.
+	Requester string     `json:"requester,omitempty"`
+	Renewers  []string   `json:"renewers,omitempty"`
+	Last      *time.Time `json:"last,omitempty"`
 }
 
 func tokenLineOf(t *access.Token) tokenLine {
-	line := tokenLine{ID: t.ID, Owner: t.Owner, Name: t.Name, Issued: t.Issued.UTC(), Roles: t.Roles}
+	line := tokenLine{ID: t.ID, Kind: programToken, Owner: t.Owner, Name: t.Name, Issued: t.Issued.UTC(), Roles: t.Roles}
 	if len(t.Rules) > 0 {
 		line.Rules = linesOf(t.Rules)
 	}
@@ -33,10 +46,29 @@ func tokenLineOf(t *access.Token) tokenLine {
 	return line
 }
 
-func (n *Node) adminTokens(*http.Request) (any, error) {
+func delegationLineOf(d *access.Delegation) tokenLine {
+	ends, last := d.Ends.UTC(), d.Last.UTC()
+	return tokenLine{ID: d.ID, Kind: delegationToken, Owner: d.Owner, Issued: d.Issued.UTC(), Ends: &ends,
+		Requester: d.Requester, Renewers: d.Renewers, Last: &last}
+}
+
+// adminTokens lists the tokens of programs, then the delegation tokens that are good; of an id, only that one.
+func (n *Node) adminTokens(r *http.Request) (any, error) {
 	lines := []tokenLine{}
 	for _, t := range n.access.Catalog().Tokens() {
 		lines = append(lines, tokenLineOf(t))
+	}
+	for _, d := range n.access.Delegations().List() {
+		lines = append(lines, delegationLineOf(d))
+	}
+	id := r.URL.Query().Get("id")
+	if id == "" {
+		return lines, nil
+	}
+	lines = slices.DeleteFunc(lines, func(t tokenLine) bool { return t.ID != id })
+	if len(lines) == 0 {
+		return nil, fault.New(fault.NotFound, "admin", "there is no token %s", fault.Text(id)).
+			WithHint("firth token list shows the tokens and their ids")
 	}
 	return lines, nil
 }
