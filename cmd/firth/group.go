@@ -151,21 +151,8 @@ func newGroupDescribe(k *kafkaFlags) *cobra.Command {
 	form := formFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		return k.admin(cmd, func(ctx context.Context, adm *kadm.Client) error {
-			for i, name := range names {
-				d, err := describeGroup(ctx, adm, name)
-				if err != nil {
-					return err
-				}
-				if *form == output.FormJSON {
-					err = output.JSON(cmd.OutOrStdout(), d)
-				} else {
-					err = printGroup(cmd, d, i > 0)
-				}
-				if err != nil {
-					return err
-				}
-			}
-			return nil
+			describe := func(name string) (*groupDescription, error) { return describeGroup(ctx, adm, name) }
+			return describeEach(cmd, *form, names, describe, printGroup)
 		})
 	}
 	return cmd

@@ -121,6 +121,27 @@ func formFlag(cmd *cobra.Command) *output.Form {
 	return &form
 }
 
+// describeEach prints what describe says of each name, in JSON or by print, which is told whether to begin with a blank
+// line.
+func describeEach[T any](cmd *cobra.Command, form output.Form, names []string, describe func(name string) (T, error),
+	print func(cmd *cobra.Command, d T, blank bool) error,
+) error {
+	for i, name := range names {
+		d, err := describe(name)
+		switch {
+		case err != nil:
+		case form == output.FormJSON:
+			err = output.JSON(cmd.OutOrStdout(), d)
+		default:
+			err = print(cmd, d, i > 0)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // printList prints lines as a table with a row for each, or as they are in JSON.
 func printList[T any](cmd *cobra.Command, form output.Form, lines []T, head []string, row func(*T) []string) error {
 	if form == output.FormJSON {

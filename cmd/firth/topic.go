@@ -225,21 +225,8 @@ func newTopicDescribe(k *kafkaFlags) *cobra.Command {
 	form := formFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		return k.admin(cmd, func(ctx context.Context, adm *kadm.Client) error {
-			for i, name := range names {
-				d, err := describeTopic(ctx, adm, name, all)
-				if err != nil {
-					return err
-				}
-				if *form == output.FormJSON {
-					err = output.JSON(cmd.OutOrStdout(), d)
-				} else {
-					err = printTopic(cmd, d, i > 0)
-				}
-				if err != nil {
-					return err
-				}
-			}
-			return nil
+			describe := func(name string) (*topicDescription, error) { return describeTopic(ctx, adm, name, all) }
+			return describeEach(cmd, *form, names, describe, printTopic)
 		})
 	}
 	return cmd

@@ -216,19 +216,15 @@ func newUserList(a *adminFlags) *cobra.Command {
 		if err := a.callAnyway(cmd, admin.Request{Method: "GET", Path: "/users"}, &lines); err != nil {
 			return err
 		}
-		if *form == output.FormJSON {
-			return output.JSON(cmd.OutOrStdout(), lines)
-		}
-		var rows [][]string
-		for _, u := range lines {
+		head := []string{"USER", "STATE", "ROLES", "GROUPS", "CLIENT ID", "LOGS IN BY"}
+		return printList(cmd, *form, lines, head, func(u *userLine) []string {
 			state := "enabled"
 			if u.Disabled {
 				state = "disabled"
 			}
-			rows = append(rows, []string{u.Name, state, strings.Join(u.Roles, ","), strings.Join(u.Groups, ","),
-				u.ClientID, strings.Join(u.Proofs, ",")})
-		}
-		return output.Table(cmd.OutOrStdout(), []string{"USER", "STATE", "ROLES", "GROUPS", "CLIENT ID", "LOGS IN BY"}, rows)
+			return []string{u.Name, state, strings.Join(u.Roles, ","), strings.Join(u.Groups, ","), u.ClientID,
+				strings.Join(u.Proofs, ",")}
+		})
 	}
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -31,21 +32,12 @@ const (
 
 // read folds the catalog.
 func (a *Access) read(ctx context.Context) error {
-	t := a.opt.Log.Topics().ByName(TopicName)
-	if t == nil {
-		return nil
-	}
-	folded, err := stream.Fold(ctx, a.opt.Log, t.Partitions[0], 0, func(v *record.View) error {
-		return a.apply(string(v.Key), v.Value)
-	})
-	switch {
-	case err != nil:
+	folded, err := stream.FoldState(ctx, a.opt.Log, TopicName, a.apply)
+	if err != nil || folded.Complete() {
 		return err
-	case folded.Complete():
-		return nil
-	case !a.opt.AcceptDamage:
-		return fault.New(fault.Corrupt, "access.Open", "%d records of %s cannot be read, %d are not understood: %w",
-			folded.Lost, TopicName, folded.Strange, folded.First).WithHint("what is missing may be what keeps somebody " +
+	}
+	if !a.opt.AcceptDamage {
+		return folded.Damage("access.Open", TopicName).WithHint("what is missing may be what keeps somebody " +
 			"out. Restore the data directory, or look at the rules (firth acl list) after a start with access.damaged: accept")
 	}
 	a.damaged = true
@@ -257,12 +249,7 @@ func (c *Catalog) User(name string) *User { return c.a.user(name) }
 func (c *Catalog) Users() []*User {
 	c.a.mu.RLock()
 	defer c.a.mu.RUnlock()
-	list := make([]*User, 0, len(c.a.mu.users))
-	for _, u := range c.a.mu.users {
-		list = append(list, u)
-	}
-	slices.SortFunc(list, func(x, y *User) int { return cmp.Compare(x.Name, y.Name) })
-	return list
+	return slices.SortedFunc(maps.Values(c.a.mu.users), func(x, y *User) int { return cmp.Compare(x.Name, y.Name) })
 }
 
 // Rule finds a rule by its id.
@@ -277,12 +264,8 @@ func (c *Catalog) Rule(id string) (rule.Rule, bool) {
 func (c *Catalog) Rules() []rule.Rule {
 	c.a.mu.RLock()
 	defer c.a.mu.RUnlock()
-	list := make([]rule.Rule, 0, len(c.a.mu.rules))
-	for _, r := range c.a.mu.rules {
-		list = append(list, r)
-	}
-	slices.SortFunc(list, func(x, y rule.Rule) int { return cmp.Compare(x.String(), y.String()) })
-	return list
+	return slices.SortedFunc(maps.Values(c.a.mu.rules),
+		func(x, y rule.Rule) int { return cmp.Compare(x.String(), y.String()) })
 }
 
 // OnTopic is the topic of the log that a rule about names of devices is a rule about; see rule.Rule.OnTopic.

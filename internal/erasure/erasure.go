@@ -19,6 +19,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -117,13 +118,9 @@ func Open(ctx context.Context, opt Options) (*Erasures, error) {
 	}
 	e := &Erasures{opt: opt, wakeup: make(chan struct{}, 1)}
 	e.mu.requests, e.mu.progress = make(map[string]*request), make(map[string]Status)
-	t := opt.Log.Topics().ByName(TopicName)
-	if t == nil {
-		return e, nil
-	}
-	folded, err := stream.Fold(ctx, opt.Log, t.Partitions[0], 0, func(v *record.View) error {
-		r := &request{ID: string(v.Key)}
-		if err := json.Unmarshal(v.Value, r); err != nil {
+	folded, err := stream.FoldState(ctx, opt.Log, TopicName, func(key string, value []byte) error {
+		r := &request{ID: key}
+		if err := json.Unmarshal(value, r); err != nil {
 			return err
 		}
 		e.mu.requests[r.ID] = r
@@ -264,9 +261,7 @@ func (e *Erasures) list(wanted func(*request) bool) []Status {
 // all are the requests, the oldest first.
 func (e *Erasures) all() (all []*request) {
 	e.mu.Lock()
-	for _, r := range e.mu.requests {
-		all = append(all, r)
-	}
+	all = slices.Collect(maps.Values(e.mu.requests))
 	e.mu.Unlock()
 	slices.SortFunc(all, func(a, b *request) int { return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.ID, b.ID)) })
 	return all

@@ -34,14 +34,10 @@ type namedSettings[T any] struct {
 // open reads what is set. What is not understood is left alone.
 func (s *namedSettings[T]) open(ctx context.Context, log *store.Store, logger *slog.Logger) error {
 	s.set, s.force = map[string]map[string]string{}, map[string]T{}
-	t := log.Topics().ByName(s.topic)
-	if t == nil {
-		return nil
-	}
-	folded, err := stream.Fold(ctx, log, t.Partitions[0], 0, func(v *record.View) error {
+	folded, err := stream.FoldState(ctx, log, s.topic, func(key string, value []byte) error {
 		var set map[string]string
-		if v.Value != nil {
-			if err := json.Unmarshal(v.Value, &set); err != nil {
+		if value != nil {
+			if err := json.Unmarshal(value, &set); err != nil {
 				return fault.Wrap(fault.Corrupt, "kafka.settings", err)
 			}
 		}
@@ -49,7 +45,7 @@ func (s *namedSettings[T]) open(ctx context.Context, log *store.Store, logger *s
 		if err != nil {
 			return fault.Wrap(fault.Unsupported, "kafka.settings", err)
 		}
-		s.put(string(v.Key), set, force)
+		s.put(key, set, force)
 		return nil
 	})
 	if err == nil && !folded.Complete() {

@@ -50,16 +50,12 @@ type bans struct {
 func (d *Door) openBans(ctx context.Context) error {
 	b := &d.bans
 	b.door, b.mu.flapping = d, ban.NewFlapping(d.opt.Flapping.Disconnects, d.opt.Flapping.Window)
-	t := d.opt.Log.Topics().ByName(bansTopic)
-	if t == nil {
-		return nil
-	}
-	folded, err := stream.Fold(ctx, d.opt.Log, t.Partitions[0], 0, func(v *record.View) error {
-		one, err := ban.Parse(v.Key, v.Value)
+	folded, err := stream.FoldState(ctx, d.opt.Log, bansTopic, func(key string, value []byte) error {
+		one, err := ban.Parse([]byte(key), value)
 		switch {
 		case err != nil:
 			return err
-		case v.Value == nil:
+		case value == nil:
 			b.mu.table.Remove(one.Kind, one.Who)
 			return nil
 		default:

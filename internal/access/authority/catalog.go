@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -44,21 +45,12 @@ func (c *Certificate) ValidAt(now time.Time) bool { return c.Revoked == nil && n
 
 // read folds the catalog.
 func (a *Authority) read(ctx context.Context) error {
-	t := a.opt.Log.Topics().ByName(TopicName)
-	if t == nil {
-		return nil
-	}
-	folded, err := stream.Fold(ctx, a.opt.Log, t.Partitions[0], 0, func(v *record.View) error {
-		return a.apply(string(v.Key), v.Value)
-	})
-	switch {
-	case err != nil:
+	folded, err := stream.FoldState(ctx, a.opt.Log, TopicName, a.apply)
+	if err != nil || folded.Complete() {
 		return err
-	case folded.Complete():
-		return nil
-	case !a.opt.AcceptDamage:
-		return fault.New(fault.Corrupt, "authority.Open", "%d records of %s cannot be read, %d are not understood: %w",
-			folded.Lost, TopicName, folded.Strange, folded.First).WithHint("what is missing may be a certificate that was " +
+	}
+	if !a.opt.AcceptDamage {
+		return folded.Damage("authority.Open", TopicName).WithHint("what is missing may be a certificate that was " +
 			"revoked. Restore the data directory, or start with access.damaged: accept and look at firth cert list")
 	}
 	a.opt.Logger.Error("certificates or claims are missing: their records cannot be read", "lost", folded.Lost,
@@ -150,10 +142,7 @@ func (a *Authority) store(ctx context.Context, entries ...entry) error {
 // Certificates lists what was issued, by name and then the oldest first.
 func (a *Authority) Certificates() []*Certificate {
 	a.mu.RLock()
-	list := make([]*Certificate, 0, len(a.mu.certificates))
-	for _, c := range a.mu.certificates {
-		list = append(list, c)
-	}
+	list := slices.Collect(maps.Values(a.mu.certificates))
 	a.mu.RUnlock()
 	slices.SortFunc(list, func(x, y *Certificate) int {
 		return cmp.Or(cmp.Compare(x.Name, y.Name), x.Issued.Compare(y.Issued), cmp.Compare(x.Serial, y.Serial))

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -112,10 +113,7 @@ func (a *Authority) RemoveClaim(ctx context.Context, id string) error {
 // Claims lists the claims by name.
 func (a *Authority) Claims() []*Claim {
 	a.mu.RLock()
-	list := make([]*Claim, 0, len(a.mu.claims))
-	for _, c := range a.mu.claims {
-		list = append(list, c)
-	}
+	list := slices.Collect(maps.Values(a.mu.claims))
 	a.mu.RUnlock()
 	slices.SortFunc(list, func(x, y *Claim) int { return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ID, y.ID)) })
 	return list

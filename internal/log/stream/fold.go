@@ -28,6 +28,12 @@ type Folded struct {
 // Complete tells whether the fold holds all there was. Who cannot live with a hole asks.
 func (f *Folded) Complete() bool { return f.Lost == 0 && f.Strange == 0 }
 
+// Damage is what a fold of a topic that is not complete is to who cannot live with a hole: Corrupt.
+func (f *Folded) Damage(op, topic string) *fault.Error {
+	return fault.New(fault.Corrupt, op, "%d records of %s cannot be read, %d are not understood: %w", f.Lost, topic,
+		f.Strange, f.First)
+}
+
 // foldTries and foldPause are how often, and how long apart, a read that failed is tried again.
 const (
 	foldTries = 5

@@ -24,6 +24,18 @@ func StoreState(ctx context.Context, log Keeper, topic string, records []record.
 	return StoreUnit(ctx, log, &unit)
 }
 
+// FoldState is Fold of all of a topic of EnsureState, by key and value: nil, what was there goes. A topic that is not
+// there holds nothing. apply does not keep the value.
+func FoldState(
+	ctx context.Context, log Keeper, topic string, apply func(key string, value []byte) error,
+) (Folded, error) {
+	t := log.Topics().ByName(topic)
+	if t == nil {
+		return Folded{}, nil
+	}
+	return Fold(ctx, log, t.Partitions[0], 0, func(v *record.View) error { return apply(string(v.Key), v.Value) })
+}
+
 // StoreUnit appends a unit and returns when it is stored. Errors: as of StoreState.
 func StoreUnit(ctx context.Context, log Log, u *Unit) error {
 	stored := make(storedReceipt, 1)
