@@ -366,6 +366,30 @@ func TestRecallKnowsHowItWas(t *testing.T) {
 	}
 }
 
+// TestRecallOfRemoved: a user who was removed is heard no more, though rules name it; one whom a certificate proved
+// need not be in the list of users.
+func TestRecallOfRemoved(t *testing.T) {
+	h := open(t, access.Options{})
+	h.apply(access.Change{Users: []*access.User{user(t, "alice", "secret"), user(t, "bob", "secret")},
+		Rules: []rule.Rule{mayRead("User:alice", "a"), mayRead("User:pump", "a")}})
+	alice := h.enter("alice", "secret", "c").From()
+	pump := h.Admit(rule.Subject{User: rule.Anonymous, CommonName: "pump", Encrypted: true}).From()
+	recall := func(name, from string) *access.Pass { return h.Recall(rule.Subject{User: name}, from) }
+	if !h.reads(recall("alice", alice), "a") || !h.reads(recall("pump", pump), "a") {
+		t.Error("who may is not heard")
+	}
+	if again := recall("alice", alice).From(); again != alice {
+		t.Errorf("%q became %q", alice, again)
+	}
+	h.apply(access.Change{Leave: []string{"alice"}})
+	if gone := recall("alice", alice); gone.Over() == nil || h.reads(gone, "a") {
+		t.Error("a user who was removed is heard")
+	}
+	if !h.reads(recall("pump", pump), "a") {
+		t.Error("who has a certificate is not heard")
+	}
+}
+
 // TestRecallOfToken: who came by a token is judged by the roles and groups that it gave when it is gone.
 func TestRecallOfToken(t *testing.T) {
 	h := open(t, access.Options{})

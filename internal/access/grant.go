@@ -126,15 +126,17 @@ func (p *Pass) Renew(g *Grant) error {
 }
 
 // Ends is when the connection has to end, unless it shows another token before; zero: never.
-func (p *Pass) Ends() time.Time {
-	g := p.grant.Load()
+func (p *Pass) Ends() time.Time { return p.access.endsOf(p.grant.Load()) }
+
+// endsOf is when a grant ends; zero: never.
+func (a *Access) endsOf(g *Grant) time.Time {
 	switch {
 	case g == nil:
 		return time.Time{}
 	case g.delegation == "":
 		return g.Ends
 	}
-	if d := p.access.delegation(g.delegation); d != nil { // it may have been given another end
+	if d := a.delegation(g.delegation); d != nil { // it may have been given another end
 		return d.Ends
 	}
 	return g.Ends
@@ -148,10 +150,15 @@ func (g *Grant) rulesOf() []rule.Rule {
 	return g.rules
 }
 
-// ended tells whether the token of a pass has, or what the service said of it.
-func (p *Pass) ended() bool {
-	ends := p.Ends()
-	return !ends.IsZero() && !p.access.opt.Clock().Before(ends)
+// past tells whether a time at which something ends has come; zero never does.
+func (a *Access) past(ends time.Time) bool { return !ends.IsZero() && !a.opt.Clock().Before(ends) }
+
+// ended is why a pass is over whose grant has ended.
+func (g *Grant) ended() error {
+	if g.service {
+		return errServiceEnded
+	}
+	return errTokenEnded
 }
 
 // MayDelegate tells whether the pass is of somebody who may ask for delegation tokens: who it is was proven, and by no

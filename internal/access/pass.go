@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/firthmq/firth/internal/access/credential"
 	"github.com/firthmq/firth/internal/access/mask"
@@ -24,6 +25,7 @@ type Pass struct {
 	proof     string                // the verifiers of the catalog that who it is was proven by; "": it was not
 	certified bool                  // who it is was proven by a certificate
 	recalled  bool                  // it was proven before
+	listed    bool                  // and by what the catalog has: without its user it is nobody
 	nameless  error                 // why its certificate does not tell who it is; nil: it does, or there is none
 	grant     atomic.Pointer[Grant] // of the token or the service that it was proven by; nil: it was not
 	now       atomic.Pointer[standing]
@@ -36,6 +38,7 @@ type standing struct {
 	rights  *rule.Rights
 	within  *rule.Rights // the scope of its token, which has to allow it too; nil: all is within it
 	over    error        // the connection must end
+	ends    time.Time    // when its grant does; zero: never, or it has
 	names   atomic.Pointer[answers]
 	topics  atomic.Pointer[answers]
 }
@@ -140,7 +143,8 @@ func (p *Pass) Who() *rule.Subject { return &p.who }
 // At is the pass of the same user on another connection, of which who says where it comes from.
 func (p *Pass) At(who rule.Subject) *Pass {
 	who.User = p.who.User
-	other := &Pass{access: p.access, who: who, proof: p.proof, certified: p.certified, recalled: p.recalled}
+	other := &Pass{access: p.access, who: who, proof: p.proof, certified: p.certified, recalled: p.recalled,
+		listed: p.listed}
 	other.grant.Store(p.grant.Load())
 	return other
 }
@@ -159,20 +163,12 @@ func (p *Pass) Memberships() (roles, groups []string) {
 }
 
 // Over tells why the connection may not be here any more; nil: it may.
-func (p *Pass) Over() error {
-	switch g := p.grant.Load(); {
-	case p.ended() && g.service:
-		return errServiceEnded
-	case p.ended():
-		return errTokenEnded
-	}
-	return p.stand().over
-}
+func (p *Pass) Over() error { return p.stand().over }
 
-// stand is how the pass stands now.
+// stand is how the pass stands now. One whose grant has ended has no rights, whatever is under way for it.
 func (p *Pass) stand() *standing {
 	version, grant := p.access.version.Load(), p.grant.Load()
-	if s := p.now.Load(); s != nil && s.version == version && s.grant == grant {
+	if s := p.now.Load(); s != nil && s.version == version && s.grant == grant && !p.access.past(s.ends) {
 		return s
 	}
 	s := p.access.judge(p, version, grant)
@@ -189,14 +185,17 @@ func (a *Access) judge(p *Pass, version uint64, grant *Grant) *standing {
 	who := p.who
 	u := a.user(who.User)
 	var token *Token
+	s.ends = a.endsOf(grant)
 	switch {
+	case a.past(s.ends):
+		s.ends, s.over = time.Time{}, grant.ended()
 	case grant != nil:
 		token, s.over = a.judgeGrant(&who, grant, u)
 	case p.nameless != nil:
 		s.over = p.nameless
 	case who.User == rule.Anonymous && !a.AnonymousMay():
 		s.over = errDenied("who does not say who it is is not served any more")
-	case who.User == rule.Anonymous, (p.certified || p.recalled) && u == nil:
+	case who.User == rule.Anonymous, (p.certified || p.recalled && !p.listed) && u == nil:
 	case u == nil && p.proof == "" && a.AnonymousMay(): // the name was never proven
 		who.User = rule.Anonymous
 	case u == nil:

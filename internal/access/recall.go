@@ -15,6 +15,7 @@ const (
 	fromToken       // what its token gives follows, or what the service gave
 	fromCertificate // what its certificate says follows
 	fromService     // it is of the service, and its rules follow
+	fromCatalog     // it was proven by what the catalog has of its user
 	fromBits        = iota
 )
 
@@ -26,6 +27,9 @@ func (p *Pass) From() string {
 	flags := byte(0)
 	if p.who.Encrypted {
 		flags |= fromEncrypted
+	}
+	if p.proof != "" || p.listed {
+		flags |= fromCatalog
 	}
 	g := p.grant.Load()
 	if p.recalled || p.Proven() {
@@ -91,8 +95,9 @@ func (c recalledCertificate) Value(field string) string {
 }
 
 // Recall makes the pass of somebody who was let in before: for a will, or what waits to be published. It need not be in
-// the catalog. From is what its pass told; where that is not known, conditions hold for what denies, and for nothing
-// else. A name that was not proven, for nobody asked, is nobody's by now.
+// the catalog, unless that is what proved who it was: a user who was removed is heard no more. From is what its pass
+// told; where that is not known, conditions hold for what denies, and for nothing else. A name that was not proven, for
+// nobody asked, is nobody's by now.
 func (a *Access) Recall(who rule.Subject, from string) *Pass {
 	was := recalling{rest: []byte(from)}
 	g := was.read(&who)
@@ -101,7 +106,7 @@ func (a *Access) Recall(who rule.Subject, from string) *Pass {
 	} else if was.flags&fromProven == 0 && !a.open() {
 		who.User = rule.Anonymous
 	}
-	p := &Pass{access: a, who: who, recalled: who.User != rule.Anonymous}
+	p := &Pass{access: a, who: who, recalled: who.User != rule.Anonymous, listed: was.flags&fromCatalog != 0}
 	if g != nil && p.recalled {
 		g.User = who.User
 		p.grant.Store(g)

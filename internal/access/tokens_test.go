@@ -21,6 +21,36 @@ func (h *house) token(t access.Token) string {
 	return text
 }
 
+// TestTokenEndsRights: from the moment that a token ends nothing is allowed by it, by no question, also where the
+// connection is still there; another one gives its rights.
+func TestTokenEndsRights(t *testing.T) {
+	now := time.Unix(1000, 0)
+	h := open(t, access.Options{Clock: func() time.Time { return now }})
+	h.apply(access.Change{Users: []*access.User{user(t, "root", "secret", "admin")},
+		Rules: []rule.Rule{mayRead("Role:reader", "a")}})
+	grant := func(ends time.Time) *access.Grant {
+		return &access.Grant{User: "pump", Roles: []string{"reader", "consumer"}, Ends: ends}
+	}
+	may := func(p *access.Pass) [4]bool {
+		return [4]bool{h.reads(p, "a"), h.MayFilter(p, "a"), h.May(p, rule.Read, rule.Topic, "t"),
+			h.MaySome(p, rule.Read, rule.Group)}
+	}
+	all := [4]bool{true, true, true, true}
+	p := h.AdmitBy(rule.Subject{ClientID: "c"}, grant(now.Add(time.Minute)))
+	if got := may(p); got != all || p.Over() != nil {
+		t.Errorf("before its end: %v, %v", got, p.Over())
+	}
+	for range 2 {
+		now = now.Add(time.Minute)
+		if got := may(p); got != [4]bool{} || p.Over() == nil {
+			t.Errorf("at its end: %v, %v", got, p.Over())
+		}
+	}
+	if err := p.Renew(grant(now.Add(time.Minute))); err != nil || may(p) != all {
+		t.Errorf("with another token: %v, %v", may(p), err)
+	}
+}
+
 // TestTokens: a token may do what its owner may and its scope allows, nothing else, also after a restart.
 func TestTokens(t *testing.T) {
 	h := open(t, access.Options{})

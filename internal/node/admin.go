@@ -85,7 +85,8 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 	}
 }
 
-// serveTrace sends the packets of a client as they come, a line of JSON each, until who asks goes or the node ends.
+// serveTrace sends the packets of a client as they come, a line of JSON each, until who asks goes, or may not
+// see them any more, or the node ends.
 func (n *Node) serveTrace(ends context.Context) http.Handler {
 	return n.ofThisMachine(n.administered(rule.Alter, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancel(r.Context())
@@ -108,6 +109,9 @@ func (n *Node) serveTrace(ends context.Context) http.Handler {
 		e := chain.Event{Action: "session.trace", Resource: chain.Resource{Kind: "session", Name: client}}
 		err := n.audit.Change(r.Context(), e, func() error {
 			return n.mqtt.Trace(ctx, client, begin, func(line *mqtt.TraceLine) error {
+				if err := n.mayStill(ctx, rule.Alter); err != nil {
+					return err
+				}
 				n.maskTrace(ctx, line)
 				return errors.Join(enc.Encode(line), out.Flush())
 			})

@@ -151,7 +151,9 @@ func (n *Node) sendFrom(
 		was := next
 		var sent error
 		next, err = n.keeper.Scan(p, next, stream.ScanOptions{}, func(v *record.View) bool {
-			sent = sendRecord(a, v, w)
+			if sent = n.mayStill(ctx, rule.Describe); sent == nil {
+				sent = sendRecord(a, v, w)
+			}
 			return sent == nil
 		})
 		damage, damaged := errors.AsType[*stream.Damage](err)

@@ -22,15 +22,31 @@ type asker struct {
 	by    audit.By
 	visit *people.Visit // nil: it has no session
 	pass  *access.Pass  // nil: it is the operator, or nobody was asked who it is
+	token bool          // it has shown the token of the node
 }
 
-// passKey is the key of the pass of who asks, in a context.
-type passKey struct{}
+// askerKey is the key of who asks, in a context.
+type askerKey struct{}
 
 // passOf is the pass of who asks; nil: who may see everything.
 func passOf(ctx context.Context) *access.Pass {
-	pass, _ := ctx.Value(passKey{}).(*access.Pass)
-	return pass
+	who, _ := ctx.Value(askerKey{}).(asker)
+	return who.pass
+}
+
+// mayStill judges who asks again, for an answer that goes on while rights change. Errors: Denied.
+func (n *Node) mayStill(ctx context.Context, o rule.Operation) error {
+	who, _ := ctx.Value(askerKey{}).(asker)
+	switch {
+	case who.token:
+		return nil
+	case who.pass != nil:
+		_, err := n.mayPass(who.pass, o)
+		return err
+	case n.access.Asked(): // there were neither users nor rules when it came
+		return errUnknown
+	}
+	return nil
 }
 
 // administered lets through who may do something to the cluster: everybody as long as nobody has asked for users or
@@ -47,7 +63,7 @@ func (n *Node) administered(o rule.Operation, next http.Handler) http.Handler {
 			refuse(w, err)
 			return
 		}
-		ctx := context.WithValue(audit.As(r.Context(), who.by), passKey{}, who.pass)
+		ctx := context.WithValue(audit.As(r.Context(), who.by), askerKey{}, who)
 		if who.visit != nil {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithCancel(ctx)
@@ -82,7 +98,7 @@ func (n *Node) mayAdminister(r *http.Request, o rule.Operation) (asker, error) {
 	if bearer && n.token != "" && subtle.ConstantTimeCompare([]byte(token), []byte(n.token)) == 1 {
 		by := access.By(&who)
 		by.Actor = chain.Actor{Principal: tokenHolder, Method: tokenHolder}
-		return asker{by: by}, nil
+		return asker{by: by, token: true}, nil
 	}
 	switch user, password, basic := r.BasicAuth(); {
 	case basic:
@@ -98,7 +114,7 @@ func (n *Node) mayAdminister(r *http.Request, o rule.Operation) (asker, error) {
 		return asker{}, err
 	case visit != nil:
 		by, err := n.mayPass(visit.Pass, o)
-		return asker{by, visit, visit.Pass}, err
+		return asker{by: by, visit: visit, pass: visit.Pass}, err
 	case who.Certificate != nil:
 		who.User = ""
 		return n.mayBy(r, who, proof{"certificate", nil}, o)

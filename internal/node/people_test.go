@@ -10,9 +10,13 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/people"
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/mqtt/client"
+	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
 // browser asks a node as a page of it does, with the cookies that it was given.
@@ -299,4 +303,48 @@ func anyLine(text string, words []string) bool {
 		}
 	}
 	return false
+}
+
+// TestStreamEndsWithRight: what goes on for somebody with a password shows nothing that comes once the right to it is
+// taken away, and ends.
+func TestStreamEndsWithRight(t *testing.T) {
+	n := start(t, local(t))
+	addUser(t, n, "root", "admin")
+	addUser(t, n, "alice")
+	right := rule.Rule{Effect: rule.Allow, Principal: "User:alice", Operations: rule.Of(rule.Alter),
+		Resource: rule.Resource{Kind: rule.Cluster, Pattern: rule.Literal, Name: rule.ClusterName}}
+	if err := n.access.Apply(t.Context(), &access.Change{Rules: []rule.Rule{right}}); err != nil {
+		t.Fatal(err)
+	}
+	b := newBrowser(t, n)
+	var streams []*http.Response
+	for _, path := range []string{"/trace?client=x", "/audit?follow=true"} {
+		s := b.open("GET", adminPath+path, "", basicHeader("alice", mxPassword))
+		defer s.Body.Close()
+		if s.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d", path, s.StatusCode)
+		}
+		streams = append(streams, s)
+	}
+	if err := n.access.RemoveRules(t.Context(), right.ID()); err != nil {
+		t.Fatal(err)
+	}
+	addUser(t, n, "hidden") // is told to the audit
+	device, err := client.Dial(t.Context(), n.Addresses().MQTT, client.Options{ClientID: "x", UserName: "root",
+		Password: []byte(mxPassword)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(device.Abort)
+	if err := device.Publish(&packet.Publish{Topic: []byte("hidden/topic"), QoS: 1}, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range streams {
+		limit := time.AfterFunc(patience, func() { _ = s.Body.Close() })
+		text, err := io.ReadAll(s.Body)
+		limit.Stop()
+		if strings.Contains(string(text), "hidden") {
+			t.Errorf("%s: shows %s, %v", s.Request.URL.Path, text, err)
+		}
+	}
 }
