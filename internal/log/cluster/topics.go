@@ -397,10 +397,14 @@ func (c *Cluster) CreateTopic(ctx context.Context, spec stream.TopicSpec) (*stre
 	if errors.Is(err, kerr.InvalidTopicException) { // it collides with one that is not known here yet
 		return nil, fault.New(fault.Invalid, op, "%w: %w", stream.ErrName, err)
 	}
+	led := func(f *found) bool { return f != nil && !slices.Contains(f.leaders, -1) }
+	if errors.Is(err, kerr.TopicAlreadyExists) { // made elsewhere: who asked for it finds it now
+		return nil, convert(op, errors.Join(err, c.settled(ctx, spec.Name, led)))
+	}
 	if err != nil {
 		return nil, convert(op, err)
 	}
-	err = c.settled(ctx, spec.Name, func(f *found) bool { return f != nil && !slices.Contains(f.leaders, -1) })
+	err = c.settled(ctx, spec.Name, led)
 	return c.Topics().ByName(spec.Name), err
 }
 
