@@ -8,15 +8,17 @@
 // poll a broker hears of what is followed (tail.go). docs/design/0006-two-keepers.md says what maps to what, and what a
 // cluster cannot promise.
 //
-// A node that serves a cluster (Options.Instance) is the only one that does (lease.go), looks whether the cluster can
-// keep what is promised (promises.go), and tells whether it is there (health.go).
+// A node that serves a cluster (Options.Instance) is the only one that does (lease.go), or has a place among several
+// (place.go), looks whether the cluster can keep what is promised (promises.go), and tells whether it is there
+// (health.go).
 //
-// Goroutines: refresher, follower, pulse, holder of the lease, a sender for units without an owner and one for each
-// shard that this node owns, a listener for each broker that leads what is followed, and those of the clients; where a
-// group goes to several brokers, one for each of them while it waits for its answer. Locks, never two at once except
-// that topicsMu, answerMu and that of the watchers may be held over others: topicsMu over a change of the set of
-// topics; the queue's; a partition's own; followMu over who follows what; that of health; the lease's over a sign of
-// life; the watchers' while they are told, answerMu while receipts are.
+// Goroutines: refresher, follower, pulse, holder of the lease, the member of a place, a sender for units without an
+// owner and one for each shard that this node owns, a listener for each broker that leads what is followed, and those
+// of the clients; where a group goes to several brokers, one for each of them while it waits for its answer. Locks,
+// never two at once except that topicsMu, answerMu and that of the watchers may be held over others: topicsMu over a
+// change of the set of topics; the queue's; a partition's own; followMu over who follows what; that of health; the
+// lease's over a sign of life; a place's own, over a request of its member; the watchers' while they are told, answerMu
+// while receipts are.
 package cluster
 
 import (
@@ -110,6 +112,8 @@ func Open(ctx context.Context, opt Options) (*Cluster, error) {
 	c.done.Go(c.followLoop)
 	if opt.Instance != "" {
 		c.done.Go(c.pulseLoop)
+	}
+	if c.lease != nil {
 		c.done.Go(c.holdLoop)
 	}
 	c.opened.Store(true)
@@ -127,7 +131,7 @@ func (c *Cluster) connect(ctx context.Context) (err error) {
 	if err := c.insist(ctx, c.versions); err != nil {
 		return err
 	}
-	if c.opt.Instance != "" {
+	if c.opt.Instance != "" && c.opt.Place == nil {
 		if err := c.takeLease(ctx); err != nil {
 			return err
 		}

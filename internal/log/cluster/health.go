@@ -80,7 +80,7 @@ func (h *health) stall() (longest time.Duration) {
 // node serves the cluster; IO, the cluster is away or does not take what was sent.
 func (c *Cluster) Refused() error {
 	const op = "cluster"
-	stall := c.health.stall()
+	stall, gone := c.health.stall(), c.opt.Place.gone()
 	h := &c.health
 	h.Lock()
 	defer h.Unlock()
@@ -89,6 +89,8 @@ func (c *Cluster) Refused() error {
 		return fault.New(fault.Closed, op, "the log is closed")
 	case h.lost != nil:
 		return h.lost
+	case gone != nil:
+		return gone
 	case h.away != nil:
 		return fault.New(fault.IO, op, "Kafka is away for %s: %w", time.Since(h.since).Round(time.Second), h.away)
 	case stall >= stalled && h.cause != nil:

@@ -160,7 +160,7 @@ func (c *Cluster) holdLoop() {
 // transaction was open for too long. While this node has the lease, the shard is its own. The lease is asked for again
 // when the id is there: another who has got both in between is seen then, and takes his shard back in the same way.
 func (c *Cluster) retake(ctx context.Context, l *lane) bool {
-	if c.lease == nil || !c.hasLease(ctx) {
+	if c.opt.Instance == "" || !c.hasLease(ctx) {
 		return false
 	}
 	by := &l.transactional
@@ -176,6 +176,9 @@ func (c *Cluster) retake(ctx context.Context, l *lane) bool {
 
 // hasLease asks the cluster whether this node still has it. Without an answer it has not.
 func (c *Cluster) hasLease(ctx context.Context) bool {
+	if c.opt.Place != nil {
+		return c.opt.Place.has(ctx)
+	}
 	for try := 0; ; try++ {
 		err := c.beat(ctx)
 		if err == nil {
@@ -211,7 +214,8 @@ func (c *Cluster) beat(ctx context.Context) error {
 	return c.sync(ctx, c.lease)
 }
 
-// Lost gives the error by which another node has taken the place of this one; the keeper should be closed then.
+// Lost gives the error by which another node has taken the place of this one; the keeper should be closed then. Where
+// there is a Place, that one tells.
 func (c *Cluster) Lost() <-chan error { return c.usurped }
 
 // leave gives the lease back, so that the next node has not to wait.
@@ -221,12 +225,7 @@ func (c *Cluster) leave() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), pulseWait)
 	defer cancel()
-	req := kmsg.NewPtrLeaveGroupRequest()
-	req.Group, req.MemberID = LeaseGroup, c.lease.member // by member up to version 2, then in a list
-	one := kmsg.NewLeaveGroupRequestMember()
-	one.MemberID, one.InstanceID = c.lease.member, &c.opt.Instance
-	req.Members = append(req.Members, one)
-	if _, err := req.RequestWith(ctx, c.client); err != nil {
+	if err := leaveGroup(ctx, c.client, c.lease.member, c.opt.Instance); err != nil {
 		c.log.Info("the lease could not be given back: the next node waits until it runs out", "error", err)
 	}
 	c.lease = nil

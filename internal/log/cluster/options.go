@@ -56,6 +56,8 @@ type Options struct {
 	// Instance is the name of this node, by which it is the only one that serves the cluster; the same after a restart.
 	// Default: none, and others are not looked for.
 	Instance string
+	// Place is the place of Instance among other gateways, which the caller looks after. Default: it is the only one.
+	Place *Place
 	// Takeover is after what time without a sign of life another node may take the place of this one. Default 15 s.
 	Takeover time.Duration
 	// TransactionTimeout is when the cluster aborts what a node that died has left open, and until then nobody reads

@@ -1,0 +1,336 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/placement"
+)
+
+// placeProtocol is what gateways that share a cluster call how shards are given out. One that wants the cluster for
+// itself knows only leaseProtocol, so that the cluster does not let the two into one group.
+const placeProtocol = "shards"
+
+// mostBeat is how long a place waits at most between two signs of life, by which it also learns that others came.
+const mostBeat = time.Second
+
+// Place is the place of this node among the gateways of a cluster: it is a member of LeaseGroup, tells the others how
+// it is reached, and learns who has which shard. Its goroutine is the member.
+type Place struct {
+	opt    Options
+	log    *slog.Logger
+	client *kgo.Client
+	self   placement.Node
+	shards int
+	news   chan struct{} // holds one token: the table has changed
+	lost   chan error
+
+	ctx    context.Context //nolint:containedctx // of the member, who has no caller
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	beating sync.Mutex // one request of the member at a time; over mu
+
+	mu         sync.Mutex
+	member     string
+	generation int32
+	revision   uint32
+	joined     bool      // in the present generation, as far as is known
+	began      time.Time // when it was first asked for; zero: it was had since
+	table      placement.Table
+	mine       []int
+	ended      error // why it has no place any more
+}
+
+// Join asks for a place among the gateways of a cluster, where so many shards are given out. It does not wait for it:
+// News tells. Opt is that of the keeper, with its Instance. Errors: Invalid.
+func Join(ctx context.Context, opt Options, self placement.Node, shards int) (*Place, error) {
+	opt = opt.withDefaults()
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	client, err := opt.client()
+	if err != nil {
+		return nil, convert("cluster.Join", err)
+	}
+	p := &Place{opt: opt, log: opt.Logger, client: client, self: self, shards: shards, news: make(chan struct{}, 1),
+		lost: make(chan error, 1), began: time.Now()}
+	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	p.done.Go(p.memberLoop)
+	return p, nil
+}
+
+// News holds a token when Table and Mine may have changed.
+func (p *Place) News() <-chan struct{} { return p.news }
+
+// Lost gives the error by which this node has lost its place for good, or a shard that it had.
+func (p *Place) Lost() <-chan error { return p.lost }
+
+// Table is who has which shard, by the last word of the group. It is not changed after.
+func (p *Place) Table() placement.Table {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.table
+}
+
+// Mine are the shards of this node, in ascending order.
+func (p *Place) Mine() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mine
+}
+
+// Close gives the place back, so that others need not wait until it runs out.
+func (p *Place) Close() {
+	p.cancel()
+	p.done.Wait()
+	p.leave()
+	p.client.Close()
+}
+
+// memberLoop is the member: it asks for a place, and gives signs of life, until Close or until the place is lost.
+func (p *Place) memberLoop() {
+	beat := min(p.opt.Takeover/5, mostBeat)
+	told := false
+	for try := 0; p.ctx.Err() == nil; {
+		err := p.step(p.ctx)
+		switch {
+		case err == nil && p.settled():
+			try, told = 0, false
+			_ = pause(p.ctx, beat) // the loop sees that it ended
+			continue
+		case err == nil || errors.Is(err, kerr.RebalanceInProgress):
+			continue
+		case p.isOver(err):
+			return
+		case !told && p.ctx.Err() == nil:
+			told = true
+			p.log.Warn("no word from the group of gateways: trying on", "group", LeaseGroup, "error", err)
+		}
+		try++
+		_ = pause(p.ctx, max(lasting(try), beat/5))
+	}
+}
+
+func (p *Place) settled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.joined
+}
+
+// isOver takes in an answer that is no place, and tells whether the member ends by it.
+func (p *Place) isOver(err error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case errors.Is(err, kerr.FencedInstanceID):
+		p.ended = fault.New(fault.Fenced, "cluster", "another process has taken the place of this node: %w", err)
+	case errors.Is(err, kerr.InconsistentGroupProtocol):
+		p.ended = fault.New(fault.Exists, "cluster", "a gateway that is to be the only one serves this cluster: %w", err).
+			WithHint("all gateways of a cluster need log.kafka.gateways: many")
+	case !p.began.IsZero() && (time.Since(p.began) > p.opt.Patience || !isLost(err) && !mayPass(err)):
+		p.ended = convert("cluster.Join", err)
+	case !isLost(err):
+		return false
+	case len(p.mine) > 0:
+		p.ended = fault.New(fault.Fenced, "cluster", "this node was not heard of for %s, another may serve: %w",
+			p.opt.Takeover, err)
+	default: // it had nothing, and asks again
+		p.member, p.joined = "", false
+		return false
+	}
+	p.mine = nil
+	p.lost <- p.ended
+	wake(p.news)
+	return true
+}
+
+// step gives a sign of life, or asks for a place where there is none.
+func (p *Place) step(ctx context.Context) error {
+	p.beating.Lock()
+	defer p.beating.Unlock()
+	p.mu.Lock()
+	joined, ended := p.joined, p.ended
+	p.mu.Unlock()
+	switch {
+	case ended != nil:
+		return ended
+	case !joined:
+		return p.join(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.opt.Takeover)
+	defer cancel()
+	req := kmsg.NewPtrHeartbeatRequest()
+	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, p.member, p.generation, &p.opt.Instance
+	resp, err := req.RequestWith(ctx, p.client)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if errors.Is(err, kerr.RebalanceInProgress) {
+		p.mu.Lock()
+		p.joined = false
+		p.mu.Unlock()
+	}
+	return err
+}
+
+// join asks for a place, waits until all others have, and takes in who has what.
+func (p *Place) join(ctx context.Context) error {
+	resp, err := p.ask(ctx)
+	if errors.Is(err, kerr.MemberIDRequired) {
+		p.setMember(resp.MemberID, p.generation)
+		resp, err = p.ask(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	p.setMember(resp.MemberID, resp.Generation)
+	req := kmsg.NewPtrSyncGroupRequest()
+	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, p.member, p.generation, &p.opt.Instance
+	req.ProtocolType, req.Protocol = new(leaseProtocolType), new(placeProtocol)
+	if resp.LeaderID == resp.MemberID && !resp.SkipAssignment {
+		p.assign(resp, req)
+	}
+	given, err := req.RequestWith(ctx, p.client)
+	if err == nil {
+		err = kerr.ErrorForCode(given.ErrorCode)
+	}
+	if err != nil {
+		return err
+	}
+	table, err := placement.ParseTable(given.MemberAssignment)
+	if err != nil {
+		return err
+	}
+	return p.take(table)
+}
+
+func (p *Place) setMember(member string, generation int32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.member, p.generation = member, generation
+}
+
+func (p *Place) ask(ctx context.Context) (*kmsg.JoinGroupResponse, error) {
+	p.mu.Lock()
+	claim := placement.Claim{Node: p.self, Revision: p.revision, Generation: p.generation, Shards: p.mine}
+	req := kmsg.NewPtrJoinGroupRequest()
+	req.Group, req.MemberID, req.InstanceID = LeaseGroup, p.member, &p.opt.Instance
+	p.mu.Unlock()
+	req.SessionTimeoutMillis = int32(p.opt.Takeover.Milliseconds())
+	req.RebalanceTimeoutMillis = req.SessionTimeoutMillis
+	req.ProtocolType = leaseProtocolType
+	protocol := kmsg.NewJoinGroupRequestProtocol()
+	protocol.Name, protocol.Metadata = placeProtocol, claim.AppendTo(nil)
+	req.Protocols = append(req.Protocols, protocol)
+	resp, err := req.RequestWith(ctx, p.client)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	return resp, err
+}
+
+// assign is for the leader of the group: it gives out the shards. Who cannot be understood gets none, and learns who
+// has them.
+func (p *Place) assign(resp *kmsg.JoinGroupResponse, req *kmsg.SyncGroupRequest) {
+	var claims []placement.Claim
+	for _, m := range resp.Members {
+		c, err := placement.ParseClaim(m.ProtocolMetadata)
+		if err != nil {
+			p.log.Error("a gateway speaks another version: it gets no sessions", "member", m.MemberID, "error", err)
+			continue
+		}
+		claims = append(claims, c)
+	}
+	table := placement.Assign(p.shards, claims)
+	for _, m := range resp.Members {
+		one := kmsg.NewSyncGroupRequestGroupAssignment()
+		one.MemberID, one.MemberAssignment = m.MemberID, table.AppendTo(nil)
+		req.GroupAssignment = append(req.GroupAssignment, one)
+	}
+}
+
+// take takes in who has what. Whose address the others do not have right, or who has lost a shard, asks again, so that
+// the group gives out anew. Errors: Fenced, when a shard was lost.
+func (p *Place) take(table placement.Table) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	gained, lost := placement.Changes(p.mine, table.Of(p.self.Name))
+	p.table, p.mine, p.began = table, table.Of(p.self.Name), time.Time{}
+	known, _ := table.Find(p.self.Name)
+	if p.joined = known == p.self && len(lost) == 0; !p.joined {
+		p.revision++
+	}
+	p.log.Info("the group of gateways has given out the sessions", "nodes", len(table.Nodes), "shards", len(p.mine),
+		"gained", len(gained), "lost", len(lost))
+	wake(p.news)
+	return nil
+}
+
+// has asks the cluster whether this node still has the shards that it had. Without an answer it has not.
+func (p *Place) has(ctx context.Context) bool {
+	before := p.Mine()
+	for try := 0; len(before) > 0; try++ {
+		err := p.step(ctx)
+		if err == nil && p.settled() {
+			_, lost := placement.Changes(before, p.Mine())
+			return len(lost) == 0
+		}
+		if err != nil && (isLost(err) || fault.Is(err, fault.Fenced)) || pause(ctx, lasting(try)) != nil {
+			break
+		}
+	}
+	return false
+}
+
+// gone is why there is no place any more; nil: there is one, or none was asked for.
+func (p *Place) gone() error {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
+}
+
+// leave gives the place back.
+func (p *Place) leave() {
+	p.mu.Lock()
+	member, ended := p.member, p.ended
+	p.mu.Unlock()
+	if member == "" || ended != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), pulseWait)
+	defer cancel()
+	if err := leaveGroup(ctx, p.client, member, p.opt.Instance); err != nil {
+		p.log.Info("the place could not be given back: others wait until it runs out", "error", err)
+	}
+}
+
+// leaveGroup takes a member out of the group.
+func leaveGroup(ctx context.Context, client *kgo.Client, member, instance string) error {
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group, req.MemberID = LeaseGroup, member // by member up to version 2, then in a list
+	one := kmsg.NewLeaveGroupRequestMember()
+	one.MemberID, one.InstanceID = member, &instance
+	req.Members = append(req.Members, one)
+	resp, err := req.RequestWith(ctx, client)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err == nil {
+		for _, m := range resp.Members {
+			err = errors.Join(err, kerr.ErrorForCode(m.ErrorCode))
+		}
+	}
+	return err
+}

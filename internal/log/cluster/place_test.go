@@ -1,0 +1,168 @@
+package cluster_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/cluster"
+	"github.com/firthmq/firth/internal/log/placement"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// joining has a node ask for a place where eight shards are given out.
+func joining(t *testing.T, f *kfake.Cluster, name, address string) *cluster.Place {
+	t.Helper()
+	opt := serving(f, name)
+	opt.Takeover = time.Minute // a busy machine is no dead node
+	p, err := cluster.Join(t.Context(), opt, placement.Node{Name: name, Address: address}, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// shared tells whether the places have all shards between them, evenly, and agree on that and on their addresses.
+func shared(places map[string]*cluster.Place, addresses map[string]string) bool {
+	owned := map[int]bool{}
+	for name, p := range places {
+		table, mine := p.Table(), p.Mine()
+		if len(table.Nodes) != len(places) || !slices.Equal(table.Of(name), mine) ||
+			len(mine) < 8/len(places) || len(mine) > (7+len(places))/len(places) {
+			return false
+		}
+		for _, shard := range mine {
+			for _, other := range places {
+				seen := other.Table()
+				n, ok := seen.Holder(shard)
+				if !ok || n.Name != name || n.Address != addresses[name] {
+					return false
+				}
+			}
+			owned[shard] = true
+		}
+	}
+	return len(owned) == 8
+}
+
+// TestPlaces: shards are given out evenly, again when a gateway comes or goes, and all know who has which and how it is
+// reached, also when one comes back elsewhere under its name.
+func TestPlaces(t *testing.T) {
+	f := fake(t)
+	places, addresses := map[string]*cluster.Place{}, map[string]string{}
+	join := func(name, address string) {
+		places[name], addresses[name] = joining(t, f, name, address), address
+	}
+	join("a", "a:1")
+	eventually(t, "one has all", func() bool { return shared(places, addresses) })
+	join("b", "b:1")
+	join("c", "c:1")
+	eventually(t, "three share", func() bool { return shared(places, addresses) })
+	places["b"].Close()
+	delete(places, "b")
+	eventually(t, "two share", func() bool { return shared(places, addresses) })
+	join("a", "a:2") // the process of before is not asked
+	eventually(t, "one is back elsewhere", func() bool { return shared(places, addresses) })
+}
+
+// TestPlaceIsLost: a gateway that the group has forgotten has lost its place, if it had sessions.
+func TestPlaceIsLost(t *testing.T) {
+	f := fake(t)
+	p := joining(t, f, "a", "a:1")
+	eventually(t, "it has all", func() bool { return len(p.Mine()) == 8 })
+	leave(t, f, "a")
+	select {
+	case err := <-p.Lost():
+		if !fault.Is(err, fault.Fenced) || len(p.Mine()) > 0 {
+			t.Errorf("it ended with %v, and has %v", err, p.Mine())
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it does not know")
+	}
+}
+
+// TestPlacesAndTheOnlyOne: one gateway that is to be the only one and those that share a cluster do not go together.
+func TestPlacesAndTheOnlyOne(t *testing.T) {
+	f := fake(t)
+	only := open(t, serving(f, "only"))
+	p := joining(t, f, "a", "a:1")
+	select {
+	case err := <-p.Lost():
+		if !fault.Is(err, fault.Exists) || fault.HintOf(err) == "" {
+			t.Errorf("beside the only one: %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it waits")
+	}
+	if err := only.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p = joining(t, f, "b", "b:1")
+	eventually(t, "it has all", func() bool { return len(p.Mine()) == 8 })
+	opt := serving(f, "only")
+	opt.Takeover = time.Second
+	if c, err := cluster.Open(context.Background(), opt); !fault.Is(err, fault.Exists) {
+		t.Errorf("the only one beside others: %v, %v", c, err)
+	}
+}
+
+// TestKeeperWithAPlace: the shard is taken anew while the place is held.
+func TestKeeperWithAPlace(t *testing.T) {
+	f := fake(t)
+	opt := serving(f, "a")
+	opt.Place = joining(t, f, "a", "a:1")
+	eventually(t, "it has all", func() bool { return len(opt.Place.Mine()) == 8 })
+	c := open(t, opt)
+	topic := create(t, c, "a", 1, nil)
+	own := func(c *cluster.Cluster) {
+		if _, err := c.Own(context.Background(), c.Topics().ByName("a").Partitions[0]); err != nil {
+			t.Error(err)
+		}
+	}
+	owner, err := c.Own(t.Context(), topic.Partitions[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	appended := func(value string) error {
+		told, u := newFates(), unit(value, topic.Partitions[0])
+		u.Owner = owner
+		if err := c.Append(u, told, 0); err != nil {
+			return err
+		}
+		told.wait(t, 1)
+		return told.errs[0]
+	}
+	stranger := open(t, cluster.Options{Seeds: f.ListenAddrs()})
+	own(stranger) // as the cluster itself does after a transaction that was open for too long
+	if err := appended("kept"); err != nil {
+		t.Errorf("with its place: %v", err)
+	}
+	own(stranger)
+	leave(t, f, "a")
+	if err := appended("lost"); !fault.Is(err, fault.Fenced) {
+		t.Errorf("without its place: %v", err)
+	}
+	if got := values(t, c, topic.Partitions[0]); !slices.Equal(got, []string{"kept"}) {
+		t.Errorf("%q is there", got)
+	}
+}
+
+// TestTopicMadeElsewhere: who asks for a topic that another node has just made is told that it is there, and finds it.
+func TestTopicMadeElsewhere(t *testing.T) {
+	f := fake(t)
+	opt := cluster.Options{Seeds: f.ListenAddrs(), RefreshInterval: time.Hour}
+	a, b := open(t, opt), open(t, opt)
+	made := create(t, a, "plant", 2, nil)
+	_, err := b.CreateTopic(t.Context(), stream.TopicSpec{Name: "plant"})
+	if !fault.Is(err, fault.Exists) {
+		t.Errorf("made again: %v", err)
+	}
+	if found := b.Topics().ByName("plant"); found == nil || found.ID != made.ID || len(found.Partitions) != 2 {
+		t.Errorf("found %+v", found)
+	}
+}
