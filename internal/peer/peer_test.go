@@ -1,0 +1,296 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/firthmq/firth/internal/kit/telemetry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// gateway is a Peers with a listener for devices and one for links. What the door gets says its name and what it heard
+// back.
+type gateway struct {
+	*Peers
+	devices, links string
+	identity       *Identity
+}
+
+// book is the fingerprints of a cluster.
+type book struct{ written atomic.Pointer[[]Fingerprint] }
+
+func (b *book) write(all ...Fingerprint) { b.written.Store(&all) }
+
+func (b *book) knows(f Fingerprint) bool {
+	all := b.written.Load()
+	return all != nil && slices.Contains(*all, f)
+}
+
+// newGateway makes one that knows those that are in a book.
+func newGateway(t *testing.T, name string, most int, known *book) *gateway {
+	t.Helper()
+	identity, err := NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gateway{identity: identity}
+	g.Peers = New(Options{Identity: identity, Timeout: time.Minute, Most: most, Metrics: telemetry.New(),
+		Knows: known.knows})
+	links, devices := listen(t), listen(t)
+	door := g.Listen("mqtt", devices)
+	g.devices, g.links = devices.Addr().String(), links.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	served, answered := make(chan error, 1), make(chan struct{})
+	go func() { served <- g.Serve(ctx, links) }()
+	go func() {
+		defer close(answered)
+		answerAll(name, door)
+	}()
+	t.Cleanup(func() {
+		_ = door.Close()
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		<-answered
+	})
+	return g
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// answerAll says to each client who serves it and what its address is, then all that it says.
+func answerAll(name string, door net.Listener) {
+	for {
+		c, err := door.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			_, _ = io.WriteString(c, name+" "+c.RemoteAddr().String()+"\n")
+			_, _ = io.Copy(c, c)
+		}()
+	}
+}
+
+// device connects to a gateway.
+func (g *gateway) device(t *testing.T) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", g.devices)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// greeting is what a device that is there hears at first.
+func greeting(name string, c net.Conn) string { return name + " " + c.LocalAddr().String() + "\n" }
+
+// hears reads what a device is to hear.
+func hears(t *testing.T, c net.Conn, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
+		t.Fatalf("heard %q, want %q: %v", got, want, err)
+	}
+}
+
+func (g *gateway) asTarget() Target { return Elsewhere(g.links, g.identity.Fingerprint()) }
+
+// TestPassedOn: a device is served where the sessions are, whichever gateway it came to, with its own address, and its
+// bytes go both ways. It waits while nobody serves, and is cut off when another gateway does.
+func TestPassedOn(t *testing.T) {
+	var known book
+	a, b := newGateway(t, "a", 0, &known), newGateway(t, "b", 0, &known)
+	known.write(a.identity.Fingerprint(), b.identity.Fingerprint())
+	early := a.device(t) // nobody serves yet
+	b.Route(Here())
+	a.Route(b.asTarget())
+	hears(t, early, greeting("b", early))
+	much := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	go func() { _, _ = early.Write(much) }()
+	hears(t, early, string(much))
+
+	b.Route(Target{})
+	a.Route(Here())
+	if n, err := early.Read(make([]byte, 1)); err == nil {
+		t.Errorf("it still hears %d bytes", n)
+	}
+	again := a.device(t)
+	hears(t, again, greeting("a", again))
+	b.Route(a.asTarget())
+	other := b.device(t)
+	hears(t, other, greeting("a", other))
+	if err := other.(*net.TCPConn).CloseWrite(); err != nil { // it has said all
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(other); err != nil || len(rest) > 0 {
+		t.Errorf("at its end it hears %q: %v", rest, err)
+	}
+}
+
+// TestBackPressure: a device that is not read from, far away, cannot send without end.
+func TestBackPressure(t *testing.T) {
+	var known book
+	a, b := newGateway(t, "a", 0, &known), newGateway(t, "b", 0, &known)
+	known.write(a.identity.Fingerprint(), b.identity.Fingerprint())
+	b.Route(Here())
+	a.Route(b.asTarget())
+	c := a.device(t)
+	hears(t, c, greeting("b", c))
+	// It is told all that it says, and does not read it: at some time nothing goes any more.
+	if err := c.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	sent, err := io.Copy(onlyWriter{c}, io.LimitReader(zeros{}, 1<<30))
+	if sent == 1<<30 || err == nil {
+		t.Errorf("%d bytes were taken, and nobody has read them", sent)
+	}
+}
+
+type (
+	zeros      struct{}
+	onlyWriter struct{ io.Writer }
+)
+
+func (zeros) Read(b []byte) (int, error) { return len(b), nil }
+
+// TestStrangers: nobody opens a link but the gateways of the cluster, and none is opened to somebody else.
+func TestStrangers(t *testing.T) {
+	var known book
+	a, b := newGateway(t, "a", 0, &known), newGateway(t, "b", 0, &known)
+	known.write(b.identity.Fingerprint())
+	b.Route(Here())
+	a.Route(b.asTarget()) // b does not know a
+	c := a.device(t)
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Errorf("b serves a stranger: %d bytes", n)
+	}
+	known.write(a.identity.Fingerprint(), b.identity.Fingerprint())
+	a.Route(Elsewhere(b.links, a.identity.Fingerprint())) // who answers there is not the one who is meant
+	c = a.device(t)
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Errorf("a passes on to a stranger: %d bytes", n)
+	}
+	odd, err := a.dial(t.Context(), header{door: "no such", client: c.LocalAddr()}, b.asTarget())
+	if err != nil {
+		t.Fatal(err) // b finds out when it has read the header
+	}
+	defer odd.Close()
+	if n, err := odd.Read(make([]byte, 1)); err == nil {
+		t.Errorf("b serves by a listener that it has not: %d bytes", n)
+	}
+	plain, err := net.Dial("tcp", b.links)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	if _, err := io.WriteString(plain, signature+"\x01\x04mqtt\x01\x0b127.0.0.1:1"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, _ := io.ReadAll(plain); bytes.Contains(answer, []byte("127.0.0.1")) {
+		t.Errorf("b serves who has no certificate: %q", answer)
+	}
+}
+
+// TestMostPassedOn: no more are passed on than may be.
+func TestMostPassedOn(t *testing.T) {
+	var known book
+	a, b := newGateway(t, "a", 1, &known), newGateway(t, "b", 0, &known)
+	known.write(a.identity.Fingerprint(), b.identity.Fingerprint())
+	b.Route(Here())
+	a.Route(b.asTarget())
+	first := a.device(t)
+	hears(t, first, greeting("b", first))
+	if n, err := a.device(t).Read(make([]byte, 1)); err == nil {
+		t.Errorf("one too many is served: %d bytes", n)
+	}
+}
+
+func headers() map[string]header {
+	return map[string]header{
+		"IPv4": {door: "mqtt", client: &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7).To4(), Port: 54321}},
+		"IPv6": {door: "mqtts", client: &net.TCPAddr{IP: net.ParseIP("2001:db8::7"), Port: 1}},
+		"zone": {door: "ws", client: &net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 1, Zone: "eth0"}},
+		"unix": {door: "", client: &net.UnixAddr{Name: "/run/client", Net: "unix"}},
+		"none": {door: strings.Repeat("d", maxField), client: &net.UnixAddr{Net: "unix"}},
+	}
+}
+
+// TestHeaders: each header comes as it went, however its bytes come, and leaves what is behind it.
+func TestHeaders(t *testing.T) {
+	for name, h := range headers() {
+		b, err := h.appendTo(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := strings.NewReader(string(b) + "MQTT")
+		got, err := readHeader(iotest.OneByteReader(r))
+		if err != nil || got.door != h.door || got.client.String() != h.client.String() || r.Len() != 4 {
+			t.Errorf("%s: %+v, %d bytes left: %v", name, got, r.Len(), err)
+		}
+		for n := range b {
+			if _, err := readHeader(bytes.NewReader(b[:n])); err == nil {
+				t.Errorf("%s: %d bytes of %d are enough", name, n, len(b))
+			}
+		}
+		b[len(signature)]++
+		if _, err := readHeader(bytes.NewReader(b)); !errors.Is(err, errHeader) {
+			t.Errorf("%s: of another version: %v", name, err)
+		}
+	}
+	for _, h := range []header{{client: &net.IPAddr{}}, {client: &net.UnixAddr{Name: strings.Repeat("n", maxField+1)}}} {
+		if b, err := h.appendTo(nil); err == nil {
+			t.Errorf("%+v became %q", h, b)
+		}
+	}
+}
+
+// FuzzHeader: whatever begins a link is refused, or is a header that can be written again.
+func FuzzHeader(f *testing.F) {
+	for _, h := range headers() {
+		b, err := h.appendTo(nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := readHeader(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		again, err := h.appendTo(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := readHeader(bytes.NewReader(again))
+		if err != nil || got.door != h.door || got.client.String() != h.client.String() {
+			t.Errorf("%+v became %+v: %v", h, got, err)
+		}
+	})
+}
