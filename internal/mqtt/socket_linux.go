@@ -27,28 +27,37 @@ type socket struct {
 
 const closedBit = 1 << 30
 
+// plainSocket is the socket that a connection is; nil: it is none, such as one that another gateway passes on.
+func plainSocket(n net.Conn) syscall.Conn {
+	if behind, ok := n.(*proxy.Conn); ok {
+		n = behind.Conn
+	}
+	switch n := n.(type) {
+	case *net.TCPConn:
+		return n
+	case *net.UnixConn:
+		return n
+	}
+	return nil
+}
+
 // takeSocket takes the descriptor of a connection from the runtime, if it is plain or of a TLS that can be carried on
 // without a goroutine; nil: it is not. The connection given is closed then. Memory is lent by b and counted in a.
 func takeSocket(n net.Conn, b *buffers, a *limit.Account) *socket {
 	remote := n.RemoteAddr()
 	var t *sealed
 	if c, ok := n.(*secure.Conn); ok {
+		if plainSocket(c.Beneath()) == nil {
+			return nil
+		}
 		beneath, in, out, ok := c.Detach()
 		if !ok {
 			return nil
 		}
 		n, t = beneath, newSealed(b, a, in, out)
 	}
-	if behind, ok := n.(*proxy.Conn); ok {
-		n = behind.Conn
-	}
-	var plain syscall.Conn
-	switch n := n.(type) {
-	case *net.TCPConn:
-		plain = n
-	case *net.UnixConn:
-		plain = n
-	default:
+	plain := plainSocket(n)
+	if plain == nil {
 		return nil
 	}
 	raw, err := plain.SyscallConn()

@@ -48,6 +48,9 @@ type Config struct {
 
 	// Logger gets the log lines of a node; nil: none. It is no option: Run makes it from Log.
 	Logger *slog.Logger
+	// StandsBy is called when a node that starts stands by, beside another gateway that serves, and listens already; nil:
+	// nobody is told. It is no option.
+	StandsBy func(*Node)
 	// FS holds the log in place of the folder Data; nil: the folder. It is no option: tests bring a disk that fails.
 	FS vfs.FS
 

@@ -134,6 +134,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"list of group=role": "a=b,a=c", "list of networks": "10.0.0.0/8,::1",
 		"host": "c.example", "none | plain | scram-sha-256 | scram-sha-512 | oauthbearer": "plain",
 		"list of settings": "cleanup.policy", "list of host:port": "a.example:9092,b.example:9092",
+		"one | many": "many", "TCP address": "127.0.0.1:7883",
 		"text | json": "json", "none | for_now | for_good": "for_now", "host:port": "other.example.org:1883",
 		"CreateTime | LogAppendTime": "LogAppendTime", "debug | info | warn | error": "warn",
 	}
@@ -193,6 +194,8 @@ func besides(o *Option) (need []string) {
 		{"access.http.", "ACCESS_HTTP_URL=https://a.example"},
 		{"access.http.certificate", "ACCESS_HTTP_KEY=/k"}, {"access.http.key", "ACCESS_HTTP_CERTIFICATE=/c"},
 		{"log.kafka.", "LOG_KAFKA_BROKERS=localhost:9092"}, {"log.kafka.tls.", "LOG_KAFKA_TLS_ENABLED=true"},
+		{"log.kafka.gateways", "LOG_KAFKA_PEERS_LISTEN=127.0.0.1:7883 LOG_KAFKA_GATEWAYS=many"},
+		{"log.kafka.peers.", "LOG_KAFKA_GATEWAYS=many LOG_KAFKA_PEERS_LISTEN=127.0.0.1:7883"},
 		{"log.kafka.tls.certificate", "LOG_KAFKA_TLS_KEY=/k"}, {"log.kafka.tls.key", "LOG_KAFKA_TLS_CERTIFICATE=/c"},
 		{"log.kafka.sasl.user", "LOG_KAFKA_SASL_MECHANISM=plain LOG_KAFKA_SASL_PASSWORD_FILE=/p"},
 		{"log.kafka.sasl.password_file", "LOG_KAFKA_SASL_MECHANISM=plain LOG_KAFKA_SASL_USER=x"},

@@ -29,6 +29,8 @@ type Brokers struct {
 	RequestTimeout     time.Duration
 	TransactionTimeout time.Duration
 	Takeover           time.Duration
+	Gateways           string // "one" or "many"
+	Peers              PeersConfig
 	AcceptUnsafe       string // settings, with commas
 }
 
@@ -65,6 +67,12 @@ func (n *Node) openCluster(ctx context.Context) error {
 	options, err := n.clusterOptions()
 	if err != nil {
 		return err
+	}
+	n.instanceName = options.Instance
+	if n.cfg.Log.Kafka.Gateways == manyGateways {
+		if options.Place, err = n.awaitTurn(ctx, options); err != nil {
+			return fmt.Errorf("log.kafka: %w", err)
+		}
 	}
 	begin := time.Now()
 	log, err := cluster.Open(ctx, options)

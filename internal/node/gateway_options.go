@@ -46,6 +46,7 @@ func gatewayOptions() []Option {
 			Doc: "After what time without a sign of life another gateway may take the place of this one, and this one ends. " +
 				"The brokers bound it (group.min.session.timeout.ms, 6 s by default, and group.max.session.timeout.ms).",
 		}.span(func(c *Config) *time.Duration { return &c.Log.Kafka.Takeover }, time.Second, time.Hour, ""),
+	}, peersOptions(), []Option{
 		Option{Key: "log.kafka.accept_unsafe", Type: "list of settings", Default: "", list: true,
 			Doc: "Settings of the cluster with which what is promised cannot be kept, and with which this node starts all " +
 				"the same, with a warning for each at every start: " + strings.Join(cluster.AcceptableSettings(), ", ") + ". " +
@@ -202,6 +203,7 @@ func (l *loader) checkGateway() {
 		}
 	}
 	l.checkBrokerAccess()
+	l.checkPeers()
 }
 
 // differs tells whether a key has another value than by default: a configuration that was printed says them all.

@@ -10,13 +10,25 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/proxy"
-	"github.com/firthmq/firth/internal/kit/telemetry"
 )
 
-// bind takes the addresses of all doors, or none: every address that cannot be had is named.
+// bind gives all doors their addresses, or none.
 func (n *Node) bind(ctx context.Context) error {
-	refused := n.metrics.Counter("firth_connections_refused_total",
-		"Connections closed at once because too few open files are left.", "door")
+	if n.standing == nil {
+		if err := n.takeAddresses(ctx); err != nil {
+			return err
+		}
+	}
+	for _, sockets := range n.sockets {
+		for i := range sockets {
+			sockets[i].Listener = n.encrypted(sockets[i].door, sockets[i].Listener)
+		}
+	}
+	return nil
+}
+
+// takeAddresses takes the addresses of all doors: every one that cannot be had is named.
+func (n *Node) takeAddresses(ctx context.Context) error {
 	var errs []error
 	for _, d := range n.cfg.doors() {
 		ls, err := listen(ctx, d, n.cfg.mayListen(&d))
@@ -24,9 +36,12 @@ func (n *Node) bind(ctx context.Context) error {
 			errs = append(errs, err)
 			continue
 		}
-		for _, l := range ls {
-			l = n.encrypted(d, n.behind(d, n.frugal(d.name, l, refused.With(d.name))))
-			n.sockets[d.name] = append(n.sockets[d.name], socket{Listener: l, door: d})
+		for _, raw := range ls {
+			l := n.behind(d, n.frugal(d.name, raw))
+			if n.standing != nil && (d.name == "mqtt" || d.name == "ws") {
+				l = n.standing.peers.Listen(d.label(), l)
+			}
+			n.sockets[d.name] = append(n.sockets[d.name], socket{Listener: l, raw: raw, door: d})
 		}
 	}
 	return errors.Join(errs...)
@@ -35,6 +50,7 @@ func (n *Node) bind(ctx context.Context) error {
 // socket is an address that the node has.
 type socket struct {
 	net.Listener
+	raw  net.Listener // beneath it
 	door door
 }
 
@@ -51,11 +67,18 @@ func (n *Node) behind(d door, l net.Listener) net.Listener {
 	if d.own == nil || !d.own.Proxy {
 		return l
 	}
-	return proxy.Listen(l, proxy.Options{Timeout: n.cfg.Limits.ConnectTimeout, Refused: n.ways[d.label()].NoHeader})
+	refused := func(balancer net.Addr, why error) { // a node that stands by has no ways yet
+		n.log.Debug("closed a connection without a good header of the PROXY protocol", "listener", d.label(),
+			"remote", balancer, "error", why)
+	}
+	if way := n.ways[d.label()]; way != nil {
+		refused = way.NoHeader
+	}
+	return proxy.Listen(l, proxy.Options{Timeout: n.cfg.Limits.ConnectTimeout, Refused: refused})
 }
 
 // frugal has the door leave some open files to the log; the HTTP door may use half of these.
-func (n *Node) frugal(door string, l net.Listener, refused telemetry.Counter) net.Listener {
+func (n *Node) frugal(door string, l net.Listener) net.Listener {
 	limit, err := openFiles()
 	if err != nil {
 		return l
@@ -64,7 +87,7 @@ func (n *Node) frugal(door string, l net.Listener, refused telemetry.Counter) ne
 	if door == "http" {
 		kept /= 2
 	}
-	return &frugal{Listener: l, most: uintptr(limit - kept), refused: refused, log: n.log.With("door", door)}
+	return &frugal{Listener: l, most: uintptr(limit - kept), refused: n.crowded.With(door), log: n.log.With("door", door)}
 }
 
 // listen takes the address of a door. For localhost these are two, for some clients try IPv6 first and others know

@@ -49,6 +49,7 @@ import (
 type Node struct {
 	log       *slog.Logger
 	metrics   *telemetry.Set
+	crowded   telemetry.Counters // connections that were refused, by door
 	fs        vfs.FS
 	folder    string // of fs, absolute; "" for one that was given
 	keeper    keeper
@@ -73,8 +74,12 @@ type Node struct {
 	bridges   *bridge.Bridges           // nil: there is none
 	tls       secured
 	rooms     []room // in the order of opening
-	draining  atomic.Bool
-	failed    chan error // the first room that ended by itself
+
+	instanceName string    // of a gateway, in the cluster
+	standing     *standing // nil: it is no gateway among others
+
+	draining atomic.Bool
+	failed   chan error // the first room that ended by itself
 
 	closing sync.Once
 	closed  error // what Close returns
@@ -115,6 +120,8 @@ func newNode(c *Config) *Node {
 		refusals: limit.NewLines(time.Minute, 1000),
 		sockets:  map[string][]socket{}, ways: map[string]*mqtt.Listener{}, failed: make(chan error, 1),
 	}
+	n.crowded = n.metrics.Counter("firth_connections_refused_total",
+		"Connections closed at once because too few open files are left.", "door")
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,8 +41,13 @@ func Run(ctx context.Context, p Process) error {
 	level.Set(c.Log.slogLevel())
 	c.Logger = newLogger(p.Err, c.Log.Format, &level)
 	defer limitMemory(c.Limits.Memory)()
+	c.StandsBy = func(n *Node) {
+		if err := p.announceStandby(n, time.Since(begin)); err != nil {
+			c.Logger.Warn("nobody was told that this node stands by", "error", err)
+		}
+	}
 	n, err := p.start(ctx, c)
-	if err != nil {
+	if err != nil || n == nil {
 		return err
 	}
 	if err := p.announce(n, time.Since(begin)); err != nil {
@@ -52,11 +58,18 @@ func Run(ctx context.Context, p Process) error {
 	return errors.Join(err, p.close(n))
 }
 
-// start starts a node, which may take a while after a crash; a signal to end ends that too.
+// start starts a node, which may take a while after a crash, and longer where it stands by; a signal to end ends that
+// too. Without a node and an error, it stood by until then.
 func (p Process) start(ctx context.Context, c *Config) (*Node, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var n *Node
+	var standsBy atomic.Bool
+	tell := c.StandsBy
+	c.StandsBy = func(n *Node) {
+		standsBy.Store(true)
+		tell(n)
+	}
 	started := make(chan error, 1)
 	go func() {
 		var err error
@@ -69,11 +82,17 @@ func (p Process) start(ctx context.Context, c *Config) (*Node, error) {
 			return n, err
 		case s := <-p.Signals:
 			if s == syscall.SIGHUP {
-				continue // what was just read is what it asks for
+				if standsBy.Load() {
+					c.Logger.Warn("a node that stands by reads its configuration again when it is restarted")
+				}
+				continue // else what was just read is what it asks for
 			}
 			cancel()
 			early := fault.New(fault.Closed, "node.Start", "ended by %s before it served", s)
 			if err := <-started; err != nil {
+				if standsBy.Load() && fault.Is(err, fault.Closed) {
+					return nil, nil
+				}
 				return nil, early
 			}
 			return nil, errors.Join(early, n.Close())
@@ -168,15 +187,26 @@ type Ready struct {
 	Addresses Addresses `json:"addresses"`
 	More      []Address `json:"listeners,omitempty"` // besides those
 	StartMs   float64   `json:"start_ms"`            // from reading the configuration to serving
+	StandsBy  bool      `json:"stands_by,omitempty"` // another gateway serves; another line follows when this one does
 }
 
 // announce says where the node can be reached, to people and to scripts.
 func (p Process) announce(n *Node, took time.Duration) error {
-	r := Ready{
-		Version: BuildVersion().Version, PID: os.Getpid(), Data: n.folder, Cluster: n.keeper.ClusterID(),
-		Brokers:   n.cfg.Log.Kafka.Addresses,
-		Addresses: n.Addresses(), More: n.more(), StartMs: float64(took.Microseconds()) / 1000,
+	r := n.ready(took)
+	r.Cluster, r.Addresses, r.More = n.keeper.ClusterID(), n.Addresses(), n.more()
+	return p.tell(r, greeting(r))
+}
+
+// ready is what is known of a node before its log is.
+func (n *Node) ready(took time.Duration) Ready {
+	return Ready{
+		Version: BuildVersion().Version, PID: os.Getpid(), Data: n.folder, Brokers: n.cfg.Log.Kafka.Addresses,
+		StartMs: float64(took.Microseconds()) / 1000,
 	}
+}
+
+// tell tells it to people or to scripts.
+func (p Process) tell(r Ready, greeting string) error {
 	line, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -185,7 +215,7 @@ func (p Process) announce(n *Node, took time.Duration) error {
 	if p.JSON {
 		_, err = p.Out.Write(line)
 	} else {
-		_, err = io.WriteString(p.Out, greeting(r))
+		_, err = io.WriteString(p.Out, greeting)
 	}
 	if err == nil && p.ReadyFile != "" {
 		err = writeWhole(p.ReadyFile, line)

@@ -31,6 +31,9 @@ func (c *Conn) Peer() *Peer {
 // ServerName is the name that the client asked for (SNI), or "".
 func (c *Conn) ServerName() string { return c.name }
 
+// Beneath is the connection that carries this one.
+func (c *Conn) Beneath() net.Conn { return c.beneath.Conn }
+
 // Close implements net.Conn.
 func (c *Conn) Close() error {
 	c.close.Do(c.peer.Forget)
