@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -264,6 +265,21 @@ func (a *Access) Masked(p *Pass) bool {
 func (a *Access) MaskTopic(p *Pass, topic string) *mask.Set {
 	s := p.stand()
 	return s.rights.MaskOfTopic(topic).With(s.within.MaskOfTopic(topic))
+}
+
+// MaskSome tells whether there may be somebody who may not see all of a topic of the log: by rules, by the scope of a
+// token, or by what a service says of its users, which is not known before they come.
+func (a *Access) MaskSome(topic string) bool {
+	if a.opt.Service != nil {
+		return true
+	}
+	a.mu.RLock()
+	all := slices.Collect(maps.Values(a.mu.rules))
+	for _, t := range a.mu.tokens {
+		all = append(all, t.Rules...)
+	}
+	a.mu.RUnlock()
+	return rule.MaskSome(all, topic, a.opt.Mapping)
 }
 
 // MayFilter tells whether a client may subscribe to a topic filter.

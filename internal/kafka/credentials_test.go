@@ -168,6 +168,8 @@ func (d denies) May(_ *access.Pass, op Operation, _ Resource, _ string) bool { r
 
 func (denies) MaskTopic(*access.Pass, string) *mask.Set { return nil }
 
+func (denies) MaskSome(string) bool { return false }
+
 func (d denies) MaySome(_ *access.Pass, op Operation, _ Resource) bool { return !d(op) }
 
 // A user that a client of Kafka has made logs in with the password by all mechanisms that it suits.

@@ -55,6 +55,8 @@ type Guard interface {
 	May(p *access.Pass, o Operation, on Resource, name string) bool
 	// MaskTopic is what a client may not see of the records of a topic that it may read; nil: it may see all of them.
 	MaskTopic(p *access.Pass, topic string) *mask.Set
+	// MaskSome tells whether there may be somebody who may not see all of the records of a topic.
+	MaskSome(topic string) bool
 	// MaySome tells whether it may to some resource of a kind.
 	MaySome(p *access.Pass, o Operation, on Resource) bool
 }

@@ -22,6 +22,9 @@ func (o *Options) masks(c *conn, topic string) *mask.Set {
 	return o.Guard.MaskTopic(c.pass.Load(), topic)
 }
 
+// masksSome tells whether there may be somebody who may not see all of a topic.
+func (o *Options) masksSome(topic string) bool { return o.Guard != nil && o.Guard.MaskSome(topic) }
+
 // veil masks the batches of one answer to a client that may not see all of them.
 type veil struct {
 	c       *conn

@@ -12,9 +12,9 @@ import (
 
 // Dead letters (KIP-1191): a record that was rejected, or delivered too often, goes to the topic that the group names
 // before the group is done with it: both are one write of the log. The letter says in its headers where the record
-// lies, and has its key and value if the group says so. It goes to the partition of the record's number, modulo those
-// that there are. Where it cannot be written the group is done with the record all the same, or it would be held up for
-// ever.
+// lies, and has its key and value if the group says so and nobody sees its topic masked: who reads letters need not be
+// who may see their records. It goes to the partition of the record's number, modulo those that there are. Where it
+// cannot be written the group is done with the record all the same, or it would be held up for ever.
 
 // LetterTopic is the header of a dead letter that names the topic of its record.
 const LetterTopic = "__dlq.errors.topic"
@@ -49,10 +49,11 @@ func (s *shares) letters(ctx context.Context, p *sharePart, dead []share.Dead, u
 	if source == nil {
 		return nil // it is being removed
 	}
+	copies := cfg.copies && !s.opt.masksSome(source.Name)
 	box := to.Partitions[int(p.index)%len(to.Partitions)]
 	for _, d := range dead {
 		originals := map[int64]*record.Record{}
-		if cfg.copies {
+		if copies {
 			if originals, err = s.originals(ctx, p.id, d.Span, source.Settings.Subject); err != nil {
 				return err
 			}

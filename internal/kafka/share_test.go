@@ -589,6 +589,44 @@ func TestShareDeadLetters(t *testing.T) {
 	wantGot(t, "it is done with", fmt.Sprint(h.standing("g", topic)), "[6 0]")
 }
 
+// TestShareDeadLettersOfMasked: a dead letter of a topic that somebody sees masked says where its record lies, and has
+// nothing of it.
+func TestShareDeadLettersOfMasked(t *testing.T) {
+	h := openVeiled(t, nil)
+	c := h.earliest("g", "errors.deadletterqueue.topic.name", "dlq.t", "errors.deadletterqueue.copy.record.enable", "true")
+	for _, tc := range [][2]string{{"masked", "null=null"}, {"bare", "k0=vvvvvvvvvv"}} {
+		name, want := tc[0], tc[1]
+		topic := h.topic(name, 1)
+		c.fill(topic, 1)
+		a := h.share("g", name, topic)
+		a.fetch()
+		wantCode(t, "reject", a.acknowledge(all(0, 0, reject)), wire.None)
+		found := false
+		box := h.store.Topics().ByName("dlq.t")
+		if _, err := h.store.Scan(box.Partitions[0], 0, stream.ScanOptions{}, func(v *record.View) bool {
+			if source, _ := v.Header(LetterTopic); string(source) != name {
+				return true
+			}
+			found = true
+			text := func(b []byte) string {
+				if b == nil {
+					return "null"
+				}
+				return string(b)
+			}
+			if got := text(v.Key) + "=" + text(v.Value); got != want {
+				t.Errorf("%s: %s, want %s", name, got, want)
+			}
+			return true
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if !found {
+			t.Errorf("%s: no letter", name)
+		}
+	}
+}
+
 // TestShareOffsets: the offsets of a group without members are shown, set and deleted, durably.
 // [Kafka-DescribeShareGroupOffsets] [Kafka-AlterShareGroupOffsets] [Kafka-DeleteShareGroupOffsets].
 func TestShareOffsets(t *testing.T) {

@@ -78,6 +78,27 @@ func (r *Rights) MaskOfTopic(topic string) (set *mask.Set) {
 	return set
 }
 
+// MaskSome tells whether one of some rules takes something out of what somebody reads of a topic of the log: whoever it
+// is, and whatever its templates stand for.
+func MaskSome(rules []Rule, topic string, mapping Mapping) bool {
+	return slices.ContainsFunc(rules, func(r Rule) bool {
+		switch {
+		case r.Effect != Mask:
+			return false
+		case r.Resource.Pattern != Filter:
+			return r.Resource.means(topic)
+		}
+		levels := strings.Split(r.Resource.Name, "/")
+		for i, level := range levels {
+			if isTemplate(level) {
+				levels[i] = "+"
+			}
+		}
+		filter := strings.Join(levels, "/")
+		return slices.ContainsFunc(mapping.FiltersOf(topic), func(held string) bool { return names.Overlaps(held, filter) })
+	})
+}
+
 // means tells whether a resource by name or prefix is one of a name.
 func (r *Resource) means(name string) bool {
 	internal := r.Kind == Topic && strings.HasPrefix(name, InternalPrefix)

@@ -52,6 +52,8 @@ func TestMasks(t *testing.T) {
 		for _, topic := range []string{"a", "b", "__firth_x"} {
 			if got := r.MaskOfTopic(topic) != nil; got != strings.Contains(" "+c.topic+" ", " "+topic+" ") {
 				t.Errorf("%v: topic %s is masked: %v", &c.rule, topic, got)
+			} else if got && !MaskSome([]Rule{c.rule}, topic, plain{}) {
+				t.Errorf("%v: topic %s is masked for nobody", &c.rule, topic)
 			}
 		}
 		if r.Name(Read, []byte("a/x"), "") || r.Topic(Read, "a") {
