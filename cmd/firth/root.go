@@ -121,10 +121,10 @@ func formFlag(cmd *cobra.Command) *output.Form {
 	return &form
 }
 
-// describeEach prints what describe says of each name, in JSON or by print, which is told whether to begin with a blank
+// describeEach prints what describe says of each name, in JSON or by show, which is told whether to begin with a blank
 // line.
 func describeEach[T any](cmd *cobra.Command, form output.Form, names []string, describe func(name string) (T, error),
-	print func(cmd *cobra.Command, d T, blank bool) error,
+	show func(cmd *cobra.Command, d T, blank bool) error,
 ) error {
 	for i, name := range names {
 		d, err := describe(name)
@@ -133,7 +133,7 @@ func describeEach[T any](cmd *cobra.Command, form output.Form, names []string, d
 		case form == output.FormJSON:
 			err = output.JSON(cmd.OutOrStdout(), d)
 		default:
-			err = print(cmd, d, i > 0)
+			err = show(cmd, d, i > 0)
 		}
 		if err != nil {
 			return err

@@ -27,6 +27,7 @@ type shredStatus struct {
 	Waits   string           `json:"waits,omitempty"`
 	Error   string           `json:"error,omitempty"`
 	Hint    string           `json:"hint,omitempty"`
+	Lost    int64            `json:"lost,omitempty"`
 }
 
 // shredSubject is how the broker is asked: not by what is written down in logs.
@@ -74,7 +75,7 @@ subject.`,
 		}
 		return printShreds(cmd, []shredStatus{st}, *form)
 	}
-	cmd.AddCommand(newShredStatus(a))
+	cmd.AddCommand(newShredStatus(a), newShredAccept(a))
 	return cmd
 }
 
@@ -124,7 +125,8 @@ func newShredStatus(a *adminFlags) *cobra.Command {
 		Use:   "status",
 		Short: "Tell how far requests are",
 		Long: `Tells what was asked for and how far it is. A subject is kept nowhere: with --subject, the requests are told
-that were about it.`,
+that were about it. Requests that cannot be read, since the disk is damaged, are told in a line without an id until
+firth shred accept; whom they were about nobody knows.`,
 		Example: `  firth shred status
   firth shred status --subject customer-4711 -o json`,
 		Args: cobra.NoArgs,
@@ -149,6 +151,19 @@ that were about it.`,
 	return cmd
 }
 
+func newShredAccept(a *adminFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "accept",
+		Short: "Say that requests which cannot be read were asked for again: they are not told any more",
+		Example: `  firth shred status
+  firth shred accept`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.call(cmd, admin.Request{Method: "POST", Path: "/shreds/accept"}, nil)
+		},
+	}
+}
+
 func printShreds(cmd *cobra.Command, all []shredStatus, form output.Form) error {
 	if form == output.FormJSON {
 		return output.JSON(cmd.OutOrStdout(), all)
@@ -160,7 +175,11 @@ func printShreds(cmd *cobra.Command, all []shredStatus, form output.Form) error 
 		if st.Ended == nil {
 			state = "under way"
 		}
-		if st.Error != "" {
+		switch {
+		case st.Lost > 0:
+			state = st.Error
+			cmd.PrintErrln(st.Error + "\n  " + st.Hint)
+		case st.Error != "":
 			state = "failed, is tried again: " + st.Error
 		}
 		var records int64

@@ -28,6 +28,7 @@ import (
 	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -65,6 +66,8 @@ type Options struct {
 	Places func() []Place
 	// Clear ends what waits or is shown of a subject, apart from records: retained and delayed messages.
 	Clear func(ctx context.Context, about func(subject []byte) bool) error
+	// Metrics receives the metrics. Default: nobody looks.
+	Metrics *telemetry.Set
 	// Logger gets the log lines. Default: none.
 	Logger *slog.Logger
 	// Clock is the wall clock. Default: time.Now.
@@ -83,6 +86,7 @@ type Status struct {
 	Waits   string           `json:"waits,omitempty"` // for what nothing happens
 	Error   string           `json:"error,omitempty"` // why the last try failed; it is tried again
 	Hint    string           `json:"hint,omitempty"`
+	Lost    int64            `json:"lost,omitempty"` // so many requests cannot be read: nobody knows whom they were about
 }
 
 // request is a request as the log keeps it.
@@ -102,6 +106,7 @@ type Erasures struct {
 	opt    Options
 	wakeup chan struct{} // holds one token
 	asking sync.Mutex    // held over a request, the log included: one at a time
+	lost   lost
 
 	mu struct {
 		sync.Mutex
@@ -118,22 +123,34 @@ func Open(ctx context.Context, opt Options) (*Erasures, error) {
 	}
 	e := &Erasures{opt: opt, wakeup: make(chan struct{}, 1)}
 	e.mu.requests, e.mu.progress = make(map[string]*request), make(map[string]Status)
-	folded, err := stream.FoldState(ctx, opt.Log, TopicName, func(key string, value []byte) error {
-		r := &request{ID: key}
-		if err := json.Unmarshal(value, r); err != nil {
-			return err
-		}
-		e.mu.requests[r.ID] = r
-		return nil
-	})
+	if opt.Metrics == nil {
+		opt.Metrics = telemetry.New()
+	}
+	e.lost.gauge = opt.Metrics.Gauge("firth_shred_requests_lost", "Requests to shred a subject that cannot be read, "+
+		"until firth shred accept; firth shred status tells what to do.").With()
+	folded, err := stream.FoldState(ctx, opt.Log, TopicName, e.apply)
 	if err != nil {
 		return nil, err
 	}
-	if !folded.Complete() {
-		opt.Logger.Error("some requests to shred a subject could not be read: ask for them again", "lost", folded.Lost,
-			"strange", folded.Strange, "error", folded.First)
+	e.lost.judge(&folded)
+	for _, st := range e.Lost() {
+		opt.Logger.Error("requests to shred a subject cannot be read", "requests", st.Lost, "error", folded.First,
+			"hint", st.Hint)
 	}
 	return e, nil
+}
+
+// apply takes a record of the topic. Errors: those of JSON.
+func (e *Erasures) apply(key string, value []byte) error {
+	if key == acceptedKey {
+		return json.Unmarshal(value, &e.lost.accepted)
+	}
+	r := &request{ID: key}
+	if err := json.Unmarshal(value, r); err != nil {
+		return err
+	}
+	e.mu.requests[r.ID] = r
+	return nil
 }
 
 // Ask has a subject go: all records about it that are there now. It returns when that will happen, whatever comes;
@@ -230,14 +247,19 @@ func (e *Erasures) store(ctx context.Context, r *request) error {
 	if err != nil {
 		return fault.Wrap(fault.Internal, op, err)
 	}
-	row := record.Record{Timestamp: e.opt.Clock().UnixMilli(), Key: []byte(r.ID), Value: value}
-	if err := stream.StoreState(ctx, e.opt.Log, TopicName, []record.Record{row}); err != nil {
+	if err := e.put(ctx, r.ID, value); err != nil {
 		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.mu.requests[r.ID] = r
 	return nil
+}
+
+// put stores a row of the topic.
+func (e *Erasures) put(ctx context.Context, key string, value []byte) error {
+	row := record.Record{Timestamp: e.opt.Clock().UnixMilli(), Key: []byte(key), Value: value}
+	return stream.StoreState(ctx, e.opt.Log, TopicName, []record.Record{row})
 }
 
 // List tells of all requests, the oldest first.

@@ -2,6 +2,8 @@ package node_test
 
 import (
 	"context"
+	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/logtest"
+	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
@@ -24,6 +27,8 @@ type house struct {
 	log   *store.Store
 	trail *audit.Trail
 	end   func()
+
+	metrics *telemetry.Set
 }
 
 func open(t *testing.T, disk vfs.FS) *house {
@@ -36,7 +41,7 @@ func open(t *testing.T, disk vfs.FS) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t}
+	h := &house{t: t, metrics: telemetry.New()}
 	h.log, err = store.Open(t.Context(), store.Options{FS: disk, Keys: ring, Logger: logtest.New(t)})
 	if err != nil {
 		t.Fatal(err)
@@ -45,8 +50,9 @@ func open(t *testing.T, disk vfs.FS) *house {
 		t.Fatal(err)
 	}
 	h.Erasures, err = erasure.Open(t.Context(), erasure.Options{
-		Log: h.log, Audit: h.trail, Places: h.places, Logger: logtest.New(t),
-		Clear: func(context.Context, func([]byte) bool) error { return nil },
+		Log: h.log, Audit: h.trail, Places: h.places, Metrics: h.metrics,
+		Logger: logtest.New(t, "requests to shred a subject cannot be read"),
+		Clear:  func(context.Context, func([]byte) bool) error { return nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -183,4 +189,62 @@ func TestErasureRefused(t *testing.T) {
 	if _, err := h.Ask(t.Context(), nil); !fault.Is(err, fault.Invalid) {
 		t.Errorf("nobody: %v", err)
 	}
+}
+
+// TestLostRequests: requests that cannot be read are told until somebody accepts that, also after a restart, and told
+// anew when more of them are.
+func TestLostRequests(t *testing.T) {
+	disk := vfs.NewMemory()
+	h := open(t, disk)
+	told := func(want int64) {
+		t.Helper()
+		all := h.Lost()
+		page := httptest.NewRecorder()
+		h.metrics.Handler().ServeHTTP(page, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+		if !strings.Contains(page.Body.String(), fmt.Sprintf("\nfirth_shred_requests_lost %d\n", want)) {
+			t.Errorf("the metric does not tell of %d", want)
+		}
+		if len(all) != int(min(want, 1)) ||
+			want > 0 && (all[0].Lost != want || !strings.Contains(all[0].Hint, "firth shred accept")) {
+			t.Errorf("told of %+v, not of %d", all, want)
+		}
+	}
+	spoil := func(id string) {
+		t.Helper()
+		row := record.Record{Key: []byte(id), Value: []byte("{")}
+		if err := stream.StoreState(t.Context(), h.log, erasure.TopicName, []record.Record{row}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := func() {
+		t.Helper()
+		h.end()
+		h = open(t, disk)
+	}
+	h.write("alice")
+	if _, err := h.Ask(t.Context(), []byte("alice")); err != nil {
+		t.Fatal(err)
+	}
+	told(0)
+	if err := h.Accept(t.Context()); !fault.Is(err, fault.NotFound) {
+		t.Errorf("nothing was accepted: %v", err)
+	}
+	spoil("one")
+	for range 2 {
+		again()
+		told(1)
+	}
+	if err := h.Accept(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	told(0)
+	again()
+	told(0)
+	if len(h.List()) != 1 {
+		t.Errorf("requests: %+v", h.List())
+	}
+	spoil("two")
+	again()
+	told(2)
+	h.end()
 }

@@ -19,7 +19,8 @@ func (n *Node) openErasures(ctx context.Context) (err error) {
 		return nil
 	}
 	n.erasures, err = erasure.Open(ctx, erasure.Options{
-		Log: n.store, Audit: n.audit, Places: n.subjects, Clear: n.mqtt.Forget, Logger: n.log,
+		Log: n.store, Audit: n.audit, Places: n.subjects, Clear: n.mqtt.Forget, Metrics: n.metrics,
+		Logger: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("erasures: %w", err)
@@ -91,14 +92,22 @@ func (n *Node) adminShreds(*http.Request) (any, error) {
 	if n.erasures == nil {
 		return nil, errNoErasures
 	}
-	return n.erasures.List(), nil
+	return append(n.erasures.List(), n.erasures.Lost()...), nil
 }
 
-// adminFindShreds lists the requests about a subject.
+// adminAcceptShreds ends the alarm about requests that cannot be read.
+func (n *Node) adminAcceptShreds(r *http.Request) (any, error) {
+	if n.erasures == nil {
+		return nil, errNoErasures
+	}
+	return nil, n.erasures.Accept(r.Context())
+}
+
+// adminFindShreds lists the requests about a subject, and those that cannot be read: they may be about it.
 func (n *Node) adminFindShreds(r *http.Request) (any, error) {
 	a, err := n.shredAskOf(r)
 	if err != nil {
 		return nil, err
 	}
-	return n.erasures.Find(a.Subject), nil
+	return append(n.erasures.Find(a.Subject), n.erasures.Lost()...), nil
 }
