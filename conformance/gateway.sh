@@ -2,7 +2,7 @@
 # One gateway before three brokers of Apache Kafka in KRaft mode, as Maven has it, each with a small heap: what devices
 # find of MQTT on one machine they find here; kill -9 of the gateway and of a broker, and all brokers away for a while; a
 # Kafka consumer reads from the cluster what devices sent; a second gateway, and settings that lose what was acknowledged,
-# are refused.
+# are refused. Then a node with a log of its own moves into the cluster.
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients java
@@ -174,4 +174,61 @@ if timeout 120 "$firth" serve --data "$work/data" "${gateway[@]}" --set listen.m
 grep -q -- '--alter --topic __firth_sessions --add-config cleanup.policy=compact' "$work/refused.log" ||
 	{ cat "$work/refused.log" >&2; fail "the refusal does not say what to do"; }
 pass "settings that lose what was acknowledged are refused"
+# --- a node with a log of its own moves into the cluster
+"${java[@]}" org.apache.kafka.tools.TopicCommand --bootstrap-server "$brokers" --delete \
+	--topic '__firth_.*|plant|load|witness' >"$work/deleted.log" 2>&1 ||
+	{ cat "$work/deleted.log" >&2; fail "deleting topics"; }
+vacant() { ! "$firth" topic list -b "$brokers" | grep -qE '__firth_|plant|load|witness'; }
+wait_for 60 "end of the topics" vacant
+move() { timeout 240 "$firth" migrate --to "kafka://$brokers" --data "$work/alone" "$@"; }
+start_node() { # start_node: one that keeps its log, in the folder of its own
+	: >"$work/firth.log"
+	"$firth" serve --data "$work/alone" --set listen.mqtt=127.0.0.1:0 --set listen.ws=127.0.0.1:0 \
+		--set listen.kafka=127.0.0.1:0 --set listen.http=127.0.0.1:0 >"$work/firth.log" 2>&1 &
+	firth_pid=$!
+	wait_for 120 "addresses from the node" ready
+	mqtt_port=${mqtt##*:}
+}
+start_node
+export -f sub
+export mqtt_port
+seq 500 | xargs -P 8 -I N bash -c 'sub -V 5 -i away-N -c -x 3600 -q 1 -t "far/N" -t far/all -E'
+sub -V 5 -i sleeper -c -x 3600 -q 2 -t 'far/#' -E
+lines old- 1 3000 | pub -q 1 -t far/data -l
+lines twice- 1 20 | pub -q 2 -t far/all -l
+pub -q 1 -r -t far/state -m on
+"$firth" consume -b "$kafka" -t far -g readers -o start -n 100 >"$work/read" || fail "a group reads"
+move --from "$kafka" >"$work/ahead" || fail "copying ahead"
+grep -q 'Copied ahead' "$work/ahead" || { cat "$work/ahead" >&2; fail "copying ahead"; }
+lines new- 1 3000 | pub -q 1 -t far/data -l
+printf 'secret\n' >"$work/password"
+"$firth" user add anna --http "$http" --data "$work/alone" --new-password-file "$work/password" >/dev/null
+"$firth" acl allow User:anna publish,subscribe --names 'far/#' --http "$http" --data "$work/alone" >/dev/null
+kill -TERM "$firth_pid"
+wait "$firth_pid" || fail "the node ended with status $?"
+firth_pid=
+for after in 0.25 0.4; do # wherever that is
+	(timeout -s KILL "$after" "$firth" migrate --to "kafka://$brokers" --data "$work/alone" || true) >/dev/null 2>&1
+done
+move >"$work/moved" 2>&1 || grep -q 'was moved to the cluster' "$work/moved" || { cat "$work/moved" >&2; fail "moving"; }
+rm -rf "$work/data"
+start_gateway 127.0.0.1:0
+anna=(-u anna -P secret)
+(lines old- 1 3000; lines new- 1 3000; lines twice- 1 20; echo on) >"$work/all"
+sub "${anna[@]}" -V 5 -i sleeper -c -x 3600 -q 2 -t far/none -C 6021 -W 100 >"$work/got"
+same "after firth migrate, killed twice, a session gets what it missed, exactly once" "$work/got" <"$work/all"
+for n in 1 250 500; do
+	lines twice- 1 20 >"$work/all"
+	sub "${anna[@]}" -V 5 -i "away-$n" -c -x 3600 -q 1 -t far/none -C 20 -W 100 >"$work/got"
+	same "and session $n of 500" "$work/got" <"$work/all"
+done
+sub "${anna[@]}" -V 5 -i late -t far/state -C 1 -W 60 >"$work/retained"
+echo on | same "and a retained message is there" "$work/retained"
+if sub -i stranger -t far/x -C 1 -W 10 >/dev/null 2>&1; then fail "nobody has to log in any more"; fi
+(lines old- 1 3000; lines new- 1 3000; lines twice- 1 20; echo on) >"$work/all"
+kcat -b "$brokers" -C -t far -e -q -X isolation.level=read_committed -f '%s\n' >"$work/got" 2>"$work/kcat.log"
+same "and all records, once, in the cluster" "$work/got" <"$work/all"
+"$firth" group describe readers -b "$brokers" -o json | tr -d ' \n' >"$work/group"
+grep -q '"committed":100' "$work/group" || { cat "$work/group" >&2; fail "the group goes on elsewhere"; }
+pass "and a group goes on where it was"
 echo "one gateway before three brokers: passed"

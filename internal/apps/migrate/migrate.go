@@ -154,6 +154,9 @@ func begin(ctx context.Context, o Options) (*mover, error) {
 	if err := m.load(ctx); err != nil {
 		return nil, err
 	}
+	if err := m.vacant(); err != nil {
+		return nil, err
+	}
 	return m, m.plan()
 }
 
@@ -161,6 +164,10 @@ func begin(ctx context.Context, o Options) (*mover, error) {
 func (m *mover) moveRest(ctx context.Context) error {
 	if !m.Final {
 		return nil
+	}
+	m.state.run.State = true
+	if err := m.keepRun(ctx); err != nil {
+		return err
 	}
 	if err := m.syncStates(ctx); err != nil {
 		return err

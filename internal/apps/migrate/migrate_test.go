@@ -495,6 +495,12 @@ func TestRefusals(t *testing.T) {
 			topic := create(t, to, "plain", 2, map[string]string{"max.message.bytes": "50000000"})
 			put(t, to, topic.Partitions[0], numbered(0, 1)...)
 		}, fault.Exists},
+		"state of a gateway": {func(t *testing.T, to *cluster.Cluster) {
+			one := []record.Record{{Key: []byte("k"), Value: []byte("v")}}
+			if err := stream.StoreState(t.Context(), to, "__firth_bans", one); err != nil {
+				t.Fatal(err)
+			}
+		}, fault.Exists},
 		"other partitions": {func(t *testing.T, to *cluster.Cluster) { create(t, to, "plain", 3, nil) }, fault.Unsupported},
 		"small messages": {func(t *testing.T, to *cluster.Cluster) {
 			create(t, to, "plain", 2, map[string]string{"max.message.bytes": "1000"})

@@ -27,6 +27,7 @@ type journal struct {
 type runState struct {
 	Source   string `json:"source"`             // cluster id
 	Producer int64  `json:"producer"`           // id of who copies records
+	State    bool   `json:"state,omitempty"`    // what the cluster has of Firth's own state is ours
 	Finished int64  `json:"finished,omitempty"` // Unix milliseconds
 }
 
@@ -103,6 +104,29 @@ func (m *mover) keep(ctx context.Context, key string, value any) error {
 	}
 	m.state.kept[key] = string(text)
 	return m.wrote()
+}
+
+// vacant refuses a cluster that has state of a gateway: it would be taken away.
+func (m *mover) vacant() error {
+	if !m.Final || m.state.run.State {
+		return nil
+	}
+	for _, t := range m.Target.Topics().All() {
+		if _, ours := m.state.topics[t.Name]; ours || !stream.IsOwn(t.Name) || t.Name == TopicName {
+			continue
+		}
+		for _, p := range t.Partitions {
+			b, err := m.Target.Bounds(p)
+			if err != nil {
+				return err
+			}
+			if b.High > 0 {
+				return inTheWay("a gateway has served the cluster: %s has records", t.Name).
+					WithHint("its sessions, users and rules would go; delete its topics __firth_* if nobody needs them")
+			}
+		}
+	}
+	return nil
 }
 
 // topic is one whose records are copied.
