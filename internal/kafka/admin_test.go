@@ -718,7 +718,9 @@ func TestGuard(t *testing.T) {
 	}
 	byID := metadataFor()
 	byID.Topics = append(byID.Topics, kmsg.MetadataRequestTopic{TopicID: secret.ID})
-	wantCode(t, "metadata by id", askFor[*kmsg.MetadataResponse](c, 12, byID).Topics[0].ErrorCode, wire.UnknownTopicID)
+	wantCode(
+		t, "metadata by id", askFor[*kmsg.MetadataResponse](c, 12, byID).Topics[0].ErrorCode, wire.TopicAuthorizationFailed,
+	)
 	all := askFor[*kmsg.MetadataResponse](c, 9, kmsg.NewPtrMetadataRequest())
 	for _, topic := range all.Topics {
 		if strings.HasPrefix(*topic.Topic, "secret") {

@@ -95,13 +95,26 @@ func (d *Door) metadataByName(c *conn, name string) wire.MetadataTopic {
 	return d.metadataTopic(t)
 }
 
-// metadataByID does not tell a topic that may not be described from one that does not exist.
+// metadataByID does not tell the name of a topic that may not be described. Its id is no secret, as with Kafka: clients
+// ask again about one that is not known, and not about one that they may not see.
 func (d *Door) metadataByID(c *conn, id wire.UUID) wire.MetadataTopic {
-	t := d.log.Topics().ByID(record.UUID(id))
-	if t == nil || !d.may(c, OpDescribe, OnTopic, t.Name) {
-		return wire.MetadataTopic{Code: wire.UnknownTopicID, ID: id, Operations: wire.NoOperations}
+	t, code := d.described(c, id)
+	if code != wire.None {
+		return wire.MetadataTopic{Code: code, ID: id, Operations: wire.NoOperations}
 	}
 	return d.metadataTopic(t)
+}
+
+// described is the topic of an id, if the client may describe it.
+func (d *Door) described(c *conn, id [16]byte) (*stream.Topic, wire.Code) {
+	t := d.log.Topics().ByID(record.UUID(id))
+	switch {
+	case t == nil:
+		return nil, wire.UnknownTopicID
+	case !d.may(c, OpDescribe, OnTopic, t.Name):
+		return nil, wire.TopicAuthorizationFailed
+	}
+	return t, wire.None
 }
 
 // metadataCreate creates a topic that was only asked about, the n-th of its request.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/firthmq/firth/internal/log/record"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -60,9 +59,9 @@ func (d *Door) deleteTopic(ctx context.Context, c *conn, strict bool, answer *km
 	topics := d.log.Topics()
 	var name string
 	if answer.Topic == nil {
-		t := topics.ByID(record.UUID(answer.TopicID))
-		if t == nil || !d.may(c, OpDescribe, OnTopic, t.Name) {
-			answer.ErrorCode = wire.UnknownTopicID
+		t, code := d.described(c, answer.TopicID)
+		if code != wire.None {
+			answer.ErrorCode = code
 			return
 		}
 		name = t.Name
