@@ -21,7 +21,7 @@ run: ## run firth here: MQTT on 1883, Kafka on 9092, HTTP on 8080
 	$(GO) run ./cmd/firth
 
 build: ## build the binary into build/firth
-	CGO_ENABLED=0 $(GO) build -trimpath -o build/firth ./cmd/firth
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-w -o build/firth ./cmd/firth
 
 demo: ## a small fleet of devices and a Kafka consumer, live
 	$(GO) run ./cmd/firth demo

@@ -133,7 +133,7 @@ func TestOrderOfRecords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			to := &sunk{}
 			b := &beneath{Conn: to, done: true}
-			bulk := newBulk().(*bulk) //nolint:errcheck // it is one
+			bulk := newBulk().(*bulk)
 			b.bulk.Store(bulk)
 			want := []string{"one, update, last"}
 			write := func(s string) {
