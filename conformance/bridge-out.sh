@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Firth joined to a Mosquitto by a bridge of its own (firth bridge), by MQTT 3.1.1 and 5.0: topic in, out and both, names
 # with prefixes, retained messages, states; either side killed with SIGKILL again and again while messages of QoS 2 go
-# both ways: nothing lost, nothing twice, in order; two and three servers in a circle.
+# both ways: nothing lost, nothing twice, in order; a connection section of a mosquitto.conf as it is.
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients
@@ -16,6 +16,7 @@ start_edge() {
 		user root
 		listener $edge 127.0.0.1
 		allow_anonymous true
+		password_file $work/passwords
 		set_tcp_nodelay true
 		max_queued_messages 0
 		persistence true
@@ -193,6 +194,37 @@ check_out() {
 	same "$work/want" "out, with $side killed"
 }
 
+# imported: a connection of a mosquitto.conf becomes a bridge of Firth's, with its password in a file.
+imported() {
+	cat >"$work/imported.conf" <<-CONF
+		connection imported
+		address 127.0.0.1:$edge
+		remote_clientid imported
+		remote_username bridge
+		remote_password hunter2
+		restart_timeout 1 2
+		notifications_local_only true
+		topic # out 1 up/ high/
+		topic # in 2 down/ low/
+	CONF
+	echo hunter2 >"$work/imported.password"
+	chmod 600 "$work/imported.password"
+	start_firth --mosquitto "$work/imported.conf"
+	wait_for 60 "connection of the bridge" state_is connected imported
+	keeps imports 'high/#'
+	lines imported 1 100 | at_firth pub -q 1 -l -t up/imports
+	lines imported 1 100 | at_edge pub -q 2 -l -t low/imports
+	lines imported 1 100 >"$work/want"
+	got imports 100 'high/#'
+	same "$work/want" "out, imported"
+	wait_for 60 "messages that come in" imports_are 100
+	records down | grep "^$version imported " >"$work/got"
+	same "$work/want" "in, imported"
+	! grep -r hunter2 "$work/firth.log" || fail "a password is in the log"
+	pass "a connection of a mosquitto.conf is a bridge, with its password in a file"
+}
+imports_are() { [ "$(records down | grep -c "^$version imported ")" -ge "$1" ]; }
+
 kill_firth() {
 	kill -9 "$firth_pid"
 	wait "$firth_pid" 2>/dev/null || true
@@ -237,6 +269,7 @@ kill_far() {
 
 firth=${FIRTH:-$repo/build/firth}
 if [ -z "${FIRTH:-}" ]; then (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o build/firth ./cmd/firth); fi
+mosquitto_passwd -b -c "$work/passwords" bridge hunter2 2>/dev/null
 start_far
 for version in 3.1.1 5; do
 	start_edge
@@ -252,6 +285,10 @@ for version in 3.1.1 5; do
 	stop_edge
 	stop_firth
 done
+start_edge
+imported
+stop_firth
+stop_edge
 kill -TERM "$far_pid"
 wait "$far_pid" || fail "the other firth ended with status $?"
 "$firth" log check "$work/far" >"$work/check.log" 2>&1 || fail "$(cat "$work/check.log")"

@@ -29,7 +29,8 @@ func newImportMosquittoCommand() *cobra.Command {
 		Short: "Print a mosquitto.conf as firth.yaml",
 		Long: `Print a mosquitto.conf as firth.yaml, with the files of its include_dir. What has no key here goes to standard
 error, line by line, with the reason. A listener with shared keys (PSK) is left out, and one beyond this machine
-is open only where allow_anonymous was true.`,
+is open only where allow_anonymous was true. A connection becomes a bridge; its password is to be written to a file,
+which is named, and is never printed.`,
 		Example: `  firth import mosquitto /etc/mosquitto/mosquitto.conf > firth.yaml
   firth config check -c firth.yaml
   firth serve --mosquitto /etc/mosquitto/mosquitto.conf     # or start with it as it is`,

@@ -10,7 +10,6 @@ const (
 	needsUsers     = "firth import mosquitto-access takes its users over"
 	needsStart     = "the service manager sees to that"
 	plugins        = "plugins of Mosquitto do not run here"
-	bridges        = "bridges in firth.yaml do this, written by hand; or let Mosquitto there make one to Firth"
 	durable        = "everything that is acknowledged is on the disk"
 	stored         = "what is kept for a device lies in the log, as long as its retention says, and takes no memory"
 	clientIDs      = "client identifiers are as devices send them"
@@ -33,17 +32,10 @@ var missing = reasons(map[string][]string{
 		"auth_plugin", "plugin", "global_plugin", "plugin_load", "plugin_use", "auth_opt_", "plugin_opt_",
 		"enable_control_api",
 	},
-	bridges: {
-		"connection", "address", "addresses", "topic", "bridge_alpn", "bridge_attempt_unsubscribe", "bridge_bind_address",
-		"bridge_cafile", "bridge_capath", "bridge_certfile", "bridge_ciphers", "bridge_ciphers_tls1.3", "bridge_identity",
-		"bridge_insecure", "bridge_keyfile", "bridge_max_packet_size", "bridge_max_topic_alias", "bridge_outgoing_retain",
-		"bridge_protocol_version", "bridge_psk", "bridge_receive_maximum", "bridge_reload_type", "bridge_require_ocsp",
-		"bridge_session_expiry_interval", "bridge_tcp_keepalive", "bridge_tcp_user_timeout", "bridge_tls_use_os_certs",
-		"bridge_tls_version", "cleansession", "clientid", "idle_timeout", "keepalive_interval", "local_cleansession",
-		"local_clientid", "local_password", "local_username", "notification_topic", "notifications",
-		"notifications_local_only", "password", "remote_clientid", "remote_password", "remote_username",
-		"restart_timeout", "round_robin", "start_type", "threshold", "try_private", "username",
-	},
+	"the routes of the system say which address a bridge comes from":  {"bridge_bind_address"},
+	"the keep alive interval finds dead connections of bridges":       {"bridge_tcp_keepalive", "bridge_tcp_user_timeout"},
+	"the ciphers of a bridge are those of Go's TLS, all of them good": {"bridge_ciphers", "bridge_ciphers_tls1.3"},
+	"a change of bridges is taken at the next start":                  {"bridge_reload_type"},
 	clientIDs:                                {"auto_id_prefix"},
 	needsStart:                               {"pid_file", "user", "log_facility", "daemon"},
 	"topics are the same by every listener":  {"mount_point"},
@@ -63,6 +55,8 @@ var missing = reasons(map[string][]string{
 
 // needless are those that ask for what is so anyway.
 var needless = reasons(map[string][]string{
+	"bridges name topics in full": {"bridge_max_topic_alias"},
+	"a bridge is inside: local_username says whose rights it has, and needs no password": {"local_password"},
 	durable: {"autosave_interval", "autosave_on_changes", "persistence_file"},
 	stored:  {"max_queued_bytes", "max_queued_messages"},
 	"a subscriber whose filters overlap gets each message once": {"allow_duplicate_messages"},

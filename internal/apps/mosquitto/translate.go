@@ -20,6 +20,8 @@ type Translation struct {
 	keys  []setting
 	doors []*door
 	open  bool // listeners that nobody has to log in to, beyond this machine
+
+	bridges []*joined
 }
 
 // setting is one key of ours.
@@ -59,6 +61,7 @@ func Translate(all []Directive) (*Translation, error) {
 	for _, d := range all {
 		t.directive(d)
 	}
+	t.finishBridges()
 	if len(t.problems) > 0 {
 		return nil, fault.New(fault.Invalid, "mosquitto", "%s", strings.Join(t.problems, "\n"))
 	}
@@ -75,6 +78,7 @@ func Translate(all []Directive) (*Translation, error) {
 
 // rules are the directives with keys of ours.
 var rules = map[string]func(t *translation, d Directive){
+	"connection":                   (*translation).connection,
 	"listener":                     (*translation).listener,
 	"port":                         func(t *translation, d Directive) { t.byDefault(d).port = d.Value; t.number(d) },
 	"bind_address":                 func(t *translation, d Directive) { t.byDefault(d).host = d.Value },
@@ -165,15 +169,23 @@ func identity(template string) func(t *translation, d Directive) {
 
 func (t *translation) directive(d Directive) {
 	if strings.ContainsFunc(d.Value, notText) || !utf8.ValidString(d.Value) {
+		if secret(d.Name) {
+			d.Value = "a secret"
+		}
 		t.problem(d, "%q is no text", d.Value)
 		return
 	}
-	if rule := rules[d.Name]; rule != nil {
-		if d.Value == "" {
-			t.problem(d, "a value is missing")
-			return
-		}
+	rule, ofBridge := rules[d.Name], bridgeRules[d.Name]
+	switch {
+	case rule == nil && ofBridge == nil:
+	case d.Value == "":
+		t.problem(d, "a value is missing")
+		return
+	case rule != nil:
 		rule(t, d)
+		return
+	default:
+		t.bridged(ofBridge, d)
 		return
 	}
 	name := d.Name

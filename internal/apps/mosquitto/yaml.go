@@ -24,6 +24,12 @@ func (t *Translation) YAML() []byte {
 	if t.open {
 		b.WriteString("allow_remote_without_auth: true # allow_anonymous\n")
 	}
+	if len(t.bridges) > 0 {
+		b.WriteString("bridges:\n")
+		for _, at := range t.bridges {
+			b.WriteString(at.block())
+		}
+	}
 	keys := slices.Clone(t.keys)
 	slices.SortStableFunc(keys, func(a, b setting) int { return cmp.Compare(room(a.key), room(b.key)) })
 	last := ""
@@ -49,9 +55,12 @@ func room(key string) string {
 	return of
 }
 
-// String is the directive as it was written, and where.
+// String is the directive as it was written, without secrets, and where.
 func (d Directive) String() string {
-	text := strings.TrimSpace(d.Name + " " + d.Value)
+	text := d.Name
+	if !secret(d.Name) {
+		text = strings.TrimSpace(d.Name + " " + d.Value)
+	}
 	if d.File == "" {
 		return text
 	}
