@@ -25,6 +25,11 @@ var keepers = map[string]func(t *testing.T) FS{
 	},
 	"memory": func(*testing.T) FS { return NewMemory() },
 	"faulty": func(*testing.T) FS { return NewFaulty(NewMemory()) },
+	"below": func(t *testing.T) FS {
+		m := NewMemory()
+		must(t, m.MkdirAll("a/b"))
+		return Below(m, "a/b")
+	},
 }
 
 func each(t *testing.T, test func(t *testing.T, fs FS)) {
