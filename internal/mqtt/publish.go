@@ -215,7 +215,7 @@ func (l *link) flushEach(t *turn) error {
 	writes := t.unit.Writes
 	for i := range t.used {
 		slots := t.slots[i : i+1]
-		one := stream.Unit{Writes: writes[:slots[0].writes]}
+		one := stream.Unit{Writes: writes[:slots[0].writes], Early: true}
 		writes = writes[slots[0].writes:]
 		err := l.appendSlots(t, slots, &one)
 		switch {

@@ -52,5 +52,5 @@ func (d *Door) putCertificate(ctx context.Context, p *packet.Publish, to stream.
 		s.certificate.Value = nil
 	}
 	t.unit.Writes = append(t.unit.Writes, stream.Write{Partition: d.retained.Partition(), Record: &s.certificate})
-	return stream.AppendWait(ctx, d.log, &t.unit, to, 1)
+	return stream.AppendWait(ctx, d.log, &stream.Unit{Writes: t.unit.Writes}, to, 1) // it asks for the place
 }

@@ -68,7 +68,7 @@ const (
 func (d *Door) takeTurn() *turn {
 	t, ok := d.turns.Get().(*turn)
 	if !ok {
-		t = &turn{}
+		t = &turn{unit: stream.Unit{Early: true}}
 	}
 	t.unixMs, t.inPoller, t.starved, t.at = d.opt.Clock().UnixMilli(), false, false, 0
 	return t

@@ -99,6 +99,10 @@ type Unit struct {
 	Writes []Write
 	Owner  Owner // who may still append it; zero: anybody
 	Turn   *Turn // where to wait when there is no room; nil: ErrCrowded is all
+	// Early has the receipt come as soon as the unit cannot be lost by a crash of this node, on whatever disk that is:
+	// its records may be read later, and its places are not known then (at is nil without an error). All units of a
+	// caller and of an owner are early, or none is: else they pass each other.
+	Early bool
 }
 
 // Write is one record for one partition.

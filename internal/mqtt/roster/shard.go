@@ -109,7 +109,7 @@ type unit struct {
 const maxUnit = 512 << 10
 
 func (s *shard) unit() *unit {
-	return &unit{shard: s, stream: stream.Unit{Owner: s.owner}, now: s.roster.opt.Clock().UnixMilli()}
+	return &unit{shard: s, stream: stream.Unit{Owner: s.owner, Early: true}, now: s.roster.opt.Clock().UnixMilli()}
 }
 
 // put adds a record; no value removes what is stored under the key.
