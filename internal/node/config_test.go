@@ -128,7 +128,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"list of subscriptions": `[{"filter":"a/#"}]`,
 		"list of rules":         `[{"mqtt":"a/#","topic":"a"}]`, "list of patterns": "*.example.org", "topic name": "rest",
 		"size": "1MiB", "time": "7s", "whole number": "7", "disk | memory": "memory", "none | key": "key",
-		"auto | allow | deny": "deny", "enforce | report": "report", "refuse | accept": "accept",
+		"auto | allow | deny": "deny", "enforce | report": "report", "refuse | accept": "accept", "log | spool": "spool",
 		"name of a certificate": "x-${cert.san.dns}", "auto | open": "open", "list of topics": "a,b.*",
 		"URL": "https://a.example", "text": "x", "claim": "a.b", "list of scopes": "openid,email",
 		"list of group=role": "a=b,a=c", "list of networks": "10.0.0.0/8,::1",
@@ -154,8 +154,11 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		if value == "true" && o.Default == "true" {
 			value = "false"
 		}
-		if o.Key == "limits.outbox_bytes" {
+		switch o.Key {
+		case "limits.outbox_bytes":
 			value = "2MiB"
+		case "log.kafka.spool_bytes":
+			value = "64MiB"
 		}
 		want := o.show(Default())
 		file := strings.ReplaceAll(o.Key, ".", ": {") + ": " + value + strings.Repeat("}", strings.Count(o.Key, "."))
@@ -197,6 +200,7 @@ func besides(o *Option) (need []string) {
 		{"log.kafka.gateways", "LOG_KAFKA_PEERS_LISTEN=127.0.0.1:7883 LOG_KAFKA_GATEWAYS=many"},
 		{"log.kafka.peers.", "LOG_KAFKA_GATEWAYS=many LOG_KAFKA_PEERS_LISTEN=127.0.0.1:7883"},
 		{"log.kafka.tls.certificate", "LOG_KAFKA_TLS_KEY=/k"}, {"log.kafka.tls.key", "LOG_KAFKA_TLS_CERTIFICATE=/c"},
+		{"log.kafka.spool_", "LOG_KAFKA_ACK=spool"},
 		{"log.kafka.sasl.user", "LOG_KAFKA_SASL_MECHANISM=plain LOG_KAFKA_SASL_PASSWORD_FILE=/p"},
 		{"log.kafka.sasl.password_file", "LOG_KAFKA_SASL_MECHANISM=plain LOG_KAFKA_SASL_USER=x"},
 		{"log.kafka.sasl.mechanism", "LOG_KAFKA_SASL_USER=x LOG_KAFKA_SASL_PASSWORD_FILE=/p"},

@@ -15,6 +15,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/given"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/cluster"
+	"github.com/firthmq/firth/internal/log/spool"
 	"github.com/firthmq/firth/internal/log/store"
 )
 
@@ -32,6 +33,9 @@ type Brokers struct {
 	Gateways           string // "one" or "many"
 	Peers              PeersConfig
 	AcceptUnsafe       string // settings, with commas
+	Ack                string // "log" or "spool"
+	SpoolBytes         int64
+	SpoolRate          int64 // bytes a second; unlimited: any
 }
 
 // BrokerTLS says how brokers are spoken to.
@@ -48,6 +52,9 @@ type BrokerSASL struct {
 
 // isGateway tells whether the log is a Kafka cluster.
 func (c *Config) isGateway() bool { return c.Log.Kafka.Addresses != "" }
+
+// spools tells whether units are held on the disk while the cluster is away.
+func (c *Config) spools() bool { return c.isGateway() && c.Log.Kafka.Ack == ackSpool }
 
 // instanceFile holds the name of this node in the cluster: another folder is another node.
 const instanceFile = "gateway.id"
@@ -92,7 +99,77 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}))
 	n.log.Info("opened the log in Kafka", "brokers", n.cfg.Log.Kafka.Addresses, "cluster", log.ClusterID(),
 		"topics", log.Topics().Len(), "instance", options.Instance, "took", since(begin))
+	return n.openSpool(ctx, log, options.Instance)
+}
+
+// spoolFolder is where units are held, in the folder of data.
+const spoolFolder = "spool"
+
+// openSpool opens the spool, if there is to be one or was one, and waits until the cluster has what a life before has
+// left in it.
+func (n *Node) openSpool(ctx context.Context, log *cluster.Cluster, instance string) (err error) {
+	if _, err := n.fs.List(spoolFolder); err != nil && !n.cfg.spools() {
+		if !fault.Is(err, fault.NotFound) {
+			return fmt.Errorf("data: %w", err)
+		}
+		return spool.Serve(ctx, log, instance)
+	}
+	if n.keys, err = n.cfg.Encryption.Keys(); err != nil {
+		return fmt.Errorf("encryption: %w", err)
+	}
+	if err = n.fs.MkdirAll(spoolFolder); err == nil {
+		err = n.fs.SyncDir(".")
+	}
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	k := n.cfg.Log.Kafka
+	held, err := spool.Open(ctx, log, spool.Options{
+		FS: vfs.Below(n.fs, spoolFolder), Keys: n.keys, Plain: !n.cfg.Encryption.NewFiles, Instance: instance,
+		Logger: n.log, Metrics: n.metrics, Bytes: k.SpoolBytes, MemoryBytes: 2 * n.cfg.Limits.CommitBytes,
+		Rate: max(k.SpoolRate, 0),
+	})
+	if err != nil {
+		return fault.New(fault.KindOf(err), "log.kafka.ack", "the spool in %s: %w", spoolFolder, err).
+			WithHint("%s", fault.HintOf(err))
+	}
+	if !n.cfg.spools() { // nothing is left in it now
+		return held.Close()
+	}
+	n.keeper = &spooled{Spool: held, log: log}
+	n.opened("spool", func(context.Context) error { return held.Close() })
 	return nil
+}
+
+// spooled is a log in a cluster behind a spool.
+type spooled struct {
+	*spool.Spool
+	log *cluster.Cluster
+}
+
+// ClusterID implements keeper.
+func (s *spooled) ClusterID() string { return s.log.ClusterID() }
+
+// Refused implements keeper: that the cluster is away is what the spool is for.
+func (s *spooled) Refused() error {
+	if err := s.log.Refused(); err != nil && !fault.Is(err, fault.IO) {
+		return err
+	}
+	return s.Spool.Refused()
+}
+
+// Notice implements noticer.
+func (s *spooled) Notice() string {
+	st := s.Status()
+	if !st.Holding && st.Bytes == 0 {
+		return ""
+	}
+	notice := fmt.Sprintf("%d bytes of %d wait in the spool, the oldest for %s", st.Bytes, st.Limit,
+		st.Oldest.Round(time.Second))
+	if err := s.log.Refused(); err != nil {
+		notice += "; " + err.Error()
+	}
+	return notice
 }
 
 func (n *Node) clusterOptions() (o cluster.Options, err error) {

@@ -13,6 +13,12 @@ import (
 
 const brokersKey = "log.kafka.brokers"
 
+// What may be said of log.kafka.ack.
+const (
+	ackLog   = "log"
+	ackSpool = "spool"
+)
+
 func gatewayOptions() []Option {
 	return slices.Concat([]Option{
 		Option{Key: brokersKey, Type: "list of host:port", Default: "", list: true,
@@ -33,6 +39,20 @@ func gatewayOptions() []Option {
 			Doc: "How many replicas have to have a record before it is acknowledged (min.insync.replicas), of topics that " +
 				"this node makes. auto: 2, or 1 where there is one replica.",
 		}.automatic(func(c *Config) *int { return &c.Log.Kafka.MinInSync }, 1, 32_767),
+		Option{Key: "log.kafka.ack", Default: ackLog,
+			Doc: "When what devices publish, and the state of their sessions, is acknowledged. log: when Kafka has it; while " +
+				"Kafka is away publishers wait. spool: the same while Kafka takes it, and when this machine's disk has it while " +
+				"Kafka does not: it is sent later, in order ([gateway.md](gateway.md#ack-spool)). Until then it is lost with " +
+				"this disk.",
+		}.choice(func(c *Config) *string { return &c.Log.Kafka.Ack }, ackLog, ackSpool),
+		Option{Key: "log.kafka.spool_bytes", Default: "1GiB",
+			Doc: "With log.kafka.ack: spool, how much may wait on the disk for Kafka, about; above it publishers wait, as " +
+				"with log. Up to 128 MiB more are taken on the disk for the files.",
+		}.size(func(c *Config) *int64 { return &c.Log.Kafka.SpoolBytes }, 16*mib, 1024*tib, ""),
+		Option{Key: "log.kafka.spool_rate", Default: "16MiB",
+			Doc: "With log.kafka.ack: spool, how many bytes a second go from the disk to Kafka once that is back, so that it " +
+				"has strength left for others. What is published meanwhile goes behind.",
+		}.size(func(c *Config) *int64 { return &c.Log.Kafka.SpoolRate }, 64*kib, 1*tib, "unlimited"),
 		Option{Key: "log.kafka.request_timeout", Default: "15s",
 			Doc: "How long a request to the cluster is tried. What devices publish is tried until the cluster takes it, " +
 				"however long that is; once limits.commit_bytes wait four times, whoever publishes waits.",
@@ -194,12 +214,20 @@ func (l *loader) checkGateway() {
 		l.report(l.origin(door), "%s: cannot be with %s (%s): %s", door, brokersKey, c.Origin(brokersKey), noDoor)
 	}
 	for _, key := range slices.Sorted(maps.Keys(notOfGateways)) {
+		if key == "encryption." && c.spools() {
+			continue // of the spool
+		}
 		for _, one := range l.keys {
 			below := strings.HasSuffix(key, ".") && strings.HasPrefix(one, key)
 			if (one == key || below) && l.differs(one) {
 				l.report(l.origin(one), "%s: cannot be with %s (%s): %s", one, brokersKey, c.Origin(brokersKey),
 					notOfGateways[key])
 			}
+		}
+	}
+	for _, key := range []string{"log.kafka.spool_bytes", "log.kafka.spool_rate"} {
+		if !c.spools() && l.differs(key) {
+			l.report(l.origin(key), "%s: means nothing without log.kafka.ack: spool", key)
 		}
 	}
 	l.checkBrokerAccess()

@@ -171,15 +171,19 @@ func (n *Node) healthz(w http.ResponseWriter, _ *http.Request) {
 type check struct {
 	name string
 	err  error
+	note string // what there is to say though it is met
 }
 
 func (n *Node) checks() []check {
-	list := []check{{"log", n.keeper.Refused()}}
+	list := []check{{name: "log", err: n.keeper.Refused()}}
+	if of, ok := n.keeper.(noticer); ok {
+		list[0].note = of.Notice()
+	}
 	for _, d := range n.listening() {
 		list = append(list, check{name: d.label() + " " + d.address})
 	}
 	if n.draining.Load() {
-		list = append(list, check{"shutdown", errors.New("closing: clients should go elsewhere")})
+		list = append(list, check{name: "shutdown", err: errors.New("closing: clients should go elsewhere")})
 	}
 	return list
 }
@@ -192,6 +196,8 @@ func (n *Node) readyz(w http.ResponseWriter, r *http.Request) {
 		word := "ok"
 		if c.err != nil {
 			status, word = http.StatusServiceUnavailable, c.err.Error()
+		} else if c.note != "" {
+			word += ": " + c.note
 		}
 		fmt.Fprintf(&b, "%s: %s\n", c.name, word)
 	}

@@ -18,6 +18,9 @@ type keeper interface {
 	Close() error
 }
 
+// noticer is a keeper that takes what is appended and has something to tell all the same; "": it has not.
+type noticer interface{ Notice() string }
+
 func (n *Node) openLog(ctx context.Context) error {
 	table, err := n.cfg.hinge(n.cfg.Mapping)
 	if err != nil {
