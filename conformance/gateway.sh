@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # One gateway before three brokers of Apache Kafka in KRaft mode, as Maven has it, each with a small heap: what devices
-# find of MQTT on one machine they find here; kill -9 of the gateway and of a broker, and all brokers away for a while; a
+# find of MQTT on one machine they find here; kill -9 of the gateway and of a broker, and all brokers away for a while, also
+# with a spool, and kill -9 of the gateway in the middle of that; a
 # Kafka consumer reads from the cluster what devices sent; a second gateway, and settings that lose what was acknowledged,
 # are refused. Then a node with a log of its own moves into the cluster.
 # shellcheck source=conformance/lib.sh
@@ -159,9 +160,37 @@ wait_for 120 "all messages" grown "$work/steady" 200
 lines m 1 200 | same "through an outage of all brokers QoS 2 arrives once, and no connection ends" "$work/steady"
 wait_for 60 "readiness" answers
 
+# --- Kafka is away, and the disk of the gateway acknowledges
+kill -TERM "$firth_pid"
+wait "$firth_pid" || fail "the gateway ended with status $?"
+start_gateway "$mqtt_at" --set log.kafka.ack=spool --set log.kafka.request_timeout=60s
+held() { curl -sf "http://$http/readyz?verbose" | grep -q 'wait in the spool'; }
+drained() { curl -sf "http://$http/metrics" | grep -q '^firth_spool_bytes 0$'; }
+for n in $(seq 201 300); do echo "m$n"; sleep 0.1; done | pub -i publisher -k 300 -q 2 -t load/x -l &
+publisher=$!
+wait_for 60 "more messages" grown "$work/steady" 205
+for id in 1 2 3; do kill_broker "$id"; done
+wait "$publisher" || fail "the publisher was sent away though there is a spool"
+lines m 301 320 | pub -q 1 -t load/x -l
+wait_for 60 "notice of what is held" held
+[ "$(wc -l <"$work/steady")" -lt 320 ] || fail "messages arrive without Kafka"
+pass "while Kafka is away the disk acknowledges, and the gateway is ready"
+for id in 1 2 3; do start_broker "$id"; done
+wait_for 120 "all messages" grown "$work/steady" 320
+wait_for 60 "an empty spool" drained
+for id in 1 2 3; do kill_broker "$id"; done
+lines m 321 340 | pub -q 2 -t load/x -l
+kill_gateway
+for id in 1 2 3; do start_broker "$id"; done
+start_gateway "$mqtt_at" --set log.kafka.ack=spool --set log.kafka.request_timeout=60s
+lines m 341 350 | pub -q 2 -t load/x -l
+wait_for 120 "all messages" grown "$work/steady" 350
+lines m 1 350 | same "what was held arrives, once, also after kill -9 of the gateway" "$work/steady"
+
 # --- what Kafka clients see
 kcat -b "$brokers" -C -t load -e -q -X isolation.level=read_committed -f '%s\n' >"$work/got" 2>"$work/kcat.log"
-lines m 1 200 | same "a Kafka consumer reads from the brokers what devices sent" "$work/got"
+lines m 1 350 | diff - "$work/got" >"$work/diff" || { head -n 20 "$work/diff" >&2; fail "order in Kafka"; }
+pass "a Kafka consumer reads from the brokers what devices sent, in order"
 
 # --- a clean end, and a cluster that would lose what was acknowledged
 kill -TERM "$firth_pid"
