@@ -208,7 +208,7 @@ func (m *mover) advanced(t *topic, records, offsets int64) {
 	}
 }
 
-// same is an error over something of the cluster that is in the way.
+// inTheWay is an error over something of the cluster that is in the way.
 func inTheWay(format string, args ...any) *fault.Error {
 	return fault.New(fault.Exists, "migrate", format, args...)
 }
