@@ -55,7 +55,7 @@ func (n *Node) administered(o rule.Operation, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, err := n.mayAdminister(r, o)
 		switch {
-		case errors.Is(err, people.ErrEnded), errors.Is(err, errUnknown) && r.Header.Get("Authorization") == "":
+		case errors.Is(err, people.ErrEnded), errors.Is(err, errUnknown), errors.Is(err, access.ErrCredentials):
 			w.Header().Set("WWW-Authenticate", challenge(r))
 			answerJSON(w, http.StatusUnauthorized, refusalOf(err))
 			return

@@ -172,7 +172,7 @@ func TestMetricsBeyondLoopback(t *testing.T) {
 		}{
 			{"127.0.0.1", "", http.StatusOK}, {"192.0.2.1", "", http.StatusUnauthorized},
 			{"192.0.2.1", basicAuth("boss", adminPassword), http.StatusOK},
-			{"192.0.2.1", basicAuth("boss", "wrong"), http.StatusForbidden},
+			{"192.0.2.1", basicAuth("boss", "wrong"), http.StatusUnauthorized},
 			{"192.0.2.1", basicAuth("dev", devicePassword), http.StatusForbidden},
 		} {
 			r := httptest.NewRequestWithContext(context.WithValue(t.Context(), http.LocalAddrContextKey,
@@ -332,7 +332,7 @@ func (g *guarded) driveHTTP() {
 		status             int
 	}{
 		{"GET", "/users", basicAuth("dev", devicePassword), http.StatusForbidden},
-		{"GET", "/users", basicAuth("dev", "wrong"), http.StatusForbidden},
+		{"GET", "/users", basicAuth("dev", "wrong"), http.StatusUnauthorized},
 		{"POST", "/ban?kind=client&who=d7&for=1h", basicAuth("boss", adminPassword), http.StatusOK},
 		{"DELETE", "/ban?kind=client&who=d7", basicAuth("boss", adminPassword), http.StatusOK},
 		{"DELETE", "/session?client=d1", "Authorization: Bearer " + g.token + "\n", http.StatusOK},

@@ -37,8 +37,8 @@ func TestJWT(t *testing.T) {
 		{"a viewer", "GET", id.Token(map[string]any{"roles": "viewer"}), 200, `^\[\]`},
 		{"who changes", "DELETE", id.Token(map[string]any{"roles": "viewer"}), 403, `alice may not alter`},
 		{"an admin", "DELETE", id.Token(map[string]any{"roles": []string{"admin"}}), 404, `there is no user x`},
-		{"ended", "GET", id.Token(map[string]any{"roles": "viewer", "exp": 1}), 403, `the token: it has ended`},
-		{"of a stranger", "GET", tokentest.New(t, "ES256").Token(map[string]any{"roles": "viewer"}), 403, `signature`},
+		{"ended", "GET", id.Token(map[string]any{"roles": "viewer", "exp": 1}), 401, `the token: it has ended`},
+		{"of a stranger", "GET", tokentest.New(t, "ES256").Token(map[string]any{"roles": "viewer"}), 401, `signature`},
 	} {
 		auth := ""
 		if tc.bearer != "" {

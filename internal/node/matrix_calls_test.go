@@ -315,7 +315,7 @@ func (m *matrix) pages() {
 			status, _ := m.http(page.method, page.path, "", 0)
 			m.judge("HTTP", &person{}, page.method+" "+page.path, false, status != http.StatusUnauthorized)
 			status, _ = m.http(page.method, page.path, "Bearer "+strings.ToLower(m.node.token)+"x", 0)
-			m.judge("HTTP", &person{}, "wrong token "+page.path, false, status != http.StatusForbidden)
+			m.judge("HTTP", &person{}, "wrong token "+page.path, false, status != http.StatusUnauthorized)
 		}
 	}
 }

@@ -125,7 +125,7 @@ func TestPeople(t *testing.T) {
 		{"a viewer looks", bob, "GET", "/admin/v1/users", "", "X: y", 200, "alice"},
 		{"and changes nothing", bob, "DELETE", "/admin/v1/user?name=carol", "", "X: y", 403, "bob may not alter"},
 		{"a wrong password beside the cookie", alice, "GET", "/admin/v1/users", "",
-			basicHeader("alice", "x"), 403, "wrong user name or password"},
+			basicHeader("alice", "x"), 401, "wrong user name or password"},
 		{"who is there", alice, "GET", "/admin/v1/logins?user=bob", "", "X: y", 200, `"user":"bob","method":"password"`},
 		{"ended by an administrator", alice, "DELETE", "/admin/v1/logins?user=bob", "", "X: y", 200, `"ended":1`},
 		{"is out", bob, "GET", "/admin/v1/users", "", "X: y", 401, "the session has ended"},

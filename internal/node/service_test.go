@@ -177,7 +177,7 @@ func TestLoginService(t *testing.T) {
 		{"short", "53kh", packet.Success, 0, 403},
 		{"broken", "53kh", away, 7, 503},
 		{"banned", "5k", wrong, 58, 0},
-		{"viewer!", "3h", wrong, 0, 403},
+		{"viewer!", "3h", wrong, 0, 401},
 		{"nobody", "5", wrong, 0, 0},
 	} {
 		for door, version := range map[string]packet.Version{"5": packet.V5, "3": packet.V311} {
