@@ -246,7 +246,11 @@ func writeWhole(name string, text []byte) error {
 func greeting(r Ready) string {
 	var b strings.Builder
 	a := r.Addresses
-	fmt.Fprintf(&b, "firth %s, ready in %.0f ms\n\n", r.Version, r.StartMs)
+	state := fmt.Sprintf("ready in %.0f ms", r.StartMs)
+	if r.StandsBy {
+		state = "standing by while another gateway serves"
+	}
+	fmt.Fprintf(&b, "firth %s, %s\n\n", r.Version, state)
 	remote := false
 	for _, d := range a.list() {
 		fmt.Fprintf(&b, "%-7s%s\n", d.label(), orOff(d.address))

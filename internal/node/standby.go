@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -227,6 +226,9 @@ func (l *loader) checkPeers() {
 	host, _, err := net.SplitHostPort(k.Peers.Listen)
 	ip := net.ParseIP(host)
 	switch {
+	case k.Ack == ackSpool:
+		l.report(l.origin("log.kafka.ack"), "log.kafka.ack: %s cannot be with %s: %s: what waits on the disk of one gateway "+
+			"would not be there where another one goes on", ackSpool, gatewaysKey, manyGateways)
 	case k.Peers.Listen == "":
 		l.report(l.origin(gatewaysKey), "%s: %s needs %slisten, where other gateways reach this one", gatewaysKey,
 			manyGateways, peersKey)
@@ -263,5 +265,5 @@ func peersOptions() []Option {
 func (p Process) announceStandby(n *Node, took time.Duration) error {
 	r := n.ready(took)
 	r.StandsBy, r.Addresses, r.More = true, n.Addresses(), n.more()
-	return p.tell(r, fmt.Sprintf("firth %s, standing by\n", r.Version))
+	return p.tell(r, greeting(r))
 }

@@ -252,6 +252,7 @@ func TestPeersKeys(t *testing.T) {
 		{"log.kafka.gateways=many log.kafka.peers.listen=127.0.0.1:7883", ""},
 		{"log.kafka.peers.listen=127.0.0.1:7883", "means nothing"},
 		{"log.kafka.peers.advertise=a.example.org:7883", "means nothing"},
+		{"log.kafka.gateways=many log.kafka.peers.listen=127.0.0.1:7883 log.kafka.ack=spool", "cannot be with"},
 		{"log.kafka.gateways=two", "not one of one, many"},
 	} {
 		flags := []Assignment{{"--set", "log.kafka.brokers=localhost:9092"}}
