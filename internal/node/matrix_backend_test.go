@@ -454,6 +454,7 @@ func (m *matrix) shareOut(all []*backEnd, members map[*backEnd]*sharing) {
 			continue
 		}
 		of := members[b]
+		of.acknowledge(b)
 		got := of.take(b, sent)
 		for topic, payload := range sent {
 			may := m.oracle.topic(b.who, "read", topic)

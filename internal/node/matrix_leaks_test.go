@@ -117,6 +117,12 @@ var planted = []struct {
 	{"what is sent again is not masked", awayPart, "again masked", bare("/again/")},
 	{"masks of names are none of their topic", fetchPart, "Fetch masked", bare("mxveiln")},
 	{"a share group is not masked", sharePart, "ShareFetch masked", bare("mxveil")},
+	{"offsets are committed of any topic", callPart, "OffsetCommit", onTopics(rule.Read, "mx")},
+	{"offsets are committed in any group", callPart, "TxnOffsetCommit", on(rule.Group, rule.Read)},
+	{"offsets are forgotten in any group", callPart, "OffsetDelete", on(rule.Group, rule.Delete)},
+	{"what enters a transaction is not judged", callPart, "AddPartitionsToTxn", onTopics(rule.Write, "mx")},
+	{"a topology is not judged", callPart, "StreamsGroupHeartbeat", onTopics(rule.Describe, "mx")},
+	{"acknowledgements outlive the right", sharePart, "ShareAcknowledge", first("mxrev")},
 	{"who may look may change", callPart, "AlterUserScram", on(rule.Cluster, rule.Alter)},
 }
 
