@@ -98,8 +98,8 @@ func TestWhoEnrolsMayDoNothingElse(t *testing.T) {
 		say         packet.Packet
 		want        string // in what is said until the end
 	}{
-		"another name":     {"valve", token, nil, "\x20\x03\x00\x86\x00"},
-		"a wrong token":    {"pump-1", token[:len(token)-1] + "_", nil, "\x20\x03\x00\x86\x00"},
+		"another name":     {"valve", token, nil, "authority.Enrol: no claim that is good for this name"},
+		"a wrong token":    {"pump-1", token[:len(token)-1] + "_", nil, "authority.Enrol: no claim that is good for this name"},
 		"another subject":  {"pump-1", token, bare, "$enroll/rejected"},
 		"correlation":      {"pump-1", token, bare, "seven"},
 		"no request":       {"pump-1", token, &packet.Publish{Topic: []byte("$enroll/request")}, "$enroll/rejected"},
