@@ -3,7 +3,8 @@
 # find of MQTT on one machine they find here; kill -9 of the gateway and of a broker, and all brokers away for a while, also
 # with a spool, and kill -9 of the gateway in the middle of that; a
 # Kafka consumer reads from the cluster what devices sent; a second gateway, and settings that lose what was acknowledged,
-# are refused. Then a node with a log of its own moves into the cluster.
+# are refused; of two that may share the cluster one stands by, and takes the place of the other after kill -9. Then a node
+# with a log of its own moves into the cluster.
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients java
@@ -191,6 +192,41 @@ lines m 1 350 | same "what was held arrives, once, also after kill -9 of the gat
 kcat -b "$brokers" -C -t load -e -q -X isolation.level=read_committed -f '%s\n' >"$work/got" 2>"$work/kcat.log"
 lines m 1 350 | diff - "$work/got" >"$work/diff" || { head -n 20 "$work/diff" >&2; fail "order in Kafka"; }
 pass "a Kafka consumer reads from the brokers what devices sent, in order"
+
+# --- several gateways, of which one serves
+kill -TERM "$firth_pid"
+wait "$firth_pid" || fail "the gateway ended with status $?"
+among=(--set log.kafka.gateways=many --set log.kafka.peers.listen=127.0.0.1:0 --set log.kafka.takeover=6s)
+start_gateway 127.0.0.1:0 "${among[@]}"
+"$firth" serve --data "$work/other" "${gateway[@]}" "${among[@]}" --set listen.mqtt=127.0.0.1:0 \
+	--set listen.http=127.0.0.1:0 >"$work/other.log" 2>&1 &
+other_pid=$!
+others+=("$other_pid")
+wait_for 120 "a gateway that stands by" grep -q 'standing by while' "$work/other.log"
+first_port=$mqtt_port
+mqtt_port=$(sed -n 's/^mqtt  *127.0.0.1:\([0-9]*\).*/\1/p' "$work/other.log" | head -n 1)
+sub -V 5 -i mover -c -x 3600 -q 2 -t 'moves/#' -E
+lines before- 1 20 | mqtt_port=$first_port pub -q 2 -t moves/a -l
+lines by- 1 20 | pub -q 2 -t moves/b -l
+(lines before- 1 20; lines by- 1 20) >"$work/moves"
+sub -V 5 -i mover -c -x 3600 -q 2 -t nothing -C 40 -W 60 >"$work/got"
+same "through a gateway that stands by devices find their sessions" "$work/got" <"$work/moves"
+stdbuf -oL mosquitto_sub -h 127.0.0.1 -p "$mqtt_port" -d -V 5 -i mourned -c -x 3600 -t nothing \
+	--will-topic moves/will --will-payload gone --will-qos 1 >"$work/mourned" 2>&1 &
+mourned=$!
+others+=("$mourned")
+wait_for 60 "the mourned" grep -q Subscribed "$work/mourned" # before that its session is not stored
+kill -9 "$mourned" # its connection ends with that of the gateway, or before
+kill_gateway
+from=$(date +%s%N)
+served() { timeout 20 mosquitto_pub -h 127.0.0.1 -p "$mqtt_port" -q 1 -t again -m again 2>/dev/null; }
+wait_for 120 "service by the other gateway" served
+echo "served again after $((($(date +%s%N) - from) / 1000000)) ms"
+firth_pid=$other_pid
+lines after- 1 20 | pub -q 2 -t moves/c -l
+(echo gone; lines after- 1 20) >"$work/moves"
+sub -V 5 -i mover -c -x 3600 -q 2 -t nothing -C 21 -W 60 >"$work/got"
+same "after kill -9 of the gateway that serves another one goes on, exactly once" "$work/got" <"$work/moves"
 
 # --- a clean end, and a cluster that would lose what was acknowledged
 kill -TERM "$firth_pid"
