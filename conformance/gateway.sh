@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # One gateway before three brokers of Apache Kafka in KRaft mode, as Maven has it, each with a small heap: what devices
 # find of MQTT on one machine they find here; kill -9 of the gateway and of a broker, and all brokers away for a while, also
-# with a spool, and kill -9 of the gateway in the middle of that; a
-# Kafka consumer reads from the cluster what devices sent; a second gateway, and settings that lose what was acknowledged,
-# are refused; of two that may share the cluster one stands by, and takes the place of the other after kill -9. Then a node
-# with a log of its own moves into the cluster.
+# with a spool, and kill -9 of the gateway in the middle of that; a Kafka consumer reads from the cluster what devices sent;
+# a second gateway, and settings that lose what was acknowledged, are refused; of two that may share the cluster one stands
+# by, and takes the place of the other after kill -9. Then a node with a log of its own moves into the cluster.
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients java
@@ -133,6 +132,7 @@ sub -V 5 -i sleeper -c -x 3600 -q 2 -t 'nothing' -C 42 -W 60 >"$work/got"
 same "after kill -9 of the gateway a session gets what it missed, exactly once" "$work/got" <"$work/all"
 
 # --- a broker dies under a publisher and a subscriber
+sub -i steady -c -q 2 -t 'load/#' -E # subscribed, which one who is connected is not yet
 mosquitto_sub -h 127.0.0.1 -p "$mqtt_port" -i steady -c -k 300 -q 2 -t 'load/#' >"$work/steady" &
 others+=($!)
 wait_for 60 "subscriber" there steady
@@ -239,6 +239,7 @@ if timeout 120 "$firth" serve --data "$work/data" "${gateway[@]}" --set listen.m
 grep -q -- '--alter --topic __firth_sessions --add-config cleanup.policy=compact' "$work/refused.log" ||
 	{ cat "$work/refused.log" >&2; fail "the refusal does not say what to do"; }
 pass "settings that lose what was acknowledged are refused"
+
 # --- a node with a log of its own moves into the cluster
 "${java[@]}" org.apache.kafka.tools.TopicCommand --bootstrap-server "$brokers" --delete \
 	--topic '__firth_.*|plant|load|witness' >"$work/deleted.log" 2>&1 ||
@@ -272,16 +273,20 @@ printf 'secret\n' >"$work/password"
 kill -TERM "$firth_pid"
 wait "$firth_pid" || fail "the node ended with status $?"
 firth_pid=
-for after in 0.25 0.4; do # wherever that is
-	(timeout -s KILL "$after" "$firth" migrate --to "kafka://$brokers" --data "$work/alone" || true) >/dev/null 2>&1
+kills=0
+for after in 0.15 0.3 0.5; do
+	status=0
+	timeout -s KILL "$after" "$firth" migrate --to "kafka://$brokers" --data "$work/alone" >/dev/null 2>&1 || status=$?
+	[ $status -ne 137 ] || kills=$((kills + 1))
 done
+[ $kills -gt 0 ] || fail "firth migrate was never killed under way"
 move >"$work/moved" 2>&1 || grep -q 'was moved to the cluster' "$work/moved" || { cat "$work/moved" >&2; fail "moving"; }
 rm -rf "$work/data"
 start_gateway 127.0.0.1:0
 anna=(-u anna -P secret)
 (lines old- 1 3000; lines new- 1 3000; lines twice- 1 20; echo on) >"$work/all"
 sub "${anna[@]}" -V 5 -i sleeper -c -x 3600 -q 2 -t far/none -C 6021 -W 100 >"$work/got"
-same "after firth migrate, killed twice, a session gets what it missed, exactly once" "$work/got" <"$work/all"
+same "after firth migrate, killed $kills times, a session gets what it missed, exactly once" "$work/got" <"$work/all"
 for n in 1 250 500; do
 	lines twice- 1 20 >"$work/all"
 	sub "${anna[@]}" -V 5 -i "away-$n" -c -x 3600 -q 1 -t far/none -C 20 -W 100 >"$work/got"
