@@ -98,8 +98,8 @@ func TestWhoEnrolsMayDoNothingElse(t *testing.T) {
 		say         packet.Packet
 		want        string // in what is said until the end
 	}{
-		"another name":     {"valve", token, nil, "authority.Enrol: no claim that is good for this name"},
-		"a wrong token":    {"pump-1", token[:len(token)-1] + "_", nil, "authority.Enrol: no claim that is good for this name"},
+		"another name":     {"valve", token, nil, "no claim that is good"},
+		"a wrong token":    {"pump-1", token[:len(token)-1] + "_", nil, "no claim that is good"},
 		"another subject":  {"pump-1", token, bare, "$enroll/rejected"},
 		"correlation":      {"pump-1", token, bare, "seven"},
 		"no request":       {"pump-1", token, &packet.Publish{Topic: []byte("$enroll/request")}, "$enroll/rejected"},
