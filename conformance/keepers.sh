@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 log=$(mktemp "${TMPDIR:-/tmp}/firth-keepers.XXXXXX")
 trap 'rm -f "$log"' EXIT
 FIRTH_TEST_KEEPER=cluster go test -count=1 -timeout 20m -v -skip '^TestClearWithQoS2$' ./internal/mqtt >"$log" 2>&1 || {
-	grep -E '^ *--- FAIL|^panic|_test.go:' "$log" | tail -n 60 >&2
+	grep -E '_test.go:' "$log" | tail -n 60 >&2
+	grep -E '^ *--- FAIL|^panic' "$log" >&2
 	echo "FAIL: the device door on a cluster" >&2
 	exit 1
 }
