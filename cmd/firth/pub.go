@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/firthmq/firth/internal/cli/output"
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/names"
@@ -201,7 +202,7 @@ func byAlias(p *packet.Publish) {
 func (f *pubFlags) sendRepeated(ctx context.Context, c *client.Client, payload []byte, answers *pending) error {
 	p := f.packet(payload)
 	for i := range f.repeat {
-		if i > 0 && f.repeatDelay > 0 && !wait(ctx, time.Duration(f.repeatDelay*float64(time.Second))) {
+		if i > 0 && f.repeatDelay > 0 && clock.Pause(ctx, time.Duration(f.repeatDelay*float64(time.Second))) != nil {
 			return nil
 		}
 		if err := c.Publish(p, uint64(i)); err != nil || answers.isRefused() || ctx.Err() != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/firthmq/firth/internal/cli/format"
 	"github.com/firthmq/firth/internal/cli/output"
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -228,7 +229,7 @@ func (l *listener) connections(ctx context.Context, cmd *cobra.Command, o client
 		if !l.f.quiet {
 			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "firth: %v; connecting again in %v\n", err, pause)
 		}
-		if !wait(ctx, pause) {
+		if clock.Pause(ctx, pause) != nil {
 			return nil
 		}
 		pause = min(2*pause, longest)
@@ -238,18 +239,6 @@ func (l *listener) connections(ctx context.Context, cmd *cobra.Command, o client
 // finished tells whether the end of a connection is the end of the command.
 func (l *listener) finished(ctx context.Context, err error) bool {
 	return err == nil || ctx.Err() != nil || l.ended()
-}
-
-// wait waits, and tells whether it was not interrupted.
-func wait(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // subscribeTo subscribes to all filters and unsubscribes from those of -U. It fails if all subscriptions are refused,

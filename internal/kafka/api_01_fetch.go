@@ -12,6 +12,7 @@ import (
 	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
@@ -136,7 +137,7 @@ func (c *conn) startFetch(ctx context.Context, head wire.Header, body []byte, st
 	}
 	if code != wire.None {
 		if f.erred > 0 && c.door.now()-f.erred < errorBrake {
-			pause(ctx, errorBrake)
+			_ = clock.Pause(ctx, errorBrake)
 		}
 		f.erred = c.door.now()
 		defer f.release()

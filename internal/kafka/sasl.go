@@ -9,6 +9,7 @@ import (
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/secure"
 )
@@ -192,7 +193,7 @@ func (c *conn) step(ctx context.Context, token []byte) (answer []byte, code wire
 			c.log.Warn("kafka: authentication failed", "mechanism", l.mechanism.Name(), "client_id", brief(c.clientID),
 				"error", err, "more", held)
 		}
-		pause(ctx, refusalDelay) // who guesses is slowed
+		_ = clock.Pause(ctx, refusalDelay) // who guesses is slowed
 		switch fault.KindOf(err) {
 		case fault.Unavailable, fault.Limited, fault.Timeout:
 			return nil, wire.RequestTimedOut

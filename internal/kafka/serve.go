@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/secure"
 )
@@ -72,18 +73,8 @@ func (d *Door) serveOn(ctx context.Context, l net.Listener, by way) error {
 			if held, ok := d.lines.Pass("accept"); ok {
 				d.opt.Logger.Warn("kafka: accept", "error", err, "more", held)
 			}
-			pause(ctx, 50*time.Millisecond)
+			_ = clock.Pause(ctx, 50*time.Millisecond)
 		}
-	}
-}
-
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, wait time.Duration) {
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/firthmq/firth/internal/kit/clock"
 )
 
 // Conn is a connection that another gateway accepted: its address is that of the device.
@@ -75,7 +77,7 @@ func (l *Listener) run() {
 	for {
 		c, err := l.Listener.Accept()
 		if t, ok := err.(interface{ Temporary() bool }); ok && t.Temporary() {
-			if pause = min(max(2*pause, 5*time.Millisecond), time.Second); pauseFor(l.ctx, pause) {
+			if pause = min(max(2*pause, 5*time.Millisecond), time.Second); clock.Pause(l.ctx, pause) == nil {
 				continue
 			}
 			err = net.ErrClosed
@@ -88,18 +90,6 @@ func (l *Listener) run() {
 		if !l.place(c) {
 			_ = c.Close() // nobody accepts any more
 		}
-	}
-}
-
-// pauseFor is false when ctx ends meanwhile.
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -137,7 +127,7 @@ func (p *Peers) Serve(ctx context.Context, n net.Listener) error {
 		c, err := n.Accept()
 		if err != nil {
 			if t, ok := err.(interface{ Temporary() bool }); ok && t.Temporary() && ctx.Err() == nil {
-				pauseFor(ctx, 5*time.Millisecond)
+				_ = clock.Pause(ctx, 5*time.Millisecond)
 				continue
 			}
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {

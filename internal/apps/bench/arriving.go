@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
@@ -199,7 +200,7 @@ func (h HalfOpen) Run(ctx context.Context) (*Result, error) {
 		all.Go(func() {
 			for within.Err() == nil {
 				i := n.Add(1) - 1
-				if !wait(within, due.due(i)) {
+				if clock.Pause(within, time.Until(due.due(i))) != nil {
 					return
 				}
 				h.begin(within, t, source(int(i), h.Sources), &open)
@@ -222,18 +223,6 @@ func (g *gauge) add(n int64) {
 	defer g.mu.Unlock()
 	g.now += n
 	g.most = max(g.most, g.now)
-}
-
-// wait waits until a moment; false: the context ended.
-func wait(ctx context.Context, until time.Time) bool {
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // begin begins one handshake, and waits to be shown out. Who is not let in comes again as who was.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/cluster"
 	"github.com/firthmq/firth/internal/log/record"
@@ -71,20 +72,9 @@ func (m *mover) copyPartition(ctx context.Context, t *topic, i int) error {
 			return fault.New(fault.KindOf(err), "migrate", "%s[%d]: %w", t.from.Name, i, err).
 				WithHint("%s", fault.HintOf(err))
 		}
-		if err := pause(ctx, copyPause); err != nil {
+		if err := clock.Pause(ctx, copyPause); err != nil {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 

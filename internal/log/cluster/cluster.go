@@ -32,6 +32,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -158,7 +159,7 @@ func (c *Cluster) insist(ctx context.Context, do func(context.Context) error) er
 	patience := time.Now().Add(c.opt.Patience)
 	for try := 0; ; try++ {
 		err := do(ctx)
-		if err == nil || !mayPass(err) || time.Now().After(patience) || pause(ctx, lasting(try)) != nil {
+		if err == nil || !mayPass(err) || time.Now().After(patience) || clock.Pause(ctx, lasting(try)) != nil {
 			return err
 		}
 	}
@@ -213,18 +214,6 @@ func wake(wakeup chan struct{}) {
 	select {
 	case wakeup <- struct{}{}:
 	default:
-	}
-}
-
-// pause waits, or until the context ends.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -303,7 +304,7 @@ func (d *Copied) marked(ctx context.Context, end record.Offset) error {
 		case at > end:
 			return fault.New(fault.Exists, "cluster.Pad", "%s[%d] ends at %d, and not at %d", d.p.topic, d.p.index, at, end)
 		}
-		if err := pause(ctx, lasting(try)); err != nil {
+		if err := clock.Pause(ctx, lasting(try)); err != nil {
 			return err
 		}
 	}

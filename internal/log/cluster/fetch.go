@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 )
@@ -92,7 +93,7 @@ func (c *Cluster) retry(ctx context.Context, op string, p *part, ask func(leader
 			return noPartition(op, p.id)
 		}
 		wake(c.refresh)
-		if pause(ctx, lasting(try)) != nil {
+		if clock.Pause(ctx, lasting(try)) != nil {
 			if c.ctx.Err() != nil {
 				return fault.Wrap(fault.Closed, op, err)
 			}

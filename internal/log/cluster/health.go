@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
@@ -103,7 +104,7 @@ func (c *Cluster) Refused() error {
 
 // pulseLoop is the pulse: it asks whether the cluster is there.
 func (c *Cluster) pulseLoop() {
-	for pause(c.ctx, pulse) == nil {
+	for clock.Pause(c.ctx, pulse) == nil {
 		err := c.ping()
 		if c.ctx.Err() != nil {
 			return
@@ -130,7 +131,7 @@ func (c *Cluster) ping() error {
 			c.learn(resp)
 			return nil
 		}
-		if pause(ctx, lasting(try)) != nil {
+		if clock.Pause(ctx, lasting(try)) != nil {
 			return err
 		}
 	}

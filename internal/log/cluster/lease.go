@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
@@ -58,7 +59,7 @@ func (c *Cluster) takeLease(ctx context.Context) error {
 			told = true
 			c.log.Warn("another node serves this cluster: waiting, in case it has died", "node", other, "at most", most)
 		}
-		if err := pause(ctx, lasting(try)); err != nil {
+		if err := clock.Pause(ctx, lasting(try)); err != nil {
 			return err
 		}
 	}
@@ -141,7 +142,7 @@ func (c *Cluster) sync(ctx context.Context, l *lease) error {
 // holdLoop is the holder: it gives signs of life until the keeper closes, or another node has the lease.
 func (c *Cluster) holdLoop() {
 	const beats = 5
-	for pause(c.ctx, c.opt.Takeover/beats) == nil {
+	for clock.Pause(c.ctx, c.opt.Takeover/beats) == nil {
 		err := c.beat(c.ctx)
 		if !isLost(err) {
 			continue // without an answer nobody else has got it from the same cluster
@@ -184,7 +185,7 @@ func (c *Cluster) hasLease(ctx context.Context) bool {
 		if err == nil {
 			return true
 		}
-		if isLost(err) || pause(ctx, lasting(try)) != nil {
+		if isLost(err) || clock.Pause(ctx, lasting(try)) != nil {
 			return false
 		}
 	}

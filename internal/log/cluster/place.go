@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/placement"
 )
@@ -105,7 +106,7 @@ func (p *Place) memberLoop() {
 		switch {
 		case err == nil && p.settled():
 			try, told = 0, false
-			_ = pause(p.ctx, beat) // the loop sees that it ended
+			_ = clock.Pause(p.ctx, beat) // the loop sees that it ended
 			continue
 		case err == nil || errors.Is(err, kerr.RebalanceInProgress):
 			continue
@@ -116,7 +117,7 @@ func (p *Place) memberLoop() {
 			p.log.Warn("no word from the group of gateways: trying on", "group", LeaseGroup, "error", err)
 		}
 		try++
-		_ = pause(p.ctx, max(lasting(try), beat/5))
+		_ = clock.Pause(p.ctx, max(lasting(try), beat/5))
 	}
 }
 
@@ -284,7 +285,7 @@ func (p *Place) has(ctx context.Context) bool {
 			_, lost := placement.Changes(before, p.Mine())
 			return len(lost) == 0
 		}
-		if err != nil && (isLost(err) || fault.Is(err, fault.Fenced)) || pause(ctx, lasting(try)) != nil {
+		if err != nil && (isLost(err) || fault.Is(err, fault.Fenced)) || clock.Pause(ctx, lasting(try)) != nil {
 			break
 		}
 	}

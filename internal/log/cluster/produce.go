@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -207,7 +208,7 @@ func (c *Cluster) produce(ctx context.Context, by *producer, units []*unit) {
 		}
 		if pending = rest; !wait {
 			try = 0
-		} else if pause(ctx, lasting(try)) == nil {
+		} else if clock.Pause(ctx, lasting(try)) == nil {
 			try++
 		}
 	}
@@ -406,7 +407,7 @@ func (c *Cluster) attempts(ctx context.Context, l *lane, all []*batch) (s step, 
 			return s, err
 		}
 		c.health.blame(err)
-		if pause(ctx, lasting(try)) != nil {
+		if clock.Pause(ctx, lasting(try)) != nil {
 			return s, err
 		}
 	}
@@ -484,7 +485,7 @@ func (c *Cluster) fill(ctx context.Context, by *producer, all []*batch) (step, e
 			return s, err
 		default:
 			c.health.blame(err)
-			if pause(ctx, lasting(try)) != nil {
+			if clock.Pause(ctx, lasting(try)) != nil {
 				return drop, err
 			}
 			try++
@@ -539,7 +540,7 @@ func (c *Cluster) settle(ctx context.Context, by *producer, b *batch, err error)
 			}
 		}
 		c.health.blame(err)
-		if pause(ctx, lasting(try)) != nil {
+		if clock.Pause(ctx, lasting(try)) != nil {
 			return lose, unknown(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
@@ -75,7 +76,7 @@ func (p *producer) take(ctx context.Context) error {
 			p.rival = err
 			return p.lost()
 		}
-		if pause(ctx, lasting(try)) != nil {
+		if clock.Pause(ctx, lasting(try)) != nil {
 			return err
 		}
 	}
@@ -157,7 +158,7 @@ func (p *producer) end(ctx context.Context, commit bool) (step, error) {
 			err = p.lost()
 		}
 		s := a.next(v, ctx.Err() == nil)
-		if s == again && pause(ctx, lasting(try)) != nil {
+		if s == again && clock.Pause(ctx, lasting(try)) != nil {
 			s = a.next(later, false)
 		}
 		switch s {

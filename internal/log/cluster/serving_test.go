@@ -3,13 +3,9 @@ package cluster_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
-	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -212,8 +208,8 @@ func TestUnitsWaitForTheCluster(t *testing.T) {
 	f := fake(t)
 	opt := serving(f, "a")
 	opt.Hold, opt.Patience = time.Hour, 10*time.Second
-	var way road
-	opt.Client = []kgo.Opt{kgo.Dialer(way.dial)}
+	var way streamtest.Road
+	opt.Client = []kgo.Opt{kgo.Dialer(way.Dial)}
 	opt.Logger = logtest.New(t)
 	c, err := cluster.Open(context.Background(), opt)
 	if err != nil {
@@ -225,7 +221,7 @@ func TestUnitsWaitForTheCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	way.close(true)
+	way.Close(true)
 	told := newFates()
 	for i := range 10 {
 		u := unit("x", topic.Partitions[i%2])
@@ -237,7 +233,7 @@ func TestUnitsWaitForTheCluster(t *testing.T) {
 		}
 	}
 	eventually(t, "the cluster is away", func() bool { return fault.Is(c.Refused(), fault.IO) })
-	way.close(false)
+	way.Close(false)
 	told.wait(t, 10)
 	for i := range 10 {
 		if err := told.errs[uint64(i)]; err != nil {
@@ -245,38 +241,6 @@ func TestUnitsWaitForTheCluster(t *testing.T) {
 		}
 	}
 	eventually(t, "it is back", func() bool { return c.Refused() == nil })
-}
-
-// road is the way to a cluster, which may be closed.
-type road struct {
-	mu     sync.Mutex
-	closed bool
-	conns  []net.Conn
-}
-
-func (r *road) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := new(net.Dialer).DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return nil, errors.Join(&net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}, c.Close())
-	}
-	r.conns = append(r.conns, c)
-	return c, nil
-}
-
-func (r *road) close(closed bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed = closed; closed {
-		for _, c := range r.conns {
-			c.Close()
-		}
-		r.conns = nil
-	}
 }
 
 // eventually waits for a condition for as long as a busy machine may need.

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 )
@@ -88,7 +89,7 @@ func (c *Cluster) listen(t *tail) {
 		}
 		failed++
 		wake(c.refresh)
-		if pause(c.ctx, lasting(failed)) != nil {
+		if clock.Pause(c.ctx, lasting(failed)) != nil {
 			return
 		}
 	}
@@ -218,7 +219,7 @@ func (c *Cluster) await(cl *kgo.Client, at []position, move bool) error {
 			continue
 		}
 		wake(c.refresh)
-		if pause(ctx, lasting(try)) != nil {
+		if clock.Pause(ctx, lasting(try)) != nil {
 			return failed
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -322,7 +323,7 @@ func (c *Cluster) refreshLoop() {
 		if err := c.loadAll(c.ctx); err != nil && c.ctx.Err() == nil {
 			c.log.Warn("the topics of the cluster cannot be looked up", "error", err)
 		}
-		if pause(c.ctx, lasting(2)) != nil {
+		if clock.Pause(c.ctx, lasting(2)) != nil {
 			return
 		}
 	}
@@ -345,7 +346,7 @@ func (c *Cluster) settled(ctx context.Context, name string, shows func(*found) b
 			}
 			err = fault.New(fault.Timeout, "cluster.Topics", "topic %q is not as it was asked for yet", name)
 		}
-		if pause(ctx, lasting(try)) != nil {
+		if clock.Pause(ctx, lasting(try)) != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/firthmq/firth/internal/log/cluster"
 	"github.com/firthmq/firth/internal/log/spool"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/log/streamtest"
 )
 
 // slots are a receipt that lets so many units be under way.
@@ -35,9 +36,9 @@ func outage(b *testing.B, window int) {
 		b.Fatal(err)
 	}
 	defer f.Close()
-	var way road
+	var way streamtest.Road
 	c, err := cluster.Open(context.Background(), cluster.Options{
-		Seeds: f.ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(way.dial)}, Hold: time.Hour, Patience: 5 * time.Second,
+		Seeds: f.ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(way.Dial)}, Hold: time.Hour, Patience: 5 * time.Second,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -58,7 +59,7 @@ func outage(b *testing.B, window int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	way.close(true)
+	way.Close(true)
 	const callers = 16
 	var left atomic.Int64
 	left.Store(int64(b.N))
@@ -88,7 +89,7 @@ func outage(b *testing.B, window int) {
 	}
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "acks/s")
-	way.close(false)
+	way.Close(false)
 	units, began := s.Status().Units, time.Now()
 	for s.Status().Units > 0 {
 		time.Sleep(10 * time.Millisecond)

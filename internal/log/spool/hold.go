@@ -1,9 +1,9 @@
 package spool
 
 import (
-	"context"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/stream"
 )
@@ -90,7 +90,7 @@ func (s *Spool) failed(number uint64, err error) {
 
 // watch has units held that the log has not taken for long, gives room away that nobody came for, and trims the disk.
 func (s *Spool) watch() {
-	for pause(s.ctx, s.opt.Patience/4) {
+	for clock.Pause(s.ctx, s.opt.Patience/4) == nil {
 		s.look()
 		s.trim()
 	}
@@ -141,18 +141,6 @@ func (s *Spool) trim() {
 		return
 	}
 	s.trimmed = to // the watch's own
-}
-
-// pause waits. False: the context has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // Status is what a spool holds.

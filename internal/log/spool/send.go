@@ -3,6 +3,7 @@ package spool
 import (
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/limit"
 	"github.com/firthmq/firth/internal/log/record"
@@ -77,7 +78,7 @@ func (s *Spool) sendKept(r *reader, pace *limit.Bucket) {
 	next, err := s.scan(r, at)
 	if err != nil {
 		s.log.Error("the spool cannot be read now", "error", err)
-		pause(s.ctx, time.Second)
+		_ = clock.Pause(s.ctx, time.Second)
 		return
 	}
 	for _, u := range r.take() {
@@ -86,7 +87,7 @@ func (s *Spool) sendKept(r *reader, pace *limit.Bucket) {
 		}
 		if !hurried {
 			if wait := pace.Take(u.bytes, time.Since(s.came)); wait > 0 {
-				pause(s.ctx, wait)
+				_ = clock.Pause(s.ctx, wait)
 			}
 		}
 	}

@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"os"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -44,43 +42,11 @@ func (p patient) Run() int {
 	return code
 }
 
-// road is the way to a cluster, which may be closed.
-type road struct {
-	mu     sync.Mutex
-	closed bool
-	conns  []net.Conn
-}
-
-func (r *road) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := new(net.Dialer).DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return nil, errors.Join(&net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}, c.Close())
-	}
-	r.conns = append(r.conns, c)
-	return c, nil
-}
-
-func (r *road) close(closed bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed = closed; closed {
-		for _, c := range r.conns {
-			c.Close()
-		}
-		r.conns = nil
-	}
-}
-
 // world is a cluster and a node before it.
 type world struct {
 	t    *testing.T
 	f    *kfake.Cluster
-	way  *road
+	way  *streamtest.Road
 	fs   *vfs.Memory
 	opt  spool.Options
 	log  *cluster.Cluster
@@ -109,11 +75,11 @@ func newWorld(t *testing.T) *world {
 // start starts the node, with what its disk has.
 func (w *world) start() {
 	w.t.Helper()
-	w.way = new(road)
+	w.way = new(streamtest.Road)
 	logger := logtest.New(w.t, w.expected...)
 	var err error
 	w.log, err = cluster.Open(context.Background(), cluster.Options{
-		Seeds: w.f.ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(w.way.dial)}, Hold: time.Hour, Patience: 5 * time.Second,
+		Seeds: w.f.ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(w.way.Dial)}, Hold: time.Hour, Patience: 5 * time.Second,
 		OwnerTimeout: time.Minute, Logger: logger,
 	})
 	if err != nil {
@@ -139,7 +105,7 @@ func (w *world) stop() {
 
 // kill ends the node without a word: its disk is as a crash leaves it, and the cluster hears nothing more.
 func (w *world) kill(rng *rand.Rand) {
-	w.way.close(true)
+	w.way.Close(true)
 	w.fs = w.fs.CrashClone(rng)
 	node, log := w.node, w.log
 	w.dead.Go(func() { _ = errors.Join(node.Close(), log.Close()) }) // it has what the crash has not
@@ -307,7 +273,7 @@ func TestOutage(t *testing.T) {
 			p := w.topic("a", 2).Partitions
 			s := new(sender)
 			s.send(t, w.node, 0, 50, p[0])
-			w.way.close(true)
+			w.way.Close(true)
 			s.send(t, w.node, 50, 300, p...)
 			eventually(t, "the disk acknowledges", func() bool { return s.n() == 300 })
 			st := w.node.Status()
@@ -317,7 +283,7 @@ func TestOutage(t *testing.T) {
 			if inClear := onDisk(t, w.fs, ".", []byte("firth-spool")); inClear != (keys == nil) {
 				t.Errorf("it is in the clear: %v", inClear)
 			}
-			w.way.close(false)
+			w.way.Close(false)
 			s.send(t, w.node, 300, 400, p...)
 			eventually(t, "all are taken", func() bool { return s.n() == 400 && w.node.Status().Units == 0 })
 			eventually(t, "it holds no more", func() bool { return !w.node.Status().Holding })
@@ -388,12 +354,12 @@ func TestKilled(t *testing.T) {
 				p := w.topic("a", 1).Partitions[0]
 				s := new(sender)
 				if round%2 == 0 {
-					w.way.close(true)
+					w.way.Close(true)
 				}
 				s.send(t, w.node, at, at+100, p)
 				eventually(t, "the first are acknowledged", func() bool { return s.n() >= 100 })
 				if round%2 == 0 && rng.IntN(2) == 0 { // it is killed while it drains, or still waits
-					w.way.close(false)
+					w.way.Close(false)
 					if rng.IntN(2) == 0 {
 						eventually(t, "some are taken", func() bool { return w.node.Status().Units < 100 })
 					}
@@ -417,7 +383,7 @@ func TestFull(t *testing.T) {
 	w.opt.Bytes, w.opt.MemoryBytes = 40<<10, 8<<10
 	w.start()
 	p := w.topic("a", 1).Partitions[0]
-	w.way.close(true)
+	w.way.Close(true)
 	s := new(sender)
 	sent, crowded := 0, false
 	eventually(t, "it is full", func() bool {
@@ -439,7 +405,7 @@ func TestFull(t *testing.T) {
 	go func() { waits <- stream.AppendWait(ctx, w.node, early(fmt.Sprint(sent), p), s, uint64(sent)) }()
 	defer cancel()
 	eventually(t, "it says so", func() bool { return fault.Is(w.node.Refused(), fault.Limited) })
-	w.way.close(false)
+	w.way.Close(false)
 	if err := <-waits; err != nil {
 		t.Fatal(err)
 	}
@@ -461,7 +427,7 @@ func TestAnotherServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.way.close(true)
+	w.way.Close(true)
 	s := new(sender)
 	u := early("message", p, shard)
 	u.Owner = owner
@@ -489,7 +455,7 @@ func TestDiskFails(t *testing.T) {
 	w.expected = []string{"the spool takes nothing", "commit failed", "housekeeping of the log failed"}
 	w.start()
 	p := w.topic("a", 1).Partitions[0]
-	w.way.close(true)
+	w.way.Close(true)
 	s := new(sender)
 	s.send(t, w.node, 0, 20, p)
 	eventually(t, "the disk acknowledges", func() bool { return s.n() == 20 })
@@ -506,7 +472,7 @@ func TestDiskFails(t *testing.T) {
 		t.Errorf("%d are acknowledged", n)
 	}
 	w.fs.SetCapacity(1 << 40)
-	w.way.close(false)
+	w.way.Close(false)
 	eventually(t, "all are taken", func() bool { return s.n() == 40 })
 	got := values(t, w.node, p)
 	if len(got) != 40 || !slices.Equal(got[24:], numbers(24, 40)) || !slices.Equal(got[:20], numbers(0, 20)) {
@@ -522,7 +488,7 @@ func TestTopicGoes(t *testing.T) {
 	w.expected = []string{"a topic is gone"}
 	w.start()
 	p, gone := w.topic("a", 1).Partitions[0], w.topic("gone", 1).Partitions[0]
-	w.way.close(true)
+	w.way.Close(true)
 	s := new(sender)
 	s.send(t, w.node, 0, 10, p)
 	s.send(t, w.node, 10, 20, gone)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 )
@@ -97,7 +98,7 @@ func (f *folding) step(ctx context.Context) error {
 		return nil
 	case fault.Is(err, fault.IO) && f.tries < foldTries:
 		f.tries++
-		return pause(ctx, foldPause)
+		return fault.Wrap(fault.Timeout, "log.Fold", clock.Pause(ctx, foldPause))
 	}
 	return err
 }
@@ -131,15 +132,4 @@ func (f *folding) applyOne(v *record.View) (err error) {
 		}
 	}()
 	return f.apply(v)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return fault.Wrap(fault.Timeout, "log.Fold", ctx.Err())
-	}
 }
