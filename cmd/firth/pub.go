@@ -203,7 +203,7 @@ func (f *pubFlags) sendRepeated(ctx context.Context, c *client.Client, payload [
 	p := f.packet(payload)
 	for i := range f.repeat {
 		if i > 0 && f.repeatDelay > 0 && clock.Pause(ctx, time.Duration(f.repeatDelay*float64(time.Second))) != nil {
-			return nil
+			return nil //nolint:nilerr // an interruption is how a command is ended
 		}
 		if err := c.Publish(p, uint64(i)); err != nil || answers.isRefused() || ctx.Err() != nil {
 			return err

@@ -230,7 +230,7 @@ func (l *listener) connections(ctx context.Context, cmd *cobra.Command, o client
 			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "firth: %v; connecting again in %v\n", err, pause)
 		}
 		if clock.Pause(ctx, pause) != nil {
-			return nil
+			return nil //nolint:nilerr // an interruption is how a command is ended
 		}
 		pause = min(2*pause, longest)
 	}
