@@ -78,10 +78,13 @@ func (n *Node) administered(o rule.Operation, next http.Handler) http.Handler {
 // dialog before it.
 func challenge(r *http.Request) string {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
-		return `Bearer realm="firth"`
+		return bearerChallenge
 	}
 	return `Basic realm="firth", charset="UTF-8"`
 }
+
+// bearerChallenge says how to tell who one is without a dialog of the browser.
+const bearerChallenge = `Bearer realm="firth"`
 
 // tokenHolder is who shows the token of the node, as the audit has it.
 const tokenHolder = "admin.token"

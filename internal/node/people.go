@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/people"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/audit/chain"
@@ -123,7 +124,7 @@ func (n *Node) openPeople(context.Context) (err error) {
 	}
 	o := n.cfg.Access.People
 	n.people, err = people.New(people.Options{
-		Access: n.access, Provider: provider, From: n.comer, Refuse: refuse, Banned: n.mqtt.Banned,
+		Access: n.access, Provider: provider, From: n.comer, Refuse: refuseLogin, Banned: n.mqtt.Banned,
 		Answer:    func(w http.ResponseWriter, v any) { answerJSON(w, http.StatusOK, v) },
 		PublicURL: n.cfg.HTTP.PublicURL, Idle: o.Idle, Lifetime: o.Lifetime, PerUser: o.PerUser, Most: o.Most,
 		Audit: n.audit, Metrics: n.metrics,
@@ -134,6 +135,16 @@ func (n *Node) openPeople(context.Context) (err error) {
 	n.opened("sessions of people", func(context.Context) error { n.people.Close(); return nil })
 	n.access.Watch(n.people.Recheck)
 	return nil
+}
+
+// refuseLogin refuses who logs in. A page asks, or a form: neither is told of Basic (see challenge).
+func refuseLogin(w http.ResponseWriter, err error) {
+	if errors.Is(err, access.ErrCredentials) {
+		w.Header().Set("WWW-Authenticate", bearerChallenge)
+		answerJSON(w, http.StatusUnauthorized, refusalOf(err))
+		return
+	}
+	refuse(w, err)
 }
 
 // remote is the address that a request comes from: that which a proxy tells that is believed, or that of the

@@ -147,6 +147,29 @@ func TestPeople(t *testing.T) {
 	}
 }
 
+// TestWrongLogin: nobody learns from the answer which users there are.
+func TestWrongLogin(t *testing.T) {
+	n := start(t, local(t))
+	addUser(t, n, "alice", "admin")
+	b := newBrowser(t, n)
+	var said []string
+	for _, name := range []string{"alice", "nobody"} {
+		answer := b.open("POST", "/auth/login", `{"name":"`+name+`","password":"wrong"}`)
+		text, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if err != nil || answer.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: %d %s, %v", name, answer.StatusCode, text, err)
+		}
+		if got := answer.Header.Get("WWW-Authenticate"); got != bearerChallenge {
+			t.Errorf("%s: the challenge is %q", name, got)
+		}
+		said = append(said, string(text))
+	}
+	if said[0] != said[1] {
+		t.Errorf("the answers differ: %s, %s", said[0], said[1])
+	}
+}
+
 func basicHeader(user, password string) string {
 	return strings.TrimSuffix(basicAuth(user, password), "\n")
 }

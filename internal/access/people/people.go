@@ -35,7 +35,7 @@ type Options struct {
 	Access *access.Access
 	// From tells where a request comes from; it does not say who asks.
 	From func(r *http.Request) rule.Subject
-	// Refuse answers a request with an error, Answer with a value.
+	// Refuse answers a request with an error, access.ErrCredentials among them; Answer with a value.
 	Refuse func(w http.ResponseWriter, err error)
 	Answer func(w http.ResponseWriter, v any)
 	// Provider is where people log in besides, and PublicURL is needed with it. nil: nowhere.

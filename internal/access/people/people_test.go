@@ -74,7 +74,11 @@ func open(t *testing.T, opt Options, users ...string) *front {
 		return who != nil && *who == user
 	}
 	opt.Refuse = func(w http.ResponseWriter, err error) {
-		w.WriteHeader(map[fault.Kind]int{fault.Denied: 403, fault.Invalid: 400}[fault.KindOf(err)])
+		status := map[fault.Kind]int{fault.Denied: 403, fault.Invalid: 400}[fault.KindOf(err)]
+		if errors.Is(err, access.ErrCredentials) {
+			status = 401
+		}
+		w.WriteHeader(status)
 		fmt.Fprint(w, err)
 	}
 	opt.Answer = func(w http.ResponseWriter, v any) { _ = json.NewEncoder(w).Encode(v) }
@@ -174,8 +178,8 @@ func TestLogin(t *testing.T) {
 		{"text", good, []string{"Content-Type: text/plain"}, 400, "neither"},
 		{"no JSON", `{"name":"alice","password":"x`, []string{asJSON}, 400, "no JSON object"},
 		{"too large", strings.Repeat(" ", maxLogin) + good, []string{asJSON}, 400, "more than"},
-		{"no name", `{"password":"x"}`, []string{asJSON}, 403, "wrong user name or password"},
-		{"no password", `{"name":"alice"}`, []string{asJSON}, 403, "wrong user name or password"},
+		{"no name", `{"password":"x"}`, []string{asJSON}, 401, "wrong user name or password"},
+		{"no password", `{"name":"alice"}`, []string{asJSON}, 401, "wrong user name or password"},
 		{"a form", "name=bob&password=" + password, []string{form}, 303, ""},
 		{"a form elsewhere", "name=bob&return=//evil.example&password=" + password, []string{form}, 400, "no path"},
 		{"no form", "name=%zz&password=x", []string{form}, 400, "no form"},
@@ -190,7 +194,7 @@ func TestLogin(t *testing.T) {
 	}
 	wrong := f.do("POST", "/auth/login", credentials("alice", "x"), asJSON)
 	nobody := f.do("POST", "/auth/login", credentials("carol", "x"), asJSON)
-	if wrong.status != 403 || nobody.status != 403 || wrong.body != nobody.body {
+	if wrong.status != 401 || nobody.status != 401 || wrong.body != nobody.body {
 		t.Errorf("a wrong password and an unknown user differ: %+v, %+v", wrong, nobody)
 	}
 }
