@@ -40,8 +40,15 @@ func (co *coordinator) offsetCommit(
 	for i := range req.Topics {
 		resp.Topics = append(resp.Topics, view.commit(req, &req.Topics[i], w))
 	}
-	switch a := co.moving(c, req, w); {
+	switch a, onward := co.moving(c, req, w); {
 	case whole != wire.None || len(w.offsets) == 0:
+	case a != nil && onward:
+		tell := co.opt.telling(c, a)
+		co.commit(req, w, func(whole wire.Code) {
+			tell(whole)
+			done(withCode(resp, whole))
+		})
+		return
 	case a != nil:
 		whole = co.alter(ctx, c, *a, func() wire.Code { return co.commitWait(ctx, req, w) })
 	default:
@@ -51,24 +58,26 @@ func (co *coordinator) offsetCommit(
 	done(withCode(resp, whole))
 }
 
-// moving is what the audit is to be told of a commit before it is made; nil: nothing. That is what an administrator
-// does to a group without members, and whoever takes its offsets back: a consumer that belongs to none only goes on.
-func (co *coordinator) moving(c *conn, req *kmsg.OffsetCommitRequest, w *groupWrite) *alteration {
+// moving is what the audit is to be told of a commit; nil: nothing. That is what an administrator does to a group
+// without members, and whoever takes its offsets back: a consumer that belongs to none only goes on. Onward: so does an
+// administrator here, who may be such a consumer, and need not wait for the record.
+func (co *coordinator) moving(c *conn, req *kmsg.OffsetCommitRequest, w *groupWrite) (a *alteration, onward bool) {
 	if req.Generation >= 0 || req.MemberID != "" || len(w.offsets) == 0 || !co.opt.Audit.On() {
-		return nil
+		return nil, false
 	}
 	before, after := co.offsetsOf(req.Group), places{}
-	back := false
+	back, onward := false, true
 	for _, o := range w.offsets {
 		was, is := before[o.key]
 		back = back || is && o.value.At < was
+		onward = onward && is && !back
 		after[o.key] = o.value.At
 	}
 	if !back && !co.opt.sees(c, OpDelete, OnGroup, req.Group) {
-		return nil
+		return nil, false
 	}
 	maps.DeleteFunc(before, func(key partitionKey, _ int64) bool { _, is := after[key]; return !is })
-	return &alteration{action: "offsets.set", on: groupOf(req.Group), before: before, after: after}
+	return &alteration{action: "offsets.set", on: groupOf(req.Group), before: before, after: after}, onward
 }
 
 // commitWait is commit for who waits.

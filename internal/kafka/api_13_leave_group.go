@@ -1,7 +1,9 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
+
 	"github.com/firthmq/firth/internal/kafka/group"
 	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -12,7 +14,7 @@ import (
 // Versions: 3 several members, each with an error of its own, and by instance id (KIP-345);
 // 4 flexible; 5 reason (KIP-800).
 func (co *coordinator) leaveGroup(
-	_ context.Context, c *conn, req *kmsg.LeaveGroupRequest, done func(*kmsg.LeaveGroupResponse),
+	ctx context.Context, c *conn, req *kmsg.LeaveGroupRequest, done func(*kmsg.LeaveGroupResponse),
 ) {
 	resp := kmsg.NewPtrLeaveGroupResponse()
 	defer func() { done(resp) }()
@@ -28,7 +30,11 @@ func (co *coordinator) leaveGroup(
 			reason = wire.Plain(m.Reason)
 		}
 	}
-	codes := co.leave(req.Group, whos, reason)
+	codes, code := co.remove(ctx, c, req.Group, whos, reason)
+	if codes == nil {
+		resp.ErrorCode = code
+		return
+	}
 	if req.Version < 3 {
 		resp.ErrorCode = wire.Code(codes[0])
 		return
@@ -38,6 +44,22 @@ func (co *coordinator) leaveGroup(
 		m.MemberID, m.InstanceID, m.ErrorCode = req.Members[i].MemberID, req.Members[i].InstanceID, wire.Code(codes[i])
 		resp.Members = append(resp.Members, m)
 	}
+}
+
+// remove has members leave, and tells the audit first of those that others remove. No codes: it could not be told, and
+// nobody has left.
+func (co *coordinator) remove(
+	ctx context.Context, c *conn, id string, whos []group.Who, reason string,
+) (codes []group.Code, whole wire.Code) {
+	a := co.removing(c, id, whos, reason)
+	if a == nil {
+		return co.leave(id, whos, reason), wire.None
+	}
+	whole = co.alter(ctx, c, *a, func() wire.Code {
+		codes = co.leave(id, whos, reason)
+		return wire.Code(cmp.Or(codes...))
+	})
+	return codes, whole
 }
 
 func (co *coordinator) leave(id string, whos []group.Who, reason string) []group.Code {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -11,6 +12,8 @@ import (
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/audit/chain"
+	"github.com/firthmq/firth/internal/kafka/group"
+	"github.com/firthmq/firth/internal/kafka/wire"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -133,6 +136,70 @@ func (o *Options) alter(ctx context.Context, c *conn, a alteration, do func() er
 	}
 	e := chain.Event{Action: a.action, Resource: a.on, Before: audit.State(a.before), After: audit.State(a.after)}
 	return o.Audit.Change(c.as(ctx), e, do)
+}
+
+// telling is for a change that need not wait for its record: its outcome is told in one. The function that it gives may
+// be called by any goroutine.
+func (o *Options) telling(c *conn, a *alteration) func(wire.Code) {
+	by := c.by()
+	e := chain.Event{Type: chain.TypeChange, Actor: by.Actor, Origin: by.Origin, Action: a.action, Resource: a.on,
+		Outcome: chain.Success, Before: audit.State(a.before), After: audit.State(a.after)}
+	return func(done wire.Code) {
+		if done != wire.None {
+			e.Outcome, e.Reason = chain.Failure, fmt.Sprintf("error code %d", done)
+		}
+		o.Audit.Tell(e)
+	}
+}
+
+// seats are members of a group, as the audit has them.
+type seats struct {
+	Members []seat `json:"members"`
+	More    int    `json:"more,omitempty"`
+}
+
+// seat is a member of a group.
+type seat struct {
+	ID       string `json:"id"`
+	Instance string `json:"instance,omitempty"`
+	Client   string `json:"client,omitempty"`
+	Host     string `json:"host,omitempty"`
+}
+
+// mostSeats bounds the members in a record.
+const mostSeats = 100
+
+// removing is what the audit is to be told before members are removed; nil: nothing, for they leave. Who is not the
+// client that joined, by its id and its address, or calls a member by its instance only, removes it.
+func (co *coordinator) removing(c *conn, id string, whos []group.Who, reason string) *alteration {
+	if !co.opt.Audit.On() {
+		return nil
+	}
+	og := co.enter(id, false)
+	if og == nil {
+		return nil
+	}
+	var before seats
+	all := og.mu.g.Len()
+	for _, who := range whos {
+		m, is := og.mu.g.Seat(who)
+		switch {
+		case !is, who.MemberID != "" && m.ClientID == bounded(c.clientID) && m.ClientHost == bounded(c.host):
+		case len(before.Members) == mostSeats:
+			before.More++
+		default:
+			before.Members = append(before.Members, seat{m.ID, m.InstanceID, m.ClientID, m.ClientHost})
+		}
+	}
+	co.release(og)
+	if len(before.Members) == 0 {
+		return nil
+	}
+	after := struct {
+		Left   int    `json:"left"`
+		Reason string `json:"reason,omitempty"`
+	}{max(all-len(before.Members)-before.More, 0), bounded(reason)}
+	return &alteration{action: "group.remove_members", on: groupOf(id), before: before, after: after}
 }
 
 // configAfter are the settings of a topic behind a change.

@@ -18,6 +18,7 @@ type membership interface {
 	Sync(now int64, s group.Sync) []group.Effect
 	Heartbeat(now int64, who group.Who, generation int32) group.Code
 	Leave(now int64, whos []group.Who, reason string) ([]group.Code, []group.Effect)
+	Seat(who group.Who) (s group.Seat, is bool)
 	Gone(now int64, t group.Ticket) []group.Effect
 	CheckCommit(now int64, who group.Who, epoch int32) group.Code
 	CheckFetch(memberID string, epoch int32) group.Code

@@ -5,11 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kit/secure/securetest"
@@ -121,19 +127,97 @@ func TestAuditOffsets(t *testing.T) {
 	if _, err := kadm.NewClient(g.kafkaAs("boss", adminPassword)).CreateTopic(ctx, 1, 1, nil, "plant"); err != nil {
 		t.Fatal(err)
 	}
-	reader := kadm.NewClient(g.kafkaAs("reader", devicePassword))
-	for _, at := range []int64{4, 9, 2} {
-		done, err := reader.CommitOffsets(ctx, "g", kadm.Offsets{"plant": {0: {Topic: "plant", At: at}}})
-		if err != nil || done.Error() != nil {
-			t.Fatal(err, done.Error())
+	commit := func(user, password, group string, all ...int64) {
+		a := kadm.NewClient(g.kafkaAs(user, password))
+		for _, at := range all {
+			done, err := a.CommitOffsets(ctx, group, kadm.Offsets{"plant": {0: {Topic: "plant", At: at}}})
+			if err != nil || done.Error() != nil {
+				t.Fatal(err, done.Error())
+			}
 		}
 	}
-	g.expect("change User:reader  offsets.set group:g success")
-	for _, r := range g.query(nil) {
-		e := &r.Data
-		if e.Action == "offsets.set" && e.Outcome == chain.Begun &&
-			(!strings.Contains(string(e.Before), `"0":9`) || !strings.Contains(string(e.After), `"0":2`)) {
-			t.Errorf("told of %s, %s", e.Before, e.After)
+	commit("reader", devicePassword, "g", 4, 9, 2)
+	commit("boss", adminPassword, "h", 4)
+	commit("boss", adminPassword, "h", 9)
+	g.expect("change User:reader  offsets.set group:g success", "change User:boss  offsets.set group:h success")
+	// Of an administrator: set, and then on from there, as a consumer without a group, in one record.
+	want := map[string][]string{
+		"g": {`begun {"offsets":{"plant":{"0":9}}} {"offsets":{"plant":{"0":2}}}`, "success  "},
+		"h": {`begun {"offsets":{}} {"offsets":{"plant":{"0":4}}}`, "success  ",
+			`success {"offsets":{"plant":{"0":4}}} {"offsets":{"plant":{"0":9}}}`},
+	}
+	told := func() map[string][]string {
+		got := map[string][]string{}
+		for _, r := range g.query(nil) {
+			if e := &r.Data; e.Action == "offsets.set" {
+				got[e.Resource.Name] = append(got[e.Resource.Name], fmt.Sprintf("%s %s %s", e.Outcome, e.Before, e.After))
+			}
 		}
+		return got
+	}
+	eventually(t, func() bool { return len(told()["h"]) >= 3 })
+	if got := told(); !reflect.DeepEqual(got, want) {
+		t.Errorf("told\n%q\nnot\n%q", got, want)
+	}
+}
+
+// TestAuditRemovedMembers: members that somebody else removes from a group are told, with whose they were, before it is
+// done; those that leave are not.
+func TestAuditRemovedMembers(t *testing.T) {
+	g := startGuarded(t, local(t))
+	ctx := t.Context()
+	boss := g.kafkaAs("boss", adminPassword)
+	join := func(instance *string) string {
+		req := kmsg.NewPtrJoinGroupRequest()
+		req.Group, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = "g", 600_000, 1
+		req.ProtocolType, req.InstanceID = "consumer", instance
+		req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range"}}
+		for { // it is told its id first, and joins with that
+			resp, err := req.RequestWith(ctx, boss)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if req.MemberID = resp.MemberID; resp.ErrorCode == 0 {
+				return resp.MemberID
+			}
+			if resp.MemberID == "" {
+				t.Fatalf("join: code %d", resp.ErrorCode)
+			}
+		}
+	}
+	leave := func(by *kgo.Client, m kmsg.LeaveGroupRequestMember) {
+		req := kmsg.NewPtrLeaveGroupRequest()
+		req.Group, req.Members = "g", []kmsg.LeaveGroupRequestMember{m}
+		resp, err := req.RequestWith(ctx, by)
+		if err != nil || resp.ErrorCode != 0 || resp.Members[0].ErrorCode != 0 {
+			t.Fatalf("leave: %v, %+v", err, resp)
+		}
+	}
+	own := join(nil)
+	leave(boss, kmsg.LeaveGroupRequestMember{MemberID: own})
+	static := join(new("press"))
+	leave(boss, kmsg.LeaveGroupRequestMember{InstanceID: new("press"), Reason: new("it hangs")})
+	other := join(nil)
+	tool := g.kafkaClient(t, kgo.SASL(plain.Auth{User: "boss", Pass: adminPassword}.AsMechanism()), kgo.ClientID("tool"))
+	leave(tool, kmsg.LeaveGroupRequestMember{MemberID: other})
+	told := func() (all []string) {
+		for _, r := range g.query(url.Values{"type": {"change"}, "resource": {"group:g"}}) {
+			e := &r.Data
+			all = append(all, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", e.Action, e.Outcome, e.Before, e.After)))
+		}
+		return all
+	}
+	of := func(before, after string) string {
+		return `group.remove_members begun {"members":[{` + before + `,"client":"kgo","host":"/127.0.0.1"}]} ` + after
+	}
+	want := []string{of(`"id":"`+static+`","instance":"press"`, `{"left":0,"reason":"it hangs"}`),
+		of(`"id":"`+other+`"`, `{"left":0}`)}
+	var got []string
+	eventually(t, func() bool {
+		got = slices.DeleteFunc(told(), func(line string) bool { return strings.HasSuffix(line, "success") })
+		return len(got) >= 2 && len(told()) > len(got)
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("told\n%q\nnot\n%q", got, want)
 	}
 }

@@ -231,5 +231,17 @@ func (g *Consumer) Leave(now int64, whos []Who, _ string) ([]Code, []Effect) {
 	return codes, g.take()
 }
 
+// Seat finds a member as Leave does; is: it is there.
+func (g *Consumer) Seat(who Who) (s Seat, is bool) {
+	if who.MemberID == "" && who.InstanceID != "" {
+		who.MemberID = g.static[who.InstanceID]
+	}
+	m, _, code := g.seat(who, false, true)
+	if code != None {
+		return Seat{}, false
+	}
+	return Seat{m.id, m.instance, m.clientID, m.clientHost}, true
+}
+
 // Gone tells that the client of a blocked request is away. It has its session to come back.
 func (g *Consumer) Gone(int64, Ticket) []Effect { return nil }

@@ -88,5 +88,8 @@ func (g *gathering[M]) Leave(_ int64, whos []Who, _ string) ([]Code, []Effect) {
 	return slices.Repeat([]Code{UnknownMemberID}, len(whos)), nil
 }
 
+// Seat finds none that Leave would.
+func (g *gathering[M]) Seat(Who) (s Seat, is bool) { return Seat{}, false }
+
 // Gone has nobody to forget: who waits for the answer to a heartbeat holds nothing.
 func (g *gathering[M]) Gone(int64, Ticket) []Effect { return nil }

@@ -39,6 +39,21 @@ func (g *Group) leave(who Who, left *int) Code {
 	return code
 }
 
+// Seat is a member as Leave finds it, and whose it is.
+type Seat struct{ ID, InstanceID, ClientID, ClientHost string }
+
+// Seat finds a member as Leave does; is: it is there.
+func (g *Group) Seat(who Who) (s Seat, is bool) {
+	if who.InstanceID != "" && who.MemberID == "" {
+		who.MemberID = g.static[who.InstanceID]
+	}
+	m, code := g.find(who)
+	if code != None {
+		return Seat{}, false
+	}
+	return Seat{m.id, m.instance, m.clientID, m.clientHost}, true
+}
+
 // Gone tells that the client of a blocked request is away: nobody will read the answer. A member
 // that never learned its id cannot come back and is removed; any other one has its session to do
 // so.
