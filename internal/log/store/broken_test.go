@@ -406,12 +406,23 @@ func TestCommitsWaitForTheHousekeeper(t *testing.T) {
 // TestNothingIsRemovedAtOnceWhenTheClockIsSet (F32) sets the clock on by years: records are removed by their age only
 // after a while, which is told.
 func TestNothingIsRemovedAtOnceWhenTheClockIsSet(t *testing.T) {
+	for _, wait := range []time.Duration{time.Hour, 300 * time.Millisecond} {
+		t.Run(wait.String(), func(t *testing.T) { setTheClock(t, wait) })
+	}
+}
+
+func setTheClock(t *testing.T, wait time.Duration) {
 	var told lines
+	var looks atomic.Int64
 	clock := &clockwork{}
 	clock.unixMillis.Store(2000)
 	opt := small(vfs.NewMemory())
 	opt.Logger = slog.New(slog.NewTextHandler(&told, nil))
-	opt.Clock, opt.RetentionInterval, opt.StepWait = clock.now, time.Millisecond, 300*time.Millisecond
+	opt.RetentionInterval, opt.StepWait = time.Millisecond, wait
+	opt.Clock = func() time.Time {
+		looks.Add(1)
+		return clock.now()
+	}
 	s := open(t, opt)
 	defer s.Close()
 	l := &load{t: t, s: s, m: newModel(), round: 1}
@@ -420,18 +431,27 @@ func TestNothingIsRemovedAtOnceWhenTheClockIsSet(t *testing.T) {
 	if err := l.send(p, batch(7, 0, values), values); err != nil {
 		t.Fatal(err)
 	}
+	set := time.Now()
 	clock.unixMillis.Store(time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli())
 	eventually(t, "the step is told", func() bool { return strings.Contains(told.String(), "the clock was set") })
-	if b, err := s.Bounds(p); err != nil || b.Start != 0 {
-		t.Errorf("at once: %+v %v", b, err)
+	if wait == time.Hour {
+		from := looks.Load()
+		eventually(t, "the housekeeper has looked again", func() bool { return looks.Load() > from+20 })
+		if b, err := s.Bounds(p); err != nil || b.Start != 0 {
+			t.Errorf("at once: %+v %v", b, err)
+		}
+		if err := l.send(p, batch(7, 0, values), values); err != nil {
+			t.Errorf("the producer is forgotten: %v", err)
+		}
+	} else {
+		eventually(t, "the record is removed", func() bool {
+			b, err := s.Bounds(p)
+			return err == nil && b.Start == 1
+		})
+		if took := time.Since(set); took < wait {
+			t.Errorf("it was removed after %v", took)
+		}
 	}
-	if err := l.send(p, batch(7, 0, values), values); err != nil {
-		t.Errorf("the producer is forgotten: %v", err)
-	}
-	eventually(t, "the record is removed", func() bool {
-		b, err := s.Bounds(p)
-		return err == nil && b.Start == 1
-	})
 	if n := strings.Count(told.String(), "the clock was set"); n != 1 {
 		t.Errorf("told %d times", n)
 	}
