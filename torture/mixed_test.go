@@ -82,6 +82,7 @@ type outage struct{ from, to time.Duration }
 // openTransaction is one, with what its producer knows of when it was open.
 type openTransaction struct {
 	*transaction
+	opened    time.Duration // no record was sent before
 	first     int64         // offset of the first record; -1: not known
 	began     time.Duration // the first record was acknowledged
 	ending    time.Duration // somebody asked to end it, or gave it up
@@ -190,7 +191,7 @@ func (m *mixed) transact(ctx context.Context, c *kgo.Client, id string, n int, w
 	if err := c.BeginTransaction(); err != nil {
 		return nil, err
 	}
-	x := &openTransaction{transaction: &transaction{actor: id, n: n}, first: -1}
+	x := &openTransaction{transaction: &transaction{actor: id, n: n}, opened: m.h.now(), first: -1}
 	m.h.transact(x.transaction)
 	m.mu.Lock()
 	m.txns = append(m.txns, x)
@@ -320,7 +321,7 @@ func (m *mixed) checkWaits(v *verdict) (late []time.Duration) {
 			if x.first < 0 || x.first > p.offset {
 				continue
 			}
-			if p.at < x.ending {
+			if p.at < x.mayEnd() {
 				v.add("early", "%q at %d was given while %s transaction %d was open from %d on", p.value, p.offset, x.actor,
 					x.n, x.first)
 			}
@@ -336,6 +337,15 @@ func (m *mixed) checkWaits(v *verdict) (late []time.Duration) {
 		}
 	}
 	return late
+}
+
+// mayEnd is from when on it may be over: when its producer ends it, or its time is up. A slow disk or a start may take
+// that long while it is still written to.
+func (x *openTransaction) mayEnd() time.Duration {
+	if x.fate.Load() == fateUnknown {
+		return min(x.ending, x.opened+mixedTimeout)
+	}
+	return x.ending
 }
 
 // over is when a transaction has ended for certain. Of one that nobody ended the server looks for the end of its time
