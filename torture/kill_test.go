@@ -379,11 +379,52 @@ func (l *load) compareKcat(ctx context.Context, log snapshot) {
 	}
 }
 
+// awaitAll waits until everything that is asked for now and then has happened once: on a slow machine a kill may have
+// come before it in every round.
+func (l *load) awaitAll() {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), startLimit)
+	defer cancel()
+	c, err := dialKafka(l.s.kafka)
+	l.must(err)
+	defer c.Close()
+	for lacks := "nothing"; lacks != ""; {
+		if pauseFor(ctx, pace); ctx.Err() != nil {
+			l.t.Fatalf("in all the time there was no %s", lacks)
+		}
+		starts, err := kadm.NewClient(c).ListStartOffsets(ctx, brief)
+		l.must(err)
+		lacks = l.h.lacks()
+		starts.Each(func(o kadm.ListedOffset) {
+			if o.Err != nil || o.Offset <= 0 {
+				lacks = fmt.Sprintf("removal from %s/%d", o.Topic, o.Partition)
+			}
+		})
+	}
+}
+
+// lacks names what nobody was told of: that a group has committed, that a topic is gone or a transaction committed.
+func (h *history) lacks() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	committed := func(t *transaction) bool { return t.fate.Load() == fateCommitted }
+	switch {
+	case len(h.committed) == 0:
+		return "commit of the group"
+	case len(h.gone) == 0:
+		return "deletion of a topic"
+	case !slices.ContainsFunc(h.transactions, committed):
+		return "transaction"
+	}
+	return ""
+}
+
 // finish brings everything home without a kill: then nothing is unacknowledged, undelivered or uncommitted.
 func (l *load) finish() {
 	sub, stop := l.work(*roundsFlag + 1)
 	from := l.ends()
 	<-time.After(300 * time.Millisecond)
+	l.awaitAll()
 	stop()
 	l.flush()
 	for _, p := range l.publishers {
@@ -412,20 +453,6 @@ func (l *load) finish() {
 	l.judge(now, *roundsFlag+1)
 	l.must(l.s.stop())
 	l.must(l.s.checkLog(ctx))
-	if len(now.promised) == 0 {
-		l.t.Error("the group has committed nothing")
-	}
-	for index := range int32(briefParts) {
-		if l.starts[place{brief, index}] == 0 {
-			l.t.Errorf("nothing of %s/%d was removed in all the time", brief, index)
-		}
-	}
-	if len(l.h.gone) == 0 {
-		l.t.Error("no topic was deleted in all the time")
-	}
-	if len(l.seenTxns) == 0 {
-		l.t.Error("no transaction was seen in all the time")
-	}
 	all, acked := l.h.counts()
 	l.t.Logf("%d messages, %d acknowledged, every one in its place; slowest start %v", all, acked, l.slowest)
 }

@@ -55,8 +55,8 @@ type sleeper struct {
 }
 
 // inHand is how old a message may be when a subscription is made that gets it: it may be in the hand of a worker of
-// live delivery then, and who comes back later may get it.
-const inHand = 500 * time.Millisecond
+// live delivery then, which a busy machine may keep waiting, and who comes back later may get it.
+const inHand = 3 * time.Second
 
 // interest is a subscription.
 type interest struct {
@@ -364,6 +364,13 @@ func (s *sleeper) unwanted(topic string, seq int, again bool) (why string) {
 		}
 	}
 	return why
+}
+
+// messages tells how many it was given.
+func (s *sleeper) messages() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
 }
 
 func (s *sleeper) notify() {
