@@ -12,7 +12,6 @@
 package atrest
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/rand"
@@ -23,6 +22,7 @@ import (
 	"sync"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/gcm"
 )
 
 const (
@@ -69,17 +69,8 @@ func newKey(secret []byte, kind Kind, slot []byte) (*Key, error) {
 	k := &Key{kind: kind, slot: slot}
 	copy(k.secret[:], secret)
 	var err error
-	k.aead, err = gcm(secret)
+	k.aead, err = gcm.New(secret)
 	return k, err
-}
-
-func gcm(secret []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(secret)
-	if err != nil {
-		return nil, fault.Wrap(fault.Internal, "atrest.Key", err)
-	}
-	aead, err := cipher.NewGCM(block)
-	return aead, fault.Wrap(fault.Internal, "atrest.Key", err)
 }
 
 // derive makes a key for another purpose of this one.
@@ -88,7 +79,7 @@ func (k *Key) derive(salt []byte, purpose string) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "atrest.Key", err)
 	}
-	return gcm(secret)
+	return gcm.New(secret)
 }
 
 // nonceBytes is the size of a nonce: a place and what lies there.
