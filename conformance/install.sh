@@ -4,6 +4,7 @@
 #   clients  mosquitto_pub, mosquitto_sub, mosquitto, kcat, ip, curl, openssl
 #   paho-c   Eclipse Paho's C client
 #   java     a JDK and Maven
+#   balancers  HAProxy, nginx with its module stream
 #   node     Node.js and npm
 #   python   Python with venv
 #   bench    what the laboratory needs: mosquitto and its clients, a JDK, Maven, matplotlib
@@ -33,6 +34,10 @@ for group in "$@"; do
 		need ip iproute2
 		need curl curl
 		need openssl openssl
+		;;
+	balancers)
+		PATH=$PATH:/usr/sbin need haproxy haproxy
+		[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing+=(nginx libnginx-mod-stream)
 		;;
 	paho-c)
 		[ -e /usr/include/MQTTAsync.h ] || missing+=(libpaho-mqtt-dev)

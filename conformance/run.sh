@@ -11,7 +11,7 @@ gates=(
 	oidc sarama kafka-python
 	spark flink
 	java tools connect
-	streams cluster keepers gateway
+	streams cluster keepers gateway gateways
 	kgo
 )
 if [ $# -eq 0 ]; then set -- "${gates[@]}"; fi
