@@ -35,6 +35,21 @@ refused() {
 	grep -qiE "$pattern" said || { cat said >&2; fail "nothing like $pattern: $*"; }
 }
 
+# kcat tries again for as long as it may: it does beside what follows.
+declare -A refusals=() # process ids, by the files with what they say
+refused_later() { # refused_later FILE COMMAND...
+	"${@:2}" >"$1" 2>&1 </dev/null &
+	refusals[$1]=$!
+	others+=($!)
+}
+all_refused() { # all_refused PATTERN
+	local file
+	for file in "${!refusals[@]}"; do
+		if wait "${refusals[$file]}"; then fail "let in: $file"; fi
+		grep -qiE "$1" "$file" || { cat "$file" >&2; fail "nothing like $1: $file"; }
+	done
+}
+
 start_firth --set tls.certificate=server.pem --set tls.key=server.key --set listen.mqtts=127.0.0.1:0 \
 	--set listen.kafkas=127.0.0.1:0 --set \
 	'access.jwt=[{"issuer":"conformance","audience":"firth","keys":"issuer.pub","roles":"roles"}]'
@@ -44,7 +59,7 @@ printf 'wrong' >wrong.secret
 admin=(--http "$http" --data "$work/data")
 "$firth" user add alice --role admin --new-password-file alice.secret "${admin[@]}"
 "$firth" token create alice --name conformance "${admin[@]}" >alice.token
-jwt carol 600 >carol.token
+jwt carol 86400 >carol.token # longer than a slow machine takes for all this
 
 for protocol in sasl_plaintext sasl_ssl; do
 	port=${kafka##*:}
@@ -52,35 +67,49 @@ for protocol in sasl_plaintext sasl_ssl; do
 	at=(kcat -b "localhost:$port" -X "security.protocol=$protocol" -X ssl.ca.location=server.pem)
 	for mechanism in PLAIN SCRAM-SHA-256 SCRAM-SHA-512; do
 		as=("${at[@]}" -X "sasl.mechanism=$mechanism" -X sasl.username=alice)
-		echo "$mechanism" | timeout 60 "${as[@]}" -X sasl.password=right -P -t "$protocol-$mechanism"
-		timeout 60 "${as[@]}" -X sasl.password=right -C -t "$protocol-$mechanism" -o beginning -e -q | grep -qx "$mechanism" ||
+		echo "$mechanism" | timeout 300 "${as[@]}" -X sasl.password=right -P -t "$protocol-$mechanism"
+		timeout 300 "${as[@]}" -X sasl.password=right -C -t "$protocol-$mechanism" -o beginning -e -q >said ||
 			fail "kcat, $protocol, $mechanism"
-		refused 'SASL authentication error|Authentication failed' timeout 60 "${as[@]}" -X sasl.password=wrong -L -m 20
+		grep -qx "$mechanism" said || fail "kcat, $protocol, $mechanism: $(cat said)"
+		refused_later "refused-$protocol-$mechanism" timeout 300 "${as[@]}" -X sasl.password=wrong -L -m 30
 	done
-	timeout 60 "${at[@]}" -X sasl.mechanism=PLAIN -X sasl.username=token -X "sasl.password=$(cat alice.token)" -L >/dev/null
-	timeout 60 "${at[@]}" -X sasl.mechanism=PLAIN -X sasl.username=carol -X "sasl.password=$(cat carol.token)" -L >/dev/null
+	timeout 300 "${at[@]}" -X sasl.mechanism=PLAIN -X sasl.username=token -X "sasl.password=$(cat alice.token)" -L >/dev/null
+	timeout 300 "${at[@]}" -X sasl.mechanism=PLAIN -X sasl.username=carol -X "sasl.password=$(cat carol.token)" -L >/dev/null
 	pass "kcat by PLAIN, SCRAM and tokens, $protocol"
 	for who in alice carol; do
-		timeout 150 "$work/venv/bin/python" "$here/python/oauth.py" "$port" $protocol server.pem $who.token "oauth-$protocol-$who"
+		timeout 300 "$work/venv/bin/python" "$here/python/oauth.py" "$port" $protocol server.pem $who.token "oauth-$protocol-$who"
 	done
 	pass "confluent-kafka by OAUTHBEARER, $protocol"
 done
 
-# java MECHANISM LOGIN LINE... writes sasl.properties; kafka CLASS CONFIG... runs one of Kafka's tools by them.
+# java_by MECHANISM LOGIN LINE... writes sasl.properties; kafka NAME ARGUMENT... runs one of Kafka's tools by them, all in
+# one JVM: most of the time of a tool is the start of its own.
 java_by() {
 	printf '%s\n' security.protocol=SASL_SSL ssl.truststore.type=PEM ssl.truststore.location=server.pem \
 		"sasl.mechanism=$1" "sasl.jaas.config=org.apache.kafka.common.security.$2;" "${@:3}" >sasl.properties
 }
-kafka() {
-	timeout 120 java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=error \
+coproc TOOLS {
+	exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m --add-opens java.base/java.lang=ALL-UNNAMED \
+		-Dorg.slf4j.simpleLogger.defaultLogLevel=error \
 		"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://$work/carol.token" \
-		-cp "$(cat "$work/tools/classpath")" "org.apache.kafka.tools.$1" --bootstrap-server "localhost:${kafkas##*:}" \
-		--command-config sasl.properties "${@:2}"
+		-cp "$(cat tools/classpath)" tools/src/main/java/Tools.java -
+}
+others+=("$TOOLS_PID")
+exec {ask}>&"${TOOLS[1]}" {answer}<&"${TOOLS[0]}" # subshells have these, and not those of the coprocess
+kafka() {
+	local status words IFS=$'\t'
+	if [ "$1" = console-producer ]; then cat >typed; else : >typed; fi
+	words=(typed printed "kafka-$1.sh" --bootstrap-server "localhost:${kafkas##*:}" --command-config sasl.properties "${@:2}")
+	printf '%s\n' "${words[*]}" >&"$ask"
+	read -r -t 300 status <&"$answer" || fail "no answer of kafka-$1.sh"
+	cat printed
+	return "$status"
 }
 round_trip() {
-	echo "from Java" | kafka ConsoleProducer --topic "java-$1"
-	kafka consumer.ConsoleConsumer --topic "java-$1" --from-beginning --max-messages 1 --timeout-ms 90000 |
-		grep -q "from Java" || fail "Kafka's console consumer by $1"
+	echo "from Java" | kafka console-producer --topic "java-$1"
+	kafka console-consumer --topic "java-$1" --from-beginning --max-messages 1 --timeout-ms 150000 >said ||
+		{ cat said >&2; fail "Kafka's console consumer by $1"; }
+	grep -q "from Java" said || { cat said >&2; fail "Kafka's console consumer by $1"; }
 }
 for mechanism in PLAIN SCRAM-SHA-256 SCRAM-SHA-512; do
 	module=plain.PlainLoginModule
@@ -88,7 +117,7 @@ for mechanism in PLAIN SCRAM-SHA-256 SCRAM-SHA-512; do
 	java_by $mechanism "$module required username=\"alice\" password=\"right\""
 	round_trip $mechanism
 	java_by $mechanism "$module required username=\"alice\" password=\"wrong\""
-	refused 'SaslAuthenticationException' kafka TopicCommand --list
+	refused 'SaslAuthenticationException' kafka topics --list
 done
 java_by OAUTHBEARER "oauthbearer.OAuthBearerLoginModule required" \
 	sasl.login.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler \
@@ -99,30 +128,31 @@ pass "Kafka's own clients by PLAIN, SCRAM and OAUTHBEARER, sasl_ssl"
 # A delegation token: made, shown, renewed and used by others than who made it, and refused once it is expired.
 right='scram.ScramLoginModule required username="alice" password="right"'
 java_by SCRAM-SHA-256 "$right"
-kafka DelegationTokenCommand --create --max-life-time-period -1 --renewer-principal User:bob >made
+kafka delegation-tokens --create --max-life-time-period -1 --renewer-principal User:bob >made
 read -r id hmac _ < <(grep -E '^[A-Za-z0-9_-]{22}[[:space:]]' made) || { cat made >&2; fail "no delegation token was made"; }
-kafka DelegationTokenCommand --describe --owner-principal User:alice | grep -qF -- "$hmac" || fail "the token is not shown"
-kafka DelegationTokenCommand --renew --renew-time-period 3600000 --hmac "$hmac" >said
+kafka delegation-tokens --describe --owner-principal User:alice >said
+grep -qF -- "$hmac" said || { cat said >&2; fail "the token is not shown"; }
+kafka delegation-tokens --renew --renew-time-period 3600000 --hmac "$hmac" >said
 grep -qi "completed" said || { cat said >&2; fail "the token is not renewed"; }
 for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
 	java_by $mechanism "scram.ScramLoginModule required username=\"$id\" password=\"$hmac\" tokenauth=\"true\""
 	round_trip "token-$mechanism"
 	refused 'UnsupportedByAuthenticationException' \
-		kafka DelegationTokenCommand --create --max-life-time-period -1
+		kafka delegation-tokens --create --max-life-time-period -1
 done
 java_by SCRAM-SHA-256 "$right"
-kafka DelegationTokenCommand --expire --expiry-time-period -1 --hmac "$hmac" >said
+kafka delegation-tokens --expire --expiry-time-period -1 --hmac "$hmac" >said
 java_by SCRAM-SHA-256 "scram.ScramLoginModule required username=\"$id\" password=\"$hmac\" tokenauth=\"true\""
-refused 'SaslAuthenticationException' kafka TopicCommand --list
+refused 'SaslAuthenticationException' kafka topics --list
 pass "Kafka's own clients by delegation tokens, sasl_ssl"
 
 for version in mqttv311 mqttv5; do
 	as=(mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile server.pem -V $version -t sasl/x -m x -q 1 -u alice)
-	timeout 60 "${as[@]}" -P right
-	timeout 60 "${as[@]}" -P "$(cat alice.token)"
-	timeout 60 "${as[@]}" -P "$(cat carol.token)"
-	refused 'bad user name or password|not authori[sz]ed' timeout 60 "${as[@]}" -P wrong
-	refused 'bad user name or password|not authori[sz]ed' timeout 60 "${as[@]}" -P "$(jwt carol -600)"
+	timeout 300 "${as[@]}" -P right
+	timeout 300 "${as[@]}" -P "$(cat alice.token)"
+	timeout 300 "${as[@]}" -P "$(cat carol.token)"
+	refused 'bad user name or password|not authori[sz]ed' timeout 300 "${as[@]}" -P wrong
+	refused 'bad user name or password|not authori[sz]ed' timeout 300 "${as[@]}" -P "$(jwt carol -600)"
 done
 pass "mosquitto_pub by passwords and tokens, over TLS"
 
@@ -139,25 +169,25 @@ topic deny meters/+/key
 pattern write devices/%c/up
 ACL
 for name in sensors/1 meters/1 plan/1 devices/d/up; do # the topics are there
-	timeout 60 mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile server.pem -u alice -P right -q 1 -t $name -m x
+	timeout 300 mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile server.pem -u alice -P right -q 1 -t $name -m x
 done
 "$firth" import mosquitto-access --passwords passwd --acl acl --apply "${admin[@]}"
 java_by SCRAM-SHA-256 "$right"
-kafka AclCommand --add --allow-principal User:kim --allow-principal User:eve --producer --consumer --topic sensors \
+kafka acls --add --allow-principal User:kim --allow-principal User:eve --producer --consumer --topic sensors \
 	--group readers --transactional-id tx >said
-kafka AclCommand --add --deny-principal User:eve --operation Write --topic sen --resource-pattern-type prefixed >said
-kafka AclCommand --add --allow-principal User:kim --operation Read --topic plan --resource-pattern-type prefixed >said
+kafka acls --add --deny-principal User:eve --operation Write --topic sen --resource-pattern-type prefixed >said
+kafka acls --add --allow-principal User:kim --operation Read --topic plan --resource-pattern-type prefixed >said
 
 device() { # device USER OPERATION NAME: what MQTT's door does
 	local as=(-h localhost -p "${mqtts##*:}" --cafile server.pem -V mqttv5 -u "$1" -P right -i d -t "$3")
 	case $2 in
-	publish) timeout 60 mosquitto_pub "${as[@]}" -q 1 -m x ;;
-	subscribe) timeout 60 mosquitto_sub "${as[@]}" -E ;;
+	publish) timeout 300 mosquitto_pub "${as[@]}" -q 1 -m x ;;
+	subscribe) timeout 300 mosquitto_sub "${as[@]}" -E ;;
 	esac >said 2>&1 || { cat said >&2; fail "mosquitto, as $1: $2 $3"; }
 	if grep -qE 'Not authorized|subscription requests were denied' said; then echo no; else echo yes; fi
 }
 backend() { # backend USER OPERATION FLAG NAME: what Kafka's door does
-	local as=(timeout 60 kcat -b "localhost:${kafkas##*:}" -X security.protocol=sasl_ssl -X ssl.ca.location=server.pem
+	local as=(timeout 300 kcat -b "localhost:${kafkas##*:}" -X security.protocol=sasl_ssl -X ssl.ca.location=server.pem
 		-X sasl.mechanism=PLAIN -X "sasl.username=$1" -X sasl.password=right)
 	case "$2 $3" in
 	"write --topic") echo x | "${as[@]}" -P -t "$4" ;;
@@ -165,7 +195,7 @@ backend() { # backend USER OPERATION FLAG NAME: what Kafka's door does
 	"read --group") "${as[@]}" -G "$4" sensors -e -q ;;
 	"write --transactional-id")
 		java_by PLAIN "plain.PlainLoginModule required username=\"$1\" password=\"right\""
-		kafka ProducerPerformance --topic sensors --transactional-id "$4" --transaction-duration-ms 1000 --num-records 1 \
+		kafka producer-perf-test --topic sensors --transactional-id "$4" --transaction-duration-ms 1000 --num-records 1 \
 			--record-size 10 --throughput -1
 		;;
 	esac >said 2>&1 && { echo yes; return; }
@@ -211,10 +241,10 @@ no dora read --topic meters
 no dora write --topic devices
 TABLE
 java_by SCRAM-SHA-256 "$right"
-kafka AclCommand --list | awk '/^Current/ { on = $0 } /principal=/ { print on, $0 }' >listed
+kafka acls --list | awk '/^Current/ { on = $0 } /principal=/ { print on, $0 }' >listed
 "$firth" acl list "${admin[@]}" >rows
 while IFS='|' read -r resource entry row; do
-	grep -F "name=$resource)" listed | grep -qF "(principal=User:$entry)" || { cat listed >&2; fail "AclCommand has no $entry"; }
+	grep -F "name=$resource)" listed | grep -F "(principal=User:$entry)" >/dev/null || { cat listed >&2; fail "AclCommand has no $entry"; }
 	grep -qE " $row\$" rows || { cat rows >&2; fail "firth acl list has no $row"; }
 done <<'TABLE'
 sensors, patternType=LITERAL|kim, host=*, operation=WRITE, permissionType=ALLOW|allow User:kim write on topic sensors
@@ -225,11 +255,11 @@ tx, patternType=LITERAL|kim, host=*, operation=WRITE, permissionType=ALLOW|allow
 sensors, patternType=LITERAL|dora, host=*, operation=WRITE, permissionType=ALLOW|allow User:dora read,write on names sensors/#
 meters, patternType=LITERAL|dora, host=*, operation=READ, permissionType=DENY|deny User:dora read,write on names meters/\+/key
 TABLE
-kafka AclCommand --remove --force --allow-principal User:kim --operation Write --topic sensors >said
+kafka acls --remove --force --allow-principal User:kim --operation Write --topic sensors >said
 agree no kim publish sensors/1
 agree no kim write --topic sensors
 agree yes kim subscribe sensors/1
-if kafka AclCommand --remove --force --allow-principal User:dora --operation Write --topic sensors >said 2>&1; then
+if kafka acls --remove --force --allow-principal User:dora --operation Write --topic sensors >said 2>&1; then
 	fail "AclCommand removes a rule that says more than it shows"
 fi
 command=$(grep -oE 'firth acl remove [0-9a-f]{16}' said | head -n 1) || { cat said >&2; fail "nothing says what removes it"; }
@@ -237,5 +267,7 @@ command=$(grep -oE 'firth acl remove [0-9a-f]{16}' said | head -n 1) || { cat sa
 agree no dora publish sensors/1
 agree no dora read --topic sensors
 pass "AclCommand, a Mosquitto ACL file and firth acl explain agree, and both doors with them"
+all_refused 'SASL authentication error|Authentication failed'
+pass "kcat with a wrong password, by PLAIN and SCRAM"
 stop_firth
 echo "SASL: all passed"

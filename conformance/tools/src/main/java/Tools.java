@@ -1,5 +1,7 @@
+import java.io.BufferedReader;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
+import java.io.InputStreamReader;
 import java.io.OutputStream;
 import java.io.PrintStream;
 import java.lang.reflect.Field;
@@ -24,9 +26,9 @@ import org.apache.kafka.common.utils.internals.Exit;
  * <pre>
  *   # text          what is tried; it is printed when all of it has passed
  *   &lt; text          a line of the standard input of the next command
- *   $ command       runs it, a minute at most
- *   ? command       runs it, and again until it shows what follows, 30 seconds at most
- *   &amp; name command  starts it; it is to show what follows within 30 seconds
+ *   $ command       runs it, three minutes at most
+ *   ? command       runs it, and again until it shows what follows, two minutes at most
+ *   &amp; name command  starts it; it is to show what follows within two minutes
  *   = name          waits for its end; = name stop: once its shutdown hooks have run
  *   ! status        what the command ends with, 0 if nothing is said
  *   ~ expression    is found nowhere in what it prints
@@ -34,6 +36,9 @@ import org.apache.kafka.common.utils.internals.Exit;
  * </pre>
  *
  * In a command @ stands for --bootstrap-server and the address; words in single quotes are one.
+ *
+ * With - in place of files it runs the commands that come to its standard input, and answers each with a line that has its
+ * status. A line of them has fields with tabs between: the file with the standard input, that for what it prints, the words.
  *
  * [Kafka-AlterClientQuotas] [Kafka-AlterUserScramCredentials] [Kafka-ApiVersions] [Kafka-ConsumerGroupDescribe]
  * [Kafka-CreateAcls] [Kafka-CreatePartitions] [Kafka-CreateTopics] [Kafka-DeleteAcls] [Kafka-DescribeAcls]
@@ -46,8 +51,8 @@ import org.apache.kafka.common.utils.internals.Exit;
 public final class Tools {
     private static final String SERVERS = System.getenv("kafka");
     private static final boolean SHOW = System.getenv("SHOW") != null; // to write a play by: all of it, right or wrong
-    private static final Duration LIMIT = Duration.ofSeconds(60);
-    private static final Duration SHOWS = Duration.ofSeconds(30);
+    private static final Duration LIMIT = Duration.ofSeconds(180);
+    private static final Duration SHOWS = Duration.ofSeconds(120);
     /** The shutdown hooks of the JVM, and the lock over them; java.lang has to be open for it. */
     private static final Class<?> HOOKS_LOCK = named("java.lang.ApplicationShutdownHooks");
     private static final Map<Thread, Thread> HOOKS = hooks();
@@ -62,6 +67,7 @@ public final class Tools {
         Map.entry("kafka-console-share-consumer.sh", "consumer.ConsoleShareConsumer"),
         Map.entry("kafka-consumer-groups.sh", "consumer.group.ConsumerGroupCommand"),
         Map.entry("kafka-consumer-perf-test.sh", "ConsumerPerformance"),
+        Map.entry("kafka-delegation-tokens.sh", "DelegationTokenCommand"),
         Map.entry("kafka-delete-records.sh", "DeleteRecordsCommand"),
         Map.entry("kafka-e2e-latency.sh", "EndToEndLatency"),
         Map.entry("kafka-features.sh", "FeatureCommand"),
@@ -286,6 +292,10 @@ public final class Tools {
         };
         Exit.setExitProcedure(end);
         Exit.setHaltProcedure(end);
+        if (args[0].equals("-")) {
+            serve(new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8)), out);
+            Runtime.getRuntime().halt(0);
+        }
         int commands = 0;
         Tools tools = new Tools();
         for (String file : args) {
@@ -293,6 +303,17 @@ public final class Tools {
         }
         System.out.println("  " + commands + " commands of Kafka's tools");
         Runtime.getRuntime().halt(0);
+    }
+
+    private static void serve(BufferedReader lines, PrintStream answers) throws Exception {
+        for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+            String[] fields = line.split("\t");
+            System.setIn(new ByteArrayInputStream(Files.readAllBytes(Path.of(fields[0]))));
+            Run run = new Run(Arrays.copyOfRange(fields, 2, fields.length));
+            run.await();
+            Files.writeString(Path.of(fields[1]), run.text());
+            answers.println(run.status());
+        }
     }
 
     private int play(Path file) throws Exception {
