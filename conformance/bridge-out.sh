@@ -8,7 +8,7 @@
 
 mosquitto=$(PATH=$PATH:/usr/sbin command -v mosquitto)
 edge_pid=
-edge=$((20000 + RANDOM % 10000)) # the port of Mosquitto
+edge=$(free_ports 1) # the port of Mosquitto
 
 start_edge() {
 	mkdir -p "$work/edge"
@@ -26,7 +26,7 @@ start_edge() {
 	"$mosquitto" -c "$work/edge.conf" >>"$work/edge.log" 2>&1 &
 	edge_pid=$!
 	others+=("$edge_pid")
-	wait_for 60 "Mosquitto" at_edge pub -t started -n
+	wait_for 180 "Mosquitto" at_edge pub -t started -n
 }
 
 stop_edge() {
@@ -34,9 +34,11 @@ stop_edge() {
 	wait "$edge_pid" || fail "mosquitto ended with status $?: $(tail -n 5 "$work/edge.log")"
 }
 
-# start_bridged [--set ...]: Firth with its bridge, at the address that it had.
+# start_bridged [--set ...]: Firth with its bridge, at the addresses that it had.
 start_bridged() {
-	start_firth ${mqtt:+--set "listen.mqtt=$mqtt"} ${http:+--set "listen.http=$http"} --set bridges="
+	local start=start_firth
+	[ -z "${mqtt:-}" ] || start=restart_firth
+	$start --set bridges="
       - name: edge
         addresses: 127.0.0.1:$edge
         protocol: \"$version\"
@@ -71,7 +73,7 @@ bridge() { "$firth" bridge --http "$http" "$@"; }
 # status FIELD [BRIDGE]: of the bridge, from its JSON.
 status() { bridge status "${2:-edge}" -o json 2>/dev/null | tr -d ' \n' | sed -nE "s/.*\"$1\":\"?([^\",}]*).*/\\1/p"; }
 state_is() { [ "$(status state "${2:-edge}")" = "$1" ]; }
-connected() { wait_for 60 "connection of the bridge" state_is connected; }
+connected() { wait_for 180 "connection of the bridge" state_is connected; }
 
 # same WANT WHAT: what is in $work/got is those lines.
 same() {
@@ -86,7 +88,7 @@ keeps() { at_edge sub -c -i "$1" -q 2 -t "$2" -E; }
 # has not acknowledged it.
 got() {
 	at_edge pub -q 2 -t "$(dirname "$3")/end" -m end
-	at_edge sub -c -i "$1" -q 2 -t "$3" -C "$(($2 + 1))" -W 60 >"$work/got" ||
+	at_edge sub -c -i "$1" -q 2 -t "$3" -C "$(($2 + 1))" -W 180 >"$work/got" ||
 		fail "$version: $1: $(wc -l <"$work/got") of $2 messages, the last $(tail -n 1 "$work/got")"
 	[ "$(tail -n 1 "$work/got")" = end ] || fail "$version: $1: more than $2 messages: $(sort "$work/got" | uniq -d | head -n 3)"
 	sed -i '$d' "$work/got"
@@ -99,7 +101,7 @@ both_ways() {
 	lines out 1 300 | at_firth pub -q 2 -l -t up/a
 	lines in 1 300 | at_edge pub -q 2 -l -t down/a
 	lines in 1 300 >"$work/want"
-	wait_for 60 "messages that come in" logged down/a 300
+	wait_for 180 "messages that come in" logged down/a 300
 	records down | grep "^$version in " >"$work/got"
 	same "$work/want" "in"
 	got reader 300 'up/#'
@@ -108,9 +110,9 @@ both_ways() {
 	pass "$version: 300 messages out, 300 in, once, in order"
 
 	lines here 1 100 | at_firth pub -q 1 -l -t both/a
-	wait_for 60 "messages that go out" handed 100
+	wait_for 180 "messages that go out" handed 100
 	lines there 1 100 | at_edge pub -q 1 -l -t both/a
-	wait_for 60 "messages that come in" shared_has 200
+	wait_for 180 "messages that come in" shared_has 200
 	got shared 200 'both/#'
 	{ lines here 1 100; lines there 1 100; } >"$work/want"
 	same "$work/want" "both, at Mosquitto"
@@ -124,18 +126,18 @@ shared_has() { [ "$(records both | grep -c "^$version")" -ge "$1" ]; }
 
 retained() {
 	at_firth pub -r -q 1 -t here/lamp -m on
-	wait_for 60 "retained message at Mosquitto" kept_at edge there/lamp on
+	wait_for 180 "retained message at Mosquitto" kept_at edge there/lamp on
 	at_firth pub -r -q 1 -t here/lamp -n
-	wait_for 60 "end of it" kept_at edge there/lamp ""
+	wait_for 180 "end of it" kept_at edge there/lamp ""
 	at_edge pub -r -q 1 -t there/lamp -m "off"
-	wait_for 60 "retained message at Firth" kept_at firth here/lamp "off"
+	wait_for 180 "retained message at Firth" kept_at firth here/lamp "off"
 	at_edge pub -r -q 1 -t there/lamp -n
-	wait_for 60 "end of it" kept_at firth here/lamp ""
+	wait_for 180 "end of it" kept_at firth here/lamp ""
 	local topic="\$SYS/broker/connection/firth-$version/state"
-	wait_for 60 "state at Mosquitto" kept_at edge "$topic" 1
+	wait_for 180 "state at Mosquitto" kept_at edge "$topic" 1
 	bridge pause edge
-	wait_for 60 "pause" state_is paused
-	wait_for 60 "state at Mosquitto" kept_at edge "$topic" 0
+	wait_for 180 "pause" state_is paused
+	wait_for 180 "state at Mosquitto" kept_at edge "$topic" 0
 	bridge resume edge
 	connected
 	pass "$version: retained messages and states are known on the other side"
@@ -149,7 +151,7 @@ crossing() {
 	run=$((run + 1))
 	[ "$name" = far ] || keeps reader 'up/#'
 	bridge pause "$name"
-	wait_for 60 "pause" state_is paused "$name"
+	wait_for 180 "pause" state_is paused "$name"
 	lines "$run $side out" 1 "$count" | at_firth pub -q 2 -l -t "$(topic up)"
 	lines "$run $side in" 1 "$count" | "at_$name" pub -q 2 -l -t "$(topic down)"
 	bridge resume "$name" 2>"$work/resume" & # which may be too late: who starts again is not paused
@@ -158,7 +160,7 @@ crossing() {
 		"kill_$side"
 		all_crossed || midway=$((midway + 1))
 	done
-	wait_for 120 "messages with $side killed" all_crossed
+	wait_for 300 "messages with $side killed" all_crossed
 	check_in
 	check_out
 	pass "$version: SIGKILL of $side, $times times ($midway of them midway), messages of QoS 2 to and from $name: $count each way, $said"
@@ -210,14 +212,14 @@ imported() {
 	echo hunter2 >"$work/imported.password"
 	chmod 600 "$work/imported.password"
 	start_firth --mosquitto "$work/imported.conf"
-	wait_for 60 "connection of the bridge" state_is connected imported
+	wait_for 180 "connection of the bridge" state_is connected imported
 	keeps imports 'high/#'
 	lines imported 1 100 | at_firth pub -q 1 -l -t up/imports
 	lines imported 1 100 | at_edge pub -q 2 -l -t low/imports
 	lines imported 1 100 >"$work/want"
 	got imports 100 'high/#'
 	same "$work/want" "out, imported"
-	wait_for 60 "messages that come in" imports_are 100
+	wait_for 180 "messages that come in" imports_are 100
 	records down | grep "^$version imported " >"$work/got"
 	same "$work/want" "in, imported"
 	! grep -r hunter2 "$work/firth.log" || fail "a password is in the log"
@@ -231,13 +233,19 @@ kill_firth() {
 	start_bridged
 }
 
+# all_read: Mosquitto has taken from its sockets all that its clients, which are stopped, have sent.
+all_read() {
+	ss -Htn "( sport = :$edge or dport = :$edge )" |
+		awk -v own=":$edge\$" '$4 ~ own ? $2 : $3 { left = 1 } END { exit left }'
+}
+
 # kill_mosquitto kills it with what it has acknowledged in its database: it saves that now and then only.
 kill_mosquitto() {
 	kill -STOP "$firth_pid"
-	sleep 0.2 # it takes what has come
+	wait_for 180 "end of what is on the way to Mosquitto" all_read
 	rm -f "$work/edge/mosquitto.db"
 	kill -USR1 "$edge_pid"
-	wait_for 60 "database of Mosquitto" [ -s "$work/edge/mosquitto.db" ]
+	wait_for 180 "database of Mosquitto" [ -s "$work/edge/mosquitto.db" ]
 	kill -9 "$edge_pid"
 	wait "$edge_pid" 2>/dev/null || true
 	start_edge
@@ -250,10 +258,10 @@ far_pid='' far_mqtt='' far_kafka=''
 start_far() {
 	: >"$work/far.log"
 	"$firth" serve --set "data=$work/far" --set "listen.mqtt=${far_mqtt:-127.0.0.1:0}" --set listen.ws=off \
-		--set listen.kafka=127.0.0.1:0 --set listen.http=off >"$work/far.log" 2>&1 &
+		--set "listen.kafka=${far_kafka:-127.0.0.1:0}" --set listen.http=off >"$work/far.log" 2>&1 &
 	far_pid=$!
 	others+=("$far_pid")
-	wait_for 60 "addresses of the other firth" far_ready
+	wait_for 180 "addresses of the other firth" far_ready
 }
 far_ready() {
 	far_mqtt=$(sed -nE 's/^mqtt +(127.*)/\1/p' "$work/far.log") far_kafka=$(sed -nE 's/^kafka +(127.*)/\1/p' "$work/far.log")
@@ -264,7 +272,7 @@ kill_far() {
 	kill -9 "$far_pid"
 	wait "$far_pid" 2>/dev/null || true
 	start_far
-	wait_for 60 "connection of the bridge" state_is connected far
+	wait_for 180 "connection of the bridge" state_is connected far
 }
 
 firth=${FIRTH:-$repo/build/firth}

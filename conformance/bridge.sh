@@ -8,7 +8,7 @@
 
 mosquitto=$(PATH=$PATH:/usr/sbin command -v mosquitto)
 edge_pid=
-edge=$((20000 + RANDOM % 10000)) # the port of Mosquitto
+edge=$(free_ports 1) # the port of Mosquitto
 
 start_edge() { # start_edge VERSION: Mosquitto with its bridge up
 	mkdir -p "$work/edge-$1"
@@ -52,7 +52,7 @@ equal() { # equal GOT WANT WHAT: the same lines
 }
 
 # bridged: the bridge says so itself, by a retained message of its own server.
-bridged() { wait_for 60 "bridge" bridge_is 1; }
+bridged() { wait_for 180 "bridge" bridge_is 1; }
 bridge_is() {
 	[ "$(at_edge sub -W 5 -C 1 -t "\$SYS/broker/connection/edge-$version/state" 2>/dev/null)" = "$1" ]
 }
@@ -65,7 +65,7 @@ keeps() { at_edge sub -c -i "$1" -q 2 -t "$2" -E; }
 
 # got NAME COUNT FILTER: what came for that session.
 got() {
-	at_edge sub -c -i "$1" -q 2 -t "$3" -C "$2" -W 60 >"$work/got" ||
+	at_edge sub -c -i "$1" -q 2 -t "$3" -C "$2" -W 180 >"$work/got" ||
 		fail "$1: $(wc -l <"$work/got") of $2 messages: $(tail -n 3 "$work/got")"
 }
 
@@ -76,14 +76,14 @@ both_ways() { # in, out and both, with nothing in the way
 	keeps reader 'down/#'
 	keeps "both" 'both/#'
 	lines "$version up" 1 300 | at_edge pub -q 2 -l -t "up/$version"
-	wait_for 60 "messages that went out" logged up $((records + 300))
+	wait_for 180 "messages that went out" logged up $((records + 300))
 	lines "$version down" 1 300 | at_firth pub -q 2 -l -t "down/$version"
 	got reader 300 'down/#'
 	equal "$work/got" <(lines "$version down" 1 300) "in"
 	pass "$version: 300 messages out, 300 in, in order"
 
 	lines "$version here" 1 100 | at_edge pub -q 2 -l -t "both/$version"
-	wait_for 60 "messages that went both ways" logged both $((shared + 100))
+	wait_for 180 "messages that went both ways" logged both $((shared + 100))
 	lines "$version there" 1 100 | at_firth pub -q 2 -l -t "both/$version"
 	at_firth pub -q 2 -t "both/$version" -m end # behind any echo
 	got both 201 'both/#'
@@ -97,7 +97,7 @@ both_ways() { # in, out and both, with nothing in the way
 }
 
 announced() { # announced STATE: what the bridge says of itself (notifications) is below $SYS of Firth
-	wait_for 60 "state $1 of the bridge at Firth" state_at_firth "$1"
+	wait_for 180 "state $1 of the bridge at Firth" state_at_firth "$1"
 	pass "$version: \$SYS of Firth tells of the bridge: $1"
 }
 state_at_firth() {
@@ -106,13 +106,13 @@ state_at_firth() {
 
 retained() { # RETAIN goes over, both ways, and clears
 	at_edge pub -r -q 1 -t local/lamp -m on
-	wait_for 60 "retained message at Firth" kept_at firth "$version/remote/lamp" on
+	wait_for 180 "retained message at Firth" kept_at firth "$version/remote/lamp" on
 	at_edge pub -r -q 1 -t local/lamp -n
-	wait_for 60 "end of it" kept_at firth "$version/remote/lamp" ""
+	wait_for 180 "end of it" kept_at firth "$version/remote/lamp" ""
 	at_firth pub -r -q 1 -t "state/$version" -m open
-	wait_for 60 "retained message at Mosquitto" kept_at edge "state/$version" open
+	wait_for 180 "retained message at Mosquitto" kept_at edge "state/$version" open
 	at_firth pub -r -q 1 -t "state/$version" -n
-	wait_for 60 "end of it" kept_at edge "state/$version" ""
+	wait_for 180 "end of it" kept_at edge "state/$version" ""
 	pass "$version: retained messages are retained on the other side, under their other name, and cleared there"
 }
 
@@ -128,16 +128,16 @@ interrupted() {
 	lines "$version $how" 1 "$count" | at_edge pub -q 2 -l -t "up/$version" &
 	local publisher=$!
 	others+=("$publisher")
-	wait_for 60 "messages that went out" logged up $((records + 50))
+	wait_for 180 "messages that went out" logged up $((records + 50))
 	if [ "$how" = KILL ]; then
 		kill -9 "$firth_pid"
 		wait "$firth_pid" 2>/dev/null || true
 	else
 		stop_firth
 	fi
-	start_firth --set "listen.mqtt=$mqtt"
+	restart_firth
 	wait "$publisher" || fail "mosquitto_pub ended with status $?"
-	wait_for 60 "messages that went out" all_out "$how" "$count"
+	wait_for 180 "messages that went out" all_out "$how" "$count"
 	bridged # and what it might send twice has come
 	all_out "$how" "$count"
 	if [ "$version" = mqttv311 ]; then

@@ -15,13 +15,13 @@ mkdir "$work/plugins" # there are none but those of the class path
 kill_firth() {
 	kill -9 "$firth_pid"
 	wait "$firth_pid" 2>/dev/null || true
-	start_firth --set "listen.kafka=$kafka" --set "listen.mqtt=$mqtt"
+	restart_firth
 }
 # committed ADDRESS TOPIC FORMAT: all records of a topic that are committed.
 committed() { kcat -b "$1" -t "$2" -C -e -q -X isolation.level=read_committed -f "$3" 2>/dev/null; }
 
 # A distributed worker.
-rest=http://127.0.0.1:$((20000 + $$ % 10000))
+rest=http://127.0.0.1:$(free_ports 1)
 start_worker() {
 	cat >"$work/worker.properties" <<-END
 		bootstrap.servers=$kafka
@@ -99,21 +99,21 @@ PATH=$work/kafka/bin:$PATH paste 2 21.5
 pass "docs/connect.md: the quick start of Connect, and a device's message in a file"
 
 start_worker
-wait_for 120 "REST interface of the worker" answers connectors
+wait_for 300 "REST interface of the worker" answers connectors
 echo 0 >"$work/in.txt"
-wait_for 60 "source connector" connector source '{"connector.class": "FileStreamSource", "tasks.max": "1",
+wait_for 180 "source connector" connector source '{"connector.class": "FileStreamSource", "tasks.max": "1",
 	"file": "'"$work/in.txt"'", "topic": "lines", "exactly.once.support": "required", "batch.size": "100"}'
-wait_for 60 "sink connector" connector sink '{"connector.class": "FileStreamSink", "tasks.max": "1", "topics": "lines",
+wait_for 180 "sink connector" connector sink '{"connector.class": "FileStreamSink", "tasks.max": "1", "topics": "lines",
 	"file": "'"$work/out.txt"'", "consumer.override.isolation.level": "read_committed"}'
-wait_for 120 "line in the sink" test -s "$work/out.txt"
+wait_for 300 "line in the sink" test -s "$work/out.txt"
 runs source && runs sink || fail "the connectors do not run: $(answers connectors/source/status)"
 stdbuf -oL mosquitto_sub -d -V 5 -h "$mqtt_host" -p "$mqtt_port" -t lines -F 'got %p' >"$work/device" &
 others+=($!)
-wait_for 60 "subscription" grep -q '^Subscribed' "$work/device"
+wait_for 180 "subscription" grep -q '^Subscribed' "$work/device"
 echo 1 >>"$work/in.txt"
-wait_for 60 "line that a device gets" grep -qx 'got 1' "$work/device"
+wait_for 180 "line that a device gets" grep -qx 'got 1' "$work/device"
 mosquitto_pub -V 5 -h "$mqtt_host" -p "$mqtt_port" -q 1 -t lines/device -m 'said by a device'
-wait_for 60 "message of a device in the sink" grep -qx 'said by a device' "$work/out.txt"
+wait_for 180 "message of a device in the sink" grep -qx 'said by a device' "$work/out.txt"
 pass "Connect, distributed: a line of the source is in the sink and at a device, a device's message in the sink"
 
 grow() { for from in $(seq 2 100 "$lines"); do
@@ -154,11 +154,11 @@ wait "$worker_pid" || true
 centre=127.0.0.1:0
 start_centre() {
 	: >"$work/centre.log"
-	"$firth" serve --set "data=$work/centre" --set listen.mqtt=127.0.0.1:0 --set listen.ws=127.0.0.1:0 \
-		--set "listen.kafka=$centre" --set listen.http=127.0.0.1:0 >"$work/centre.log" 2>&1 &
+	"$firth" serve --set "data=$work/centre" --set listen.mqtt=off --set listen.ws=off --set "listen.kafka=$centre" \
+		--set listen.http=off >"$work/centre.log" 2>&1 &
 	centre_pid=$!
 	others+=("$centre_pid")
-	wait_for 60 "second server" grep -q '^kafka ' "$work/centre.log"
+	wait_for 180 "second server" grep -q '^kafka ' "$work/centre.log"
 	centre=$(sed -n 's/^kafka *//p' "$work/centre.log")
 }
 dump() { committed "$1" "$2" '%p %k %s %h %T\n' | sort; }
@@ -183,11 +183,11 @@ timeout -k 5 400 java "${quick[@]}" -cp "$classes" org.apache.kafka.connect.mirr
 	>"$work/mirror.log" 2>&1 &
 mirror_pid=$!
 others+=("$mirror_pid")
-wait_for 120 "copy of the orders" mirrored orders
-wait_for 60 "copy of what Connect has written in transactions" mirrored lines
-wait_for 60 "offsets of a group" synced
-wait_for 60 "checkpoints" not_empty edge.checkpoints.internal
-wait_for 60 "heartbeats" not_empty heartbeats
+wait_for 300 "copy of the orders" mirrored orders
+wait_for 180 "copy of what Connect has written in transactions" mirrored lines
+wait_for 180 "offsets of a group" synced
+wait_for 180 "checkpoints" not_empty edge.checkpoints.internal
+wait_for 180 "heartbeats" not_empty heartbeats
 "$firth" topic describe edge.orders -b "$centre" >"$work/described"
 grep -q 'retention.ms.*3600000' "$work/described" || fail "edge.orders has other settings: $(cat "$work/described")"
 for n in $(seq 1 20); do
@@ -198,7 +198,7 @@ for n in $(seq 1 20); do
 		start_centre
 	fi
 done
-wait_for 120 "copy of what came while the second server was killed" mirrored orders
+wait_for 300 "copy of what came while the second server was killed" mirrored orders
 pass "MirrorMaker 2: $(wc -l <"$work/here") records of a topic, each once in the copy, the second server killed twice;" \
 	"offsets of a group, checkpoints, heartbeats, settings"
 

@@ -6,7 +6,7 @@
 python3 -m venv "$work/venv"
 "$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/mqtt/requirements.txt"
 start_firth
-port=$((20000 + RANDOM % 10000))
+port=$(free_ports 1)
 cat >"$work/mosquitto.conf" <<EOF
 listener $port 127.0.0.1
 allow_anonymous true
@@ -17,6 +17,6 @@ $(PATH=$PATH:/usr/sbin command -v mosquitto) -c "$work/mosquitto.conf" >"$work/m
 others+=($!)
 ours=$mqtt theirs=127.0.0.1:$port
 export ours theirs PYTHONDONTWRITEBYTECODE=1
-wait_for 60 "answer of Mosquitto" bash -c ">/dev/tcp/127.0.0.1/$port" 2>/dev/null
+wait_for 180 "answer of Mosquitto" bash -c ">/dev/tcp/127.0.0.1/$port" 2>/dev/null
 timeout 900 "$work/venv/bin/python" "$here/mqtt/differential.py" "${SCRIPTS:-200}" "${SCRIPTS_SEED:-1}"
 stop_firth

@@ -59,11 +59,11 @@ try() {
 	if ! grep -qE 'firth (serve|demo)|^firth$' block; then
 		setsid firth >server.log 2>&1 &
 		firth_pid=$!
-		wait_for 60 "server" serves
+		wait_for 180 "server" serves
 	fi
 	if [ -n "$given" ]; then
 		printf '%s' "$given" >given
-		timeout 60 setsid -w bash given >given.log 2>&1 </dev/null || fail "$where: given: $(cat given.log)"
+		timeout 300 setsid -w bash given >given.log 2>&1 </dev/null || fail "$where: given: $(cat given.log)"
 	fi
 	: >printed
 	setsid stdbuf -oL bash block >printed 2>&1 </dev/null &
@@ -82,7 +82,7 @@ try() {
 	end_group "$pid"
 	if [ -n "$firth_pid" ]; then end_group "$firth_pid"; fi
 	firth_pid=
-	wait_for 60 "end of the server" none_serves
+	wait_for 180 "end of the server" none_serves
 }
 
 # tries WHERE: tries the block, and once or twice more if something took longer than the seconds that the page gives it.

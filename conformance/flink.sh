@@ -65,7 +65,7 @@ pass "Flink killed, and it went on from its checkpoint"
 last=$(checkpoint)
 kill -9 "$firth_pid"
 wait "$firth_pid" 2>/dev/null || true
-start_firth --set "listen.kafka=$kafka" --set "listen.mqtt=$mqtt"
+restart_firth
 publish 2 1001 1500
 wait_for 180 "checkpoint behind a kill of the server" another "$last"
 pass "the server killed beneath it"

@@ -48,9 +48,20 @@ wait_for() {
 	done
 }
 
-# address DOOR: what firth printed as the address of a door.
-address() {
-	sed -nE "s/^.*\\b$1\\b.*[^0-9.](127\\.0\\.0\\.1:[0-9]+).*\$/\\1/Ip" "$work/firth.log" | head -n 1
+# address DOOR: what firth printed as the address of a door. Lines of its log may name doors and clients, too.
+address() { sed -nE "/^$1 +127\\.0\\.0\\.1:[0-9]+\$/ { s/^$1 +//p; q }" "$work/firth.log"; }
+
+# free_ports N: the first of so many ports in a row where nobody listens, from below those that the system gives out.
+free_ports() {
+	local first port
+	while :; do
+		first=$((20000 + RANDOM % 9990))
+		for ((port = first; port < first + $1; port++)); do
+			! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || continue 2
+		done
+		echo "$first"
+		return
+	done
 }
 
 ready() {
@@ -67,16 +78,22 @@ start_firth() {
 	"$firth" serve --set "data=$work/data" --set listen.mqtt=127.0.0.1:0 --set listen.ws=127.0.0.1:0 \
 		--set listen.kafka=127.0.0.1:0 --set listen.http=127.0.0.1:0 "$@" >"$work/firth.log" 2>&1 &
 	firth_pid=$!
-	wait_for 60 "addresses from firth" ready
+	wait_for 180 "addresses from firth" ready
 	mqtt_host=${mqtt%:*} mqtt_port=${mqtt##*:}
 	export mqtt ws kafka http mqtt_host mqtt_port
 }
 
-# stop_firth wants a clean end within a minute, no trace of a panic, no line at level error and a log without findings.
+# restart_firth [--set key=value ...]: start_firth at the addresses of the one before. All of them: a door with a port
+# that the system chooses might be given that of another one.
+restart_firth() {
+	start_firth --set "listen.mqtt=$mqtt" --set "listen.ws=$ws" --set "listen.kafka=$kafka" --set "listen.http=$http" "$@"
+}
+
+# stop_firth wants a clean end within three minutes, no trace of a panic, no line at level error and a log without findings.
 stop_firth() {
 	local pid=$firth_pid
 	kill -TERM "$pid"
-	timeout 60 tail --pid="$pid" -s 0.05 -f /dev/null || kill -9 "$pid"
+	timeout 180 tail --pid="$pid" -s 0.05 -f /dev/null || kill -9 "$pid"
 	wait "$pid" || fail "firth ended with status $?"
 	firth_pid=
 	if grep -qE '^panic:|goroutine [0-9]+ \[' "$work/firth.log"; then fail "firth panicked"; fi
@@ -85,7 +102,7 @@ stop_firth() {
 }
 
 # through_restart SECONDS WHAT COMMAND...: runs a client that says "restart", alone on a line, within so many seconds, and
-# then restarts firth at the same address of mqtt. The client has to end well.
+# then restarts firth at the same addresses. The client has to end well.
 through_restart() {
 	local limit=$1 what=$2 pid
 	shift 2
@@ -95,7 +112,7 @@ through_restart() {
 	others+=("$pid")
 	wait_for "$limit" "wish of $what for a restart" said_restart "$pid"
 	stop_firth
-	start_firth --set "listen.mqtt=$mqtt"
+	restart_firth
 	wait "$pid" || fail "$what ended with status $?"
 }
 

@@ -23,10 +23,10 @@ subscribe() { # subscribe NAME ARGUMENTS...: in the background, until it has its
 	local name=$1
 	shift
 	: >"$work/$name"
-	stdbuf -oL mosquitto_sub -d -h "$mqtt_host" -p "$mqtt_port" -W 60 "$@" >"$work/$name" 2>&1 &
+	stdbuf -oL mosquitto_sub -d -h "$mqtt_host" -p "$mqtt_port" -W 180 "$@" >"$work/$name" 2>&1 &
 	sub_pid=$!
 	others+=("$sub_pid")
-	wait_for 60 "SUBACK" grep -q '^Subscribed' "$work/$name"
+	wait_for 180 "SUBACK" grep -q '^Subscribed' "$work/$name"
 }
 received() {
 	wait "$sub_pid" || fail "mosquitto_sub ended with status $?: $(cat "$work/$1")"
@@ -75,7 +75,7 @@ pub -V mqttv5 -i evil -t a -m x
 pass "a client is banned, and no longer"
 
 for _ in 1 2 3 4 5 6; do pub -i moth -t a -m x; done
-wait_for 60 "ban of a client that flaps" listed '^client  *moth .*flapping'
+wait_for 180 "ban of a client that flaps" listed '^client  *moth .*flapping'
 if pub -i moth -t a -m x 2>"$work/refused"; then fail "a client that flaps got in"; fi
 pass "a client that connects and disconnects too often is banned"
 
@@ -100,11 +100,11 @@ published() { # published N: so many delayed messages
 	before=$(sed -n 's/^firth_mqtt_delayed_published_total //p' "$work/metrics")
 	[ "${before:-0}" -ge "$1" ]
 }
-wait_for 60 "delayed messages" published 80
+wait_for 180 "delayed messages" published 80
 kill -9 "$firth_pid"
 wait "$firth_pid" || true
 start_firth -c "$work/firth.yaml"
-wait_for 60 "the other delayed messages" some 251
+wait_for 180 "the other delayed messages" some 251
 seq 0 250 >"$work/wanted"
 cmp -s "$work/crash" "$work/wanted" || fail "delayed messages after a kill: $(diff "$work/wanted" "$work/crash" | head)"
 pass "kill -9 behind $before of 250 delayed messages: each came once, in order"

@@ -24,7 +24,7 @@ issue device clientAuth DNS:device.example.org
 
 # kafka CLASS CONFIG... runs one of Kafka's tools by tls.properties.
 kafka() {
-	timeout 90 java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=error \
+	timeout 300 java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=error \
 		-cp "$(cat "$work/tools/classpath")" "org.apache.kafka.tools.$1" --bootstrap-server "localhost:${kafkas##*:}" \
 		--command-config tls.properties "${@:2}"
 }
@@ -42,24 +42,25 @@ for auth in none require; do
 	fi
 	for version in tlsv1.2 tlsv1.3; do
 		at=(-h localhost -p "${mqtts##*:}" --cafile ca.pem --tls-version $version "${own[@]}")
-		timeout 60 mosquitto_sub "${at[@]}" -t "tls/$version/#" -q 1 -C 100 -W 50 >got &
+		: >got
+		stdbuf -oL mosquitto_sub -d "${at[@]}" -t "tls/$version/#" -q 1 -C 100 -W 180 >got 2>&1 &
 		sub=$!
 		others+=("$sub")
-		wait_for 60 "subscription" timeout 20 mosquitto_pub "${at[@]}" -t "tls/$version/x" -q 1 -m first
-		for _ in $(seq 100); do echo "message"; done | timeout 60 mosquitto_pub "${at[@]}" -t "tls/$version/x" -q 1 -l
+		wait_for 180 "SUBACK" grep -q '^Subscribed' got
+		for _ in $(seq 100); do echo "message"; done | timeout 300 mosquitto_pub "${at[@]}" -t "tls/$version/x" -q 1 -l
 		wait "$sub" || fail "mosquitto_sub with $version and client_auth=$auth"
 		pass "mosquitto_pub and mosquitto_sub, $version, client_auth=$auth"
 	done
-	timeout 60 mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile ca.pem --tls-alpn mqtt "${own[@]}" -t tls/alpn -m x
-	timeout 60 kcat -b "localhost:${kafkas##*:}" -X security.protocol=ssl -X ssl.ca.location=ca.pem "${kafka_own[@]}" \
+	timeout 300 mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile ca.pem --tls-alpn mqtt "${own[@]}" -t tls/alpn -m x
+	timeout 300 kcat -b "localhost:${kafkas##*:}" -X security.protocol=ssl -X ssl.ca.location=ca.pem "${kafka_own[@]}" \
 		-C -t tls -o beginning -e -q -f '%k\n' >keys
 	[ "$(sort -u keys | wc -l)" -eq 3 ] || fail "kcat read $(sort -u keys)"
 	pass "kcat, client_auth=$auth"
-	curl -sS --cacert ca.pem "${curl_own[@]}" "https://localhost:${https##*:}/readyz?verbose" | grep -q '^mqtts .*: ok' ||
-		fail "https"
+	curl -sS --cacert ca.pem "${curl_own[@]}" "https://localhost:${https##*:}/readyz?verbose" >said || fail "https"
+	grep -q '^mqtts .*: ok' said || fail "https: $(cat said)"
 	"$firth" pub -L "mqtts://localhost:${mqtts##*:}/tls/own" --cafile ca.pem "${own[@]}" -m x -q 1
-	"$firth" consume tls -b "localhost:${kafkas##*:}" --cafile ca.pem "${own[@]}" -o beginning -e -f '%k\n' | grep -q tls/own ||
-		fail "firth consume"
+	"$firth" consume tls -b "localhost:${kafkas##*:}" --cafile ca.pem "${own[@]}" -o beginning -e -f '%k\n' >keys
+	grep -q tls/own keys || fail "firth consume: $(cat keys)"
 	pass "firth pub and consume, client_auth=$auth"
 	mine=()
 	printf 'security.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.location=ca.pem\n' >tls.properties
@@ -69,18 +70,19 @@ for auth in none require; do
 		printf 'ssl.keystore.type=PEM\nssl.keystore.location=device.both.pem\n' >>tls.properties
 	fi
 	echo "from Java" | kafka ConsoleProducer --topic java
-	kafka consumer.ConsoleConsumer --topic java --from-beginning --max-messages 1 --timeout-ms 60000 | grep -q "from Java" ||
+	kafka consumer.ConsoleConsumer --topic java --from-beginning --max-messages 1 --timeout-ms 180000 >said ||
 		fail "Kafka's console consumer"
+	grep -q "from Java" said || fail "Kafka's console consumer: $(cat said)"
 	pass "Kafka's console producer and consumer, client_auth=$auth"
-	timeout 90 "$work/venv/bin/python" "$here/python/tls.py" "${mqtts##*:}" tcp ca.pem "${mine[@]}"
-	timeout 90 "$work/venv/bin/python" "$here/python/tls.py" "${wss##*:}" websockets ca.pem "${mine[@]}"
+	timeout 300 "$work/venv/bin/python" "$here/python/tls.py" "${mqtts##*:}" tcp ca.pem "${mine[@]}"
+	timeout 300 "$work/venv/bin/python" "$here/python/tls.py" "${wss##*:}" websockets ca.pem "${mine[@]}"
 	pass "paho-mqtt over TLS and wss, client_auth=$auth"
 	for url in "mqtts://localhost:${mqtts##*:}" "wss://localhost:${wss##*:}/mqtt"; do
-		timeout 90 node "$work/node/tls.mjs" "$url" ca.pem "${mine[@]}"
+		timeout 300 node "$work/node/tls.mjs" "$url" ca.pem "${mine[@]}"
 	done
 	pass "MQTT.js over TLS and wss, client_auth=$auth"
 	if [ $auth = require ]; then
-		if timeout 20 mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile ca.pem -t tls/x -m x 2>/dev/null; then
+		if timeout 300 mosquitto_pub -h localhost -p "${mqtts##*:}" --cafile ca.pem -t tls/x -m x 2>/dev/null; then
 			fail "no certificate was asked for"
 		fi
 		pass "without a certificate nobody comes in"

@@ -7,9 +7,6 @@
 python3 -m venv "$work/venv"
 "$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/mqtt/requirements.txt"
 start_firth
-ws=$(address ws)
-[ -n "$ws" ] || ws=$(address websocket)
-[ -n "$ws" ] || fail "no address of the WebSocket door"
-export ws PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE=1
 timeout 600 "$work/venv/bin/python" "$here/mqtt/judge.py" "$here/mqtt/allow.txt" "$@"
 stop_firth

@@ -25,10 +25,10 @@ client.on_connect = lambda c, *_: c.subscribe("tls/paho/" + transport, 1)
 client.on_subscribe = lambda *_: ready.set()
 client.connect("localhost", int(port))
 client.loop_start()
-assert ready.wait(20), "no SUBACK"
+assert ready.wait(180), "no SUBACK"
 for n in range(10):
     client.publish("tls/paho/" + transport, b"%d" % n, 1)
-assert done.wait(20), "%d of 10 came" % len(received)
+assert done.wait(180), "%d of 10 came" % len(received)
 assert received == [b"%d" % n for n in range(10)], received
 client.disconnect()
 client.loop_stop()
