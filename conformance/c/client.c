@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const unsigned long LIMIT = 60000; /* ms for anything to happen */
+static const unsigned long LIMIT = 180000; /* ms for anything to happen */
 enum { COUNT = 15 }; /* messages of a kind: this client looks for an acknowledgement ten times a second */
 static char uri[256];
 

@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long anything may take that is bound to happen.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // console is one of them: what it is called, and the versions of the client that it is built with.
 type console struct {

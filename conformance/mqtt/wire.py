@@ -11,7 +11,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 HOST, PORT = os.environ["mqtt"].rsplit(":", 1)
-LIMIT = 60  # seconds for anything to happen
+LIMIT = 180  # seconds for anything to happen
 CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 2, 3, 4, 5, 6, 7
 SUBACK, UNSUBACK, PINGRESP, DISCONNECT = 9, 11, 13, 14
 names = itertools.count(1)

@@ -18,7 +18,7 @@ const waiting = new Set();
 const news = () => waiting.forEach((look) => look());
 const until = (test, what) =>
   new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no ${what} in time`)), 60_000);
+    const timer = setTimeout(() => reject(new Error(`no ${what} in time`)), 180_000);
     const look = () => {
       if (!test()) return;
       clearTimeout(timer);

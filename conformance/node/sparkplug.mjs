@@ -19,7 +19,7 @@ async function next(type) {
   const limit = setTimeout(() => {
     console.error(`FAIL: no ${type} in time`);
     process.exit(1);
-  }, 60_000);
+  }, 180_000);
   while (!queue.length) await new Promise((resolve) => (wake = resolve));
   clearTimeout(limit);
   const m = queue.shift();

@@ -27,7 +27,7 @@ const (
 	secret   = "a secret with a space, and &"
 	public   = "http://localhost:8080"
 	callback = public + "/auth/oidc/callback"
-	patience = time.Minute
+	patience = 2 * time.Minute
 )
 
 // provide starts the provider, and gives its issuer.

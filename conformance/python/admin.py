@@ -12,7 +12,7 @@ from confluent_kafka import ConsumerGroupState, ElectionType, KafkaError, KafkaE
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
 
 KAFKA = os.environ["kafka"]
-LIMIT = 60  # seconds for anything to happen
+LIMIT = 180  # seconds for anything to happen
 
 
 def ok(what):

@@ -13,7 +13,7 @@ import sys
 import paho.mqtt.client as mqtt
 
 MQTT_HOST, MQTT_PORT = os.environ["mqtt"].rsplit(":", 1)
-LIMIT = 60  # seconds for anything to happen
+LIMIT = 180  # seconds for anything to happen
 DEVICES = 49
 ENTITIES = 1104
 GONE = 4  # of them, taken back

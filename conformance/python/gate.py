@@ -25,7 +25,7 @@ from paho.mqtt.properties import Properties
 
 KAFKA = os.environ["kafka"]
 MQTT_HOST, MQTT_PORT = os.environ["mqtt"].rsplit(":", 1)
-LIMIT = 60  # seconds for anything to happen
+LIMIT = 180  # seconds for anything to happen
 
 
 def ok(what):

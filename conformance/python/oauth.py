@@ -26,11 +26,11 @@ common = {
 producer = Producer(common)
 for n in range(10):
     producer.produce(topic, b"%d" % n)
-assert producer.flush(60) == 0, "not all were acknowledged"
+assert producer.flush(180) == 0, "not all were acknowledged"
 consumer = Consumer(common | {"group.id": "oauth-" + topic, "auto.offset.reset": "earliest"})
 consumer.subscribe([topic])
 received = []
-until = time.time() + 60
+until = time.time() + 180
 while len(received) < 10 and time.time() < until:
     message = consumer.poll(1)
     if message and not message.error():

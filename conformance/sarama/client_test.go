@@ -11,7 +11,7 @@ import (
 )
 
 // patience is how long anything may take that is bound to happen.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // broker is where the server listens.
 var broker = os.Getenv("kafka")

@@ -24,7 +24,7 @@ import java.util.concurrent.TimeUnit;
 public final class Devices {
     private static final String HOST = System.getenv("mqtt_host");
     private static final int PORT = Integer.parseInt(System.getenv("mqtt_port"));
-    private static final long LIMIT = 60; // seconds for anything to happen
+    private static final long LIMIT = 180; // seconds for anything to happen
 
     private Devices() {}
 
