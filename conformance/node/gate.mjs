@@ -8,6 +8,8 @@ process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1';
 const kafka = new kafkajs.Kafka({
   clientId: 'gate',
   brokers: [process.env.kafka],
+  connectionTimeout: 60_000, // the machine may be busy
+  requestTimeout: 180_000,
   logLevel: kafkajs.logLevel.NOTHING, // a rebalance is no error here
 });
 
