@@ -147,9 +147,15 @@ func TestClientThatObeysNagle(t *testing.T) {
 		slices.Sort(took)
 		return took[len(took)/10]
 	}
-	// Where TCP is waited for all windows take that long; on a busy machine many do, but not all, or those of another
-	// client do, too.
-	if obeys, other := fast(true), fast(false); obeys > other+delayedACK/2 {
-		t.Errorf("nine in ten windows of %d messages took %v and more, those of another client %v", window, obeys, other)
+	// Where TCP is waited for all windows take that long, each time; on a busy machine many do, but not all, or those of
+	// another client do, too, if both met the same machine.
+	for try := 1; ; try++ {
+		obeys, other := fast(true), fast(false)
+		if obeys <= other+delayedACK/2 {
+			return
+		}
+		if try == 5 {
+			t.Fatalf("nine in ten windows of %d messages took %v and more, those of another client %v", window, obeys, other)
+		}
 	}
 }
