@@ -50,9 +50,8 @@ func TestParkedFetchesHoldNoRecords(t *testing.T) {
 		all, ids = append(all, c), append(ids, c.send(req))
 	}
 	until(t, "all are parked", func() bool { return h.door.purgatory.parked.Load() == clients })
-	if grown := heapNow() - before; grown > 8<<20 {
-		t.Errorf("%d fetches that wait hold %d MiB", clients, grown>>20)
-	}
+	// The housekeeper, still at work on what was reopened, may have a file in hand just now.
+	until(t, "fetches that wait hold no records", func() bool { return heapNow()-before <= 8<<20 })
 	for i, c := range all { // one after the other: the door ends one that takes nothing for two minutes
 		his := func(d *conn) bool { return d.nc.RemoteAddr().String() == c.nc.LocalAddr().String() }
 		for _, d := range h.door.conns(his) {
