@@ -23,7 +23,6 @@ hot() {
 	mqtt/fanout   ^BenchmarkLive$
 	mqtt          ^Benchmark(Deliver|Publish)$
 	log/record    ^Benchmark(Append|Seal|Iter|Validate)$
-	kit/gcm       ^BenchmarkOpen$
 	kit/atrest    ^BenchmarkBlocks$
 	log/journal   ^Benchmark(Frame|WriteSealed)$
 	log/store     ^BenchmarkAppend$

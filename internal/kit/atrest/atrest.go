@@ -12,6 +12,7 @@
 package atrest
 
 import (
+	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/rand"
@@ -22,7 +23,6 @@ import (
 	"sync"
 
 	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/firthmq/firth/internal/kit/gcm"
 )
 
 const (
@@ -69,8 +69,17 @@ func newKey(secret []byte, kind Kind, slot []byte) (*Key, error) {
 	k := &Key{kind: kind, slot: slot}
 	copy(k.secret[:], secret)
 	var err error
-	k.aead, err = gcm.New(secret)
+	k.aead, err = gcm(secret)
 	return k, err
+}
+
+func gcm(secret []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(secret)
+	if err != nil {
+		return nil, fault.Wrap(fault.Internal, "atrest.Key", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	return aead, fault.Wrap(fault.Internal, "atrest.Key", err)
 }
 
 // derive makes a key for another purpose of this one.
@@ -79,7 +88,7 @@ func (k *Key) derive(salt []byte, purpose string) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "atrest.Key", err)
 	}
-	return gcm.New(secret)
+	return gcm(secret)
 }
 
 // nonceBytes is the size of a nonce: a place and what lies there.

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 
 	"github.com/firthmq/firth/internal/kit/fault"
-	"github.com/firthmq/firth/internal/kit/gcm"
 )
 
 // Wrapper is a key-encryption key: one in memory, or one that a service keeps and does not give away. Its methods may
@@ -161,7 +160,7 @@ func NewLocal(secret []byte) (Wrapper, error) {
 		return nil, fault.Wrap(fault.Internal, "atrest.Key", err)
 	}
 	l := &local{id: hex.EncodeToString(id)}
-	l.aead, err = gcm.New(wrapping)
+	l.aead, err = gcm(wrapping)
 	return l, err
 }
 
