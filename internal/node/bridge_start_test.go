@@ -57,8 +57,8 @@ func TestBridgeLazy(t *testing.T) {
 // TestBridgeOnce: a bridge that has lost its connection connects again only when it is told to.
 func TestBridgeOnce(t *testing.T) {
 	there := local(t)
+	there.Listen.MQTT = keptAddresses(t, 1)[0]
 	far := start(t, there)
-	there.Listen.MQTT = far.Addresses().MQTT
 	n := start(t, bridged(t, `name: far, addresses: "`+there.Listen.MQTT+`", start: once,
 		topics: [ { filter: "a/#", direction: out, qos: 2 } ]`))
 	n.awaitBridges(t)

@@ -2,6 +2,8 @@ package node
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +44,24 @@ func becomes(t *testing.T, what string, is func() bool) {
 			t.Fatalf("never: %s", what)
 		}
 	}
+}
+
+// keptAddresses are free ones with ports that the system gives to nobody by itself: any other may be somebody's when a
+// node that was down comes back to it, even that of a client which has knocked there meanwhile.
+func keptAddresses(t *testing.T, n int) (all []string) {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close() // not before all are found
+		if all = append(all, l.Addr().String()); len(all) == n {
+			return all
+		}
+	}
+	t.Fatalf("no %d free ports", n)
+	return nil
 }
 
 func (n *Node) awaitBridges(t *testing.T) {
@@ -141,8 +161,8 @@ func TestBridge(t *testing.T) {
 	for _, version := range []string{"5", "3.1.1"} {
 		t.Run(version, func(t *testing.T) {
 			far := local(t)
+			far.Listen.MQTT = keptAddresses(t, 1)[0]
 			f := start(t, far)
-			far.Listen.MQTT = f.Addresses().MQTT
 			near := bridged(t, `name: far, addresses: "`+far.Listen.MQTT+`", protocol: "`+version+`", topics: [
 				{ filter: "#", direction: out, qos: 2, local_prefix: up/, remote_prefix: high/ },
 				{ filter: "#", direction: in, qos: 2, local_prefix: down/, remote_prefix: low/ },
@@ -181,22 +201,13 @@ func TestBridgeCircle(t *testing.T) {
 	for _, direction := range []string{"in", "out", "both"} {
 		t.Run(direction, func(t *testing.T) {
 			const size = 3
-			var configs [size]*Config
 			var nodes [size]*Node
-			for i := range size { // to have addresses
-				configs[i] = local(t)
-				nodes[i] = start(t, configs[i])
-				configs[i].Listen.MQTT = nodes[i].Addresses().MQTT
-			}
+			addresses := keptAddresses(t, size)
 			for i := range size {
-				if err := nodes[i].Close(); err != nil {
-					t.Fatal(err)
-				}
-				configs[i].Bridges = bridged(t, `name: next, addresses: "`+configs[(i+1)%size].Listen.MQTT+
-					`", topics: [ { filter: "x/#", direction: `+direction+`, qos: 1 } ]`).Bridges
-			}
-			for i := range size {
-				nodes[i] = start(t, configs[i])
+				c := bridged(t, `name: next, addresses: "`+addresses[(i+1)%size]+
+					`", topics: [ { filter: "x/#", direction: `+direction+`, qos: 1 } ]`)
+				c.Listen.MQTT = addresses[i]
+				nodes[i] = start(t, c)
 			}
 			for i := range size {
 				nodes[i].awaitBridges(t)
