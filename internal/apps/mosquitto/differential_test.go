@@ -179,13 +179,15 @@ func startMosquitto(t *testing.T, acl string) string {
 		}
 	}
 	dir := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
-	if err != nil {
-		t.Fatal(err)
+	// A port that is free, and that the system gives to nobody by itself before Mosquitto has it.
+	port, addr := "", ""
+	for addr == "" {
+		port = fmt.Sprint(10_000 + rand.IntN(20_000))
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			addr = l.Addr().String()
+			l.Close()
+		}
 	}
-	addr := l.Addr().String()
-	l.Close()
-	_, port, _ := net.SplitHostPort(addr)
 	file, conf := filepath.Join(dir, "acl"), filepath.Join(dir, "conf")
 	lines := "listener " + port + " 127.0.0.1\nallow_anonymous true\nacl_file " + file + "\nuser root\n"
 	for name, text := range map[string]string{file: acl, conf: lines} {
