@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # What docs/operating.md promises to operators, as Mosquitto's clients meet it: rates, bans, flapping, delayed messages,
-# rewritten topics, subscriptions unasked, the list of slow clients.
+# rewritten topics, subscriptions unasked, the list of slow clients; and the document of the HTTP API, as a validator does.
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
-"$here/install.sh" clients
+"$here/install.sh" clients python
+python3 -m venv "$work/venv"
+"$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/operate/requirements.txt"
 
 # The addresses come from start_firth: these would be in its way.
 cat >"$work/firth.yaml" <<'YAML'
@@ -36,6 +38,10 @@ listed() { # listed PATTERN: a ban
 	"$firth" ban list --http "$http" >"$work/bans"
 	grep -q "$1" "$work/bans"
 }
+
+curl -sSf "http://$http/api/v1/openapi.json" >"$work/openapi.json"
+timeout 60 "$work/venv/bin/openapi-spec-validator" --schema 3.1 "$work/openapi.json"
+pass "the OpenAPI document is one"
 
 subscribe rewritten -v -C 1 -t 'new/#'
 pub -q 1 -t old/1 -m x

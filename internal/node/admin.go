@@ -143,13 +143,19 @@ const adminType = "application/json"
 
 // turnAway refuses a request before anybody asks whose it is, and tells the audit.
 func (n *Node) turnAway(w http.ResponseWriter, r *http.Request, why error) {
-	if n.audit.On() {
-		who := n.comer(r)
-		e := audit.Refusal(access.By(&who), "administer", chain.Resource{Kind: "cluster", Name: rule.ClusterName})
-		e.Reason = why.Error()
-		n.audit.Tell(e)
-	}
+	n.tellTurnedAway(r, why)
 	refuse(w, why)
+}
+
+// tellTurnedAway tells the audit of a request that is refused whoever asks.
+func (n *Node) tellTurnedAway(r *http.Request, why error) {
+	if !n.audit.On() {
+		return
+	}
+	who := n.comer(r)
+	e := audit.Refusal(access.By(&who), "administer", chain.Resource{Kind: "cluster", Name: rule.ClusterName})
+	e.Reason = why.Error()
+	n.audit.Tell(e)
 }
 
 // answering has a value be the answer, and an error the refusal.

@@ -41,8 +41,7 @@ func (n *Node) mayStill(ctx context.Context, o rule.Operation) error {
 	case who.token:
 		return nil
 	case who.pass != nil:
-		_, err := n.mayPass(who.pass, o)
-		return err
+		return n.mayPass(who.pass, o)
 	case n.access.Asked(): // there were neither users nor rules when it came
 		return errUnknown
 	}
@@ -91,6 +90,16 @@ const tokenHolder = "admin.token"
 
 // mayAdminister tells who asks, if it may do something to the cluster. Errors: Denied; those of Enter.
 func (n *Node) mayAdminister(r *http.Request, o rule.Operation) (asker, error) {
+	who, err := n.asks(r)
+	if err == nil && who.pass != nil {
+		err = n.mayPass(who.pass, o)
+	}
+	return who, err
+}
+
+// asks tells who asks: nobody is asked who it is as long as there are neither users nor rules. Errors: errUnknown;
+// those of Enter.
+func (n *Node) asks(r *http.Request) (asker, error) {
 	who := n.comer(r)
 	who.User = rule.Anonymous
 	if !n.access.Asked() {
@@ -106,21 +115,20 @@ func (n *Node) mayAdminister(r *http.Request, o rule.Operation) (asker, error) {
 	switch user, password, basic := r.BasicAuth(); {
 	case basic:
 		who.User = user
-		return n.mayBy(r, who, proof{"password", []byte(password)}, o)
+		return n.asksBy(r, who, proof{"password", []byte(password)})
 	case bearer && n.access.IsToken([]byte(token)):
 		who.User = ""
-		return n.mayBy(r, who, proof{"token", []byte(token)}, o)
+		return n.asksBy(r, who, proof{"token", []byte(token)})
 	}
 	visit, err := n.people.Enter(r)
 	switch {
 	case err != nil:
 		return asker{}, err
 	case visit != nil:
-		by, err := n.mayPass(visit.Pass, o)
-		return asker{by: by, visit: visit, pass: visit.Pass}, err
+		return asker{by: visit.Pass.By(), visit: visit, pass: visit.Pass}, nil
 	case who.Certificate != nil:
 		who.User = ""
-		return n.mayBy(r, who, proof{"certificate", nil}, o)
+		return n.asksBy(r, who, proof{"certificate", nil})
 	}
 	n.tellHTTP(&who, "", errUnknown)
 	return asker{}, errUnknown
@@ -132,8 +140,8 @@ type proof struct {
 	secret []byte // nil: there is none
 }
 
-// mayBy tells whether a user may do something to the cluster, by what it proves who it is with.
-func (n *Node) mayBy(r *http.Request, who rule.Subject, by proof, o rule.Operation) (asker, error) {
+// asksBy lets a user in by what it proves who it is with. Errors: those of Enter.
+func (n *Node) asksBy(r *http.Request, who rule.Subject, by proof) (asker, error) {
 	pass, err := n.access.Enter(r.Context(), who, by.secret)
 	if err == nil {
 		by.method, err = cmp.Or(pass.Method(), by.method), pass.Over()
@@ -142,18 +150,16 @@ func (n *Node) mayBy(r *http.Request, who rule.Subject, by proof, o rule.Operati
 	if err != nil {
 		return asker{}, err
 	}
-	asks, err := n.mayPass(pass, o)
-	return asker{by: asks, pass: pass}, err
+	return asker{by: pass.By(), pass: pass}, nil
 }
 
 // mayPass tells whether somebody may do something to the cluster. Errors: Denied.
-func (n *Node) mayPass(pass *access.Pass, o rule.Operation) (audit.By, error) {
-	asks := pass.By()
+func (n *Node) mayPass(pass *access.Pass, o rule.Operation) error {
 	if n.access.May(pass, o, rule.Cluster, rule.ClusterName) {
-		return asks, nil
+		return nil
 	}
-	n.audit.Tell(audit.Refusal(asks, o.String(), chain.Resource{Kind: "cluster", Name: rule.ClusterName}))
-	return asks, fault.New(fault.Denied, "admin", "%s may not %s the cluster", fault.Text(pass.Who().User), o).
+	n.audit.Tell(audit.Refusal(pass.By(), o.String(), chain.Resource{Kind: "cluster", Name: rule.ClusterName}))
+	return fault.New(fault.Denied, "admin", "%s may not %s the cluster", fault.Text(pass.Who().User), o).
 		WithHint("firth acl explain tells why; the roles admin, operator and viewer have rights to the cluster")
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/firthmq/firth/internal/access/enrol"
 	"github.com/firthmq/firth/internal/access/people"
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/api"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/secure"
 )
@@ -39,6 +40,7 @@ const frontPage = `This is Firth: MQTT and Kafka, one log.
 /.well-known/est/ where devices enrol
 /auth/            where people log in
 /admin/v1/        for firth session and the like, from this machine
+/api/v1/          for programs and people; /api/v1/openapi.json says what there is
 `
 
 // serveHTTP opens the door for people and machines that look after this node.
@@ -55,6 +57,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	mux.Handle(enrol.Path, n.desk.Handler())
 	mux.Handle(people.Path, n.people.Handler())
 	n.serveAdmin(mux)
+	mux.Handle(api.Path+"/", n.newAPI())
 	ctx, cancel := context.WithCancel(context.Background())
 	mux.Handle("GET "+adminPath+"/trace", n.serveTrace(ctx))
 	mux.Handle("GET "+adminPath+"/audit", n.serveAudit(ctx))

@@ -285,6 +285,7 @@ func (m *matrix) pages() {
 	for _, who := range m.people {
 		as := asBackEnd(who)
 		as.listener = "http"
+		m.readsByAPI(as)
 		for i, page := range []struct{ method, path, right string }{
 			{"GET", "/sessions", "describe"}, {"GET", "/session?client=c1", "describe"},
 			{"GET", "/events?client=c1", "describe"},

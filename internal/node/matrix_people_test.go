@@ -1,10 +1,13 @@
 package node
 
 import (
+	"encoding/base64"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/firthmq/firth/internal/access/people"
+	"github.com/firthmq/firth/internal/api"
 )
 
 // logIn has every user log in with a browser, besides the session of the phase before.
@@ -51,4 +54,29 @@ func (m *matrix) byCookies(as *person, method, path string, may bool) {
 
 func refusing(status int) bool {
 	return status == http.StatusForbidden || status == http.StatusUnauthorized
+}
+
+// readsByAPI reads every topic by the API, as somebody who says its password, and lists them.
+func (m *matrix) readsByAPI(as *person) {
+	if strings.Contains(as.user, ":") {
+		return // HTTP cannot say such a name
+	}
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(as.user+":"+mxPassword))
+	status, list := m.web(http.MethodGet, api.Path+"/topics?limit=1000", basic, 0)
+	if status == http.StatusUnauthorized { // it is not let in, and each time makes the next one wait
+		for _, topic := range m.small() {
+			m.judge("API login", as, topic, m.oracle.topic(as, "describe", topic), false)
+		}
+		return
+	}
+	for _, topic := range m.small() {
+		m.judge("API list", as, topic, m.oracle.topic(as, "describe", topic), strings.Contains(string(list), `"`+topic+`"`))
+		status, _ = m.web(http.MethodGet, api.Path+"/topics/"+topic, basic, 0)
+		m.judge("API topic", as, topic, m.oracle.topic(as, "describe", topic), status == http.StatusOK)
+		status, said := m.web(http.MethodGet, api.Path+"/topics/"+topic+"/records?limit=1000", basic, 0)
+		m.judge("API records", as, topic, m.oracle.topic(as, "read", topic), status == http.StatusOK)
+		if payloads.Match(said) {
+			m.judge("API masked", as, topic, !m.oracle.maskedTopic(as, topic), secrets.Match(said))
+		}
+	}
 }

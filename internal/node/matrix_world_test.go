@@ -172,13 +172,19 @@ func (m *matrix) admin(method, path string, body any) []byte {
 
 func (m *matrix) http(method, path, authorization string, body any) (int, []byte) {
 	m.t.Helper()
+	return m.web(method, adminPath+path, authorization, body)
+}
+
+// web makes a request of any path.
+func (m *matrix) web(method, path, authorization string, body any) (int, []byte) {
+	m.t.Helper()
 	text, err := json.Marshal(body)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+m.node.Addresses().HTTP+adminPath+path,
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+m.node.Addresses().HTTP+path,
 		bytes.NewReader(text))
 	if err != nil {
 		m.t.Fatal(err)

@@ -213,18 +213,21 @@ func (ts *Topics) All() []*Topic {
 }
 
 func (ts *Topics) collect() []*Topic {
-	all := make([]*Topic, 0, ts.size)
+	return slices.AppendSeq(make([]*Topic, 0, ts.size), ts.Each)
+}
+
+// Each visits the topics, in no order.
+func (ts *Topics) Each(yield func(*Topic) bool) {
 	for name, t := range ts.base.byName {
-		if _, changed := ts.over.byName[name]; !changed {
-			all = append(all, t)
+		if _, changed := ts.over.byName[name]; !changed && !yield(t) {
+			return
 		}
 	}
 	for _, t := range ts.over.byName {
-		if t != nil {
-			all = append(all, t)
+		if t != nil && !yield(t) {
+			return
 		}
 	}
-	return all
 }
 
 // ErrName is in the error of a topic that could not be made for its name.

@@ -1,0 +1,82 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/firthmq/firth/internal/access/mask"
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/stream"
+)
+
+// everybody is a visitor who may do everything.
+type everybody struct{}
+
+func (everybody) May(rule.Operation, rule.Kind, string) error { return nil }
+func (everybody) Sees(rule.Operation, rule.Kind, string) bool { return true }
+func (everybody) MaskTopic(string) *mask.Set                  { return nil }
+
+// manyTopics is a log with topics and nothing in them.
+type manyTopics struct {
+	Log
+	topics *stream.Topics
+}
+
+func (l manyTopics) Topics() *stream.Topics { return l.topics }
+func (l manyTopics) Bounds(p stream.PartitionID) (stream.Bounds, error) {
+	return stream.Bounds{High: record.Offset(p * 7919 % 1000)}, nil
+}
+
+func withTopics(n int) *API {
+	var all []*stream.Topic
+	for i := range n {
+		all = append(all, &stream.Topic{Name: fmt.Sprintf("topic-%06d", i*7919%n), ID: record.UUID{byte(i), byte(i >> 8)},
+			Partitions: []stream.PartitionID{stream.PartitionID(2 * i), stream.PartitionID(2*i + 1)}})
+	}
+	return New(Options{Log: manyTopics{topics: stream.NewTopics(all)},
+		Enter: func(r *http.Request) (Visit, error) { return Visit{r, func() {}, everybody{}}, nil }})
+}
+
+// BenchmarkTopics is one page of 100 of 10,000 topics.
+func BenchmarkTopics(b *testing.B) {
+	a := withTopics(10_000)
+	for _, query := range []string{"sort=name", "sort=-records", "search=42"} {
+		b.Run(query, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				a.ServeHTTP(w, httptest.NewRequest(http.MethodGet, Path+"/topics?"+query, nil))
+				if w.Code != http.StatusOK {
+					b.Fatal(w.Body)
+				}
+			}
+		})
+	}
+}
+
+// TestTurns: one more request that walks than may waits, and is told to come again when it has waited for long.
+func TestTurns(t *testing.T) {
+	a := withTopics(1)
+	for range mostAtOnce {
+		if err := a.takeTurn(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, httptest.NewRequest(http.MethodGet, Path+"/topics", nil).WithContext(ctx))
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	<-a.turns
+	w = httptest.NewRecorder()
+	a.ServeHTTP(w, httptest.NewRequest(http.MethodGet, Path+"/topics", nil))
+	if w.Code != http.StatusOK {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
