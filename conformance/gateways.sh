@@ -71,6 +71,8 @@ block() {
 	tried=$((tried + 1))
 }
 
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
 tried=0
 page=docs/gateway.md
 ln -s "$repo/docs" docs
@@ -78,7 +80,8 @@ block brokers Formatting
 block gateways ok 'standing by: devices are passed on'
 block devices 'sensors/room1/temp 21.5'
 grep -qx 21.5 printed.devices || { cat printed.devices >&2; fail "the Kafka consumer shows no 21.5"; }
-block stop 'sensors/room1/temp 22'
+block drain 'stands by' serves 'sensors/room1/temp 22'
+wait_for 60 "end of the drained gateway" gone "$(cat try/gateway1.pid)"
 
 # --- behind load balancers
 serves() { # serves N: whether gateway N is the one that serves

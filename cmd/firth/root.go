@@ -47,6 +47,7 @@ func newRoot() *cobra.Command {
 		newKeyCommand(), newShredCommand(),
 		newLogCommand(),
 		newMigrateCommand(),
+		newNodeCommand(),
 		newProduceCommand(),
 		newPubCommand(),
 		newRequestCommand(),

@@ -76,6 +76,8 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"POST " + adminPath + "/bridge/test":   n.telling("bridge.test", "name", n.adminTestBridge),
 		"POST " + adminPath + "/bridge/pause":  n.telling("bridge.pause", "name", n.adminPauseBridge),
 		"POST " + adminPath + "/bridge/resume": n.telling("bridge.resume", "name", n.adminResumeBridge),
+		"GET " + adminPath + "/nodes":          n.adminNodes,
+		"POST " + adminPath + "/node/drain":    n.adminDrain,
 		"GET " + adminPath + "/audit/key":      n.adminAuditKey,
 	} {
 		o := rule.Alter

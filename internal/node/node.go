@@ -77,6 +77,8 @@ type Node struct {
 
 	instanceName string    // of a gateway, in the cluster
 	standing     *standing // nil: it is no gateway among others
+	began        time.Time
+	servedSince  atomic.Pointer[time.Time]
 
 	draining atomic.Bool
 	failed   chan error // the first room that ended by itself
@@ -116,7 +118,7 @@ func Start(ctx context.Context, c *Config) (*Node, error) { return newNode(c).st
 
 func newNode(c *Config) *Node {
 	n := &Node{
-		log: c.Logger, metrics: telemetry.New(), cfg: c, guards: catalogGuards,
+		log: c.Logger, metrics: telemetry.New(), cfg: c, guards: catalogGuards, began: time.Now(),
 		refusals: limit.NewLines(time.Minute, 1000),
 		sockets:  map[string][]socket{}, ways: map[string]*mqtt.Listener{}, failed: make(chan error, 1),
 	}
@@ -142,6 +144,7 @@ func (n *Node) start(ctx context.Context) (*Node, error) {
 			return nil, errors.Join(err, n.closeRooms(ctx))
 		}
 	}
+	n.servedSince.Store(new(time.Now()))
 	n.warnOfStrangers()
 	return n, nil
 }

@@ -79,6 +79,9 @@ func (p Process) start(ctx context.Context, c *Config) (*Node, error) {
 	for {
 		select {
 		case err := <-started:
+			if errors.Is(err, errDrained) {
+				return nil, nil
+			}
 			return n, err
 		case s := <-p.Signals:
 			if s == syscall.SIGHUP {
@@ -106,6 +109,8 @@ func (p Process) wait(ctx context.Context, n *Node, level *slog.LevelVar) (why s
 		select {
 		case <-ctx.Done():
 			return "the caller is done", nil
+		case <-n.Drained():
+			return "it was drained", nil
 		case err := <-n.Failed():
 			return err.Error(), err
 		case s := <-p.Signals:

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -29,6 +31,10 @@ type standing struct {
 	turn  chan struct{} // closed when all sessions are this node's
 	ours  bool          // turn is closed
 	known chan struct{} // closed when it is known who has them
+
+	self    placement.Node
+	drain   sync.Once
+	drained chan struct{} // closed by the first who wants it to end
 }
 
 // awaitTurn has this node take its place among the gateways of a cluster, and returns when it has the sessions. Until
@@ -39,7 +45,7 @@ func (n *Node) awaitTurn(ctx context.Context, options cluster.Options) (*cluster
 	if err != nil {
 		return nil, err
 	}
-	s := &standing{turn: make(chan struct{}), known: make(chan struct{})}
+	s := &standing{turn: make(chan struct{}), known: make(chan struct{}), drained: make(chan struct{})}
 	s.peers = peer.New(peer.Options{
 		Identity: identity, Timeout: n.cfg.Limits.ConnectTimeout, Most: n.cfg.Limits.Connections,
 		Logger: n.log, Metrics: n.metrics, Knows: func(f peer.Fingerprint) bool {
@@ -55,15 +61,16 @@ func (n *Node) awaitTurn(ctx context.Context, options cluster.Options) (*cluster
 	if err := n.takeAddresses(ctx); err != nil {
 		return nil, errors.Join(err, links.Close())
 	}
-	self := placement.Node{Name: options.Instance, Address: n.cfg.Log.Kafka.Peers.address(links.Addr()),
+	s.self = placement.Node{Name: options.Instance, Address: n.cfg.Log.Kafka.Peers.address(links.Addr()),
 		Fingerprint: identity.Fingerprint()}
-	if s.place, err = cluster.Join(ctx, options, self, shardsOfGateways); err != nil {
+	if s.place, err = cluster.Join(ctx, options, s.self, shardsOfGateways); err != nil {
 		return nil, errors.Join(err, links.Close())
 	}
-	n.opened("place among gateways", func(context.Context) error { s.place.Close(); return nil })
+	n.opened("place among gateways", func(ctx context.Context) error { n.giveBack(ctx); return nil })
 	n.opened("links of gateways", n.run("links of gateways", func(ctx context.Context) error {
 		return s.peers.Serve(ctx, links)
 	}))
+	n.serveOwn()
 	n.opened("routes", n.run("routes", n.routes))
 	return s.place, n.standBy(ctx)
 }
@@ -90,6 +97,8 @@ func (n *Node) standBy(ctx context.Context) error {
 	case <-s.turn:
 		n.log.Info("the sessions are this node's: it serves from now on")
 		return nil
+	case <-s.drained:
+		return errDrained
 	case err := <-n.failed:
 		return err
 	case <-ctx.Done():
@@ -170,6 +179,7 @@ func (n *Node) serveStandby() (stop func()) {
 		}
 		n.metrics.Handler().ServeHTTP(w, r)
 	})
+	mux.HandleFunc(adminPath+"/", n.refuseStandby)
 	server := n.newServer(atHome(n.cfg.publicHosts(), mux))
 	server.ReadTimeout, server.WriteTimeout = requestTimeout, answerTimeout
 	done := make(chan struct{})
@@ -198,6 +208,14 @@ func (n *Node) serveStandby() (stop func()) {
 			_ = l.SetDeadline(time.Time{}) // it fails for one that is closed: its door will say so
 		}
 	}
+}
+
+// refuseStandby tells who wants to administer where to ask.
+func (n *Node) refuseStandby(w http.ResponseWriter, _ *http.Request) {
+	table := n.standing.place.Table()
+	has, _ := table.Holder(allSessions)
+	refuse(w, fault.New(fault.Unavailable, "admin", "this gateway stands by, and answers no commands").
+		WithHint("ask the one that serves, on its machine; other gateways reach it at %s", cmp.Or(has.Address, "no address")))
 }
 
 // interruptible is a listener whose Accept can be ended.

@@ -167,7 +167,7 @@ func (p *Peers) receive(ctx context.Context, c *tls.Conn) {
 	for {
 		var here chan<- net.Conn
 		to, changed := p.Target()
-		if to.here {
+		if to.here || h.door == ownDoor {
 			here = way.ready
 		}
 		select {

@@ -66,6 +66,8 @@ type Peers struct {
 	target  Target
 	changed chan struct{} // closed when target changes
 	ways    map[string]*way
+
+	own way // of links to the gateway itself
 }
 
 // way is the connections by the listeners of one name that are served here.
@@ -83,7 +85,8 @@ func New(opt Options) *Peers {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Peers{opt: opt, slots: make(chan struct{}, opt.Most), links: make(chan struct{}, opt.Most),
-		changed: make(chan struct{}), ways: map[string]*way{}}
+		changed: make(chan struct{}), ways: map[string]*way{},
+		own: way{ready: make(chan net.Conn)}}
 	opt.Metrics.GaugeFunc("firth_gateway_passed_connections", "Connections that another gateway serves now.",
 		func() float64 { return float64(len(p.slots)) })
 	p.passed = opt.Metrics.Counter("firth_gateway_passed_total", "Connections passed on to another gateway.").With()
@@ -112,6 +115,9 @@ func (p *Peers) Target() (t Target, changed <-chan struct{}) {
 }
 
 func (p *Peers) way(door string) *way {
+	if door == ownDoor {
+		return &p.own
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.ways[door]

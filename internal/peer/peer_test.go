@@ -163,6 +163,47 @@ func TestPassedOn(t *testing.T) {
 	}
 }
 
+// TestReach: a gateway is reached itself, whoever serves, by gateways only.
+func TestReach(t *testing.T) {
+	var known book
+	a, b := newGateway(t, "a", 0, &known), newGateway(t, "b", 0, &known)
+	known.write(a.identity.Fingerprint(), b.identity.Fingerprint())
+	a.Route(Here())
+	b.Route(a.asTarget())
+	own := b.Own()
+	said := make(chan error, 1)
+	go func() {
+		c, err := own.Accept()
+		if err == nil {
+			_, err = io.WriteString(c, "b itself")
+			err = errors.Join(err, c.Close())
+		}
+		said <- err
+	}()
+	c, err := a.Reach(t.Context(), b.asTarget())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got, err := io.ReadAll(c); err != nil || string(got) != "b itself" {
+		t.Errorf("heard %q: %v", got, err)
+	}
+	if err := errors.Join(<-said, own.Close()); err != nil {
+		t.Error(err)
+	}
+	if c, err := own.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("closed, it accepts %v: %v", c, err)
+	}
+	known.write(b.identity.Fingerprint()) // a is a stranger now
+	stranger, err := a.Reach(t.Context(), b.asTarget())
+	if err == nil {
+		defer stranger.Close()
+		if n, err := stranger.Read(make([]byte, 1)); err == nil {
+			t.Errorf("b hears a stranger: %d bytes", n)
+		}
+	}
+}
+
 // TestBackPressure: a device that is not read from, far away, cannot send without end.
 func TestBackPressure(t *testing.T) {
 	var known book

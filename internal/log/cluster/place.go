@@ -32,6 +32,7 @@ type Place struct {
 	self   placement.Node
 	shards int
 	news   chan struct{} // holds one token: the table has changed
+	look   chan struct{} // holds one token: the group has something to say
 	lost   chan error
 
 	ctx    context.Context //nolint:containedctx // of the member, who has no caller
@@ -63,7 +64,7 @@ func Join(ctx context.Context, opt Options, self placement.Node, shards int) (*P
 		return nil, convert("cluster.Join", err)
 	}
 	p := &Place{opt: opt, log: opt.Logger, client: client, self: self, shards: shards, news: make(chan struct{}, 1),
-		lost: make(chan error, 1), began: time.Now()}
+		look: make(chan struct{}, 1), lost: make(chan error, 1), began: time.Now()}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.done.Go(p.memberLoop)
 	return p, nil
@@ -106,7 +107,7 @@ func (p *Place) memberLoop() {
 		switch {
 		case err == nil && p.settled():
 			try, told = 0, false
-			_ = clock.Pause(p.ctx, beat) // the loop sees that it ended
+			p.rest(beat) // the loop sees that it ended
 			continue
 		case err == nil || errors.Is(err, kerr.RebalanceInProgress):
 			continue
@@ -118,6 +119,20 @@ func (p *Place) memberLoop() {
 		}
 		try++
 		_ = clock.Pause(p.ctx, max(lasting(try), beat/5))
+	}
+}
+
+// Look has the member ask the group now what is new, rather than at its next sign of life: another one has left.
+func (p *Place) Look() { wake(p.look) }
+
+// rest waits until the next sign of life is due.
+func (p *Place) rest(beat time.Duration) {
+	due := time.NewTimer(beat)
+	defer due.Stop()
+	select {
+	case <-due.C:
+	case <-p.look:
+	case <-p.ctx.Done():
 	}
 }
 
