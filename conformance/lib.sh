@@ -10,16 +10,19 @@ firth_pid=
 others=() # process ids of helpers a gate has started
 again=$repo/.ci/again
 
+# own PID: it is a process of the gate. The number of one that has ended may be that of somebody else's by now.
+own() { grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$1/status"; }
+
 # ended PID: waits until a process that was told to end is gone: what it still writes is in the way of a removal.
 ended() {
-	for _ in $(seq 50); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done
+	for _ in $(seq 50); do own "$1" || return 0; sleep 0.1; done
 	kill -9 "$1" 2>/dev/null || true
 	wait "$1" 2>/dev/null || true
 }
 
 finish() {
 	local status=$?
-	for pid in "${others[@]}"; do kill "$pid" 2>/dev/null || true; done
+	for pid in "${others[@]}"; do if own "$pid"; then kill "$pid" 2>/dev/null || true; fi; done
 	for pid in "${others[@]}"; do ended "$pid"; done
 	if [ -n "$firth_pid" ]; then kill -9 "$firth_pid" 2>/dev/null || true; wait "$firth_pid" 2>/dev/null || true; fi
 	if [ "$status" -ne 0 ] && [ -s "$work/firth.log" ]; then
