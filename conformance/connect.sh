@@ -106,7 +106,8 @@ wait_for 180 "source connector" connector source '{"connector.class": "FileStrea
 wait_for 180 "sink connector" connector sink '{"connector.class": "FileStreamSink", "tasks.max": "1", "topics": "lines",
 	"file": "'"$work/out.txt"'", "consumer.override.isolation.level": "read_committed"}'
 wait_for 300 "line in the sink" test -s "$work/out.txt"
-runs source && runs sink || fail "the connectors do not run: $(answers connectors/source/status)"
+wait_for 180 "source connector that runs" runs source
+wait_for 180 "sink connector that runs" runs sink
 stdbuf -oL mosquitto_sub -d -V 5 -h "$mqtt_host" -p "$mqtt_port" -t lines -F 'got %p' >"$work/device" &
 others+=($!)
 wait_for 180 "subscription" grep -q '^Subscribed' "$work/device"
@@ -179,7 +180,7 @@ start_centre
 "$firth" topic create orders -p 3 -c retention.ms=3600000 -b "$kafka"
 orders 1 1000
 kcat -b "$kafka" -q -X auto.offset.reset=earliest -e -G readers orders >"$work/read" 2>&1
-timeout -k 5 400 java "${quick[@]}" -cp "$classes" org.apache.kafka.connect.mirror.MirrorMaker "$work/mirror.properties" \
+timeout -k 5 900 java "${quick[@]}" -cp "$classes" org.apache.kafka.connect.mirror.MirrorMaker "$work/mirror.properties" \
 	>"$work/mirror.log" 2>&1 &
 mirror_pid=$!
 others+=("$mirror_pid")

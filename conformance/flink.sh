@@ -51,27 +51,27 @@ stdbuf -oL mosquitto_sub -V 311 -h "$mqtt_host" -p "$mqtt_port" -q 2 -c -i watch
 	>"$work/watched" 2>/dev/null &
 others+=($!)
 sql "$work/counts.sql" "${settings[@]}"
-wait_for 180 "first job of Flink" grep -q '^running' "$work/flink.log"
+wait_for 400 "first job of Flink" grep -q '^running' "$work/flink.log"
 publish 1 501 1000
-wait_for 180 "counts" seen watched 2
+wait_for 400 "counts" seen watched 2
 kill_flink
 publish 2 501 1000
 sql "$work/counts.sql" "${settings[@]}" "execution.state-recovery.path=file://$(checkpoint)"
 before=$(lines watched)
 sleep 1.1 # a second more of the records' clock, so that the window before it ends
 publish 1 1001 1500
-wait_for 180 "counts behind a kill of Flink" seen watched $((before + 1))
+wait_for 400 "counts behind a kill of Flink" seen watched $((before + 1))
 pass "Flink killed, and it went on from its checkpoint"
 last=$(checkpoint)
 kill -9 "$firth_pid"
 wait "$firth_pid" 2>/dev/null || true
 restart_firth
 publish 2 1001 1500
-wait_for 180 "checkpoint behind a kill of the server" another "$last"
+wait_for 400 "checkpoint behind a kill of the server" another "$last"
 pass "the server killed beneath it"
 # The last windows end when a record of a later second comes.
 flush() { publish 3 1 1; at_work; sleep 0.5; [ "$(awk '/room[12]/ { sum += $3 } END { print sum + 0 }' "$work/watched")" -ge 3000 ]; }
-wait_for 180 "all counts" flush
+wait_for 400 "all counts" flush
 for room in 1 2; do
 	[ "$(awk "/room$room /"'{ count += $3; sum += $4 } END { print count, sum }' "$work/watched")" = "1500 1125750" ] ||
 		{ cat "$work/watched" >&2; fail "the counts of room $room"; }
@@ -100,7 +100,7 @@ chmod +x "$work/home/bin/sql-client.sh" "$work/path/firth"
 (cd "$work/home" && PATH=$work/path:$PATH exec setsid bash commands) >"$work/pasted" 2>&1 &
 pasted=$!
 averaged() { grep -qE '^averages/sensors/room1/temp 2[0-2]\.' "$work/pasted"; }
-until=$((SECONDS + 180))
+until=$((SECONDS + 400))
 until averaged || [ $SECONDS -ge $until ] || ! kill -0 $pasted 2>/dev/null; do sleep 0.1; done
 kill -9 -- "-$pasted" 2>/dev/null || true
 wait $pasted 2>/dev/null || true

@@ -27,7 +27,7 @@ run() {
 copier() {
 	run "copier$1" org.apache.kafka.tools.TransactionalMessageCopier --broker-list "$kafka" --transactional-id "copier-$1" \
 		--input-topic input --input-partition -1 --output-topic output --consumer-group copiers --transaction-size 20 \
-		--transaction-timeout 5000 --enable-random-aborts --group-mode --use-group-metadata
+		--transaction-timeout 60000 --enable-random-aborts --group-mode --use-group-metadata
 }
 instance() { run "instance$1" org.apache.kafka.streams.tests.StreamsSmokeTest "$work/streams.properties" process; }
 kill_one() {

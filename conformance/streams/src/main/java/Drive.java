@@ -28,7 +28,7 @@ import org.apache.kafka.streams.tests.SmokeTestDriver;
 public final class Drive {
     private static final String SERVERS = System.getenv("kafka");
     private static final int PARTITIONS = 4;
-    private static final Duration QUIET = Duration.ofSeconds(90); // with nothing copied
+    private static final Duration QUIET = Duration.ofSeconds(300); // with nothing copied
 
     private Drive() {}
 
