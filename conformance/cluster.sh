@@ -4,15 +4,13 @@
 # failed. One of them kills its node twice.
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" java
-mkdir "$work/kafka"
-cp "$repo/bench/kafka/pom.xml" "$work/kafka/"
-(cd "$work/kafka" && "$again" timeout 600 mvn -q -B -ntp dependency:build-classpath -Dmdep.outputFile="$work/classpath")
+jars "$repo/bench/kafka/pom.xml"
 cd "$repo"
-FIRTH_TEST_KAFKA_JARS=$(cat "$work/classpath") go test -count=1 -timeout 15m -v -run OnKafka ./internal/log/cluster \
+FIRTH_TEST_KAFKA_JARS=$jars go test -count=1 -timeout 15m -v -run OnKafka ./internal/log/cluster \
 	>"$work/test.log" 2>&1 || { tail -n 60 "$work/test.log" >&2; fail "the keeper on Apache Kafka"; }
 if grep -E '^--- SKIP' "$work/test.log"; then fail "tests were skipped"; fi
 passed=$(grep -cE '^ +--- PASS' "$work/test.log")
 [ "$passed" -ge 20 ] || fail "only $passed tests have run"
 sed -nE 's/^ +--- SKIP: ([^ ]+).*/  cannot be done to Apache Kafka: \1/p' "$work/test.log"
-version=$(sed -nE 's/.*kafka_2.13-([0-9.]+)\.jar.*/\1/p' "$work/classpath" | head -n 1)
+version=$(sed -nE 's/.*kafka_2.13-([0-9.]+)\.jar.*/\1/p; q' <<<"$jars")
 echo "the keeper on Apache Kafka $version: $passed passed"

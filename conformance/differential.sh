@@ -3,8 +3,7 @@
 # seed of the first: others are tried by hand, for each difference has to be judged.
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" python clients
-python3 -m venv "$work/venv"
-"$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/mqtt/requirements.txt"
+venv "$here/mqtt/requirements.txt"
 start_firth
 port=$(free_ports 1)
 cat >"$work/mosquitto.conf" <<EOF
@@ -18,5 +17,5 @@ others+=($!)
 ours=$mqtt theirs=127.0.0.1:$port
 export ours theirs PYTHONDONTWRITEBYTECODE=1
 wait_for 180 "answer of Mosquitto" bash -c ">/dev/tcp/127.0.0.1/$port" 2>/dev/null
-timeout 900 "$work/venv/bin/python" "$here/mqtt/differential.py" "${SCRIPTS:-200}" "${SCRIPTS_SEED:-1}"
+timeout 900 "$python" "$here/mqtt/differential.py" "${SCRIPTS:-200}" "${SCRIPTS_SEED:-1}"
 stop_firth

@@ -7,10 +7,8 @@
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients java
-mkdir "$work/kafka"
-cp "$repo/bench/kafka/pom.xml" "$work/kafka/"
-(cd "$work/kafka" && "$again" timeout 600 mvn -q -B -ntp dependency:build-classpath -Dmdep.outputFile="$work/classpath")
-java=(java -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$(cat "$work/classpath")")
+jars "$repo/bench/kafka/pom.xml"
+java=(java -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars")
 base=$(($(free_ports 6) - 1)) # ports of the brokers: base + 1 to 3, and their controllers 4 to 6
 brokers=127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2)),127.0.0.1:$((base + 3))
 declare -A broker_pid=()

@@ -62,7 +62,7 @@ block() {
 	setsid bash "block.$name" >"printed.$name" 2>&1 </dev/null &
 	pid=$!
 	blocks+=("$pid")
-	timeout 300 tail --pid="$pid" -s 0.05 -f /dev/null || { cat "printed.$name" >&2; fail "block $name does not end"; }
+	timeout 600 tail --pid="$pid" -s 0.05 -f /dev/null || { cat "printed.$name" >&2; fail "block $name does not end"; }
 	wait "$pid" || { cat "printed.$name" >&2; fail "block $name ended with status $?"; }
 	for text in "$@"; do
 		grep -qF -- "$text" "printed.$name" || { cat "printed.$name" >&2; fail "block $name does not show: $text"; }
@@ -88,7 +88,7 @@ serves() { # serves N: whether gateway N is the one that serves
 	[ "$(curl -s "http://127.0.0.1:1808$1/readyz")" = ok ] && serving=$1
 }
 one_serves() { serves 2 || serves 3; }
-wait_for 60 "gateway that serves" one_serves
+wait_for 180 "gateway that serves" one_serves
 sed 's/127.0.0.1:1883/127.0.0.1:1884/' "$repo/examples/balancer/nginx.conf" >nginx.conf # beside HAProxy
 haproxy -f "$repo/examples/balancer/haproxy.cfg" -db >haproxy.log 2>&1 &
 others+=($!)
@@ -99,23 +99,23 @@ through() { # through PORT: publishes by a load balancer
 }
 declare -A device=()
 for port in 1883 1884; do # each has an address of its own, which the gateway is to see
-	wait_for 60 "service behind port $port" through "$port" first
+	wait_for 180 "service behind port $port" through "$port" first
 	stdbuf -oL mosquitto_sub -A "127.0.7.$((port - 1800))" -p "$port" -i "device-$port" -c -k 10 -q 1 -t "fleet/$port" \
 		-d >"device-$port" 2>&1 &
 	device[$port]=$!
 	others+=($!)
-	wait_for 60 "SUBACK by port $port" grep -q '^Subscribed' "device-$port"
+	wait_for 180 "SUBACK by port $port" grep -q '^Subscribed' "device-$port"
 	"$firth" session show "device-$port" --http "127.0.0.1:1808$serving" --data "try/gateway$serving" >session
 	grep -q "127.0.7.$((port - 1800))" session || { cat session >&2; fail "another address than that of the device"; }
 done
 kill -9 "$(cat "try/gateway$serving.pid")"
 from=$(date +%s%N)
 for port in 1883 1884; do
-	wait_for 60 "service behind port $port" through "$port" after
+	wait_for 180 "service behind port $port" through "$port" after
 	echo "  published by port $port $((($(date +%s%N) - from) / 1000000)) ms after kill -9 of the gateway that serves"
 done
 for port in 1883 1884; do
-	wait_for 60 "message to the device behind port $port" grep -qx after "device-$port"
+	wait_for 180 "message to the device behind port $port" grep -qx after "device-$port"
 	kill -0 "${device[$port]}" || fail "the device behind port $port has ended"
 done
 pass "HAProxy and nginx: devices are served again after kill -9 of a gateway, and have their own addresses"

@@ -9,6 +9,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/firth-conform.XXXXXX")
 firth_pid=
 others=() # process ids of helpers a gate has started
 again=$repo/.ci/again
+shared=${CONFORMANCE_SHARED:-$work} # where what is downloaded lies, for all gates of a run.sh
 
 # own PID: it is a process of the gate. The number of one that has ended may be that of somebody else's by now.
 own() { grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$1/status"; }
@@ -49,6 +50,42 @@ wait_for() {
 		[ $SECONDS -lt $until ] || fail "no $what in time"
 		sleep 0.05
 	done
+}
+
+# venv REQUIREMENTS sets python to the one of a virtual environment that has them.
+venv() {
+	local dir
+	dir=$shared/venv-$(sha256sum <"$1" | cut -c 1-16)
+	python=$dir/bin/python
+	[ ! -e "$dir/whole" ] || return 0
+	rm -rf "$dir"
+	python3 -m venv "$dir"
+	"$again" timeout 600 "$dir/bin/pip" install -q --disable-pip-version-check -r "$1"
+	: >"$dir/whole"
+}
+
+# node_modules sets node to a copy of conformance/node with the modules that it needs.
+node_modules() {
+	node=$shared/node
+	[ ! -e "$node/whole" ] || return 0
+	rm -rf "$node"
+	cp -r "$here/node" "$node"
+	(cd "$node" && "$again" timeout 600 npm ci --no-audit --no-fund --loglevel=error)
+	: >"$node/whole"
+}
+
+# jars POM sets jars to the class path of what it depends on.
+jars() {
+	local dir
+	dir=$shared/jars-$(sha256sum <"$1" | cut -c 1-16)
+	if [ ! -e "$dir/whole" ]; then
+		rm -rf "$dir"
+		mkdir "$dir"
+		cp "$1" "$dir/pom.xml"
+		(cd "$dir" && "$again" timeout 600 mvn -q -B -ntp dependency:build-classpath -Dmdep.outputFile=classpath)
+		: >"$dir/whole"
+	fi
+	jars=$(cat "$dir/classpath")
 }
 
 # address DOOR: what firth printed as the address of a door. Lines of its log may name doors and clients, too.

@@ -21,7 +21,9 @@ if [ -z "${FIRTH:-}" ]; then
 fi
 failed=()
 log=$(mktemp "${TMPDIR:-/tmp}/firth-gate.XXXXXX")
-trap 'rm -f "$log" "$log".*' EXIT
+CONFORMANCE_SHARED=$(mktemp -d "${TMPDIR:-/tmp}/firth-shared.XXXXXX")
+export CONFORMANCE_SHARED
+trap 'rm -rf "$log" "$log".* "$CONFORMANCE_SHARED"' EXIT
 n=0
 for gate in "$@"; do
 	n=$((n + 1))

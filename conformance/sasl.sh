@@ -5,10 +5,8 @@
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients python java
-python3 -m venv "$work/venv"
-"$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
-cp -r "$here/tools" "$work/tools"
-(cd "$work/tools" && "$again" timeout 600 mvn -q -B -ntp dependency:build-classpath -Dmdep.outputFile=classpath)
+venv "$here/python/requirements.txt"
+jars "$here/tools/pom.xml"
 cd "$work"
 umask 077
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 10 -keyout server.key -out server.pem \
@@ -77,7 +75,7 @@ for protocol in sasl_plaintext sasl_ssl; do
 	timeout 300 "${at[@]}" -X sasl.mechanism=PLAIN -X sasl.username=carol -X "sasl.password=$(cat carol.token)" -L >/dev/null
 	pass "kcat by PLAIN, SCRAM and tokens, $protocol"
 	for who in alice carol; do
-		timeout 300 "$work/venv/bin/python" "$here/python/oauth.py" "$port" $protocol server.pem $who.token "oauth-$protocol-$who"
+		timeout 300 "$python" "$here/python/oauth.py" "$port" $protocol server.pem $who.token "oauth-$protocol-$who"
 	done
 	pass "confluent-kafka by OAUTHBEARER, $protocol"
 done
@@ -92,7 +90,7 @@ coproc TOOLS {
 	exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m --add-opens java.base/java.lang=ALL-UNNAMED \
 		-Dorg.slf4j.simpleLogger.defaultLogLevel=error \
 		"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://$work/carol.token" \
-		-cp "$(cat tools/classpath)" tools/src/main/java/Tools.java -
+		-cp "$jars" "$here/tools/src/main/java/Tools.java" -
 }
 others+=("$TOOLS_PID")
 exec {ask}>&"${TOOLS[1]}" {answer}<&"${TOOLS[0]}" # subshells have these, and not those of the coprocess

@@ -3,15 +3,12 @@
 # Parquet files, each record once, though Spark is killed (kill -9) and goes on from its checkpoint.
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients java python
-mkdir "$work/spark"
-cp "$here/spark/pom.xml" "$work/spark/"
-(cd "$work/spark" && "$again" timeout 600 mvn -q -B -ntp dependency:build-classpath -Dmdep.outputFile="$work/jars")
-python3 -m venv "$work/venv"
-"$again" timeout 900 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/spark/requirements.txt"
+jars "$here/spark/pom.xml"
+venv "$here/spark/requirements.txt"
 export PYTHONDONTWRITEBYTECODE=1 SPARK_LOCAL_IP=127.0.0.1 SPARK_LOCAL_DIRS=$work/local
 
 spark() { # spark LOG WHAT: setsid, so that its JVM can be killed with it
-	setsid "$work/venv/bin/python" "$here/spark/table.py" "$(cat "$work/jars")" "$work" "$2" >"$work/$1.log" 2>&1 &
+	setsid "$python" "$here/spark/table.py" "$jars" "$work" "$2" >"$work/$1.log" 2>&1 &
 	spark_pid=$!
 	others+=("$spark_pid")
 }

@@ -4,12 +4,9 @@
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients python node java
-python3 -m venv "$work/venv"
-"$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
-cp -r "$here/node" "$work/node"
-(cd "$work/node" && "$again" timeout 300 npm ci --no-audit --no-fund --loglevel=error)
-cp -r "$here/tools" "$work/tools"
-(cd "$work/tools" && "$again" timeout 600 mvn -q -B -ntp dependency:build-classpath -Dmdep.outputFile=classpath)
+venv "$here/python/requirements.txt"
+node_modules
+jars "$here/tools/pom.xml"
 cd "$work"
 umask 077
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 10 -keyout ca.key -out ca.pem \
@@ -25,7 +22,7 @@ issue device clientAuth DNS:device.example.org
 # kafka CLASS CONFIG... runs one of Kafka's tools by tls.properties.
 kafka() {
 	timeout 300 java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=error \
-		-cp "$(cat "$work/tools/classpath")" "org.apache.kafka.tools.$1" --bootstrap-server "localhost:${kafkas##*:}" \
+		-cp "$jars" "org.apache.kafka.tools.$1" --bootstrap-server "localhost:${kafkas##*:}" \
 		--command-config tls.properties "${@:2}"
 }
 
@@ -74,11 +71,11 @@ for auth in none require; do
 		fail "Kafka's console consumer"
 	grep -q "from Java" said || fail "Kafka's console consumer: $(cat said)"
 	pass "Kafka's console producer and consumer, client_auth=$auth"
-	timeout 300 "$work/venv/bin/python" "$here/python/tls.py" "${mqtts##*:}" tcp ca.pem "${mine[@]}"
-	timeout 300 "$work/venv/bin/python" "$here/python/tls.py" "${wss##*:}" websockets ca.pem "${mine[@]}"
+	timeout 300 "$python" "$here/python/tls.py" "${mqtts##*:}" tcp ca.pem "${mine[@]}"
+	timeout 300 "$python" "$here/python/tls.py" "${wss##*:}" websockets ca.pem "${mine[@]}"
 	pass "paho-mqtt over TLS and wss, client_auth=$auth"
 	for url in "mqtts://localhost:${mqtts##*:}" "wss://localhost:${wss##*:}/mqtt"; do
-		timeout 300 node "$work/node/tls.mjs" "$url" ca.pem "${mine[@]}"
+		timeout 300 node "$node/tls.mjs" "$url" ca.pem "${mine[@]}"
 	done
 	pass "MQTT.js over TLS and wss, client_auth=$auth"
 	if [ $auth = require ]; then

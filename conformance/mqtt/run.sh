@@ -4,9 +4,8 @@
 # when one passes that it lists, when the judge cannot be installed or run, and when firth does not end well.
 . "$(dirname "$0")/../lib.sh"
 "$here/install.sh" python
-python3 -m venv "$work/venv"
-"$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/mqtt/requirements.txt"
+venv "$here/mqtt/requirements.txt"
 start_firth
 export PYTHONDONTWRITEBYTECODE=1
-timeout 600 "$work/venv/bin/python" "$here/mqtt/judge.py" "$here/mqtt/allow.txt" "$@"
+timeout 600 "$python" "$here/mqtt/judge.py" "$here/mqtt/allow.txt" "$@"
 stop_firth
