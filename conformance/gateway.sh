@@ -219,9 +219,12 @@ start_gateway 127.0.0.1:0 "${among[@]}"
 	--set listen.http=127.0.0.1:0 >"$work/other.log" 2>&1 &
 other_pid=$!
 others+=("$other_pid")
-wait_for 300 "a gateway that stands by" grep -q 'standing by while' "$work/other.log"
 first_port=$mqtt_port
-mqtt_port=$(sed -n 's/^mqtt  *127.0.0.1:\([0-9]*\).*/\1/p' "$work/other.log" | head -n 1)
+stands_by() {
+	mqtt_port=$(sed -n '/^mqtt  *127.0.0.1:[0-9]/ { s/.*:\([0-9]*\)$/\1/p; q }' "$work/other.log")
+	grep -q 'standing by while' "$work/other.log" && [ -n "$mqtt_port" ]
+}
+wait_for 300 "a gateway that stands by" stands_by
 sub -V 5 -i mover -c -x 3600 -q 2 -t 'moves/#' -E
 lines before- 1 20 | mqtt_port=$first_port pub -q 2 -t moves/a -l
 lines by- 1 20 | pub -q 2 -t moves/b -l
