@@ -155,7 +155,7 @@ for name in copier1 copier2 instance1 instance2; do kill_one $name; done
 
 stop_firth
 
-rm -rf "$work/data"
+rm -rf "$work/data" "$work/kafka-streams" # with the counts of words that instances keep beside the server
 settings=(--set groups.consumer_session_timeout=6s --set groups.consumer_heartbeat_interval=1s)
 start_firth "${settings[@]}"
 export kafka
