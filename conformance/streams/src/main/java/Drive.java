@@ -115,8 +115,12 @@ public final class Drive {
         System.err.println("topics made");
         Map<String, Set<Integer>> sent = SmokeTestDriver.generate(SERVERS, 20, 1000, Duration.ofSeconds(seconds));
         System.err.println("all sent");
-        if (!SmokeTestDriver.verify(SERVERS, sent, 1000, true).passed()) {
-            System.exit(1);
+        // It asks for the ends of the topics and then for those of what is committed: a transaction that is ended in between,
+        // as that of an instance that was killed, fails it. What is wrong with the records is wrong again.
+        for (int tries = 1; !SmokeTestDriver.verify(SERVERS, sent, 1000, true).passed(); tries++) {
+            if (tries == 3) {
+                System.exit(1);
+            }
         }
     }
 
