@@ -49,10 +49,11 @@ func TestMain(m *testing.M) {
 
 // server is the binary on one data directory. Its addresses stay the same over all starts.
 type server struct {
-	data, mqtt, kafka string
-	set               []string // more settings, key=value
-	faulty            bool     // it is this program on a disk that can be made to fail, not the binary
-	expected          []string // beginnings of what may be logged as an error
+	data, mqtt, kafka, http string
+
+	set      []string // more settings, key=value
+	faulty   bool     // it is this program on a disk that can be made to fail, not the binary
+	expected []string // beginnings of what may be logged as an error
 
 	t      *testing.T
 	binary string
@@ -69,7 +70,8 @@ func newServer(t *testing.T, set ...string) *server {
 		t.Fatal(err)
 	}
 	s := &server{t: t, binary: name, data: t.TempDir(), set: set}
-	s.mqtt, s.kafka = quietAddresses(t)
+	at := quiet(t, 2)
+	s.mqtt, s.kafka = at[0], at[1]
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() && s.log != nil {
@@ -79,31 +81,31 @@ func newServer(t *testing.T, set ...string) *server {
 	return s
 }
 
-// quietAddresses are two free addresses with ports that the system gives to no outgoing connection: any other one
-// may be taken while the server is down, even by a client that knocks meanwhile.
-func quietAddresses(t *testing.T) (mqtt, kafka string) {
+// quiet are so many free addresses with ports that the system gives to no outgoing connection: any other one may be taken
+// while the server is down, even by a client that knocks meanwhile.
+func quiet(t *testing.T, n int) []string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	var least, most int
 	if _, scanErr := fmt.Sscan(string(text), &least, &most); err != nil || scanErr != nil {
-		return "127.0.0.1:0", "127.0.0.1:0" // not Linux
+		return slices.Repeat([]string{"127.0.0.1:0"}, n) // not Linux
 	}
 	low, high := 10000, least // the larger of the ranges below and above
 	if 65536-most > least-low {
 		low, high = most+1, 65536
 	}
 	var found []string
-	for try := 0; len(found) < 2 && try < 100 && low < high; try++ {
+	for try := 0; len(found) < n && try < 100 && low < high; try++ {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", low+rand.IntN(high-low)))
 		if err == nil {
 			defer l.Close()
 			found = append(found, l.Addr().String())
 		}
 	}
-	if len(found) < 2 {
-		t.Fatalf("no two free ports in [%d, %d)", low, high)
+	if len(found) < n {
+		t.Fatalf("no %d free ports in [%d, %d)", n, low, high)
 	}
-	return found[0], found[1]
+	return found
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
@@ -149,6 +151,7 @@ func (s *server) start() (time.Duration, error) {
 	if s.mqtt != at.MQTT || s.kafka != at.Kafka { // the first time: from then on others read them
 		s.mqtt, s.kafka = at.MQTT, at.Kafka
 	}
+	s.http = at.HTTP
 	s.ended = outside.Ended(s.cmd, out)
 	return took, nil
 }

@@ -1,0 +1,229 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// jarsVariable names the class path of Apache Kafka, as in log/cluster: with it a gateway stands before three brokers
+// of it, and before a cluster in memory without.
+const jarsVariable = "FIRTH_TEST_KAFKA_JARS"
+
+// brokers are a Kafka cluster that can go away.
+type brokers struct {
+	t         *testing.T
+	addresses []string
+	kafkas    []*apache // none: it is in memory
+	way       *way      // to the one in memory
+	memory    *kfake.Cluster
+}
+
+func newBrokers(t *testing.T) *brokers {
+	t.Helper()
+	b := &brokers{t: t}
+	jars := os.Getenv(jarsVariable)
+	if jars == "" {
+		b.way = &way{conns: map[net.Conn]bool{}}
+		f, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.GroupMinSessionTimeout(time.Second),
+			kfake.ListenFn(b.way.listen))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(f.Close)
+		b.memory, b.addresses = f, f.ListenAddrs()
+		return b
+	}
+	const nodes = 3
+	at := quiet(t, 2*nodes) // the addresses of brokers, and of their controllers
+	for id := 1; id <= nodes; id++ {
+		a, err := newApache(t.TempDir(), jars, id, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.kafkas, b.addresses = append(b.kafkas, a), append(b.addresses, at[id-1])
+	}
+	t.Cleanup(b.leave)
+	b.come()
+	return b
+}
+
+// leave has all brokers gone at once.
+func (b *brokers) leave() {
+	if b.way != nil {
+		b.way.close()
+	}
+	for _, a := range b.kafkas {
+		a.kill()
+	}
+}
+
+// come has them back, and waits until they answer.
+func (b *brokers) come() {
+	b.t.Helper()
+	if b.way != nil {
+		b.way.open()
+	}
+	for _, a := range b.kafkas {
+		if err := a.start(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	var err error
+	for end := time.Now().Add(startLimit); time.Now().Before(end); pauseFor(b.t.Context(), 10*pace) {
+		if err = b.complete(); err == nil {
+			return
+		}
+	}
+	b.t.Fatal(err)
+}
+
+// complete wants all brokers to be known, by a client that has nothing in its memory.
+func (b *brokers) complete() error {
+	c := b.dial()
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 10*time.Second)
+	defer cancel()
+	m, err := kadm.NewClient(c).BrokerMetadata(ctx)
+	if err == nil && len(m.Brokers) < len(b.addresses) {
+		err = fmt.Errorf("only %d of the brokers are there", len(m.Brokers))
+	}
+	return err
+}
+
+func (b *brokers) dial(opts ...kgo.Opt) *kgo.Client {
+	b.t.Helper()
+	c, err := dialKafka(b.addresses[0], append(opts, kgo.SeedBrokers(b.addresses...))...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+// way is the network before a cluster in memory: closed, it breaks all connections and lets none through.
+type way struct {
+	mu     sync.Mutex
+	closed bool
+	conns  map[net.Conn]bool
+}
+
+func (w *way) listen(network, address string) (net.Listener, error) {
+	l, err := net.Listen(network, address)
+	return &wayListener{l, w}, err
+}
+
+type wayListener struct {
+	net.Listener
+	way *way
+}
+
+// Accept implements net.Listener.
+func (l *wayListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil || l.way.let(c) {
+			return c, err
+		}
+		c.Close()
+	}
+}
+
+func (w *way) let(c net.Conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.conns[c] = true
+	}
+	return !w.closed
+}
+
+func (w *way) open() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = false
+}
+
+func (w *way) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for c := range w.conns {
+		c.Close()
+	}
+	clear(w.conns)
+}
+
+// apache is one broker of Apache Kafka, which is a controller, too.
+type apache struct {
+	folder string
+	java   []string
+	node   *exec.Cmd
+}
+
+const apacheProperties = `process.roles=broker,controller
+node.id=%[1]d
+controller.quorum.voters=%[2]s
+listeners=PLAINTEXT://%[3]s,CONTROLLER://%[4]s
+advertised.listeners=PLAINTEXT://%[3]s
+controller.listener.names=CONTROLLER
+log.dirs=%[5]s
+offsets.topic.num.partitions=1
+transaction.state.log.num.partitions=2
+group.initial.rebalance.delay.ms=0
+log.cleaner.threads=1
+`
+
+// newApache formats the folder of one of the brokers at these addresses: those of clients, then those of controllers.
+func newApache(folder, jars string, id int, at []string) (*apache, error) {
+	a := &apache{folder: folder}
+	a.java = []string{"-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars}
+	nodes := len(at) / 2
+	voters := make([]string, 0, nodes)
+	for n := range nodes {
+		voters = append(voters, fmt.Sprintf("%d@%s", n+1, at[nodes+n]))
+	}
+	text := fmt.Sprintf(apacheProperties, id, strings.Join(voters, ","), at[id-1], at[nodes+id-1],
+		filepath.Join(folder, "data"))
+	if err := os.WriteFile(a.properties(), []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	format := exec.Command("java", append(a.java, "kafka.tools.StorageTool", "format", "-t", "Zmlya2gtdGVzdC1ub2RlMA",
+		"-c", a.properties())...)
+	if out, err := format.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("formatting: %w\n%s", err, out)
+	}
+	return a, nil
+}
+
+func (a *apache) properties() string { return filepath.Join(a.folder, "server.properties") }
+
+func (a *apache) start() error {
+	a.node = exec.Command("java", append(a.java, "kafka.Kafka", a.properties())...)
+	a.node.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return a.node.Start()
+}
+
+// kill ends it at once, and waits until it is gone.
+func (a *apache) kill() {
+	if a.node == nil || a.node.Process == nil {
+		return
+	}
+	a.node.Process.Kill()
+	var exit *exec.ExitError
+	if err := a.node.Wait(); err != nil && !errors.As(err, &exit) {
+		return // it was waited for before
+	}
+}
