@@ -124,6 +124,7 @@ func (s *server) launch() (*bufio.Reader, error) {
 			args = append(args, "--set", set)
 		}
 		s.cmd = exec.Command(s.binary, args...)
+		s.cmd.Env = environment()
 	}
 	s.log = &bytes.Buffer{}
 	s.cmd.Stderr = s.log
@@ -132,6 +133,11 @@ func (s *server) launch() (*bufio.Reader, error) {
 		return nil, err
 	}
 	return bufio.NewReader(out), s.cmd.Start()
+}
+
+// environment is that of the binary: it refuses what it takes for an option and does not know.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(one string) bool { return strings.HasPrefix(one, jarsVariable+"=") })
 }
 
 // start runs the binary until it serves, and tells how long that took from outside.
