@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/firthmq/firth/internal/apps/bridge"
-	"github.com/firthmq/firth/internal/kit/fault"
 )
 
 // adminBridges tells of all bridges, or of the one that name names.
@@ -16,20 +15,12 @@ func (n *Node) adminBridges(r *http.Request) (any, error) {
 		}
 		return []bridge.Status{b.Status()}, nil
 	}
-	if n.bridges == nil {
-		return []bridge.Status{}, nil
-	}
 	return n.bridges.List(), nil
 }
 
 // bridge is the bridge that name names.
 func (n *Node) bridge(r *http.Request) (*bridge.Bridge, error) {
-	name := r.URL.Query().Get("name")
-	if n.bridges == nil {
-		return nil, fault.New(fault.NotFound, "bridge "+fault.Text(name), "there are no bridges").
-			WithHint("they are made in the configuration: bridges")
-	}
-	return n.bridges.Named(name)
+	return n.bridges.Named(r.URL.Query().Get("name"))
 }
 
 func (n *Node) adminTestBridge(r *http.Request) (any, error) {

@@ -115,7 +115,13 @@ func (p *publisher) publish(t *testing.T, topic string, payloads ...string) {
 }
 
 // stored are the payloads of a topic of the log, in order.
-func (n *Node) stored(t *testing.T, topic string) (all []string) {
+func (n *Node) stored(t *testing.T, topic string) []string {
+	t.Helper()
+	return n.keyed(t, topic, "")
+}
+
+// keyed are those of the records with a key; "": of all.
+func (n *Node) keyed(t *testing.T, topic, key string) (all []string) {
 	t.Helper()
 	topics := n.store.Topics()
 	found := topics.ByName(topic)
@@ -129,7 +135,9 @@ func (n *Node) stored(t *testing.T, topic string) (all []string) {
 		}
 		for at := bounds.Start; at < bounds.Stable; {
 			if at, err = n.store.Scan(p, at, stream.ScanOptions{}, func(v *record.View) bool {
-				all = append(all, string(v.Value))
+				if key == "" || string(v.Key) == key {
+					all = append(all, string(v.Value))
+				}
 				return true
 			}); err != nil {
 				t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/firthmq/firth/internal/apps/bridge"
 	"github.com/firthmq/firth/internal/apps/bridge/relay"
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/names"
@@ -86,7 +87,7 @@ func (b *Bridge) version() packet.Version {
 
 func bridgesOption() []Option {
 	return []Option{
-		objects(Option{Key: "bridges", Type: "list of bridges",
+		objects(Option{Key: "bridges", Type: "list of bridges", Reload: true,
 			Doc: "Other MQTT servers that the node is joined to, as a client with a session there and one here: what is " +
 				"published there comes into the log, what is here goes there. [bridge.md](bridge.md) tells what is promised.",
 		}, entries[Bridge]{
@@ -332,26 +333,49 @@ func (l *loader) checkBridges() {
 
 // openBridges joins the node to other servers.
 func (n *Node) openBridges(context.Context) error {
-	if len(n.cfg.Bridges) == 0 {
+	n.inside = newInside()
+	n.bridges = bridge.New(bridge.Home{ID: n.keeper.ClusterID(), Dial: n.inside.dial, Session: n.bridgeSession,
+		Writable: n.keeper.Refused, Metrics: n.metrics, Logger: n.log})
+	n.opened("bridges", n.endBridges)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.setBridges(n.cfg)
+}
+
+// setBridges has the bridges be those of a configuration. The lock is held. Errors: Closed, the node ends.
+func (n *Node) setBridges(c *Config) error {
+	if n.draining.Load() {
+		return fault.New(fault.Closed, "node.Reload", "the node ends")
+	}
+	if n.stopBridges == nil {
+		if len(c.Bridges) == 0 {
+			return nil
+		}
+		way, err := n.mqtt.Listener(mqtt.ListenerOptions{Name: "bridges", Inside: true, Missed: n.bridges.Missed})
+		if err != nil {
+			return err
+		}
+		stopDoor := n.run("bridges", func(ctx context.Context) error { return way.Serve(ctx, n.inside) })
+		stop := n.run("bridges", n.bridges.Run)
+		n.stopBridges = func(ctx context.Context) error { return errors.Join(stop(ctx), stopDoor(ctx)) }
+	}
+	all := make([]bridge.Options, 0, len(c.Bridges))
+	for i := range c.Bridges {
+		all = append(all, c.Bridges[i].options(n.keeper.ClusterID()))
+	}
+	n.bridges.Set(all)
+	return nil
+}
+
+// endBridges ends all of them.
+func (n *Node) endBridges(ctx context.Context) error {
+	n.mu.Lock()
+	stop := n.stopBridges
+	n.mu.Unlock()
+	if stop == nil {
 		return nil
 	}
-	cluster := n.keeper.ClusterID()
-	all := make([]bridge.Options, 0, len(n.cfg.Bridges))
-	for i := range n.cfg.Bridges {
-		all = append(all, n.cfg.Bridges[i].options(cluster))
-	}
-	door := newInside()
-	n.bridges = bridge.New(bridge.Home{
-		ID: cluster, Dial: door.dial, Session: n.bridgeSession, Writable: n.keeper.Refused, Metrics: n.metrics, Logger: n.log,
-	}, all)
-	way, err := n.mqtt.Listener(mqtt.ListenerOptions{Name: "bridges", Inside: true, Missed: n.bridges.Missed})
-	if err != nil {
-		return err
-	}
-	stopDoor := n.run("bridges", func(ctx context.Context) error { return way.Serve(ctx, door) })
-	stop := n.run("bridges", n.bridges.Run)
-	n.opened("bridges", func(ctx context.Context) error { return errors.Join(stop(ctx), stopDoor(ctx)) })
-	return nil
+	return stop(ctx)
 }
 
 // bridgeSession tells a bridge of its session at the door.

@@ -71,7 +71,8 @@ type Node struct {
 	mapping   atomic.Pointer[hinge.Table]
 	sockets   map[string][]socket       // by kind of door; what is off is not in it
 	ways      map[string]*mqtt.Listener // into the device door, by label
-	bridges   *bridge.Bridges           // nil: there is none
+	bridges   *bridge.Bridges
+	inside    *inside // by which they connect
 	tls       secured
 	rooms     []room // in the order of opening
 
@@ -86,8 +87,9 @@ type Node struct {
 	closing sync.Once
 	closed  error // what Close returns
 
-	mu  sync.Mutex
-	cfg *Config
+	mu          sync.Mutex
+	cfg         *Config
+	stopBridges func(context.Context) error // nil: there never was a bridge
 }
 
 // room is something that is open: its name for the log, and how it is closed. ctx bounds how long it

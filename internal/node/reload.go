@@ -42,6 +42,10 @@ func (n *Node) Reload(next *Config) (keys, waiting []string, err error) {
 	}
 	now.Mapping, now.Log.Level, now.Shutdown = next.Mapping, next.Log.Level, next.Shutdown
 	now.Groups, now.Limits.Rates = next.Groups, next.Limits.Rates
+	if err := n.setBridges(next); err != nil {
+		return nil, nil, err
+	}
+	now.Bridges = next.Bridges
 	now.Rewrite, now.AutoSubscribe, now.TLS, now.Access.Mode = next.Rewrite, next.AutoSubscribe, next.TLS, next.Access.Mode
 	n.cfg = &now
 	n.mapping.Store(table)

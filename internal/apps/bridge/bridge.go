@@ -6,8 +6,9 @@
 // connections. Package relay passes packets from one to the other. There is no queue: what the other side does not
 // take stays in the log.
 //
-//	b := bridge.New(home, options)
+//	b := bridge.New(home)
 //	go b.Run(ctx)
+//	b.Set(options)
 //	for _, s := range b.List() { ... }
 package bridge
 
@@ -16,6 +17,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -128,8 +130,13 @@ type Status struct {
 // Bridges are all bridges of a node.
 type Bridges struct {
 	home    Home
-	all     []*Bridge
 	metrics metrics
+
+	setting sync.Mutex // who changes all
+
+	mu  sync.Mutex
+	all []*Bridge
+	ctx context.Context //nolint:containedctx // that of Run; nil: it was not called yet
 }
 
 type metrics struct {
@@ -139,9 +146,9 @@ type metrics struct {
 	missed             telemetry.Counters
 }
 
-// New makes bridges; Run runs them. Their names differ.
-func New(home Home, all []Options) *Bridges {
-	b := &Bridges{home: home, metrics: metrics{
+// New makes what holds the bridges of a node: none, until Set.
+func New(home Home) *Bridges {
+	return &Bridges{home: home, metrics: metrics{
 		connected: home.Metrics.Gauge("firth_bridge_connected", "Whether a bridge is connected, 1 or 0.", "bridge"),
 		backlog: home.Metrics.Gauge("firth_bridge_backlog_records",
 			"Records of the log between where a bridge stands and what is stored, whether they are for it or not.", "bridge"),
@@ -154,26 +161,78 @@ func New(home Home, all []Options) *Bridges {
 		missed: home.Metrics.Counter("firth_bridge_missed_records_total",
 			"Records that retention took before a bridge had read them, whether they were for it or not.", "bridge"),
 	}}
-	for _, o := range all {
-		b.all = append(b.all, newBridge(b, o))
-	}
-	return b
 }
 
-// Run runs all bridges until ctx ends.
+// Run runs bridges until ctx ends.
 func (b *Bridges) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
+	b.mu.Lock()
+	b.ctx = ctx
 	for _, one := range b.all {
-		wg.Go(func() { one.run(ctx) })
+		one.begin(ctx)
+	}
+	b.mu.Unlock()
+	<-ctx.Done()
+	b.setting.Lock() // one that Set begins now ends at once
+	defer b.setting.Unlock()
+	for _, one := range b.every() {
+		one.end()
+	}
+	return nil
+}
+
+// Set says which bridges there are from now on; their names differ. One of which nothing has changed goes on and notices
+// nothing. Others end first, politely, which takes a few seconds at most; their sessions stay, on both sides, and with
+// them what is in flight: a bridge that has changed goes on with it.
+func (b *Bridges) Set(all []Options) {
+	b.setting.Lock()
+	defer b.setting.Unlock()
+	before := b.every()
+	next, kept := make([]*Bridge, len(all)), map[*Bridge]bool{}
+	for i := range all {
+		same := func(one *Bridge) bool { return reflect.DeepEqual(one.o, all[i]) }
+		if at := slices.IndexFunc(before, same); at >= 0 {
+			next[i], kept[before[at]] = before[at], true
+		}
+	}
+	b.finish(slices.DeleteFunc(before, func(one *Bridge) bool { return kept[one] }))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range next {
+		if next[i] == nil {
+			next[i] = newBridge(b, all[i])
+			if b.ctx != nil {
+				next[i].begin(b.ctx)
+			}
+		}
+	}
+	b.all = next
+}
+
+// finish ends bridges, all at a time.
+func (b *Bridges) finish(all []*Bridge) {
+	var wg sync.WaitGroup
+	for _, one := range all {
+		wg.Go(func() {
+			one.end()
+			b.metrics.connected.Delete(one.o.Name)
+			b.metrics.backlog.Delete(one.o.Name)
+		})
 	}
 	wg.Wait()
-	return nil
+}
+
+// every is all bridges there are now.
+func (b *Bridges) every() []*Bridge {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.all)
 }
 
 // List tells of all bridges, in the order of the configuration.
 func (b *Bridges) List() []Status {
-	lines := make([]Status, 0, len(b.all))
-	for _, one := range b.all {
+	all := b.every()
+	lines := make([]Status, 0, len(all))
+	for _, one := range all {
 		lines = append(lines, one.status())
 	}
 	return lines
@@ -181,17 +240,18 @@ func (b *Bridges) List() []Status {
 
 // Named finds a bridge. Errors: NotFound.
 func (b *Bridges) Named(name string) (*Bridge, error) {
-	i := slices.IndexFunc(b.all, func(one *Bridge) bool { return one.o.Name == name })
+	all := b.every()
+	i := slices.IndexFunc(all, func(one *Bridge) bool { return one.o.Name == name })
 	if i < 0 {
 		return nil, fault.New(fault.NotFound, "bridge "+fault.Text(name), "no such bridge").
-			WithHint("firth bridge list shows what there is")
+			WithHint("firth bridge list shows what there is; they are made in the configuration: bridges")
 	}
-	return b.all[i], nil
+	return all[i], nil
 }
 
 // Missed is told of records that retention took before the session of a client at the door had read them.
 func (b *Bridges) Missed(client string, records int64) {
-	for _, one := range b.all {
+	for _, one := range b.every() {
 		if one.o.LocalClientID == client {
 			one.missed(records)
 		}

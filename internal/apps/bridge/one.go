@@ -21,6 +21,9 @@ type Bridge struct {
 	home *Home
 	m    *metrics
 
+	stop  func() // ends run; nil: it has not begun
+	ended chan struct{}
+
 	wake   chan struct{} // one place: something that run waits for has changed
 	public atomic.Bool   // the other server does not know bridges of MQTT 3.1.1
 
@@ -59,6 +62,24 @@ func newBridge(all *Bridges, o Options) *Bridge {
 	}
 	b.m.connected.With(o.Name).Set(0)
 	return b
+}
+
+// begin has run begin.
+func (b *Bridge) begin(ctx context.Context) {
+	ctx, b.stop = context.WithCancel(ctx)
+	b.ended = make(chan struct{})
+	go func() {
+		defer close(b.ended)
+		b.run(ctx)
+	}()
+}
+
+// end ends run and waits for it.
+func (b *Bridge) end() {
+	if b.stop != nil {
+		b.stop()
+		<-b.ended
+	}
 }
 
 // run connects, again and again, until ctx ends.
