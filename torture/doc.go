@@ -12,5 +12,8 @@
 //
 //	go test ./torture -run Campaign -v -args -campaign 100 -seed 7
 //
+// TestOutage and TestMigrate have a gateway before a cluster that goes away, and a node that moves into one: in memory,
+// or three brokers of Apache Kafka.
+//
 // docs/conformance/crash.md says what is promised and what was found.
 package torture

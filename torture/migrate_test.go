@@ -79,6 +79,7 @@ type moving struct {
 	s   *server
 	to  string
 	cmd *exec.Cmd // the last firth migrate
+	at  time.Time // it began
 	all int64     // records
 }
 
@@ -178,7 +179,7 @@ func away(n int64, got func(*packet.Publish)) client.Options {
 // command is firth migrate, which has not started.
 func (m *moving) command() *exec.Cmd {
 	m.cmd = exec.Command(m.s.binary, "migrate", "--to", "kafka://"+m.to, "--data", m.s.data)
-	m.cmd.Env = environment()
+	m.cmd.Env, m.at = environment(), time.Now()
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return m.cmd
 }
@@ -210,7 +211,7 @@ func (m *moving) kill(nth int) {
 	}
 	_ = cmd.Process.Kill() // it may have ended
 	<-ended
-	m.tell(fmt.Sprintf("killed after %d of %d records", m.moved(), m.all))
+	m.tell(fmt.Sprintf("killed at %d of %d records", m.moved(), m.all))
 	if stuck != nil {
 		stuck.Store(-1 << 32)
 	}
@@ -251,7 +252,7 @@ func (m *moving) moved() (sum int64) {
 
 func (m *moving) tell(what string) {
 	if use, ok := m.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		m.t.Logf("%s: %v of CPU time, %d MiB of memory", what,
+		m.t.Logf("%s: %v, %v of CPU time, %d MiB of memory", what, time.Since(m.at).Round(time.Millisecond),
 			m.cmd.ProcessState.UserTime()+m.cmd.ProcessState.SystemTime(), use.Maxrss>>10)
 	}
 }

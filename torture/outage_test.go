@@ -21,7 +21,10 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
-var outageFlag = flag.Duration("outage", time.Second, "for how long TestOutage has all brokers away, at least")
+var (
+	outageFlag     = flag.Duration("outage", time.Second, "for how long TestOutage has all brokers away, at least")
+	outageCalmFlag = flag.Duration("outage.calm", 0, "how long everybody works before that")
+)
 
 const (
 	outageTopic      = "plant"
@@ -170,6 +173,10 @@ func (o *kafkaAway) await(what string, is func() bool) {
 func (o *kafkaAway) run() {
 	o.open()
 	o.await("a load that is acknowledged", func() bool { return o.each(0, 20, 20) })
+	pauseFor(o.t.Context(), *outageCalmFlag)
+	if cpu, err := o.s.cpu(); err == nil {
+		o.t.Logf("ack: %s: %v of CPU time before Kafka goes away", o.ack, cpu)
+	}
 	o.b.leave()
 	away := time.Since(o.began)
 	peak := o.endure(away)
@@ -188,9 +195,10 @@ func (o *kafkaAway) run() {
 	o.await("what was held", func() bool { return o.each(back, 20, 20) && o.counter("firth_spool_bytes") == 0 })
 	drained := time.Since(o.began) - back
 	o.finish()
-	o.t.Logf("ack: %s: Kafka away for %v under %d messages/s, back after %v: %d acknowledged meanwhile, %d bytes held at most, "+
-		"all at its place %v after it was back", o.ack, lasted.Round(time.Millisecond),
-		outagePublishers*int(time.Second/outagePace), came.Round(time.Millisecond), acked, peak, drained.Round(time.Millisecond))
+	o.t.Logf("ack: %s: Kafka away for %v under %d messages/s, back after %v: %d acknowledged meanwhile, %d bytes held at "+
+		"most, all at its place %v after it was back", o.ack, lasted.Round(time.Millisecond),
+		outagePublishers*int(time.Second/outagePace), came.Round(time.Millisecond), acked, peak,
+		drained.Round(time.Millisecond))
 	o.tellLatency(away, away+lasted)
 	cpu, err := o.s.cpu()
 	if memory, err2 := o.s.resident(); err == nil && err2 == nil {
@@ -232,7 +240,8 @@ func (o *kafkaAway) open() {
 	}
 }
 
-// endure has Kafka away for as long as is asked for, and until everybody has noticed. It gives how much was held at most.
+// endure has Kafka away for as long as is asked for, and until everybody has noticed. It gives how much was held at
+// most.
 func (o *kafkaAway) endure(away time.Duration) (peak int64) {
 	ready, enough := "wait in the spool", 20
 	if o.ack == "log" {
@@ -369,7 +378,7 @@ func (o *kafkaAway) tellLatency(away, back time.Duration) {
 		at := func(share float64) time.Duration {
 			return all[int(float64(len(all)-1)*share)].Round(10 * time.Microsecond)
 		}
-		o.t.Logf("sent %s: %d messages, acknowledged after %v (half), %v (99 %%), %v (all)", name, len(all), at(0.5), at(0.99),
-			at(1))
+		o.t.Logf("sent %s: %d messages, acknowledged after %v (half), %v (99 %%), %v (all)", name, len(all), at(0.5),
+			at(0.99), at(1))
 	}
 }

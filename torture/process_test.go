@@ -81,8 +81,8 @@ func newServer(t *testing.T, set ...string) *server {
 	return s
 }
 
-// quiet are so many free addresses with ports that the system gives to no outgoing connection: any other one may be taken
-// while the server is down, even by a client that knocks meanwhile.
+// quiet are so many free addresses with ports that the system gives to no outgoing connection: any other one may be
+// taken while the server is down, even by a client that knocks meanwhile.
 func quiet(t *testing.T, n int) []string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")

@@ -180,9 +180,9 @@ func (b *Bridges) Run(ctx context.Context) error {
 	return nil
 }
 
-// Set says which bridges there are from now on; their names differ. One of which nothing has changed goes on and notices
-// nothing. Others end first, politely, which takes a few seconds at most; their sessions stay, on both sides, and with
-// them what is in flight: a bridge that has changed goes on with it.
+// Set says which bridges there are from now on; their names differ. One of which nothing has changed goes on and
+// notices nothing. Others end first, politely, which takes a few seconds at most; their sessions stay, on both sides,
+// and with them what is in flight: a bridge that has changed goes on with it.
 func (b *Bridges) Set(all []Options) {
 	b.setting.Lock()
 	defer b.setting.Unlock()
