@@ -64,7 +64,7 @@ type Options struct {
 	Audit *audit.Trail // nil: nothing can be proven, and nothing is shredded
 	// Places are the topics that name subjects now.
 	Places func() []Place
-	// Clear ends what waits or is shown of a subject, apart from records: retained and delayed messages.
+	// Clear ends what waits or is shown of a subject, apart from records: retained and delayed messages, wills.
 	Clear func(ctx context.Context, about func(subject []byte) bool) error
 	// Metrics receives the metrics. Default: nobody looks.
 	Metrics *telemetry.Set

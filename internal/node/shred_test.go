@@ -41,7 +41,8 @@ func atRest(t *testing.T) *Config {
 	return c
 }
 
-// fillShreds writes about alice and bob by both doors: messages, a retained and a delayed one, and records.
+// fillShreds writes about alice and bob by both doors: messages, a retained and a delayed one, wills of clients that
+// are there and that are not, and records.
 func (g *guarded) fillShreds(boss *kgo.Client) {
 	t, ctx := g.t, g.t.Context()
 	t.Helper()
@@ -73,6 +74,10 @@ func (g *guarded) fillShreds(boss *kgo.Client) {
 	if err := d.Drain(ctx); err != nil {
 		t.Fatal(err)
 	}
+	for _, who := range []string{"bob", "alice"} {
+		g.leaveWill(who, "gone-"+who[:1]).Abort()
+		g.leaveWill(who, "here-"+who[:1])
+	}
 	for _, who := range []string{"alice", "bob"} {
 		value := map[bool]string{true: secretOfAlice, false: "of bob"}[who == "alice"]
 		for _, topic := range []string{"orders", "people"} {
@@ -83,6 +88,25 @@ func (g *guarded) fillShreds(boss *kgo.Client) {
 			}
 		}
 	}
+}
+
+// leaveWill has a client connect whose will is about somebody, and waits for an hour.
+func (g *guarded) leaveWill(who, id string) *client.Client {
+	g.t.Helper()
+	will := &packet.Will{Topic: []byte("orders/will"), Payload: []byte("of " + who), QoS: 1}
+	if who == "alice" {
+		will.Payload = []byte(secretOfAlice)
+	}
+	will.Props.AddUser("customer", who)
+	will.Props.SetWillDelay(3600)
+	o := client.Options{ClientID: id, UserName: "boss", Password: []byte(adminPassword), Will: will, Resume: true}
+	o.Props.SetSessionExpiry(7200)
+	c, err := client.Dial(g.t.Context(), g.Addresses().MQTT, o)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // everywhere lists all records of all topics, internal ones too.

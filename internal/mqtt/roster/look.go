@@ -74,3 +74,58 @@ func (r *Roster) Forget(ctx context.Context, id string) error {
 	r.alarms.Cancel(seat)
 	return seat.bury(ctx, ended)
 }
+
+// DropWills has no will be published any more that is unwanted, whether its client is connected or not. It returns when
+// that is durable. Errors: those of the log; then some may be gone.
+func (r *Roster) DropWills(ctx context.Context, unwanted func(w *session.Will) bool) error {
+	for _, id := range r.IDs("", "") {
+		seat := r.seat(id)
+		if seat == nil {
+			continue
+		}
+		if state, w := seat.will(); w != nil && unwanted(w) {
+			if err := seat.dropWill(ctx, state, w); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// will is the will of the session; nil: none.
+func (s *Seat) will() (*session.State, *session.Will) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.state == nil {
+		return nil, nil
+	}
+	return s.mu.state, s.mu.state.Will()
+}
+
+// dropWill takes a will away, from the log too, unless it is published or replaced by then.
+func (s *Seat) dropWill(ctx context.Context, state *session.State, w *session.Will) error {
+	var stored bool
+	done, err := s.shard.write(ctx, func(u *unit) {
+		if stored, _ = s.claimWill(state, w, false); stored {
+			u.put(session.Key{Kind: session.KindWill, Client: s.id}, nil)
+		}
+	})
+	if err == nil {
+		_, err = done.wait(ctx)
+	}
+	if err != nil && stored {
+		s.undropped(state)
+	}
+	return err
+}
+
+// undropped notes that the log still has a will that was taken away: the next checkpoint removes it.
+func (s *Seat) undropped(state *session.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.will = true
+	if s.mu.state == state {
+		state.GiveWill(state.Will()) // there may be another one by now
+		s.shard.note(s)
+	}
+}
