@@ -41,6 +41,10 @@ type Options struct {
 	TopicDefaults func() map[string]string
 	// Distant says that to ask the log for bounds costs a request to another machine.
 	Distant bool
+	// Clients are the sessions of devices.
+	Clients Clients
+	// Groups are the groups of Kafka clients.
+	Groups Groups
 	// Settings are the options of the node, by key.
 	Settings func() []Setting
 	// Checks are the conditions of readiness.

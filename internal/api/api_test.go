@@ -58,6 +58,36 @@ func BenchmarkTopics(b *testing.B) {
 	}
 }
 
+// manySessions are so many sessions of clients.
+type manySessions struct {
+	Clients
+	n int
+}
+
+func (m manySessions) EachSession(visit func(*Session)) {
+	for i := range m.n {
+		visit(&Session{Client: fmt.Sprintf("client-%06d", i*7919%m.n), State: "away", Dropped: int64(i % 97)})
+	}
+}
+
+// BenchmarkSessions is one page of 100 of 50,000 sessions.
+func BenchmarkSessions(b *testing.B) {
+	a := withTopics(1)
+	a.opt.Clients = manySessions{n: 50_000}
+	for _, query := range []string{"sort=client", "sort=-dropped", "search=0042"} {
+		b.Run(query, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				a.ServeHTTP(w, httptest.NewRequest(http.MethodGet, Path+"/sessions?"+query, nil))
+				if w.Code != http.StatusOK {
+					b.Fatal(w.Body)
+				}
+			}
+		})
+	}
+}
+
 // TestTurns: one more request that walks than may waits, and is told to come again when it has waited for long.
 func TestTurns(t *testing.T) {
 	a := withTopics(1)

@@ -49,6 +49,8 @@ func tags() []any {
 	return []any{
 		object{"name": "node", "description": "The node itself"},
 		object{"name": "topics", "description": "Topics of the log and their records"},
+		object{"name": "sessions", "description": "Sessions of MQTT clients, connected or away"},
+		object{"name": "groups", "description": "Groups of Kafka clients"},
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 )
 
 // routes is the table.
-func routes() []route { return slices.Concat(aboutRoutes(), topicRoutes(), recordRoutes()) }
+func routes() []route {
+	return slices.Concat(aboutRoutes(), topicRoutes(), recordRoutes(), sessionRoutes(), groupRoutes())
+}
 
 // Line is what one route asks of who asks, for the matrix of access.
 type Line struct {

@@ -96,6 +96,22 @@ func (d *Door) Sessions(q SessionQuery) ([]SessionLine, error) {
 	return lines, nil
 }
 
+// EachSession visits the sessions, in the order of their client identifiers, with how many messages their connections
+// of now did not get or were refused.
+func (d *Door) EachSession(visit func(line SessionLine, dropped uint64)) {
+	for _, id := range d.seats.IDs("", "") {
+		d.seats.Look(id, func(state *session.State, h roster.Holder) {
+			dropped := uint64(0)
+			if c, ok := h.(*conn); ok {
+				for _, n := range c.link.dropped() {
+					dropped += n
+				}
+			}
+			visit(sessionLine(state, h), dropped)
+		})
+	}
+}
+
 // Session tells of one session. Errors: NotFound, those of the log.
 func (d *Door) Session(id string) (*SessionDetail, error) {
 	var s SessionDetail

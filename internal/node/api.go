@@ -23,12 +23,16 @@ import (
 
 // newAPI makes it.
 func (n *Node) newAPI() *api.API {
-	return api.New(api.Options{
+	opt := api.Options{
 		Version: BuildVersion().Version, Enter: n.enterAPI, Log: n.keeper, Distant: n.store == nil,
 		Mapping:       func() *hinge.Table { return n.mapping.Load() },
 		TopicDefaults: func() map[string]string { return n.config().Topics.Defaults.settings() },
-		Settings:      n.apiSettings, Checks: n.apiChecks,
-	})
+		Settings:      n.apiSettings, Checks: n.apiChecks, Clients: apiClients{n},
+	}
+	if n.kafka != nil {
+		opt.Groups = apiGroups{n.kafka}
+	}
+	return api.New(opt)
 }
 
 // config is the configuration in force.

@@ -11,12 +11,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/api"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
+	"github.com/firthmq/firth/internal/mqtt/client"
+	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
 // apiClient asks the API of a node as one user; "": as nobody.
@@ -129,7 +134,7 @@ func TestAPIRights(t *testing.T) {
 		if !line.Open {
 			addRule(t, n, "User:"+user, r)
 		}
-		path := strings.NewReplacer("{topic}", "meters").Replace(line.Path)
+		path := strings.NewReplacer("{topic}", "meters", "{client}", "none", "{group}", "none").Replace(line.Path)
 		wants := map[string]int{"": http.StatusUnauthorized, "nothing": http.StatusForbidden, user: 0, "root": 0}
 		for who, want := range wants {
 			if line.Open || line.Each && who == "nothing" {
@@ -371,4 +376,134 @@ func TestAPIMasks(t *testing.T) {
 		t.Errorf("a hidden key was found in %v", got)
 	}
 	eve.refused("/topics/meters/records?filter=meters/secret", http.StatusForbidden, "cannot look for names")
+}
+
+// TestAPISessions lists sessions of real clients, sorted and filtered, shows one with what it is behind, and ends it.
+func TestAPISessions(t *testing.T) {
+	n := start(t, local(t))
+	long := uint32(3600)
+	for i := range 5 {
+		props := packet.Properties{}
+		props.SetSessionExpiry(long)
+		c, err := client.Dial(t.Context(), n.Addresses().MQTT, client.Options{ClientID: fmt.Sprintf("dev/%d", i),
+			Version: packet.V5, Props: props})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Abort()
+		filters := make([]packet.Subscription, i)
+		for j := range filters {
+			filters[j] = packet.Subscription{Filter: fmt.Appendf(nil, "a/%d", j), QoS: 1}
+		}
+		if i > 0 {
+			if _, err := c.Subscribe(t.Context(), packet.Properties{}, filters...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	nobody := apiClient{t, n, ""}
+	var got []string
+	for next := ""; ; {
+		var page api.Page[api.Session]
+		nobody.get("/sessions?sort=-subscriptions&limit=2&cursor="+next, &page)
+		for _, s := range page.Items {
+			got = append(got, s.Client)
+		}
+		if next = page.Next; next == "" {
+			break
+		}
+	}
+	if want := []string{"dev/4", "dev/3", "dev/2", "dev/1", "dev/0"}; !slices.Equal(got, want) {
+		t.Errorf("by subscriptions: %v", got)
+	}
+	var page api.Page[api.Session]
+	nobody.get("/sessions?search=/3&state=connected", &page)
+	if page.Total != 1 || page.Items[0].Client != "dev/3" || page.Items[0].Since == nil {
+		t.Errorf("%+v", page)
+	}
+	var d api.SessionDetail
+	nobody.get("/sessions/dev%2F2", &d)
+	if d.Client != "dev/2" || len(d.Filters) != 2 || d.Filters[1].Filter != "a/1" || d.Filters[1].QoS != 1 {
+		t.Errorf("%+v", d)
+	}
+	nobody.refused("/sessions/none", http.StatusNotFound, "no such session")
+	addUser(t, n, "root", "admin")
+	addUser(t, n, "looks", "viewer")
+	status, text := apiClient{t, n, "looks"}.ask("DELETE", api.Path+"/sessions/dev%2F2")
+	if status != http.StatusForbidden {
+		t.Errorf("kicked by who may look: %d %s", status, text)
+	}
+	status, text = apiClient{t, n, "root"}.ask("DELETE", api.Path+"/sessions/dev%2F2?forget=true")
+	if status != http.StatusOK || !strings.Contains(string(text), `"forgotten":true`) {
+		t.Errorf("kicked: %d %s", status, text)
+	}
+	status, text = apiClient{t, n, "root"}.ask("DELETE", api.Path+"/sessions/dev%2F3", "Content-Type: text/plain")
+	if status != http.StatusForbidden || !strings.Contains(string(text), "a change needs Content-Type") {
+		t.Errorf("by a form: %d %s", status, text)
+	}
+}
+
+// TestAPIGroups lists groups with how far they are behind in topics that who asks may describe.
+func TestAPIGroups(t *testing.T) {
+	n := start(t, local(t))
+	makeTopics(t, n, "meters", "secret")
+	k, err := kgo.NewClient(kgo.SeedBrokers(n.Addresses().Kafka))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	admin := kadm.NewClient(k)
+	for i, id := range []string{"a/b", "billing", "reports"} {
+		var offsets kadm.Offsets
+		offsets.AddOffset("meters", 0, 0, -1)
+		if i > 0 {
+			offsets.AddOffset("secret", 0, 0, -1)
+			offsets.AddOffset("secret", 1, int64(i)-1, -1)
+		}
+		if err := admin.CommitAllOffsets(t.Context(), id, offsets); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lags := func(c apiClient, query string) (all []string) {
+		var page api.Page[api.Group]
+		c.get("/groups?"+query, &page)
+		for _, g := range page.Items {
+			all = append(all, fmt.Sprint(g.ID, " ", g.Lag))
+		}
+		return all
+	}
+	nobody := apiClient{t, n, ""}
+	for query, want := range map[string][]string{
+		"sort=-lag":            {"billing 3", "reports 2", "a/b 1"},
+		"sort=id&limit=2":      {"a/b 1", "billing 3"},
+		"search=bill":          {"billing 3"},
+		"topic=secret&sort=id": {"billing 3", "reports 2"},
+	} {
+		if got := lags(nobody, query); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", query, got, want)
+		}
+	}
+	var d api.GroupDetail
+	nobody.get("/groups/a%2Fb", &d)
+	if d.ID != "a/b" || d.Type != "classic" || len(d.Positions) != 1 || d.Positions[0].Lag != 1 {
+		t.Errorf("%+v", d)
+	}
+	addUser(t, n, "ann")
+	addRule(t, n, "User:ann", rule.Rule{Effect: rule.Allow, Operations: rule.Of(rule.Describe),
+		Resource: rule.Resource{Kind: rule.Group, Pattern: rule.Literal, Name: "billing"}})
+	addRule(t, n, "User:ann", rule.Rule{Effect: rule.Allow, Operations: rule.Of(rule.Describe),
+		Resource: rule.Resource{Kind: rule.Topic, Pattern: rule.Literal, Name: "meters"}})
+	ann := apiClient{t, n, "ann"}
+	if got := lags(ann, "sort=id"); !slices.Equal(got, []string{"billing 1"}) {
+		t.Errorf("as ann: %v", got)
+	}
+	if got := lags(ann, "topic=secret"); got != nil {
+		t.Errorf("as ann, by a topic that she does not see: %v", got)
+	}
+	ann.get("/groups/billing", &d)
+	if len(d.Positions) != 1 || d.Positions[0].Topic != "meters" {
+		t.Errorf("as ann: %+v", d)
+	}
+	ann.refused("/groups/reports", http.StatusForbidden, "firth acl explain --as ann describe --group reports")
+	nobody.refused("/groups", http.StatusUnauthorized)
 }

@@ -532,7 +532,8 @@ func (a *aviary) look() map[string]string {
 		"/admin/v1/shares", "/admin/v1/bans", "/admin/v1/rules", "/admin/v1/roles", "/admin/v1/authority",
 		"/admin/v1/certificates", "/admin/v1/claims", "/admin/v1/keys", "/admin/v1/audit", "/admin/v1/audit/key",
 		"/admin/v1/logins", "/auth/session", "/api/v1/topics?internal=true", "/api/v1/config", "/api/v1/health",
-		"/api/v1/topics/__firth_sessions/records", "/api/v1/topics/__firth_access/records"} {
+		"/api/v1/topics/__firth_sessions/records", "/api/v1/topics/__firth_access/records",
+		"/api/v1/sessions", "/api/v1/sessions/mboss", "/api/v1/groups"} {
 		seen[path] = a.http("GET", path, auth, "", true)
 	}
 	return seen

@@ -1,0 +1,135 @@
+package api
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/firthmq/firth/internal/access/rule"
+)
+
+// Clients is what the API asks of the device door.
+type Clients interface {
+	// EachSession visits the sessions. The session is valid during the call, and visit does not block.
+	EachSession(visit func(*Session))
+	// Session is all of one. Errors: NotFound; those of the log.
+	Session(client string) (*SessionDetail, error)
+	// Kick ends the connection of a session, and with forget the session, and tells the audit. Errors: NotFound; those of
+	// the log.
+	Kick(ctx context.Context, client string, forget bool) (*Kicked, error)
+}
+
+// Session is what a list says of a session.
+type Session struct {
+	Client        string     `json:"client" doc:"its client identifier"`
+	State         string     `json:"state" enum:"connected,away"`
+	Since         *time.Time `json:"since,omitempty" doc:"it has been connected, or away, since then"`
+	Remote        string     `json:"remote,omitempty" doc:"the address of the client"`
+	Listener      string     `json:"listener,omitempty"`
+	User          string     `json:"user,omitempty"`
+	Version       string     `json:"version" doc:"of MQTT: 3.1, 3.1.1 or 5"`
+	Expiry        *uint32    `json:"expiry,omitempty" doc:"seconds that it lasts without a connection; none: for ever"`
+	Subscriptions int        `json:"subscriptions"`
+	InFlight      int        `json:"in_flight" doc:"messages sent above QoS 0 whose exchange is not over"`
+	Behind        int        `json:"behind" doc:"partitions that it reads by itself, because it fell behind"`
+	Dropped       int64      `json:"dropped,string" doc:"messages that its connection did not get, or that were refused"`
+}
+
+// SessionDetail is all that is said of one session.
+type SessionDetail struct {
+	Session
+	KeepAlive int               `json:"keep_alive" doc:"seconds; 0: none"`
+	Window    int               `json:"window" doc:"most messages in flight"`
+	Will      string            `json:"will,omitempty" doc:"the topic name of its will"`
+	Filters   []Subscription    `json:"filters"`
+	Lag       []SessionLag      `json:"lag" doc:"partitions where it is behind what is stored"`
+	Drops     map[string]uint64 `json:"drops" doc:"messages that its connection did not get or were refused, by reason"`
+}
+
+// Subscription is one of a session.
+type Subscription struct {
+	Filter string `json:"filter"`
+	QoS    int    `json:"qos"`
+	From   string `json:"from,omitempty" doc:"where it began, if in the past"`
+}
+
+// SessionLag is how far a session is behind in a partition.
+type SessionLag struct {
+	Topic     string `json:"topic" doc:"of the log"`
+	Partition int    `json:"partition"`
+	Next      int64  `json:"next,string" doc:"all below was taken, or is not for it"`
+	End       int64  `json:"end,string"`
+	Lag       int64  `json:"lag,string" doc:"records between them, whether they are for it or not"`
+}
+
+// Kicked is what became of a session.
+type Kicked struct {
+	Client    string `json:"client"`
+	Connected bool   `json:"connected" doc:"it had a connection, which ends"`
+	Forgotten bool   `json:"forgotten" doc:"the session ends, too"`
+}
+
+func sessionRoutes() []route {
+	client := param{name: "client", kind: "string", inPath: true, doc: "client identifier; / in it is %2F"}
+	return []route{
+		{method: "GET", path: "/sessions", id: "listSessions", tag: "sessions", summary: "List sessions of MQTT clients",
+			right: watching, walks: true, params: append(listParams("client", "in_flight", "behind", "dropped",
+				"subscriptions", "since"),
+				param{name: "search", kind: "string", doc: "only those with this text in client identifier, user or address"},
+				param{name: "state", kind: "string", values: []string{"connected", "away"}, doc: "only those"},
+				param{name: "user", kind: "string", doc: "only those of this user"}),
+			answer: Page[Session]{}, do: (*API).sessions},
+		{method: "GET", path: "/sessions/{client}", id: "getSession", tag: "sessions", summary: "Show a session",
+			text: "Its subscriptions, and where it is behind.", right: watching, params: []param{client},
+			answer: SessionDetail{},
+			do:     func(a *API, q *ask) (any, error) { return a.opt.Clients.Session(q.r.PathValue("client")) }},
+		{method: "DELETE", path: "/sessions/{client}", id: "kickSession", tag: "sessions",
+			summary: "End the connection of a session",
+			text:    "The client is told so (0x98), and its will is published.",
+			right:   right{operation: rule.Alter, on: rule.Cluster},
+			params: []param{client, {name: "forget", kind: "boolean", value: "false",
+				doc: "true: the session ends, too, with all that waits for it"}},
+			answer: Kicked{}, do: func(a *API, q *ask) (any, error) {
+				return a.opt.Clients.Kick(q.r.Context(), q.r.PathValue("client"), q.is("forget"))
+			}},
+	}
+}
+
+func (a *API) sessions(q *ask) (any, error) {
+	p, err := newPager[Session](q)
+	if err != nil {
+		return nil, err
+	}
+	text, state, user := q.text("search"), q.text("state"), q.text("user")
+	a.opt.Clients.EachSession(func(s *Session) {
+		if state != "" && s.State != state || user != "" && s.User != user || !s.has(text) {
+			return
+		}
+		p.offer(s.place(p.sort), func() Session { return *s })
+	})
+	return page(p, func(s Session) Session { return s }), nil
+}
+
+func (s *Session) has(text string) bool {
+	return strings.Contains(s.Client, text) || strings.Contains(s.User, text) || strings.Contains(s.Remote, text)
+}
+
+// place is where it stands in a list that is sorted by a field.
+func (s *Session) place(sort string) place {
+	at := place{ID: s.Client}
+	switch sort {
+	case "in_flight":
+		at.Number = int64(s.InFlight)
+	case "behind":
+		at.Number = int64(s.Behind)
+	case "dropped":
+		at.Number = s.Dropped
+	case "subscriptions":
+		at.Number = int64(s.Subscriptions)
+	case "since":
+		if s.Since != nil {
+			at.Number = s.Since.UnixMilli()
+		}
+	}
+	return at
+}

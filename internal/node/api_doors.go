@@ -1,0 +1,95 @@
+package node
+
+import (
+	"context"
+
+	"github.com/firthmq/firth/internal/api"
+	"github.com/firthmq/firth/internal/audit"
+	"github.com/firthmq/firth/internal/audit/chain"
+	"github.com/firthmq/firth/internal/kafka"
+	"github.com/firthmq/firth/internal/mqtt"
+)
+
+// apiClients are the sessions of devices as the API has them. It implements api.Clients.
+type apiClients struct{ n *Node }
+
+func apiSession(line *mqtt.SessionLine, dropped uint64) api.Session {
+	return api.Session{Client: line.Client, State: line.State, Since: line.Since, Remote: line.Remote,
+		Listener: line.Listener, User: line.User, Version: line.Version, Expiry: line.Expiry,
+		Subscriptions: line.Subscriptions, InFlight: line.InFlight, Behind: line.Behind, Dropped: int64(dropped)}
+}
+
+// EachSession implements api.Clients.
+func (c apiClients) EachSession(visit func(*api.Session)) {
+	var s api.Session
+	c.n.mqtt.EachSession(func(line mqtt.SessionLine, dropped uint64) {
+		s = apiSession(&line, dropped)
+		visit(&s)
+	})
+}
+
+// Session implements api.Clients.
+func (c apiClients) Session(client string) (*api.SessionDetail, error) {
+	d, err := c.n.mqtt.Session(client)
+	if err != nil {
+		return nil, err
+	}
+	dropped := uint64(0)
+	for _, n := range d.Drops {
+		dropped += n
+	}
+	s := &api.SessionDetail{Session: apiSession(&d.SessionLine, dropped), KeepAlive: int(d.KeepAlive), Window: d.Window,
+		Will: d.Will, Drops: d.Drops, Filters: []api.Subscription{}, Lag: []api.SessionLag{}}
+	if s.Drops == nil {
+		s.Drops = map[string]uint64{}
+	}
+	for _, f := range d.Filters {
+		s.Filters = append(s.Filters, api.Subscription{Filter: f.Filter, QoS: int(f.QoS), From: f.From})
+	}
+	for _, l := range d.Lag {
+		s.Lag = append(s.Lag, api.SessionLag{Topic: l.Topic, Partition: int(l.Partition), Next: int64(l.Next),
+			End: int64(l.End), Lag: l.Lag})
+	}
+	return s, nil
+}
+
+// Kick implements api.Clients.
+func (c apiClients) Kick(ctx context.Context, client string, forget bool) (said *api.Kicked, err error) {
+	e := chain.Event{Action: "session.kick", Resource: chain.Resource{Kind: "session", Name: client},
+		After: audit.State(map[string]any{"client": client, "forget": forget})}
+	err = c.n.audit.Change(ctx, e, func() error {
+		k, err := c.n.mqtt.Kick(ctx, client, forget)
+		if err == nil {
+			said = &api.Kicked{Client: k.Client, Connected: k.Connected, Forgotten: k.Forgotten}
+		}
+		return err
+	})
+	return said, err
+}
+
+// apiGroups are the groups of Kafka clients as the API has them. It implements api.Groups.
+type apiGroups struct{ door *kafka.Door }
+
+func apiGroup(g *kafka.GroupLook) *api.GroupDetail {
+	d := &api.GroupDetail{Group: api.Group{ID: g.ID, Type: g.Type, State: g.State, Protocol: g.Protocol,
+		Members: g.Members}}
+	for _, l := range g.Behind {
+		d.Positions = append(d.Positions, api.GroupPosition{Topic: l.Topic, Partition: int(l.Partition),
+			Committed: l.Committed, Next: l.Next, Lag: l.Lag})
+	}
+	return d
+}
+
+// EachGroup implements api.Groups.
+func (g apiGroups) EachGroup(visit func(*api.GroupDetail)) {
+	g.door.EachGroup(func(look *kafka.GroupLook) { visit(apiGroup(look)) })
+}
+
+// Group implements api.Groups.
+func (g apiGroups) Group(id string) *api.GroupDetail {
+	look := g.door.Group(id)
+	if look == nil {
+		return nil
+	}
+	return apiGroup(look)
+}
