@@ -218,7 +218,8 @@ func (c *conn) endSession(cause error) (hears bool) {
 	}
 	c.logEnd(cause, reason)
 	c.link.end()
-	if c.link.version != 0 && reason != packet.ServerShuttingDown && !c.listener.opt.Inside {
+	ours := reason == packet.ServerShuttingDown || reason == packet.ServerMoved
+	if c.link.version != 0 && !ours && !c.listener.opt.Inside {
 		c.countLeft()
 	}
 	return hears || errors.Is(cause, errRefused)
@@ -423,6 +424,12 @@ func (c *conn) Saved(n int, err error) {
 func (c *conn) Displaced() {
 	defer c.rescue()
 	c.link.displaced()
+}
+
+// Moved implements roster.Holder.
+func (c *conn) Moved() {
+	defer c.rescue()
+	c.link.moved()
 }
 
 // Deliver implements fanout.Sink.

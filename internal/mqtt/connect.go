@@ -100,7 +100,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	c.link.bridge = hello.Bridge
 	present, err := c.link.begin(principal, o)
 	if err != nil {
-		return c.refuseHello(hello, &packet.Error{Reason: connackReason(err), Detail: err.Error()})
+		return c.refuseHello(hello, c.door.refusal(o.ClientID, err))
 	}
 	c.known()
 	c.tellLogin(hello)
@@ -140,8 +140,11 @@ func (c *conn) subscribeUnasked() error {
 // messages that were here.
 const MarkProperty = "firth-via"
 
-// markConnack tells a bridge what marks messages that were here, if it asks.
+// markConnack tells what is not available here, and a bridge what marks messages that were here, if it asks.
 func (c *conn) markConnack(hello *packet.Connect, ack *packet.Connack) {
+	if c.door.opt.Sharding != nil {
+		ack.Props.SetSharedAvailable(0)
+	}
 	if c.door.opt.Mark == "" || len(hello.Props.User) == 0 {
 		return
 	}
@@ -216,6 +219,7 @@ func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect,
 	connack := packet.Connack{Reason: reason.InConnack()} // [MQTT-3.1.3-8] [MQTT-3.1.4-2]
 	if v == packet.V5 && hello != nil {
 		c.door.refer(reason, &connack.Props)
+		referTo(cause, &connack.Props)
 		explain(&connack, &connack.Props, cause, takes, hello.TakesReasons())
 	}
 	if answer && connack.Size(v) <= takes {

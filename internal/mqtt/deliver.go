@@ -309,6 +309,9 @@ func (l *link) answered() {
 func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	for i := range p.Subscriptions {
 		one := &p.Subscriptions[i]
+		if !one.Reason.Failed() && l.door.opt.Sharding != nil && isShared(one.Filter) {
+			one.Reason = packet.SharedSubscriptionsNotSupported
+		}
 		if !one.Reason.Failed() && !l.door.maySubscribe(&l.principal, string(session.Served(one.Filter))) {
 			one.Reason = packet.NotAuthorized
 			l.door.tellRefused(&l.principal, rule.Read, audit.KindFilter, string(one.Filter), 0)

@@ -138,12 +138,15 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	d.groups = groups.New(groups.Options{
 		Fanout: d.fanout, ByKey: opt.SharedByKey, QoS0: opt.QueueQoS0, Metrics: opt.Metrics, Logger: opt.Logger,
 	})
-	d.seats, err = roster.Open(ctx, roster.Options{
-		Beside: d.groups,
-		Log:    d.opt.Log, Limits: &d.limits, PublishWill: d.publishWill, Reached: d.fanout.Reached, Clock: opt.Clock,
-		Metrics: opt.Metrics, Logger: opt.Logger, MaxSessions: opt.MaxSessions, MaxBytes: opt.SessionBytes,
+	sessions := roster.Options{
+		Beside: d.groups, Log: d.opt.Log, Limits: &d.limits, PublishWill: d.publishWill, Reached: d.fanout.Reached,
+		Clock: opt.Clock, Metrics: opt.Metrics, Logger: opt.Logger, MaxSessions: opt.MaxSessions, MaxBytes: opt.SessionBytes,
 		Interval: opt.CheckpointInterval, Expired: func(id string) { d.note(id, eventExpired, packet.Success, "") },
-	})
+	}
+	if s := opt.Sharding; s != nil {
+		sessions.Beside, sessions.Sharded, sessions.Moved = nil, true, s.Moved
+	}
+	d.seats, err = roster.Open(ctx, sessions)
 	if err != nil {
 		return nil, err
 	}

@@ -159,6 +159,9 @@ func (l *link) lastWords(reason packet.ReasonCode, cause error) *packet.Disconne
 			p = &packet.Disconnect{Reason: reason.InDisconnect()}
 		}
 	}
+	if referTo(cause, &p.Props) && p.Size(packet.V5) > takes {
+		p = &packet.Disconnect{Reason: packet.ServerShuttingDown}
+	}
 	explain(p, &p.Props, cause, takes, l.agreed.WantsReasons())
 	return p
 }

@@ -91,6 +91,8 @@ type Options struct {
 	ServerReference string
 	// Redirect refuses all clients.
 	Redirect Redirect
+	// Sharding has the door serve the sessions of some shards. Default: it serves all.
+	Sharding *Sharding
 	// OutboxBytes is how much may wait to be written to one client before QoS 0 messages are dropped and
 	// QoS 1 messages wait in the log. Default 1 MiB, at least 4 KiB.
 	OutboxBytes int

@@ -28,6 +28,9 @@ func (c *conn) May(topic []byte, size int) bool {
 
 // joinShare makes the client a member of the group of a shared subscription; old is the one that it replaces, or nil.
 func (l *link) joinShare(sub, old *session.Subscription) {
+	if l.door.opt.Sharding != nil {
+		return // of a time in which there was one gateway: its members may be on other nodes
+	}
 	s := l.shares.Load()
 	if s == nil {
 		s = &shares{}

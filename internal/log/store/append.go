@@ -311,18 +311,26 @@ func (s *Store) enterLocked(turn *stream.Turn, owner stream.Owner, bytes int64, 
 	return g, nil
 }
 
-// Own implements stream.Log. There is no other node: the epochs of this life of the log are enough.
-func (s *Store) Own(_ context.Context, shard stream.PartitionID) (stream.Owner, error) {
+// Own implements stream.Log. There is no other node: the epochs of this life of the log are enough. What an owner of
+// before has under way will be stored, and is waited for.
+func (s *Store) Own(ctx context.Context, shard stream.PartitionID) (o stream.Owner, err error) {
 	if s.parts.Load().find(shard) == nil {
 		return stream.Owner{}, noPartition(shard)
 	}
+	if o = s.nextOwner(shard); o.Epoch > 1 {
+		err = s.await(ctx, func(to stream.Receipt) error { return s.Commit(&Unit{}, to, 0) })
+	}
+	return o, err
+}
+
+func (s *Store) nextOwner(shard stream.PartitionID) stream.Owner {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.owners == nil {
 		s.mu.owners = make(map[stream.PartitionID]int32)
 	}
 	s.mu.owners[shard]++
-	return stream.Owner{Shard: shard, Epoch: s.mu.owners[shard]}, nil
+	return stream.Owner{Shard: shard, Epoch: s.mu.owners[shard]}
 }
 
 // placed is the place of a unit, for its receipt.

@@ -54,7 +54,8 @@ type Log interface {
 	Watch(w Watcher, of Interest) Watching
 
 	// Own takes a shard over: every unit of an older owner is refused as Fenced from now on, on
-	// whatever node it is, and what it has not committed is aborted. Errors: NotFound, Closed, IO, Timeout, Denied.
+	// whatever node it is, and what it has not committed is aborted, or committed first. So all that an older owner
+	// ever gets there can be read when it returns. Errors: NotFound, Closed, IO, Timeout, Denied.
 	Own(ctx context.Context, shard PartitionID) (Owner, error)
 }
 

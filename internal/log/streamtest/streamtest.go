@@ -77,6 +77,7 @@ func Run(t *testing.T, open func(t *testing.T) *Kept) {
 		"bad appends are refused":              badAppends,
 		"callers keep their order":             callers,
 		"an owner is fenced by the next":       fencing,
+		"an owner has what the one before had": takingOver,
 		"callers go from owner to owner":       shards,
 		"who follows hears what he follows":    follows,
 		"a watcher that stopped hears nothing": stopped,

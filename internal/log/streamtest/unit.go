@@ -198,6 +198,42 @@ func fencing(t *testing.T, log stream.Keeper) {
 	wantKind(t, "own no partition", err, fault.NotFound)
 }
 
+// takingOver: what an owner had under way when another came can be read by him at once, or is never stored.
+func takingOver(t *testing.T, log stream.Keeper) {
+	const units = 50
+	shard := create(t, log, "a", 1).Partitions[0]
+	ctx := context.Background()
+	owner, err := log.Own(ctx, shard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, sent := newTold(), 0
+	for ticket := range uint64(units) {
+		u := unit(stream.Write{Partition: shard, Record: &record.Record{Value: fmt.Append(nil, ticket)}})
+		u.Owner = owner
+		if err := stream.AppendWait(ctx, log, u, r, ticket); err != nil {
+			t.Fatal(err)
+		}
+		sent++
+	}
+	if _, err := log.Own(ctx, shard); err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	each(t, log, shard, 0, func(v *record.View) { there[string(v.Value)] = true })
+	r.wait(t, sent)
+	for ticket := range uint64(units) {
+		if r.errs[ticket] == nil && !there[fmt.Sprint(ticket)] {
+			t.Errorf("unit %d was stored, and could not be read", ticket)
+		}
+	}
+	each(t, log, shard, 0, func(v *record.View) {
+		if !there[string(v.Value)] {
+			t.Errorf("unit %s came after its owner was gone", v.Value)
+		}
+	})
+}
+
 // heard is a watcher that notes how far each partition is.
 type heard struct {
 	mu   sync.Mutex

@@ -215,6 +215,8 @@ func fromReturnCode(c byte) (r ReasonCode, ok bool) {
 type Error struct {
 	Reason ReasonCode // 0x80 or above
 	Detail string     // what exactly is wrong, for logs; it never holds bytes of the packet unquoted
+	// Server is the server that the client is to use, where the reason sends it to another one; "": it is not known.
+	Server string
 }
 
 // Error is the reason and the detail.

@@ -44,11 +44,22 @@ func (u *unit) Place(partition uint32) (topic [16]byte, index int32, ok bool) {
 }
 
 // Last is the last mark of those that Beside goes by.
-func (r *Roster) Last() uint64 { return r.shards[0].last() }
+func (r *Roster) Last() uint64 {
+	if s := r.first(); s != nil {
+		return s.last()
+	}
+	return 0
+}
+
+// first is the shard of what is Beside; nil: it is not this node's.
+func (r *Roster) first() *shard { return r.slots[0].serving.Load() }
 
 // At is the offset of a partition at one of the marks that Beside goes by; see session.Marked.
 func (r *Roster) At(partition uint32, mark uint64) (offset int64, ok bool) {
-	return r.shards[0].At(partition, mark)
+	if s := r.first(); s != nil {
+		return s.At(partition, mark)
+	}
+	return 0, false
 }
 
 // Changed has a checkpoint look at what is Beside.
@@ -61,7 +72,7 @@ func (r *Roster) Changed() {
 
 // beside is who keeps records in the shard; nil: nobody.
 func (s *shard) beside() Beside {
-	if len(s.roster.shards) > 0 && s != s.roster.shards[0] {
+	if s.at != s.roster.slots[0] {
 		return nil
 	}
 	return s.roster.opt.Beside
@@ -108,7 +119,10 @@ func shares(state *session.State) (some bool) {
 // StoreBeside has what changed beside the sessions stored before the next checkpoint: when it returns, that is on its
 // way, and the next settle waits for it. Errors: those of the log.
 func (r *Roster) StoreBeside(ctx context.Context) error {
-	s := r.shards[0]
+	s := r.first()
+	if s == nil {
+		return nil
+	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	return s.storeBeside(ctx, func(f *fate) error {
@@ -122,7 +136,10 @@ func (r *Roster) SettleBeside(ctx context.Context) error {
 	if err := r.StoreBeside(ctx); err != nil {
 		return err
 	}
-	return r.shards[0].settle(ctx)
+	if s := r.first(); s != nil {
+		return s.settle(ctx)
+	}
+	return nil
 }
 
 // storeBeside stores what changed beside the sessions. It needs the writing lock. sent gets each unit that is on its

@@ -23,6 +23,7 @@ func (r *Roster) Run(ctx context.Context) error {
 	var saver sync.WaitGroup
 	saver.Go(func() { r.runSaver(ctx) })
 	defer saver.Wait()
+	defer r.endMoves()
 	soon := true
 	for ctx.Err() == nil {
 		clock.Reset(r.ring(ctx))
@@ -48,10 +49,10 @@ func (r *Roster) Run(ctx context.Context) error {
 
 // Checkpoint makes one for each shard now. Moving tells that sessions changed, so that another should follow soon.
 func (r *Roster) Checkpoint(ctx context.Context) (moving bool) {
-	for _, s := range r.shards {
+	for s := range r.served {
 		moved, err := s.makeCheckpoint(ctx)
 		moving = moving || moved || err != nil
-		if err != nil && ctx.Err() == nil && !fault.Is(err, fault.Closed) {
+		if err != nil && ctx.Err() == nil && !fault.Is(err, fault.Closed) && !s.isLost(err) {
 			r.complain("checkpoint", "the places of sessions could not be stored, trying again", "err", err)
 		}
 	}

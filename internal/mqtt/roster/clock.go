@@ -77,7 +77,7 @@ func (s *Seat) dueWill(now int64) (*session.State, *session.Will) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := s.mu.state
-	if state == nil || s.mu.holder != nil {
+	if state == nil || s.mu.holder != nil || s.shard.leaving.Load() {
 		return nil, nil
 	}
 	if w := state.Will(); w != nil && (w.Due <= now || state.Ends() <= now) {
@@ -91,7 +91,7 @@ func (s *Seat) expire(now int64) (ended *session.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := s.mu.state
-	if state == nil || s.mu.holder != nil {
+	if state == nil || s.mu.holder != nil || s.shard.leaving.Load() {
 		return nil
 	}
 	if state.Ends() > now {
@@ -127,19 +127,24 @@ func (s *Seat) appendWill(
 	s.shard.writing.Lock()
 	defer s.shard.writing.Unlock()
 	stored, ours := s.claimWill(state, w, taken)
-	if !ours {
+	switch {
+	case !ours:
 		return nil, nil
+	case stored && s.shard.gone:
+		return nil, errGone()
 	}
 	u := &unit{shard: s.shard}
 	var to stream.Receipt
 	if stored {
 		u = s.shard.unit()
 		u.put(session.Key{Kind: session.KindWill, Client: s.id}, nil)
-		done = newReceipt()
+		done = newReceipt(s.shard)
 		to = done
 	}
 	if err = s.roster.opt.PublishWill(ctx, state, w, &u.stream, to); err == nil {
 		s.roster.metrics.wills.Inc()
+	} else if stored {
+		s.shard.heed(err)
 	}
 	return done, err
 }

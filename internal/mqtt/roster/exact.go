@@ -93,6 +93,7 @@ func (s *Seat) appendExact(
 	err := log.Append(u, s, ticket|exactBit)
 	if err != nil {
 		s.mu.exacts.unpush()
+		s.shard.heed(err)
 	}
 	return err
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
-// fold reads the sessions of a shard. Those that had a connection are away since now.
+// fold reads the sessions of a shard, which nobody else knows yet. Those that had a connection are away since now.
 func (s *shard) fold(ctx context.Context) error {
 	bounds, err := s.roster.opt.Log.Bounds(s.partition)
 	if err != nil {
@@ -181,11 +181,12 @@ func (s *shard) seat(id string, state *session.State, now int64) {
 	seat.mu.state, seat.mu.kept, seat.mu.will = state, true, state.Will() != nil
 	if state.Away() == 0 {
 		state.Leave(now, s.last())
+		if w := state.Will(); w != nil && r.opt.Sharded {
+			w.Due = max(w.Due, now+r.opt.Grace.Milliseconds())
+		}
 		s.note(seat)
 	}
-	seat.count()
-	r.mu.seats[id] = seat // nobody else knows the roster yet
-	seat.arm()
+	s.seats[id] = seat
 	if r.opt.Beside != nil {
 		r.opt.Beside.Restored(state)
 	}

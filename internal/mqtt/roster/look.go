@@ -14,9 +14,11 @@ import (
 func (r *Roster) IDs(prefix, after string) []string {
 	var ids []string
 	r.mu.Lock()
-	for id := range r.mu.seats {
-		if id > after && strings.HasPrefix(id, prefix) {
-			ids = append(ids, id)
+	for s := range r.served {
+		for id := range s.seats {
+			if id > after && strings.HasPrefix(id, prefix) {
+				ids = append(ids, id)
+			}
 		}
 	}
 	r.mu.Unlock()
@@ -41,12 +43,26 @@ func (r *Roster) Look(id string, look func(state *session.State, h Holder)) bool
 }
 
 // Marks are those that the session of a client stands by.
-func (r *Roster) Marks(id string) session.Marked { return r.shardOf(id) }
+func (r *Roster) Marks(id string) session.Marked {
+	if s := r.shardOf(id); s != nil {
+		return s
+	}
+	return noMarks{}
+}
+
+// noMarks are those of a shard that is not this node's.
+type noMarks struct{}
+
+// At implements session.Marked.
+func (noMarks) At(uint32, uint64) (offset int64, ok bool) { return 0, false }
 
 func (r *Roster) seat(id string) *Seat {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.mu.seats[id]
+	if s := r.shardOf(id); s != nil {
+		return s.seats[id]
+	}
+	return nil
 }
 
 // Forget has the session of a client end: with its connection, which the caller ends, or now, with its will. Errors:

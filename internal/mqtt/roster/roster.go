@@ -30,6 +30,7 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/session"
+	"github.com/firthmq/firth/internal/mqtt/tenure"
 )
 
 // TopicName is the internal topic of which the roster is a fold.
@@ -46,8 +47,16 @@ type Options struct {
 	// Reached calls visit with how far live delivery has come in each partition in which it moved since an earlier call,
 	// which gave since: what is below was offered to all.
 	Reached func(since uint64, visit func(p stream.PartitionID, at record.Offset)) (now uint64)
-	// Beside keeps records of its own beside the sessions. Default: nobody does.
+	// Beside keeps records of its own beside the sessions. Default: nobody does. Not with Sharded.
 	Beside Beside
+	// Sharded has the roster begin without a shard: Gain and Lose say which are this node's. Default: all are.
+	Sharded bool
+	// Moved is told when a shard that was gained serves and, with the reason if it was not Lose, when it is gone again.
+	// It comes from a goroutine of the shard. Default: nobody is.
+	Moved func(shard int, serves bool, err error)
+	// Grace is how long the will of a session waits for its client, which was connected elsewhere when its shard came
+	// here: that it has to connect again is no reason to tell others that it is gone. Default 30 s; Sharded only.
+	Grace time.Duration
 	// Expired is told of each session that ends because nobody came back. Default: nobody is.
 	Expired func(clientID string)
 	// Clock is the wall clock. Default: time.Now.
@@ -78,6 +87,12 @@ func (o Options) withDefaults() Options {
 	if o.Reached == nil {
 		o.Reached = func(uint64, func(stream.PartitionID, record.Offset)) uint64 { return 0 }
 	}
+	if o.Moved == nil {
+		o.Moved = func(int, bool, error) {}
+	}
+	if o.Grace == 0 {
+		o.Grace = 30 * time.Second
+	}
 	if o.MaxSessions == 0 {
 		o.MaxSessions = 1_000_000
 	}
@@ -93,7 +108,7 @@ func (o Options) withDefaults() Options {
 // Roster is the seats by client identifier. Open makes it, Run keeps it.
 type Roster struct {
 	opt     Options
-	shards  []*shard
+	slots   []*slot // of the shards
 	alarms  *alarm.Alarms[*Seat]
 	changed chan struct{} // holds one token: there is something for a checkpoint
 	saves   chan struct{} // holds one token: there is something to save
@@ -106,10 +121,10 @@ type Roster struct {
 	lasting  atomic.Int64 // sessions that last
 	bytes    atomic.Int64 // of sessions without a connection
 
-	mu struct {
+	mu struct { // over what is served in slots, and the seats of each shard
 		sync.Mutex
-		seats map[string]*Seat
 	}
+	moving moving
 }
 
 type metrics struct {
@@ -123,21 +138,23 @@ func Open(ctx context.Context, opt Options) (*Roster, error) {
 	r := &Roster{opt: opt.withDefaults(), alarms: alarm.New[*Seat](),
 		changed: make(chan struct{}, 1), saves: make(chan struct{}, 1),
 		lines: limit.NewLines(time.Minute, 16)}
-	r.mu.seats = make(map[string]*Seat)
+	if r.opt.Sharded && r.opt.Beside != nil {
+		return nil, fault.New(fault.Invalid, "roster.Open", "nothing lies beside the sessions of some shards")
+	}
+	r.moving.ctx, r.moving.end = context.WithCancel(context.WithoutCancel(ctx))
 	r.measure()
 	topic, err := stream.EnsureState(ctx, r.opt.Log, TopicName)
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range topic.Partitions {
-		owner, err := r.opt.Log.Own(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		r.shards = append(r.shards, newShard(r, p, owner))
+	for number, p := range topic.Partitions {
+		r.slots = append(r.slots, &slot{number: number, partition: p})
 	}
-	for _, s := range r.shards {
-		if err := s.fold(ctx); err != nil {
+	if r.opt.Sharded {
+		return r, nil
+	}
+	for _, at := range r.slots {
+		if err := r.tend(ctx, at, at.on(tenure.Given)); err != nil {
 			return nil, err
 		}
 	}
@@ -159,15 +176,21 @@ func (r *Roster) measure() {
 	}
 }
 
-// shardOf is the shard of a client identifier.
-func (r *Roster) shardOf(id string) *shard {
-	if len(r.shards) == 1 {
-		return r.shards[0]
+// Shards is the number of shards, of all nodes together.
+func (r *Roster) Shards() int { return len(r.slots) }
+
+// ShardOf is the shard of a client identifier.
+func (r *Roster) ShardOf(id string) int {
+	if len(r.slots) == 1 {
+		return 0
 	}
 	h := fnv.New32a()
 	h.Write([]byte(id)) // never fails
-	return r.shards[int(h.Sum32()%uint32(len(r.shards)))]
+	return int(h.Sum32() % uint32(len(r.slots)))
 }
+
+// shardOf is the shard of a client identifier; nil: it is not this node's.
+func (r *Roster) shardOf(id string) *shard { return r.slots[r.ShardOf(id)].serving.Load() }
 
 // Len is the number of sessions.
 func (r *Roster) Len() int { return int(r.sessions.Load()) }
@@ -212,14 +235,18 @@ func (t *Taken) Settle(ctx context.Context) error {
 
 // Take gives the seat of a client to a holder, and sets its term before anybody can know of it. From here on whoever
 // had the seat before appends nothing and is told nothing more. Errors: Denied, the session is another user's; Limited,
-// when another session that lasts does not fit, or a larger will in one; then nothing has changed.
+// when another session that lasts does not fit, or a larger will in one; ErrElsewhere; then nothing has changed.
 func (r *Roster) Take(o *session.Opening, h Holder, t *Term) (got Taken, err error) {
 	now := r.opt.Clock().UnixMilli()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	seat := r.mu.seats[o.ClientID] // [MQTT-3.1.3-2]
+	s := r.shardOf(o.ClientID)
+	if s == nil {
+		return Taken{}, ErrElsewhere
+	}
+	seat := s.seats[o.ClientID] // [MQTT-3.1.3-2]
 	if seat == nil {
-		seat = &Seat{roster: r, shard: r.shardOf(o.ClientID), id: o.ClientID}
+		seat = &Seat{roster: r, shard: s, id: o.ClientID}
 	}
 	seat.mu.Lock()
 	defer seat.mu.Unlock()
@@ -230,7 +257,7 @@ func (r *Roster) Take(o *session.Opening, h Holder, t *Term) (got Taken, err err
 		return Taken{}, fault.New(fault.Limited, "mqtt.Connect", "%d sessions of %d bytes are kept",
 			r.lasting.Load(), r.bytes.Load())
 	}
-	r.mu.seats[o.ClientID] = seat
+	s.seats[o.ClientID] = seat
 	got = seat.take(o, h, now)
 	r.most.Store(max(r.most.Load(), r.present.Load()))
 	*t = Term{seat: seat, epoch: seat.mu.epoch}

@@ -26,6 +26,7 @@ type holder struct {
 	mu        sync.Mutex
 	settled   []uint32
 	displaced int
+	moved     int
 	aside     int
 	saved     []int
 }
@@ -56,6 +57,18 @@ func (h *holder) Displaced() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.displaced++
+}
+
+func (h *holder) Moved() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.moved++
+}
+
+func (h *holder) isMoved() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.moved > 0
 }
 
 // appends notes the receipts that it is given.

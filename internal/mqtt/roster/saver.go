@@ -33,7 +33,7 @@ func (r *Roster) runSaver(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-r.saves:
-			for _, s := range r.shards {
+			for s := range r.served {
 				s.save(ctx)
 			}
 		case <-ctx.Done():

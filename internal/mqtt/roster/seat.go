@@ -29,6 +29,9 @@ type Holder interface {
 	// Displaced tells that another has the seat now. It comes once, from the goroutine of the new holder, and must not
 	// wait for the old one's.
 	Displaced()
+	// Moved tells that the session is another node's from here on, so the connection ends without a word to it. It comes
+	// once, from the goroutine of the shard, and must not wait.
+	Moved()
 }
 
 // Seat is where a session is, with or without a connection.
@@ -212,6 +215,7 @@ func errFenced() error {
 // Appended implements stream.Receipt.
 func (s *Seat) Appended(ticket uint64, _ stream.Placed, err error) {
 	if ticket&exactBit != 0 {
+		s.shard.heed(err)
 		if h, awaited := s.settleExact(err); h != nil {
 			for _, id := range awaited {
 				h.Arrived(id, err == nil)
@@ -304,7 +308,7 @@ func (t *Term) Leave() *Left {
 		seat.mu.state = nil
 		seat.ended(state)
 		if !seat.remains() {
-			delete(r.mu.seats, seat.id)
+			delete(seat.shard.seats, seat.id)
 		}
 		return left
 	}

@@ -14,8 +14,13 @@ import (
 // shard is one partition of the topic of the sessions, with the marks of those in it.
 type shard struct {
 	roster    *Roster
+	at        *slot
 	partition stream.PartitionID
 	owner     stream.Owner
+	seats     map[string]*Seat // by client identifier; under Roster.mu once the shard serves
+
+	leaving atomic.Bool // its sessions have no connections, and what is due by the clock is another node's to do
+	gone    bool        // nothing is written any more; under writing
 
 	// writing is held while records are put together and appended, so that they lie in the log in the order in which what
 	// they tell came to be. It is taken before the lock of a seat.
@@ -36,8 +41,8 @@ type shard struct {
 	}
 }
 
-func newShard(r *Roster, p stream.PartitionID, owner stream.Owner) *shard {
-	return &shard{roster: r, partition: p, owner: owner}
+func newShard(r *Roster, at *slot, owner stream.Owner) *shard {
+	return &shard{roster: r, at: at, partition: at.partition, owner: owner, seats: make(map[string]*Seat)}
 }
 
 // last is the mark of the last checkpoint.
@@ -160,14 +165,16 @@ func (s *shard) forget(p uint32) {
 
 // receipt is of one unit whose fate some wait for.
 type receipt struct {
+	shard *shard
 	known chan struct{} // closed once err is what became of it
 	err   error
 }
 
-func newReceipt() *receipt { return &receipt{known: make(chan struct{})} }
+func newReceipt(s *shard) *receipt { return &receipt{shard: s, known: make(chan struct{})} }
 
 // Appended implements stream.Receipt.
 func (r *receipt) Appended(_ uint64, _ stream.Placed, err error) {
+	r.shard.heed(err)
 	r.err = err
 	close(r.known)
 }
@@ -187,10 +194,13 @@ func (s *shard) append(ctx context.Context, u *unit) (done *receipt, err error) 
 	if len(u.stream.Writes) == 0 {
 		return nil, nil
 	}
-	done = newReceipt()
+	if s.gone {
+		return nil, errGone()
+	}
+	done = newReceipt(s)
 	err = stream.AppendWait(ctx, s.roster.opt.Log, &u.stream, done, 1)
 	u.stream.Writes, u.size = u.stream.Writes[:0], 0
-	if err != nil {
+	if s.heed(err); err != nil {
 		return nil, err
 	}
 	return done, nil

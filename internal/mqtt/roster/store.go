@@ -286,8 +286,8 @@ func (r *Roster) release(seat *Seat) {
 	seat.mu.Lock()
 	defer seat.mu.Unlock()
 	seat.mu.writes--
-	if seat.mu.state == nil && !seat.remains() && r.mu.seats[seat.id] == seat {
-		delete(r.mu.seats, seat.id)
+	if seats := seat.shard.seats; seat.mu.state == nil && !seat.remains() && seats[seat.id] == seat {
+		delete(seats, seat.id)
 	}
 }
 

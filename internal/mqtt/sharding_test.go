@@ -1,0 +1,214 @@
+package mqtt_test
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/logtest"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/mqtt"
+	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/tenure"
+)
+
+const otherServer = "other.example:1883"
+
+// sharing has a door serve shards, and know the server of those that it has not, or not.
+func sharing(known bool) func(*mqtt.Options) {
+	s := &mqtt.Sharding{}
+	if known {
+		s.Elsewhere = func(string) string { return otherServer }
+	}
+	return func(o *mqtt.Options) { o.Sharding = s }
+}
+
+// beside opens another door on the log of a house.
+func (h *house) beside(t *testing.T, change func(*mqtt.Options)) *house {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	table, err := hinge.New(nil, hinge.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := mqtt.Options{Log: h.log, Mapping: table, CloseTimeout: 200 * time.Millisecond, Logger: logtest.New(t)}
+	change(&opt)
+	door, err := mqtt.Open(ctx, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 2)
+	go func() { ended <- door.Run(ctx) }()
+	go func() { ended <- door.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		l.Close()
+		drain, done := context.WithTimeout(context.Background(), patience)
+		defer done()
+		if err := door.Drain(drain); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		for range 2 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return &house{t: t, fs: h.fs, log: h.log, door: door, addr: l.Addr().String()}
+}
+
+// serves gives all sessions to a door.
+func (h *house) serves(t *testing.T) {
+	t.Helper()
+	for shard := range h.door.Shards() {
+		h.door.Gain(shard)
+	}
+	for shard := range h.door.Shards() {
+		eventually(t, "the shard serves", func() bool { return h.door.ShardState(shard) == tenure.Serving })
+	}
+}
+
+// letsGo takes them away again.
+func (h *house) letsGo() {
+	for shard := range h.door.Shards() {
+		h.door.Lose(shard)
+	}
+}
+
+// TestElsewhere: a client whose session is on another node is told which, where that is known and MQTT has a word for
+// it, at CONNECT as when its session moves.
+func TestElsewhere(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		t.Run("known "+strconv.FormatBool(known), func(t *testing.T) {
+			h := open(t, sharing(known))
+			refused := func(v packet.Version, reason packet.ReasonCode, server string) {
+				t.Helper()
+				c := h.dial(t)
+				c.hello(v, "c", nil)
+				ack := want[*packet.Connack](c)
+				if ack.Reason != reason || string(ack.Props.ServerReference) != server {
+					t.Errorf("CONNACK %s, server %q", ack.Reason, ack.Props.ServerReference)
+				}
+				c.closed()
+			}
+			at, moved, server := packet.UseAnotherServer, packet.ServerMoved, otherServer
+			if !known {
+				at, moved, server = packet.ServerUnavailable, packet.ServerShuttingDown, ""
+			}
+			refused(packet.V5, at, server)
+			refused(packet.V311, packet.ServerUnavailable, "")
+			h.serves(t)
+			five, three := h.connect(t, packet.V5, "five", nil), h.connect(t, packet.V311, "three", nil)
+			small := h.connect(t, packet.V5, "small", func(p *packet.Connect) { p.Props.SetMaximumPacketSize(24) })
+			h.letsGo()
+			p := want[*packet.Disconnect](five)
+			if p.Reason != moved || string(p.Props.ServerReference) != server {
+				t.Errorf("DISCONNECT %s, server %q", p.Reason, p.Props.ServerReference)
+			}
+			five.closed()
+			three.closed()
+			if p := want[*packet.Disconnect](small); p.Reason != packet.ServerShuttingDown {
+				t.Errorf("DISCONNECT %s where no server fits", p.Reason)
+			}
+			eventually(t, "nothing is left", func() bool {
+				s := h.door.Stats()
+				return s.Connections == 0 && s.Clients == 0 && s.Away == 0 && s.Subscriptions == 0
+			})
+			refused(packet.V5, at, server)
+		})
+	}
+}
+
+// TestSharedElsewhere: shared subscriptions are refused where sessions are in shards, and clients are told before.
+func TestSharedElsewhere(t *testing.T) {
+	h := open(t, sharing(false))
+	h.serves(t)
+	c := h.dial(t)
+	c.hello(packet.V5, "c", nil)
+	ack := want[*packet.Connack](c)
+	if !ack.Props.Has(packet.PropSharedAvailable) || ack.Props.SharedAvailable != 0 {
+		t.Error("shared subscriptions are announced")
+	}
+	if ack := c.subscribe(1, "$share/s/t", "t"); ack.Reasons[0] != packet.SharedSubscriptionsNotSupported ||
+		ack.Reasons[1] != 1 {
+		t.Errorf("SUBACK %v", ack.Reasons)
+	}
+}
+
+// TestMessagesMove: a session that moves from node to node under its client gets every message, in order, those that
+// were in flight again with DUP, and none twice that it has acknowledged when the node lets go.
+func TestMessagesMove(t *testing.T) {
+	a := open(t, sharing(false))
+	doors := [2]*house{a, a.beside(t, sharing(false))}
+	doors[0].serves(t)
+	message := func(payload string) *record.Record {
+		return &record.Record{Value: []byte(payload), Headers: []record.Header{{Key: hinge.HeaderFlags, Value: []byte("1")}}}
+	}
+	a.produce("t", message("before"))
+	watcher, _ := doors[0].comeBack(t, packet.V5, "w", func(p *packet.Connect) {
+		p.Will = &packet.Will{Topic: []byte("t"), Payload: []byte("its will"), QoS: 1}
+	})
+	watcher.subscribe(2, "t")
+	next := 0
+	produce := func(n int) {
+		for range n {
+			a.produce("t", message(strconv.Itoa(next)))
+			next++
+		}
+	}
+	seen := 0
+	see := func(upTo int) {
+		t.Helper()
+		for seen < upTo {
+			p := want[*packet.Publish](watcher)
+			watcher.send(&packet.Puback{PacketID: p.PacketID})
+			if string(p.Payload) != strconv.Itoa(seen) {
+				t.Fatalf("got %q, want %d", p.Payload, seen)
+			}
+			seen++
+		}
+	}
+	for round := range 6 {
+		from, to := doors[round%2], doors[(round+1)%2]
+		produce(5)
+		see(next)
+		watcher.quiet() // it has the acknowledgements
+		produce(3)
+		from.letsGo()
+		for {
+			p, err := watcher.next(patience)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if publish, ok := p.(*packet.Publish); ok {
+				if string(publish.Payload) != strconv.Itoa(seen) {
+					t.Fatalf("got %q, want %d", publish.Payload, seen)
+				}
+				seen++ // it is in flight, and comes again
+				continue
+			}
+			break // the DISCONNECT
+		}
+		produce(2)
+		eventually(t, "it has let go", func() bool { return from.door.ShardState(0) == tenure.Absent })
+		to.serves(t)
+		watcher = to.back(t, packet.V5, "w")
+		inFlight := seen
+		for seen = next - 5; seen < inFlight; seen++ {
+			if p := want[*packet.Publish](watcher); string(p.Payload) != strconv.Itoa(seen) || !p.Dup {
+				t.Fatalf("got %q, DUP %v, want %d again", p.Payload, p.Dup, seen)
+			} else {
+				watcher.send(&packet.Puback{PacketID: p.PacketID})
+			}
+		}
+	}
+	see(next)
+	watcher.quiet()
+}
