@@ -68,7 +68,7 @@ func (c *conn) accept(hello *packet.Connect, principal Principal, answer []byte)
 	}
 	assigned := ""
 	if len(hello.ClientID) == 0 {
-		assigned = newClientID() // [MQTT-3.1.3-6]
+		assigned = c.door.newClientID() // [MQTT-3.1.3-6]
 		principal.ClientID = assigned
 	}
 	if principal.pass, err = c.enter(hello, &principal); err != nil {
@@ -231,7 +231,20 @@ func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect,
 // looksLikeTLS tells whether what came in place of a CONNECT begins a handshake of TLS (RFC 8446, section 5.1).
 func looksLikeTLS(frame []byte) bool { return len(frame) > 1 && frame[0] == 0x16 && frame[1] == 3 }
 
-func newClientID() string {
+// newClientID is one that nobody else has, in a shard that is served here if there are some elsewhere.
+func (d *Door) newClientID() (id string) {
+	for try := 0; ; try++ {
+		if id = randomID(); d.opt.Sharding == nil || d.seats.Serves(id) || try == mostTries {
+			return id
+		}
+	}
+}
+
+// mostTries is how many client identifiers are tried until one is in a shard that is here: with one shard in a hundred
+// all are elsewhere once in 20,000 times.
+const mostTries = 1000
+
+func randomID() string {
 	var b [12]byte
 	rand.Read(b[:]) // never fails
 	return "auto-" + hex.EncodeToString(b[:])

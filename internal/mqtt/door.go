@@ -143,9 +143,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		Clock: opt.Clock, Metrics: opt.Metrics, Logger: opt.Logger, MaxSessions: opt.MaxSessions, MaxBytes: opt.SessionBytes,
 		Interval: opt.CheckpointInterval, Expired: func(id string) { d.note(id, eventExpired, packet.Success, "") },
 	}
-	if s := opt.Sharding; s != nil {
-		sessions.Beside, sessions.Sharded, sessions.Moved = nil, true, s.Moved
-	}
+	opt.Sharding.apply(&sessions)
 	d.seats, err = roster.Open(ctx, sessions)
 	if err != nil {
 		return nil, err

@@ -66,7 +66,7 @@ func (c *conn) beginEnrolment(hello *packet.Connect) error {
 		connack.Props.SetSharedAvailable(0)
 		connack.Props.SetSessionExpiry(0)
 		if len(hello.ClientID) == 0 {
-			connack.Props.SetAssignedClientID([]byte(newClientID()))
+			connack.Props.SetAssignedClientID([]byte(randomID()))
 		}
 	}
 	return c.sayEnrolling(connack)

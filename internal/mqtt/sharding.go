@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -13,11 +14,24 @@ import (
 // Sharding is of a door that serves the sessions of some shards, while other nodes serve the others. It begins without
 // any. Shared subscriptions are refused: the members of a group would be on several nodes.
 type Sharding struct {
+	// Shards is how many there are, of all nodes together, in a log that has no sessions yet. A log that has keeps its
+	// number. Default 64.
+	Shards int
 	// Moved is told when a shard has come, and when it is gone, with the reason if it was not Lose. Default: nobody is.
 	Moved func(shard int, serves bool, err error)
 	// Elsewhere is the server of a client whose session is on another node, as MQTT 5 clients are told it (a Server
 	// Reference, section 4.11); "": it is not known. Default: it never is.
 	Elsewhere func(clientID string) (server string)
+}
+
+// defaultShards is how many shards sessions are made in where nodes share them.
+const defaultShards = 64
+
+// apply has a roster share sessions, if there is a Sharding.
+func (s *Sharding) apply(to *roster.Options) {
+	if s != nil {
+		to.Beside, to.Sharded, to.Moved, to.Shards = nil, true, s.Moved, cmp.Or(s.Shards, defaultShards)
+	}
 }
 
 // Gain has the sessions of a shard be served here: soon, as Sharding.Moved tells. See roster.Gain.

@@ -19,7 +19,7 @@ const otherServer = "other.example:1883"
 
 // sharing has a door serve shards, and know the server of those that it has not, or not.
 func sharing(known bool) func(*mqtt.Options) {
-	s := &mqtt.Sharding{}
+	s := &mqtt.Sharding{Shards: 4}
 	if known {
 		s.Elsewhere = func(string) string { return otherServer }
 	}
@@ -75,6 +75,14 @@ func (h *house) serves(t *testing.T) {
 	}
 }
 
+// isEmpty waits until a door has let go of all.
+func (h *house) isEmpty(t *testing.T) {
+	t.Helper()
+	for shard := range h.door.Shards() {
+		eventually(t, "it has let go", func() bool { return h.door.ShardState(shard) == tenure.Absent })
+	}
+}
+
 // letsGo takes them away again.
 func (h *house) letsGo() {
 	for shard := range h.door.Shards() {
@@ -123,6 +131,21 @@ func TestElsewhere(t *testing.T) {
 			})
 			refused(packet.V5, at, server)
 		})
+	}
+}
+
+// TestAssignedHere: a client that leaves its identifier to the server gets one whose session is here.
+func TestAssignedHere(t *testing.T) {
+	h := open(t, sharing(false))
+	h.door.Gain(2)
+	eventually(t, "the shard serves", func() bool { return h.door.ShardState(2) == tenure.Serving })
+	for range 20 {
+		c := h.dial(t)
+		c.hello(packet.V5, "", nil)
+		ack := want[*packet.Connack](c)
+		if id := string(ack.Props.AssignedClientID); ack.Reason != packet.Success || h.door.ShardOf(id) != 2 {
+			t.Fatalf("CONNACK %s, %q", ack.Reason, id)
+		}
 	}
 }
 
@@ -197,7 +220,7 @@ func TestMessagesMove(t *testing.T) {
 			break // the DISCONNECT
 		}
 		produce(2)
-		eventually(t, "it has let go", func() bool { return from.door.ShardState(0) == tenure.Absent })
+		from.isEmpty(t)
 		to.serves(t)
 		watcher = to.back(t, packet.V5, "w")
 		inFlight := seen

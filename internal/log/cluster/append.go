@@ -2,7 +2,7 @@ package cluster
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
@@ -121,7 +121,7 @@ func (c *Cluster) Own(ctx context.Context, shard stream.PartitionID) (stream.Own
 	if p == nil {
 		return stream.Owner{}, noPartition(op, shard)
 	}
-	l, err := c.newLane(fmt.Sprintf("firth-%s-%d", p.topicID, p.index))
+	l, err := c.newLane(shardID(p.topicID, strconv.Itoa(int(p.index))))
 	if err != nil {
 		return stream.Owner{}, convert(op, err)
 	}

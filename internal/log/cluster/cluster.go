@@ -144,10 +144,10 @@ func (c *Cluster) connect(ctx context.Context) (err error) {
 		return err
 	}
 	if c.opt.Instance == "" {
-		c.queue.anybody, err = c.newLane("firth-units-" + nonce())
+		c.queue.anybody, err = c.newLane(unitsPrefix + nonce())
 		return err
 	}
-	if c.queue.anybody, err = c.newLane("firth-units-" + c.opt.Instance); err != nil {
+	if c.queue.anybody, err = c.newLane(unitsPrefix + c.opt.Instance); err != nil {
 		return err
 	}
 	return c.insist(ctx, c.endLeftovers)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
 )
 
 // The lease is membership in a consumer group of one: the cluster itself says who serves it, and forgets a node that is
@@ -25,7 +26,11 @@ const (
 	leaseProtocolType = "firth"
 	leaseProtocol     = "one"
 	idPrefix          = "firth-" // of transactional ids
+	unitsPrefix       = idPrefix + "units-"
 )
+
+// shardID is the transactional id of a partition.
+func shardID(topic record.UUID, index string) string { return idPrefix + topic.String() + "-" + index }
 
 type lease struct {
 	sync.Mutex // one sign of life at a time
@@ -233,6 +238,7 @@ func (c *Cluster) leave() {
 }
 
 // endLeftovers ends the transactions that the node before has left open, so that all that was acknowledged can be read.
+// Those of other gateways that are there, and of their shards, are theirs.
 // Errors: those of InitProducerID.
 func (c *Cluster) endLeftovers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.opt.Patience)
@@ -249,7 +255,8 @@ func (c *Cluster) endLeftovers(ctx context.Context) error {
 			continue
 		}
 		for _, t := range resp.TransactionStates {
-			if !strings.HasPrefix(t.TransactionalID, idPrefix) || t.TransactionalID == c.queue.anybody.transactional.name {
+			if !strings.HasPrefix(t.TransactionalID, idPrefix) || t.TransactionalID == c.queue.anybody.transactional.name ||
+				c.opt.Place.isUsed(t.TransactionalID, c.shardPrefix()) {
 				continue
 			}
 			c.log.Info("ending a transaction that was left open", "id", t.TransactionalID)
@@ -260,6 +267,14 @@ func (c *Cluster) endLeftovers(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// shardPrefix is what the transactional ids of shards begin with; "": there are none.
+func (c *Cluster) shardPrefix() string {
+	if t := c.Topics().ByName(c.opt.Shards); t != nil {
+		return shardID(t.ID, "")
+	}
+	return ""
 }
 
 // isLost tells whether an answer says that the lease is another's, or may be.

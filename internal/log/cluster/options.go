@@ -58,6 +58,8 @@ type Options struct {
 	Instance string
 	// Place is the place of Instance among other gateways, which the caller looks after. Default: it is the only one.
 	Place *Place
+	// Shards is the topic whose partitions are the shards that gateways give each other, if they are more than one.
+	Shards string
 	// Takeover is after what time without a sign of life another node may take the place of this one. Default 15 s.
 	Takeover time.Duration
 	// TransactionTimeout is when the cluster aborts what a node that died has left open, and until then nobody reads

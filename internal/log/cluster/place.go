@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -315,6 +317,26 @@ func (p *Place) gone() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.ended
+}
+
+// isUsed tells whether a transactional id is that of another gateway in the group, or of a shard that one has. Where
+// all is one shard, who has it is the only one that writes.
+func (p *Place) isUsed(id, shardPrefix string) bool {
+	if p == nil || p.shards == 1 {
+		return false
+	}
+	table := p.Table()
+	if name, ok := strings.CutPrefix(id, unitsPrefix); ok {
+		_, there := table.Find(name)
+		return there && name != p.self.Name
+	}
+	number, ok := strings.CutPrefix(id, shardPrefix)
+	if !ok || shardPrefix == "" {
+		return false
+	}
+	shard, err := strconv.Atoi(number)
+	has, there := table.Holder(shard)
+	return err == nil && there && has.Name != p.self.Name
 }
 
 // leave gives the place back.

@@ -2,11 +2,13 @@ package cluster_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/cluster"
@@ -149,6 +151,51 @@ func TestKeeperWithAPlace(t *testing.T) {
 	}
 	if got := values(t, c, topic.Partitions[0]); !slices.Equal(got, []string{"kept"}) {
 		t.Errorf("%q is there", got)
+	}
+}
+
+// unfinished begins a transaction by an id, which stays open.
+func unfinished(t *testing.T, f *kfake.Cluster, id string) *kgo.Client {
+	t.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(f.ListenAddrs()...), kgo.TransactionalID(id),
+		kgo.TransactionTimeout(10*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if err := c.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: "t", Value: []byte(id)}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestLeftoversOfNobody: a gateway that starts ends what was left open by those who are gone, and what is its own, and
+// nothing of those who are there and of their shards.
+func TestLeftoversOfNobody(t *testing.T) {
+	f := fake(t)
+	maker := open(t, cluster.Options{Seeds: f.ListenAddrs()})
+	topic := create(t, maker, "sessions", 9, nil)
+	create(t, maker, "t", 1, nil)
+	places := map[string]*cluster.Place{"a": joining(t, f, "a", "a:1"), "b": joining(t, f, "b", "b:1")}
+	eventually(t, "two share", func() bool { return shared(places, map[string]string{"a": "a:1", "b": "b:1"}) })
+	shard := func(number int) string { return fmt.Sprint("firth-", topic.ID, "-", number) }
+	unended := map[string]*kgo.Client{}
+	for _, id := range []string{"firth-units-a", "firth-units-b", "firth-units-gone", shard(places["a"].Mine()[0]),
+		shard(places["b"].Mine()[0]), shard(8), "somebody's"} {
+		unended[id] = unfinished(t, f, id)
+	}
+	opt := serving(f, "a")
+	opt.Place, opt.Shards = places["a"], "sessions"
+	open(t, opt)
+	for id, c := range unended {
+		err := c.EndTransaction(t.Context(), kgo.TryCommit)
+		theirs := id == "firth-units-b" || id == shard(places["b"].Mine()[0]) || id == "somebody's"
+		if (err == nil) != theirs {
+			t.Errorf("%s goes on: %v", id, err)
+		}
 	}
 }
 

@@ -281,13 +281,19 @@ func CheckTopicName(name string) error {
 // EnsureState gives the topic of a name that holds state of the node, made if it is not there: one partition,
 // compacted, kept for ever and on the disk, whatever the defaults of topics are. Errors: those of CreateTopic.
 func EnsureState(ctx context.Context, log Keeper, name string) (*Topic, error) {
+	return EnsureShards(ctx, log, name, 1)
+}
+
+// EnsureShards is EnsureState for state that lies in so many partitions, which different nodes may own. A topic that is
+// there keeps its number.
+func EnsureShards(ctx context.Context, log Keeper, name string, partitions int) (*Topic, error) {
 	onDisk := map[string]string{"firth.durability": "disk"}
 	if t := log.Topics().ByName(name); t != nil && t.Settings.Memory { // of an earlier release
 		return log.AlterTopic(ctx, name, TopicChange{Set: onDisk})
 	} else if t != nil {
 		return t, nil
 	}
-	t, err := log.CreateTopic(ctx, TopicSpec{Name: name, Partitions: 1, Config: map[string]string{
+	t, err := log.CreateTopic(ctx, TopicSpec{Name: name, Partitions: partitions, Config: map[string]string{
 		"cleanup.policy": "compact", "retention.ms": "-1", "firth.durability": "disk",
 	}})
 	if fault.Is(err, fault.Exists) { // somebody else made it

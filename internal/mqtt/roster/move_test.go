@@ -124,6 +124,26 @@ func high(t *testing.T, log stream.Log, shard int) record.Offset {
 	return b.High
 }
 
+// TestShardsAreMade: a roster makes as many shards as it is told where there are none, and leaves those that there are.
+func TestShardsAreMade(t *testing.T) {
+	log := onDisk(t, 3)
+	if n := sharded(t, log, func(o *roster.Options) { o.Shards = 5 }); n.Shards() != 3 {
+		t.Errorf("%d shards where there were 3", n.Shards())
+	}
+	fresh, err := store.Open(context.Background(), store.Options{FS: vfs.NewMemory(), Logger: logtest.New(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := fresh.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if n := sharded(t, fresh, func(o *roster.Options) { o.Shards = 5 }); n.Shards() != 5 {
+		t.Errorf("%d shards where there were none", n.Shards())
+	}
+}
+
 // in gives a client identifier that begins so, whose session is in a shard.
 func (n *node) in(shard int, begins string) string {
 	for i := 0; ; i++ {

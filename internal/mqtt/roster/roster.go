@@ -51,6 +51,8 @@ type Options struct {
 	Beside Beside
 	// Sharded has the roster begin without a shard: Gain and Lose say which are this node's. Default: all are.
 	Sharded bool
+	// Shards is how many there are, of all nodes together, where nobody has made the topic yet. Default 1.
+	Shards int
 	// Moved is told when a shard that was gained serves and, with the reason if it was not Lose, when it is gone again.
 	// It comes from a goroutine of the shard. Default: nobody is.
 	Moved func(shard int, serves bool, err error)
@@ -89,6 +91,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Moved == nil {
 		o.Moved = func(int, bool, error) {}
+	}
+	if o.Shards == 0 {
+		o.Shards = 1
 	}
 	if o.Grace == 0 {
 		o.Grace = 30 * time.Second
@@ -143,7 +148,7 @@ func Open(ctx context.Context, opt Options) (*Roster, error) {
 	}
 	r.moving.ctx, r.moving.end = context.WithCancel(context.WithoutCancel(ctx))
 	r.measure()
-	topic, err := stream.EnsureState(ctx, r.opt.Log, TopicName)
+	topic, err := stream.EnsureShards(ctx, r.opt.Log, TopicName, r.opt.Shards)
 	if err != nil {
 		return nil, err
 	}
@@ -188,6 +193,9 @@ func (r *Roster) ShardOf(id string) int {
 	h.Write([]byte(id)) // never fails
 	return int(h.Sum32() % uint32(len(r.slots)))
 }
+
+// Serves tells whether the session of a client would be here.
+func (r *Roster) Serves(id string) bool { return r.shardOf(id) != nil }
 
 // shardOf is the shard of a client identifier; nil: it is not this node's.
 func (r *Roster) shardOf(id string) *shard { return r.slots[r.ShardOf(id)].serving.Load() }
