@@ -256,6 +256,9 @@ func TestFold(t *testing.T) {
 	same(t, h.find("#"), "a/1", "two", "b", "y")
 	h.text("b", "")
 	h.text("never set", "")
+	if err := h.store.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if n := h.store.Len(); n != 1 {
 		t.Errorf("%d names, want 1", n)
 	}
