@@ -93,8 +93,28 @@ func (e *Exact) Partition(ctx context.Context, id stream.PartitionID) (*Copied, 
 	if last >= 0 {
 		d.by.sequences[p] = int32((int64(last) + 1) & (1<<31 - 1))
 	}
-	d.end, _, err = e.c.listOffset(ctx, op, p, latest, 0)
-	return d, err
+	// The leader knows the number of a batch before all replicas have it: so with what they lack yet.
+	d.end, _, err = e.c.listOffset(ctx, op, p, latest, unreplicated)
+	if err == nil {
+		err = d.replicated(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// replicated waits until all replicas have what the leader had: what is there can be read then.
+func (d *Copied) replicated(ctx context.Context) error {
+	for try := 0; ; try++ {
+		at, _, err := d.e.c.listOffset(ctx, "cluster.Exact", d.p, latest, 0)
+		if err != nil || at >= d.end {
+			return err
+		}
+		if err := clock.Pause(ctx, lasting(try)); err != nil {
+			return convert("cluster.Exact", err)
+		}
+	}
 }
 
 // lastSequence is the number of the last record of the producer in the partition, by what its leader knows of
@@ -196,6 +216,8 @@ func (d *Copied) Append(ctx context.Context, records []record.Record) error {
 	switch {
 	case err != nil:
 		return convert(op, err)
+	case base < d.end: // its numbers are those of a batch that came late: nothing is there twice
+		return fault.New(fault.IO, op, "%s[%d]: a batch for offset %d is at %d already", d.p.topic, d.p.index, d.end, base)
 	case base != d.end:
 		return fault.New(fault.Exists, op, "%s[%d]: a batch for offset %d is at %d", d.p.topic, d.p.index, d.end, base).
 			WithHint("somebody else writes to the topic: delete it in the cluster, and begin again")

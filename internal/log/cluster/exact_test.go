@@ -3,8 +3,12 @@ package cluster_test
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/cluster"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -95,4 +99,53 @@ func TestExactOnKafka(t *testing.T) {
 	c := open(t, cluster.Options{Seeds: []string{apache(t).seed}})
 	testExact(t, c, true)
 	empty(t, c)
+}
+
+// TestExactUnreplicated: a copier was killed, and not all replicas have its last batch yet. The next begins behind it.
+func TestExactUnreplicated(t *testing.T) {
+	f := fake(t)
+	c := open(t, cluster.Options{Seeds: f.ListenAddrs()})
+	p := create(t, c, "exact", 1, nil).Partitions[0]
+	e := exactly(t, c, -1)
+	if err := copiedTo(t, e, p).Append(t.Context(), counted(0, 3)); err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int32 // for what the leader has, and then for what all replicas have
+	f.ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		f.KeepControl()
+		r := req.(*kmsg.ListOffsetsRequest)
+		switch n := asked.Load(); {
+		case r.ReplicaID >= 0: // a replica sees all
+			asked.Store(max(n, 1))
+			return nil, nil, false
+		case n > 3:
+			return nil, nil, false
+		case n > 0:
+			asked.Store(n + 1)
+		}
+		resp := r.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, t := range r.Topics {
+			topic := kmsg.NewListOffsetsResponseTopic()
+			topic.Topic = t.Topic
+			for _, p := range t.Partitions {
+				one := kmsg.NewListOffsetsResponseTopicPartition()
+				one.Partition, one.Offset = p.Partition, 0
+				topic.Partitions = append(topic.Partitions, one)
+			}
+			resp.Topics = append(resp.Topics, topic)
+		}
+		return resp, nil, true
+	})
+	next := copiedTo(t, exactly(t, c, e.ID()), p)
+	if next.End() != 3 {
+		t.Errorf("the copy ends at %d", next.End())
+	}
+	// kfake does not tell of producers: the last number is looked for in what can be read.
+	if err := next.Append(t.Context(), counted(3, 2)); fault.KindOf(err) != fault.IO {
+		t.Errorf("a batch with the numbers of the first one: %v", err)
+	}
+	next = copiedTo(t, exactly(t, c, e.ID()), p)
+	if err := next.Append(t.Context(), counted(3, 2)); err != nil || next.End() != 5 {
+		t.Errorf("the copy ends at %d: %v", next.End(), err)
+	}
 }

@@ -108,6 +108,9 @@ const (
 	earliest = -2
 )
 
+// unreplicated stands in place of an isolation level: with what the leader has and not all replicas yet.
+const unreplicated = -1
+
 // listOffset looks an offset up by time, or one of the ends. It gives -1 and -1 where there is none.
 func (c *Cluster) listOffset(ctx context.Context, op string, p *part, at int64, isolation int8) (
 	offset record.Offset, unixMillis int64, err error,
@@ -115,6 +118,9 @@ func (c *Cluster) listOffset(ctx context.Context, op string, p *part, at int64, 
 	err = c.retry(ctx, op, p, func(leader int32) (int16, error) {
 		req := kmsg.NewPtrListOffsetsRequest()
 		req.ReplicaID, req.IsolationLevel = -1, isolation
+		if isolation == unreplicated { // as a replica asks
+			req.ReplicaID, req.IsolationLevel = leader, 0
+		}
 		t := kmsg.NewListOffsetsRequestTopic()
 		t.Topic = p.topic
 		one := kmsg.NewListOffsetsRequestTopicPartition()
