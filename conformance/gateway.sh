@@ -13,7 +13,8 @@ base=$(($(free_ports 6) - 1)) # ports of the brokers: base + 1 to 3, and their c
 brokers=127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2)),127.0.0.1:$((base + 3))
 declare -A broker_pid=()
 
-format_broker() { # format_broker ID
+# format_broker ID: one that was killed is not taken anew until its session has ended.
+format_broker() {
 	mkdir -p "$work/broker-$1"
 	cat >"$work/broker-$1/server.properties" <<-CONF
 		process.roles=broker,controller
@@ -27,6 +28,8 @@ format_broker() { # format_broker ID
 		transaction.state.log.num.partitions=2
 		group.initial.rebalance.delay.ms=0
 		log.cleaner.threads=1
+		broker.heartbeat.interval.ms=1000
+		broker.session.timeout.ms=5000
 	CONF
 	"${java[@]}" kafka.tools.StorageTool format -t Zmlya2gtdGVzdC1ub2RlMA -c "$work/broker-$1/server.properties" \
 		>"$work/broker-$1/format.log" 2>&1 || { cat "$work/broker-$1/format.log" >&2; fail "formatting a broker"; }
