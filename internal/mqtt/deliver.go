@@ -299,9 +299,9 @@ func (l *link) answered() {
 	}
 }
 
-// subscribe puts subscriptions in force, then answers, then sends what is retained: everything that is acknowledged
-// after the SUBACK comes, live or retained. What came before the SUBSCRIBE, on this connection or with RETAIN on any,
-// is older than the subscriptions, and comes before what is newer.
+// subscribe puts subscriptions in force, asks for what is retained, answers, and has it sent then: everything that is
+// acknowledged after the SUBACK comes, live or retained. What came before the SUBSCRIBE, on this connection or with
+// RETAIN on any, is older than the subscriptions, and comes before what is newer.
 //
 // SUBACK has no user properties [MQTT-3.9.2-2], and a reason string only where it is wanted and fits [MQTT-3.9.2-1].
 //
@@ -358,14 +358,14 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	if err := l.storeSubscriptions(t.grants); err != nil {
 		return err
 	}
+	for i := range t.grants { // before SUBACK: what is published by who has seen it only comes live
+		if g := &t.grants[i]; g.Sub != nil && g.Retained {
+			l.askRetained(ask, member, g.Sub)
+		}
+	}
 	if p.PacketID > 0 {
 		if err := l.answerWith(&suback); err != nil { // [MQTT-3.8.4-1]
 			return err
-		}
-	}
-	for i := range t.grants {
-		if g := &t.grants[i]; g.Sub != nil && g.Retained {
-			l.sendRetained(ask, member, g.Sub)
 		}
 	}
 	l.watchStatus(t.grants)
@@ -482,9 +482,9 @@ func (l *link) storeFilters(made []*session.Subscription, gone [][]byte) error {
 	return nil
 }
 
-// sendRetained asks for the retained messages of a subscription. They flow beside everything else and wait, however
+// askRetained asks for the retained messages of a subscription. They flow beside everything else and wait, however
 // many they are, for room in the outbox and in the window.
-func (l *link) sendRetained(ask *retain.Ask, member *fanout.Member, sub *session.Subscription) {
+func (l *link) askRetained(ask *retain.Ask, member *fanout.Member, sub *session.Subscription) {
 	l.answers.begin()
 	notBy := ""
 	if sub.NoLocal { // [MQTT-3.8.3-3]

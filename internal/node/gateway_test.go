@@ -131,6 +131,10 @@ func TestGateway(t *testing.T) {
 	if all := received(t, got, 3); !slices.Equal(all, want) {
 		t.Errorf("got %q", all)
 	}
+	until(t, "the device's acknowledgements", func() bool { // or it rightly gets messages again
+		s, err := n.mqtt.Session("device")
+		return err == nil && s.InFlight == 0
+	})
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
