@@ -10,6 +10,8 @@ import (
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/keys"
+	"github.com/firthmq/firth/internal/access/mask"
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kafka"
 	"github.com/firthmq/firth/internal/mqtt"
 )
@@ -108,10 +110,12 @@ func (n *Node) openAccess(ctx context.Context) (err error) {
 		Log: n.keeper, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous], Tokens: tokens,
 		People: n.cfg.Access.OIDC.Issuer != "", Identity: identity, Service: service, TryOut: n.cfg.Access.Mode == modeReport,
 		AcceptDamage: n.cfg.Access.Damaged == "accept", Audit: n.audit, FS: n.fs, Metrics: n.metrics, Logger: n.log,
+		Clock: n.clocks.wall,
 	})
 	if err != nil {
 		return err
 	}
+	_, _, n.guard = n.guards(n.access)
 	n.tellMode()
 	n.makeToken()
 	return nil
@@ -125,10 +129,18 @@ func (n *Node) tellMode() {
 	}
 }
 
-// guards are what the door of devices and that of back ends ask. Tests put guards there that leak.
-type guards func(*access.Access) (mqtt.Guard, kafka.Guard)
+// guards are what the door of devices, that of back ends and the administrative interface ask. Tests put guards there
+// that leak.
+type guards func(*access.Access) (mqtt.Guard, kafka.Guard, adminGuard)
 
-func catalogGuards(a *access.Access) (mqtt.Guard, kafka.Guard) { return a, a }
+func catalogGuards(a *access.Access) (mqtt.Guard, kafka.Guard, adminGuard) { return a, a, a }
+
+// adminGuard answers what who administers may do and see. *access.Access is one.
+type adminGuard interface {
+	May(p *access.Pass, o rule.Operation, kind rule.Kind, name string) bool
+	MaskName(p *access.Pass, name []byte, topic string) *mask.Set
+	Masked(p *access.Pass) bool
+}
 
 // mapped is the mapping of the moment, for rules: SIGHUP may change it.
 type mapped struct{ n *Node }

@@ -328,7 +328,7 @@ func (n *Node) adminRestore(r *http.Request) (any, error) {
 // shown is what who asks would see of a retained message as a client.
 func (n *Node) shown(ctx context.Context, m *mqtt.RetainedMessage) *mqtt.RetainedMessage {
 	if pass := passOf(ctx); pass != nil && m != nil {
-		if set := n.access.MaskName(pass, []byte(m.Topic), ""); set != nil {
+		if set := n.guard.MaskName(pass, []byte(m.Topic), ""); set != nil {
 			m.Mask(set)
 		}
 	}
@@ -338,7 +338,7 @@ func (n *Node) shown(ctx context.Context, m *mqtt.RetainedMessage) *mqtt.Retaine
 // maskTrace takes out of a line what who asks may not see. A client may publish to an alias, or to a name that becomes
 // another one, so that who does not see all of everything sees the user properties of no message.
 func (n *Node) maskTrace(ctx context.Context, line *mqtt.TraceLine) {
-	if pass := passOf(ctx); line.Payload != nil && pass != nil && n.access.Masked(pass) {
+	if pass := passOf(ctx); line.Payload != nil && pass != nil && n.guard.Masked(pass) {
 		line.User = nil
 	}
 }

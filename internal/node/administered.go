@@ -155,7 +155,7 @@ func (n *Node) asksBy(r *http.Request, who rule.Subject, by proof) (asker, error
 
 // mayPass tells whether somebody may do something to the cluster. Errors: Denied.
 func (n *Node) mayPass(pass *access.Pass, o rule.Operation) error {
-	if n.access.May(pass, o, rule.Cluster, rule.ClusterName) {
+	if n.guard.May(pass, o, rule.Cluster, rule.ClusterName) {
 		return nil
 	}
 	n.audit.Tell(audit.Refusal(pass.By(), o.String(), chain.Resource{Kind: "cluster", Name: rule.ClusterName}))

@@ -193,7 +193,7 @@ func (n *Node) openTokens() (access.Tokens, error) {
 		n.opened("token keys", n.run("token keys", from.Run))
 		issuers = append(issuers, verify.Issuer{Issuer: j.issuer(), From: from})
 	}
-	tokens := verify.NewTokens(issuers, 0, time.Now)
+	tokens := verify.NewTokens(issuers, 0, n.clocks.wall)
 	n.metrics.CounterFunc("firth_access_tokens_remembered_total",
 		"Tokens that had been found good before, and cost no signature.", func() float64 {
 			return float64(tokens.Remembered())

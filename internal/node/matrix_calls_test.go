@@ -250,8 +250,9 @@ func (m *matrix) resources(kind string) []string {
 
 // calls makes every call about every resource.
 func (m *matrix) calls(all []*backEnd) {
+	m.prepare()
 	for _, of := range [][]call{topicCalls(), groupCalls(), newerGroupCalls(), otherCalls(), offsetCalls(),
-		transactionCalls()} {
+		transactionCalls(), changingCalls(), shareCalls(), idCalls(), clusterCalls()} {
 		for _, c := range of {
 			for _, b := range all {
 				if b == nil {
@@ -263,6 +264,7 @@ func (m *matrix) calls(all []*backEnd) {
 					}
 					resp, raw := b.must(c.build(m, name), c.version)
 					m.judge(c.name, b.who, c.kind+" "+name, m.mayResource(b.who, c.right[0], c.kind, name), !isRefused(resp))
+					m.restore(c.name, name)
 					if c.kind != "cluster" { // whose rights are to see what there is
 						b.hides(c.name, raw, name)
 					}

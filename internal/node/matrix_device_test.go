@@ -377,6 +377,8 @@ func (m *matrix) writeTo(d *visitor, path string, ticket uint64) (tried []attemp
 			try(name, func(p *packet.Publish) { p.Topic = append([]byte("rw/"), name...) })
 		case "wdelayed":
 			try(name, func(p *packet.Publish) { p.Topic = append([]byte("$delayed/0/"), name...) })
+		case "later":
+			try(name, func(p *packet.Publish) { p.Topic = fmt.Appendf(nil, "$delayed/%d/%s", delay, name) })
 		default:
 			try(name, func(*packet.Publish) {})
 		}
@@ -429,12 +431,14 @@ func (m *matrix) wills(path string, delay uint32) (all []will) {
 		for n := range willsEach {
 			name := names[(m.number*7+n*13)%len(names)]
 			as := *who
-			as.client = fmt.Sprintf("c1w%d-%d", i, n)
+			as.client = fmt.Sprintf("c1w%d-%d-%d", i, n, delay)
 			payload := m.next(path)
 			d, err := m.dial(&as, func(o *client.Options) {
 				o.Version, o.Resume = packet.V5, delay > 0
 				o.Will = &packet.Will{Topic: []byte(name), Payload: []byte(payload), QoS: 1}
-				o.Will.Props.SetWillDelay(delay)
+				if o.Will.Props.SetWillDelay(delay); delay > 0 {
+					o.Props.SetSessionExpiry(delay)
+				}
 			})
 			may := m.oracle.name(&as, "write", name) && !m.oracle.out[as.user]
 			m.judge(path+" at CONNECT", &as, name, may, err == nil)

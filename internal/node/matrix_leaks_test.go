@@ -56,10 +56,14 @@ func (l *leaky) MayFilter(p *access.Pass, filter string) bool {
 
 func (l *leaky) May(p *access.Pass, o rule.Operation, kind rule.Kind, name string) bool {
 	may := l.Access.May(p, o, kind, name) || l.may != nil && l.may(p.Who(), o, kind, name)
-	if l.stale && kind == rule.Topic && l.same(name) {
+	if l.stale && (kind == rule.Topic || kind == rule.Cluster) && l.same(name) {
 		return l.first(may, p.Who().User, o, name)
 	}
 	return may
+}
+
+func (l *leaky) MaskSome(topic string) bool {
+	return (l.bare == nil || !l.bare(topic)) && l.Access.MaskSome(topic)
 }
 
 // first is true from the first time on that a question was answered so.
@@ -124,6 +128,18 @@ var planted = []struct {
 	{"a topology is not judged", callPart, "StreamsGroupHeartbeat", onTopics(rule.Describe, "mx")},
 	{"acknowledgements outlive the right", sharePart, "ShareAcknowledge", first("mxrev")},
 	{"who may look may change", callPart, "AlterUserScram", on(rule.Cluster, rule.Alter)},
+	{"a stream outlives the right", streamPart, "HTTP stream", first("kafka-cluster")},
+	{"what is delayed is judged when it comes", delayPart, "later", first("/later/revoked/")},
+	{"a delayed will is judged at CONNECT only", delayPart, "willdelayed", first("/willdelayed/")},
+	{"what is delayed comes from anywhere", delayPart, "later/nearby", onTrick("nearby")},
+	{"templates of what is delayed take wildcards", delayPart, "later/client", takesWildcards},
+	{"offsets of any topic are forgotten", callPart, "OffsetDelete", onTopics(rule.Read, "mxhole")},
+	{"topics are deleted by who may change them", callPart, "DeleteTopics", onTopics(rule.Delete, "mxlook")},
+	{"a share group begins any topic anew", callPart, "AlterShareGroupOffsets", onTopics(rule.Read, "mxprex")},
+	{"a share group forgets any topic", callPart, "DeleteShareGroupOffsets", onTopics(rule.Read, "mxno")},
+	{"what a share group has of any topic is seen", callPart, "DescribeShareGroupOffsets", onTopics(rule.Describe, "mx")},
+	{"topics are made of any name", callPart, "CreateTopics", onTopics(rule.Create, "mx")},
+	{"an id is no name", callPart, "OffsetCommit by id", onTopics(rule.Read, "mx")},
 }
 
 // onPath is a guard that does not look on a path.
@@ -187,12 +203,12 @@ func TestAccessMatrixFindsLeaks(t *testing.T) {
 		t.Run(p.what, func(t *testing.T) {
 			t.Parallel()
 			all := strangeText()
-			m := newMatrix(t, func(a *access.Access) (mqtt.Guard, kafka.Guard) {
-				l := p.leak()
+			l := p.leak()
+			m := newMatrix(t, func(a *access.Access) (mqtt.Guard, kafka.Guard, adminGuard) {
 				l.Access = a
-				return l, l
-			}, all[:3])
-			m.parts, m.found = p.of, func() bool {
+				return l, l, l
+			}, all[:3], p.of)
+			m.found = func() bool {
 				return slices.ContainsFunc(m.leaks, func(line string) bool { return strings.Contains(line, p.at) })
 			}
 			if m.run(); !m.found() {

@@ -65,7 +65,7 @@ func (o *oracle) concerns(r *said, who *person) bool {
 	}
 	from := len(r.Networks) == 0
 	for _, text := range r.Networks {
-		from = from || netip.MustParsePrefix(text).Contains(netip.MustParseAddr(who.address))
+		from = from || who.address != "" && netip.MustParsePrefix(text).Contains(netip.MustParseAddr(who.address))
 	}
 	return is && from
 }

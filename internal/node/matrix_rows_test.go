@@ -187,6 +187,10 @@ func ofChanges(clients []string) []trick {
 			mayNot("+/template/${clientid}/v").in(1, 3), may("+/template/#").in(3)}},
 		{name: "condition", leaves: []string{"v"}, rules: []timed{may("+/condition/#"),
 			mayNot("+/condition/#").when(fromNetwork("127.0.0.0/8")).in(1)}},
+		{name: "nearby", leaves: []string{"v"}, rules: []timed{may("+/nearby/#"),
+			mayNot("+/nearby/${clientid}").in(2), mayNot("+/nearby/#").when(fromNetwork("127.0.0.1/32")).in(3)}},
+		{name: "by", leaves: []string{"v"}, rules: []timed{may("+/by/#").in(0),
+			may("+/by/#").when(byListener("side")).in(1, 2), mayNot("+/by/#").when(byListener("mqtt")).in(3)}},
 	}
 }
 
@@ -317,6 +321,13 @@ func further(people []*person) []timed {
 		other("allow", "cluster", "literal", "kafka-cluster", "alter").in(2, 3).of("User:" + people[0].user),
 		other("allow", "cluster", "literal", "kafka-cluster", "alter_configs", "cluster_action").in(3),
 		other("deny", "cluster", "literal", "kafka-cluster", "alter_configs").in(3).of("User:" + people[1].user),
+		other("allow", "cluster", "literal", "kafka-cluster", "alter").in(0, 1).of("User:" + people[1].user),
+		other("allow", "cluster", "literal", "kafka-cluster", "alter").in(0, 1, 2).of("User:" + people[2].user),
+		other("deny", "cluster", "literal", "kafka-cluster", "alter", "describe").in(2).of("User:" + people[2].user).
+			when(fromNetwork("127.0.0.0/8")),
+		other("deny", "cluster", "literal", "kafka-cluster", "describe").in(3).of("User:" + people[0].user).
+			when(byListener("http")),
+		other("allow", "cluster", "literal", "kafka-cluster", "alter").in(1, 2, 3).of("User:a/b"),
 	}
 }
 

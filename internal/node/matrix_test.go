@@ -21,7 +21,7 @@ import (
 // TestAccessMatrix tries every way to data against every way to have a right, and wants to see exactly what may be
 // seen: docs/conformance/access.md.
 func TestAccessMatrix(t *testing.T) {
-	m := newMatrix(t, catalogGuards, strangeText())
+	m := newMatrix(t, catalogGuards, strangeText(), everything)
 	if race.Detector || testing.Short() {
 		m.thin = 4
 	}
@@ -72,6 +72,9 @@ func (m *matrix) run() {
 		if m.does(pagePart) {
 			m.pages()
 		}
+		if m.does(streamPart) {
+			m.streams()
+		}
 		if m.found != nil && m.found() {
 			return
 		}
@@ -89,6 +92,7 @@ func (m *matrix) run() {
 		m.loginsDown(&devices)
 		m.storageDown(&devices)
 	}
+	m.passes()
 	m.root.fence()
 	for payload, one := range m.never {
 		if m.root.has(payload) {
@@ -175,7 +179,7 @@ type deviceSide struct {
 	all, was           []*visitor
 	history            map[string][]map[string]string
 	again, twice, away map[string]string
-	wills              []will
+	wills, waiting     []will
 }
 
 // devices goes the paths of devices in one phase.
@@ -206,6 +210,11 @@ func (m *matrix) devices(s *deviceSide) {
 	}
 	if m.does(willPart) {
 		m.die(m.wills("will", 0))
+	}
+	if m.does(delayPart) {
+		m.forget(s.waiting)
+		m.delay(s.all)
+		s.waiting = m.wills("willdelayed", delay)
 	}
 }
 

@@ -11,10 +11,12 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/secure/securetest"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -44,6 +46,10 @@ type matrix struct {
 	thin   int               // every how many names are tried on a path
 	sent   map[string]string // names of what the operator published, by payload
 
+	ahead atomic.Int64 // of the clock of the node before ours, in nanoseconds
+	later []attempt    // what waits to be published
+	open  []*followed  // streams, of the phase before
+
 	cases   map[string]int // by path
 	leaks   []string
 	missing []string
@@ -53,7 +59,7 @@ type matrix struct {
 }
 
 // ends are the parts of the matrix.
-type ends uint16
+type ends uint32
 
 const (
 	livePart ends = 1 << iota
@@ -62,16 +68,18 @@ const (
 	writePart
 	willPart
 	awayPart
+	delayPart
 	devicePart = 1<<iota - 1
 )
 
 const (
-	fetchPart ends = 64 << iota
+	fetchPart ends = (devicePart + 1) << iota
 	sharePart
 	transactionPart
 	callPart
 	pagePart
-	everything  ends = 64<<iota - 1
+	streamPart
+	everything  ends = (devicePart+1)<<iota - 1
 	backEndPart      = fetchPart | sharePart | transactionPart | callPart
 )
 
@@ -80,9 +88,9 @@ const (
 	patience   = 2 * time.Minute
 )
 
-// newMatrix starts a node whose doors ask these guards, for these people.
-func newMatrix(t testing.TB, by guards, people []*person) *matrix {
-	m := &matrix{t: t, people: people, thin: 1, parts: everything, cases: map[string]int{}, ids: map[string]string{},
+// newMatrix starts a node whose doors ask these guards, for these people and what of them is tried.
+func newMatrix(t testing.TB, by guards, people []*person, parts ends) *matrix {
+	m := &matrix{t: t, people: people, thin: 1, parts: parts, cases: map[string]int{}, ids: map[string]string{},
 		jars:  map[string][2]*browser{},
 		never: map[string]attempt{}, sent: map[string]string{}}
 	m.rows = tricks(m.people)
@@ -107,6 +115,8 @@ func newMatrix(t testing.TB, by guards, people []*person) *matrix {
 	c.Access.HTTP.URL, c.Access.HTTP.Cache = m.logins.URL, 0
 	n := newNode(c)
 	n.guards = by
+	n.clocks = clocks{func() time.Time { return time.Now().Add(time.Duration(m.ahead.Load())) },
+		func() time.Duration { return clock.Passed() + time.Duration(m.ahead.Load()) }}
 	var err error
 	if m.node, err = n.start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -282,7 +292,9 @@ func (m *matrix) change(phase int) {
 
 // judge notes what came of a case: whether something was seen, or done, that may be.
 func (m *matrix) judge(path string, who *person, what string, may, was bool) {
-	m.cases[path]++
+	if m.cases[path]++; may == was {
+		return
+	}
 	line := fmt.Sprintf("phase %d, %s: %.20q as %.20q, %s", m.phase, path, who.user, who.client, what)
 	switch {
 	case was && !may:

@@ -59,6 +59,8 @@ type Node struct {
 	authority *authority.Authority
 	audit     *audit.Trail // nil: nothing is written down
 	guards    guards       // what the doors ask
+	guard     adminGuard   // what is asked about who administers
+	clocks    clocks
 	desk      *enrol.Desk
 	people    *people.Desk
 	issuers   *keys.Metrics  // of the keys of issuers of tokens
@@ -92,6 +94,12 @@ type Node struct {
 	stopBridges func(context.Context) error // nil: there never was a bridge
 }
 
+// clocks tell the time, and how much of it has passed. Tests put theirs there.
+type clocks struct {
+	wall   func() time.Time
+	passed func() time.Duration
+}
+
 // room is something that is open: its name for the log, and how it is closed. ctx bounds how long it
 // may take to be polite.
 type room struct {
@@ -121,6 +129,7 @@ func Start(ctx context.Context, c *Config) (*Node, error) { return newNode(c).st
 func newNode(c *Config) *Node {
 	n := &Node{
 		log: c.Logger, metrics: telemetry.New(), cfg: c, guards: catalogGuards, began: time.Now(),
+		clocks:   clocks{time.Now, clock.Passed},
 		refusals: limit.NewLines(time.Minute, 1000),
 		sockets:  map[string][]socket{}, ways: map[string]*mqtt.Listener{}, failed: make(chan error, 1),
 	}
@@ -203,7 +212,7 @@ func (n *Node) openKafka(ctx context.Context) (err error) {
 	if n.store == nil {
 		return nil
 	}
-	_, backEnds := n.guards(n.access)
+	_, backEnds, _ := n.guards(n.access)
 	n.kafka, err = kafka.Open(ctx, kafka.Options{
 		Store: n.store, ClusterID: n.store.ClusterID(), Logins: n.access,
 		Guard: backEnds, Rules: n.access, Credentials: n.access, Delegations: n.access.Delegations(), Audit: n.audit,
@@ -229,8 +238,8 @@ func (n *Node) openKafka(ctx context.Context) (err error) {
 }
 
 func (n *Node) openMQTT(ctx context.Context) (err error) {
-	l, wall := n.cfg.Limits, clock.New(time.Now, clock.Passed)
-	devices, _ := n.guards(n.access)
+	l, wall := n.cfg.Limits, clock.New(n.clocks.wall, n.clocks.passed)
+	devices, _, _ := n.guards(n.access)
 	mechanisms := mqtt.SCRAM(n.access.Passwords(), n.access)
 	maps.Copy(mechanisms, mqtt.Bearer(n.access))
 	n.mqtt, err = mqtt.Open(ctx, mqtt.Options{

@@ -127,7 +127,7 @@ func (n *Node) openPeople(context.Context) (err error) {
 		Access: n.access, Provider: provider, From: n.comer, Refuse: refuseLogin, Banned: n.mqtt.Banned,
 		Answer:    func(w http.ResponseWriter, v any) { answerJSON(w, http.StatusOK, v) },
 		PublicURL: n.cfg.HTTP.PublicURL, Idle: o.Idle, Lifetime: o.Lifetime, PerUser: o.PerUser, Most: o.Most,
-		Audit: n.audit, Metrics: n.metrics,
+		Now: n.clocks.wall, Audit: n.audit, Metrics: n.metrics,
 	})
 	if err != nil {
 		return err

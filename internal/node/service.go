@@ -115,6 +115,7 @@ func (n *Node) openService() (access.Service, error) {
 	s, err := hook.Open(hook.Options{
 		URL: h.URL, Plain: h.WithoutTLS, TokenFile: h.TokenFile, CA: h.CA, Certificate: h.Certificate, Key: h.Key,
 		Timeout: h.Timeout, InFlight: h.InFlight, Keep: h.Cache, Logger: n.log, Metrics: n.metrics,
+		Now: n.clocks.wall,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("access.http: %w", err)
