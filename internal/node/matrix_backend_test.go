@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/firthmq/firth/internal/log/record"
 )
@@ -36,6 +38,10 @@ func asBackEnd(who *person) *person {
 
 // backEnd connects somebody.
 func (m *matrix) backEnd(who *person) (*backEnd, error) {
+	return m.backEndBy(who, plain.Auth{User: who.user, Pass: mxPassword}.AsMechanism())
+}
+
+func (m *matrix) backEndBy(who *person, by sasl.Mechanism) (*backEnd, error) {
 	nc, err := net.Dial("tcp", m.node.Addresses().Kafka)
 	if err != nil {
 		m.t.Fatal(err)
@@ -43,15 +49,23 @@ func (m *matrix) backEnd(who *person) (*backEnd, error) {
 	m.t.Cleanup(func() { _ = nc.Close() })
 	b := &backEnd{m: m, who: who, nc: nc}
 	hello := kmsg.NewPtrSASLHandshakeRequest()
-	hello.Mechanism = "PLAIN"
+	hello.Mechanism = by.Name()
 	if _, _, err := b.ask(hello, 1); err != nil {
 		return nil, err
 	}
-	login := kmsg.NewPtrSASLAuthenticateRequest()
-	login.SASLAuthBytes = []byte("\x00" + who.user + "\x00" + mxPassword)
-	said, _, err := b.ask(login, 2)
-	if err == nil && said.(*kmsg.SASLAuthenticateResponse).ErrorCode != 0 {
-		err = fmt.Errorf("error %d", said.(*kmsg.SASLAuthenticateResponse).ErrorCode)
+	session, say, err := by.Authenticate(m.t.Context(), "localhost")
+	for done := false; err == nil && !done; {
+		login := kmsg.NewPtrSASLAuthenticateRequest()
+		login.SASLAuthBytes = say
+		var said kmsg.Response
+		if said, _, err = b.ask(login, 2); err != nil {
+			break
+		}
+		resp := said.(*kmsg.SASLAuthenticateResponse)
+		if resp.ErrorCode != 0 {
+			return nil, fmt.Errorf("error %d", resp.ErrorCode)
+		}
+		done, say, err = session.Challenge(resp.SASLAuthBytes)
 	}
 	return b, err
 }
@@ -178,12 +192,11 @@ func (b *backEnd) fetches(path string, raw []byte, topics ...string) {
 		all[topic] = true
 	}
 	b.unveils(path, raw, got, topics)
-	for payload, name := range b.m.sent {
-		topic := logTopic(name)
-		some[topic] = some[topic] || got[payload]
-		all[topic] = all[topic] && got[payload]
-	}
 	for _, topic := range topics {
+		for _, payload := range b.m.sentTo[topic] {
+			some[topic] = some[topic] || got[payload]
+			all[topic] = all[topic] && got[payload]
+		}
 		may := b.m.oracle.topic(b.who, "read", topic)
 		b.m.judge(path, b.who, topic, may, some[topic] && (all[topic] || !may))
 	}
@@ -364,23 +377,43 @@ func (m *matrix) transact(all []*backEnd) map[*backEnd]open {
 		if b == nil {
 			continue
 		}
-		x := open{id: fmt.Sprintf("mxt-pre-%d", i)}
-		init := kmsg.NewPtrInitProducerIDRequest()
-		init.TransactionalID, init.TransactionTimeoutMillis = new(x.id), 60_000
-		resp, _ := b.must(init, 4)
-		given := resp.(*kmsg.InitProducerIDResponse)
-		x.pid, x.epoch = given.ProducerID, given.ProducerEpoch
-		m.judge("transaction begun", b.who, x.id,
-			m.oracle.resource(b.who, "write", "transactional_id", x.id), given.ErrorCode == 0)
-		add := kmsg.NewPtrAddPartitionsToTxnRequest()
-		add.TransactionalID, add.ProducerID, add.ProducerEpoch = x.id, x.pid, x.epoch
-		add.Topics = append(add.Topics, kmsg.AddPartitionsToTxnRequestTopic{Topic: "mxrev", Partitions: []int32{0}})
-		resp, _ = b.must(add, 3)
-		x.may = m.oracle.topic(b.who, "write", "mxrev")
-		m.judge("transaction enters", b.who, x.id, x.may, !isRefused(resp))
-		begun[b] = x
+		begun[b] = m.begin(b, fmt.Sprintf("mxt-pre-%d", i), "mxrev")
 	}
 	return begun
+}
+
+// begin begins a transaction on a topic.
+func (m *matrix) begin(b *backEnd, id, topic string) open {
+	x := open{id: id}
+	init := kmsg.NewPtrInitProducerIDRequest()
+	init.TransactionalID, init.TransactionTimeoutMillis = new(x.id), 60_000
+	resp, _ := b.must(init, 4)
+	given := resp.(*kmsg.InitProducerIDResponse)
+	x.pid, x.epoch = given.ProducerID, given.ProducerEpoch
+	m.judge("transaction begun", b.who, x.id,
+		m.oracle.resource(b.who, "write", "transactional_id", x.id), given.ErrorCode == 0)
+	add := kmsg.NewPtrAddPartitionsToTxnRequest()
+	add.TransactionalID, add.ProducerID, add.ProducerEpoch = x.id, x.pid, x.epoch
+	add.Topics = append(add.Topics, kmsg.AddPartitionsToTxnRequestTopic{Topic: topic, Partitions: []int32{0}})
+	resp, _ = b.must(add, 3)
+	x.may = m.oracle.topic(b.who, "write", topic)
+	m.judge("transaction enters", b.who, x.id, x.may, !isRefused(resp))
+	return x
+}
+
+// produceIn is a Produce of one record in a transaction.
+func produceIn(x open, topic, payload string) kmsg.Request {
+	var batch record.Builder
+	batch.Reset(nil, 1000)
+	batch.Append(&record.Record{Timestamp: 1000, Key: []byte(topic + "/txn"), Value: []byte(payload)})
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis, req.TransactionID = -1, 1000, new(x.id)
+	t := kmsg.NewProduceRequestTopic()
+	p := kmsg.NewProduceRequestTopicPartition()
+	t.Topic, p.Records = topic, transactional(batch.Seal(0, 0), x)
+	t.Partitions = append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+	return req
 }
 
 // goOn has those write in their transactions who began them under other rules, and ends them.
@@ -392,17 +425,7 @@ func (m *matrix) goOn(all []*backEnd, begun map[*backEnd]open) {
 			continue
 		}
 		one := attempt{"transaction", "mxrev/txn", m.next("txn"), b.who, m.oracle.topic(b.who, "write", "mxrev")}
-		var batch record.Builder
-		batch.Reset(nil, 1000)
-		batch.Append(&record.Record{Timestamp: 1000, Key: []byte(one.name), Value: []byte(one.payload)})
-		req := kmsg.NewPtrProduceRequest()
-		req.Acks, req.TimeoutMillis, req.TransactionID = -1, 1000, new(x.id)
-		t := kmsg.NewProduceRequestTopic()
-		p := kmsg.NewProduceRequestTopicPartition()
-		t.Topic, p.Records = "mxrev", transactional(batch.Seal(0, 0), x)
-		t.Partitions = append(t.Partitions, p)
-		req.Topics = append(req.Topics, t)
-		resp, _ := b.must(req, 9)
+		resp, _ := b.must(produceIn(x, "mxrev", one.payload), 9)
 		m.judge("transaction answered", b.who, "mxrev", one.may, !slices.ContainsFunc(codes(reflect.ValueOf(resp), nil),
 			func(code int16) bool { return code != 0 }))
 		end := kmsg.NewPtrEndTxnRequest()

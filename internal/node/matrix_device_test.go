@@ -76,7 +76,8 @@ func (m *matrix) send(path string, change func(p *packet.Publish)) map[string]st
 	for _, name := range m.names(path) {
 		id := m.next(path)
 		p := secretly(name, id)
-		sent[name], m.sent[id] = id, name
+		sent[name] = id
+		m.sentTo[logTopic(name)] = append(m.sentTo[logTopic(name)], id)
 		if change != nil {
 			change(p)
 		}

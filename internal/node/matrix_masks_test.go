@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"slices"
 
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -62,8 +61,11 @@ func (b *backEnd) unveils(path string, raw []byte, got map[string]bool, topics [
 		seen[secret]++
 	}
 	some, all := map[string]bool{}, map[string]bool{}
-	for payload, name := range b.m.sent {
-		if topic := logTopic(name); got[payload] && slices.Contains(topics, topic) {
+	for _, topic := range topics {
+		for _, payload := range b.m.sentTo[topic] {
+			if !got[payload] {
+				continue
+			}
 			if _, known := all[topic]; !known {
 				all[topic] = true
 			}

@@ -22,6 +22,7 @@ type said struct {
 	TLS        bool     `json:"tls,omitempty"`
 	ClientID   string   `json:"client_id,omitempty"`
 	given      bool     // by the service that knows its user
+	levels     []string // of its name
 	Masks      []string `json:"masks,omitempty"`
 }
 
@@ -91,7 +92,7 @@ func (o *oracle) decide(who *person, operation string, about func(r *said) bool)
 	allowed := false
 	for i := range o.rules {
 		r := &o.rules[i]
-		if r.Effect == "mask" || !o.concerns(r, who) || !r.counts(operation) || !about(r) {
+		if r.Effect == "mask" || !r.counts(operation) || !about(r) || !o.concerns(r, who) {
 			continue
 		}
 		if r.Effect == "deny" {
@@ -104,14 +105,15 @@ func (o *oracle) decide(who *person, operation string, about func(r *said) bool)
 
 // name decides about a topic name of devices.
 func (o *oracle) name(who *person, operation, name string) bool {
+	levels, topic := split(name), logTopic(name)
 	return o.decide(who, operation, func(r *said) bool {
 		switch {
 		case r.Kind != "topic":
 			return false
 		case r.Pattern == "filter":
-			return isAbout(r, name, who)
+			return isAbout(r, levels, who)
 		}
-		return name[0] != '$' && r.byName(logTopic(name))
+		return name[0] != '$' && r.byName(topic)
 	})
 }
 
@@ -137,7 +139,7 @@ func (o *oracle) ofTopic(who *person, operation, topic string) bool {
 		}
 		some, all := false, true
 		for _, name := range samples(topic, r.Name, who) {
-			one := isAbout(r, name, who)
+			one := isAbout(r, split(name), who)
 			some, all = some || one, all && one
 		}
 		return r.Effect == "deny" && some || r.Effect == "allow" && all
@@ -146,8 +148,9 @@ func (o *oracle) ofTopic(who *person, operation, topic string) bool {
 
 // maskedName tells whether not all may be seen of the messages with a name, and maskedTopic of the records of a topic.
 func (o *oracle) maskedName(who *person, name string) bool {
+	levels, topic := split(name), logTopic(name)
 	return o.masked(who, func(r *said) bool {
-		return r.Pattern == "filter" && isAbout(r, name, who) || r.Pattern != "filter" && r.byName(logTopic(name))
+		return r.Pattern == "filter" && isAbout(r, levels, who) || r.Pattern != "filter" && r.byName(topic)
 	})
 }
 
@@ -156,14 +159,19 @@ func (o *oracle) maskedTopic(who *person, topic string) bool {
 		if r.Pattern != "filter" {
 			return r.byName(topic)
 		}
-		return slices.ContainsFunc(samples(topic, r.Name, who), func(name string) bool { return isAbout(r, name, who) })
+		return slices.ContainsFunc(samples(topic, r.Name, who), func(name string) bool {
+			return isAbout(r, split(name), who)
+		})
 	})
 }
 
 func (o *oracle) masked(who *person, about func(r *said) bool) bool {
-	return slices.ContainsFunc(o.rules, func(r said) bool {
-		return r.Effect == "mask" && o.concerns(&r, who) && about(&r)
-	})
+	for i := range o.rules {
+		if r := &o.rules[i]; r.Effect == "mask" && about(r) && o.concerns(r, who) {
+			return true
+		}
+	}
+	return false
 }
 
 // resource decides about what is no topic.
@@ -184,9 +192,9 @@ func (r *said) byName(name string) bool {
 
 func split(name string) []string { return strings.Split(name, "/") }
 
-// isAbout holds a name against the filter of a rule, level by level. Wildcards do not begin what begins with $.
-func isAbout(r *said, name string, who *person) bool {
-	filter, levels := split(r.Name), split(name)
+// isAbout holds the levels of a name against the filter of a rule. Wildcards do not begin what begins with $.
+func isAbout(r *said, levels []string, who *person) bool {
+	filter := r.levels
 	if strings.HasPrefix(levels[0], "$") && (filter[0] == "+" || filter[0] == "#") {
 		return false
 	}
@@ -208,8 +216,11 @@ func isAbout(r *said, name string, who *person) bool {
 // isLevel holds one level against that of a filter. A template is the text that the person has; if that is no text of
 // one level, nothing matches it, but where it denies everything does.
 func isLevel(want, level string, who *person, denied bool) bool {
-	if want == "+" {
+	switch {
+	case want == "+":
 		return true
+	case !strings.Contains(want, "${"):
+		return want == level
 	}
 	for variable, value := range map[string]string{
 		"${clientid}": who.client, "${username}": who.user, "${cert.cn}": who.cn,

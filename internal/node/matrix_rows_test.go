@@ -244,6 +244,9 @@ func ofTopicChanges() []trick {
 			rules: []timed{onTopic("allow", "literal", "mxlook", "describe", "describe_configs")}},
 		{name: "topicadmin", root: "mxadmin", leaves: []string{"a"}, rules: []timed{
 			onTopic("allow", "literal", "mxadmin", "create", "alter", "delete", "alter_configs")}},
+		{name: "letters", root: "dlq.letters", leaves: []string{"a"},
+			rules: []timed{onTopic("allow", "literal", "dlq.letters", "read").in(0, 2, 3), veilTopic("dlq.letters").in(2)}},
+		{name: "transacted", root: "mxtxn", rules: []timed{onTopic("allow", "literal", "mxtxn", "write")}},
 		{name: "topicclient", root: "mxclient", leaves: []string{"a"},
 			rules: []timed{onTopic("allow", "literal", "mxclient").when(byClient("c*"))}},
 	}
@@ -301,6 +304,8 @@ func further(people []*person) []timed {
 	}
 	return []timed{
 		may("+/fence", "read").of("User:*"),
+		may("+/bfence/#").of("User:*"),
+		other("allow", "cluster", "literal", "kafka-cluster", "alter").of("Role:looks"),
 		veil(mxRoot + "/retained/exact/x").of("User:" + people[0].user).in(3), // who may look at it by HTTP then
 		may("$SYS/broker/clients/#", "read").of("User:" + people[0].user),
 		may("$SYS/#", "read").of("User:"+people[1].user).in(1, 3),
@@ -335,6 +340,7 @@ func further(people []*person) []timed {
 func rulesOf(all []timed, phase int) (list []said) {
 	for _, r := range all {
 		if r.during == nil || slices.Contains(r.during, phase) {
+			r.levels = split(r.Name)
 			list = append(list, r.said)
 		}
 	}

@@ -96,7 +96,7 @@ func (m *matrix) follow(who *person, b *browser, traced string, headers ...strin
 		return len(headers) > 0 || is == changed && fmt.Sprint(now) == fmt.Sprint(roles)
 	}
 	for _, f := range []*followed{
-		{what: "/audit?follow=true&last=1", right: "describe"},
+		{what: "/audit?follow=true&last=1&type=change", right: "describe"},
 		{what: "/trace?client=" + strings.ReplaceAll(traced, " ", "+"), right: "alter", trace: traced},
 	} {
 		answer := b.open(http.MethodGet, adminPath+f.what, "", headers...) //nolint:bodyclose // streams closes it

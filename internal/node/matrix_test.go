@@ -23,7 +23,7 @@ import (
 func TestAccessMatrix(t *testing.T) {
 	m := newMatrix(t, catalogGuards, strangeText(), everything)
 	if race.Detector || testing.Short() {
-		m.thin = 4
+		m.thin = 5
 	}
 	m.run()
 	for _, path := range slices.Sorted(maps.Keys(m.cases)) {
@@ -53,8 +53,12 @@ func (m *matrix) run() {
 		m.t.Fatal(err)
 	}
 	m.root.subscribe(packet.Properties{}, 1, "#")
+	if m.does(endPart) {
+		m.trust()
+	}
 	var devices deviceSide
 	var backEnds backEndSide
+	var letters *sorter
 	for phase := range phases {
 		m.enter(phase)
 		for _, root := range roots(m.rows) { // so that it is there
@@ -75,6 +79,17 @@ func (m *matrix) run() {
 		if m.does(streamPart) {
 			m.streams()
 		}
+		if m.does(bridgePart) {
+			m.cross()
+		}
+		if m.does(letterPart) {
+			if letters == nil {
+				letters = m.newSorter()
+			}
+			m.arrive(devices.of(m))
+			m.connect(backEnds.of(m))
+			m.letters(letters, backEnds.all, devices.all)
+		}
 		if m.found != nil && m.found() {
 			return
 		}
@@ -88,12 +103,27 @@ func (m *matrix) run() {
 			backEnds.waits = m.wait(backEnds.all)
 		}
 	}
+	m.finish(&devices)
+}
+
+// finish goes through what comes once, behind all phases.
+func (m *matrix) finish(devices *deviceSide) {
 	if m.does(devicePart) && m.does(pagePart) {
-		m.loginsDown(&devices)
-		m.storageDown(&devices)
+		m.loginsDown(devices)
+		m.storageDown(devices)
+	}
+	if m.does(endPart) {
+		m.ends()
+		m.delegated()
 	}
 	m.passes()
+	if m.does(bridgePart) {
+		m.lastBridge()
+	}
 	m.root.fence()
+	for _, judge := range m.late {
+		judge()
+	}
 	for payload, one := range m.never {
 		if m.root.has(payload) {
 			m.leaks = append(m.leaks, fmt.Sprintf("later, %s: %q to %s", one.path, one.who.user, one.name))
@@ -182,13 +212,18 @@ type deviceSide struct {
 	wills, waiting     []will
 }
 
-// devices goes the paths of devices in one phase.
-func (m *matrix) devices(s *deviceSide) {
+// of are the devices of a matrix.
+func (s *deviceSide) of(m *matrix) []*visitor {
 	if s.all == nil {
 		s.all, s.was = make([]*visitor, len(m.people)), make([]*visitor, len(m.people))
 		s.history = map[string][]map[string]string{}
 	}
-	m.arrive(s.all)
+	return s.all
+}
+
+// devices goes the paths of devices in one phase.
+func (m *matrix) devices(s *deviceSide) {
+	m.arrive(s.of(m))
 	if m.phase > 0 && m.does(awayPart) {
 		m.back(s)
 	}
@@ -227,13 +262,18 @@ type backEndSide struct {
 	begun    map[*backEnd]open
 }
 
-// backEnds goes the paths of back ends in one phase.
-func (m *matrix) backEnds(s *backEndSide) {
+// of are the back ends of a matrix.
+func (s *backEndSide) of(m *matrix) []*backEnd {
 	if s.all == nil {
 		s.all = make([]*backEnd, len(m.people))
 		s.sessions, s.members = map[string]*kmsg.FetchRequest{}, map[*backEnd]*sharing{}
 	}
-	m.connect(s.all)
+	return s.all
+}
+
+// backEnds goes the paths of back ends in one phase.
+func (m *matrix) backEnds(s *backEndSide) {
+	m.connect(s.of(m))
 	m.goOn(s.all, s.begun)
 	m.send("backend", nil)
 	m.come(s.waits)

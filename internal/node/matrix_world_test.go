@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/token/tokentest"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -41,14 +43,18 @@ type matrix struct {
 	ids    map[string]string
 	jars   map[string][2]*browser // of users: of the phase before and of this one
 	root   *visitor
-	logins *directory        // the service that knows who is in no list of users
-	number int               // of messages
-	thin   int               // every how many names are tried on a path
-	sent   map[string]string // names of what the operator published, by payload
+	logins *directory          // the service that knows who is in no list of users
+	number int                 // of messages
+	thin   int                 // every how many names are tried on a path
+	sentTo map[string][]string // payloads of what the operator published, by topic of the log
 
-	ahead atomic.Int64 // of the clock of the node before ours, in nanoseconds
-	later []attempt    // what waits to be published
-	open  []*followed  // streams, of the phase before
+	ahead  atomic.Int64 // of the clock of the node before ours, in nanoseconds
+	later  []attempt    // what waits to be published
+	open   []*followed  // streams, of the phase before
+	late   []func()     // judge what may come any time, when all is over
+	spans  []*span      // bridges
+	far    *Node        // the other server of theirs
+	issuer *tokentest.Issuer
 
 	cases   map[string]int // by path
 	leaks   []string
@@ -69,6 +75,8 @@ const (
 	willPart
 	awayPart
 	delayPart
+	bridgePart
+	endPart
 	devicePart = 1<<iota - 1
 )
 
@@ -79,6 +87,7 @@ const (
 	callPart
 	pagePart
 	streamPart
+	letterPart
 	everything  ends = (devicePart+1)<<iota - 1
 	backEndPart      = fetchPart | sharePart | transactionPart | callPart
 )
@@ -92,7 +101,7 @@ const (
 func newMatrix(t testing.TB, by guards, people []*person, parts ends) *matrix {
 	m := &matrix{t: t, people: people, thin: 1, parts: parts, cases: map[string]int{}, ids: map[string]string{},
 		jars:  map[string][2]*browser{},
-		never: map[string]attempt{}, sent: map[string]string{}}
+		never: map[string]attempt{}, sentTo: map[string][]string{}}
 	m.rows = tricks(m.people)
 	for i := range m.rows {
 		m.rules = append(m.rules, m.rows[i].rules...)
@@ -111,6 +120,13 @@ func newMatrix(t testing.TB, by guards, people []*person, parts ends) *matrix {
 	c.Mapping = []hinge.Rule{{MQTT: zoneLevel + "/{z}/{rest#}", Topic: zoneTopic, Key: "{topic}"}}
 	c.Rewrite = []rewrite.Rule{{Action: "all", From: "rw/#", Match: "^rw/([^/]+)/rewrite/(.+)$", To: "$1/rewrite/$2"}}
 	c.AutoSubscribe = []mqtt.AutoSubscription{{Filter: "+/unasked/#", QoS: 1}}
+	if m.does(bridgePart) {
+		m.farNode()
+		c.Bridges = m.bridgesTo(m.far.Addresses().MQTT)
+	}
+	m.issuer = tokentest.New(t, "ES256")
+	c.Access.JWT = []JWT{{Issuer: tokentest.Name, Audience: "firth", User: "sub", Roles: "roles", UserName: "ignore",
+		Algorithms: "ES256", Keys: securetest.Write(t, dir, "keys.json", m.issuer.Keys())}}
 	m.logins = m.service()
 	c.Access.HTTP.URL, c.Access.HTTP.Cache = m.logins.URL, 0
 	n := newNode(c)
@@ -129,12 +145,21 @@ func newMatrix(t testing.TB, by guards, people []*person, parts ends) *matrix {
 	pump := devices.Client("pump")
 	m.tls = &tls.Config{RootCAs: servers.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{pump.TLS(t)}}
 	m.user("root", map[string]any{"roles": []string{"admin"}}, true)
+	same := m.node.access.Catalog().User("root").Verifiers // which take long to make
+	users := []*access.User{{Name: "pump", Roles: []string{"obs"}, Verifiers: same}}
 	for _, p := range m.people {
 		if p.cn == "" && !p.elsewhere {
-			m.user(p.user, map[string]any{"roles": p.roles}, true)
+			users = append(users, &access.User{Name: p.user, Roles: p.roles, Verifiers: same})
 		}
 	}
-	m.user("pump", map[string]any{"roles": []string{"obs"}}, true)
+	if m.does(endPart) {
+		for _, name := range enders {
+			users = append(users, &access.User{Name: name, Roles: []string{"looks", "obs"}, Verifiers: same})
+		}
+	}
+	if err := m.node.access.Apply(t.Context(), &access.Change{Users: users}); err != nil {
+		t.Fatal(err)
+	}
 	return m
 }
 
@@ -157,6 +182,11 @@ func (m *matrix) service() *directory {
 		}
 		known[p.user] = string(text)
 	}
+	text, err := json.Marshal(map[string]any{"result": "allow", "roles": []string{"obs", "looks"}, "expires_in": delay})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	known["${clientid}"] = string(text) // who ends
 	return newDirectory(m.t, known, func(string) string { return mxPassword })
 }
 
@@ -304,6 +334,11 @@ func (m *matrix) judge(path string, who *person, what string, may, was bool) {
 	}
 }
 
+// after judges, when all is over, whether something has been seen that may not.
+func (m *matrix) after(path string, who *person, what string, seen func() bool) {
+	m.late = append(m.late, func() { m.judge(path, who, what, false, seen()) })
+}
+
 func (m *matrix) total() (n int) {
 	for _, of := range m.cases {
 		n += of
@@ -320,6 +355,7 @@ type visitor struct {
 
 	mu      sync.Mutex
 	hold    bool              // it acknowledges nothing
+	unacked []packet.Publish  // meanwhile; identifier and QoS
 	got     map[string]string // topics by payload, of this connection
 	secrets map[string]int    // that were in it, by payload
 	refused map[uint64]bool   // what it published, by its ticket
@@ -370,7 +406,9 @@ func (d *visitor) message(p *packet.Publish) {
 		id = within
 	}
 	d.got[id], d.secrets[id] = string(p.Topic), len(secretsIn(p.Payload, p.Props.User))
-	if !d.hold && p.QoS > 0 {
+	if d.hold && p.QoS > 0 {
+		d.unacked = append(d.unacked, packet.Publish{PacketID: p.PacketID, QoS: p.QoS})
+	} else if p.QoS > 0 {
 		for d.c == nil { // Dial has not returned
 			d.mu.Unlock()
 			<-time.After(time.Millisecond)
@@ -382,6 +420,23 @@ func (d *visitor) message(p *packet.Publish) {
 	case d.news <- struct{}{}:
 	default:
 	}
+}
+
+// count is how much has come, and release acknowledges it at last.
+func (d *visitor) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.got)
+}
+
+func (d *visitor) release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hold = false
+	for _, p := range d.unacked {
+		d.c.Ack(p.PacketID, p.QoS, packet.Success)
+	}
+	d.c.Flush()
 }
 
 func (d *visitor) ack(ticket uint64, reason packet.ReasonCode, err error) {
