@@ -311,6 +311,7 @@ for after in 0.05 0.15 0.3 0.5; do # at least the first finds it under way, what
 	wait "$moving" || status=$? # its lock is free from here on, which the end of a timeout -s KILL does not say
 	[ $status -ne 137 ] || kills=$((kills + 1))
 done
+[ $kills -gt 0 ] || fail "firth migrate was never killed under way"
 move >"$work/moved" 2>&1 || grep -q 'was moved to the cluster' "$work/moved" || { cat "$work/moved" >&2; fail "moving"; }
 rm -rf "$work/data"
 start_gateway 127.0.0.1:0

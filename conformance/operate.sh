@@ -4,8 +4,7 @@
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients python
-python3 -m venv "$work/venv"
-"$again" timeout 300 "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$here/operate/requirements.txt"
+venv "$here/operate/requirements.txt"
 
 # The addresses come from start_firth: these would be in its way.
 cat >"$work/firth.yaml" <<'YAML'
@@ -40,7 +39,7 @@ listed() { # listed PATTERN: a ban
 }
 
 curl -sSf "http://$http/api/v1/openapi.json" >"$work/openapi.json"
-timeout 60 "$work/venv/bin/openapi-spec-validator" --schema 3.1 "$work/openapi.json"
+timeout 60 "${python%/*}/openapi-spec-validator" --schema 3.1 "$work/openapi.json"
 pass "the OpenAPI document is one"
 
 subscribe rewritten -v -C 1 -t 'new/#'

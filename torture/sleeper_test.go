@@ -55,8 +55,8 @@ type sleeper struct {
 }
 
 // inHand is how old a message may be when a subscription is made that gets it: it may be in the hand of a worker of
-// live delivery then, which a busy machine may keep waiting, and who comes back later may get it.
-const inHand = 3 * time.Second
+// live delivery then, and who comes back later may get it.
+const inHand = 500 * time.Millisecond
 
 // interest is a subscription.
 type interest struct {
