@@ -453,6 +453,12 @@ func (l *load) finish() {
 	l.judge(now, *roundsFlag+1)
 	l.must(l.s.stop())
 	l.must(l.s.checkLog(ctx))
+	if len(now.promised) == 0 {
+		l.t.Error("the group has committed nothing")
+	}
+	if len(l.seenTxns) == 0 {
+		l.t.Error("no transaction was seen in all the time")
+	}
 	all, acked := l.h.counts()
 	l.t.Logf("%d messages, %d acknowledged, every one in its place; slowest start %v", all, acked, l.slowest)
 }

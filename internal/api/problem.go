@@ -35,7 +35,7 @@ const loginHint = "send Authorization: Bearer TOKEN (firth token create), a user
 
 // refuse answers with an error.
 func (a *API) refuse(w http.ResponseWriter, _ *http.Request, err error) {
-	p := Problem{Type: "about:blank", Status: statusOf(fault.KindOf(err)), Detail: err.Error(),
+	p := Problem{Type: "about:blank", Status: StatusOf(fault.KindOf(err)), Detail: err.Error(),
 		Kind: fault.KindOf(err).String(), Hint: fault.HintOf(err)}
 	if own, is := errors.AsType[*statusError](err); is {
 		p.Status = own.status
@@ -51,8 +51,8 @@ func (a *API) refuse(w http.ResponseWriter, _ *http.Request, err error) {
 	answerJSON(w, p.Status, problemType, p)
 }
 
-// statusOf is the status for a kind of error.
-func statusOf(kind fault.Kind) int {
+// StatusOf is the status for a kind of error.
+func StatusOf(kind fault.Kind) int {
 	switch kind {
 	case fault.Invalid, fault.OutOfRange:
 		return http.StatusBadRequest

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -48,9 +49,25 @@ func open(t testing.TB, change func(*mqtt.Options), expected ...string) *house {
 // openOn opens a house on files; its stop closes all of it. No error is logged but the expected ones.
 func openOn(t testing.TB, fs vfs.FS, change func(*mqtt.Options), expected ...string) *house {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
 	logger := logtest.New(t, expected...)
 	log := openKeeper(t, fs, logger)
+	h := openDoor(t, log, logger, change)
+	h.fs = fs
+	closeDoor := h.stop
+	h.stop = func() {
+		h.stop = func() {}
+		closeDoor()
+		if err := log.Close(); err != nil {
+			t.Errorf("log: %v", err)
+		}
+	}
+	return h
+}
+
+// openDoor opens a door on a log; its stop closes the door only.
+func openDoor(t testing.TB, log keeper, logger *slog.Logger, change func(*mqtt.Options)) *house {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	table, err := hinge.New(nil, hinge.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -70,9 +87,7 @@ func openOn(t testing.TB, fs vfs.FS, change func(*mqtt.Options), expected ...str
 	ended := make(chan error, 2)
 	go func() { ended <- door.Run(ctx) }()
 	go func() { ended <- door.Serve(ctx, l) }()
-	h := &house{t: t, fs: fs, log: log, door: door, addr: l.Addr().String()}
-	h.stop = func() {
-		h.stop = func() {}
+	stop := func() {
 		l.Close()
 		drain, done := context.WithTimeout(context.Background(), patience)
 		defer done()
@@ -85,11 +100,8 @@ func openOn(t testing.TB, fs vfs.FS, change func(*mqtt.Options), expected ...str
 				t.Errorf("door: %v", err)
 			}
 		}
-		if err := log.Close(); err != nil {
-			t.Errorf("log: %v", err)
-		}
 	}
-	return h
+	return &house{t: t, log: log, door: door, addr: l.Addr().String(), stop: stop}
 }
 
 // produce appends a record as a Kafka producer would, and waits for its receipt.

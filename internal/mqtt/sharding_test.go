@@ -1,11 +1,8 @@
 package mqtt_test
 
 import (
-	"context"
-	"net"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/logtest"
@@ -29,39 +26,10 @@ func sharing(known bool) func(*mqtt.Options) {
 // beside opens another door on the log of a house.
 func (h *house) beside(t *testing.T, change func(*mqtt.Options)) *house {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	table, err := hinge.New(nil, hinge.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	opt := mqtt.Options{Log: h.log, Mapping: table, CloseTimeout: 200 * time.Millisecond, Logger: logtest.New(t)}
-	change(&opt)
-	door, err := mqtt.Open(ctx, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 2)
-	go func() { ended <- door.Run(ctx) }()
-	go func() { ended <- door.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		l.Close()
-		drain, done := context.WithTimeout(context.Background(), patience)
-		defer done()
-		if err := door.Drain(drain); err != nil {
-			t.Error(err)
-		}
-		cancel()
-		for range 2 {
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	return &house{t: t, fs: h.fs, log: h.log, door: door, addr: l.Addr().String()}
+	other := openDoor(t, h.log, logtest.New(t), change)
+	other.fs = h.fs
+	t.Cleanup(func() { other.stop() })
+	return other
 }
 
 // serves gives all sessions to a door.

@@ -139,6 +139,7 @@ func catalogGuards(a *access.Access) (mqtt.Guard, kafka.Guard, adminGuard) { ret
 type adminGuard interface {
 	May(p *access.Pass, o rule.Operation, kind rule.Kind, name string) bool
 	MaskName(p *access.Pass, name []byte, topic string) *mask.Set
+	MaskTopic(p *access.Pass, topic string) *mask.Set
 	Masked(p *access.Pass) bool
 }
 

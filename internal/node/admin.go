@@ -12,6 +12,7 @@ import (
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/api"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -207,23 +208,15 @@ func refusalOf(err error) adminRefusal {
 	return adminRefusal{Error: err.Error(), Kind: fault.KindOf(err).String(), Hint: fault.HintOf(err)}
 }
 
-// adminStatus is the status for a kind of error.
+// adminStatus is the status for a kind of error: that of the API, but for two kinds that programs know by another one.
 func adminStatus(kind fault.Kind) int {
 	switch kind {
-	case fault.Invalid, fault.OutOfRange, fault.TooLarge:
+	case fault.TooLarge:
 		return http.StatusBadRequest
-	case fault.Denied:
-		return http.StatusForbidden
-	case fault.NotFound:
-		return http.StatusNotFound
-	case fault.Exists:
-		return http.StatusConflict
-	case fault.Limited:
-		return http.StatusTooManyRequests
-	case fault.Full, fault.ReadOnly, fault.Closed, fault.Timeout, fault.Unavailable:
-		return http.StatusServiceUnavailable
+	case fault.Unsupported:
+		return http.StatusInternalServerError
 	}
-	return http.StatusInternalServerError
+	return api.StatusOf(kind)
 }
 
 func answerJSON(w http.ResponseWriter, status int, v any) {

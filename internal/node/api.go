@@ -82,7 +82,7 @@ func (v *apiVisitor) Sees(o rule.Operation, on rule.Kind, name string) bool {
 	if v.who.pass == nil {
 		return on != rule.Topic || name != access.TopicName
 	}
-	return v.n.access.May(v.who.pass, o, on, name)
+	return v.n.guard.May(v.who.pass, o, on, name)
 }
 
 // May implements api.Visitor.
@@ -114,7 +114,7 @@ func (v *apiVisitor) MaskTopic(topic string) *mask.Set {
 	if v.who.pass == nil {
 		return nil
 	}
-	return v.n.access.MaskTopic(v.who.pass, topic)
+	return v.n.guard.MaskTopic(v.who.pass, topic)
 }
 
 // apiSettings are the options as the API has them.
