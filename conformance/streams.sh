@@ -6,7 +6,7 @@
 # [Kafka-StreamsGroupDescribe] [Kafka-StreamsGroupHeartbeat]
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" java clients
-rounds=${ROUNDS:-9} records=${RECORDS:-80000}
+rounds=${ROUNDS:-9} records=${RECORDS:-120000}
 cp -r "$here/streams" "$work/streams"
 cd "$work/streams"
 "$again" timeout 600 mvn -q -B -ntp compile dependency:build-classpath -Dmdep.outputFile=target/classpath

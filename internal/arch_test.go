@@ -45,7 +45,7 @@ var fileUses = map[string][]string{
 
 // testRooms are rooms that the tests of every room may import besides what the MAP grants it.
 var testRooms = []string{
-	"access/oidc/oidctest", "access/token", "access/token/tokentest", "hinge", "kit/clock",
+	"access/oidc/oidctest", "access/token", "access/token/tokentest", "hinge", "kit/alloctest", "kit/clock",
 	"kit/fault", "kit/logtest", "kit/race", "kit/vfs", "kit/vfs/vfstest", "kit/telemetry",
 	"kit/seal", "kit/secure", "kit/secure/securetest",
 	"log/record", "log/stream", "log/streamtest", "log/store", "log/cluster", "mqtt/packet", "mqtt/session", "names",

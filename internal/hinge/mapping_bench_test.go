@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/log/record"
 )
 
@@ -86,7 +87,7 @@ func steady(t testing.TB) map[string]func() {
 
 func TestAllocs(t *testing.T) {
 	for name, f := range steady(t) {
-		if n := testing.AllocsPerRun(100, f); n != 0 {
+		if n := alloctest.PerRun(100, 0, f); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}

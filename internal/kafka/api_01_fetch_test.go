@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -355,7 +356,7 @@ func TestFetchDoesNotCopy(t *testing.T) {
 	if bytes := (after.TotalAlloc - before.TotalAlloc) / 100; bytes > 2000 {
 		t.Fatalf("%d bytes are allocated for a fetch", bytes)
 	}
-	if allocs := testing.AllocsPerRun(100, fetch); allocs > 3 {
+	if allocs := alloctest.PerRun(100, 3, fetch); allocs > 3 {
 		t.Fatalf("%v allocations for a fetch", allocs)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/store"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -54,7 +55,7 @@ func TestProducePathAllocs(t *testing.T) {
 	for range 100 {
 		produce()
 	}
-	if allocs := testing.AllocsPerRun(200, produce); allocs > 2 {
+	if allocs := alloctest.PerRun(200, 2, produce); allocs > 2 {
 		t.Fatalf("%v allocations for a Produce request", allocs)
 	}
 }

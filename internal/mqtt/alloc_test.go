@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/race"
 	"github.com/firthmq/firth/internal/kit/vfs"
@@ -113,7 +114,7 @@ func TestPublishAllocs(t *testing.T) {
 			t.Run(fmt.Sprintf("QoS %d, %d topics", qos, topics), func(t *testing.T) {
 				c, wrote := bench(t)
 				b := run(byte(qos), topics)
-				perRun := testing.AllocsPerRun(500, func() { consumed(t, c, wrote, b, acks) })
+				perRun := alloctest.PerRun(500, 0, func() { consumed(t, c, wrote, b, acks) })
 				if perRun > 0 {
 					t.Errorf("%.0f allocations for 64 messages", perRun)
 				}
@@ -134,7 +135,7 @@ func TestPublishAllocsNoLocal(t *testing.T) {
 	}
 	<-wrote
 	b := run(1, 16)
-	perRun := testing.AllocsPerRun(500, func() { consumed(t, c, wrote, b, 64) })
+	perRun := alloctest.PerRun(500, 0, func() { consumed(t, c, wrote, b, 64) })
 	if perRun > 0 {
 		t.Errorf("%.0f allocations for 64 messages", perRun)
 	}
@@ -153,7 +154,7 @@ func TestPublishAllocsPaced(t *testing.T) {
 	}
 	c.pace = by.newPace(c)
 	b := run(1, 1)
-	if perRun := testing.AllocsPerRun(500, func() { consumed(t, c, wrote, b, 64) }); perRun > 0 {
+	if perRun := alloctest.PerRun(500, 0, func() { consumed(t, c, wrote, b, 64) }); perRun > 0 {
 		t.Errorf("%.0f allocations for 64 messages", perRun)
 	}
 }
@@ -186,7 +187,7 @@ func TestDeliverAllocs(t *testing.T) {
 	}
 	c, wrote := bench(t)
 	o := newOffer(50, 100, 0)
-	allocs := testing.AllocsPerRun(500, func() {
+	allocs := alloctest.PerRun(500, 1, func() {
 		o.deliver(t, c)
 		c.Flush()
 		<-wrote

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
@@ -451,11 +452,11 @@ func TestMatchAllocs(t *testing.T) {
 		trie.Add(filter, v)
 	}
 	name, sum := []byte("a/b/c"), 0
-	if n := testing.AllocsPerRun(100, func() { trie.Match(name, func(p *int) { sum += *p + 1 }) }); n != 0 || sum == 0 {
+	if n := alloctest.PerRun(100, 0, func() { trie.Match(name, func(p *int) { sum += *p + 1 }) }); n != 0 || sum == 0 {
 		t.Errorf("%v allocations in Trie.Match", n)
 	}
 	filter := []byte("a/+/#")
-	if n := testing.AllocsPerRun(100, func() {
+	if n := alloctest.PerRun(100, 0, func() {
 		if !Match(filter, name) || CheckName(name) != nil || CheckFilter(filter) != nil {
 			t.Error("refused")
 		}
@@ -464,7 +465,7 @@ func TestMatchAllocs(t *testing.T) {
 	}
 	var names Names[int]
 	names.Set(name, 1)
-	if n := testing.AllocsPerRun(100, func() { names.Set(name, 2); names.Get(name) }); n != 0 {
+	if n := alloctest.PerRun(100, 0, func() { names.Set(name, 2); names.Get(name) }); n != 0 {
 		t.Errorf("%v allocations in Names.Set of a known name and Get", n)
 	}
 }

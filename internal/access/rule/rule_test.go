@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/names"
 )
@@ -374,7 +375,7 @@ func TestNoAllocations(t *testing.T) {
 	p, who := manyRules()
 	r := p.Rights(who)
 	name := []byte("devices/c1/temp")
-	if n := testing.AllocsPerRun(100, func() {
+	if n := alloctest.PerRun(100, 0, func() {
 		if !r.Name(Read, name, "devices") {
 			t.Fatal("denied")
 		}

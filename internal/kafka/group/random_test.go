@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/firthmq/firth/internal/kit/alloctest"
 )
 
 // TestRandom lets random members do random things at random times, with stores that fail now and
@@ -274,7 +276,7 @@ func TestHeartbeatAllocatesNothing(t *testing.T) {
 	if g.State() != Stable {
 		t.Fatalf("state %s", g.State())
 	}
-	n := testing.AllocsPerRun(100, func() {
+	n := alloctest.PerRun(100, 0, func() {
 		if g.Heartbeat(2, who, 1) != None || g.CheckCommit(2, who, 1) != None {
 			t.Fatal("refused")
 		}

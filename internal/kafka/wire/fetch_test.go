@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -188,7 +189,7 @@ func TestFetchAllocs(t *testing.T) {
 	if shared != 320 {
 		t.Fatalf("%d of 320 partitions share the bytes of the batch", shared)
 	}
-	if allocs := testing.AllocsPerRun(100, func() { answer() }); allocs != 0 {
+	if allocs := alloctest.PerRun(100, 0, func() { answer() }); allocs != 0 {
 		t.Fatalf("%v allocations for a Fetch", allocs)
 	}
 	w.Release(0)

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -116,7 +117,7 @@ func TestProduceAllocs(t *testing.T) {
 	results := make([]ProduceResult, 128)
 	out := make([]byte, 0, 64<<10)
 	var p ProduceRequest
-	allocs := testing.AllocsPerRun(100, func() {
+	allocs := alloctest.PerRun(100, 0, func() {
 		if err := p.Parse(13, body); err != nil {
 			t.Fatal(err)
 		}

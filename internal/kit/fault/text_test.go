@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
 
@@ -28,7 +29,7 @@ func TestText(t *testing.T) {
 			t.Errorf("%.20q in bytes: %q, want %q", tt.in, got, tt.want)
 		}
 	}
-	if n := testing.AllocsPerRun(100, func() { fault.Text("sensors/room1") }); n > 0 {
+	if n := alloctest.PerRun(100, 0, func() { fault.Text("sensors/room1") }); n > 0 {
 		t.Errorf("%.0f allocations for a plain text", n)
 	}
 }

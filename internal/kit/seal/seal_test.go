@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"testing"
+
+	"github.com/firthmq/firth/internal/kit/alloctest"
 )
 
 func suites() map[uint16]int {
@@ -173,7 +175,7 @@ func TestUsed(t *testing.T) {
 func TestAllocs(t *testing.T) {
 	out, in := pair(t, tls.TLS_AES_128_GCM_SHA256, 32, 0)
 	buf, plain := make([]byte, 0, 1<<10), make([]byte, 100)
-	if n := testing.AllocsPerRun(100, func() {
+	if n := alloctest.PerRun(100, 0, func() {
 		b := out.Seal(buf, plain)
 		if _, got, _, err := in.Open(b); err != nil || len(got) != len(plain) {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/log/record"
 )
@@ -34,7 +35,7 @@ func TestFrameAllocs(t *testing.T) {
 	for _, partitions := range []int{1, 2, 3, 16, 1000} {
 		frame := sealing(partitions)
 		frame()
-		if n := testing.AllocsPerRun(100, func() { frame() }); n != 0 {
+		if n := alloctest.PerRun(100, 0, func() { frame() }); n != 0 {
 			t.Errorf("%d partitions: %v allocations", partitions, n)
 		}
 	}

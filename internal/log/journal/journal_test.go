@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/journal"
@@ -303,7 +304,7 @@ func TestWriteAllocs(t *testing.T) {
 		}
 		var frame journal.Frame
 		b := batch(0, string(make([]byte, c.value)))
-		if n := testing.AllocsPerRun(100, func() {
+		if n := alloctest.PerRun(100, 0, func() {
 			frame.Reset()
 			frame.AddBatch(1, b)
 			if err := w.Write(&frame); err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
 )
@@ -146,7 +147,7 @@ func TestCheckIsQuiet(t *testing.T) {
 	b := batchOf(t, 7, 0, 0, 0)
 	ps.Add(b, 0, 0, 0)
 	again := batchOf(t, 7, 0, 0, 0)
-	if n := testing.AllocsPerRun(100, func() {
+	if n := alloctest.PerRun(100, 0, func() {
 		if duplicate, err := ps.Check(again); !duplicate || err != nil {
 			t.Fatal(duplicate, err)
 		}

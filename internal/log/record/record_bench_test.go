@@ -3,6 +3,8 @@ package record
 import (
 	"fmt"
 	"testing"
+
+	"github.com/firthmq/firth/internal/kit/alloctest"
 )
 
 // device is a record as a device makes them: short key, small value.
@@ -81,7 +83,7 @@ func TestAllocs(t *testing.T) {
 func guard(t *testing.T, name string, most float64, f func()) {
 	t.Helper()
 	f()
-	if got := testing.AllocsPerRun(100, f); got > most {
+	if got := alloctest.PerRun(100, most, f); got > most {
 		t.Errorf("%s: %.0f allocations, at most %.0f allowed", name, got, most)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -202,7 +203,7 @@ func TestManyRuns(t *testing.T) {
 		}
 		s.Close()
 	}
-	if n := testing.AllocsPerRun(10, opening); n > 30 {
+	if n := alloctest.PerRun(10, 30, opening); n > 30 {
 		t.Errorf("opening took %.0f allocations", n)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/race"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -72,7 +73,7 @@ func TestScanAllocs(t *testing.T) {
 		t.Skip("pools forget under the race detector: make guards runs this")
 	}
 	pass := scanning(t, 10)
-	if n := testing.AllocsPerRun(20, pass); n > 1 {
+	if n := alloctest.PerRun(20, 1, pass); n > 1 {
 		t.Errorf("%.1f allocations", n)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -551,7 +552,7 @@ func TestPublishAllocatesNothing(t *testing.T) {
 		if qos == 1 {
 			limit = 3
 		}
-		if n := testing.AllocsPerRun(1000, mine); n > limit {
+		if n := alloctest.PerRun(1000, limit, mine); n > limit {
 			t.Errorf("QoS %d: %v allocations for a message", qos, n)
 		}
 	}

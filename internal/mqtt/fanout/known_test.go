@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -324,7 +325,7 @@ func TestLiveAllocs(t *testing.T) {
 		for range min(4*names, 150_000) {
 			live()
 		}
-		if n := testing.AllocsPerRun(1000, live); n != 0 {
+		if n := alloctest.PerRun(1000, 0, live); n != 0 {
 			t.Errorf("%d names: %v allocations a record", names, n)
 		}
 	}

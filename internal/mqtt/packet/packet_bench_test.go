@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/firthmq/firth/internal/kit/alloctest"
 )
 
 func publish(qos byte, payload int) *Publish {
@@ -45,7 +47,7 @@ func hot() map[string]struct {
 func TestDecodeAllocs(t *testing.T) {
 	for name, h := range hot() {
 		d := Decoder{Version: h.version}
-		if n := testing.AllocsPerRun(100, func() {
+		if n := alloctest.PerRun(100, 0, func() {
 			if n, err := Frame(h.frame, MaxSize); n != len(h.frame) || err != nil {
 				t.Fatal(n, err)
 			}
@@ -66,7 +68,7 @@ func TestEncodeAllocs(t *testing.T) {
 			t.Fatal(err)
 		}
 		dst := make([]byte, 0, 1024)
-		if n := testing.AllocsPerRun(100, func() { dst = p.AppendTo(dst[:0], h.version) }); n != 0 {
+		if n := alloctest.PerRun(100, 0, func() { dst = p.AppendTo(dst[:0], h.version) }); n != 0 {
 			t.Errorf("%s: %v allocations in AppendTo", name, n)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"testing"
+
+	"github.com/firthmq/firth/internal/kit/alloctest"
 )
 
 // TestMarks: what Set, At and Record say of a partition that moves now and then.
@@ -136,7 +138,7 @@ func TestMarksAllocateNothing(t *testing.T) {
 	for range 100 {
 		checkpoint()
 	}
-	if allocs := testing.AllocsPerRun(100, checkpoint); allocs > 0 {
+	if allocs := alloctest.PerRun(100, 0, checkpoint); allocs > 0 {
 		t.Errorf("%.1f allocations", allocs)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/firthmq/firth/internal/kit/alloctest"
 )
 
 // TestReceivedAgainstModel has ids arrive, be stored and be released at random beside a map.
@@ -125,7 +127,7 @@ func TestReceivedAllocatesNothing(t *testing.T) {
 	var r Received
 	var ids [1]uint16
 	r.Add(1)
-	if allocs := testing.AllocsPerRun(100, func() {
+	if allocs := alloctest.PerRun(100, 0, func() {
 		for id := uint16(1); id < 600; id++ {
 			r.Add(id)
 			ids[0] = id

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
@@ -337,7 +338,7 @@ func TestSettleAllocatesNothing(t *testing.T) {
 	o := session.Open(&packet.Connect{Version: packet.V5, ClientID: []byte("x")}, &limits, "")
 	s, link := session.New(o), o.Link
 	out := make([]byte, 0, 1024)
-	allocs := testing.AllocsPerRun(100, func() {
+	allocs := alloctest.PerRun(100, 0, func() {
 		for id := range uint16(64) {
 			if err := link.Acks.Expect(packet.PUBACK, id+1); err != nil {
 				t.Fatal(err)
