@@ -90,7 +90,7 @@ func (w *writer) fill(fs []filler, frame *journal.Frame) error {
 // calls it, behind all groups of the file.
 func (s *Store) endFile(f *file, fs []filler) {
 	if f.broken {
-		s.announced.broke()
+		s.announced.broke(place{File: f.number, Pos: f.end})
 	}
 	lost := int64(0)
 	for i := range fs {

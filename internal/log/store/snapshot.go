@@ -19,9 +19,11 @@ func (a *announced) set(at place) {
 	a.at = at
 }
 
-func (a *announced) broke() {
+// broke is told where a journal ended that broke: what was announced behind that is lost.
+func (a *announced) broke(end place) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.at = end
 	a.breaks++
 }
 
