@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/firthmq/firth/internal/access/credential"
+	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/access/verify"
 	"github.com/firthmq/firth/internal/kit/fault"
 )
@@ -20,6 +21,19 @@ type UserChange struct {
 	Groups    *[]string
 	ClientID  *string
 	Disabled  *bool
+	// Only is asked of SetUser alone.
+	Only Only
+}
+
+// Only judges, before something is changed, whether what is there is what was meant, by its tag; "": nothing is there.
+// Nobody else changes anything meanwhile. nil: whatever is there is.
+type Only func(tag string) error
+
+func (o Only) judge(tag string) error {
+	if o == nil {
+		return nil
+	}
+	return o(tag)
 }
 
 // AddUser makes a user. Errors: Exists; those of Apply.
@@ -43,9 +57,14 @@ func (a *Access) EnsureUser(ctx context.Context, name string, roles []string, cl
 	})
 }
 
-// SetUser changes a user. Errors: NotFound; those of Apply.
+// SetUser changes a user. Errors: NotFound; those of Only and Apply.
 func (a *Access) SetUser(ctx context.Context, c UserChange) error {
-	return a.setUser(ctx, c, func(u *User) error { return found(u, c.Name) })
+	return a.setUser(ctx, c, func(u *User) error {
+		if err := found(u, c.Name); err != nil {
+			return err
+		}
+		return c.Only.judge(a.userTag(u))
+	})
 }
 
 func (a *Access) setUser(ctx context.Context, c UserChange, check func(*User) error) error {
@@ -117,11 +136,48 @@ func (a *Access) verifiers(
 
 // RemoveUser removes a user; rules about it stay. Errors: NotFound; those of Apply.
 func (a *Access) RemoveUser(ctx context.Context, name string) error {
+	return a.RemoveUserOnly(ctx, name, nil)
+}
+
+// RemoveUserOnly is RemoveUser of who is as it was meant. Errors: those of only, too.
+func (a *Access) RemoveUserOnly(ctx context.Context, name string, only Only) error {
 	return a.Edit(ctx, func(all *Catalog) (*Change, error) {
-		if err := found(all.User(name), name); err != nil {
+		u := all.User(name)
+		if err := found(u, name); err != nil {
+			return nil, err
+		}
+		if err := only.judge(a.userTag(u)); err != nil {
 			return nil, err
 		}
 		return &Change{Leave: []string{name}}, nil
+	})
+}
+
+// SetRules makes rules be those of a principal, and no others. Whatever principal they name is replaced by it. Errors:
+// those of only and Apply.
+func (a *Access) SetRules(ctx context.Context, principal string, rules []rule.Rule, only Only) error {
+	if err := rule.CheckPrincipal(principal); err != nil {
+		return err
+	}
+	return a.Edit(ctx, func(all *Catalog) (*Change, error) {
+		was := all.RulesOf(principal)
+		if err := only.judge(RulesTag(was)); err != nil {
+			return nil, err
+		}
+		c, stay := &Change{}, map[string]bool{}
+		for _, r := range rules {
+			r.Principal = principal
+			if id := r.ID(); !stay[id] {
+				stay[id] = true
+				c.Rules = append(c.Rules, r)
+			}
+		}
+		for i := range was {
+			if id := was[i].ID(); !stay[id] {
+				c.Removed = append(c.Removed, id)
+			}
+		}
+		return c, nil
 	})
 }
 

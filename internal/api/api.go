@@ -47,6 +47,10 @@ type Options struct {
 	Groups Groups
 	// Settings are the options of the node, by key.
 	Settings func() []Setting
+	// Users are who may log in, and who has.
+	Users Users
+	// Rules are the rules of access.
+	Rules Rules
 	// Checks are the conditions of readiness.
 	Checks func() []Check
 }
@@ -118,7 +122,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTT
 
 // nowhere answers what no route does: 405 where another method is known there (RFC 9110, section 15.5.6), else 404.
 func (a *API) nowhere(w http.ResponseWriter, r *http.Request) {
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete} {
 		other := *r
 		other.Method = method
 		if _, pattern := a.mux.Handler(&other); pattern != Path+"/" {
@@ -155,6 +160,14 @@ func (a *API) serve(rt *route) http.Handler {
 		if q.values, err = rt.parse(r); err != nil {
 			a.refuse(w, r, err)
 			return
+		}
+		if rt.edits {
+			is, err := rt.conditionOf(r)
+			if err != nil {
+				a.refuse(w, r, err)
+				return
+			}
+			q.only = is.check
 		}
 		if rt.walks {
 			if err := a.takeTurn(r.Context()); err != nil {
@@ -193,7 +206,16 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request, rt *route, q *ask) 
 		a.refuse(w, r, err)
 		return
 	}
-	answerJSON(w, http.StatusOK, jsonType, said)
+	status := http.StatusOK
+	if with, is := said.(reply); is {
+		if said = with.value; with.tag != "" {
+			w.Header().Set("ETag", `"`+with.tag+`"`)
+		}
+		if with.made {
+			status = http.StatusCreated
+		}
+	}
+	answerJSON(w, status, jsonType, said)
 }
 
 const jsonType = "application/json"

@@ -51,6 +51,7 @@ func tags() []any {
 		object{"name": "topics", "description": "Topics of the log and their records"},
 		object{"name": "sessions", "description": "Sessions of MQTT clients, connected or away"},
 		object{"name": "groups", "description": "Groups of Kafka clients"},
+		object{"name": "access", "description": "Who is who, and who may do what"},
 	}
 }
 
@@ -74,13 +75,45 @@ func refusals() map[int]string {
 		http.StatusForbidden:           "Who asks may not",
 		http.StatusNotFound:            "It is not there",
 		http.StatusInternalServerError: "It went wrong here",
+		http.StatusTooManyRequests:     "There are as many as there may be, or too many logins wait",
 		http.StatusServiceUnavailable:  "It cannot be done now",
 	}
 }
 
+// moreRefusals are those of some routes.
+func moreRefusals() map[int]string {
+	return map[int]string{
+		http.StatusConflict:              "It is there already",
+		http.StatusPreconditionFailed:    "It is another one by now, or is there already, or is not",
+		http.StatusRequestEntityTooLarge: "What is said is too long",
+		http.StatusPreconditionRequired:  "The request does not say what it is a change of",
+		http.StatusNotImplemented:        "It is not known here",
+	}
+}
+
+// refusals are the statuses by which a route refuses.
+func (rt *route) refusals() []int {
+	if rt.open {
+		return nil
+	}
+	all := slices.Collect(maps.Keys(refusals()))
+	if rt.method != http.MethodGet {
+		all = append(all, http.StatusNotImplemented)
+	}
+	if rt.body != nil {
+		all = append(all, http.StatusRequestEntityTooLarge, http.StatusConflict)
+	}
+	if rt.edits {
+		all = append(all, http.StatusPreconditionFailed, http.StatusPreconditionRequired)
+	}
+	return all
+}
+
 func (d *document) responses() object {
 	all := object{}
-	for status, text := range refusals() {
+	texts := refusals()
+	maps.Copy(texts, moreRefusals())
+	for status, text := range texts {
 		all[strconv.Itoa(status)] = object{"description": text,
 			"content": object{problemType: object{"schema": d.schema(reflect.TypeFor[Problem]())}}}
 	}
@@ -94,25 +127,53 @@ type document struct {
 
 // operation describes a route.
 func (d *document) operation(rt *route) object {
-	responses := object{"200": object{"description": "What is asked for",
-		"content": object{jsonType: object{"schema": d.schema(reflect.TypeOf(rt.answer))}}}}
+	good := object{"description": "What is asked for",
+		"content": object{jsonType: object{"schema": d.schema(reflect.TypeOf(rt.answer))}}}
+	if rt.tagged {
+		good["headers"] = object{"ETag": object{"description": "names this state of it, for If-Match",
+			"schema": object{"type": "string"}}}
+	}
+	responses := object{}
+	if rt.method != http.MethodPost || !rt.makes {
+		responses["200"] = good
+	}
+	if rt.makes {
+		responses["201"] = good
+	}
 	o := object{"operationId": rt.id, "tags": []string{rt.tag}, "summary": rt.summary,
 		"description": strings.TrimSpace(rt.text + " " + rt.rights()), "responses": responses}
 	if rt.open {
 		o["security"] = []any{}
-	} else {
-		for status := range refusals() {
-			responses[strconv.Itoa(status)] = object{"$ref": "#/components/responses/" + strconv.Itoa(status)}
-		}
 	}
-	if len(rt.params) > 0 {
-		var all []any
-		for i := range rt.params {
-			all = append(all, rt.params[i].describe())
-		}
+	for _, status := range rt.refusals() {
+		responses[strconv.Itoa(status)] = object{"$ref": "#/components/responses/" + strconv.Itoa(status)}
+	}
+	if rt.body != nil {
+		o["requestBody"] = object{"required": true,
+			"content": object{jsonType: object{"schema": d.schema(reflect.TypeOf(rt.body))}}}
+	}
+	var all []any
+	for i := range rt.params {
+		all = append(all, rt.params[i].describe())
+	}
+	if all = append(all, rt.conditionParams()...); len(all) > 0 {
 		o["parameters"] = all
 	}
 	return o
+}
+
+// conditionParams are the headers of a route that edits.
+func (rt *route) conditionParams() (all []any) {
+	if !rt.edits {
+		return nil
+	}
+	all = append(all, object{"name": "If-Match", "in": "header", "required": !rt.makes,
+		"description": "the ETag of what is changed, or * for whatever is there", "schema": object{"type": "string"}})
+	if rt.makes {
+		all = append(all, object{"name": "If-None-Match", "in": "header", "description": "* to make what is not there, " +
+			"instead of If-Match", "schema": object{"type": "string", "enum": []string{"*"}}})
+	}
+	return all
 }
 
 // describe is a parameter as OpenAPI has it.
@@ -139,6 +200,9 @@ func (p *param) describe() object {
 	}
 	if len(p.values) > 0 {
 		s["enum"] = p.values
+	}
+	if p.many {
+		s = object{"type": "array", "items": s}
 	}
 	o := object{"name": p.name, "in": "query", "description": p.doc, "schema": s}
 	if p.inPath {

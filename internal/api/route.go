@@ -25,7 +25,11 @@ type route struct {
 	open         bool // for everybody, known or not: it tells nothing of the node
 	walks        bool // it reads much: a few are served at a time
 	params       []param
-	answer       any // a value of the type of the answer
+	body         any  // a value of the type of what a request says; nil: nothing
+	edits        bool // it changes what others may have changed meanwhile: it takes a condition
+	makes        bool // it may make what it names
+	tagged       bool // the answer has an entity tag
+	answer       any  // a value of the type of the answer
 	do           func(a *API, q *ask) (any, error)
 }
 
@@ -44,6 +48,7 @@ var watching = right{operation: rule.Describe, on: rule.Cluster}
 type param struct {
 	name, doc string
 	kind      string   // string, integer, int64, time, boolean
+	many      bool     // it may be given again and again
 	values    []string // the only ones
 	low, high int      // of an integer
 	value     string   // the default
@@ -74,11 +79,13 @@ func (rt *route) parse(r *http.Request) (url.Values, error) {
 		case at < 0:
 			return nil, fault.New(fault.Invalid, op, "there is no parameter %s", fault.Text(name)).
 				WithHint("there are: %s", cmp.Or(rt.parameters(), "none"))
-		case len(values) > 1:
+		case len(values) > 1 && !rt.params[at].many:
 			return nil, fault.New(fault.Invalid, op, "%s is given more than once", name)
 		}
-		if err := rt.params[at].check(values[0]); err != nil {
-			return nil, fault.New(fault.Invalid, op, "%s=%s: %w", name, fault.Text(values[0]), err)
+		for _, value := range values {
+			if err := rt.params[at].check(value); err != nil {
+				return nil, fault.New(fault.Invalid, op, "%s=%s: %w", name, fault.Text(value), err)
+			}
 		}
 	}
 	for _, p := range rt.params {
@@ -131,6 +138,7 @@ type ask struct {
 	v      Visitor
 	r      *http.Request
 	values url.Values // checked, with defaults
+	only   Only       // of a route that edits
 }
 
 // text is a parameter of the query; "": it is not given.

@@ -9,7 +9,8 @@ import (
 
 // routes is the table.
 func routes() []route {
-	return slices.Concat(aboutRoutes(), topicRoutes(), recordRoutes(), sessionRoutes(), groupRoutes())
+	return slices.Concat(aboutRoutes(), topicRoutes(), recordRoutes(), sessionRoutes(), groupRoutes(), userRoutes(),
+		ruleRoutes())
 }
 
 // Line is what one route asks of who asks, for the matrix of access.

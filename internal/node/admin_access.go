@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/firthmq/firth/internal/access"
@@ -164,51 +165,68 @@ func presents(who *rule.Subject, fields []string) error {
 
 // adminExplain says whether a user may do an operation to a resource, and by which rules.
 func (n *Node) adminExplain(r *http.Request) (any, error) {
-	q := r.URL.Query()
-	o, err := rule.ParseOperation(q.Get("operation"))
+	answer, reason, err := n.explain(r.URL.Query())
 	if err != nil {
 		return nil, err
 	}
-	kind, err := rule.ParseKind(cmp.Or(q.Get("kind"), "topic"))
+	return explained{Allowed: answer.Allowed, Rules: linesOf(answer.Rules), Masks: linesOf(answer.Masks),
+		Reason: reason}, nil
+}
+
+// explain decides what a query asks, by what rules, and says so for people. Errors: Invalid.
+func (n *Node) explain(q url.Values) (answer rule.Answer, reason string, err error) {
+	asked, err := questionOf(q)
 	if err != nil {
-		return nil, err
+		return answer, "", err
 	}
-	pattern, err := rule.ParsePattern(cmp.Or(q.Get("pattern"), "literal"))
+	who, err := subjectOf(q)
 	if err != nil {
-		return nil, err
-	}
-	resource := rule.Resource{Kind: kind, Pattern: pattern, Name: q.Get("name")}
-	if err := resource.Check(); err != nil {
-		return nil, err
-	}
-	who := rule.Subject{User: cmp.Or(q.Get("user"), rule.Anonymous), ClientID: q.Get("client"),
-		Listener: q.Get("listener"), Encrypted: q.Get("tls") == "true"}
-	if text := q.Get("address"); text != "" {
-		if who.Address, err = netip.ParseAddr(text); err != nil {
-			return nil, fault.New(fault.Invalid, "admin", "address=%s is no address", text)
-		}
-	}
-	if err := presents(&who, q["cert"]); err != nil {
-		return nil, err
+		return answer, "", err
 	}
 	if q.Get("user") == "" {
 		name, err := n.access.NamedBy(who)
 		if err != nil {
-			return explained{Reason: err.Error()}, nil //nolint:nilerr // it is what was asked
+			return answer, err.Error(), nil //nolint:nilerr // it is what was asked
 		}
 		who.User = cmp.Or(name, who.User)
 	}
-	answer := n.access.Explain(who, rule.Question{Operation: o, Resource: resource})
-	said := explained{Allowed: answer.Allowed, Rules: linesOf(answer.Rules), Masks: linesOf(answer.Masks),
-		Reason: "by these rules"}
+	answer, reason = n.access.Explain(who, asked), "by these rules"
 	switch {
 	case !n.access.Asked():
-		said.Reason = "there are neither users nor rules: everybody may do everything"
+		reason = "there are neither users nor rules: everybody may do everything"
 	case len(answer.Rules) == 0:
-		said.Reason = "no rule allows it"
+		reason = "no rule allows it"
 	}
-	if !said.Allowed && n.access.TriesOut() {
-		said.Reason += "; rules are only tried out now (access.mode)"
+	if !answer.Allowed && n.access.TriesOut() {
+		reason += "; rules are only tried out now (access.mode)"
 	}
-	return said, nil
+	return answer, reason, nil
+}
+
+// questionOf is what a query asks about. Errors: Invalid.
+func questionOf(q url.Values) (asked rule.Question, err error) {
+	if asked.Operation, err = rule.ParseOperation(q.Get("operation")); err != nil {
+		return asked, err
+	}
+	on := &asked.Resource
+	if on.Kind, err = rule.ParseKind(cmp.Or(q.Get("kind"), "topic")); err != nil {
+		return asked, err
+	}
+	if on.Pattern, err = rule.ParsePattern(cmp.Or(q.Get("pattern"), "literal")); err != nil {
+		return asked, err
+	}
+	on.Name = q.Get("name")
+	return asked, on.Check()
+}
+
+// subjectOf is whom a query asks about. Errors: Invalid.
+func subjectOf(q url.Values) (who rule.Subject, err error) {
+	who = rule.Subject{User: cmp.Or(q.Get("user"), rule.Anonymous), ClientID: q.Get("client"),
+		Listener: q.Get("listener"), Encrypted: q.Get("tls") == "true"}
+	if text := q.Get("address"); text != "" {
+		if who.Address, err = netip.ParseAddr(text); err != nil {
+			return who, fault.New(fault.Invalid, "admin", "address=%s is no address", fault.Text(text))
+		}
+	}
+	return who, presents(&who, q["cert"])
 }

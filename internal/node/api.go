@@ -27,7 +27,8 @@ func (n *Node) newAPI() *api.API {
 		Version: BuildVersion().Version, Enter: n.enterAPI, Log: n.keeper, Distant: n.store == nil,
 		Mapping:       func() *hinge.Table { return n.mapping.Load() },
 		TopicDefaults: func() map[string]string { return n.config().Topics.Defaults.settings() },
-		Settings:      n.apiSettings, Checks: n.apiChecks, Clients: apiClients{n},
+		Settings:      n.apiSettings, Checks: n.apiChecks, Clients: apiClients{n}, Users: apiUsers{n},
+		Rules: apiRules{n},
 	}
 	if n.kafka != nil {
 		opt.Groups = apiGroups{n.kafka}

@@ -183,13 +183,17 @@ type ended struct {
 
 // adminEndPeople ends the session of an id, or those of a user.
 func (n *Node) adminEndPeople(r *http.Request) (any, error) {
-	q := r.URL.Query()
+	said, err := n.endLogins(r.Context(), r.URL.Query())
+	return ended{said}, err
+}
+
+// endLogins ends the session of the id of a query, or those of its user, and tells how many.
+func (n *Node) endLogins(ctx context.Context, q url.Values) (count int, err error) {
 	e := chain.Event{Action: "login.end", After: audit.State(q),
 		Resource: chain.Resource{Kind: "login", Name: cmp.Or(q.Get("id"), q.Get("user"))}}
-	var said ended
-	err := n.audit.Change(r.Context(), e, func() (err error) {
-		said.Ended, err = n.people.End(q.Get("id"), q.Get("user"))
+	err = n.audit.Change(ctx, e, func() (err error) {
+		count, err = n.people.End(q.Get("id"), q.Get("user"))
 		return err
 	})
-	return said, err
+	return count, err
 }
