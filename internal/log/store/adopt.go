@@ -29,6 +29,11 @@ func (s *Store) adopt(r *recovery) error {
 			s.mu.producers.adopt(p, p.Transactions().Opened, r.opened)
 		}
 	}
+	// A file may be one too many because of another whose name nobody has synced: a process that was killed had just
+	// given it.
+	if err := s.fs.SyncDir(logDir); err != nil {
+		return err
+	}
 	for _, name := range r.plan.extras {
 		if err := s.fs.Remove(name); err != nil && !fault.Is(err, fault.NotFound) {
 			return err

@@ -143,6 +143,24 @@ func rewrites(op vfs.Op) bool { return strings.Count(op.Name, ".") == 3 }
 // play runs the script and collects a crash at every operation that changes it, thinned to about
 // one in every, but for those that rewrite files.
 func play(t *testing.T, m *model, every int, rng *rand.Rand, opt func(vfs.FS) store.Options) []crash {
+	n := 0
+	return interrupt(t, m, every, opt, func(disk *vfs.Memory) *vfs.Memory {
+		if n++; n%4 == 0 {
+			return disk.CrashClone(nil) // strict: nothing that was not synced survives
+		}
+		return disk.CrashClone(rng)
+	})
+}
+
+// kills runs the script and collects what a kill of the process leaves: all that was written, synced or not.
+func kills(t *testing.T, every int, opt func(vfs.FS) store.Options) []crash {
+	return interrupt(t, newModel(), every, opt, (*vfs.Memory).Clone)
+}
+
+// interrupt runs the script and collects what end leaves of the disk before operations.
+func interrupt(
+	t *testing.T, m *model, every int, opt func(vfs.FS) store.Options, end func(*vfs.Memory) *vfs.Memory,
+) []crash {
 	var crashes []crash
 	disk := vfs.NewMemory()
 	faulty := vfs.NewFaulty(disk)
@@ -155,11 +173,7 @@ func play(t *testing.T, m *model, every int, rng *rand.Rand, opt func(vfs.FS) st
 			return
 		}
 		before := m.clone() // first: what is acknowledged from here on only adds
-		from := rng
-		if n%4 == 0 {
-			from = nil // strict: nothing that was not synced survives
-		}
-		left := disk.CrashClone(from)
+		left := end(disk)
 		before.asked(m)
 		crashes = append(crashes, crash{op: op, disk: left, m: before, opt: opt})
 	})
@@ -242,6 +256,54 @@ func survives(t *testing.T, c crash) bool {
 			}
 		}
 	})
+}
+
+// TestPowerCutBehindAKill kills the process at operations of the script, which leaves what the system has not stored
+// yet, and cuts the power while the log starts on that, at each operation: what was acknowledged is there. And once it
+// has started nothing that is served goes with a power cut.
+func TestPowerCutBehindAKill(t *testing.T) {
+	t.Run("merged", func(t *testing.T) { powerCutBehindAKill(t, mergedOften) })
+	t.Run("encrypted", func(t *testing.T) { powerCutBehindAKill(t, encrypted(t, mergedOften)) })
+}
+
+func powerCutBehindAKill(t *testing.T, opt func(vfs.FS) store.Options) {
+	rng := rand.New(rand.NewPCG(*crashSeed, 12))
+	for _, c := range kills(t, 12**crashEvery, opt) {
+		faulty := vfs.NewFaulty(c.disk)
+		var mu sync.Mutex // the housekeeper begins before the start is through
+		var cuts []crash
+		faulty.OnOp(func(op vfs.Op) {
+			mu.Lock()
+			defer mu.Unlock()
+			if op.Kind.Changes() {
+				cuts = append(cuts, crash{op: op, disk: c.disk.CrashClone(rng), m: c.m, opt: opt})
+			}
+		})
+		s := open(t, opt(faulty))
+		faulty.OnOp(nil)
+		served, left := bounds(t, s), c.disk.CrashClone(nil)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		for _, cut := range cuts {
+			s := open(t, opt(cut.disk))
+			verify(t, s, c.m)
+			if err := s.Close(); err != nil || t.Failed() {
+				t.Fatalf("killed before %s %s, cut before %s %s: %v", c.op.Kind, c.op.Name, cut.op.Kind, cut.op.Name, err)
+			}
+		}
+		mu.Unlock()
+		s = open(t, opt(left))
+		for p, b := range bounds(t, s) {
+			if b < served[p] {
+				t.Errorf("killed before %s %s: partition %d ends at %d, %d was served", c.op.Kind, c.op.Name, p, b, served[p])
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func bounds(t *testing.T, s *store.Store) map[stream.PartitionID]record.Offset {

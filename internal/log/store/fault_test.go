@@ -102,6 +102,40 @@ func TestTwoOperationsFail(t *testing.T) {
 	}
 }
 
+// TestFirstStartFails has the first start fail as it syncs the name of the identity, and cuts the power at every
+// operation of the next one: whatever is left opens.
+func TestFirstStartFails(t *testing.T) {
+	disk := vfs.NewMemory()
+	faulty := vfs.NewFaulty(disk)
+	faulty.Inject(vfs.Fault{On: vfs.OpSyncDir, Skip: 1, Kind: fault.IO}) // the first is that of the folder of the log
+	if s, err := store.Open(context.Background(), with(t, small(faulty))); !fault.Is(err, fault.IO) {
+		t.Fatalf("a start whose sync fails: %v, %v", s, err)
+	}
+	var mu sync.Mutex // the housekeeper has begun
+	var left []*vfs.Memory
+	faulty.OnOp(func(op vfs.Op) {
+		mu.Lock()
+		defer mu.Unlock()
+		for seed := range uint64(20) {
+			if op.Kind.Changes() {
+				left = append(left, disk.CrashClone(rand.New(rand.NewPCG(*crashSeed, seed))))
+			}
+		}
+	})
+	s := open(t, small(faulty))
+	faulty.OnOp(nil)
+	mu.Lock()
+	defer mu.Unlock()
+	for _, d := range left {
+		if err := open(t, small(d)).Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // fails runs the script over faults. No acknowledged record is lost, reading goes on, writing resumes by itself, and
 // whatever a power cut leaves at any time behind the faults holds what was acknowledged, and is not damaged.
 func fails(t *testing.T, options func(vfs.FS) store.Options, faults ...vfs.Fault) {

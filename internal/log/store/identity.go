@@ -44,12 +44,16 @@ type identity struct {
 	Cluster string `json:"cluster"`
 }
 
-// identify reads the identity of the data directory, or makes one in an empty directory.
+// identify reads the identity of the data directory, or makes one in an empty directory. It is on stable storage before
+// anything else gets a name there: who made it may have failed to sync it.
 func (s *Store) identify() error {
 	id, err := readIdentity(s.raw)
 	if err == nil {
 		s.identity = id
-		return id.needs(s.opt.Keys)
+		if err := id.needs(s.opt.Keys); err != nil {
+			return err
+		}
+		return s.fs.SyncDir(".")
 	}
 	if !fault.Is(err, fault.NotFound) {
 		return err
