@@ -4,7 +4,7 @@ import "math"
 
 // What is assumed of a loss.
 const (
-	noticed   = 15.0  // s until the group forgets a member: log.kafka.takeover
+	noticed   = 6.0   // s until the group forgets a member: log.kafka.takeover
 	rebalance = 1.0   // s for one round of the group
 	retry     = 5.0   // s after which a device tries again, on the average
 	step      = 0.05  // s of the simulation

@@ -62,9 +62,11 @@ func gatewayOptions() []Option {
 				"took its place (transaction.timeout.ms). Until then readers that take committed records only wait where it " +
 				"wrote. The brokers bound it (transaction.max.timeout.ms).",
 		}.span(func(c *Config) *time.Duration { return &c.Log.Kafka.TransactionTimeout }, time.Second, time.Hour, ""),
-		Option{Key: "log.kafka.takeover", Default: "15s",
+		Option{Key: "log.kafka.takeover", Default: "6s",
 			Doc: "After what time without a sign of life another gateway may take the place of this one, and this one ends. " +
-				"The brokers bound it (group.min.session.timeout.ms, 6 s by default, and group.max.session.timeout.ms).",
+				"Longer, and a machine or a broker may pause for longer at no cost; devices are without service for as long when " +
+				"a gateway dies. The brokers bound it (group.min.session.timeout.ms, 6 s by default, and " +
+				"group.max.session.timeout.ms).",
 		}.span(func(c *Config) *time.Duration { return &c.Log.Kafka.Takeover }, time.Second, time.Hour, ""),
 	}, peersOptions(), []Option{
 		Option{Key: "log.kafka.accept_unsafe", Type: "list of settings", Default: "", list: true,

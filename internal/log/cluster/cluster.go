@@ -9,16 +9,16 @@
 // cluster cannot promise.
 //
 // A node that serves a cluster (Options.Instance) is the only one that does (lease.go), or has a place among several
-// (place.go), looks whether the cluster can keep what is promised (promises.go), and tells whether it is there
-// (health.go).
+// (place.go), both as a member of a group (member.go), looks whether the cluster can keep what is promised
+// (promises.go), and tells whether it is there (health.go).
 //
 // Goroutines: refresher, follower, pulse, holder of the lease, the member of a place, a sender for units without an
 // owner and one for each shard that this node owns, a listener for each broker that leads what is followed, and those
 // of the clients; where a group goes to several brokers, one for each of them while it waits for its answer. Locks,
 // never two at once except that topicsMu, answerMu and that of the watchers may be held over others: topicsMu over a
 // change of the set of topics; the queue's; a partition's own; followMu over who follows what; that of health; the
-// lease's over a sign of life; a place's own, over a request of its member; the watchers' while they are told, answerMu
-// while receipts are.
+// lease's over a sign of life; a place's own, over a request of its member; a member's over its client; the watchers'
+// while they are told, answerMu while receipts are.
 package cluster
 
 import (

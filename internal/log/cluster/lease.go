@@ -33,9 +33,10 @@ const (
 func shardID(topic record.UUID, index string) string { return idPrefix + topic.String() + "-" + index }
 
 type lease struct {
+	*member
 	sync.Mutex // one sign of life at a time
 
-	member     string
+	name       string // that the group gave
 	generation int32
 }
 
@@ -94,17 +95,24 @@ func (c *Cluster) leaseHolder(ctx context.Context) (string, error) {
 
 // join becomes the member of the group, or tells which other one was faster.
 func (c *Cluster) join(ctx context.Context) (other string, err error) {
-	l := &lease{}
+	if c.lease == nil {
+		m, err := newMember(c.opt)
+		if err != nil {
+			return "", err
+		}
+		c.lease = &lease{member: m}
+	}
+	l := c.lease
+	l.name = ""
 	resp, err := c.joinOnce(ctx, l)
 	if errors.Is(err, kerr.MemberIDRequired) {
-		l.member = resp.MemberID
+		l.name = resp.MemberID
 		resp, err = c.joinOnce(ctx, l)
 	}
 	if err != nil {
 		return "", err
 	}
-	l.member, l.generation = resp.MemberID, resp.Generation
-	c.lease = l
+	l.name, l.generation = resp.MemberID, resp.Generation
 	if resp.LeaderID != resp.MemberID { // or it is this node under the name of its last start
 		if other, err = c.leaseHolder(ctx); err != nil || other != "" {
 			c.leave()
@@ -116,28 +124,24 @@ func (c *Cluster) join(ctx context.Context) (other string, err error) {
 
 func (c *Cluster) joinOnce(ctx context.Context, l *lease) (*kmsg.JoinGroupResponse, error) {
 	req := kmsg.NewPtrJoinGroupRequest()
-	req.Group, req.MemberID, req.InstanceID = LeaseGroup, l.member, &c.opt.Instance
+	req.Group, req.MemberID, req.InstanceID = LeaseGroup, l.name, &c.opt.Instance
 	req.SessionTimeoutMillis = int32(c.opt.Takeover.Milliseconds())
 	req.RebalanceTimeoutMillis = req.SessionTimeoutMillis
 	req.ProtocolType = leaseProtocolType
 	p := kmsg.NewJoinGroupRequestProtocol()
 	p.Name = leaseProtocol
 	req.Protocols = append(req.Protocols, p)
-	resp, err := req.RequestWith(ctx, c.client)
-	if err == nil {
-		err = kerr.ErrorForCode(resp.ErrorCode)
-	}
-	return resp, err
+	return l.join(ctx, req)
 }
 
 func (c *Cluster) sync(ctx context.Context, l *lease) error {
 	req := kmsg.NewPtrSyncGroupRequest()
-	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, l.member, l.generation, &c.opt.Instance
+	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, l.name, l.generation, &c.opt.Instance
 	req.ProtocolType, req.Protocol = new(leaseProtocolType), new(leaseProtocol)
 	one := kmsg.NewSyncGroupRequestGroupAssignment()
-	one.MemberID = l.member
+	one.MemberID = l.name
 	req.GroupAssignment = append(req.GroupAssignment, one)
-	resp, err := req.RequestWith(ctx, c.client)
+	resp, err := req.RequestWith(ctx, l.member)
 	if err == nil {
 		err = kerr.ErrorForCode(resp.ErrorCode)
 	}
@@ -200,12 +204,10 @@ func (c *Cluster) hasLease(ctx context.Context) bool {
 func (c *Cluster) beat(ctx context.Context) error {
 	c.lease.Lock()
 	defer c.lease.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, c.opt.Takeover)
-	defer cancel()
 	req := kmsg.NewPtrHeartbeatRequest()
-	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, c.lease.member, c.lease.generation,
+	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, c.lease.name, c.lease.generation,
 		&c.opt.Instance
-	resp, err := req.RequestWith(ctx, c.client)
+	resp, err := req.RequestWith(ctx, c.lease.member)
 	if err == nil {
 		err = kerr.ErrorForCode(resp.ErrorCode)
 	}
@@ -229,12 +231,18 @@ func (c *Cluster) leave() {
 	if c.lease == nil {
 		return
 	}
+	defer func() {
+		c.lease.close()
+		c.lease = nil
+	}()
+	if c.lease.name == "" {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), pulseWait)
 	defer cancel()
-	if err := leaveGroup(ctx, c.client, c.lease.member, c.opt.Instance); err != nil {
+	if err := leaveGroup(ctx, c.lease.member, c.lease.name, c.opt.Instance); err != nil {
 		c.log.Info("the lease could not be given back: the next node waits until it runs out", "error", err)
 	}
-	c.lease = nil
 }
 
 // endLeftovers ends the transactions that the node before has left open, so that all that was acknowledged can be read.

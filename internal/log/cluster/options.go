@@ -60,7 +60,7 @@ type Options struct {
 	Place *Place
 	// Shards is the topic whose partitions are the shards that gateways give each other, if they are more than one.
 	Shards string
-	// Takeover is after what time without a sign of life another node may take the place of this one. Default 15 s.
+	// Takeover is after what time without a sign of life another node may take the place of this one. Default 6 s.
 	Takeover time.Duration
 	// TransactionTimeout is when the cluster aborts what a node that died has left open, and until then nobody reads
 	// past it. Default 10 s.
@@ -88,7 +88,7 @@ func (o Options) withDefaults() Options {
 	o.QueueBytes = cmp.Or(o.QueueBytes, 32<<20)
 	o.GroupBytes = cmp.Or(o.GroupBytes, 8<<20)
 	o.StateBytes = cmp.Or(o.StateBytes, 16<<20)
-	o.Takeover = cmp.Or(o.Takeover, 15*time.Second)
+	o.Takeover = cmp.Or(o.Takeover, 6*time.Second)
 	o.TransactionTimeout = cmp.Or(o.TransactionTimeout, 10*time.Second)
 	o.RefreshInterval = cmp.Or(o.RefreshInterval, 10*time.Second)
 	o.OwnerTimeout = cmp.Or(o.OwnerTimeout, o.TransactionTimeout)
@@ -138,12 +138,12 @@ func (o *Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 // on another connection: so that there is time for a second try. A lane waits half as long, for its requests let the
 // broker wait for its followers just as long.
 func (o *Options) answerWait(lane bool) time.Duration {
-	const least = 100 * time.Millisecond // of franz-go
+	const least, most = 100 * time.Millisecond, 15 * time.Minute // of franz-go
 	wait := o.Patience / 2
 	if lane {
 		wait /= 2
 	}
-	return max(wait, least)
+	return min(max(wait, least), most)
 }
 
 // producer makes a client that appends. It tries nothing twice: its lane does, which has to know.

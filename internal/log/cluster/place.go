@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/firthmq/firth/internal/kit/clock"
@@ -30,7 +29,7 @@ const mostBeat = time.Second
 type Place struct {
 	opt    Options
 	log    *slog.Logger
-	client *kgo.Client
+	member *member
 	self   placement.Node
 	shards int
 	news   chan struct{} // holds one token: the table has changed
@@ -44,7 +43,7 @@ type Place struct {
 	beating sync.Mutex // one request of the member at a time; over mu
 
 	mu         sync.Mutex
-	member     string
+	name       string // that the group gave
 	generation int32
 	revision   uint32
 	joined     bool      // in the present generation, as far as is known
@@ -61,11 +60,11 @@ func Join(ctx context.Context, opt Options, self placement.Node, shards int) (*P
 	if err := opt.validate(); err != nil {
 		return nil, err
 	}
-	client, err := opt.client()
+	m, err := newMember(opt)
 	if err != nil {
 		return nil, convert("cluster.Join", err)
 	}
-	p := &Place{opt: opt, log: opt.Logger, client: client, self: self, shards: shards, news: make(chan struct{}, 1),
+	p := &Place{opt: opt, log: opt.Logger, member: m, self: self, shards: shards, news: make(chan struct{}, 1),
 		look: make(chan struct{}, 1), lost: make(chan error, 1), began: time.Now()}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.done.Go(p.memberLoop)
@@ -97,7 +96,7 @@ func (p *Place) Close() {
 	p.cancel()
 	p.done.Wait()
 	p.leave()
-	p.client.Close()
+	p.member.close()
 }
 
 // memberLoop is the member: it asks for a place, and gives signs of life, until Close or until the place is lost.
@@ -162,7 +161,7 @@ func (p *Place) isOver(err error) bool {
 		p.ended = fault.New(fault.Fenced, "cluster", "this node was not heard of for %s, another may serve: %w",
 			p.opt.Takeover, err)
 	default: // it had nothing, and asks again
-		p.member, p.joined = "", false
+		p.name, p.joined = "", false
 		return false
 	}
 	p.mine = nil
@@ -184,11 +183,9 @@ func (p *Place) step(ctx context.Context) error {
 	case !joined:
 		return p.join(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.opt.Takeover)
-	defer cancel()
 	req := kmsg.NewPtrHeartbeatRequest()
-	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, p.member, p.generation, &p.opt.Instance
-	resp, err := req.RequestWith(ctx, p.client)
+	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, p.name, p.generation, &p.opt.Instance
+	resp, err := req.RequestWith(ctx, p.member)
 	if err == nil {
 		err = kerr.ErrorForCode(resp.ErrorCode)
 	}
@@ -212,12 +209,12 @@ func (p *Place) join(ctx context.Context) error {
 	}
 	p.setMember(resp.MemberID, resp.Generation)
 	req := kmsg.NewPtrSyncGroupRequest()
-	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, p.member, p.generation, &p.opt.Instance
+	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, p.name, p.generation, &p.opt.Instance
 	req.ProtocolType, req.Protocol = new(leaseProtocolType), new(placeProtocol)
 	if resp.LeaderID == resp.MemberID && !resp.SkipAssignment {
 		p.assign(resp, req)
 	}
-	given, err := req.RequestWith(ctx, p.client)
+	given, err := req.RequestWith(ctx, p.member)
 	if err == nil {
 		err = kerr.ErrorForCode(given.ErrorCode)
 	}
@@ -231,17 +228,17 @@ func (p *Place) join(ctx context.Context) error {
 	return p.take(table)
 }
 
-func (p *Place) setMember(member string, generation int32) {
+func (p *Place) setMember(name string, generation int32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.member, p.generation = member, generation
+	p.name, p.generation = name, generation
 }
 
 func (p *Place) ask(ctx context.Context) (*kmsg.JoinGroupResponse, error) {
 	p.mu.Lock()
 	claim := placement.Claim{Node: p.self, Revision: p.revision, Generation: p.generation, Shards: p.mine}
 	req := kmsg.NewPtrJoinGroupRequest()
-	req.Group, req.MemberID, req.InstanceID = LeaseGroup, p.member, &p.opt.Instance
+	req.Group, req.MemberID, req.InstanceID = LeaseGroup, p.name, &p.opt.Instance
 	p.mu.Unlock()
 	req.SessionTimeoutMillis = int32(p.opt.Takeover.Milliseconds())
 	req.RebalanceTimeoutMillis = req.SessionTimeoutMillis
@@ -249,11 +246,7 @@ func (p *Place) ask(ctx context.Context) (*kmsg.JoinGroupResponse, error) {
 	protocol := kmsg.NewJoinGroupRequestProtocol()
 	protocol.Name, protocol.Metadata = placeProtocol, claim.AppendTo(nil)
 	req.Protocols = append(req.Protocols, protocol)
-	resp, err := req.RequestWith(ctx, p.client)
-	if err == nil {
-		err = kerr.ErrorForCode(resp.ErrorCode)
-	}
-	return resp, err
+	return p.member.join(ctx, req)
 }
 
 // assign is for the leader of the group: it gives out the shards. Who cannot be understood gets none, and learns who
@@ -342,26 +335,26 @@ func (p *Place) isUsed(id, shardPrefix string) bool {
 // leave gives the place back.
 func (p *Place) leave() {
 	p.mu.Lock()
-	member, ended := p.member, p.ended
+	name, ended := p.name, p.ended
 	p.mu.Unlock()
-	if member == "" || ended != nil {
+	if name == "" || ended != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), pulseWait)
 	defer cancel()
-	if err := leaveGroup(ctx, p.client, member, p.opt.Instance); err != nil {
+	if err := leaveGroup(ctx, p.member, name, p.opt.Instance); err != nil {
 		p.log.Info("the place could not be given back: others wait until it runs out", "error", err)
 	}
 }
 
 // leaveGroup takes a member out of the group.
-func leaveGroup(ctx context.Context, client *kgo.Client, member, instance string) error {
+func leaveGroup(ctx context.Context, m *member, name, instance string) error {
 	req := kmsg.NewPtrLeaveGroupRequest()
-	req.Group, req.MemberID = LeaseGroup, member // by member up to version 2, then in a list
+	req.Group, req.MemberID = LeaseGroup, name // by its name up to version 2, then in a list
 	one := kmsg.NewLeaveGroupRequestMember()
-	one.MemberID, one.InstanceID = member, &instance
+	one.MemberID, one.InstanceID = name, &instance
 	req.Members = append(req.Members, one)
-	resp, err := req.RequestWith(ctx, client)
+	resp, err := req.RequestWith(ctx, m)
 	if err == nil {
 		err = kerr.ErrorForCode(resp.ErrorCode)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/log/cluster"
+	"github.com/firthmq/firth/internal/log/placement"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/log/streamtest"
 )
@@ -94,6 +95,36 @@ func TestLeaseIsLost(t *testing.T) {
 	if !fault.Is(err, fault.Fenced) || !fault.Is(c.Refused(), fault.Fenced) {
 		t.Errorf("lost with %v, refused with %v", err, c.Refused())
 	}
+}
+
+// TestTakeoverThatBrokersDoNotTake: the start ends, and says what bounds it.
+func TestTakeoverThatBrokersDoNotTake(t *testing.T) {
+	f := fake(t)
+	opt := serving(f, "a")
+	opt.Takeover = 24 * time.Hour
+	if _, err := cluster.Open(t.Context(), opt); !fault.Is(err, fault.Invalid) || fault.HintOf(err) == "" {
+		t.Errorf("alone: %v", err)
+	}
+	p, err := cluster.Join(t.Context(), opt, placement.Node{Name: "a", Address: "a:1"}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	select {
+	case err := <-p.Lost():
+		if !fault.Is(err, fault.Invalid) || fault.HintOf(err) == "" {
+			t.Errorf("among others: %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it waits")
+	}
+}
+
+// TestLongPatience: what a client of the cluster takes is no bound of the option.
+func TestLongPatience(t *testing.T) {
+	opt := serving(fake(t), "a")
+	opt.Patience = 2 * time.Hour
+	open(t, opt)
 }
 
 // TestOwnTopics: topics of our own get the settings that promises rest on, and those of devices what is configured.
