@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/firthmq/firth/internal/cli/admin"
 	"github.com/firthmq/firth/internal/cli/output"
@@ -32,16 +33,21 @@ const defaultTimeout = 10 * time.Second
 func addAdminFlags(cmd *cobra.Command) *adminFlags {
 	a := &adminFlags{}
 	flags := cmd.PersistentFlags()
-	flags.StringVar(&a.address, "http", "127.0.0.1:8080",
-		"listen.http of the broker, `host:port` or unix:PATH, or https://host:port; it answers on its own machine only")
-	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for an answer")
+	a.addReach(flags)
 	flags.StringVar(&a.data, "data", node.Default().Data,
 		"the data `folder` of the broker: who may read "+node.TokenFile+" in it may administer it")
 	flags.StringVar(&a.user, "user", "", "who asks, instead: the `name` of a user with the right to")
 	flags.StringVar(&a.passwordFile, "password-file", "", "the `file` with that user's password, or - for standard input")
 	flags.StringVar(&a.tokenFile, "token-file", "", "who asks, instead: the `file` with a token (firth token), or -")
-	a.tls.add(flags)
 	return a
+}
+
+// addReach adds the flags that say where the broker is.
+func (a *adminFlags) addReach(flags *pflag.FlagSet) {
+	flags.StringVar(&a.address, "http", "127.0.0.1:8080",
+		"listen.http of the broker, `host:port` or unix:PATH, or https://host:port; it answers on its own machine only")
+	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for an answer")
+	a.tls.add(flags)
 }
 
 // call asks the broker, and reads its answer into out; see admin.Client.
@@ -55,14 +61,21 @@ func (a *adminFlags) call(cmd *cobra.Command, q admin.Request, out any) error {
 	return client.Call(ctx, q, out)
 }
 
-func (a *adminFlags) client(cmd *cobra.Command) (c admin.Client, err error) {
-	c = admin.Client{Address: a.address, User: a.user}
+// reach is a client for what everybody may ask.
+func (a *adminFlags) reach() (c admin.Client, err error) {
+	c = admin.Client{Address: a.address}
 	if a.tls.wanted() || strings.HasPrefix(a.address, "https://") {
 		c.Address = strings.TrimPrefix(a.address, "https://")
-		if c.TLS, err = a.tls.config(""); err != nil {
-			return c, err
-		}
+		c.TLS, err = a.tls.config("")
 	}
+	return c, err
+}
+
+func (a *adminFlags) client(cmd *cobra.Command) (c admin.Client, err error) {
+	if c, err = a.reach(); err != nil {
+		return c, err
+	}
+	c.User = a.user
 	if a.tokenFile != "" {
 		c.Token, err = readSecret(cmd, a.tokenFile)
 		return c, err

@@ -43,6 +43,7 @@ func newRoot() *cobra.Command {
 		newDemoCommand(),
 		newExposeCommand(),
 		newGroupCommand(),
+		newHealthCommand(),
 		newImportCommand(),
 		newKeyCommand(), newShredCommand(),
 		newLogCommand(),

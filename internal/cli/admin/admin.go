@@ -73,6 +73,38 @@ func (c Client) Open(ctx context.Context, q Request) (io.ReadCloser, error) {
 		}
 		body = bytes.NewReader(text)
 	}
+	answer, err := c.send(ctx, q.Method, url.URL{Path: prefix + q.Path, RawQuery: q.Query.Encode()}, body)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		defer answer.Body.Close()
+		return nil, refused(answer)
+	}
+	return answer.Body, nil
+}
+
+// Health asks /healthz or /readyz, which everybody may. It gives what the broker says of itself, and whether it is
+// well. Errors: with the exit code of no connection where nobody answers.
+func (c Client) Health(ctx context.Context, path string) (said string, well bool, err error) {
+	const longest = 64 << 10
+	answer, err := c.send(ctx, http.MethodGet, url.URL{Path: path, RawQuery: "verbose"}, nil)
+	if err != nil {
+		return "", false, err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, longest))
+	if err != nil {
+		return "", false, fault.Wrap(fault.IO, "health", err)
+	}
+	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusServiceUnavailable {
+		return "", false, refused(answer)
+	}
+	return string(text), answer.StatusCode == http.StatusOK, nil
+}
+
+// send sends one request; u has the path and the query.
+func (c Client) send(ctx context.Context, method string, u url.URL, body io.Reader) (*http.Response, error) {
 	host, transport := c.Address, &http.Transport{DisableKeepAlives: true, TLSClientConfig: c.TLS}
 	if socket, is := strings.CutPrefix(c.Address, unix); is {
 		host = "localhost"
@@ -80,12 +112,11 @@ func (c Client) Open(ctx context.Context, q Request) (io.ReadCloser, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		}
 	}
-	scheme := "http"
+	u.Scheme, u.Host = "http", host
 	if c.TLS != nil {
-		scheme = "https"
+		u.Scheme = "https"
 	}
-	u := url.URL{Scheme: scheme, Host: host, Path: prefix + q.Path, RawQuery: q.Query.Encode()}
-	r, err := http.NewRequestWithContext(ctx, q.Method, u.String(), body)
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, output.Usage("%w", err)
 	}
@@ -101,11 +132,7 @@ func (c Client) Open(ctx context.Context, q Request) (io.ReadCloser, error) {
 		return nil, output.WithCode(output.ExitConnect, fault.New(fault.IO, "connect to "+c.Address, "%w", err).
 			WithHint("is Firth running, on this machine? Another listen.http is given with --http host:port"))
 	}
-	if answer.StatusCode != http.StatusOK {
-		defer answer.Body.Close()
-		return nil, refused(answer)
-	}
-	return answer.Body, nil
+	return answer, nil
 }
 
 // refused is the error that an answer tells of.
