@@ -2,6 +2,7 @@
 # Installs from apt what tests need and is missing: install.sh GROUP...
 #   build    a C compiler for the race detector, make, git, the certificates that downloads need
 #   clients  mosquitto_pub, mosquitto_sub, mosquitto, kcat, ip, curl, openssl
+#   packages what installs the .deb and looks at its unit
 #   paho-c   Eclipse Paho's C client
 #   java     a JDK and Maven
 #   balancers  HAProxy, nginx with its module stream
@@ -38,6 +39,11 @@ for group in "$@"; do
 	balancers)
 		PATH=$PATH:/usr/sbin need haproxy haproxy
 		[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing+=(nginx libnginx-mod-stream)
+		;;
+	packages)
+		need ip iproute2
+		need systemd-analyze systemd
+		need dpkg dpkg
 		;;
 	paho-c)
 		[ -e /usr/include/MQTTAsync.h ] || missing+=(libpaho-mqtt-dev)

@@ -4,7 +4,7 @@ set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.." || exit 1
 gates=(
-	apt docs bridge bridge-out c operate tls sasl
+	apt package docs bridge bridge-out c operate tls sasl
 	consoles
 	node nodered python telegraf
 	mqtt differential

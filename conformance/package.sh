@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The .deb as an administrator has it: installed, started, a message through both doors, upgraded, removed; and the OCI
+# image, unpacked and run as its own root. The root is this machine's, with all that changes in memory; it needs root.
+. "$(dirname "$0")/lib.sh"
+"$here/install.sh" packages
+cd "$repo"
+host=$(go env GOHOSTOS)/$(go env GOHOSTARCH)
+OUT=$work/one packaging/release.sh "$host" >"$work/release.log" 2>&1 || { cat "$work/release.log" >&2; fail "release.sh"; }
+cat "$work/release.log"
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+export SOURCE_DATE_EPOCH
+version=$(basename "$work"/one/firth_*_oci.tar _oci.tar)
+version=${version#firth_}
+GOMAXPROCS=1 TMPDIR=/var/tmp build/packaging -out "$work/two" -version "$version" "$work"/one/bin/*
+diff -r -x bin "$work/one" "$work/two" || fail "packages of the same binary differ"
+pass "a package, an image and a bill of materials, the same bytes each time"
+
+grep -q '"purl": "pkg:golang/github.com/twmb/franz-go@v' "$work"/one/*.cdx.json || fail "franz-go is in no bill of materials"
+unit=packaging/files/firth.service
+mkdir "$work/unit"
+sed 's#^ExecStart=/usr/bin/firth#ExecStart=/bin/true#' $unit >"$work/unit/firth.service"
+systemd-analyze verify "$work/unit/firth.service" || fail "systemd does not like the unit"
+systemd-analyze security --offline=true --threshold=20 "$work/unit/firth.service" >"$work/security" ||
+	{ cat "$work/security" >&2; fail "the unit is too open"; }
+pass "the unit is good: $(grep -o 'exposure level.*: [0-9.]*' "$work/security")"
+
+# A network of its own has the default ports free.
+unshare -mn "$here/package/inside.sh" "$work" "$work"/one/*.deb "$work"/one/*_oci.tar
