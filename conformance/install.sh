@@ -7,6 +7,7 @@
 #   java     a JDK and Maven
 #   balancers  HAProxy, nginx with its module stream
 #   node     Node.js and npm
+#   chromium a browser without a window
 #   python   Python with venv
 #   bench    what the laboratory needs: mosquitto and its clients, a JDK, Maven, matplotlib
 # It asks nothing, and needs root or sudo only if something is missing.
@@ -55,6 +56,9 @@ for group in "$@"; do
 	node)
 		need node nodejs
 		need npm npm
+		;;
+	chromium)
+		need chromium chromium fonts-dejavu-core
 		;;
 	python)
 		need python3 python3

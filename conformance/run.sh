@@ -6,6 +6,7 @@ cd "$here/.." || exit 1
 gates=(
 	apt package docs bridge bridge-out c operate tls sasl
 	consoles
+	console
 	node nodered python telegraf
 	mqtt differential
 	oidc sarama kafka-python

@@ -21,6 +21,7 @@ import (
 	"github.com/firthmq/firth/internal/access/people"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/api"
+	"github.com/firthmq/firth/internal/apps/console"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/secure"
 )
@@ -32,7 +33,7 @@ const (
 	idleTimeout    = 60 * time.Second
 )
 
-const frontPage = `This is Firth: MQTT and Kafka, one log.
+const frontPage = `This is Firth: MQTT and Kafka, one log. In a browser this is the console.
 
 /healthz          200 while this process should be left alone
 /readyz           200 while clients should be sent here; ?verbose names each check
@@ -50,7 +51,7 @@ func (n *Node) serveHTTP(context.Context) error {
 		return nil
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, frontPage) })
+	mux.Handle("/", frontDoor())
 	mux.HandleFunc("GET /healthz", n.healthz)
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", n.known(n.metrics.Handler()))
@@ -69,6 +70,19 @@ func (n *Node) serveHTTP(context.Context) error {
 	server.ReadTimeout, server.WriteTimeout = requestTimeout, answerTimeout
 	n.serveRequests("http", server, ls)
 	return nil
+}
+
+// frontDoor is the console for browsers, and at / a list of what there is for everybody else.
+func frontDoor() http.Handler {
+	pages := console.New()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" && !console.Wants(r) {
+			w.Header().Set("Vary", "Accept")
+			answer(w, http.StatusOK, frontPage)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	})
 }
 
 // known serves programs of this machine, and once there are users or rules from elsewhere only who may look at the

@@ -81,6 +81,8 @@ func TestHTTP(t *testing.T) {
 		body    string // a pattern
 	}{
 		"front page": {get("/", a.HTTP), 200, `(?s)This is Firth.*/healthz.*/readyz.*/metrics`},
+		"console":    {get("/topics", a.HTTP, "Accept: text/html\n"), 200, `<div id="root"></div>`},
+		"no console": {get("/topics", a.HTTP), 404, `nothing at this path`},
 		"health":     {get("/healthz", a.HTTP), 200, `^ok\n$`},
 		"ready":      {get("/readyz", a.HTTP), 200, `^ok\n$`},
 		"verbose": {get("/readyz?verbose", a.HTTP), 200,

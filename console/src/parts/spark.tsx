@@ -1,0 +1,19 @@
+/** Spark draws the last values of something; what it says is said in words beside it. */
+export function Spark({ values }: { values: number[] }) {
+	const width = 240;
+	const height = 40;
+	const most = Math.max(...values, 1e-9);
+	const step = width / Math.max(slots - 1, 1);
+	const points = values.map((v, i) => {
+		const x = width - (values.length - 1 - i) * step;
+		return `${x.toFixed(1)},${(height - 2 - (v / most) * (height - 4)).toFixed(1)}`;
+	});
+	return (
+		<svg className="spark" viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true">
+			<polyline points={points.join(" ")} />
+		</svg>
+	);
+}
+
+/** slots is how many values a Spark has room for. */
+export const slots = 60;

@@ -1,0 +1,52 @@
+// A URL for every view. The first segments are known to internal/apps/console, too, which answers them with the page.
+
+import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
+import { ConfigPage } from "./pages/config";
+import { GroupPage } from "./pages/group";
+import { GroupsPage } from "./pages/groups";
+import { MappingPage } from "./pages/mapping";
+import { OverviewPage } from "./pages/overview";
+import { SessionPage } from "./pages/session";
+import { SessionsPage } from "./pages/sessions";
+import { TopicPage } from "./pages/topic";
+import { TopicsPage } from "./pages/topics";
+import { Missing, Shell } from "./shell";
+
+/** Search is what stands behind the ? of a view: text only, for an offset of 64 bits is no number here. */
+export type Search = Record<string, string | undefined>;
+
+const root = createRootRoute({
+	component: Shell,
+	notFoundComponent: Missing,
+	validateSearch: (search): Search => search as Search,
+});
+const at = <const P extends string>(path: P, component: () => React.ReactNode) =>
+	createRoute({ getParentRoute: () => root, path, component });
+
+const routeTree = root.addChildren([
+	at("/", OverviewPage),
+	at("/topics", TopicsPage),
+	at("/topics/$topic", TopicPage),
+	at("/sessions", SessionsPage),
+	at("/sessions/$client", SessionPage),
+	at("/groups", GroupsPage),
+	at("/groups/$group", GroupPage),
+	at("/mapping", MappingPage),
+	at("/config", ConfigPage),
+]);
+
+export const router = createRouter({
+	routeTree,
+	defaultPreload: false,
+	parseSearch: (text) => Object.fromEntries(new URLSearchParams(text)),
+	stringifySearch: (search) => {
+		const said = Object.entries(search as Search).filter(([, value]) => value !== undefined && value !== "");
+		return said.length > 0 ? `?${new URLSearchParams(said as [string, string][])}` : "";
+	},
+});
+
+declare module "@tanstack/react-router" {
+	interface Register {
+		router: typeof router;
+	}
+}
