@@ -133,7 +133,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 		Log: opt.Log, Mapping: d.mapping.Load, Metrics: opt.Metrics, Logger: opt.Logger, Clock: opt.Clock, Judge: opt.Judge,
 		Workers: opt.FanoutWorkers, Keys: opt.SharedByKey,
 	})
-	d.retained.HeardBy(d.fanout.Heard)
+	d.retained.HeardBy(d.fanout)
 	d.catchUp = catchup.New(d.fanout, catchup.Options{Metrics: opt.Metrics})
 	d.groups = groups.New(groups.Options{
 		Fanout: d.fanout, ByKey: opt.SharedByKey, QoS0: opt.QueueQoS0, Metrics: opt.Metrics, Logger: opt.Logger,

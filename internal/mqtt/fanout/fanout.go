@@ -279,8 +279,9 @@ func (f *Fanout) Epoch(m *Member, s *session.Subscription) uint64 {
 }
 
 // Heard is the epoch in which a record became news, to be asked when that was just now. It is 0 for one that nobody
-// gets live, because its partition is not followed or was not when it became readable. One behind an open transaction
-// is news to come: everybody who subscribes before that gets it.
+// gets live, because its partition is not followed, but for a topic that was made after the last look (Follow), or was
+// not when it became readable. One behind an open transaction is news to come: everybody who subscribes before that
+// gets it.
 func (f *Fanout) Heard(p stream.PartitionID, offset record.Offset) uint64 {
 	w := f.worker(p)
 	w.mu.Lock()
@@ -294,6 +295,10 @@ func (f *Fanout) Heard(p stream.PartitionID, offset record.Offset) uint64 {
 	}
 	return part.epochs.at(offset)
 }
+
+// Follow has all be followed that some subscription wants, also topics that were made just now. It may wait for the
+// log.
+func (f *Fanout) Follow() { f.listening.remap(f.opt.Mapping()) }
 
 // judge is the time by which the expiry of a message is judged at now.
 func (f *Fanout) judge(m *hinge.Message, now time.Time) time.Time {

@@ -42,10 +42,10 @@ type quiet struct {
 	table atomic.Pointer[hinge.Table]
 }
 
-func quietly(t *testing.T, topics ...string) *quiet {
+// idly makes one that does nothing by itself.
+func idly(t *testing.T, topics ...string) *quiet {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	log, err := store.Open(ctx, store.Options{FS: vfs.NewMemory(), Logger: logtest.New(t)})
+	log, err := store.Open(context.Background(), store.Options{FS: vfs.NewMemory(), Logger: logtest.New(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,14 +58,23 @@ func quietly(t *testing.T, topics ...string) *quiet {
 		Log: q.asked, Mapping: q.table.Load, Logger: logtest.New(t),
 		Clock: func() time.Time { return time.UnixMilli(q.clock.Load()) },
 	})
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
+
+func quietly(t *testing.T, topics ...string) *quiet {
+	t.Helper()
+	q := idly(t, topics...)
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- q.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		if err := log.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -231,6 +240,32 @@ func TestNewTopicFromItsStart(t *testing.T) {
 			t.Fatalf("%s: something older than the subscription came", name)
 		}
 		q.Leave(m)
+	}
+}
+
+// TestHeardOfANewTopic: nobody is known to get the records of a topic that was made a moment ago, until the fanout
+// looks: then who was there gets them, and who comes later does not.
+func TestHeardOfANewTopic(t *testing.T) {
+	q := idly(t)
+	t.Cleanup(q.listening.watch.Stop)
+	m, early := q.Join(counting{make(chan string, 1)}, packet.V5, ""), &session.Subscription{Filter: "new/+"}
+	q.Subscribe(m, early, nil)
+	q.create("new")
+	q.create("other")
+	q.produce("new", "new/x")
+	q.produce("other", "other/x")
+	of := func(topic string) stream.PartitionID { return q.log.Topics().ByName(topic).Partitions[0] }
+	if got := q.Heard(of("new"), 0); got != 0 {
+		t.Errorf("heard in epoch %d before it is followed", got)
+	}
+	q.Follow()
+	late := &session.Subscription{Filter: "+/x"}
+	q.Subscribe(m, late, nil)
+	if got := q.Heard(of("new"), 0); got < q.Epoch(m, early) || got >= q.Epoch(m, late) {
+		t.Errorf("heard in epoch %d, by subscriptions of %d and %d", got, q.Epoch(m, early), q.Epoch(m, late))
+	}
+	if got := q.Heard(of("other"), 0); got != 0 {
+		t.Errorf("what nobody wanted was heard in epoch %d", got)
 	}
 }
 

@@ -24,8 +24,17 @@ type flights struct {
 	asks []*Ask // that are being put together
 	free []*Flight
 
-	// heard tells in which epoch a record became news for who listens; 0: nobody gets it live.
-	heard func(p stream.PartitionID, offset record.Offset) uint64
+	live Live
+}
+
+// Live is what delivers live records.
+type Live interface {
+	// Heard tells in which epoch a record became news for who listens; 0: nobody gets it live, as far as is known. It
+	// does not wait.
+	Heard(p stream.PartitionID, offset record.Offset) uint64
+	// Follow has all be followed that a subscription wants, also of topics that have just been made: from then on what
+	// Heard says is so.
+	Follow()
 }
 
 // Flight is a unit under way. It is the unit's receipt in place of the one that it was made with.
@@ -48,15 +57,24 @@ type pair struct {
 
 // landing is what became of a pair.
 type landing struct {
-	number   uint64        // of the flight
-	epoch    uint64        // in which the live record became news
+	number   uint64 // of the flight
+	epoch    uint64 // in which the live record became news; 0: not yet, or nobody gets it
+	part     stream.PartitionID
+	at       record.Offset // where the live record is
 	retained record.Offset // where the other one is
 }
 
 // HeardBy says who knows in which epoch a record became news. It is to be called before anything is appended.
-func (s *Store) HeardBy(heard func(p stream.PartitionID, offset record.Offset) uint64) {
-	s.flights.heard = heard
-}
+func (s *Store) HeardBy(live Live) { s.flights.live = live }
+
+// nobody gets anything live.
+type nobody struct{}
+
+// Heard implements Live.
+func (nobody) Heard(stream.PartitionID, record.Offset) uint64 { return 0 }
+
+// Follow implements Live.
+func (nobody) Follow() {}
 
 // Track notes that a unit is about to be appended. If it holds retained messages, each behind the write of its live
 // record unless it is a certificate, the Flight has to be its receipt, and Drop has to follow if the log does not take
@@ -139,8 +157,9 @@ func (f *Flight) land(at stream.Placed) {
 	f.landings = f.landings[:0]
 	for _, p := range f.pairs {
 		if at != nil {
-			epoch := s.flights.heard(p.live, at.Offset(p.write))
-			f.landings = append(f.landings, landing{f.number, epoch, at.Offset(p.retained)})
+			live := at.Offset(p.write)
+			f.landings = append(f.landings,
+				landing{f.number, s.flights.live.Heard(p.live, live), p.live, live, at.Offset(p.retained)})
 		}
 	}
 	for _, q := range s.landed(f) {
@@ -174,6 +193,7 @@ type Ask struct {
 	s        *Store
 	requests []*Request
 	landed   []landing
+	reheard  bool          // landed has what is to be known
 	open     int           // flights that it waits for, and 1 until End
 	settled  chan struct{} // closed when there are none
 }
@@ -231,6 +251,28 @@ func (a *Ask) Send(filter, notBy string, to Receiver, epoch uint64) {
 	}
 	if a.add(q) && s.hasNone(q) {
 		q.isThrough()
+	}
+}
+
+// rehear asks again for what nobody was known to get when it landed. Its topic may have been made a moment before, and
+// be followed from its start later; or the subscription has it followed, and was not in force then.
+func (a *Ask) rehear() {
+	f := &a.s.flights
+	unheard := func(l landing) bool { return l.epoch == 0 }
+	f.Lock()
+	again := slices.ContainsFunc(a.landed, unheard) && !a.reheard
+	a.reheard = true
+	f.Unlock()
+	if !again {
+		return
+	}
+	f.live.Follow() // which may ask the log
+	f.Lock()
+	defer f.Unlock()
+	for i := range a.landed {
+		if l := &a.landed[i]; unheard(*l) {
+			l.epoch = f.live.Heard(l.part, l.at)
+		}
 	}
 }
 

@@ -115,6 +115,7 @@ func (q *Request) isThrough() {
 // start judges what was under way when the request was made.
 func (s *Store) start(q *Request) {
 	q.started, q.need = true, q.high
+	q.ask.rehear()
 	s.flights.Lock()
 	defer s.flights.Unlock()
 	q.older = make(map[record.Offset]bool, len(q.ask.landed))

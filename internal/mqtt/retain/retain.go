@@ -139,7 +139,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		opt: opt, wakeup: make(chan struct{}, 1), lines: limit.NewLines(time.Minute, 16), seed: maphash.MakeSeed(),
 	}
 	s.flights.open = make(map[*Flight]struct{})
-	s.HeardBy(func(stream.PartitionID, record.Offset) uint64 { return 0 })
+	s.HeardBy(nobody{})
 	t, err := stream.EnsureState(ctx, opt.Log, TopicName)
 	if err != nil {
 		return nil, err

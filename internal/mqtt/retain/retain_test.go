@@ -342,6 +342,56 @@ func (h *house) retainedUnit(live stream.PartitionID) *stream.Unit {
 	}}
 }
 
+// live hears of the records of one partition, each in the epoch of its offset.
+type live struct {
+	t        *testing.T
+	part     stream.PartitionID
+	follows  bool // the partition is, once Follow was called
+	followed bool
+}
+
+func (l *live) Heard(p stream.PartitionID, offset record.Offset) uint64 {
+	if p != l.part {
+		l.t.Errorf("asked for partition %d", p)
+	}
+	if !l.followed {
+		return 0
+	}
+	return uint64(offset)
+}
+
+func (l *live) Follow() { l.followed = l.followed || l.follows }
+
+// TestUnderWayToNewTopic: the topic of the live record was made a moment ago, and is followed after it was appended,
+// from its start if there was a subscription: then it comes live, and not as a retained message besides.
+func TestUnderWayToNewTopic(t *testing.T) {
+	const data stream.PartitionID = 900
+	for _, tt := range []struct {
+		what    string
+		follows bool
+		epoch   uint64
+		want    []string
+	}{
+		{"who subscribed before gets it live", true, 7, nil},
+		{"who subscribed after it does not", true, 8, []string{"u", "u"}},
+		{"nobody listens", false, 7, []string{"u", "u"}},
+	} {
+		h := open(t, vfs.NewMemory(), 0)
+		h.store.HeardBy(&live{t: t, part: data, follows: tt.follows})
+		ask := h.store.Begin()
+		flight := h.store.Track(h.retainedUnit(data), nil)
+		h.text("u", "u")
+		flight.Appended(0, atOne{7, 0}, nil)
+		r := newReceiver(-1)
+		ask.Send("#", "", r, tt.epoch)
+		ask.End()
+		r.turn(t)
+		t.Log(tt.what)
+		same(t, r.got, tt.want...)
+		h.stop()
+	}
+}
+
 // TestUnderWay lets a unit with a retained message be under way while somebody subscribes, on a log that tells its two
 // partitions one by one: the live record decides, and one of the two comes.
 func TestUnderWay(t *testing.T) {
@@ -357,12 +407,7 @@ func TestUnderWay(t *testing.T) {
 	} {
 		for _, heard := range []string{"before", "after"} {
 			h := open(t, vfs.NewMemory(), 0)
-			h.store.HeardBy(func(p stream.PartitionID, offset record.Offset) uint64 {
-				if p != data {
-					t.Errorf("asked for partition %d", p)
-				}
-				return uint64(offset)
-			})
+			h.store.HeardBy(&live{t: t, part: data, followed: true})
 			h.text("u", "old")
 			h.find("#")
 			unit := h.retainedUnit(data)
