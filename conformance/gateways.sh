@@ -3,18 +3,13 @@
 # one after the other, into a shell in a folder where Apache Kafka is (as Maven has it: its scripts in bin are ours). Then
 # HAProxy and nginx before the gateways, by examples/balancer: a device finds its session through each, with the address
 # that is its own, also when the gateway that serves has died.
-set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-repo=$(dirname "$here")
+# shellcheck source=conformance/lib.sh
+. "$(dirname "$0")/lib.sh"
 if [ -z "${GATEWAYS_NET:-}" ]; then
 	"$here/install.sh" clients java balancers
 	if [ -z "${FIRTH:-}" ]; then (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o build/firth ./cmd/firth); fi
-	jars=$(mktemp -d "${TMPDIR:-/tmp}/firth-jars.XXXXXX")
-	trap 'rm -rf "$jars"' EXIT
-	cp "$repo/bench/kafka/pom.xml" "$jars/"
-	(cd "$jars" && "$repo/.ci/again" timeout 600 mvn -q -B -ntp dependency:build-classpath -Dmdep.outputFile="$jars/path")
-	CLASSPATH=$(cat "$jars/path")
-	export CLASSPATH GATEWAYS_NET=own
+	jars "$repo/bench/kafka/pom.xml"
+	export CLASSPATH=$jars GATEWAYS_NET=own
 	# The page has fixed ports: a network of its own has them free.
 	net=()
 	if unshare -n ip link set lo up 2>/dev/null; then net=(unshare -n); fi
@@ -23,8 +18,6 @@ if [ -z "${GATEWAYS_NET:-}" ]; then
 	"${net[@]}" "$0" "$@"
 	exit
 fi
-# shellcheck source=conformance/lib.sh
-. "$(dirname "$0")/lib.sh"
 page=$repo/docs/gateway.md
 firth=${FIRTH:-$repo/build/firth}
 mkdir "$work/bin" "$work/path"
@@ -46,25 +39,33 @@ script kafka-server-start.sh <<<"#!/bin/sh
 shift
 $java kafka.Kafka \"\$@\" >>\"\$1.log\" 2>&1 &"
 
-blocks=() # process groups of blocks, with what they have left running
-end_blocks() {
-	local group
-	for group in "${blocks[@]}"; do kill -9 -- "-$group" 2>/dev/null || true; done
-}
-trap 'status=$?; set +e; end_blocks; (exit $status); finish' EXIT
+# The shell of a block lives on, so that what the block has left running ends with it: it is all one process group.
+cat >lead <<"END"
+trap 'kill -9 0' TERM
+bash "block.$1" >"printed.$1" 2>&1 &
+wait $! && status=0 || status=$?
+echo $status >"ended.$1"
+sleep infinity &
+wait
+END
+has_ended() { [ -s "ended.$1" ]; }
 
 # block NAME TEXT...: pastes a block of the page, which prints each text.
 block() {
-	local name=$1 from=$SECONDS text pid
+	local name=$1 from=$SECONDS text status
 	shift
 	awk -v mark="<!-- try: $name -->" '$0 == mark {on = 1; next} on == 1 && /^```sh$/ {on = 2; next} on == 2 && /^```$/ {exit}
 		on == 2' "$page" >"block.$name"
 	[ -s "block.$name" ] || fail "$page has no block $name"
-	setsid bash "block.$name" >"printed.$name" 2>&1 </dev/null &
-	pid=$!
-	blocks+=("$pid")
-	timeout 600 tail --pid="$pid" -s 0.05 -f /dev/null || { cat "printed.$name" >&2; fail "block $name does not end"; }
-	wait "$pid" || { cat "printed.$name" >&2; fail "block $name ended with status $?"; }
+	setsid bash lead "$name" </dev/null >/dev/null 2>&1 &
+	others+=($!)
+	disown # bash would tell of its end
+	while ! has_ended "$name"; do
+		[ $((SECONDS - from)) -lt 600 ] || { cat "printed.$name" >&2; fail "block $name does not end"; }
+		sleep 0.05
+	done
+	status=$(<"ended.$name")
+	[ "$status" -eq 0 ] || { cat "printed.$name" >&2; fail "block $name ended with status $status"; }
 	for text in "$@"; do
 		grep -qF -- "$text" "printed.$name" || { cat "printed.$name" >&2; fail "block $name does not show: $text"; }
 	done
