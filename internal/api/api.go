@@ -51,6 +51,16 @@ type Options struct {
 	Users Users
 	// Rules are the rules of access.
 	Rules Rules
+	// Bans are who is kept out.
+	Bans Bans
+	// Tokens are those of programs.
+	Tokens Tokens
+	// Certificates are those of the node's own authority.
+	Certificates Certificates
+	// Quotas are those of Kafka clients; nil: Kafka itself has them.
+	Quotas Quotas
+	// AuditTopic is the topic of the audit.
+	AuditTopic string
 	// Checks are the conditions of readiness.
 	Checks func() []Check
 }

@@ -52,6 +52,7 @@ func tags() []any {
 		object{"name": "sessions", "description": "Sessions of MQTT clients, connected or away"},
 		object{"name": "groups", "description": "Groups of Kafka clients"},
 		object{"name": "access", "description": "Who is who, and who may do what"},
+		object{"name": "audit", "description": "Who did what"},
 	}
 }
 

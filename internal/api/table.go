@@ -10,7 +10,7 @@ import (
 // routes is the table.
 func routes() []route {
 	return slices.Concat(aboutRoutes(), topicRoutes(), recordRoutes(), sessionRoutes(), groupRoutes(), userRoutes(),
-		ruleRoutes())
+		ruleRoutes(), banRoutes(), tokenRoutes(), certificateRoutes(), quotaRoutes(), auditRoutes())
 }
 
 // Line is what one route asks of who asks, for the matrix of access.

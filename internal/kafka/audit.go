@@ -131,11 +131,16 @@ func (co *coordinator) offsetsOf(id string) places {
 // alter makes a change that the audit has been told of. Errors: those of the audit, and nothing is changed; those of
 // do.
 func (o *Options) alter(ctx context.Context, c *conn, a alteration, do func() error) error {
+	return o.alterAs(c.as(ctx), a, do)
+}
+
+// alterAs is alter for who is known by the context.
+func (o *Options) alterAs(ctx context.Context, a alteration, do func() error) error {
 	if !o.Audit.On() {
 		return do()
 	}
 	e := chain.Event{Action: a.action, Resource: a.on, Before: audit.State(a.before), After: audit.State(a.after)}
-	return o.Audit.Change(c.as(ctx), e, do)
+	return o.Audit.Change(ctx, e, do)
 }
 
 // telling is for a change that need not wait for its record: its outcome is told in one. The function that it gives may

@@ -192,12 +192,22 @@ type quotaChange struct {
 	rates  map[quotaKind]float64
 }
 
-// alterQuotas changes quotas, all that are given in one unit of the log.
+// alterQuotas changes quotas for a client, all that are given in one unit of the log.
 func (d *Door) alterQuotas(ctx context.Context, c *conn, changes []quotaChange) error {
+	return d.changeQuotas(c.as(ctx), changes, nil)
+}
+
+// changeQuotas changes quotas, all that are given in one unit of the log, unless judge refuses what is there.
+func (d *Door) changeQuotas(ctx context.Context, changes []quotaChange, judge func(*quotaTable) error) error {
 	q := d.quotas
 	q.changing.Lock()
 	defer q.changing.Unlock()
 	table := q.table.Load()
+	if judge != nil {
+		if err := judge(table); err != nil {
+			return err
+		}
+	}
 	changed := map[quotaEntity]quotaValues{}
 	for _, change := range changes {
 		values, ok := changed[change.entity]
@@ -227,7 +237,7 @@ func (d *Door) alterQuotas(ctx context.Context, c *conn, changes []quotaChange) 
 	}
 	a := alteration{"quotas.set", chain.Resource{Kind: "quotas", Name: changes[0].entity.key()}, before, after}
 	store := func() error { return stream.StoreState(ctx, d.log, quotasTopic, records) }
-	if err := d.opt.alter(ctx, c, a, store); err != nil {
+	if err := d.opt.alterAs(ctx, a, store); err != nil {
 		return err
 	}
 	q.table.Store(next)

@@ -68,7 +68,7 @@ func (n *Node) serveAdmin(mux *http.ServeMux) {
 		"POST " + adminPath + "/authority":     n.telling("authority.create", "name", n.adminMakeAuthority),
 		"GET " + adminPath + "/certificates":   n.adminCertificates,
 		"POST " + adminPath + "/certificate":   n.adminIssue,
-		"DELETE " + adminPath + "/certificate": n.telling("certificate.revoke", "who", n.adminRevoke),
+		"DELETE " + adminPath + "/certificate": n.adminRevoke,
 		"POST " + adminPath + "/server":        n.telling("certificate.server", "name", n.adminServer),
 		"GET " + adminPath + "/claims":         n.adminClaims,
 		"POST " + adminPath + "/claim":         n.adminClaim,

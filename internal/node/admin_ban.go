@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -19,16 +20,20 @@ func (n *Node) adminBan(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	line := mqtt.BanLine{Kind: q.Get("kind"), Who: q.Get("who"), Until: until, By: q.Get("by"), Reason: q.Get("reason")}
-	var said any
+	return n.ban(r.Context(), mqtt.BanLine{Kind: q.Get("kind"), Who: q.Get("who"), Until: until, By: q.Get("by"),
+		Reason: q.Get("reason")})
+}
+
+// ban keeps somebody out, and ends its connections.
+func (n *Node) ban(ctx context.Context, line mqtt.BanLine) (made *mqtt.BanLine, err error) {
 	e := n.banChange("set", line.Kind, line.Who)
 	e.After = audit.State(line)
-	err = n.audit.Change(r.Context(), e, func() (err error) {
-		said, err = n.mqtt.Ban(r.Context(), line)
+	err = n.audit.Change(ctx, e, func() (err error) {
+		made, err = n.mqtt.Ban(ctx, line)
 		n.people.Recheck()
 		return err
 	})
-	return said, err
+	return made, err
 }
 
 // banChange is what is done to a ban as the audit has it, with the one that is there.
@@ -64,11 +69,14 @@ func banUntil(length, end string) (*time.Time, error) {
 
 func (n *Node) adminUnban(r *http.Request) (any, error) {
 	q := r.URL.Query()
-	kind, who := q.Get("kind"), q.Get("who")
-	var said any
-	err := n.audit.Change(r.Context(), n.banChange("remove", kind, who), func() (err error) {
-		said, err = n.mqtt.Unban(r.Context(), kind, who)
+	return n.unban(r.Context(), q.Get("kind"), q.Get("who"))
+}
+
+// unban lets somebody in again.
+func (n *Node) unban(ctx context.Context, kind, who string) (gone *mqtt.BanLine, err error) {
+	err = n.audit.Change(ctx, n.banChange("remove", kind, who), func() (err error) {
+		gone, err = n.mqtt.Unban(ctx, kind, who)
 		return err
 	})
-	return said, err
+	return gone, err
 }

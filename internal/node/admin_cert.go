@@ -1,7 +1,9 @@
 package node
 
 import (
+	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/firthmq/firth/internal/access/authority"
@@ -131,10 +133,18 @@ func (n *Node) adminServer(r *http.Request) (any, error) {
 	return map[string]bool{"made": made}, err
 }
 
-func (n *Node) adminRevoke(r *http.Request) (any, error) {
-	q := r.URL.Query()
-	gone, err := n.authority.Revoke(r.Context(), q.Get("who"), q.Get("reason"))
-	return certificateLines(gone), err
+func (n *Node) adminRevoke(r *http.Request) (any, error) { return n.revoke(r.Context(), r.URL.Query()) }
+
+// revoke ends the certificates that a query names, for its reason.
+func (n *Node) revoke(ctx context.Context, q url.Values) (lines []certificateLine, err error) {
+	e := chain.Event{Action: "certificate.revoke", Resource: chain.Resource{Kind: "certificate", Name: q.Get("who")},
+		After: audit.State(q)}
+	err = n.audit.Change(ctx, e, func() error {
+		gone, err := n.authority.Revoke(ctx, q.Get("who"), q.Get("reason"))
+		lines = certificateLines(gone)
+		return err
+	})
+	return lines, err
 }
 
 // claimLine is a claim as people see it.

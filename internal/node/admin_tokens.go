@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -54,13 +55,7 @@ func delegationLineOf(d *access.Delegation) tokenLine {
 
 // adminTokens lists the tokens of programs, then the delegation tokens that are good; of an id, only that one.
 func (n *Node) adminTokens(r *http.Request) (any, error) {
-	lines := []tokenLine{}
-	for _, t := range n.access.Catalog().Tokens() {
-		lines = append(lines, tokenLineOf(t))
-	}
-	for _, d := range n.access.Delegations().List() {
-		lines = append(lines, delegationLineOf(d))
-	}
+	lines := n.tokens()
 	id := r.URL.Query().Get("id")
 	if id == "" {
 		return lines, nil
@@ -73,32 +68,53 @@ func (n *Node) adminTokens(r *http.Request) (any, error) {
 	return lines, nil
 }
 
+// tokens are those of programs, then the delegation tokens that are good.
+func (n *Node) tokens() []tokenLine {
+	lines := []tokenLine{}
+	for _, t := range n.access.Catalog().Tokens() {
+		lines = append(lines, tokenLineOf(t))
+	}
+	for _, d := range n.access.Delegations().List() {
+		lines = append(lines, delegationLineOf(d))
+	}
+	return lines
+}
+
+// tokenWish is what a request says of a token that is to be made.
+type tokenWish struct {
+	Owner   string      `json:"owner"`
+	Name    string      `json:"name"`
+	Expires string      `json:"expires"` // a length of time; "never"
+	Roles   []string    `json:"roles"`
+	Rules   []rule.Rule `json:"rules"`
+}
+
 // adminCreateToken makes a token of a user.
 func (n *Node) adminCreateToken(r *http.Request) (any, error) {
-	var said struct {
-		Owner   string      `json:"owner"`
-		Name    string      `json:"name"`
-		Expires string      `json:"expires"` // a length of time; "never"
-		Roles   []string    `json:"roles"`
-		Rules   []rule.Rule `json:"rules"`
-	}
+	var said tokenWish
 	if err := body(r, &said); err != nil {
 		return nil, err
 	}
+	line, err := n.createToken(r.Context(), &said)
+	return line, err
+}
+
+// createToken makes a token of a user, and tells what proves it.
+func (n *Node) createToken(ctx context.Context, said *tokenWish) (line tokenLine, err error) {
 	t := access.Token{Owner: said.Owner, Name: said.Name, Roles: said.Roles, Rules: said.Rules}
 	if said.Expires != "never" {
 		life, err := parseDuration(said.Expires)
 		if err != nil || life <= 0 || life > century {
-			return nil, fault.New(fault.Invalid, "admin", "expires: %s is no length of time such as 90d",
+			return line, fault.New(fault.Invalid, "admin", "expires: %s is no length of time such as 90d",
 				fault.Text(said.Expires))
 		}
 		t.Ends = time.Now().Add(life)
 	}
-	text, made, err := n.access.CreateToken(r.Context(), t)
+	text, made, err := n.access.CreateToken(ctx, t)
 	if err != nil {
-		return nil, err
+		return line, err
 	}
-	line := tokenLineOf(made)
+	line = tokenLineOf(made)
 	line.Text = text
 	return line, nil
 }

@@ -28,10 +28,11 @@ func (n *Node) newAPI() *api.API {
 		Mapping:       func() *hinge.Table { return n.mapping.Load() },
 		TopicDefaults: func() map[string]string { return n.config().Topics.Defaults.settings() },
 		Settings:      n.apiSettings, Checks: n.apiChecks, Clients: apiClients{n}, Users: apiUsers{n},
-		Rules: apiRules{n},
+		Rules: apiRules{n}, Bans: apiBans{n}, Tokens: apiTokens{n}, Certificates: apiCertificates{n},
+		AuditTopic: audit.TopicName,
 	}
 	if n.kafka != nil {
-		opt.Groups = apiGroups{n.kafka}
+		opt.Groups, opt.Quotas = apiGroups{n.kafka}, apiQuotas{n.kafka}
 	}
 	return api.New(opt)
 }
@@ -63,7 +64,7 @@ func (n *Node) enterAPI(r *http.Request) (api.Visit, error) {
 		n.tellTurnedAway(r, err)
 		return api.Visit{}, err
 	}
-	ctx, cancel := context.WithCancel(audit.As(r.Context(), who.by))
+	ctx, cancel := context.WithCancel(context.WithValue(audit.As(r.Context(), who.by), askerKey{}, who))
 	leave := cancel
 	if who.visit != nil {
 		during := who.visit.During(cancel)

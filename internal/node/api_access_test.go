@@ -1,7 +1,12 @@
 package node
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -9,9 +14,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/firthmq/firth/internal/access/authority"
 	"github.com/firthmq/firth/internal/access/people"
 	"github.com/firthmq/firth/internal/api"
+	"github.com/firthmq/firth/internal/mqtt/client"
 )
 
 // answered is what the API answers to a change.
@@ -317,4 +328,249 @@ func TestAPIRoles(t *testing.T) {
 	root.change("DELETE", "/roles/reader", "", 412, ifMatch(first.tag))
 	root.change("DELETE", "/roles/reader", "", 200, ifMatch(second.tag))
 	root.change("GET", "/roles/reader", "", 404)
+}
+
+// TestAPIBans keeps a client out, and lets it in again.
+func TestAPIBans(t *testing.T) {
+	n := start(t, local(t))
+	addUser(t, n, "root", "admin")
+	addUser(t, n, "dev", "device")
+	root := apiClient{t, n, "root"}
+	dial := func() error {
+		c, err := client.Dial(t.Context(), n.Addresses().MQTT, client.Options{ClientID: "d/1", UserName: "dev",
+			Password: []byte(mxPassword)})
+		if err == nil {
+			c.Abort()
+		}
+		return err
+	}
+	if err := dial(); err != nil {
+		t.Fatal(err)
+	}
+	var b api.Ban
+	read(t, root.change("POST", "/bans", `{"kind":"client","who":"d/1","for":"1h","reason":"noise"}`, 201), &b)
+	if b.By != "User:root" || b.Until == nil || b.Reason != "noise" || dial() == nil {
+		t.Errorf("%+v", b)
+	}
+	root.change("POST", "/bans", `{"kind":"address","who":"192.0.2.0/24"}`, 201)
+	for _, body := range []string{`{"kind":"shoe","who":"x"}`, `{"kind":"client","who":"x","for":"soon"}`,
+		`{"kind":"client","who":"x","for":"1h","until":"2100-01-01T00:00:00Z"}`,
+		`{"kind":"client","who":"x","until":"2000-01-01T00:00:00Z"}`, `{"kind":"address","who":"home"}`} {
+		root.change("POST", "/bans", body, 400)
+	}
+	wants(t, "bans", root.names("/bans", "who"), "192.0.2.0/24", "d/1")
+	wants(t, "by end", root.names("/bans?sort=-until", "who"), "192.0.2.0/24", "d/1")
+	wants(t, "of a kind", root.names("/bans?kind=client&search=noise", "who"), "d/1")
+	root.change("DELETE", "/bans/client/d%2F1", "", 200)
+	root.change("DELETE", "/bans/client/d%2F1", "", 404)
+	root.change("DELETE", "/bans/address/192.0.2.0%2F24", "", 200)
+	if err := dial(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAPITokens makes a token, uses it within its scope, never sees its secret again, and revokes it.
+func TestAPITokens(t *testing.T) {
+	n := start(t, local(t))
+	addUser(t, n, "root", "admin")
+	makeTopics(t, n, "meters", "others")
+	root := apiClient{t, n, "root"}
+	var made api.TokenMade
+	read(t, root.change("POST", "/tokens",
+		`{"owner":"root","name":"nightly","expires":"90d","rules":[{`+readsMeters+`}]}`, 201), &made)
+	root.change("POST", "/tokens", `{"owner":"root","expires":"never","roles":["viewer"]}`, 201)
+	nobody, bearer := apiClient{t, n, ""}, "Authorization: Bearer "+made.Text
+	nobody.change("GET", "/topics/meters/records", "", 200, bearer)
+	nobody.change("GET", "/topics/others/records", "", 403, bearer)
+	nobody.change("GET", "/tokens", "", 403, bearer)
+	for _, path := range []string{"/tokens", "/tokens/" + made.ID, "/audit?limit=1000"} {
+		if a := root.change("GET", path, "", 200); strings.Contains(a.text, made.Text) {
+			t.Errorf("%s tells what proves a token: %s", path, a.text)
+		}
+	}
+	var one api.Token
+	read(t, root.change("GET", "/tokens/"+made.ID, "", 200), &one)
+	if one.Owner != "root" || one.Name != "nightly" || one.Ends == nil || len(one.Rules) != 1 || one.Kind != "program" {
+		t.Errorf("%+v", one)
+	}
+	wants(t, "tokens by end", root.names("/tokens?sort=ends&owner=root&kind=program", "name"), "nightly", "")
+	wants(t, "by name", root.names("/tokens?search=night", "id"), made.ID)
+	for body, status := range map[string]int{
+		`{"owner":"root"}`:                                     400,
+		`{"owner":"root","expires":"soon"}`:                    400,
+		`{"owner":"none","expires":"1h"}`:                      404,
+		`{"owner":"root","expires":"1h","rules":[{"name":1}]}`: 400,
+	} {
+		root.change("POST", "/tokens", body, status)
+	}
+	root.change("DELETE", "/tokens/"+made.ID, "", 200)
+	root.change("DELETE", "/tokens/"+made.ID, "", 404)
+	nobody.change("GET", "/topics/meters/records", "", 401, bearer)
+}
+
+// TestAPICertificates lists certificates with their state, and revokes one.
+func TestAPICertificates(t *testing.T) {
+	n := start(t, local(t))
+	addUser(t, n, "root", "admin")
+	root := apiClient{t, n, "root"}
+	root.change("GET", "/authority", "", 404)
+	if err := n.authority.Create(t.Context(), "plant"); err != nil {
+		t.Fatal(err)
+	}
+	var own api.Authority
+	root.get("/authority", &own)
+	if own.Name != "plant" || !strings.Contains(own.PEM, "BEGIN CERTIFICATE") || own.Until.IsZero() {
+		t.Errorf("%+v", own)
+	}
+	serials := map[string]string{}
+	for name, life := range map[string]time.Duration{"pump": 90 * day, "valve": 2 * day} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		csr, err := x509.ParseCertificateRequest(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := n.authority.Issue(t.Context(), &authority.Request{CSR: csr, Name: name, Life: life, By: "a test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		serials[name] = made.Serial
+	}
+	wants(t, "by end", root.names("/certificates?sort=until", "name"), "valve", "pump")
+	wants(t, "soon over", root.names("/certificates?state=ending", "name"), "valve")
+	root.change("DELETE", "/certificates/pump", "", 404) // no serial number
+	var c api.Certificate
+	read(t, root.change("DELETE", "/certificates/"+serials["pump"]+"?reason=stolen", "", 200), &c)
+	if c.State != "revoked" || c.Revoked == nil || c.Reason != "stolen" || c.Name != "pump" {
+		t.Errorf("%+v", c)
+	}
+	root.change("DELETE", "/certificates/"+serials["pump"], "", 404) // it is over already
+	wants(t, "revoked", root.names("/certificates?state=revoked&search=pum", "serial"), serials["pump"])
+	root.change("GET", "/certificates/"+serials["valve"], "", 200)
+}
+
+// TestAPIQuotas sets quotas, which Kafka clients see, by two who do not know of each other.
+func TestAPIQuotas(t *testing.T) {
+	n := start(t, local(t))
+	nobody := apiClient{t, n, ""}
+	const one = "/quotas/user=alice&client_id=app"
+	nobody.change("GET", one, "", 404)
+	nobody.change("PUT", one, `{"producer_byte_rate":1000}`, 428)
+	first := nobody.change("PUT", one, `{"producer_byte_rate":1000,"request_percentage":12.5}`, 201, "If-None-Match: *")
+	nobody.change("PUT", one, `{"producer_byte_rate":1000}`, 412, "If-None-Match: *")
+	k, err := kgo.NewClient(kgo.SeedBrokers(n.Addresses().Kafka))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	seen := func() (all []string) {
+		t.Helper()
+		quotas, err := kadm.NewClient(k).DescribeClientQuotas(t.Context(), false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range quotas {
+			for _, v := range q.Values {
+				all = append(all, fmt.Sprint(q.Entity.String(), " ", v.Key, "=", v.Value))
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	if all := seen(); len(all) != 2 || !strings.HasSuffix(all[0], "producer_byte_rate=1000") {
+		t.Errorf("%q", all)
+	}
+	second := nobody.change("PUT", one, `{"consumer_byte_rate":5}`, 200, ifMatch(first.tag))
+	if all := seen(); len(all) != 1 || !strings.HasSuffix(all[0], "consumer_byte_rate=5") || second.tag == first.tag {
+		t.Errorf("%q", all)
+	}
+	nobody.change("PUT", one, `{"producer_byte_rate":1}`, 412, ifMatch(first.tag))
+	if again := nobody.change("GET", one, "", 200); again.tag != second.tag {
+		t.Errorf("%+v", again)
+	}
+	nobody.change("PUT", "/quotas/user=", `{"producer_byte_rate":7}`, 201, "If-None-Match: *")
+	nobody.change("PUT", "/quotas/address=::ffff:192.0.2.1", `{"connection_creation_rate":3}`, 201, "If-None-Match: *")
+	nobody.change("GET", "/quotas/address=192.0.2.1", "", 200)
+	for path, body := range map[string]string{
+		"/quotas/user=a":           `{"connection_creation_rate":3}`,
+		"/quotas/user=b":           `{"producer_byte_rate":0}`,
+		"/quotas/user=c":           `{"producer_byte_rate":1.5}`,
+		"/quotas/user=d":           `{}`,
+		"/quotas/alice":            `{"producer_byte_rate":1}`,
+		"/quotas/user=a&user=b":    `{"producer_byte_rate":1}`,
+		"/quotas/user=a&address=":  `{"producer_byte_rate":1}`,
+		"/quotas/address=home":     `{"connection_creation_rate":3}`,
+		"/quotas/user=%25FF":       `{"producer_byte_rate":1}`,
+		"/quotas/client_id=a%2525": `{"producer_byte_rate":"1"}`,
+	} {
+		nobody.change("PUT", path, body, 400, "If-None-Match: *")
+	}
+	wants(t, "quotas", nobody.names("/quotas", "id"), "address=192.0.2.1", "user=", "user=alice&client_id=app")
+	wants(t, "of alice", nobody.names("/quotas?search=alice", "user"), "alice")
+	nobody.change("DELETE", one, "", 412, ifMatch(first.tag))
+	nobody.change("DELETE", one, "", 200, ifMatch(second.tag))
+	nobody.change("DELETE", one, "", 404, ifMatch("*"))
+}
+
+// audits reads the audit page by page, and tells who did what to what, and how it ended.
+func (c apiClient) audits(query string) (all []string) {
+	c.t.Helper()
+	for next := ""; ; {
+		var page api.AuditPage
+		c.get("/audit?limit=2&"+query+"&cursor="+next, &page)
+		for _, e := range page.Items {
+			on := ""
+			if len(e.On) > 0 {
+				on = e.On[0].Kind + ":" + e.On[0].Name
+			}
+			all = append(all, strings.Join([]string{e.Actor.Principal, e.Action, on, e.Outcome}, " "))
+		}
+		if next = page.Next; page.End {
+			return all
+		}
+	}
+}
+
+// TestAPIAudit: what is changed by the API is in the audit, in the name of who asked, and is found there; what was
+// refused, too, and no secret.
+func TestAPIAudit(t *testing.T) {
+	n := start(t, local(t))
+	addUser(t, n, "root", "admin")
+	root, ann := apiClient{t, n, "root"}, apiClient{t, n, "ann"}
+	root.change("POST", "/users", `{"name":"ann","password":"`+mxPassword+`","roles":["viewer"]}`, 201)
+	root.change("PATCH", "/users/ann", `{"password":"`+mxPassword+`"}`, 200, ifMatch("*"))
+	root.change("PATCH", "/users/ann", `{"disabled":true}`, 412, ifMatch(`"x"`)) // nothing is changed
+	ann.change("DELETE", "/users/root", "", 403)
+	root.change("DELETE", "/users/ann", "", 200, ifMatch("*"))
+	// The last outcome is written within a second.
+	eventually(t, func() bool {
+		return slices.Contains(root.audits("action=user.remove&outcome=success"), "User:root user.remove user:ann success")
+	})
+	changes := "type=change&resource=user:ann"
+	newest := root.audits(changes + "&outcome=success")
+	wants(t, "the newest first", newest, "User:root user.remove user:ann success",
+		"User:root user.set user:ann success", "User:root user.add user:ann success")
+	oldest := root.audits(changes + "&outcome=success&sort=time")
+	slices.Reverse(oldest)
+	wants(t, "the oldest first", oldest, newest...)
+	wants(t, "refused", root.audits("outcome=denied&principal=ann"), "User:ann alter cluster:kafka-cluster denied")
+	wants(t, "of another", root.audits("principal=carl"))
+	wants(t, "later", root.audits("since=2100-01-01T00:00:00Z"))
+	wants(t, "before", root.audits("until=2000-01-01T00:00:00Z"))
+	if all := root.audits("since=2000-01-01T00:00:00Z&principal=User:root&type=firth.change"); len(all) != 6 {
+		t.Errorf("%q", all)
+	}
+	if a := root.change("GET", "/audit?limit=1000", "", 200); strings.Contains(a.text, mxPassword) {
+		t.Error("a password is in the audit")
+	}
+	var page api.AuditPage
+	root.get("/audit?limit=1", &page)
+	root.refused("/audit?sort=time&cursor="+page.Next, 400, "sorted by -time")
+	root.refused("/audit?cursor=x", 400)
 }

@@ -35,6 +35,8 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/firthmq/firth/internal/access/oidc/oidctest"
+	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/api"
 	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/secure/securetest"
 	"github.com/firthmq/firth/internal/mqtt/client"
@@ -359,9 +361,41 @@ func (a *aviary) fly() {
 	if claim.Token != "" {
 		c["token of a claim"] = claim.Token
 	}
+	a.flyAPI(by)
 	a.flyPeople()
 	a.flyMQTT(good, old)
 	a.flyKafka(good, old)
+}
+
+// flyAPI gives secrets to the API, rightly and wrongly, and looks at all that it tells of the cluster.
+func (a *aviary) flyAPI(by string) {
+	a.t.Helper()
+	users, one := api.Path+"/users", by+"If-Match: *\n"
+	a.http("POST", users, by, fmt.Sprintf(`{"name":"api","password":%q}`, a.c.sing("password by the API")), false)
+	a.http("POST", users, by, fmt.Sprintf(`{"name":"api","password":%q}`, a.c.sing("password of who is there")), false)
+	a.http("POST", users, by, fmt.Sprintf(`{"name":"x","pass":%q}`, a.c.sing("unknown field of the API")), false)
+	a.http("PATCH", users+"/api", one, fmt.Sprintf(`{"password":%q`, a.c.sing("broken JSON of the API")), false)
+	a.http("PATCH", users+"/api", one, fmt.Sprintf(`{"password":%q}`, a.c.sing("second password by the API")), false)
+	a.http("PATCH", users+"/api", by, fmt.Sprintf(`{"password":%q}`, a.c.sing("password of no condition")), false)
+	made := func(what, path, body, field string) {
+		a.t.Helper()
+		text := a.http("POST", api.Path+path, by, body, true)
+		var said map[string]any
+		if _ = json.Unmarshal([]byte(text), &said); said[field] == nil {
+			a.t.Errorf("%s: %s", path, text)
+			return
+		}
+		a.c[what], _ = said[field].(string)
+	}
+	made("password that the API made", "/users", fmt.Sprintf(`{"name":"made%d","generate":true}`, len(a.c)),
+		"password")
+	made("token that the API made", "/tokens", `{"owner":"api","expires":"1h"}`, "token")
+	for _, line := range api.Lines() {
+		if line.Method == http.MethodGet && line.On == rule.Cluster {
+			path := strings.NewReplacer("{user}", "api", "{role}", "admin").Replace(line.Path)
+			a.http("GET", path, by, "", false)
+		}
+	}
 }
 
 func (a *aviary) flyMQTT(good, old string) {
