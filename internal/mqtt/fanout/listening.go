@@ -36,7 +36,8 @@ type listening struct {
 		table    *hinge.Table
 		byFirst  map[string][]string // names of log topics by a first level of their records' names
 		followed map[stream.PartitionID]struct{}
-		lacking  bool // a partition could not be followed: the next look goes through all
+		unbegun  map[stream.PartitionID]struct{} // new ones that were to be followed from their start, and could not be
+		lacking  bool                            // a partition could not be followed: the next look goes through all
 	}
 }
 
@@ -48,7 +49,7 @@ const leaveAfter = time.Second
 
 func newListening(f *Fanout) *listening {
 	l := &listening{f: f, wakeup: make(chan struct{}, 1)}
-	l.mu.followed = make(map[stream.PartitionID]struct{})
+	l.mu.followed, l.mu.unbegun = make(map[stream.PartitionID]struct{}), make(map[stream.PartitionID]struct{})
 	l.watch = f.opt.Log.Watch(f, stream.Followed)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -302,6 +303,9 @@ func (l *listening) begin(p stream.PartitionID, fresh bool) {
 	if _, is := l.mu.followed[p]; is {
 		return
 	}
+	if _, was := l.mu.unbegun[p]; was {
+		fresh = true
+	}
 	w := l.f.worker(p)
 	w.prepare(p)
 	l.watch.Follow(p)
@@ -311,11 +315,15 @@ func (l *listening) begin(p stream.PartitionID, fresh bool) {
 		if !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Closed) {
 			l.f.complain("follow", "cannot follow a partition, trying again", p, "err", err)
 			l.mu.lacking = true
+			if fresh {
+				l.mu.unbegun[p] = struct{}{}
+			}
 			time.AfterFunc(firstPause, l.wake)
 		}
 		return
 	}
 	l.mu.followed[p] = struct{}{}
+	delete(l.mu.unbegun, p)
 	from := record.Offset(-1)
 	if fresh {
 		from = bounds.Start
@@ -327,6 +335,7 @@ func (l *listening) unfollow(ps ...stream.PartitionID) {
 	l.watch.Unfollow(ps...)
 	for _, p := range ps {
 		delete(l.mu.followed, p)
+		delete(l.mu.unbegun, p)
 		l.f.worker(p).forget(p)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -24,11 +25,15 @@ import (
 type asked struct {
 	stream.Log
 	bounds atomic.Int32
+	fails  atomic.Bool
 }
 
 // Bounds implements stream.Log.
 func (a *asked) Bounds(p stream.PartitionID) (stream.Bounds, error) {
 	a.bounds.Add(1)
+	if a.fails.Load() {
+		return stream.Bounds{}, fault.New(fault.IO, "test", "no bounds now")
+	}
 	return a.Log.Bounds(p)
 }
 
@@ -266,6 +271,27 @@ func TestHeardOfANewTopic(t *testing.T) {
 	}
 	if got := q.Heard(of("other"), 0); got != 0 {
 		t.Errorf("what nobody wanted was heard in epoch %d", got)
+	}
+}
+
+// TestNewTopicWhoseStartCannotBeRead: the log does not say at first where a new topic begins. What came to it until it
+// does is delivered to who was there, and to nobody who comes later.
+func TestNewTopicWhoseStartCannotBeRead(t *testing.T) {
+	q := idly(t)
+	t.Cleanup(q.listening.watch.Stop)
+	q.opt.Logger = logtest.New(t, "cannot follow a partition")
+	m, early := q.Join(counting{make(chan string, 1)}, packet.V5, ""), &session.Subscription{Filter: "new/+"}
+	q.Subscribe(m, early, nil)
+	q.create("new")
+	q.asked.fails.Store(true)
+	q.Follow()
+	q.produce("new", "new/x")
+	q.asked.fails.Store(false)
+	late := &session.Subscription{Filter: "+/x"}
+	q.Subscribe(m, late, nil)
+	got := q.Heard(q.log.Topics().ByName("new").Partitions[0], 0)
+	if got < q.Epoch(m, early) || got >= q.Epoch(m, late) {
+		t.Errorf("heard in epoch %d, by subscriptions of %d and %d", got, q.Epoch(m, early), q.Epoch(m, late))
 	}
 }
 
