@@ -140,8 +140,11 @@ func (l *link) tellRead(d *fanout.Delivery) {
 
 func (l *link) tellData(what, action, topic string) {
 	by := audit.By{Origin: chain.Origin{Client: l.principal.ClientID}}
-	if l.principal.pass != nil {
-		by = l.principal.pass.By()
+	switch who := &l.principal; {
+	case who.operator != nil:
+		by = *who.operator
+	case who.pass != nil:
+		by = who.pass.By()
 	}
 	l.door.opt.Audit.Tell(chain.Event{Type: what, Actor: by.Actor, Origin: by.Origin, Action: action,
 		Resource: chain.Resource{Kind: "topic", Name: topic}, Outcome: chain.Success})

@@ -235,6 +235,7 @@ func (d *Door) evict() {
 			holder.disconnect(packet.AdministrativeAction)
 		}
 	}
+	d.followers.look()
 }
 
 // holders visits the connections that have a session.

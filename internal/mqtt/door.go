@@ -57,6 +57,8 @@ type Door struct {
 	history  history
 	traces   traces
 
+	followers followers
+
 	rewriting atomic.Pointer[Rewriting]
 	ways      ways
 
@@ -268,6 +270,7 @@ func (d *Door) Drain(ctx context.Context) error {
 		d.mu.empty = empty
 	}
 	d.mu.Unlock()
+	d.followers.look()
 	for _, c := range conns {
 		c.disconnect(packet.ServerShuttingDown)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/mask"
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -20,7 +21,7 @@ type Principal struct {
 	UserName string        // empty: none given
 	pass     *access.Pass  // nil: nobody was asked who it is
 	grant    *access.Grant // of the token by which a method of authentication has told who it is; nil: none
-	operator bool          // it is no client: the operator has asked for what is published
+	operator *audit.By     // it is no client, but the operator, who may do everything; nil: it is one
 }
 
 // Logins finds out who clients are. It may wait until ctx ends. *access.Access is one.
@@ -49,19 +50,19 @@ type Guard interface {
 }
 
 func (d *Door) may(who *Principal, o rule.Operation, name []byte) bool {
-	return d.opt.Guard == nil || who.operator || d.opt.Guard.MayName(who.pass, o, name, "")
+	return d.opt.Guard == nil || who.operator != nil || d.opt.Guard.MayName(who.pass, o, name, "")
 }
 
 // masks is what a client may not see of a message that it may have; nil: it may see all of it.
 func (d *Door) masks(who *Principal, name []byte) *mask.Set {
-	if d.opt.Guard == nil || who.operator {
+	if d.opt.Guard == nil || who.operator != nil {
 		return nil
 	}
 	return d.opt.Guard.MaskName(who.pass, name, "")
 }
 
 func (d *Door) maySubscribe(who *Principal, filter string) bool {
-	return d.opt.Guard == nil || d.opt.Guard.MayFilter(who.pass, filter)
+	return d.opt.Guard == nil || who.operator != nil || d.opt.Guard.MayFilter(who.pass, filter)
 }
 
 // enter finds out who a client is, by the user name and the password of its CONNECT, or by the method of authentication
@@ -161,7 +162,10 @@ func (p *Principal) from() string {
 // absent is a client that need not be there, by the user that it had, and by how it was here. What comes of no client
 // the operator asked for.
 func (d *Door) absent(client, user, from string) Principal {
-	who := Principal{ClientID: client, UserName: user, operator: client == ""}
+	who := Principal{ClientID: client, UserName: user}
+	if client == "" {
+		who.operator = &audit.By{}
+	}
 	if d.opt.Logins != nil {
 		if user == "" {
 			user = rule.Anonymous
@@ -178,6 +182,7 @@ func (d *Door) Recheck() {
 			holder.disconnect(packet.NotAuthorized)
 		}
 	}
+	d.followers.look()
 }
 
 // heedEnd has the connection end when the token of its client does.

@@ -245,6 +245,9 @@ const (
 	propertyTime      = "firth-time"
 )
 
+// WhereProperties is how many they are: the first of a message that has them, with its time last.
+const WhereProperties = 4
+
 // located is appendTo with where the message is, before its own user properties.
 func (m *Message) located(memory []byte, f Form, offset int64) []byte {
 	props := &m.pub.Props
