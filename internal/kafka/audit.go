@@ -48,7 +48,7 @@ func (o *Options) may(c *conn, op Operation, on Resource, name string) bool {
 
 // sees is may where nothing is refused: what a client may not see is left out.
 func (o *Options) sees(c *conn, op Operation, on Resource, name string) bool {
-	return o.Guard == nil || o.Guard.May(c.pass.Load(), op, on, name)
+	return o.Guard == nil || c.operator || o.Guard.May(c.pass.Load(), op, on, name)
 }
 
 // refused tells the audit that a client may not do something. Any goroutine may.
@@ -226,6 +226,8 @@ func (o *Options) tellData(c *conn, what string, op Operation, topic string) {
 	by := access.By(&rule.Subject{})
 	if p := c.pass.Load(); p != nil {
 		by = p.By()
+	} else if c.operator {
+		by.Actor = chain.Actor{Principal: c.principal}
 	}
 	if by.Origin.Address == "" {
 		by.Origin.Address = c.host[1:]

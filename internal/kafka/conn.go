@@ -48,6 +48,7 @@ type conn struct {
 	release   string
 	host      string // address of the client without its port, as Kafka shows it: "/10.0.0.7"
 	told      address
+	operator  bool // it may do everything
 	draining  atomic.Bool
 	watch     watchdog
 	quota     limits
@@ -103,9 +104,13 @@ func newConn(d *Door, nc net.Conn, listener string) *conn {
 		host: "/" + hostOf(nc.RemoteAddr()), told: d.advertise(nc),
 	}
 	c.log = d.opt.Logger.With("client", c.host)
-	c.know(Anonymous, nil)
-	if p := c.pass.Load(); p != nil && p.Method() != "" {
-		c.tellLogin(p.Method(), "", p.Over())
+	if guest, is := nc.(*guestConn); is {
+		c.welcome(&guest.guest)
+	} else {
+		c.know(Anonymous, nil)
+		if p := c.pass.Load(); p != nil && p.Method() != "" {
+			c.tellLogin(p.Method(), "", p.Over())
+		}
 	}
 	c.calm = sync.NewCond(&c.mu)
 	c.holding.b = d.budget
