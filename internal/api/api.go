@@ -61,6 +61,14 @@ type Options struct {
 	Quotas Quotas
 	// AuditTopic is the topic of the audit.
 	AuditTopic string
+	// Messages is the device door, for who has no connection to it.
+	Messages Messages
+	// Retained are the retained messages.
+	Retained Retained
+	// Backend is the back-end door, for who has no connection to it.
+	Backend Backend
+	// AtEnd has something be called when the node ends, unless it is stopped before: what goes on ends with it.
+	AtEnd func(call func()) (stop func() bool)
 	// Checks are the conditions of readiness.
 	Checks func() []Check
 }
@@ -87,6 +95,11 @@ type Visitor interface {
 	May(o rule.Operation, on rule.Kind, name string) error
 	// Sees is May where nothing is refused: what it may not see is left out.
 	Sees(o rule.Operation, on rule.Kind, name string) bool
+	// MayName is May for a topic name of MQTT, and SeesName Sees.
+	MayName(o rule.Operation, name string) error
+	SeesName(o rule.Operation, name string) bool
+	// MayFilter tells whether it may subscribe to a topic filter of MQTT. Errors: Denied.
+	MayFilter(filter string) error
 	// MaskTopic is what it may not see of the records of a topic that it may read; nil: it may see all of them.
 	MaskTopic(topic string) *mask.Set
 }
@@ -115,11 +128,13 @@ type API struct {
 	opt   Options
 	mux   *http.ServeMux
 	turns chan struct{} // one for each that walks
+	edits chan struct{} // holds one for who changes a topic or a group
 }
 
 // New makes the API.
 func New(opt Options) *API {
-	a := &API{opt: opt, mux: http.NewServeMux(), turns: make(chan struct{}, mostAtOnce)}
+	a := &API{opt: opt, mux: http.NewServeMux(), turns: make(chan struct{}, mostAtOnce),
+		edits: make(chan struct{}, 1)}
 	for _, r := range routes() {
 		a.mux.Handle(r.method+" "+Path+r.path, a.serve(&r))
 	}
@@ -211,6 +226,12 @@ func (a *API) takeTurn(ctx context.Context) error {
 
 // answer does what a route does.
 func (a *API) answer(w http.ResponseWriter, r *http.Request, rt *route, q *ask) {
+	if rt.flow != nil {
+		if err := rt.flow(a, q, w); err != nil {
+			a.refuse(w, r, err)
+		}
+		return
+	}
 	said, err := rt.do(a, q)
 	if err != nil {
 		a.refuse(w, r, err)

@@ -18,6 +18,9 @@ type everybody struct{}
 
 func (everybody) May(rule.Operation, rule.Kind, string) error { return nil }
 func (everybody) Sees(rule.Operation, rule.Kind, string) bool { return true }
+func (everybody) MayName(rule.Operation, string) error        { return nil }
+func (everybody) SeesName(rule.Operation, string) bool        { return true }
+func (everybody) MayFilter(string) error                      { return nil }
 func (everybody) MaskTopic(string) *mask.Set                  { return nil }
 
 // manyTopics is a log with topics and nothing in them.

@@ -49,6 +49,7 @@ func tags() []any {
 	return []any{
 		object{"name": "node", "description": "The node itself"},
 		object{"name": "topics", "description": "Topics of the log and their records"},
+		object{"name": "messages", "description": "Messages of MQTT, for who has nothing but HTTP"},
 		object{"name": "sessions", "description": "Sessions of MQTT clients, connected or away"},
 		object{"name": "groups", "description": "Groups of Kafka clients"},
 		object{"name": "access", "description": "Who is who, and who may do what"},
@@ -129,7 +130,7 @@ type document struct {
 // operation describes a route.
 func (d *document) operation(rt *route) object {
 	good := object{"description": "What is asked for",
-		"content": object{jsonType: object{"schema": d.schema(reflect.TypeOf(rt.answer))}}}
+		"content": object{rt.media(): object{"schema": d.schema(reflect.TypeOf(rt.answer))}}}
 	if rt.tagged {
 		good["headers"] = object{"ETag": object{"description": "names this state of it, for If-Match",
 			"schema": object{"type": "string"}}}
@@ -150,8 +151,11 @@ func (d *document) operation(rt *route) object {
 		responses[strconv.Itoa(status)] = object{"$ref": "#/components/responses/" + strconv.Itoa(status)}
 	}
 	if rt.body != nil {
-		o["requestBody"] = object{"required": true,
-			"content": object{jsonType: object{"schema": d.schema(reflect.TypeOf(rt.body))}}}
+		content := object{jsonType: object{"schema": d.schema(reflect.TypeOf(rt.body))}}
+		if rt.raw {
+			content[rawType] = object{"schema": object{"type": "string", "format": "binary"}}
+		}
+		o["requestBody"] = object{"required": true, "content": content}
 	}
 	var all []any
 	for i := range rt.params {
@@ -161,6 +165,14 @@ func (d *document) operation(rt *route) object {
 		o["parameters"] = all
 	}
 	return o
+}
+
+// media is the type of what a route answers.
+func (rt *route) media() string {
+	if rt.flow != nil {
+		return eventType
+	}
+	return jsonType
 }
 
 // conditionParams are the headers of a route that edits.
@@ -226,7 +238,11 @@ func (d *document) schema(t reflect.Type) object {
 	case reflect.Slice:
 		return object{"type": "array", "items": d.schema(t.Elem())}
 	case reflect.Map:
-		return object{"type": "object", "additionalProperties": d.schema(t.Elem())}
+		of := d.schema(t.Elem())
+		if t.Elem().Kind() == reflect.Pointer {
+			of = object{"anyOf": []any{of, object{"type": "null"}}}
+		}
+		return object{"type": "object", "additionalProperties": of}
 	case reflect.Struct:
 		name := nameOf(t)
 		if _, is := d.schemas[name]; !is {

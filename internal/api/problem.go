@@ -33,13 +33,20 @@ func (e *statusError) Unwrap() error { return e.error }
 const loginHint = "send Authorization: Bearer TOKEN (firth token create), a user and password, or the cookie of " +
 	"POST /auth/login"
 
-// refuse answers with an error.
-func (a *API) refuse(w http.ResponseWriter, _ *http.Request, err error) {
+// problemOf is what an error is to who asks.
+func problemOf(err error) Problem {
 	p := Problem{Type: "about:blank", Status: StatusOf(fault.KindOf(err)), Detail: err.Error(),
 		Kind: fault.KindOf(err).String(), Hint: fault.HintOf(err)}
 	if own, is := errors.AsType[*statusError](err); is {
 		p.Status = own.status
 	}
+	p.Title = http.StatusText(p.Status)
+	return p
+}
+
+// refuse answers with an error.
+func (a *API) refuse(w http.ResponseWriter, _ *http.Request, err error) {
+	p := problemOf(err)
 	if unknown, is := errors.AsType[*Unauthorized](err); is {
 		w.Header().Set("WWW-Authenticate", unknown.Challenge)
 		p.Status, p.Hint = http.StatusUnauthorized, loginHint

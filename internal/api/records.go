@@ -20,6 +20,8 @@ import (
 type Bytes struct {
 	Text   *string `json:"text,omitempty" doc:"it, where it is UTF-8"`
 	Base64 *string `json:"base64,omitempty" doc:"it, where it is not"`
+
+	raw []byte // of a request: it, as it came; nil: it did not
 }
 
 // Record is one record of the log, as who asks may see it.

@@ -29,8 +29,10 @@ type route struct {
 	edits        bool // it changes what others may have changed meanwhile: it takes a condition
 	makes        bool // it may make what it names
 	tagged       bool // the answer has an entity tag
+	raw          bool // what a request says may be bytes as they are, too
 	answer       any  // a value of the type of the answer
 	do           func(a *API, q *ask) (any, error)
+	flow         func(a *API, q *ask, w http.ResponseWriter) error // in place of do: it answers with events, until it ends
 }
 
 // right is what who asks has to have.
@@ -39,7 +41,18 @@ type right struct {
 	on        rule.Kind
 	by        string // the parameter of the path that names the resource; "": the cluster
 	each      bool   // a list: what may not be seen is left out
+	of        naming // what by names, where that is no resource
+	orCluster bool   // the same right to the cluster is as good
 }
+
+// naming is what somebody has a right to besides resources.
+type naming uint8
+
+const (
+	ofResource naming = iota
+	ofName            // a topic name of MQTT
+	ofFilter          // a topic filter of MQTT
+)
 
 // watching is the right to look at the cluster.
 var watching = right{operation: rule.Describe, on: rule.Cluster}
@@ -62,6 +75,12 @@ func (rt *route) judge(q *ask) error {
 		return nil
 	case r.by == "":
 		return q.v.May(r.operation, r.on, rule.ClusterName)
+	case r.of == ofName:
+		return q.v.MayName(r.operation, q.r.PathValue(r.by))
+	case r.of == ofFilter:
+		return q.v.MayFilter(q.r.PathValue(r.by))
+	case r.orCluster && q.v.Sees(r.operation, rule.Cluster, rule.ClusterName):
+		return nil
 	default:
 		return q.v.May(r.operation, r.on, q.r.PathValue(r.by))
 	}

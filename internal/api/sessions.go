@@ -14,6 +14,8 @@ type Clients interface {
 	EachSession(visit func(*Session))
 	// Session is all of one. Errors: NotFound; those of the log.
 	Session(client string) (*SessionDetail, error)
+	// Events are the last events of a client, the oldest first. Errors: NotFound, when nothing is known of it.
+	Events(client string) ([]SessionEvent, error)
 	// Kick ends the connection of a session, and with forget the session, and tells the audit. Errors: NotFound; those of
 	// the log.
 	Kick(ctx context.Context, client string, forget bool) (*Kicked, error)
@@ -62,6 +64,19 @@ type SessionLag struct {
 	Lag       int64  `json:"lag,string" doc:"records between them, whether they are for it or not"`
 }
 
+// SessionEvent is something that happened to a session.
+type SessionEvent struct {
+	Time   time.Time `json:"time"`
+	What   string    `json:"what" doc:"a word: connected, disconnected, ..."`
+	Text   string    `json:"text,omitempty" doc:"more of it, for people"`
+	Reason string    `json:"reason,omitempty" doc:"a reason code of MQTT 5 in words"`
+}
+
+// SessionEvents are the last events of a client.
+type SessionEvents struct {
+	Items []SessionEvent `json:"items" doc:"the oldest first"`
+}
+
 // Kicked is what became of a session.
 type Kicked struct {
 	Client    string `json:"client"`
@@ -83,6 +98,13 @@ func sessionRoutes() []route {
 			text: "Its subscriptions, and where it is behind.", right: watching, params: []param{client},
 			answer: SessionDetail{},
 			do:     func(a *API, q *ask) (any, error) { return a.opt.Clients.Session(q.r.PathValue("client")) }},
+		{method: "GET", path: "/sessions/{client}/events", id: "listSessionEvents", tag: "sessions",
+			summary: "List the last events of a session",
+			text:    "The last 100, also of a client whose session is over. They are kept in memory, and gone with a restart.",
+			right:   watching, params: []param{client}, answer: SessionEvents{}, do: func(a *API, q *ask) (any, error) {
+				all, err := a.opt.Clients.Events(q.r.PathValue("client"))
+				return SessionEvents{Items: all}, err
+			}},
 		{method: "DELETE", path: "/sessions/{client}", id: "kickSession", tag: "sessions",
 			summary: "End the connection of a session",
 			text:    "The client is told so (0x98), and its will is published.",

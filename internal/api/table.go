@@ -10,7 +10,8 @@ import (
 // routes is the table.
 func routes() []route {
 	return slices.Concat(aboutRoutes(), topicRoutes(), recordRoutes(), sessionRoutes(), groupRoutes(), userRoutes(),
-		ruleRoutes(), banRoutes(), tokenRoutes(), certificateRoutes(), quotaRoutes(), auditRoutes())
+		ruleRoutes(), banRoutes(), tokenRoutes(), certificateRoutes(), quotaRoutes(), auditRoutes(), messageRoutes(),
+		retainedRoutes(), topicChangeRoutes(), groupChangeRoutes())
 }
 
 // Line is what one route asks of who asks, for the matrix of access.
@@ -20,6 +21,7 @@ type Line struct {
 	Operation    rule.Operation // that it asks for
 	On           rule.Kind      // on what kind of resource
 	By           string         // the parameter of the path that names it; "": the cluster, or with Each every one
+	Flows        bool           // it answers with events until one of both ends it
 	Each         bool           // a list, of which what may not be seen is left out
 }
 
@@ -27,7 +29,7 @@ type Line struct {
 func Lines() (lines []Line) {
 	for _, r := range routes() {
 		lines = append(lines, Line{Method: r.method, Path: Path + r.path, Open: r.open, Operation: r.right.operation,
-			On: r.right.on, By: r.right.by, Each: r.right.each})
+			On: r.right.on, By: r.right.by, Each: r.right.each, Flows: r.flow != nil})
 	}
 	return lines
 }
@@ -42,6 +44,12 @@ func (rt *route) rights() string {
 		return "Who is known is answered; left out is what it has no right to " + r.operation.String() + " (" + kind + ")."
 	case r.by == "":
 		return "It takes the right to " + r.operation.String() + " the cluster."
+	case r.of == ofName:
+		return "It takes the right to " + r.operation.String() + " the topic name."
+	case r.of == ofFilter:
+		return "It takes the right to subscribe to the filter; each message takes the right to read its topic name besides."
+	case r.orCluster:
+		return "It takes the right to " + r.operation.String() + " the " + kind + ", or the cluster."
 	default:
 		return "It takes the right to " + r.operation.String() + " the " + kind + "."
 	}

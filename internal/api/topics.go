@@ -60,7 +60,7 @@ func topicRoutes() []route {
 		{method: "GET", path: "/topics/{topic}", id: "getTopic", tag: "topics", summary: "Show a topic",
 			text:   "Its partitions with their offsets, and its settings with where each comes from.",
 			right:  right{operation: rule.Describe, on: rule.Topic, by: "topic"},
-			params: []param{inTopic()}, answer: TopicDetail{}, do: (*API).topic},
+			params: []param{inTopic()}, tagged: true, answer: TopicDetail{}, do: (*API).topic},
 	}
 }
 
@@ -154,7 +154,7 @@ func (a *API) topic(q *ask) (any, error) {
 		line.Start, line.Stable, line.End = int64(b.Start), int64(b.Stable), int64(b.High)
 		d.Bounds = append(d.Bounds, line)
 	}
-	return d, nil
+	return reply{value: d, tag: tagOf(t)}, nil
 }
 
 // config is every setting of a topic, by name.

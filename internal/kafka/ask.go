@@ -174,8 +174,8 @@ func guestError(op string, code wire.Code, said *string) error {
 var guestWords = map[wire.Code]string{
 	wire.TopicAuthorizationFailed: "the rights to the topic are not enough",
 	wire.GroupAuthorizationFailed: "the rights to the group are not enough",
-	wire.ClusterAuthorizationFailed: "records that are younger than firth.retention.floor.ms are deleted by who may alter " +
-		"the cluster only",
+	wire.ClusterAuthorizationFailed: "records that are younger than firth.retention.floor.ms are deleted by " +
+		"who may alter the cluster only",
 	wire.UnknownTopicOrPartition: "there is no such topic or partition",
 	wire.GroupIDNotFound:         "there is no such group",
 	wire.NonEmptyGroup:           "the group has members",

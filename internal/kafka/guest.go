@@ -90,8 +90,8 @@ func sealed(records []record.Record) []byte {
 	return b.Seal(0, -1)
 }
 
-// CreateTopic makes a topic. 0 partitions are as many as is the default. Errors: Exists; Denied; Invalid; Limited; those
-// of ask.
+// CreateTopic makes a topic. 0 partitions are as many as is the default. Errors: Exists; Denied; Invalid; Limited;
+// those of ask.
 func (d *Door) CreateTopic(ctx context.Context, g Guest, topic string, partitions int, config map[string]string) error {
 	rt := kmsg.NewCreateTopicsRequestTopic()
 	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, int32(partitions), -1
@@ -171,8 +171,8 @@ func (d *Door) DeleteTopic(ctx context.Context, g Guest, topic string) error {
 	return guestError(guestOp, resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage)
 }
 
-// DeleteRecords deletes the records of a partition before an offset; -1: all there are. It gives the first that is left.
-// Errors: OutOfRange; as of DeleteTopic.
+// DeleteRecords deletes the records of a partition before an offset; -1: all there are. It gives the first that is
+// left. Errors: OutOfRange; as of DeleteTopic.
 func (d *Door) DeleteRecords(ctx context.Context, g Guest, topic string, partition int, before record.Offset) (
 	record.Offset, error,
 ) {

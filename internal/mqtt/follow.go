@@ -19,8 +19,8 @@ import (
 )
 
 // Follower is a subscription of a guest, who takes its messages one by one and acknowledges none: where it stands it
-// keeps by itself, as the id of the last message that it got. One that is slow falls behind as a session does, and reads
-// the log: it loses nothing that retention leaves, and holds up nobody. Next and Close belong to one goroutine.
+// keeps by itself, as the id of the last message that it got. One that is slow falls behind as a session does, and
+// reads the log: it loses nothing that retention leaves, and holds up nobody. Next and Close belong to one goroutine.
 type Follower struct {
 	link   link // its principal, to judge by; nothing else of it is used
 	sub    *session.Subscription
@@ -74,8 +74,8 @@ type Followed struct {
 	Missed int64
 }
 
-// Follow begins to follow a topic filter, which is none of $share and the like. Errors: Denied; Invalid; Limited; Closed;
-// those of the log.
+// Follow begins to follow a topic filter, which is none of $share and the like. Errors: Denied; Invalid; Limited;
+// Closed; those of the log.
 func (d *Door) Follow(ctx context.Context, g Guest, o Follow) (*Follower, error) {
 	f := &Follower{link: link{door: d, principal: g.principal()}, wakeup: make(chan struct{}, 1)}
 	if d.isDraining() {

@@ -68,9 +68,9 @@ type Stored struct {
 	Delayed bool
 }
 
-// Publish publishes a message as a PUBLISH above QoS 0 does, whose acknowledgement is the answer: it is stored then, and
-// as a retained one in force. Its packet id does not matter. Errors: Denied; Invalid; Limited; TooLarge; Closed; those of
-// the log.
+// Publish publishes a message as a PUBLISH above QoS 0 does, whose acknowledgement is the answer: it is stored then,
+// and as a retained one in force. Its packet id does not matter. Errors: Denied; Invalid; Limited; TooLarge; Closed;
+// those of the log.
 func (l *Listener) Publish(ctx context.Context, g Guest, p *packet.Publish) (at Stored, err error) {
 	d, who := l.door, g.principal()
 	if err := d.mayBeHere(&who); err != nil {

@@ -109,7 +109,8 @@ func TestFollow(t *testing.T) {
 	say("a/kept", "0", true)
 	say("a/old", "0", false)
 	f := h.follow(mqtt.Follow{Filter: "a/#", Retained: true})
-	if one := nextOf(t, f); !one.Retained || string(one.Publish.Topic) != "a/kept" || one.ID != "" || one.Publish.QoS != 1 {
+	if one := nextOf(t, f); !one.Retained || string(one.Publish.Topic) != "a/kept" || one.ID != "" ||
+		one.Publish.QoS != 1 {
 		t.Errorf("%+v", one)
 	}
 	c := h.connect(t, packet.V311, "c", nil)
@@ -152,8 +153,8 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestFollowSlowly: one that takes nothing for long holds up nobody, and gets everything in order when it does, of QoS 0
-// too, which a connection would lose.
+// TestFollowSlowly: one that takes nothing for long holds up nobody, and gets everything in order when it does, of
+// QoS 0 too, which a connection would lose.
 func TestFollowSlowly(t *testing.T) {
 	h := open(t, nil)
 	slow, quick := h.follow(mqtt.Follow{Filter: "a/#"}), h.follow(mqtt.Follow{Filter: "a/b"})

@@ -39,17 +39,22 @@ type RetainedMessage struct {
 	Format        *byte       `json:"payload_format,omitempty"`
 	Expiry        *uint32     `json:"message_expiry,omitempty"` // seconds, from when it was published
 	User          [][2]string `json:"user_properties,omitempty"`
+	// Partition and Offset are where it is in the log.
+	Partition stream.PartitionID `json:"-"`
+	Offset    record.Offset      `json:"-"`
 }
 
-// Mask leaves of the message what may be seen of it.
-func (r *RetainedMessage) Mask(set *mask.Set) {
-	p := r.publish()
-	maskPublish(&p, set)
+// Mask leaves of the message what may be seen of it. It is false where nothing of the payload is left, because it
+// cannot be masked.
+func (r *RetainedMessage) Mask(set *mask.Set) (shown bool) {
+	p := r.Publish()
+	shown = maskPublish(&p, set)
 	r.Payload, r.User = p.Payload, nil
 	r.Bytes = len(r.Payload)
 	for name, value := range p.Props.User.All() {
 		r.User = append(r.User, [2]string{string(name), string(value)})
 	}
+	return shown
 }
 
 func retainedLine(m *hinge.Message) RetainedLine {
@@ -76,8 +81,8 @@ func retainedMessage(m *hinge.Message) *RetainedMessage {
 	return r
 }
 
-// publish is the message as it is published again.
-func (r *RetainedMessage) publish() packet.Publish {
+// Publish is the message as it is published again.
+func (r *RetainedMessage) Publish() packet.Publish {
 	p := packet.Publish{Topic: []byte(r.Topic), Payload: r.Payload, QoS: r.QoS, Retain: true}
 	if r.ContentType != "" {
 		p.Props.SetContentType([]byte(r.ContentType))
@@ -124,7 +129,10 @@ func (d *Door) RetainedMessage(ctx context.Context, topic string) (r *RetainedMe
 	if err := d.retained.CatchUp(ctx); err != nil {
 		return nil, err
 	}
-	found, err := d.retained.Get(topic, func(m *hinge.Message, _ record.Offset) { r = retainedMessage(m) })
+	found, err := d.retained.Get(topic, func(m *hinge.Message, at record.Offset) {
+		r = retainedMessage(m)
+		r.Partition, r.Offset = d.retained.Partition(), at
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +159,16 @@ func (d *Door) RestoreRetained(ctx context.Context, topic string, before time.Ti
 	if err := names.CheckName([]byte(topic)); err != nil {
 		return nil, fault.New(fault.Invalid, "retained", "%q is no topic name: %w", topic, err)
 	}
-	versions, err := d.retainedVersions(ctx, topic, before)
+	r, err := d.retainedBefore(ctx, topic, before)
+	if err != nil {
+		return nil, err
+	}
+	return r, d.publishRetained(ctx, r.Publish())
+}
+
+// retainedBefore is what RestoreRetained restores.
+func (d *Door) retainedBefore(ctx context.Context, topic string, before time.Time) (*RetainedMessage, error) {
+	versions, err := d.retainedVersions(ctx, topic, before, keptVersions)
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +188,7 @@ func (d *Door) RestoreRetained(ctx context.Context, topic string, before time.Ti
 		return nil, fault.New(fault.NotFound, "retained "+fault.Text(topic), "the log has none that was there before").
 			WithHint("it goes back as far as the retention of the topic lets it")
 	}
-	r := versions[len(versions)-1]
-	return r, d.publishRetained(ctx, r.publish())
+	return versions[len(versions)-1], nil
 }
 
 // publishRetained publishes a message with RETAIN, and returns when it is stored and in force.
@@ -231,9 +247,71 @@ func (r *retainedReceipt) Appended(_ uint64, at stream.Placed, err error) {
 // keptVersions is how many versions of a retained message are looked at of each partition: the newest.
 const keptVersions = 4
 
+// RetainedNames are the topic names with a retained message that a filter matches, sorted, behind one, at most limit of
+// them. Errors: Invalid, Timeout, those of the log.
+func (d *Door) RetainedNames(ctx context.Context, filter, after string, limit int) ([]string, error) {
+	if err := names.CheckFilter([]byte(filter)); err != nil {
+		return nil, fault.New(fault.Invalid, "mqtt.Retained", "%q is no topic filter: %w", filter, err)
+	}
+	if err := d.retained.CatchUp(ctx); err != nil {
+		return nil, err
+	}
+	return d.retained.Names(filter, after, limit), nil
+}
+
+// RetainedHistory is what the log has of the retained messages of a topic name, the newest first, at most so many of
+// each partition. Errors: Invalid, Timeout, those of the log.
+func (d *Door) RetainedHistory(ctx context.Context, topic string, most int) ([]*RetainedMessage, error) {
+	if err := names.CheckName([]byte(topic)); err != nil {
+		return nil, fault.New(fault.Invalid, "retained", "%q is no topic name: %w", topic, err)
+	}
+	all, err := d.retainedVersions(ctx, topic, time.Time{}, most)
+	if err != nil && ctx.Err() != nil {
+		err = fault.Wrap(fault.Timeout, "retained "+fault.Text(topic), err)
+	}
+	slices.Reverse(all)
+	return all[:min(most, len(all))], err
+}
+
+// RetainedBefore is the retained message of a topic name that was there before the one that is there now; or the last
+// one, where none is. Errors: NotFound, Invalid, those of the log.
+func (d *Door) RetainedBefore(ctx context.Context, topic string) (*RetainedMessage, error) {
+	if err := names.CheckName([]byte(topic)); err != nil {
+		return nil, fault.New(fault.Invalid, "retained", "%q is no topic name: %w", topic, err)
+	}
+	return d.retainedBefore(ctx, topic, time.Time{})
+}
+
+// RetainedAt is the retained message of a topic name that is at a place of the log. Errors: NotFound, those of the log.
+func (d *Door) RetainedAt(topic string, p stream.PartitionID, at record.Offset) (r *RetainedMessage, err error) {
+	none := fault.New(fault.NotFound, "retained "+fault.Text(topic), "the log has no such version of it").
+		WithHint("it goes back as far as the retention of the topic lets it")
+	place := d.opt.Log.Topics().Place(p)
+	if place.Topic == nil || place.Topic.Internal() && p != d.retained.Partition() {
+		return nil, none
+	}
+	look := d.versionsOf(place.Topic, topic)
+	_, err = d.opt.Log.Scan(p, at, stream.ScanOptions{End: at + 1, MaxBytes: 1}, func(v *record.View) bool {
+		if v.Offset == at {
+			r = look(v)
+		}
+		return true
+	})
+	switch {
+	case fault.Is(err, fault.OutOfRange), fault.Is(err, fault.NotFound), err == nil && r == nil:
+		return nil, none
+	case err != nil:
+		return nil, err
+	}
+	r.Partition, r.Offset = p, at
+	return r, nil
+}
+
 // retainedVersions are the retained messages that a topic name had, the newest last: those of the log, and those of the
 // topic of the retained ones that have not been compacted yet. Errors: those of the log.
-func (d *Door) retainedVersions(ctx context.Context, topic string, before time.Time) ([]*RetainedMessage, error) {
+func (d *Door) retainedVersions(ctx context.Context, topic string, before time.Time, keep int) (
+	[]*RetainedMessage, error,
+) {
 	until := int64(math.MaxInt64)
 	if !before.IsZero() {
 		until = before.UnixMilli()
@@ -244,7 +322,7 @@ func (d *Door) retainedVersions(ctx context.Context, topic string, before time.T
 		partitions = d.fanout.Partitions(topic)
 	}
 	for _, p := range append(partitions, d.retained.Partition()) {
-		some, err := d.versionsIn(ctx, p, topic, until)
+		some, err := d.versionsIn(ctx, p, topic, versions{until, keep})
 		if err != nil {
 			return nil, err
 		}
@@ -256,8 +334,33 @@ func (d *Door) retainedVersions(ctx context.Context, topic string, before time.T
 	}), nil
 }
 
-// versionsIn are the last of them in a partition, stamped before a time. What cannot be read is passed over.
-func (d *Door) versionsIn(ctx context.Context, p stream.PartitionID, topic string, until int64) (
+// versions says which versions are looked for: stamped before a time, and the last of them.
+type versions struct {
+	until int64 // milliseconds since 1970
+	keep  int
+}
+
+// versionsOf tells which records of a log topic are retained messages of a topic name, and gives them; nil: it is none.
+func (d *Door) versionsOf(in *stream.Topic, topic string) func(v *record.View) *RetainedMessage {
+	table := d.mapping.Load()
+	logTopic := cmp.Or(map[bool]string{true: table.CatchAll()}[in.Internal()], in.Name)
+	var m hinge.Message
+	return func(v *record.View) *RetainedMessage {
+		if in.Internal() && (string(v.Key) != topic || len(v.Value) == 0) || !table.Message(logTopic, v, &m) {
+			return nil
+		}
+		if in.Internal() {
+			m.Topic, m.Retain = v.Key, true
+		}
+		if string(m.Topic) != topic || !m.Retain || len(m.Payload) == 0 {
+			return nil
+		}
+		return retainedMessage(&m)
+	}
+}
+
+// versionsIn are the versions in a partition. What cannot be read is passed over.
+func (d *Door) versionsIn(ctx context.Context, p stream.PartitionID, topic string, want versions) (
 	kept []*RetainedMessage, err error,
 ) {
 	place := d.opt.Log.Topics().Place(p)
@@ -265,27 +368,21 @@ func (d *Door) versionsIn(ctx context.Context, p stream.PartitionID, topic strin
 	if place.Topic == nil || err != nil {
 		return nil, err
 	}
-	table := d.mapping.Load()
-	logTopic := cmp.Or(map[bool]string{true: table.CatchAll()}[place.Topic.Internal()], place.Topic.Name)
-	var m hinge.Message
+	look := d.versionsOf(place.Topic, topic)
 	visit := func(v *record.View) bool {
-		if place.Topic.Internal() && (string(v.Key) != topic || len(v.Value) == 0) || !table.Message(logTopic, v, &m) {
+		r := look(v)
+		if r == nil || r.Since.UnixMilli() >= want.until {
 			return true
 		}
-		if place.Topic.Internal() {
-			m.Topic, m.Retain = v.Key, true
-		}
-		if string(m.Topic) != topic || !m.Retain || len(m.Payload) == 0 || m.Timestamp >= until {
-			return true
-		}
-		if kept = append(kept, retainedMessage(&m)); len(kept) > keptVersions {
+		r.Partition, r.Offset = p, v.Offset
+		if kept = append(kept, r); len(kept) > want.keep {
 			kept = slices.Delete(kept, 0, 1)
 		}
 		return true
 	}
 	o := stream.ScanOptions{End: bounds.Stable, MaxBytes: 1 << 20}
 	if !place.Topic.Internal() {
-		o.Names = &stream.Names{Mapping: table.Fingerprint(), Stems: [][]byte{[]byte(topic)},
+		o.Names = &stream.Names{Mapping: d.mapping.Load().Fingerprint(), Stems: [][]byte{[]byte(topic)},
 			Match: func(name []byte) bool { return string(name) == topic }}
 	}
 	for next := bounds.Start; next < bounds.Stable && ctx.Err() == nil; {

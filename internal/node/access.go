@@ -138,6 +138,8 @@ func catalogGuards(a *access.Access) (mqtt.Guard, kafka.Guard, adminGuard) { ret
 // adminGuard answers what who administers may do and see. *access.Access is one.
 type adminGuard interface {
 	May(p *access.Pass, o rule.Operation, kind rule.Kind, name string) bool
+	MayName(p *access.Pass, o rule.Operation, name []byte, topic string) bool
+	MayFilter(p *access.Pass, filter string) bool
 	MaskName(p *access.Pass, name []byte, topic string) *mask.Set
 	MaskTopic(p *access.Pass, topic string) *mask.Set
 	Masked(p *access.Pass) bool

@@ -21,18 +21,20 @@ import (
 
 // The API for programs and people, below api.Path: what it asks of the rooms, and who may ask it.
 
-// newAPI makes it.
-func (n *Node) newAPI() *api.API {
+// newAPI makes it. What goes on ends with ends.
+func (n *Node) newAPI(ends context.Context) *api.API {
+	messages := apiMessages{n, n.guests}
 	opt := api.Options{
 		Version: BuildVersion().Version, Enter: n.enterAPI, Log: n.keeper, Distant: n.store == nil,
 		Mapping:       func() *hinge.Table { return n.mapping.Load() },
 		TopicDefaults: func() map[string]string { return n.config().Topics.Defaults.settings() },
 		Settings:      n.apiSettings, Checks: n.apiChecks, Clients: apiClients{n}, Users: apiUsers{n},
 		Rules: apiRules{n}, Bans: apiBans{n}, Tokens: apiTokens{n}, Certificates: apiCertificates{n},
-		AuditTopic: audit.TopicName,
+		AuditTopic: audit.TopicName, Messages: messages, Retained: apiRetained{messages},
+		AtEnd: func(call func()) func() bool { return context.AfterFunc(ends, call) },
 	}
 	if n.kafka != nil {
-		opt.Groups, opt.Quotas = apiGroups{n.kafka}, apiQuotas{n.kafka}
+		opt.Groups, opt.Quotas, opt.Backend = apiGroups{n.kafka}, apiQuotas{n.kafka}, apiBackend{n.kafka}
 	}
 	return api.New(opt)
 }
@@ -57,7 +59,8 @@ func (n *Node) enterAPI(r *http.Request) (api.Visit, error) {
 	case who.pass == nil && !who.token && !n.isHere(r):
 		err = fault.New(fault.Denied, "api", "as long as there are no users only programs of this machine are answered").
 			WithHint("firth user add NAME --role admin")
-	case r.Method != http.MethodGet && r.Header.Get("Content-Type") != adminType:
+	case r.Method != http.MethodGet && r.Header.Get("Content-Type") != adminType &&
+		r.Header.Get("Content-Type") != bytesType: // no page sends either to another site unasked
 		err = fault.New(fault.Denied, "api", "a change needs Content-Type: %s", adminType)
 	}
 	if err != nil {
@@ -72,6 +75,9 @@ func (n *Node) enterAPI(r *http.Request) (api.Visit, error) {
 	}
 	return api.Visit{Request: r.WithContext(ctx), Leave: leave, Visitor: &apiVisitor{n, who}}, nil
 }
+
+// bytesType is the type of what is as it is.
+const bytesType = "application/octet-stream"
 
 // apiVisitor is who asks the API. It implements api.Visitor.
 type apiVisitor struct {
@@ -93,8 +99,7 @@ func (v *apiVisitor) May(o rule.Operation, on rule.Kind, name string) error {
 	if v.Sees(o, on, name) {
 		v.who.pass.Tried(o, on, name)
 		if o == rule.Read && on == rule.Topic && v.n.audit.WantsSome() && v.n.audit.Wants(name) {
-			v.n.audit.Tell(chain.Event{Type: chain.TypeFetch, Actor: v.who.by.Actor, Origin: v.who.by.Origin,
-				Action: o.String(), Resource: resource, Outcome: chain.Success})
+			v.tellRead(name)
 		}
 		return nil
 	}
@@ -109,6 +114,13 @@ func (v *apiVisitor) May(o rule.Operation, on rule.Kind, name string) error {
 	}
 	return fault.New(fault.Denied, "api", "%s may not %s the %s %s", user, o, on, fault.Text(name)).
 		WithHint("firth acl explain --as %s %s %s tells by which rule", user, o, flag)
+}
+
+// tellRead tells the audit that records of a topic are read.
+func (v *apiVisitor) tellRead(topic string) {
+	v.n.audit.Tell(chain.Event{Type: chain.TypeFetch, Actor: v.who.by.Actor, Origin: v.who.by.Origin,
+		Action: rule.Read.String(), Resource: chain.Resource{Kind: rule.Topic.String(), Name: topic},
+		Outcome: chain.Success})
 }
 
 // MaskTopic implements api.Visitor.

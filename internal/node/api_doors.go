@@ -53,6 +53,19 @@ func (c apiClients) Session(client string) (*api.SessionDetail, error) {
 	return s, nil
 }
 
+// Events implements api.Clients.
+func (c apiClients) Events(client string) ([]api.SessionEvent, error) {
+	all, err := c.n.mqtt.Events(client)
+	if err != nil {
+		return nil, err
+	}
+	events := make([]api.SessionEvent, 0, len(all))
+	for _, e := range all {
+		events = append(events, api.SessionEvent{Time: e.At, What: e.What, Text: e.Text, Reason: e.Code})
+	}
+	return events, nil
+}
+
 // Kick implements api.Clients.
 func (c apiClients) Kick(ctx context.Context, client string, forget bool) (said *api.Kicked, err error) {
 	e := chain.Event{Action: "session.kick", Resource: chain.Resource{Kind: "session", Name: client},

@@ -58,8 +58,8 @@ func (n *Node) serveHTTP(context.Context) error {
 	mux.Handle(enrol.Path, n.desk.Handler())
 	mux.Handle(people.Path, n.people.Handler())
 	n.serveAdmin(mux)
-	mux.Handle(api.Path+"/", n.newAPI())
 	ctx, cancel := context.WithCancel(context.Background())
+	mux.Handle(api.Path+"/", n.newAPI(ctx))
 	mux.Handle("GET "+adminPath+"/trace", n.serveTrace(ctx))
 	mux.Handle("GET "+adminPath+"/audit", n.serveAudit(ctx))
 	if n.cfg.Profiles {

@@ -73,6 +73,7 @@ type Node struct {
 	mapping   atomic.Pointer[hinge.Table]
 	sockets   map[string][]socket       // by kind of door; what is off is not in it
 	ways      map[string]*mqtt.Listener // into the device door, by label
+	guests    *mqtt.Listener            // by which those come who have no connection
 	bridges   *bridge.Bridges
 	inside    *inside // by which they connect
 	tls       secured
@@ -295,7 +296,9 @@ func (n *Node) openWays() error {
 		}
 		n.ways[d.label()] = way
 	}
-	return nil
+	var err error
+	n.guests, err = n.mqtt.Listener(mqtt.ListenerOptions{Name: "http"})
+	return err
 }
 
 func (n *Node) serveKafka(context.Context) error {
