@@ -102,7 +102,11 @@ func (l *Listener) place(c net.Conn) bool {
 		case to.here:
 			here = l.way.ready
 		case to.address != "":
-			l.passing.Go(func() { l.peers.pass(l.ctx, l.door, c, to, changed) })
+			l.passing.Go(func() {
+				if l.peers.pass(l.ctx, l.door, c, to, changed) && !l.place(c) {
+					_ = c.Close()
+				}
+			})
 			return true
 		}
 		select {

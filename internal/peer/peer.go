@@ -9,7 +9,8 @@
 //	p.Route(peer.Elsewhere(address, fingerprint))
 //
 // Goroutines: one for each listener accepts; for each connection that is passed on one reads from the device, one from
-// the other gateway, and one waits for the end; one accepts links, and one for each link waits until it is served.
+// the other gateway, and one waits for the end, with another one while its link is opened; one accepts links, and one
+// for each link waits until it is served.
 package peer
 
 import (
@@ -124,25 +125,51 @@ func (p *Peers) way(door string) *way {
 }
 
 // pass passes a connection on to the gateway that serves, until one of the three ends it, another gateway serves, or
-// ctx ends.
-func (p *Peers) pass(ctx context.Context, door string, c net.Conn, to Target, changed <-chan struct{}) {
-	defer c.Close()
+// ctx ends. It is true, and the connection as it came, when another gateway serves before there is a link.
+func (p *Peers) pass(
+	ctx context.Context, door string, c net.Conn, to Target, changed <-chan struct{},
+) (again bool) {
+	defer func() {
+		if !again {
+			_ = c.Close()
+		}
+	}()
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
 	default:
 		p.failed.Inc()
-		return
+		return false
 	}
-	link, err := p.dial(ctx, header{door: door, client: c.RemoteAddr()}, to)
+	link, err := p.dialUntil(ctx, header{door: door, client: c.RemoteAddr()}, to, changed)
 	if err != nil {
+		select {
+		case <-changed:
+			return ctx.Err() == nil
+		default:
+		}
 		p.failed.Inc()
 		p.opt.Logger.Debug("a connection could not be passed on", "gateway", to.address, "door", door, "error", err)
-		return
+		return false
 	}
 	defer link.Close()
 	p.passed.Inc()
 	p.join(ctx, c, link, changed)
+	return false
+}
+
+// dialUntil is dial, until changed is closed: the other gateway may be gone without a word.
+func (p *Peers) dialUntil(ctx context.Context, h header, to Target, changed <-chan struct{}) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-changed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return p.dial(ctx, h, to)
 }
 
 // dial opens a link to a gateway for a connection.

@@ -163,6 +163,23 @@ func TestPassedOn(t *testing.T) {
 	}
 }
 
+// TestGatewayThatSaysNothing: the one that serves has stopped without a word. Who is to be passed on to it does not
+// wait for it once another gateway serves.
+func TestGatewayThatSaysNothing(t *testing.T) {
+	var known book
+	a, mute := newGateway(t, "a", 0, &known), listen(t)
+	t.Cleanup(func() { _ = mute.Close() })
+	a.Route(Elsewhere(mute.Addr().String(), Fingerprint{}))
+	device := a.device(t)
+	link, err := mute.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = link.Close() })
+	a.Route(Here())
+	hears(t, device, greeting("a", device))
+}
+
 // TestReach: a gateway is reached itself, whoever serves, by gateways only.
 func TestReach(t *testing.T) {
 	var known book
