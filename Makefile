@@ -11,8 +11,8 @@ GOLANGCI := bin/golangci-lint-$(GOLANGCI_VERSION)
 DEADCODE_VERSION := v0.38.0
 DEADCODE := bin/deadcode-$(DEADCODE_VERSION)
 
-.PHONY: help run build release demo test race guards lint check fuzz conform crash bench bench-quick bench-report \
-	bench-rooms bench-curves profile fmt fmt-check deps clean torture-campaign
+.PHONY: help run build release release-try demo test race guards lint check fuzz conform crash bench bench-quick \
+	bench-report bench-rooms bench-curves profile fmt fmt-check deps clean torture-campaign
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ build: ## build the binary into build/firth
 
 release: ## binaries for all systems, .deb, .rpm, image, SHA256SUMS: build/release (RELEASE=linux/amd64: only that)
 	packaging/release.sh $(RELEASE)
+
+release-try: ## try the binaries for Linux of a release, by qemu-user where they are for other machines
+	conformance/install.sh qemu
+	packaging/selftest.sh build/release/bin/firth_linux_*
 
 demo: ## a small fleet of devices and a Kafka consumer, live
 	$(GO) run ./cmd/firth demo

@@ -3,6 +3,7 @@
 #   build    a C compiler for the race detector, make, git, the certificates that downloads need
 #   clients  mosquitto_pub, mosquitto_sub, mosquitto, kcat, ip, curl, openssl
 #   packages what installs the .deb and looks at its unit
+#   qemu     what runs binaries of other machines
 #   paho-c   Eclipse Paho's C client
 #   java     a JDK and Maven
 #   balancers  HAProxy, nginx with its module stream
@@ -45,6 +46,9 @@ for group in "$@"; do
 		need ip iproute2
 		need systemd-analyze systemd
 		need dpkg dpkg
+		;;
+	qemu)
+		need qemu-arm-static qemu-user-static
 		;;
 	paho-c)
 		[ -e /usr/include/MQTTAsync.h ] || missing+=(libpaho-mqtt-dev)

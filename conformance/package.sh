@@ -11,8 +11,8 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 version=$(basename "$work"/one/firth_*_oci.tar _oci.tar)
 version=${version#firth_}
-GOMAXPROCS=1 TMPDIR=/var/tmp build/packaging -out "$work/two" -version "$version" "$work"/one/bin/*
-diff -r -x bin "$work/one" "$work/two" || fail "packages of the same binary differ"
+GOMAXPROCS=1 TMPDIR=/var/tmp build/packaging -only sbom,deb,rpm,image -out "$work/two" -version "$version" "$work"/one/bin/*
+diff -r -x bin -x "*.gz" -x SHA256SUMS "$work/one" "$work/two" || fail "packages of the same binary differ"
 pass "a package, an image and a bill of materials, the same bytes each time"
 
 grep -q '"purl": "pkg:golang/github.com/twmb/franz-go@v' "$work"/one/*.cdx.json || fail "franz-go is in no bill of materials"
