@@ -49,6 +49,7 @@ func newServeCommand() *cobra.Command {
 		return asCheck(node.Run(cmd.Context(), node.Process{
 			Load: sources.load, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
 			JSON: *form == output.FormJSON, ReadyFile: *ready, Signals: signals,
+			Notify: os.Getenv("NOTIFY_SOCKET"),
 		}))
 	}
 	return cmd

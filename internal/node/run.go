@@ -26,6 +26,7 @@ type Process struct {
 	Err       io.Writer               // gets the log
 	JSON      bool                    // Out gets one line of JSON instead
 	ReadyFile string                  // gets the line of JSON once the node serves; empty: no file
+	Notify    string                  // NOTIFY_SOCKET of systemd, which hears when the node serves and ends; empty: none
 	Signals   <-chan os.Signal        // SIGTERM and SIGINT end the node, SIGHUP reloads
 }
 
@@ -55,6 +56,7 @@ func Run(ctx context.Context, p Process) error {
 	}
 	why, err := p.wait(ctx, n, &level)
 	c.Logger.Info("closing", "because", why)
+	p.notify(c.Logger, "STOPPING=1", "closing: "+why)
 	return errors.Join(err, p.close(n))
 }
 
@@ -199,7 +201,11 @@ type Ready struct {
 func (p Process) announce(n *Node, took time.Duration) error {
 	r := n.ready(took)
 	r.Cluster, r.Addresses, r.More = n.keeper.ClusterID(), n.Addresses(), n.more()
-	return p.tell(r, greeting(r))
+	if err := p.tell(r, greeting(r)); err != nil {
+		return err
+	}
+	p.notify(n.log, "READY=1", r.state())
+	return nil
 }
 
 // ready is what is known of a node before its log is.
@@ -228,6 +234,14 @@ func (p Process) tell(r Ready, greeting string) error {
 	return err
 }
 
+// state is how a node is, in a few words.
+func (r Ready) state() string {
+	if r.StandsBy {
+		return "standing by while another gateway serves"
+	}
+	return fmt.Sprintf("ready in %.0f ms", r.StartMs)
+}
+
 // writeWhole writes a file that is either not there or there with all of text.
 func writeWhole(name string, text []byte) error {
 	folder, err := vfs.OpenDisk(filepath.Dir(name))
@@ -251,11 +265,7 @@ func writeWhole(name string, text []byte) error {
 func greeting(r Ready) string {
 	var b strings.Builder
 	a := r.Addresses
-	state := fmt.Sprintf("ready in %.0f ms", r.StartMs)
-	if r.StandsBy {
-		state = "standing by while another gateway serves"
-	}
-	fmt.Fprintf(&b, "firth %s, %s\n\n", r.Version, state)
+	fmt.Fprintf(&b, "firth %s, %s\n\n", r.Version, r.state())
 	remote := false
 	for _, d := range a.list() {
 		fmt.Fprintf(&b, "%-7s%s\n", d.label(), orOff(d.address))

@@ -283,5 +283,9 @@ func peersOptions() []Option {
 func (p Process) announceStandby(n *Node, took time.Duration) error {
 	r := n.ready(took)
 	r.StandsBy, r.Addresses, r.More = true, n.Addresses(), n.more()
-	return p.tell(r, greeting(r))
+	if err := p.tell(r, greeting(r)); err != nil {
+		return err
+	}
+	p.notify(n.log, "READY=1", r.state())
+	return nil
 }
