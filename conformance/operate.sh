@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What docs/operating.md promises to operators, as Mosquitto's clients meet it: rates, bans, flapping, delayed messages,
-# rewritten topics, subscriptions unasked, the list of slow clients; and the document of the HTTP API, as a validator does.
+# rewritten topics, subscriptions unasked, the list of slow clients; and the HTTP API with its document, as a validator and
+# a fuzzer do.
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients python
@@ -113,5 +114,21 @@ wait_for 180 "the other delayed messages" some 251
 seq 0 250 >"$work/wanted"
 cmp -s "$work/crash" "$work/wanted" || fail "delayed messages after a kill: $(diff "$work/wanted" "$work/crash" | head)"
 pass "kill -9 behind $before of 250 delayed messages: each came once, in order"
+stop_firth
+
+# A fuzzer driven by the document, with the same cases each time: no 5xx, nothing that the document does not say, and
+# nothing for who says nothing of who it is.
+start_firth --set "data=$work/fuzzed"
+printf 'a password for the fuzzer\n' >"$work/password"
+"$firth" user add root --role admin --new-password-file "$work/password" --http "$http" --data "$work/fuzzed" >/dev/null
+begin=$SECONDS
+cd "$work" # where it leaves what it remembers
+timeout 240 "${python%/*}/schemathesis" run "http://$http/api/v1/openapi.json" --no-color --warnings off \
+	--include-tag access --include-tag audit --include-tag node --include-tag sessions \
+	-a "root:a password for the fuzzer" -H 'Content-Type: application/json' --phases coverage,fuzzing -n 4 \
+	--generation-deterministic --continue-on-failure --request-timeout 60 --suppress-health-check all --checks \
+	not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,ignored_auth \
+	>"$work/fuzz.log" 2>&1 || { cat "$work/fuzz.log" >&2; fail "the fuzzer of the API found something"; }
+pass "the API is as its document says: $(grep -o '[0-9]* generated, [0-9]* passed' "$work/fuzz.log"), $((SECONDS - begin)) s"
 stop_firth
 echo "operating: all passed"

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"net/url"
-	"slices"
 
 	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
@@ -19,8 +18,13 @@ func apiUser(u *access.User) api.User {
 		Disabled: u.Disabled, Proofs: orEmpty(u.Proofs())}
 }
 
-// orEmpty is a list that JSON shows as one.
-func orEmpty[T any](list []T) []T { return slices.Concat([]T{}, list) }
+// orEmpty is a list that JSON shows as one, though it is nil.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
 
 // EachUser implements api.Users.
 func (a apiUsers) EachUser(visit func(*api.User)) {

@@ -321,6 +321,9 @@ func TestAPIRoles(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 	root.get("/roles/viewer", &role)
+	if all := root.send("GET", "/users", "").text; strings.Contains(all, "null") {
+		t.Errorf("a list that is none: %s", all)
+	}
 	if len(role.Ready) == 0 || len(role.Rules) != 0 {
 		t.Errorf("%+v", role)
 	}
