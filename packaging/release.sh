@@ -8,7 +8,9 @@ if [ $# -eq 0 ]; then set -- "${all[@]}"; fi
 out=${OUT:-build/release}
 rm -rf "$out"
 mkdir -p "$out/bin"
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+# Without a history, as in an archive of the source, it has no version and no time.
+if epoch=$(git log -1 --format=%ct 2>/dev/null); then vcs=true; else epoch=0 vcs=false; fi
+SOURCE_DATE_EPOCH=$epoch
 export SOURCE_DATE_EPOCH
 # Whatever the machine prefers must not show.
 export CGO_ENABLED=0 GOFLAGS= GOEXPERIMENT= GOAMD64=v1 GOARM64=v8.0 GOARM=7 GORISCV64=rva20u64
@@ -16,10 +18,11 @@ for platform in "$@"; do
 	os=${platform%/*} arch=${platform#*/}
 	binary=$out/bin/firth_${os}_$arch
 	echo "building $platform"
-	GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=true -ldflags='-w -buildid=' -o "$binary" ./cmd/firth
+	GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=$vcs -ldflags='-w -buildid=' -o "$binary" ./cmd/firth
 done
 packaging/build.sh
 # Go names the version itself, but in a work tree besides the checkout.
-version=$(TZ=UTC git log -1 --abbrev=12 --date=format-local:%Y%m%d%H%M%S --format=0.0.0-%cd-%h)
+version=0.0.0
+if $vcs; then version=$(TZ=UTC git log -1 --abbrev=12 --date=format-local:%Y%m%d%H%M%S --format=0.0.0-%cd-%h); fi
 build/packaging -out "$out" -version "$version" "$out"/bin/*
 (cd "$out" && sha256sum --quiet -c SHA256SUMS && ls -l bin && ls -l firth*)
