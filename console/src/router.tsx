@@ -1,6 +1,7 @@
 // A URL for every view. The first segments are known to internal/apps/console, too, which answers them with the page.
 
 import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
+import { AccessPage } from "./pages/access";
 import { ConfigPage } from "./pages/config";
 import { GroupPage } from "./pages/group";
 import { GroupsPage } from "./pages/groups";
@@ -31,6 +32,7 @@ const routeTree = root.addChildren([
 	at("/sessions/$client", SessionPage),
 	at("/groups", GroupsPage),
 	at("/groups/$group", GroupPage),
+	at("/access", AccessPage),
 	at("/mapping", MappingPage),
 	at("/config", ConfigPage),
 ]);

@@ -14,6 +14,7 @@ const pages = [
 	["/topics", "Topics"],
 	["/sessions", "MQTT sessions"],
 	["/groups", "Groups"],
+	["/access", "Access"],
 	["/mapping", "Mapping"],
 	["/config", "Configuration"],
 ] as const;
@@ -77,9 +78,8 @@ function Who({ who }: { who: Standing }) {
 	if (!who.known && token.get() === null) return null;
 	const end = async () => {
 		const leave = await logout();
-		client.clear();
 		if (leave) window.location.assign(leave);
-		else await client.invalidateQueries({ queryKey: ["standing"] });
+		else await client.resetQueries(); // nothing of what was seen stays, and who asks is asked at once
 	};
 	return (
 		<span className="who">

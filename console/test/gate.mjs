@@ -9,7 +9,10 @@ import assert from "node:assert/strict";
 import { fits, heading, open, tabTo, visitor } from "./browser.mjs";
 
 const [what, origin] = process.argv.slice(2);
-const tests = { open: [views, follow, sessions, groups, mapping, settings, byKeyboard, themes], login: [login, token] };
+const tests = {
+	open: [views, follow, sessions, groups, mapping, settings, byKeyboard, themes],
+	login: [login, token, explain],
+};
 const browser = await open();
 let failed = 0;
 for (const test of tests[what]) {
@@ -46,6 +49,9 @@ async function views(page) {
 		["session", "/sessions/meter%2F1", "Session meter/1", "commands/#"],
 		["groups", "/groups", "Groups", "readers"],
 		["group", "/groups/readers", "Group readers", "sensors"],
+		["users", "/access", "Access", "There is no such user"],
+		["rules", "/access?tab=rules", "Access", "There is no such rule"],
+		["explain", "/access?tab=explain&operation=publish&name=a/b", "Access", "Allowed"],
 		["mapping", "/mapping?name=sensors/room1/temp", "Mapping", "Topic of the log"],
 		["config", "/config", "Configuration", "listen.http"],
 		["nowhere", "/topics/no-such-topic", "no-such-topic", "there is no such topic"],
@@ -209,6 +215,31 @@ async function themes(page) {
 	assert.notEqual(await ground(), dark);
 }
 
+/** Users are listed, and the guard says what it would decide. */
+async function explain(page) {
+	await page.goto("/access");
+	await enter(page);
+	await page.getByRole("cell", { name: "ada", exact: true }).waitFor();
+	await fits(page, "the users");
+	await page.getByRole("link", { name: "May it?" }).click();
+	await page.getByLabel("User", { exact: true }).fill("ada");
+	await page.getByLabel("Name", { exact: true }).fill("sensors/room1/temp");
+	await page.keyboard.press("Enter");
+	const said = page.getByRole("region", { name: "Decision" });
+	await said.getByText("Allowed").waitFor();
+	await page.getByLabel("User", { exact: true }).fill("eve");
+	await page.getByRole("button", { name: "Ask" }).click();
+	await said.getByText("Denied").waitFor();
+	assert.match(page.url(), /user=eve&operation=publish/);
+	await fits(page, "a denial");
+}
+
+async function enter(page) {
+	await page.getByLabel("User", { exact: true }).fill("ada");
+	await page.getByLabel("Password", { exact: true }).fill("lovelace1815");
+	await page.keyboard.press("Enter");
+}
+
 /** Who is not known sees nothing but the login, and then the view at the same URL. */
 async function login(page) {
 	await page.goto("/mapping?name=sensors/room1/temp");
@@ -218,8 +249,7 @@ async function login(page) {
 	await page.getByLabel("Password", { exact: true }).fill("wrong");
 	await page.getByRole("form", { name: "With a password" }).getByRole("button").click();
 	await page.getByRole("alert").waitFor();
-	await page.getByLabel("Password", { exact: true }).fill("lovelace1815");
-	await page.keyboard.press("Enter");
+	await enter(page);
 	await heading(page, "Mapping");
 	await page.getByRole("region", { name: "Where it goes" }).waitFor();
 	await page.getByText("ada").waitFor();

@@ -11,7 +11,7 @@ import type { Search } from "../router";
 import { type Column, Table } from "./table";
 import { Trouble } from "./trouble";
 
-type Lists = "GET /topics" | "GET /sessions" | "GET /groups";
+type Lists = "GET /topics" | "GET /sessions" | "GET /groups" | "GET /users" | "GET /rules";
 type Item<R extends Lists> = Routes[R]["answers"]["items"][number];
 
 /** useView is what the URL says of a view, and how to change it. What changes the list begins at its first page. */

@@ -10,7 +10,7 @@ export function Tabs({ label, tabs, now }: { label: string; tabs: [string, strin
 					key={id}
 					to="."
 					search={(): Search => ({ tab: i === 0 ? undefined : id })}
-					activeProps={{ "aria-current": undefined, className: "" }}
+					activeOptions={{ explicitUndefined: true }}
 					aria-current={id === now ? "page" : undefined}
 				>
 					{name}
