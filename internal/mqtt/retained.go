@@ -321,17 +321,36 @@ func (d *Door) retainedVersions(ctx context.Context, topic string, before time.T
 	if !hinge.IsCertificate([]byte(topic)) {
 		partitions = d.fanout.Partitions(topic)
 	}
-	for _, p := range append(partitions, d.retained.Partition()) {
+	for _, p := range partitions {
 		some, err := d.versionsIn(ctx, p, topic, versions{until, keep})
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, some...)
 	}
+	copies, err := d.versionsIn(ctx, d.retained.Partition(), topic, versions{until, keep})
+	if err != nil {
+		return nil, err
+	}
+	return mergeVersions(all, copies), nil
+}
+
+// mergeVersions puts versions that lie in the log and copies of such in order, without the copies of those that are
+// there. Several may be of one millisecond; what only a copy is left of is older than what the log has.
+func mergeVersions(log, copies []*RetainedMessage) []*RetainedMessage {
+	has := make([]bool, len(log)) // a copy was found of it
+	all := slices.DeleteFunc(copies, func(c *RetainedMessage) bool {
+		for i, l := range log {
+			if !has[i] && l.Since.Equal(c.Since) && bytes.Equal(l.Payload, c.Payload) {
+				has[i] = true
+				return true
+			}
+		}
+		return false
+	})
+	all = append(all, log...)
 	slices.SortStableFunc(all, func(a, b *RetainedMessage) int { return a.Since.Compare(b.Since) })
-	return slices.CompactFunc(all, func(a, b *RetainedMessage) bool {
-		return a.Since.Equal(b.Since) && bytes.Equal(a.Payload, b.Payload)
-	}), nil
+	return all
 }
 
 // versions says which versions are looked for: stamped before a time, and the last of them.
