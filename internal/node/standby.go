@@ -63,7 +63,7 @@ func (n *Node) awaitTurn(ctx context.Context, options cluster.Options) (*cluster
 	}
 	s.self = placement.Node{Name: options.Instance, Address: n.cfg.Log.Kafka.Peers.address(links.Addr()),
 		Fingerprint: identity.Fingerprint()}
-	if s.place, err = cluster.Join(ctx, options, s.self, shardsOfGateways); err != nil {
+	if s.place, err = cluster.Join(ctx, options, s.self, cluster.Sharing{Shards: shardsOfGateways}); err != nil {
 		return nil, errors.Join(err, links.Close())
 	}
 	n.opened("place among gateways", func(ctx context.Context) error { n.giveBack(ctx); return nil })

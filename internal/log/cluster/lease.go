@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -170,13 +171,13 @@ func (c *Cluster) holdLoop() {
 // transaction was open for too long. While this node has the lease, the shard is its own. The lease is asked for again
 // when the id is there: another who has got both in between is seen then, and takes his shard back in the same way.
 func (c *Cluster) retake(ctx context.Context, l *lane) bool {
-	if c.opt.Instance == "" || !c.hasLease(ctx) {
+	if c.opt.Instance == "" || !c.hasLease(ctx, l) {
 		return false
 	}
 	by := &l.transactional
 	rival := by.rival
 	by.rival, by.given = nil, false
-	if by.take(ctx) != nil || c.queue.lost(l) != nil || !c.hasLease(ctx) {
+	if by.take(ctx) != nil || c.queue.lost(l) != nil || !c.hasLease(ctx, l) {
 		by.rival = rival
 		return false
 	}
@@ -184,10 +185,14 @@ func (c *Cluster) retake(ctx context.Context, l *lane) bool {
 	return true
 }
 
-// hasLease asks the cluster whether this node still has it. Without an answer it has not.
-func (c *Cluster) hasLease(ctx context.Context) bool {
-	if c.opt.Place != nil {
-		return c.opt.Place.has(ctx)
+// hasLease asks the cluster whether this node still has it, or what it needs for a lane where shards are shared: the
+// shard, or for units without an owner, whose id is that of the node, its place. Without an answer it has not.
+func (c *Cluster) hasLease(ctx context.Context, l *lane) bool {
+	if p := c.opt.Place; p != nil && p.Yields {
+		shard, owned := shardOf(l.transactional.name, c.shardPrefix())
+		return p.asked(ctx, func(held []int) bool { return !owned || slices.Contains(held, shard) })
+	} else if p != nil {
+		return p.has(ctx)
 	}
 	for try := 0; ; try++ {
 		err := c.beat(ctx)

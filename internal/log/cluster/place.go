@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,9 +18,21 @@ import (
 	"github.com/firthmq/firth/internal/log/placement"
 )
 
-// placeProtocol is what gateways that share a cluster call how shards are given out. One that wants the cluster for
-// itself knows only leaseProtocol, so that the cluster does not let the two into one group.
-const placeProtocol = "shards"
+// What gateways that share a cluster call how shards are given out: as a whole, to who serves then, or one by one. One
+// that wants the cluster for itself knows only leaseProtocol. The cluster does not let two of these into one group.
+const (
+	placeProtocol   = "shards"
+	sharingProtocol = "sharing"
+)
+
+// Sharing is how gateways share the sessions of a cluster.
+type Sharing struct {
+	// Shards is how many there are.
+	Shards int
+	// Yields has a shard that goes to another gateway stay this node's until Release: the other one has it only then.
+	// Default: a shard is gone with the table that takes it away.
+	Yields bool
+}
 
 // mostBeat is how long a place waits at most between two signs of life, by which it also learns that others came.
 const mostBeat = time.Second
@@ -31,10 +44,10 @@ type Place struct {
 	log    *slog.Logger
 	member *member
 	self   placement.Node
-	shards int
-	news   chan struct{} // holds one token: the table has changed
-	look   chan struct{} // holds one token: the group has something to say
-	lost   chan error
+	Sharing
+	news chan struct{} // holds one token: the table has changed
+	look chan struct{} // holds one token: the group has something to say
+	lost chan error
 
 	ctx    context.Context //nolint:containedctx // of the member, who has no caller
 	cancel context.CancelFunc
@@ -50,12 +63,14 @@ type Place struct {
 	began      time.Time // when it was first asked for; zero: it was had since
 	table      placement.Table
 	mine       []int
+	yielding   []int // that are another's to have, and that this node has not let go of yet
+	claimed    []int // when it last asked
 	ended      error // why it has no place any more
 }
 
-// Join asks for a place among the gateways of a cluster, where so many shards are given out. It does not wait for it:
-// News tells. Opt is that of the keeper, with its Instance. Errors: Invalid.
-func Join(ctx context.Context, opt Options, self placement.Node, shards int) (*Place, error) {
+// Join asks for a place among the gateways of a cluster, where shards are given out. It does not wait for it: News
+// tells. Opt is that of the keeper, with its Instance. Errors: Invalid.
+func Join(ctx context.Context, opt Options, self placement.Node, how Sharing) (*Place, error) {
 	opt = opt.withDefaults()
 	if err := opt.validate(); err != nil {
 		return nil, err
@@ -64,7 +79,7 @@ func Join(ctx context.Context, opt Options, self placement.Node, shards int) (*P
 	if err != nil {
 		return nil, convert("cluster.Join", err)
 	}
-	p := &Place{opt: opt, log: opt.Logger, member: m, self: self, shards: shards, news: make(chan struct{}, 1),
+	p := &Place{opt: opt, log: opt.Logger, member: m, self: self, Sharing: how, news: make(chan struct{}, 1),
 		look: make(chan struct{}, 1), lost: make(chan error, 1), began: time.Now()}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.done.Go(p.memberLoop)
@@ -89,6 +104,41 @@ func (p *Place) Mine() []int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mine
+}
+
+// Yielding are the shards that Release is awaited for, in ascending order. They are not among Mine.
+func (p *Place) Yielding() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.yielding
+}
+
+// Release says that this node has let go of a shard. When it has of all that it is to, the group gives them to others.
+func (p *Place) Release(shard int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, is := slices.BinarySearch(p.yielding, shard)
+	if !is {
+		return
+	}
+	p.yielding = slices.Delete(slices.Clone(p.yielding), at, at+1)
+	if len(p.yielding) == 0 {
+		p.askAgainLocked()
+		wake(p.look)
+	}
+}
+
+// askAgainLocked has the member ask for its place again, as one that has something new to say.
+func (p *Place) askAgainLocked() {
+	p.joined = false
+	p.revision++
+}
+
+// heldLocked are the shards that no other gateway may have yet.
+func (p *Place) heldLocked() []int {
+	held := slices.Concat(p.mine, p.yielding)
+	slices.Sort(held)
+	return slices.Compact(held)
 }
 
 // Close gives the place back, so that others need not wait until it runs out.
@@ -151,20 +201,21 @@ func (p *Place) isOver(err error) bool {
 	case errors.Is(err, kerr.FencedInstanceID):
 		p.ended = fault.New(fault.Fenced, "cluster", "another process has taken the place of this node: %w", err)
 	case errors.Is(err, kerr.InconsistentGroupProtocol):
-		p.ended = fault.New(fault.Exists, "cluster", "a gateway that is to be the only one serves this cluster: %w", err).
-			WithHint("all gateways of a cluster need log.kafka.gateways: many")
+		p.ended = fault.New(fault.Exists, "cluster", "gateways that share it otherwise, or one that is to be the only one, serve "+
+			"this cluster: %w", err).
+			WithHint("all gateways of a cluster need the same log.kafka.gateways")
 	case !p.began.IsZero() && (time.Since(p.began) > p.opt.Patience || !isLost(err) && !mayPass(err)):
 		p.ended = convert("cluster.Join", err)
 	case !isLost(err):
 		return false
-	case len(p.mine) > 0:
+	case len(p.heldLocked()) > 0:
 		p.ended = fault.New(fault.Fenced, "cluster", "this node was not heard of for %s, another may serve: %w",
 			p.opt.Takeover, err)
 	default: // it had nothing, and asks again
 		p.name, p.joined = "", false
 		return false
 	}
-	p.mine = nil
+	p.mine, p.yielding = nil, nil
 	p.lost <- p.ended
 	wake(p.news)
 	return true
@@ -210,7 +261,7 @@ func (p *Place) join(ctx context.Context) error {
 	p.setMember(resp.MemberID, resp.Generation)
 	req := kmsg.NewPtrSyncGroupRequest()
 	req.Group, req.MemberID, req.Generation, req.InstanceID = LeaseGroup, p.name, p.generation, &p.opt.Instance
-	req.ProtocolType, req.Protocol = new(leaseProtocolType), new(placeProtocol)
+	req.ProtocolType, req.Protocol = new(leaseProtocolType), new(p.protocol())
 	if resp.LeaderID == resp.MemberID && !resp.SkipAssignment {
 		p.assign(resp, req)
 	}
@@ -236,7 +287,8 @@ func (p *Place) setMember(name string, generation int32) {
 
 func (p *Place) ask(ctx context.Context) (*kmsg.JoinGroupResponse, error) {
 	p.mu.Lock()
-	claim := placement.Claim{Node: p.self, Revision: p.revision, Generation: p.generation, Shards: p.mine}
+	p.claimed = p.heldLocked()
+	claim := placement.Claim{Node: p.self, Revision: p.revision, Generation: p.generation, Shards: p.claimed}
 	req := kmsg.NewPtrJoinGroupRequest()
 	req.Group, req.MemberID, req.InstanceID = LeaseGroup, p.name, &p.opt.Instance
 	p.mu.Unlock()
@@ -244,9 +296,17 @@ func (p *Place) ask(ctx context.Context) (*kmsg.JoinGroupResponse, error) {
 	req.RebalanceTimeoutMillis = req.SessionTimeoutMillis
 	req.ProtocolType = leaseProtocolType
 	protocol := kmsg.NewJoinGroupRequestProtocol()
-	protocol.Name, protocol.Metadata = placeProtocol, claim.AppendTo(nil)
+	protocol.Name, protocol.Metadata = p.protocol(), claim.AppendTo(nil)
 	req.Protocols = append(req.Protocols, protocol)
 	return p.member.join(ctx, req)
+}
+
+// protocol is what this gateway and others like it call how shards are given out.
+func (p *Place) protocol() string {
+	if p.Yields {
+		return sharingProtocol
+	}
+	return placeProtocol
 }
 
 // assign is for the leader of the group: it gives out the shards. Who cannot be understood gets none, and learns who
@@ -261,7 +321,7 @@ func (p *Place) assign(resp *kmsg.JoinGroupResponse, req *kmsg.SyncGroupRequest)
 		}
 		claims = append(claims, c)
 	}
-	table := placement.Assign(p.shards, claims)
+	table := placement.Assign(p.Shards, claims)
 	for _, m := range resp.Members {
 		one := kmsg.NewSyncGroupRequestGroupAssignment()
 		one.MemberID, one.MemberAssignment = m.MemberID, table.AppendTo(nil)
@@ -269,16 +329,21 @@ func (p *Place) assign(resp *kmsg.JoinGroupResponse, req *kmsg.SyncGroupRequest)
 	}
 }
 
-// take takes in who has what. Whose address the others do not have right, or who has lost a shard, asks again, so that
-// the group gives out anew. Errors: Fenced, when a shard was lost.
+// take takes in who has what. Whose address the others do not have right, or who has claimed a shard that it has not
+// any more, asks again, so that the group gives out anew.
 func (p *Place) take(table placement.Table) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	gained, lost := placement.Changes(p.mine, table.Of(p.self.Name))
-	p.table, p.mine, p.began = table, table.Of(p.self.Name), time.Time{}
+	now := table.Of(p.self.Name)
+	gained, lost := placement.Changes(p.mine, now)
+	if p.Yields {
+		p.yielding, _ = placement.Changes(now, p.heldLocked())
+	}
+	p.table, p.mine, p.began = table, now, time.Time{}
 	known, _ := table.Find(p.self.Name)
-	if p.joined = known == p.self && len(lost) == 0; !p.joined {
-		p.revision++
+	_, gone := placement.Changes(p.claimed, p.heldLocked())
+	if p.joined = known == p.self && len(gone) == 0; !p.joined {
+		p.askAgainLocked()
 	}
 	p.log.Info("the group of gateways has given out the sessions", "nodes", len(table.Nodes), "shards", len(p.mine),
 		"gained", len(gained), "lost", len(lost))
@@ -289,17 +354,31 @@ func (p *Place) take(table placement.Table) error {
 // has asks the cluster whether this node still has the shards that it had. Without an answer it has not.
 func (p *Place) has(ctx context.Context) bool {
 	before := p.Mine()
-	for try := 0; len(before) > 0; try++ {
+	return len(before) > 0 && p.asked(ctx, func(now []int) bool {
+		_, lost := placement.Changes(before, now)
+		return len(lost) == 0
+	})
+}
+
+// Has asks the cluster whether this node has a shard, or is to let go of it. Without an answer it has not.
+func (p *Place) Has(ctx context.Context, shard int) bool {
+	return p.asked(ctx, func(now []int) bool { return slices.Contains(now, shard) })
+}
+
+// asked asks the cluster for a word, and has what this node holds by that judged. Without one it is false.
+func (p *Place) asked(ctx context.Context, judge func(held []int) bool) bool {
+	for try := 0; ; try++ {
 		err := p.step(ctx)
-		if err == nil && p.settled() {
-			_, lost := placement.Changes(before, p.Mine())
-			return len(lost) == 0
+		p.mu.Lock()
+		settled, held := p.joined, p.heldLocked()
+		p.mu.Unlock()
+		if err == nil && settled {
+			return judge(held)
 		}
 		if err != nil && (isLost(err) || fault.Is(err, fault.Fenced)) || clock.Pause(ctx, lasting(try)) != nil {
-			break
+			return false
 		}
 	}
-	return false
 }
 
 // gone is why there is no place any more; nil: there is one, or none was asked for.
@@ -315,7 +394,7 @@ func (p *Place) gone() error {
 // isUsed tells whether a transactional id is that of another gateway in the group, or of a shard that one has. Where
 // all is one shard, who has it is the only one that writes.
 func (p *Place) isUsed(id, shardPrefix string) bool {
-	if p == nil || p.shards == 1 {
+	if p == nil || p.Shards == 1 && !p.Yields {
 		return false
 	}
 	table := p.Table()
@@ -323,13 +402,19 @@ func (p *Place) isUsed(id, shardPrefix string) bool {
 		_, there := table.Find(name)
 		return there && name != p.self.Name
 	}
+	shard, ok := shardOf(id, shardPrefix)
+	has, there := table.Holder(shard)
+	return ok && there && has.Name != p.self.Name
+}
+
+// shardOf is the shard of a transactional id; not ok: it is that of something else.
+func shardOf(id, shardPrefix string) (shard int, ok bool) {
 	number, ok := strings.CutPrefix(id, shardPrefix)
 	if !ok || shardPrefix == "" {
-		return false
+		return 0, false
 	}
 	shard, err := strconv.Atoi(number)
-	has, there := table.Holder(shard)
-	return err == nil && there && has.Name != p.self.Name
+	return shard, err == nil
 }
 
 // leave gives the place back.

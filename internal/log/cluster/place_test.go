@@ -21,7 +21,7 @@ func joining(t *testing.T, f *kfake.Cluster, name, address string) *cluster.Plac
 	t.Helper()
 	opt := serving(f, name)
 	opt.Takeover = time.Minute // a busy machine is no dead node
-	p, err := cluster.Join(t.Context(), opt, placement.Node{Name: name, Address: address}, 8)
+	p, err := cluster.Join(t.Context(), opt, placement.Node{Name: name, Address: address}, cluster.Sharing{Shards: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,5 +211,72 @@ func TestTopicMadeElsewhere(t *testing.T) {
 	}
 	if found := b.Topics().ByName("plant"); found == nil || found.ID != made.ID || len(found.Partitions) != 2 {
 		t.Errorf("found %+v", found)
+	}
+}
+
+// yields has a node ask for a place where shards stay until they are let go of.
+func yields(t *testing.T, f *kfake.Cluster, name string) *cluster.Place {
+	t.Helper()
+	opt := serving(f, name)
+	p, err := cluster.Join(t.Context(), opt, placement.Node{Name: name}, cluster.Sharing{Shards: 8, Yields: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// TestPlacesYield: a shard that goes to another gateway is nobody else's until the one that has it has let go of it, also
+// while others come and go; then all are given out.
+func TestPlacesYield(t *testing.T) {
+	f := fake(t)
+	a := yields(t, f, "a")
+	eventually(t, "one has all", func() bool { return len(a.Mine()) == 8 })
+	b := yields(t, f, "b")
+	eventually(t, "some are to go", func() bool { return len(a.Yielding()) == 4 })
+	c := yields(t, f, "c")
+	eventually(t, "the third one knows", func() bool { table := c.Table(); return len(table.Nodes) == 3 })
+	if going := a.Yielding(); len(b.Mine()) > 0 || len(c.Mine()) > 0 || len(going) != 4 {
+		t.Errorf("before it has let go of %v others have %v and %v", going, b.Mine(), c.Mine())
+	}
+	for _, shard := range append(a.Yielding(), a.Mine()...) {
+		if !a.Has(t.Context(), shard) {
+			t.Errorf("it has shard %d no more, and has not let go of it", shard)
+		}
+	}
+	for _, shard := range a.Yielding()[1:] {
+		a.Release(shard)
+	}
+	if len(a.Yielding()) != 1 || len(b.Mine())+len(c.Mine()) > 0 {
+		t.Errorf("one is still to go, and others have %v and %v", b.Mine(), c.Mine())
+	}
+	eventually(t, "all is given out", func() bool {
+		for _, p := range []*cluster.Place{a, b, c} {
+			for _, shard := range p.Yielding() {
+				p.Release(shard)
+			}
+		}
+		all := slices.Concat(a.Mine(), b.Mine(), c.Mine())
+		slices.Sort(all)
+		return len(slices.Compact(all)) == 8 && min(len(a.Mine()), len(b.Mine()), len(c.Mine())) >= 2
+	})
+	if c.Has(t.Context(), a.Mine()[0]) {
+		t.Error("it has the shard of another one")
+	}
+}
+
+// TestPlacesOfTwoKinds: gateways that share shards one by one and those of which one serves do not go together.
+func TestPlacesOfTwoKinds(t *testing.T) {
+	f := fake(t)
+	a := yields(t, f, "a")
+	eventually(t, "it has all", func() bool { return len(a.Mine()) == 8 })
+	b := joining(t, f, "b", "b:1")
+	select {
+	case err := <-b.Lost():
+		if !fault.Is(err, fault.Exists) {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it waits")
 	}
 }

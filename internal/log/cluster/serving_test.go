@@ -105,7 +105,7 @@ func TestTakeoverThatBrokersDoNotTake(t *testing.T) {
 	if _, err := cluster.Open(t.Context(), opt); !fault.Is(err, fault.Invalid) || fault.HintOf(err) == "" {
 		t.Errorf("alone: %v", err)
 	}
-	p, err := cluster.Join(t.Context(), opt, placement.Node{Name: "a", Address: "a:1"}, 1)
+	p, err := cluster.Join(t.Context(), opt, placement.Node{Name: "a", Address: "a:1"}, cluster.Sharing{Shards: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
