@@ -15,6 +15,20 @@ import (
 type Conn struct {
 	net.Conn
 	client net.Addr
+	opened bool
+	tls    *TLS
+}
+
+// TLS is what the TLS of the device told the other gateway; nil: it speaks none, or it is spoken over the link.
+func (c *Conn) TLS() *TLS { return c.tls }
+
+// CloseWrite says that all is said, of a link that is in the clear. Errors: errors.ErrUnsupported of any other.
+func (c *Conn) CloseWrite() error {
+	half, ok := c.Conn.(*tls.Conn)
+	if !c.opened || !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
 }
 
 // RemoteAddr is the address of the device, as the other gateway knows it.
@@ -156,7 +170,7 @@ func (p *Peers) Serve(ctx context.Context, n net.Listener) error {
 func (p *Peers) receive(ctx context.Context, c *tls.Conn) {
 	from := c.RemoteAddr()
 	h, err := p.accept(ctx, c)
-	way := p.way(h.door)
+	way := p.way(&h)
 	if err == nil && way == nil {
 		err = errors.New("no listener has the name " + h.door)
 	}
@@ -171,11 +185,11 @@ func (p *Peers) receive(ctx context.Context, c *tls.Conn) {
 	for {
 		var here chan<- net.Conn
 		to, changed := p.Target()
-		if to.here || h.door == ownDoor {
+		if to.here || h.opened || h.door == ownDoor {
 			here = way.ready
 		}
 		select {
-		case here <- &Conn{Conn: c, client: h.client}:
+		case here <- &Conn{Conn: c, client: h.client, opened: h.opened, tls: h.tls}:
 			return
 		case <-changed: // another gateway knew sooner than this one, or has not heard
 			continue

@@ -8,6 +8,12 @@
 //	go p.Serve(ctx, links)          // what others pass on comes out of devices
 //	p.Route(peer.Elsewhere(address, fingerprint))
 //
+// Where several gateways have sessions, which one has that of a device stands in its CONNECT. The gateway that has read it
+// hands the connection over, in the clear on a link, with what TLS told:
+//
+//	link, err := p.HandOver(ctx, peer.Device{Door: "mqtts", Client: address, TLS: told}, peer.Elsewhere(...))
+//	devices := p.Opened("mqtts") // on the other one
+//
 // Goroutines: one for each listener accepts; for each connection that is passed on one reads from the device, one from
 // the other gateway, and one waits for the end, with another one while its link is opened; one accepts links, and one
 // for each link waits until it is served.
@@ -67,6 +73,7 @@ type Peers struct {
 	target  Target
 	changed chan struct{} // closed when target changes
 	ways    map[string]*way
+	opened  map[string]*way // of links that are in the clear
 
 	own way // of links to the gateway itself
 }
@@ -86,7 +93,7 @@ func New(opt Options) *Peers {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Peers{opt: opt, slots: make(chan struct{}, opt.Most), links: make(chan struct{}, opt.Most),
-		changed: make(chan struct{}), ways: map[string]*way{},
+		changed: make(chan struct{}), ways: map[string]*way{}, opened: map[string]*way{},
 		own: way{ready: make(chan net.Conn)}}
 	opt.Metrics.GaugeFunc("firth_gateway_passed_connections", "Connections that another gateway serves now.",
 		func() float64 { return float64(len(p.slots)) })
@@ -115,13 +122,17 @@ func (p *Peers) Target() (t Target, changed <-chan struct{}) {
 	return p.target, p.changed
 }
 
-func (p *Peers) way(door string) *way {
-	if door == ownDoor {
+// way is where a link comes out; nil: nowhere.
+func (p *Peers) way(h *header) *way {
+	if h.door == ownDoor {
 		return &p.own
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.ways[door]
+	if h.opened {
+		return p.opened[h.door]
+	}
+	return p.ways[h.door]
 }
 
 // pass passes a connection on to the gateway that serves, until one of the three ends it, another gateway serves, or

@@ -3,6 +3,7 @@ package peer
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -301,11 +302,75 @@ func TestMostPassedOn(t *testing.T) {
 
 func headers() map[string]header {
 	return map[string]header{
-		"IPv4": {door: "mqtt", client: &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7).To4(), Port: 54321}},
-		"IPv6": {door: "mqtts", client: &net.TCPAddr{IP: net.ParseIP("2001:db8::7"), Port: 1}},
-		"zone": {door: "ws", client: &net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 1, Zone: "eth0"}},
-		"unix": {door: "", client: &net.UnixAddr{Name: "/run/client", Net: "unix"}},
-		"none": {door: strings.Repeat("d", maxField), client: &net.UnixAddr{Net: "unix"}},
+		"IPv4":   {door: "mqtt", client: &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7).To4(), Port: 54321}},
+		"IPv6":   {door: "mqtts", client: &net.TCPAddr{IP: net.ParseIP("2001:db8::7"), Port: 1}},
+		"zone":   {door: "ws", client: &net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 1, Zone: "eth0"}},
+		"unix":   {door: "", client: &net.UnixAddr{Name: "/run/client", Net: "unix"}},
+		"none":   {door: strings.Repeat("d", maxField), client: &net.UnixAddr{Net: "unix"}},
+		"opened": {door: "mqtt", client: &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7).To4(), Port: 1}, opened: true},
+		"no certificate": {door: "mqtts", client: &net.UnixAddr{Name: "/run/client", Net: "unix"}, opened: true,
+			tls: &TLS{Version: tls.VersionTLS12, ServerName: "broker.example"}},
+		"a chain": {door: "wss", client: &net.TCPAddr{IP: net.ParseIP("2001:db8::7"), Port: 1}, opened: true,
+			tls: &TLS{Version: tls.VersionTLS13, Chain: [][]byte{[]byte("its own"), {}, bytes.Repeat([]byte("c"), maxCertificate)}}},
+	}
+}
+
+// same tells whether two headers say the same.
+func same(a, b *header) bool {
+	return a.door == b.door && a.client.String() == b.client.String() && a.opened == b.opened &&
+		(a.tls == nil) == (b.tls == nil) && (a.tls == nil || a.tls.Version == b.tls.Version &&
+		a.tls.ServerName == b.tls.ServerName && slices.EqualFunc(a.tls.Chain, b.tls.Chain, bytes.Equal))
+}
+
+// TestHandedOver: a connection that is handed over comes out with what is known of its device, whoever serves by the
+// table; bytes go both ways, and the end of one side is told to the other. Too many are refused, as are those by a
+// listener that nobody asked for.
+func TestHandedOver(t *testing.T) {
+	var known book
+	a, b := newGateway(t, "a", 1, &known), newGateway(t, "b", 0, &known)
+	known.write(a.identity.Fingerprint(), b.identity.Fingerprint())
+	opened := b.Opened("mqtts")
+	from := Device{Door: "mqtts", Client: &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7).To4(), Port: 54321},
+		TLS: &TLS{Version: tls.VersionTLS13, ServerName: "broker.example", Chain: [][]byte{[]byte("a certificate")}}}
+	link, err := a.HandOver(t.Context(), from, b.asTarget())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := a.HandOver(t.Context(), from, b.asTarget()); err == nil {
+		t.Error("one too many is handed over", second.Close())
+	}
+	_ = link.SetDeadline(time.Now().Add(time.Minute))
+	n, err := opened.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, ok := n.(*Conn)
+	if !ok || c.RemoteAddr().String() != "203.0.113.7:54321" || c.TLS() == nil ||
+		c.TLS().ServerName != "broker.example" || string(c.TLS().Chain[0]) != "a certificate" {
+		t.Fatalf("it is %+v of %v", n, n.RemoteAddr())
+	}
+	go func() { _, _ = io.WriteString(link, "CONNECT") }()
+	hears(t, c, "CONNECT")
+	go func() { _, _ = io.WriteString(c, "CONNACK"); _ = c.CloseWrite() }()
+	if all, err := io.ReadAll(link); err != nil || string(all) != "CONNACK" {
+		t.Errorf("heard %q: %v", all, err)
+	}
+	if err := errors.Join(link.Close(), c.Close()); err != nil {
+		t.Error(err)
+	}
+	from.Door = "mqtt" // devices by it are served as they come, and nobody has asked for those that are opened
+	odd, err := a.HandOver(t.Context(), from, b.asTarget())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := odd.Read(make([]byte, 1)); err == nil {
+		t.Errorf("b serves by a listener that it has not: %d bytes", n)
+	}
+	if err := errors.Join(odd.Close(), opened.Close()); err != nil {
+		t.Error(err)
+	}
+	if c, err := opened.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("closed, it accepts %v: %v", c, err)
 	}
 }
 
@@ -318,20 +383,29 @@ func TestHeaders(t *testing.T) {
 		}
 		r := strings.NewReader(string(b) + "MQTT")
 		got, err := readHeader(iotest.OneByteReader(r))
-		if err != nil || got.door != h.door || got.client.String() != h.client.String() || r.Len() != 4 {
+		if err != nil || !same(&got, &h) || r.Len() != 4 {
 			t.Errorf("%s: %+v, %d bytes left: %v", name, got, r.Len(), err)
 		}
-		for n := range b {
+		for n := range min(len(b), 300) {
 			if _, err := readHeader(bytes.NewReader(b[:n])); err == nil {
 				t.Errorf("%s: %d bytes of %d are enough", name, n, len(b))
 			}
 		}
-		b[len(signature)]++
+		if _, err := readHeader(bytes.NewReader(b[:len(b)-1])); err == nil {
+			t.Errorf("%s: all but the last byte is enough", name)
+		}
+		b[len(signature)] = openedVersion + 1
 		if _, err := readHeader(bytes.NewReader(b)); !errors.Is(err, errHeader) {
 			t.Errorf("%s: of another version: %v", name, err)
 		}
 	}
-	for _, h := range []header{{client: &net.IPAddr{}}, {client: &net.UnixAddr{Name: strings.Repeat("n", maxField+1)}}} {
+	tcp := &net.TCPAddr{}
+	for _, h := range []header{
+		{client: &net.IPAddr{}}, {client: &net.UnixAddr{Name: strings.Repeat("n", maxField+1)}},
+		{client: tcp, opened: true, tls: &TLS{Version: 1, ServerName: strings.Repeat("n", maxField+1)}},
+		{client: tcp, opened: true, tls: &TLS{Version: 1, Chain: make([][]byte, maxChain+1)}},
+		{client: tcp, opened: true, tls: &TLS{Version: 1, Chain: [][]byte{make([]byte, maxCertificate+1)}}},
+	} {
 		if b, err := h.appendTo(nil); err == nil {
 			t.Errorf("%+v became %q", h, b)
 		}
@@ -357,7 +431,7 @@ func FuzzHeader(f *testing.F) {
 			t.Fatal(err)
 		}
 		got, err := readHeader(bytes.NewReader(again))
-		if err != nil || got.door != h.door || got.client.String() != h.client.String() {
+		if err != nil || !same(&got, &h) {
 			t.Errorf("%+v became %+v: %v", h, got, err)
 		}
 	})
