@@ -130,7 +130,11 @@ func (c *Cluster) Own(ctx context.Context, shard stream.PartitionID) (stream.Own
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
 	c.queue.dispossess(shard)
-	if err := l.transactional.take(ctx); err != nil {
+	err = l.transactional.take(ctx)
+	if err == nil && c.opt.Place != nil && c.opt.Place.Yields {
+		err = c.insist(ctx, c.loadAll) // who had it has stored where sessions stand in topics that may be new here
+	}
+	if err != nil {
 		l.client.Close()
 		return stream.Owner{}, convert(op, err)
 	}

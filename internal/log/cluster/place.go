@@ -86,6 +86,33 @@ func Join(ctx context.Context, opt Options, self placement.Node, how Sharing) (*
 	return p, nil
 }
 
+// Partitions asks a cluster how many partitions a topic has; 0: it is not there. Errors: Invalid, IO, Denied, Timeout.
+func Partitions(ctx context.Context, opt Options, topic string) (int, error) {
+	opt = opt.withDefaults()
+	if err := opt.validate(); err != nil {
+		return 0, err
+	}
+	client, err := opt.client()
+	if err != nil {
+		return 0, convert("cluster.Partitions", err)
+	}
+	defer client.Close()
+	req := kmsg.NewPtrMetadataRequest()
+	one := kmsg.NewMetadataRequestTopic()
+	one.Topic = &topic
+	req.Topics = append(req.Topics, one)
+	resp, err := req.RequestWith(ctx, client)
+	if err == nil && len(resp.Topics) == 1 {
+		if err = kerr.ErrorForCode(resp.Topics[0].ErrorCode); err == nil {
+			return len(resp.Topics[0].Partitions), nil
+		}
+	}
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return 0, nil
+	}
+	return 0, convert("cluster.Partitions", err)
+}
+
 // News holds a token when Table and Mine may have changed.
 func (p *Place) News() <-chan struct{} { return p.news }
 
@@ -201,8 +228,8 @@ func (p *Place) isOver(err error) bool {
 	case errors.Is(err, kerr.FencedInstanceID):
 		p.ended = fault.New(fault.Fenced, "cluster", "another process has taken the place of this node: %w", err)
 	case errors.Is(err, kerr.InconsistentGroupProtocol):
-		p.ended = fault.New(fault.Exists, "cluster", "gateways that share it otherwise, or one that is to be the only one, serve "+
-			"this cluster: %w", err).
+		p.ended = fault.New(fault.Exists, "cluster", "gateways with another way to share it, or the only one, serve this "+
+			"cluster: %w", err).
 			WithHint("all gateways of a cluster need the same log.kafka.gateways")
 	case !p.began.IsZero() && (time.Since(p.began) > p.opt.Patience || !isLost(err) && !mayPass(err)):
 		p.ended = convert("cluster.Join", err)

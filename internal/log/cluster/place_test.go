@@ -226,8 +226,8 @@ func yields(t *testing.T, f *kfake.Cluster, name string) *cluster.Place {
 	return p
 }
 
-// TestPlacesYield: a shard that goes to another gateway is nobody else's until the one that has it has let go of it, also
-// while others come and go; then all are given out.
+// TestPlacesYield: a shard that goes to another gateway is nobody else's until the one that has it has let go of it,
+// also while others come and go; then all are given out.
 func TestPlacesYield(t *testing.T) {
 	f := fake(t)
 	a := yields(t, f, "a")
@@ -278,5 +278,31 @@ func TestPlacesOfTwoKinds(t *testing.T) {
 		}
 	case <-time.After(time.Minute):
 		t.Fatal("it waits")
+	}
+}
+
+// TestOwnerKnowsTopics: who takes a shard over knows the topics that who had it knew, though it looks seldom.
+func TestOwnerKnowsTopics(t *testing.T) {
+	f := fake(t)
+	var all []*cluster.Cluster
+	for _, name := range []string{"a", "b"} {
+		opt := serving(f, name)
+		opt.Place, opt.RefreshInterval = yields(t, f, name), time.Hour
+		all = append(all, open(t, opt))
+	}
+	shards := create(t, all[0], "shards", 1, nil)
+	if _, err := all[0].Own(t.Context(), shards.Partitions[0]); err != nil {
+		t.Fatal(err)
+	}
+	_, err := all[1].CreateTopic(t.Context(), stream.TopicSpec{Name: "shards", Partitions: 1})
+	if !fault.Is(err, fault.Exists) { // it knows the shards by that
+		t.Fatal(err)
+	}
+	create(t, all[0], "new", 1, nil)
+	if _, err := all[1].Own(t.Context(), all[1].Topics().ByName("shards").Partitions[0]); err != nil {
+		t.Fatal(err)
+	}
+	if all[1].Topics().ByName("new") == nil {
+		t.Error("it does not know where sessions of the shard may stand")
 	}
 }
