@@ -23,8 +23,8 @@ type handed struct {
 // Own gives the connections that other gateways open to this gateway itself, by Reach, whoever serves.
 func (p *Peers) Own() net.Listener { return &handed{way: &p.own, ended: make(chan struct{})} }
 
-// Opened gives the connections of devices that other gateways hand over to this one, by HandOver: each is a *Conn, whose
-// bytes are in the clear, from the CONNECT on. By a name of which nothing was asked for links are refused.
+// Opened gives the connections of devices that other gateways hand over to this one, by HandOver: each is a *Conn,
+// whose bytes are in the clear, from the CONNECT on. By a name of which nothing was asked for links are refused.
 func (p *Peers) Opened(door string) net.Listener {
 	p.mu.Lock()
 	defer p.mu.Unlock()

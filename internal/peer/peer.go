@@ -8,8 +8,8 @@
 //	go p.Serve(ctx, links)          // what others pass on comes out of devices
 //	p.Route(peer.Elsewhere(address, fingerprint))
 //
-// Where several gateways have sessions, which one has that of a device stands in its CONNECT. The gateway that has read it
-// hands the connection over, in the clear on a link, with what TLS told:
+// Where several gateways have sessions, which one has that of a device stands in its CONNECT. The gateway that has read
+// it hands the connection over, in the clear on a link, with what TLS told:
 //
 //	link, err := p.HandOver(ctx, peer.Device{Door: "mqtts", Client: address, TLS: told}, peer.Elsewhere(...))
 //	devices := p.Opened("mqtts") // on the other one

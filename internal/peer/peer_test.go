@@ -311,7 +311,8 @@ func headers() map[string]header {
 		"no certificate": {door: "mqtts", client: &net.UnixAddr{Name: "/run/client", Net: "unix"}, opened: true,
 			tls: &TLS{Version: tls.VersionTLS12, ServerName: "broker.example"}},
 		"a chain": {door: "wss", client: &net.TCPAddr{IP: net.ParseIP("2001:db8::7"), Port: 1}, opened: true,
-			tls: &TLS{Version: tls.VersionTLS13, Chain: [][]byte{[]byte("its own"), {}, bytes.Repeat([]byte("c"), maxCertificate)}}},
+			tls: &TLS{Version: tls.VersionTLS13,
+				Chain: [][]byte{[]byte("its own"), {}, bytes.Repeat([]byte("c"), maxCertificate)}}},
 	}
 }
 
