@@ -30,6 +30,7 @@ type conn struct {
 	link      link
 	auth      *auth        // nil: the client has no authentication method
 	enrolling *enrolling   // nil: it is no device that enrols
+	crossing  *crossing    // nil: all sessions are here
 	peer      *secure.Peer // what the certificate of the client says; nil: it showed none
 	poller    *poller      // of a plain socket
 	pusher    *pusher
@@ -77,7 +78,7 @@ var (
 )
 
 func (d *Door) newConn(by *Listener, n net.Conn) *conn {
-	c := &conn{door: d, listener: by}
+	c := &conn{door: d, listener: by, crossing: d.newCrossing(n)}
 	c.account.Open(d.budget)
 	c.wire.init(d, n, &c.account, c)
 	c.link.init(d, &c.wire, &c.account, c)
@@ -85,6 +86,8 @@ func (d *Door) newConn(by *Listener, n net.Conn) *conn {
 	c.reader.account, c.reader.stranger = &c.account, &c.stranger
 	c.pace = by.newPace(c)
 	if s := secureConn(n); s != nil {
+		c.encrypted, c.peer = true, s.Peer()
+	} else if s, ok := n.(*secure.Carried); ok {
 		c.encrypted, c.peer = true, s.Peer()
 	}
 	i := int(d.accepted.Add(1))
@@ -200,6 +203,7 @@ func (c *conn) finish(cause error) (ended bool) {
 		c.expiry.Stop()
 	}
 	c.pace.stop()
+	c.endCrossing()
 	c.close()
 	c.door.remove(c)
 	return true
@@ -302,6 +306,7 @@ func (c *conn) panicked(p any) {
 	c.door.metrics.panics.Inc()
 	c.door.opt.Logger.Error("a connection panicked",
 		"client", fault.Text(c.link.principal.ClientID), "panic", p, "stack", string(debug.Stack()))
+	c.endCrossing()
 	c.wire.close()
 	c.door.remove(c)
 	go c.endAfterPanic()

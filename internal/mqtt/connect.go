@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -45,6 +46,11 @@ func (c *conn) connect(t *turn, frame []byte) error {
 		return c.refuseHello(hello, &packet.Error{Reason: packet.ConnectionRateExceeded, Detail: "too many connect"})
 	}
 	if err := c.redirect(); err != nil {
+		return c.refuseHello(hello, err)
+	}
+	if err := c.handOver(hello, frame); errors.Is(err, errHandedOver) {
+		return err
+	} else if err != nil {
 		return c.refuseHello(hello, err)
 	}
 	if hello.Props.Has(packet.PropAuthMethod) {

@@ -22,6 +22,9 @@ func (c *conn) packetLimit() int {
 // before the first message that was not appended, with errCrowded. Any other error ends the connection; what came
 // before the packet at fault is done all the same.
 func (c *conn) consume(buf []byte, inPoller bool) (used int, err error) {
+	if c.isElsewhere() {
+		return c.carry(buf, inPoller)
+	}
 	t := c.door.takeTurn()
 	defer c.door.giveTurn(t)
 	t.dec.Version, t.inPoller = c.link.version, inPoller
@@ -35,6 +38,10 @@ func (c *conn) consume(buf []byte, inPoller bool) (used int, err error) {
 	}
 	if used = done; err != nil && !waits(err) {
 		used += n
+	}
+	if errors.Is(err, errHandedOver) {
+		n, err := c.carry(buf[used:], inPoller)
+		return used + n, err
 	}
 	if err != nil && c.link.version == 0 && !errors.Is(err, errRefused) && !waits(err) {
 		err = errRefused // a bad fixed header before CONNECT: no answer

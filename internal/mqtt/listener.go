@@ -114,7 +114,22 @@ func (d *Door) plain() *Listener {
 
 // Serve accepts connections from n, whose bytes come whole and in their order [MQTT-4.2-1], until n is closed or ctx
 // ends, which closes it. Connections live on: Drain ends them. Errors: those of n, but not that it was closed.
-func (l *Listener) Serve(ctx context.Context, n net.Listener) error {
+func (l *Listener) Serve(ctx context.Context, n net.Listener) error { return l.serve(ctx, n, l.start) }
+
+// ServeOpened is Serve of connections that other nodes hand over to this one (Sharding.HandOver): each begins with its
+// CONNECT, in the clear, and is a *secure.Carried where its client speaks TLS.
+func (l *Listener) ServeOpened(ctx context.Context, n net.Listener) error {
+	return l.serve(ctx, n, func(n net.Conn) {
+		if c := l.admit(n); c != nil {
+			if c.crossing != nil {
+				c.crossing.came = true
+			}
+			c.start()
+		}
+	})
+}
+
+func (l *Listener) serve(ctx context.Context, n net.Listener, start func(net.Conn)) error {
 	log := l.door.opt.Logger
 	stop := context.AfterFunc(ctx, func() {
 		if err := n.Close(); err != nil {
@@ -128,7 +143,7 @@ func (l *Listener) Serve(ctx context.Context, n net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 0
-			l.start(c)
+			start(c)
 		case errors.Is(err, net.ErrClosed):
 			return nil
 		case !isTemporary(err):

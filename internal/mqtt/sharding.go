@@ -2,7 +2,9 @@ package mqtt
 
 import (
 	"cmp"
+	"context"
 	"errors"
+	"net"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -22,15 +24,20 @@ type Sharding struct {
 	// Elsewhere is the server of a client whose session is on another node, as MQTT 5 clients are told it (a Server
 	// Reference, section 4.11); "": it is not known. Default: it never is.
 	Elsewhere func(clientID string) (server string)
+	// HandOver opens a connection to the node that has a shard, or AnyShard, for a client whose CONNECT asks for it, and
+	// which is judged there: the CONNECT and what follows are written to it, and what is read goes to the client. It may
+	// wait, for as long as ctx says, until some node has the shard; nil without an error: this one has it by now. Default:
+	// such clients are refused.
+	HandOver func(ctx context.Context, shard int, from Origin) (net.Conn, error)
 }
 
-// defaultShards is how many shards sessions are made in where nodes share them.
-const defaultShards = 64
+// DefaultShards is how many shards sessions are made in where nodes share them.
+const DefaultShards = 64
 
 // apply has a roster share sessions, if there is a Sharding.
 func (s *Sharding) apply(to *roster.Options) {
 	if s != nil {
-		to.Beside, to.Sharded, to.Moved, to.Shards = nil, true, s.Moved, cmp.Or(s.Shards, defaultShards)
+		to.Beside, to.Sharded, to.Moved, to.Shards = nil, true, s.Moved, cmp.Or(s.Shards, DefaultShards)
 	}
 }
 

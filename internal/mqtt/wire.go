@@ -70,13 +70,16 @@ func (w *wire) init(d *Door, n net.Conn, a *limit.Account, u wireUser) {
 	}
 }
 
-func (w *wire) remote() string {
-	var a net.Addr
+// from is whose the connection is; nil: that is not known.
+func (w *wire) from() net.Addr {
 	if w.sock != nil {
-		a = w.sock.remote
-	} else {
-		a = w.net.RemoteAddr()
+		return w.sock.remote
 	}
+	return w.net.RemoteAddr()
+}
+
+func (w *wire) remote() string {
+	a := w.from()
 	if a == nil {
 		return ""
 	}

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -196,6 +197,14 @@ func (r *Roster) ShardOf(id string) int {
 
 // Serves tells whether the session of a client would be here.
 func (r *Roster) Serves(id string) bool { return r.shardOf(id) != nil }
+
+// Has tells whether the sessions of a shard are here, or those of any shard where it is below 0.
+func (r *Roster) Has(shard int) bool {
+	if shard >= 0 {
+		return r.slots[shard].serving.Load() != nil
+	}
+	return slices.ContainsFunc(r.slots, func(at *slot) bool { return at.serving.Load() != nil })
+}
 
 // shardOf is the shard of a client identifier; nil: it is not this node's.
 func (r *Roster) shardOf(id string) *shard { return r.slots[r.ShardOf(id)].serving.Load() }
