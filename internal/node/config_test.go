@@ -134,7 +134,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"list of group=role": "a=b,a=c", "list of networks": "10.0.0.0/8,::1",
 		"host": "c.example", "none | plain | scram-sha-256 | scram-sha-512 | oauthbearer": "plain",
 		"list of settings": "cleanup.policy", "list of host:port": "a.example:9092,b.example:9092",
-		"one | many": "many", "TCP address": "127.0.0.1:7883",
+		"one | many | shared": "many", "TCP address": "127.0.0.1:7883",
 		"text | json": "json", "none | for_now | for_good": "for_now", "host:port": "other.example.org:1883",
 		"CreateTime | LogAppendTime": "LogAppendTime", "debug | info | warn | error": "warn",
 	}

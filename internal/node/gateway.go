@@ -17,6 +17,7 @@ import (
 	"github.com/firthmq/firth/internal/log/cluster"
 	"github.com/firthmq/firth/internal/log/spool"
 	"github.com/firthmq/firth/internal/log/store"
+	"github.com/firthmq/firth/internal/mqtt/roster"
 )
 
 // Brokers say that the log is a Kafka cluster, and how to reach it.
@@ -30,7 +31,7 @@ type Brokers struct {
 	RequestTimeout     time.Duration
 	TransactionTimeout time.Duration
 	Takeover           time.Duration
-	Gateways           string // "one" or "many"
+	Gateways           string // "one", "many" or "shared"
 	Peers              PeersConfig
 	AcceptUnsafe       string // settings, with commas
 	Ack                string // "log" or "spool"
@@ -76,10 +77,15 @@ func (n *Node) openCluster(ctx context.Context) error {
 		return err
 	}
 	n.instanceName = options.Instance
-	if n.cfg.Log.Kafka.Gateways == manyGateways {
-		if options.Place, err = n.awaitTurn(ctx, options); err != nil {
-			return fmt.Errorf("log.kafka: %w", err)
-		}
+	switch n.cfg.Log.Kafka.Gateways {
+	case manyGateways:
+		options.Place, err = n.awaitTurn(ctx, options)
+	case sharedGateways:
+		options.Shards, options.RefreshInterval = roster.TopicName, sharedRefresh
+		options.Place, err = n.share(ctx, options)
+	}
+	if err != nil {
+		return fmt.Errorf("log.kafka: %w", err)
 	}
 	begin := time.Now()
 	log, err := cluster.Open(ctx, options)
@@ -99,6 +105,9 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}))
 	n.log.Info("opened the log in Kafka", "brokers", n.cfg.Log.Kafka.Addresses, "cluster", log.ClusterID(),
 		"topics", log.Topics().Len(), "instance", options.Instance, "took", since(begin))
+	if n.sharesSessions() {
+		return n.openShared(ctx, log)
+	}
 	return n.openSpool(ctx, log, options.Instance)
 }
 

@@ -14,7 +14,7 @@ import (
 
 // bind gives all doors their addresses, or none.
 func (n *Node) bind(ctx context.Context) error {
-	if n.standing == nil {
+	if n.standing == nil || n.sharesSessions() {
 		if err := n.takeAddresses(ctx); err != nil {
 			return err
 		}
@@ -38,7 +38,7 @@ func (n *Node) takeAddresses(ctx context.Context) error {
 		}
 		for _, raw := range ls {
 			l := n.behind(d, n.frugal(d.name, raw))
-			if n.standing != nil && (d.name == "mqtt" || d.name == "ws") {
+			if n.standing != nil && !n.sharesSessions() && (d.name == "mqtt" || d.name == "ws") {
 				l = n.standing.peers.Listen(d.label(), l)
 			}
 			n.sockets[d.name] = append(n.sockets[d.name], socket{Listener: l, raw: raw, door: d})

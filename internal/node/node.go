@@ -149,7 +149,7 @@ func (n *Node) start(ctx context.Context) (*Node, error) {
 	steps := []func(context.Context) error{
 		n.openFolder, n.openLog, n.openAudit, n.openAccess, n.runAudit, n.openAuthority, n.openDesk, n.openKafka,
 		n.openMQTT, n.openErasures, n.openPeople, n.openTLS, n.keepCertificates,
-		n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS, n.openBridges,
+		n.bind, n.serveHTTP, n.serveKafka, n.serveMQTT, n.serveWS, n.openBridges, n.serveShards,
 	}
 	for _, open := range steps {
 		if err := open(ctx); err != nil {
@@ -255,7 +255,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 		ServerReference: n.cfg.MQTT.ServerReference, Redirect: n.cfg.MQTT.redirect(),
 		MaxExpiry: max(n.cfg.Sessions.MaxExpiry, 0), QueueQoS0: n.cfg.Sessions.QueueQoS0,
 		Rewrite: n.cfg.Rewrite, AutoSubscribe: n.cfg.AutoSubscribe,
-		MaxDelayed: orNone(l.Delayed), Rates: l.Rates.options(),
+		MaxDelayed: n.mostDelayed(), Sharding: n.sharding(), Rates: l.Rates.options(),
 		Flapping: mqtt.Flapping{Disconnects: max(n.cfg.Flapping.Disconnects, 0), Window: n.cfg.Flapping.Window,
 			Ban: n.cfg.Flapping.Ban},
 		SharedByKey:      n.cfg.Sessions.SharedOrder == "key",

@@ -26,8 +26,11 @@ const allSessions, shardsOfGateways = 0, 1
 
 // standing is a node among the gateways of a cluster.
 type standing struct {
-	place *cluster.Place
-	peers *peer.Peers
+	place    *cluster.Place
+	peers    *peer.Peers
+	identity *peer.Identity
+	links    net.Listener // of other gateways
+
 	turn  chan struct{} // closed when all sessions are this node's
 	ours  bool          // turn is closed
 	known chan struct{} // closed when it is known who has them
@@ -35,17 +38,35 @@ type standing struct {
 	self    placement.Node
 	drain   sync.Once
 	drained chan struct{} // closed by the first who wants it to end
+
+	shared *sharedSessions // nil: one gateway has all sessions
 }
 
 // awaitTurn has this node take its place among the gateways of a cluster, and returns when it has the sessions. Until
 // then connections of devices are passed on to the gateway that has them. Errors: those of the addresses and of
 // cluster.Join.
 func (n *Node) awaitTurn(ctx context.Context, options cluster.Options) (*cluster.Place, error) {
-	identity, err := peer.NewIdentity()
-	if err != nil {
+	if err := n.openPeers(ctx); err != nil {
 		return nil, err
 	}
-	s := &standing{turn: make(chan struct{}), known: make(chan struct{}), drained: make(chan struct{})}
+	if err := n.takeAddresses(ctx); err != nil {
+		return nil, errors.Join(err, n.standing.links.Close())
+	}
+	if err := n.takePlace(ctx, options, cluster.Sharing{Shards: shardsOfGateways}); err != nil {
+		return nil, err
+	}
+	n.opened("routes", n.run("routes", n.routes))
+	return n.standing.place, n.standBy(ctx)
+}
+
+// openPeers has this node be one among others: it has an identity, and an address for their links.
+func (n *Node) openPeers(ctx context.Context) error {
+	identity, err := peer.NewIdentity()
+	if err != nil {
+		return err
+	}
+	s := &standing{identity: identity, turn: make(chan struct{}), known: make(chan struct{}),
+		drained: make(chan struct{})}
 	s.peers = peer.New(peer.Options{
 		Identity: identity, Timeout: n.cfg.Limits.ConnectTimeout, Most: n.cfg.Limits.Connections,
 		Logger: n.log, Metrics: n.metrics, Knows: func(f peer.Fingerprint) bool {
@@ -53,26 +74,25 @@ func (n *Node) awaitTurn(ctx context.Context, options cluster.Options) (*cluster
 			return table.Knows(f)
 		},
 	})
-	links, err := n.listenToPeers(ctx)
-	if err != nil {
-		return nil, err
-	}
+	s.links, err = n.listenToPeers(ctx)
 	n.standing = s
-	if err := n.takeAddresses(ctx); err != nil {
-		return nil, errors.Join(err, links.Close())
-	}
-	s.self = placement.Node{Name: options.Instance, Address: n.cfg.Log.Kafka.Peers.address(links.Addr()),
-		Fingerprint: identity.Fingerprint()}
-	if s.place, err = cluster.Join(ctx, options, s.self, cluster.Sharing{Shards: shardsOfGateways}); err != nil {
-		return nil, errors.Join(err, links.Close())
+	return err
+}
+
+// takePlace has this node take its place in the group, and others reach it.
+func (n *Node) takePlace(ctx context.Context, options cluster.Options, how cluster.Sharing) (err error) {
+	s := n.standing
+	s.self = placement.Node{Name: options.Instance, Address: n.cfg.Log.Kafka.Peers.address(s.links.Addr()),
+		Fingerprint: s.identity.Fingerprint()}
+	if s.place, err = cluster.Join(ctx, options, s.self, how); err != nil {
+		return errors.Join(err, s.links.Close())
 	}
 	n.opened("place among gateways", func(ctx context.Context) error { n.giveBack(ctx); return nil })
 	n.opened("links of gateways", n.run("links of gateways", func(ctx context.Context) error {
-		return s.peers.Serve(ctx, links)
+		return s.peers.Serve(ctx, s.links)
 	}))
 	n.serveOwn()
-	n.opened("routes", n.run("routes", n.routes))
-	return s.place, n.standBy(ctx)
+	return nil
 }
 
 // standBy waits until the sessions are this node's.
@@ -233,23 +253,27 @@ func (l lent) Close() error { return l.SetDeadline(time.Unix(1, 0)) }
 // checkPeers looks at what several gateways need.
 func (l *loader) checkPeers() {
 	k := &l.config.Log.Kafka
-	if k.Gateways != manyGateways {
+	if k.Gateways == "one" {
 		for key, set := range map[string]bool{"listen": k.Peers.Listen != "", "advertise": k.Peers.Advertise != auto} {
 			if set {
-				l.report(l.origin(peersKey+key), "%s: means nothing without %s: %s", peersKey+key, gatewaysKey, manyGateways)
+				l.report(l.origin(peersKey+key), "%s: means nothing without %s: %s or %s", peersKey+key, gatewaysKey,
+					manyGateways, sharedGateways)
 			}
 		}
 		return
 	}
 	host, _, err := net.SplitHostPort(k.Peers.Listen)
 	ip := net.ParseIP(host)
+	if k.Gateways == sharedGateways {
+		l.checkShared()
+	}
 	switch {
 	case k.Ack == ackSpool:
 		l.report(l.origin("log.kafka.ack"), "log.kafka.ack: %s cannot be with %s: %s: what waits on the disk of one gateway "+
-			"would not be there where another one goes on", ackSpool, gatewaysKey, manyGateways)
+			"would not be there where another one goes on", ackSpool, gatewaysKey, k.Gateways)
 	case k.Peers.Listen == "":
 		l.report(l.origin(gatewaysKey), "%s: %s needs %slisten, where other gateways reach this one", gatewaysKey,
-			manyGateways, peersKey)
+			k.Gateways, peersKey)
 	case k.Peers.Advertise == auto && (err != nil || host == "" || ip != nil && ip.IsUnspecified()):
 		l.report(l.origin(peersKey+"advertise"), "%sadvertise: other gateways need an address that they can connect to: "+
 			"%s is one to listen on", peersKey, k.Peers.Listen)
@@ -257,9 +281,10 @@ func (l *loader) checkPeers() {
 }
 
 const (
-	gatewaysKey  = "log.kafka.gateways"
-	peersKey     = "log.kafka.peers."
-	manyGateways = "many"
+	gatewaysKey    = "log.kafka.gateways"
+	peersKey       = "log.kafka.peers."
+	manyGateways   = "many"
+	sharedGateways = "shared"
 )
 
 func peersOptions() []Option {
@@ -267,8 +292,10 @@ func peersOptions() []Option {
 		Option{Key: gatewaysKey, Default: "one",
 			Doc: "How many gateways there may be before the cluster. one: a second one is refused. many (experimental): " +
 				"one serves all devices, and the others stand by: they pass the connections of devices on to it, and one of " +
-				"them takes its place when it ends. All gateways of a cluster say the same.",
-		}.choice(func(c *Config) *string { return &c.Log.Kafka.Gateways }, "one", manyGateways),
+				"them takes its place when it ends. shared (experimental): all of them serve, each the sessions of some " +
+				"devices, and pass on those of others ([gateway.md](gateway.md#gateways-that-share-sessions) says what cannot " +
+				"be had with it). All gateways of a cluster say the same.",
+		}.choice(func(c *Config) *string { return &c.Log.Kafka.Gateways }, "one", manyGateways, sharedGateways),
 		Option{Key: peersKey + "listen", Type: "TCP address", Default: "off",
 			Doc: "Where other gateways pass connections on to this one. They know each other by certificates that are " +
 				"told in the group " + cluster.LeaseGroup + ": whoever may read that group in Kafka may pass as a gateway.",
