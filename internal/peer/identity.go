@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,8 @@ import (
 	"errors"
 	"math/big"
 	"time"
+
+	"github.com/firthmq/firth/internal/kit/clock"
 )
 
 // Identity is what a gateway shows others: a key of this process, which is never written down, and a certificate for
@@ -46,6 +49,20 @@ func shownBy(knows func(Fingerprint) bool) func(tls.ConnectionState) error {
 			return errStranger
 		}
 		return nil
+	}
+}
+
+// soon is what knows says now, or within a while: of two gateways that hear of each other one is the first.
+func soon(knows func(Fingerprint) bool, within time.Duration) func(Fingerprint) bool {
+	const pause = 10 * time.Millisecond
+	return func(f Fingerprint) bool {
+		for until := time.Now().Add(within); !knows(f); {
+			if time.Now().After(until) {
+				return false
+			}
+			_ = clock.Pause(context.Background(), pause)
+		}
+		return true
 	}
 }
 

@@ -140,7 +140,7 @@ func (p *Peers) Serve(ctx context.Context, n net.Listener) error {
 	defer waiting.Wait()
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = n.Close() })()
-	config := p.opt.Identity.server(p.opt.Knows)
+	config := p.opt.Identity.server(soon(p.opt.Knows, p.opt.Acquaint))
 	for {
 		c, err := n.Accept()
 		if err != nil {

@@ -40,6 +40,9 @@ type Options struct {
 	Knows func(Fingerprint) bool
 	// Timeout is how long a link has to be there: to be connected, for its handshake and its header. Default 10 s.
 	Timeout time.Duration
+	// Acquaint is how long a gateway that opens a link is waited for to be known, which may have heard of this one before
+	// this one has of it. Default 2 s.
+	Acquaint time.Duration
 	// Most is how many connections may be passed on at a time, and how many links may wait to be served. Default 10,000.
 	Most int
 	// Logger gets what an operator should know. Default: nothing is logged.
@@ -85,6 +88,9 @@ type way struct{ ready chan net.Conn }
 func New(opt Options) *Peers {
 	if opt.Timeout == 0 {
 		opt.Timeout = 10 * time.Second
+	}
+	if opt.Acquaint == 0 {
+		opt.Acquaint = 2 * time.Second
 	}
 	if opt.Most == 0 {
 		opt.Most = 10_000

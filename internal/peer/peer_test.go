@@ -40,12 +40,18 @@ type gateway struct {
 }
 
 // book is the fingerprints of a cluster.
-type book struct{ written atomic.Pointer[[]Fingerprint] }
+type book struct {
+	written atomic.Pointer[[]Fingerprint]
+	late    atomic.Pointer[[]Fingerprint] // is written once somebody has asked
+}
 
 func (b *book) write(all ...Fingerprint) { b.written.Store(&all) }
 
 func (b *book) knows(f Fingerprint) bool {
 	all := b.written.Load()
+	if late := b.late.Swap(nil); late != nil {
+		b.written.Store(late)
+	}
 	return all != nil && slices.Contains(*all, f)
 }
 
@@ -58,7 +64,7 @@ func newGateway(t *testing.T, name string, most int, known *book) *gateway {
 	}
 	g := &gateway{identity: identity}
 	g.Peers = New(Options{Identity: identity, Timeout: time.Minute, Most: most, Metrics: telemetry.New(),
-		Knows: known.knows})
+		Knows: known.knows, Acquaint: 50 * time.Millisecond})
 	links, devices := listen(t), listen(t)
 	door := g.Listen("mqtt", devices)
 	g.devices, g.links = devices.Addr().String(), links.Addr().String()
@@ -179,6 +185,17 @@ func TestGatewayThatSaysNothing(t *testing.T) {
 	t.Cleanup(func() { _ = link.Close() })
 	a.Route(Here())
 	hears(t, device, greeting("a", device))
+}
+
+// TestAcquaintance: a gateway that is not known yet is waited for.
+func TestAcquaintance(t *testing.T) {
+	var known book
+	a, b := newGateway(t, "a", 0, &known), newGateway(t, "b", 0, &known)
+	known.late.Store(&[]Fingerprint{a.identity.Fingerprint()})
+	b.Route(Here())
+	a.Route(b.asTarget())
+	early := a.device(t)
+	hears(t, early, greeting("b", early))
 }
 
 // TestReach: a gateway is reached itself, whoever serves, by gateways only.
