@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -43,6 +44,7 @@ type gateway struct {
 type book struct {
 	written atomic.Pointer[[]Fingerprint]
 	late    atomic.Pointer[[]Fingerprint] // is written once somebody has asked
+	patient time.Duration                 // how long who is not in it is waited for; 0: not long
 }
 
 func (b *book) write(all ...Fingerprint) { b.written.Store(&all) }
@@ -64,7 +66,7 @@ func newGateway(t *testing.T, name string, most int, known *book) *gateway {
 	}
 	g := &gateway{identity: identity}
 	g.Peers = New(Options{Identity: identity, Timeout: time.Minute, Most: most, Metrics: telemetry.New(),
-		Knows: known.knows, Acquaint: 50 * time.Millisecond})
+		Knows: known.knows, Acquaint: cmp.Or(known.patient, 50*time.Millisecond)})
 	links, devices := listen(t), listen(t)
 	door := g.Listen("mqtt", devices)
 	g.devices, g.links = devices.Addr().String(), links.Addr().String()
@@ -189,7 +191,7 @@ func TestGatewayThatSaysNothing(t *testing.T) {
 
 // TestAcquaintance: a gateway that is not known yet is waited for.
 func TestAcquaintance(t *testing.T) {
-	var known book
+	known := book{patient: time.Minute}
 	a, b := newGateway(t, "a", 0, &known), newGateway(t, "b", 0, &known)
 	known.late.Store(&[]Fingerprint{a.identity.Fingerprint()})
 	b.Route(Here())
