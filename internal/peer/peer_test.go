@@ -1,8 +1,8 @@
 package peer
 
 import (
-	"cmp"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
