@@ -49,6 +49,15 @@ start_worker() {
 	others+=("$worker_pid")
 }
 answers() { curl -sf -m 10 "$rest/$1"; }
+fail() {
+	echo "FAIL: $*" >&2
+	if [ -s "$work/worker.log" ]; then
+		answers 'connectors?expand=status' >&2 || echo "the worker does not answer" >&2
+		echo "--- the last words of the worker:" >&2
+		grep -vE '^[[:space:]]+at ' "$work/worker.log" | tail -n 60 >&2
+	fi
+	exit 1
+}
 connector() { # connector NAME JSON
 	curl -sf -m 60 -X PUT -H 'Content-Type: application/json' -d "$2" "$rest/connectors/$1/config" >"$work/put" 2>&1
 }
