@@ -522,15 +522,7 @@ func TestSharedKeys(t *testing.T) {
 		{"audit.enabled=false limits.delayed=5", "limits.delayed: cannot be with"},
 		{"audit.enabled=false limits.delayed=0", ""},
 	} {
-		flags := []Assignment{{"--set", "log.kafka.brokers=localhost:9092"}, {"--set", "log.kafka.gateways=shared"},
-			{"--set", "log.kafka.peers.listen=127.0.0.1:7883"}}
-		for one := range strings.FieldsSeq(c.settings) {
-			flags = append(flags, Assignment{"--set", one})
-		}
-		_, err := Load(Sources{Flags: flags})
-		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%s: %v", c.settings, err)
-		}
+		judgeGateway(t, "log.kafka.gateways=shared log.kafka.peers.listen=127.0.0.1:7883 "+c.settings, c.want)
 	}
 }
 

@@ -255,14 +255,20 @@ func TestPeersKeys(t *testing.T) {
 		{"log.kafka.gateways=many log.kafka.peers.listen=127.0.0.1:7883 log.kafka.ack=spool", "cannot be with"},
 		{"log.kafka.gateways=two", "not one of one, many"},
 	} {
-		flags := []Assignment{{"--set", "log.kafka.brokers=localhost:9092"}}
-		for one := range strings.FieldsSeq(c.settings) {
-			flags = append(flags, Assignment{"--set", one})
-		}
-		_, err := Load(Sources{Flags: flags})
-		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%s: %v", c.settings, err)
-		}
+		judgeGateway(t, c.settings, c.want)
+	}
+}
+
+// judgeGateway loads the settings of a gateway, and wants them to be refused with some words; "": to be good.
+func judgeGateway(t *testing.T, settings, want string) {
+	t.Helper()
+	flags := []Assignment{{"--set", "log.kafka.brokers=localhost:9092"}}
+	for one := range strings.FieldsSeq(settings) {
+		flags = append(flags, Assignment{"--set", one})
+	}
+	_, err := Load(Sources{Flags: flags})
+	if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		t.Errorf("%s: %v", settings, err)
 	}
 }
 
