@@ -381,6 +381,30 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
+// TestEndsWithoutACheckpoint ends often before a checkpoint is due: who goes on signs what was left.
+func TestEndsWithoutACheckpoint(t *testing.T) {
+	fs := vfs.NewMemory()
+	chance := rand.New(rand.NewPCG(5, 6))
+	for round := range 7 {
+		h := open(t, fs, audit.Options{})
+		var all sync.WaitGroup
+		for i := range chain.CheckpointEvery - 10 {
+			all.Go(func() {
+				e := chain.Event{Action: fmt.Sprint(round, i)}
+				if err := h.Change(t.Context(), e, func() error { return nil }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		fs = fs.CrashClone(chance)
+		h.stop()
+	}
+	if report := verify(t, fs); report.Fault != nil || report.Records-int(report.Signed) > 2*chain.CheckpointEvery {
+		t.Errorf("%+v", report)
+	}
+}
+
 // TestWants is which topics are asked for.
 func TestWants(t *testing.T) {
 	h := open(t, vfs.NewMemory(), audit.Options{Data: []string{"plant", "line.*"}})

@@ -73,40 +73,59 @@ func (w *writer) exists() bool { return w.opt.Log.Topics().ByName(TopicName) != 
 // tailFirst is how many records at the end are looked at first for the last one.
 const tailFirst = 64
 
-// resume finds the last record that can be read.
+// resume finds the last record that can be read, and how many there are since the last checkpoint: who ended without
+// one left them unsigned.
 func (w *writer) resume(ctx context.Context) error {
 	t := w.opt.Log.Topics().ByName(TopicName)
 	if t == nil {
-		w.link, w.known = chain.Link{}, true
+		w.link, w.unsigned, w.known = chain.Link{}, 0, true
 		return nil
 	}
 	bounds, err := w.opt.Log.Bounds(t.Partitions[0])
 	if err != nil {
 		return err
 	}
-	found := false
-	for back := record.Offset(tailFirst); !found; back *= 8 {
+	var end tail
+	for back := record.Offset(tailFirst); !end.enough(); back *= 8 {
 		from := max(bounds.Start, bounds.High-back)
-		_, err := stream.Fold(ctx, w.opt.Log, t.Partitions[0], from, func(v *record.View) error {
-			link, err := chain.LinkOf(v.Value)
-			if err == nil {
-				w.link, found = link, true
-			}
-			return err
-		})
-		if err != nil {
+		end = tail{}
+		if _, err := stream.Fold(ctx, w.opt.Log, t.Partitions[0], from, end.add); err != nil {
 			return err
 		}
 		if from == bounds.Start {
 			break
 		}
 	}
-	if !found && bounds.High > 0 { // what went had numbers: those that come are no others' again
-		w.link = chain.Link{Sequence: chain.Number(bounds.High)}
+	if !end.found && bounds.High > 0 { // what went had numbers: those that come are no others' again
+		end.link = chain.Link{Sequence: chain.Number(bounds.High)}
 	}
-	w.known = true
+	w.link, w.unsigned, w.known = end.link, end.unsigned, true
 	return nil
 }
+
+// tail is what the last records of the chain say.
+type tail struct {
+	link     chain.Link
+	found    bool // there are records
+	signed   bool // there is a checkpoint among them
+	unsigned int  // records since
+}
+
+func (e *tail) add(v *record.View) error {
+	r, err := chain.Parse(v.Value)
+	if err != nil {
+		return err
+	}
+	e.link, e.found = chain.LinkOf(r, v.Value), true
+	e.unsigned++
+	if r.Type == chain.TypeCheckpoint {
+		e.signed, e.unsigned = true, 0
+	}
+	return nil
+}
+
+// enough tells whether what is before the records does not matter any more.
+func (e *tail) enough() bool { return e.found && (e.signed || e.unsigned >= chain.CheckpointEvery) }
 
 // batch is what is written as one unit of the log.
 type batch struct {

@@ -81,13 +81,9 @@ func Parse(value []byte) (*Record, error) {
 	return r, nil
 }
 
-// LinkOf is the end of a chain whose last record this is. Errors: Invalid.
-func LinkOf(value []byte) (Link, error) {
-	r, err := Parse(value)
-	if err != nil {
-		return Link{}, err
-	}
-	return Link{Sequence: r.Sequence, Hash: sha256.Sum256(value)}, nil
+// LinkOf is the end of a chain whose last record this is; value are its bytes.
+func LinkOf(r *Record, value []byte) Link {
+	return Link{Sequence: r.Sequence, Hash: sha256.Sum256(value)}
 }
 
 // Append gives the bytes of the next record of the chain, and the end that the chain has with it. Errors: Internal, for

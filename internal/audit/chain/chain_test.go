@@ -76,11 +76,14 @@ func TestRecord(t *testing.T) {
 	if string(value) != want {
 		t.Errorf("got  %s\nwant %s", value, want)
 	}
-	if again, err := LinkOf(value); err != nil || again != link {
-		t.Errorf("LinkOf gave %v, %v, Append %v", again, err, link)
-	}
 	r, err := Parse(value)
-	if err != nil || r.Data.Type != TypeLogin || r.Data.Outcome != Failure {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again := LinkOf(r, value); again != link {
+		t.Errorf("LinkOf gave %v, Append %v", again, link)
+	}
+	if r.Data.Type != TypeLogin || r.Data.Outcome != Failure {
 		t.Errorf("Parse gave %+v, %v", r, err)
 	}
 }
@@ -107,7 +110,11 @@ func TestSpoiled(t *testing.T) {
 		}
 	}
 	rewrite := func(all [][]byte, from int, keep func(*Record) bool, sign ed25519.PrivateKey) [][]byte {
-		link, _ := LinkOf(all[from-1])
+		last, err := Parse(all[from-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		link := LinkOf(last, all[from-1])
 		out := slices.Clone(all[:from])
 		for _, value := range all[from:] {
 			r, err := Parse(value)
