@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"testing"
 	"time"
 
@@ -226,18 +225,8 @@ func TestFetchStoredAllocs(t *testing.T) {
 				batches[i] = batchOf(10, 6000)
 			}
 			fetch, size := storedPath(t, 4, batches...)
-			least := uint64(1 << 40)
-			for range 10 { // the log's keeper, still at work on what was reopened, allocates too
-				var before, after runtime.MemStats
-				runtime.ReadMemStats(&before)
-				for range 50 {
-					fetch()
-				}
-				runtime.ReadMemStats(&after)
-				least = min(least, (after.TotalAlloc-before.TotalAlloc)/50)
-			}
-			if least > 2000 {
-				t.Errorf("%d bytes are allocated for a fetch of %d", least, size)
+			if bytes := alloctest.BytesPerRun(50, 2000, fetch); bytes > 2000 {
+				t.Errorf("%d bytes are allocated for a fetch of %d", bytes, size)
 			}
 			if allocs := alloctest.PerRun(100, 4, fetch); allocs > 4 {
 				t.Errorf("%v allocations for a fetch of %d bytes", allocs, size)

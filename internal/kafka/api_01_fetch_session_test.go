@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
@@ -377,7 +378,7 @@ func TestRefusedFetchKeepsNothing(t *testing.T) {
 func TestFetchSessionsCountWhatTheyTake(t *testing.T) {
 	s := newFetchSessions(newTestBudget(1<<30, time.Second), 100, func() time.Duration { return 0 })
 	for _, shape := range []struct{ topics, partitions int }{{1, 20_000}, {20_000, 1}} {
-		before, counted := heapNow(), s.bytes
+		before, counted := alloctest.HeapInUse(), s.bytes
 		for range 4 {
 			r := wire.FetchRequest{Version: 12}
 			for topic := range shape.topics {
@@ -390,7 +391,7 @@ func TestFetchSessionsCountWhatTheyTake(t *testing.T) {
 			}
 			s.open(&r, &sessionUse{})
 		}
-		took, said := heapNow()-before, s.bytes-counted
+		took, said := alloctest.HeapInUse()-before, s.bytes-counted
 		if sessions, _ := s.kept(); took > said*5/4 || took < said/3 {
 			t.Errorf("%d sessions: %d bytes are counted, %d were taken", sessions, said, took)
 		}

@@ -3,7 +3,6 @@ package kafka
 import (
 	"bytes"
 	"fmt"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -277,14 +276,15 @@ func TestFetchManyParked(t *testing.T) {
 		defer h.door.mu.Unlock()
 		return len(h.door.mu.conns) == waiting
 	})
-	before := runtime.NumGoroutine()
 	req := fetchFrom(topic, 0, 0, 3_600_000, 1)
 	req.Version = 13
 	for _, c := range clients {
 		c.send(req)
 	}
 	h.parked(waiting)
-	until(t, "no goroutine waits for a fetch", func() bool { return runtime.NumGoroutine() <= before+5 })
+	until(t, "no goroutine waits for a fetch", func() bool {
+		return alloctest.Goroutines("github.com/firthmq/firth/internal/kafka.") <= waiting+20 // one reads from each client
+	})
 	h.put(h.dial(), topic, 0, batchOf(1, 10))
 	var all sync.WaitGroup
 	for _, c := range clients {
@@ -347,13 +347,7 @@ func TestFetchDoesNotCopy(t *testing.T) {
 		}
 	}
 	fetch()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	for range 100 {
-		fetch()
-	}
-	runtime.ReadMemStats(&after)
-	if bytes := (after.TotalAlloc - before.TotalAlloc) / 100; bytes > 2000 {
+	if bytes := alloctest.BytesPerRun(100, 2000, fetch); bytes > 2000 {
 		t.Fatalf("%d bytes are allocated for a fetch", bytes)
 	}
 	if allocs := alloctest.PerRun(100, 3, fetch); allocs > 3 {

@@ -2,11 +2,11 @@ package kafka
 
 import (
 	"context"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -131,15 +131,9 @@ func TestSmallBatchesPinNoFrames(t *testing.T) {
 	topic := h.topic("t", 1)
 	c := h.dial()
 	small := batchOf(1, 10)
-	heap := func() int64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
 	garbage := kmsg.NewProduceRequestTopicPartition()
 	garbage.Partition, garbage.Records = 7, make([]byte, 1<<20-2048) // of no partition that there is
-	before := heap()
+	before := alloctest.HeapInUse()
 	for range requests {
 		req := produceTo(topic, 0, -1, small)
 		req.Topics[0].Partitions = append(req.Topics[0].Partitions, garbage)
@@ -147,7 +141,7 @@ func TestSmallBatchesPinNoFrames(t *testing.T) {
 		wantCode(t, "the good partition", produced(resp).ErrorCode, wire.None)
 		wantCode(t, "the other", resp.Topics[0].Partitions[1].ErrorCode, wire.UnknownTopicOrPartition)
 	}
-	if grown := heap() - before; grown > 20<<20 {
+	if grown := alloctest.HeapInUse() - before; grown > 20<<20 {
 		t.Errorf("%d requests of 1 MiB with a batch of %d bytes each hold %d MiB", requests, len(small), grown>>20)
 	}
 }

@@ -3,24 +3,16 @@ package kafka
 import (
 	"bytes"
 	"io"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/firthmq/firth/internal/kafka/wire"
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-// heapNow is how much is in use, after what is not was collected.
-func heapNow() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
 
 // largeBatches are n batches of about 1 MiB.
 func largeBatches(n int) []record.Batch {
@@ -39,7 +31,7 @@ func largeBatches(n int) []record.Batch {
 func TestParkedFetchesHoldNoRecords(t *testing.T) {
 	const clients = 20
 	h, topic := shelf(t, vfs.NewMemory(), 1, largeBatches(20)...)
-	before := heapNow()
+	before := alloctest.HeapInUse()
 	var ids []int32
 	var all []*client
 	req := fetchFrom(topic, 0, 0, 3_600_000, 55<<20)
@@ -51,7 +43,7 @@ func TestParkedFetchesHoldNoRecords(t *testing.T) {
 	}
 	until(t, "all are parked", func() bool { return h.door.purgatory.parked.Load() == clients })
 	// The housekeeper, still at work on what was reopened, may have a file in hand just now.
-	until(t, "fetches that wait hold no records", func() bool { return heapNow()-before <= 8<<20 })
+	until(t, "fetches that wait hold no records", func() bool { return alloctest.HeapInUse()-before <= 8<<20 })
 	for i, c := range all { // one after the other: the door ends one that takes nothing for two minutes
 		his := func(d *conn) bool { return d.nc.RemoteAddr().String() == c.nc.LocalAddr().String() }
 		for _, d := range h.door.conns(his) {
@@ -92,7 +84,7 @@ func TestTrickleHoldsBoundedMemory(t *testing.T) {
 	for _, b := range largeBatches(batches) {
 		h.put(producer, topic, 0, b)
 	}
-	before := heapNow()
+	before := alloctest.HeapInUse()
 	var all []*client
 	for range clients {
 		c := h.dial()
@@ -107,7 +99,7 @@ func TestTrickleHoldsBoundedMemory(t *testing.T) {
 		h.put(producer, other, 0, b)
 	}
 	// The cache is as full as it was, or fuller by what it had room for: 64 MiB in all.
-	if grown := heapNow() - before - (64-batches)<<20; grown > clients*7<<20 {
+	if grown := alloctest.HeapInUse() - before - (64-batches)<<20; grown > clients*7<<20 {
 		t.Errorf("%d readers that take nothing hold %d MiB", clients, grown>>20)
 	}
 	for i, c := range all {

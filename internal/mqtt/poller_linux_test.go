@@ -5,26 +5,28 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
+// ofConns is how the names of functions begin that a goroutine of a connection is in.
+const ofConns = "github.com/firthmq/firth/internal/mqtt.(*conn)."
+
 // TestManyIdleConnectionsHaveNoGoroutines: what waits costs no goroutine.
 func TestManyIdleConnectionsHaveNoGoroutines(t *testing.T) {
 	h := open(t, nil)
-	before := runtime.NumGoroutine()
 	const count = 200
 	for i := range count {
 		h.connect(t, packet.V5, fmt.Sprintf("idle-%d", i), nil)
 	}
-	eventually(t, "the connections rest", func() bool { return runtime.NumGoroutine() < before+count/10 })
+	eventually(t, "the connections rest", func() bool { return alloctest.Goroutines(ofConns) == 0 })
 }
 
 // TestPiecesOfPackets writes packets in pieces of every size: in the poller, in a goroutine that takes over for

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/alloctest"
 	"github.com/firthmq/firth/internal/kit/race"
 	"github.com/firthmq/firth/internal/kit/seal"
 	"github.com/firthmq/firth/internal/kit/secure"
@@ -317,7 +318,7 @@ func TestIdleSealedMemory(t *testing.T) {
 	address, config := encrypted(t, open(t, nil))
 	const count, most = 500, 10 << 10 // with the client's side of it
 	dialTLS(t, address, config, "first")
-	before, goroutines := inUse(), runtime.NumGoroutine()
+	before := inUse()
 	all := make([]*rawTLS, count)
 	for i := range all {
 		all[i] = dialRaw(t, address, config)
@@ -326,7 +327,8 @@ func TestIdleSealedMemory(t *testing.T) {
 	var each int64
 	eventually(t, "the connections rest", func() bool {
 		each = (inUse() - before) / count
-		return (each <= most || race.Detector) && runtime.NumGoroutine() <= goroutines+4
+		return (each <= most || race.Detector) && alloctest.Goroutines(ofConns) == 0 &&
+			alloctest.Goroutines("github.com/firthmq/firth/internal/kit/secure.") <= 4
 	})
 	t.Logf("%d bytes for an idle connection and its client", each)
 	runtime.KeepAlive(all)

@@ -1,4 +1,4 @@
-// Package alloctest counts allocations for tests.
+// Package alloctest counts allocations, memory in use and goroutines for tests.
 package alloctest
 
 import "testing"
