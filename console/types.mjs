@@ -48,7 +48,7 @@ lines.push(
 	"/** Nothing is what a route without parameters takes. */",
 	"export type Nothing = { [key: string]: never };",
 	"",
-	"/** What each route takes, in its path and its query, and what it answers. */",
+	"/** What each route takes in its path and its query, what a request says, and what it answers. */",
 	"export interface Routes {",
 );
 for (const [path, methods] of Object.entries(api.paths)) {
@@ -56,11 +56,12 @@ for (const [path, methods] of Object.entries(api.paths)) {
 		const params = (route.parameters ?? [])
 			.filter((p) => p.in !== "header")
 			.map((p) => field(p.name, !p.required, p.schema));
+		const body = route.requestBody?.content?.["application/json"]?.schema;
 		const answer = Object.values((route.responses["200"] ?? route.responses["201"])?.content ?? {})[0]?.schema ?? {};
 		lines.push(`\t"${method.toUpperCase()} ${path}": {`);
 		if (params.length === 0) lines.push("\t\ttakes: Nothing;");
 		else lines.push("\t\ttakes: {", ...params.map((p) => `\t\t\t${p}`), "\t\t};");
-		lines.push(`\t\tanswers: ${type(answer)};`, "\t};");
+		lines.push(`\t\tsays: ${body ? type(body) : "undefined"};`, `\t\tanswers: ${type(answer)};`, "\t};");
 	}
 }
 lines.push("}", "");

@@ -2,6 +2,7 @@
 
 import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
 import { AccessPage } from "./pages/access";
+import { AuditPage } from "./pages/audit";
 import { ConfigPage } from "./pages/config";
 import { GroupPage } from "./pages/group";
 import { GroupsPage } from "./pages/groups";
@@ -11,6 +12,7 @@ import { SessionPage } from "./pages/session";
 import { SessionsPage } from "./pages/sessions";
 import { TopicPage } from "./pages/topic";
 import { TopicsPage } from "./pages/topics";
+import { UserPage } from "./pages/users";
 import { Missing, Shell } from "./shell";
 
 /** Search is what stands behind the ? of a view: text only, for an offset of 64 bits is no number here. */
@@ -33,6 +35,8 @@ const routeTree = root.addChildren([
 	at("/groups", GroupsPage),
 	at("/groups/$group", GroupPage),
 	at("/access", AccessPage),
+	at("/access/users/$user", UserPage),
+	at("/audit", AuditPage),
 	at("/mapping", MappingPage),
 	at("/config", ConfigPage),
 ]);

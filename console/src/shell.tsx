@@ -15,6 +15,7 @@ const pages = [
 	["/sessions", "MQTT sessions"],
 	["/groups", "Groups"],
 	["/access", "Access"],
+	["/audit", "Audit"],
 	["/mapping", "Mapping"],
 	["/config", "Configuration"],
 ] as const;

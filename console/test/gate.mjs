@@ -3,19 +3,23 @@
 //	node test/gate.mjs open ORIGIN     a node without users
 //	node test/gate.mjs login ORIGIN    one with the user ada, password lovelace1815, and TOKEN in the environment
 //
-// What conformance/console.sh has put into the node is looked for. SHOTS=folder keeps pictures of the views.
+// What conformance/console.sh has put into the node is looked for. SHOTS=folder keeps pictures of the views, ONLY="name
+// name" runs these tests.
 
 import assert from "node:assert/strict";
 import { fits, heading, open, tabTo, visitor } from "./browser.mjs";
+import { addUser, audit, enter, explain, twoEdit } from "./people.mjs";
 
 const [what, origin] = process.argv.slice(2);
 const tests = {
 	open: [views, follow, sessions, groups, mapping, settings, byKeyboard, themes],
-	login: [login, token, explain],
+	login: [login, token, explain, addUser, twoEdit, audit],
 };
 const browser = await open();
 let failed = 0;
+const wanted = process.env.ONLY?.split(" ");
 for (const test of tests[what]) {
+	if (wanted && !wanted.includes(test.name)) continue;
 	const who = await visitor(browser, origin);
 	try {
 		await test(who.page, who.context);
@@ -52,6 +56,7 @@ async function views(page) {
 		["users", "/access", "Access", "There is no such user"],
 		["rules", "/access?tab=rules", "Access", "There is no such rule"],
 		["explain", "/access?tab=explain&operation=publish&name=a/b", "Access", "Allowed"],
+		["audit", "/audit", "Audit", "looked at"],
 		["mapping", "/mapping?name=sensors/room1/temp", "Mapping", "Topic of the log"],
 		["config", "/config", "Configuration", "listen.http"],
 		["nowhere", "/topics/no-such-topic", "no-such-topic", "there is no such topic"],
@@ -213,31 +218,6 @@ async function themes(page) {
 	assert.equal(await ground(), dark);
 	await page.getByLabel("Theme").selectOption("system");
 	assert.notEqual(await ground(), dark);
-}
-
-/** Users are listed, and the guard says what it would decide. */
-async function explain(page) {
-	await page.goto("/access");
-	await enter(page);
-	await page.getByRole("cell", { name: "ada", exact: true }).waitFor();
-	await fits(page, "the users");
-	await page.getByRole("link", { name: "May it?" }).click();
-	await page.getByLabel("User", { exact: true }).fill("ada");
-	await page.getByLabel("Name", { exact: true }).fill("sensors/room1/temp");
-	await page.keyboard.press("Enter");
-	const said = page.getByRole("region", { name: "Decision" });
-	await said.getByText("Allowed").waitFor();
-	await page.getByLabel("User", { exact: true }).fill("eve");
-	await page.getByRole("button", { name: "Ask" }).click();
-	await said.getByText("Denied").waitFor();
-	assert.match(page.url(), /user=eve&operation=publish/);
-	await fits(page, "a denial");
-}
-
-async function enter(page) {
-	await page.getByLabel("User", { exact: true }).fill("ada");
-	await page.getByLabel("Password", { exact: true }).fill("lovelace1815");
-	await page.keyboard.press("Enter");
 }
 
 /** Who is not known sees nothing but the login, and then the view at the same URL. */

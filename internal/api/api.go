@@ -61,6 +61,8 @@ type Options struct {
 	Quotas Quotas
 	// AuditTopic is the topic of the audit.
 	AuditTopic string
+	// AuditKey is what it is verified by.
+	AuditKey AuditKeyFunc
 	// Messages is the device door, for who has no connection to it.
 	Messages Messages
 	// Retained are the retained messages.

@@ -18,7 +18,29 @@ type Problem struct {
 	Detail string `json:"detail" doc:"what went wrong, for people"`
 	Kind   string `json:"kind" doc:"the kind of error, for programs: it does not change"`
 	Hint   string `json:"hint,omitempty" doc:"what to do about it"`
+
+	Refused *Refused `json:"refused,omitempty" doc:"who may not do what; /explain says by which rules"`
 }
+
+// Refused is what somebody may not do, as the audit has it.
+type Refused struct {
+	User      string `json:"user"`
+	Operation string `json:"operation"`
+	Kind      string `json:"kind" doc:"of the resource; name and filter are those of MQTT"`
+	Name      string `json:"name"`
+}
+
+// RefusedError is a refusal that says of whom and of what.
+type RefusedError struct {
+	Refused
+	Err error
+}
+
+// Error is that of Err.
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+// Unwrap is Err.
+func (e *RefusedError) Unwrap() error { return e.Err }
 
 // statusError is an error that has a status of its own.
 type statusError struct {
@@ -39,6 +61,9 @@ func problemOf(err error) Problem {
 		Kind: fault.KindOf(err).String(), Hint: fault.HintOf(err)}
 	if own, is := errors.AsType[*statusError](err); is {
 		p.Status = own.status
+	}
+	if refused, is := errors.AsType[*RefusedError](err); is {
+		p.Refused = &refused.Refused
 	}
 	p.Title = http.StatusText(p.Status)
 	return p

@@ -10,7 +10,7 @@ import (
 // routes is the table.
 func routes() []route {
 	return slices.Concat(aboutRoutes(), topicRoutes(), recordRoutes(), sessionRoutes(), groupRoutes(), userRoutes(),
-		ruleRoutes(), banRoutes(), tokenRoutes(), certificateRoutes(), quotaRoutes(), auditRoutes(), messageRoutes(),
+		ruleRoutes(), banRoutes(), tokenRoutes(), certificateRoutes(), quotaRoutes(), auditRoutes(), auditVerifyRoutes(), messageRoutes(),
 		retainedRoutes(), topicChangeRoutes(), groupChangeRoutes())
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -36,7 +37,17 @@ func (n *Node) newAPI(ends context.Context) *api.API {
 	if n.kafka != nil {
 		opt.Groups, opt.Quotas, opt.Backend = apiGroups{n.kafka}, apiQuotas{n.kafka}, apiBackend{n.kafka}
 	}
+	if n.audit != nil {
+		opt.AuditKey = n.apiAuditKey
+	}
 	return api.New(opt)
+}
+
+// apiAuditKey is what the audit is verified by.
+func (n *Node) apiAuditKey() (key ed25519.PublicKey, head []byte, err error) {
+	head = n.audit.Head() // before the records are looked at: it is among them
+	key, err = n.audit.Key()
+	return key, head, err
 }
 
 // config is the configuration in force.
@@ -112,8 +123,14 @@ func (v *apiVisitor) May(o rule.Operation, on rule.Kind, name string) error {
 	if on == rule.Cluster {
 		flag = "--cluster"
 	}
-	return fault.New(fault.Denied, "api", "%s may not %s the %s %s", user, o, on, fault.Text(name)).
-		WithHint("firth acl explain --as %s %s %s tells by which rule", user, o, flag)
+	return v.refused(o, resource, fault.New(fault.Denied, "api", "%s may not %s the %s %s", user, o, on,
+		fault.Text(name)).WithHint("firth acl explain --as %s %s %s tells by which rule", user, o, flag))
+}
+
+// refused is a refusal that says what it is one of.
+func (v *apiVisitor) refused(o rule.Operation, on chain.Resource, err error) error {
+	return &api.RefusedError{Refused: api.Refused{User: v.who.pass.Who().User, Operation: o.String(), Kind: on.Kind,
+		Name: on.Name}, Err: err}
 }
 
 // tellRead tells the audit that records of a topic are read.

@@ -576,4 +576,10 @@ func TestAPIAudit(t *testing.T) {
 	root.get("/audit?limit=1", &page)
 	root.refused("/audit?sort=time&cursor="+page.Next, 400, "sorted by -time")
 	root.refused("/audit?cursor=x", 400)
+
+	var verdict api.AuditVerdict
+	root.get("/audit/verify", &verdict)
+	if !verdict.Good || !verdict.Whole || verdict.First != 1 || verdict.Last < 6 || verdict.Records != int(verdict.Last) {
+		t.Errorf("%+v", verdict)
+	}
 }

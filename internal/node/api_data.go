@@ -50,10 +50,11 @@ func (v *apiVisitor) MayFilter(filter string) error {
 
 // refuse tells the audit of what is refused.
 func (v *apiVisitor) refuse(o rule.Operation, kind, name, what, flag string) error {
-	v.n.audit.Tell(audit.Refusal(v.who.by, o.String(), chain.Resource{Kind: kind, Name: name}))
+	on := chain.Resource{Kind: kind, Name: name}
+	v.n.audit.Tell(audit.Refusal(v.who.by, o.String(), on))
 	user := fault.Text(v.who.pass.Who().User)
-	return fault.New(fault.Denied, "api", "%s may not %s the %s %s", user, o, what, fault.Text(name)).
-		WithHint("firth acl explain --as %s %s %s %s tells by which rule", user, o, flag, fault.Text(name))
+	return v.refused(o, on, fault.New(fault.Denied, "api", "%s may not %s the %s %s", user, o, what, fault.Text(name)).
+		WithHint("firth acl explain --as %s %s %s %s tells by which rule", user, o, flag, fault.Text(name)))
 }
 
 // asVisitor is who asks.

@@ -8,6 +8,7 @@ export class Refused extends Error {
 		readonly status: number,
 		detail: string,
 		readonly hint?: string,
+		readonly refused?: Problem["refused"],
 	) {
 		super(detail);
 	}
@@ -39,12 +40,8 @@ let csrf = "";
 
 type Route = keyof Routes;
 
-/** call asks a route. What it takes goes into the path where that names it, else into the query. */
-export async function call<R extends Route>(
-	route: R,
-	takes: Routes[R]["takes"],
-	signal?: AbortSignal,
-): Promise<Routes[R]["answers"]> {
+/** address is the URL of a route. What it takes goes into the path where that names it, else into the query. */
+function address<R extends Route>(route: R, takes: Routes[R]["takes"]): { method: string; url: string } {
 	const [method = "", path = ""] = route.split(" ");
 	const query = new URLSearchParams();
 	let at = path;
@@ -54,7 +51,41 @@ export async function call<R extends Route>(
 		else query.set(name, String(value));
 	}
 	const asked = query.size > 0 ? `?${query}` : "";
-	const answer = await ask(`/api/v1${at}${asked}`, { method, signal });
+	return { method, url: `/api/v1${at}${asked}` };
+}
+
+/** call asks a route. */
+export async function call<R extends Route>(
+	route: R,
+	takes: Routes[R]["takes"],
+	signal?: AbortSignal,
+): Promise<Routes[R]["answers"]> {
+	const { method, url } = address(route, takes);
+	const answer = await ask(url, { method, signal });
+	return answer.json() as Promise<Routes[R]["answers"]>;
+}
+
+/** tagged asks a route for what somebody may change, with its entity tag. */
+export async function tagged<R extends Route>(
+	route: R,
+	takes: Routes[R]["takes"],
+	signal?: AbortSignal,
+): Promise<{ value: Routes[R]["answers"]; tag: string }> {
+	const { method, url } = address(route, takes);
+	const answer = await ask(url, { method, signal });
+	return { value: (await answer.json()) as Routes[R]["answers"], tag: answer.headers.get("ETag") ?? "" };
+}
+
+/** change tells a route something. With the tag of what was seen it is refused (412) once somebody else changed that. */
+export async function change<R extends Route>(
+	route: R,
+	takes: Routes[R]["takes"],
+	says: Routes[R]["says"],
+	tag?: string,
+): Promise<Routes[R]["answers"]> {
+	const { method, url } = address(route, takes);
+	const headers: HeadersInit = tag ? { "If-Match": tag } : {};
+	const answer = await ask(url, { method, headers, body: says && JSON.stringify(says) });
 	return answer.json() as Promise<Routes[R]["answers"]>;
 }
 
@@ -81,7 +112,7 @@ async function ask(url: string, init: RequestInit): Promise<Response> {
 async function refusal(answer: Response): Promise<Refused> {
 	try {
 		const said = (await answer.json()) as Partial<Problem> & { error?: string };
-		return new Refused(answer.status, said.detail ?? said.error ?? answer.statusText, said.hint);
+		return new Refused(answer.status, said.detail ?? said.error ?? answer.statusText, said.hint, said.refused);
 	} catch {
 		return new Refused(answer.status, answer.statusText || `status ${answer.status}`);
 	}

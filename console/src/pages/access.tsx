@@ -1,21 +1,23 @@
 // Who may do what: users, rules, and what the guard would decide.
 
 import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { type FormEvent, useId } from "react";
 import { call } from "../api/client";
-import type { Explained, Routes, Rule } from "../api/schema";
-import { List, useView } from "../parts/list";
+import type { Explained, Routes } from "../api/schema";
+import { useView } from "../parts/list";
 import { Page } from "../parts/page";
-import { Table } from "../parts/table";
 import { Tabs } from "../parts/tabs";
 import { Trouble } from "../parts/trouble";
 import type { Search } from "../router";
+import { Rules, RuleTable } from "./rules";
+import { Users } from "./users";
 
 export function AccessPage() {
 	const [view] = useView();
 	const tab = view.tab ?? "users";
 	return (
-		<Page title="Access" about="Who may do what. Commands change it: firth user, firth acl.">
+		<Page title="Access" about="Who may do what, and why.">
 			<Tabs
 				label="Views of access"
 				now={tab}
@@ -29,45 +31,6 @@ export function AccessPage() {
 			{tab === "rules" && <Rules />}
 			{tab === "explain" && <Explain view={view} />}
 		</Page>
-	);
-}
-
-function Users() {
-	return (
-		<List
-			route="GET /users"
-			label="Users"
-			searchLabel="With this text in their name"
-			sort="name"
-			params={["role", "group"]}
-			id={(u) => u.name}
-			columns={[
-				{ name: "User", sort: "name", cell: (u) => u.name },
-				{ name: "Roles", cell: (u) => list(u.roles) },
-				{ name: "Groups", cell: (u) => list(u.groups) },
-				{ name: "Client identifier", cell: (u) => <code>{u.client_id ?? ""}</code> },
-				{ name: "Proves itself by", cell: (u) => list(u.proofs) },
-				{ name: "State", cell: (u) => (u.disabled ? "kept out" : "") },
-			]}
-			empty="There is no such user. The first is made by: firth user add NAME --role admin"
-		/>
-	);
-}
-
-const list = (all: string[] | null) => (all ?? []).join(", ");
-
-function Rules() {
-	return (
-		<List
-			route="GET /rules"
-			label="Rules"
-			searchLabel="With this text in the rule"
-			sort="text"
-			params={["principal", "user"]}
-			id={(r) => r.id}
-			columns={[{ name: "Rule", sort: "text", cell: (r) => r.text }]}
-			empty="There is no such rule."
-		/>
 	);
 }
 
@@ -132,29 +95,35 @@ function Explain({ view }: { view: Search }) {
 				</button>
 			</form>
 			{view.operation && it.error && <Trouble error={it.error} />}
-			<div role="status">{it.data && <Decision said={it.data} />}</div>
+			<div role="status">{it.data && <Decision said={it.data} asked={view} />}</div>
 		</>
 	);
 }
 
-function Decision({ said }: { said: Explained }) {
-	const rules = (label: string, rows: Rule[], empty: string) => (
-		<Table
-			label={label}
-			rows={rows ?? []}
-			id={(r) => r.id}
-			columns={[{ name: label, cell: (r: Rule) => r.text }]}
-			empty={empty}
-		/>
-	);
+function Decision({ said, asked }: { said: Explained; asked: Search }) {
 	return (
 		<section className={said.allowed ? "card good" : "card bad"} aria-label="Decision">
 			<p className="verdict">
 				<strong>{said.allowed ? "Allowed" : "Denied"}</strong>
 				<span className="muted"> · {said.reason}</span>
 			</p>
-			{rules("By these rules", said.rules, "No rule says so.")}
-			{said.masks?.length > 0 && rules("Masked by", said.masks, "")}
+			<RuleTable label="By these rules" rules={said.rules ?? []} empty="No rule says so." />
+			{said.masks?.length > 0 && <RuleTable label="Masked by" rules={said.masks} empty="" />}
+			{!said.allowed && asked.user && (said.rules ?? []).length === 0 && (
+				<p>
+					<Link to="/access" search={ruleFor(asked)}>
+						Allow it by a rule…
+					</Link>
+				</p>
+			)}
 		</section>
 	);
+}
+
+/** ruleFor leads to the rule that would allow what was asked about. */
+function ruleFor(asked: Search): Search {
+	const device = asked.operation === "publish" || asked.operation === "subscribe";
+	const operation = { publish: "write", subscribe: "read" }[asked.operation ?? ""] ?? asked.operation;
+	const on = device ? "filter" : (asked.kind ?? "topic");
+	return { tab: "rules", add: "true", for: `User:${asked.user}`, operation, name: asked.name, on };
 }
