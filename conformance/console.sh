@@ -33,6 +33,7 @@ start_firth
 pub -q 1 -t sensors/big -m '{"n":9007199254740993,"t":21.5}'
 for n in 1 2 3 4 5 6 7 8 9; do echo "{\"t\":2$n.5,\"room\":\"room$n\"}"; done | pub -q 1 -l -t sensors/room1/temp
 printf '\x00\xff\x10binary' | pub -q 1 -s -t sensors/raw
+pub -q 1 -r -t plant/1/state -m running
 pub -q 1 -t trucks/7/position -m '{"lat":53.55,"lon":9.99}'
 kcat -q -b "$kafka" -G readers -X auto.offset.reset=earliest -c 4 sensors >/dev/null
 pub -q 1 -t sensors/room2/temp -m late

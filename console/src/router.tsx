@@ -6,8 +6,10 @@ import { AuditPage } from "./pages/audit";
 import { ConfigPage } from "./pages/config";
 import { GroupPage } from "./pages/group";
 import { GroupsPage } from "./pages/groups";
+import { LivePage } from "./pages/live";
 import { MappingPage } from "./pages/mapping";
 import { OverviewPage } from "./pages/overview";
+import { RetainedPage } from "./pages/retained";
 import { SessionPage } from "./pages/session";
 import { SessionsPage } from "./pages/sessions";
 import { TopicPage } from "./pages/topic";
@@ -30,6 +32,8 @@ const routeTree = root.addChildren([
 	at("/", OverviewPage),
 	at("/topics", TopicsPage),
 	at("/topics/$topic", TopicPage),
+	at("/live", LivePage),
+	at("/retained", RetainedPage),
 	at("/sessions", SessionsPage),
 	at("/sessions/$client", SessionPage),
 	at("/groups", GroupsPage),

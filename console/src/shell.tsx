@@ -12,6 +12,8 @@ import { Trouble } from "./parts/trouble";
 const pages = [
 	["/", "Overview"],
 	["/topics", "Topics"],
+	["/live", "Live"],
+	["/retained", "Retained"],
 	["/sessions", "MQTT sessions"],
 	["/groups", "Groups"],
 	["/access", "Access"],

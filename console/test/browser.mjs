@@ -69,6 +69,13 @@ export async function fits(page, name) {
 	await page.emulateMedia({ colorScheme: "light" });
 }
 
+/** shoot takes a picture of what is seen, where somebody wants pictures. */
+export async function shoot(page, name) {
+	if (!process.env.SHOTS) return;
+	await page.evaluate(() => document.fonts.ready);
+	await page.screenshot({ path: `${process.env.SHOTS}/${name}.png` });
+}
+
 /** tabTo goes by the key Tab until something with a name has the focus. */
 export async function tabTo(page, name, key = "Tab") {
 	for (let i = 0; i < 200; i++) {

@@ -7,12 +7,13 @@
 // name" runs these tests.
 
 import assert from "node:assert/strict";
-import { fits, heading, open, tabTo, visitor } from "./browser.mjs";
+import { fits, heading, open, shoot, tabTo, visitor } from "./browser.mjs";
+import { decoders, live, reset, retained } from "./messages.mjs";
 import { addUser, audit, enter, explain, twoEdit } from "./people.mjs";
 
 const [what, origin] = process.argv.slice(2);
 const tests = {
-	open: [views, follow, sessions, groups, mapping, settings, byKeyboard, themes],
+	open: [decoders, views, follow, sessions, groups, reset, retained, live, mapping, settings, byKeyboard, themes],
 	login: [login, token, explain, addUser, twoEdit, audit],
 };
 const browser = await open();
@@ -49,6 +50,8 @@ async function views(page) {
 		["record", "/topics/sensors?offset=0&filter=sensors/big&at=0", "sensors", "9007199254740993"],
 		["partitions", "/topics/sensors?tab=partitions", "sensors", "First offset"],
 		["settings", "/topics/sensors?tab=settings", "sensors", "retention.ms"],
+		["live", "/live?filter=plant/%23&retained=true", "Live", "1 came"],
+		["retained", "/retained?name=plant/1/state", "Retained messages", "plant/1/state"],
 		["sessions", "/sessions", "MQTT sessions", "meter-1"],
 		["session", "/sessions/meter%2F1", "Session meter/1", "commands/#"],
 		["groups", "/groups", "Groups", "readers"],
@@ -65,14 +68,9 @@ async function views(page) {
 		await heading(page, title);
 		await page.getByText(text).first().waitFor();
 		assert.equal(await page.title(), `${title} · Firth`);
-		if (process.env.SHOTS && name !== "nowhere") await shoot(page, name);
+		await shoot(page, name);
 		await fits(page, name);
 	}
-}
-
-async function shoot(page, name) {
-	await page.evaluate(() => document.fonts.ready);
-	await page.screenshot({ path: `${process.env.SHOTS}/${name}.png` });
 }
 
 /** From the topics to one message: by search, by filter, in every form. */

@@ -1,7 +1,7 @@
 // Who may do what: users, rules, refusals and why, the audit.
 
 import assert from "node:assert/strict";
-import { fits, heading, tabTo } from "./browser.mjs";
+import { fits, heading, shoot, tabTo } from "./browser.mjs";
 
 /** enter logs somebody in where the login stands. */
 export async function enter(page, user = "ada", password = "lovelace1815") {
@@ -34,6 +34,7 @@ export async function addUser(page, context) {
 	await page.getByRole("link", { name: "grace", exact: true }).click();
 	await heading(page, "User grace");
 	await page.getByText("viewer").first().waitFor();
+	await shoot(page, "a-user");
 	await fits(page, "a user");
 
 	const hers = await (await context.browser().newContext({ baseURL: new URL(page.url()).origin })).newPage();
@@ -96,6 +97,7 @@ export async function explain(page) {
 	await page.getByRole("button", { name: "Ask" }).click();
 	await said.getByText("Denied").waitFor();
 	assert.match(page.url(), /user=eve&operation=publish/);
+	await shoot(page, "a-denial");
 	await fits(page, "a denial");
 	await page.getByRole("link", { name: "Allow it by a rule…" }).click();
 	await page.getByRole("dialog").waitFor();
@@ -133,6 +135,7 @@ export async function audit(page) {
 	await tabTo(page, name);
 	await page.keyboard.press("Enter");
 	await page.getByRole("heading", { name: /^Event/ }).waitFor();
+	await shoot(page, "an-event");
 	await fits(page, "an event");
 	await tabTo(page, "Close");
 	await page.keyboard.press("Enter");

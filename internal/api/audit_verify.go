@@ -29,8 +29,8 @@ const verifyTime = 20 * time.Second
 func auditVerifyRoutes() []route {
 	return []route{{method: "GET", path: "/audit/verify", id: "verifyAudit", tag: "audit",
 		summary: "Tell whether a record of the audit was removed, altered or moved",
-		text: "By the hashes of the records, the signatures of the checkpoints, and the checkpoint that the node has noted. " +
-			"It looks for 20 seconds at most. Who does not trust the node runs firth audit verify elsewhere, with the key.",
+		text: "By the hashes of the records, the signatures of the checkpoints, and the checkpoint that the node has " +
+			"noted. It looks for 20 seconds at most. Who does not trust the node runs firth audit verify elsewhere.",
 		right: watching, walks: true, answer: AuditVerdict{}, do: (*API).verifyAudit}}
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -39,10 +40,13 @@ func newEvents(w http.ResponseWriter) (*events, error) {
 	return s, s.write("retry: 1000\n\n", true)
 }
 
-// send sends what a follower gets until that or the connection ends.
-func (s *events) send(ctx context.Context, f Follower) {
+// send sends what a follower gets until that or the connection ends; messages only as many as a share lets.
+func (s *events) send(ctx context.Context, f Follower, share *share) {
 	for unsent := 0; ; {
 		within := heartbeat
+		if share.left > 0 {
+			within = time.Second
+		}
 		if unsent > 0 {
 			within = 0
 		}
@@ -55,16 +59,52 @@ func (s *events) send(ctx context.Context, f Follower) {
 			return
 		case e == nil && unsent > 0:
 			err, unsent = s.write("", true), 0
+		case e == nil && share.left > 0:
+			err = s.skipped(share, true)
 		case e == nil:
 			err = s.write(":\n\n", true)
+		case e.Missed == 0 && !share.lets(time.Now()):
 		default:
 			unsent = (unsent + 1) % flushEvents
-			err = s.event(e, unsent == 0)
+			err = cmp.Or(s.skipped(share, false), s.event(e, unsent == 0))
 		}
 		if err != nil {
 			return
 		}
 	}
+}
+
+// share is how many messages a second who follows gets at most, and how many it was not sent.
+type share struct {
+	most   int // a second; 0: all
+	second int64
+	used   int
+	left   int64 // out, since who follows was told
+}
+
+// lets tells whether one more may be sent.
+func (s *share) lets(now time.Time) bool {
+	if s.most == 0 {
+		return true
+	}
+	if second := now.Unix(); second != s.second {
+		s.second, s.used = second, 0
+	}
+	if s.used == s.most {
+		s.left++
+		return false
+	}
+	s.used++
+	return true
+}
+
+// skipped tells how many messages were left out.
+func (s *events) skipped(share *share, flush bool) error {
+	n := share.left
+	if share.left = 0; n == 0 {
+		return nil
+	}
+	return s.named("skipped", "", SkippedEvent{n}, flush)
 }
 
 // event writes one event.

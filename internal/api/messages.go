@@ -82,6 +82,11 @@ type MissedEvent struct {
 	Records int64 `json:"records,string" doc:"how many were not looked at; some may have been for the filter"`
 }
 
+// SkippedEvent tells of messages that were not sent, because who follows wanted only so many a second.
+type SkippedEvent struct {
+	Messages int64 `json:"messages,string" doc:"how many"`
+}
+
 const (
 	rawType   = "application/octet-stream"
 	eventType = "text/event-stream"
@@ -105,10 +110,10 @@ func messageRoutes() []route {
 		{method: "GET", path: "/filters/{filter}/messages", id: "followMessages", tag: "messages",
 			summary: "Follow the messages of a topic filter",
 			text: "As server-sent events (text/event-stream): message with an event as data, missed when retention was " +
-				"faster, end with a problem when it ends for a reason; a comment each 15 seconds shows that it is alive. Who is " +
-				"slow is caught up from the log, and loses nothing that is there. The id of an event, as Last-Event-ID or after, " +
-				"goes on behind it. Messages that come twice are the same place. A filter whose messages may be in more than 64 " +
-				"partitions has no ids.",
+				"faster, skipped (see rate), end with a problem when it ends for a reason; a comment each 15 seconds shows that " +
+				"it is alive. Who is slow is caught up from the log, and loses nothing that is there. The id of an event, as " +
+				"Last-Event-ID or after, goes on behind it. Messages that come twice are the same place. A filter whose messages " +
+				"may be in more than 64 partitions has no ids.",
 			right: right{operation: rule.Read, on: rule.Topic, by: "filter", of: ofFilter},
 			params: []param{
 				{name: "filter", kind: "string", inPath: true, doc: "topic filter of MQTT; / in it is %2F, # is %23, + is %2B"},
@@ -116,6 +121,8 @@ func messageRoutes() []route {
 				{name: "from", kind: "string", doc: "begins in the past: earliest, an offset, a time, or -1h, -7d; " +
 					"without it at what is news"},
 				{name: "retained", kind: "boolean", value: "true", doc: "the retained messages come first, where it begins"},
+				{name: "rate", kind: "integer", low: 0, high: 10_000, value: "0", doc: "so many messages a second at most, for " +
+					"people: the first of each second are sent, and skipped tells how many were not; 0: all"},
 			}, answer: Event{}, flow: (*API).follow},
 	}
 }
@@ -238,6 +245,6 @@ func (a *API) follow(q *ask, w http.ResponseWriter) error {
 	if err != nil {
 		return err
 	}
-	s.send(ctx, f)
+	s.send(ctx, f, &share{most: int(q.number("rate"))})
 	return nil
 }

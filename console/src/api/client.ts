@@ -89,6 +89,16 @@ export async function change<R extends Route>(
 	return answer.json() as Promise<Routes[R]["answers"]>;
 }
 
+/** events begins to read what a route sends as it comes, behind the event of an id. */
+export async function events<R extends Route>(
+	route: R,
+	takes: Routes[R]["takes"],
+	last: string,
+	signal: AbortSignal,
+): Promise<Response> {
+	return ask(address(route, takes).url, { headers: last ? { "Last-Event-ID": last } : {}, signal });
+}
+
 async function ask(url: string, init: RequestInit): Promise<Response> {
 	const headers = new Headers(init.headers);
 	const bearer = token.get();

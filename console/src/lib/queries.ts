@@ -24,9 +24,12 @@ export const queries: QueryClient = new QueryClient({
 	},
 });
 
+/** lonely tells that nobody has touched the page for long. */
+export const lonely = () => Date.now() - touched >= abandoned;
+
 /** every asks again so often (milliseconds), as long as somebody is there. */
 export function every(ms: number): () => number | false {
-	return () => (Date.now() - touched < abandoned ? ms : false);
+	return () => (lonely() ? false : ms);
 }
 
 for (const event of ["pointerdown", "keydown", "wheel", "touchstart"]) {

@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
+import { useState } from "react";
 import { call } from "../api/client";
 import { every } from "../lib/queries";
 import { count } from "../lib/show";
@@ -7,6 +8,7 @@ import { Facts } from "../parts/facts";
 import { Page } from "../parts/page";
 import { Table } from "../parts/table";
 import { Trouble } from "../parts/trouble";
+import { ResetGroup } from "./reset";
 
 export function GroupPage() {
 	const { group = "" } = useParams({ strict: false });
@@ -15,6 +17,7 @@ export function GroupPage() {
 		queryFn: ({ signal }) => call("GET /groups/{group}", { group }, signal),
 		refetchInterval: every(3000),
 	});
+	const [resetting, setResetting] = useState(false);
 	const g = it.data;
 	return (
 		<Page key={group} title={`Group ${group}`}>
@@ -29,6 +32,14 @@ export function GroupPage() {
 							["Records behind", g.type === "share" ? "" : count(g.lag)],
 						]}
 					/>
+					{g.type !== "share" && g.positions.length > 0 && (
+						<p>
+							<button type="button" onClick={() => setResetting(true)}>
+								Reset…
+							</button>
+						</p>
+					)}
+					{resetting && <ResetGroup group={g} onClose={() => setResetting(false)} />}
 					<h2>Committed offsets</h2>
 					<Table
 						label="Committed offsets"

@@ -1,13 +1,11 @@
 // One record in full.
 
-import { useEffect, useRef, useState } from "react";
-import type { Bytes, RecordPage } from "../api/schema";
-import { dump, preview, raw } from "../lib/bytes";
-import { isJSON, pretty } from "../lib/json";
+import { useEffect, useRef } from "react";
+import type { RecordPage } from "../api/schema";
+import { preview } from "../lib/bytes";
 import { bytes, count, stamp } from "../lib/show";
 import { Facts } from "./facts";
-
-type Form = "json" | "text" | "hex";
+import { Value } from "./value";
 
 interface Props {
 	topic: string;
@@ -53,36 +51,3 @@ export function Inspector({ topic, record, onClose }: Props) {
 		</section>
 	);
 }
-
-function Value({ value }: { value: Bytes }) {
-	const forms: Form[] = [];
-	if (value.text !== undefined && isJSON(value.text)) forms.push("json");
-	if (value.text !== undefined) forms.push("text");
-	forms.push("hex");
-	const [wanted, setWanted] = useState<Form>();
-	const form = wanted && forms.includes(wanted) ? wanted : (forms[0] ?? "hex");
-	const text = value.text ?? "";
-	const shown = form === "json" ? pretty(text) : form === "text" ? text : dump(raw(value).subarray(0, mostHex));
-	return (
-		<>
-			<fieldset className="choice">
-				<legend className="away">Shown as</legend>
-				{forms.map((f) => (
-					<label key={f}>
-						<input type="radio" name="form" checked={f === form} onChange={() => setWanted(f)} />
-						{names[f]}
-					</label>
-				))}
-			</fieldset>
-			{/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard */}
-			<section className="scroll" aria-label="Value" tabIndex={0}>
-				<pre>{shown}</pre>
-			</section>
-		</>
-	);
-}
-
-const names: Record<Form, string> = { json: "JSON", text: "Text", hex: "Hex" };
-
-/** How many bytes are shown in hex: more is slow, and nobody reads them. */
-const mostHex = 16 << 10;
