@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/firthmq/firth/internal/kit/atrest"
@@ -278,6 +279,48 @@ func TestForget(t *testing.T) {
 	}
 	if !bytes.Equal(bareBytes(t, disk, "plain"), plain) {
 		t.Error("a plain file was changed")
+	}
+}
+
+// TestRemove removes files, their keys first. Where a key cannot be written over, the file stays if that must be; under
+// the name of one that is about to be removed, so that it is removed the next time.
+func TestRemove(t *testing.T) {
+	names := []string{"log/sealed", "log/plain", "log/unfinished.tmp", "log/gone"}
+	for _, mustGo := range []bool{false, true} {
+		disk := vfs.NewMemory()
+		faulty := vfs.NewFaulty(disk)
+		if err := disk.MkdirAll("log"); err != nil {
+			t.Fatal(err)
+		}
+		rng := rand.New(rand.NewPCG(1, 10))
+		for _, name := range names[:3] {
+			var fs vfs.FS = disk
+			if name != "log/plain" {
+				fs = atrest.New(disk, newRing(t, 1), false)
+			}
+			write(t, fs, name, randomBytes(100, rng), rng)
+		}
+		faulty.OnOp(func(op vfs.Op) {
+			if st, err := atrest.Inspect(disk, op.Name); op.Kind == vfs.OpRemove && (err != nil || st.Sealed && mustGo) {
+				t.Errorf("%s: removed with its key, or %v", op.Name, err)
+			}
+		})
+		faulty.Inject(vfs.Fault{On: vfs.OpSync, Times: -1, Kind: fault.IO})
+		left, err := atrest.Remove(faulty, "log", names, mustGo)
+		var want []string
+		if mustGo {
+			want = []string{"log/sealed.tmp", "log/unfinished.tmp"}
+		}
+		if slices.Sort(left); !slices.Equal(left, want) || (err != nil) != mustGo {
+			t.Errorf("%v: %v, %v", mustGo, left, err)
+		}
+		faulty.Heal()
+		if left, err := atrest.Remove(faulty, "log", left, true); len(left) > 0 || err != nil {
+			t.Errorf("the next time: %v, %v", left, err)
+		}
+		if names, err := disk.List("log"); len(names) > 0 || err != nil {
+			t.Errorf("%v, %v", names, err)
+		}
 	}
 }
 

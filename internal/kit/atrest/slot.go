@@ -187,19 +187,3 @@ func readSlot(f vfs.File, at int64) (slot, bool) {
 	}
 	return decodeSlot(b)
 }
-
-// Forget writes zeros over both copies of the data key of a file of the FS below, and syncs them: what is left of the
-// file on the disk opens no more. A plain file is left as it is. Errors: NotFound, IO.
-func Forget(fs vfs.FS, name string) error {
-	f, err := fs.OpenWrite(name)
-	if err != nil {
-		return err
-	}
-	_, sealed, err := readHead(f)
-	if err == nil && sealed {
-		if _, err = f.WriteAt(make([]byte, HeaderBytes), 0); err == nil {
-			err = f.Sync()
-		}
-	}
-	return errors.Join(err, f.Close())
-}

@@ -34,10 +34,8 @@ func (s *Store) adopt(r *recovery) error {
 	if err := s.fs.SyncDir(logDir); err != nil {
 		return err
 	}
-	for _, name := range r.plan.extras {
-		if err := s.fs.Remove(name); err != nil && !fault.Is(err, fault.NotFound) {
-			return err
-		}
+	if _, err := s.remove(r.plan.extras, false); err != nil {
+		return err
 	}
 	s.housekeeper.adopt(r)
 	h := journal.Header{Number: r.plan.next}

@@ -353,15 +353,9 @@ func (k *housekeeper) clear() error {
 		k.left = append(k.left, sp.name)
 		errs = append(errs, sp.handle.Close())
 	}
-	left := k.left
-	k.left = nil
-	for _, name := range left {
-		if err := k.remove(name); err != nil && !fault.Is(err, fault.NotFound) {
-			k.left = append(k.left, name)
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
+	left, err := k.s.remove(k.left, k.shredding > 0)
+	k.left = left
+	return errors.Join(append(errs, err)...)
 }
 
 // dispose ends a file's life. A rolled-up journal of the usual size is used again: writing over blocks that

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,21 @@ func (s *Store) sealed(handle vfs.File, h *journal.Header) (vfs.File, error) {
 	}
 	h.Key = key
 	return s.sealing.Pieces(handle, name, key), nil
+}
+
+// remove removes files of the log folder. Where files are encrypted the data keys go first: who asks for a Shred wants
+// nothing readable that the disk keeps, of files that went before it, or that a crash in it left, either. One whose key
+// cannot be written over stays if it must go first. Of the files that stay it gives the names.
+func (s *Store) remove(names []string, keyMustGo bool) (left []string, err error) {
+	if s.sealing != nil {
+		return atrest.Remove(s.raw, logDir, names, keyMustGo)
+	}
+	for _, name := range names {
+		if failed := s.fs.Remove(name); failed != nil && !fault.Is(failed, fault.NotFound) {
+			left, err = append(left, name), cmp.Or(err, failed)
+		}
+	}
+	return left, err
 }
 
 // plainLeft tells whether records would stay readable on the disk if a journal were used again: it is plain, and new

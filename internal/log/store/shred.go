@@ -383,25 +383,3 @@ func (sh *shredder) rewrite(f *file) error {
 	}
 	return nil
 }
-
-// remove removes a file of the log. While records are shredded its data key goes first: what the disk keeps of the file
-// opens no more. Its name goes before its key, so that after a crash in between nobody takes it for damage.
-func (k *housekeeper) remove(name string) error {
-	if k.shredding == 0 {
-		return k.s.fs.Remove(name)
-	}
-	gone := name
-	if !strings.HasSuffix(name, ".tmp") {
-		gone = name + ".tmp"
-		if err := k.s.raw.Rename(name, gone); err != nil && !fault.Is(err, fault.NotFound) {
-			return err
-		}
-		if err := k.s.raw.SyncDir(logDir); err != nil {
-			return err
-		}
-	}
-	if err := atrest.Forget(k.s.raw, gone); err != nil {
-		return err
-	}
-	return k.s.raw.Remove(gone)
-}
