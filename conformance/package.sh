@@ -15,6 +15,20 @@ GOMAXPROCS=1 TMPDIR=/var/tmp build/packaging -only sbom,deb,rpm,image -out "$wor
 diff -r -x bin -x "*.gz" -x SHA256SUMS "$work/one" "$work/two" || fail "packages of the same binary differ"
 pass "a package, an image and a bill of materials, the same bytes each time"
 
+# Neither the folder, nor who builds, nor what he prefers shows in a binary. What was compiled comes from the cache, whose
+# keys are the very inputs; that no path of this machine is in it, the second look shows.
+mkdir -p "$work/elsewhere/with a space"
+tar -c --exclude=.git --exclude=node_modules --exclude=./build --exclude=./bin . | tar -x -C "$work/elsewhere/with a space"
+build=(env CGO_ENABLED=0 go build -trimpath -buildvcs=false "-ldflags=-w -buildid=")
+"${build[@]}" -o "$work/here" ./cmd/firth
+(cd "$work/elsewhere/with a space" && USER=nobody LANG=C TZ=Asia/Tokyo GOMAXPROCS=1 "${build[@]}" -o "$work/there" ./cmd/firth)
+cmp "$work/here" "$work/there" || fail "the folder shows in the binary"
+for path in "$repo/" "$(go env GOMODCACHE)/" "$(go env GOROOT)/"; do
+	if grep -qaF "$path" "$work"/one/bin/firth_*; then fail "$path is in the binary"; fi
+done
+rm -r "$work/elsewhere" "$work/here" "$work/there"
+pass "a binary, the same bytes from another folder"
+
 grep -q '"purl": "pkg:golang/github.com/twmb/franz-go@v' "$work"/one/*.cdx.json || fail "franz-go is in no bill of materials"
 unit=packaging/files/firth.service
 mkdir "$work/unit"

@@ -3,7 +3,7 @@
 # Go give the same bytes on every machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-all=(linux/amd64 linux/arm64 linux/arm linux/riscv64 darwin/amd64 darwin/arm64)
+all=(linux/amd64 linux/arm64 linux/arm linux/riscv64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64)
 if [ $# -eq 0 ]; then set -- "${all[@]}"; fi
 out=${OUT:-build/release}
 rm -rf "$out"

@@ -99,7 +99,9 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 || signals[args[0]] == 0 {
 		ts.Fatalf("usage: signal TERM|INT|HUP|KILL FILE")
 	}
-	ts.Check(syscall.Kill(readReady(ts, args[1]).PID, signals[args[0]]))
+	process, err := os.FindProcess(readReady(ts, args[1]).PID)
+	ts.Check(err)
+	ts.Check(process.Signal(signals[args[0]]))
 }
 
 func taken(ts *testscript.TestScript, neg bool, args []string) {

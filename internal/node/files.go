@@ -18,13 +18,6 @@ const (
 // files whatever they do, and people who look after the node find its HTTP door open.
 func keptFiles(limit uint64) uint64 { return min(mostKeptFiles, limit/4) }
 
-// openFiles is how many files the process may have open.
-func openFiles() (uint64, error) {
-	var l syscall.Rlimit
-	err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l)
-	return uint64(l.Cur), err //nolint:unconvert // it is signed on some systems
-}
-
 // frugal is a socket that takes no connection where too few open files would be left. The others are closed at once.
 // One goroutine accepts.
 type frugal struct {

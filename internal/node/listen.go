@@ -6,7 +6,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/proxy"
@@ -170,19 +169,19 @@ func explainListen(d door, err error) error {
 	}
 	path, isUnix := strings.CutPrefix(d.address, unixPrefix)
 	switch {
-	case isUnix && errors.Is(err, syscall.EADDRINUSE):
+	case isUnix && errors.Is(err, errInUse):
 		return fault.New(fault.Exists, d.key, "another program listens on %s", d.address).
 			WithHint("ss -lxp src %s shows which", path)
 	case isUnix:
 		return fault.New(fault.IO, d.key, "cannot listen on %s: %w", d.address, err).
 			WithHint("its folder must be there, and belong to the user that runs firth")
-	case errors.Is(err, syscall.EADDRINUSE):
+	case errors.Is(err, errInUse):
 		return fault.New(fault.Exists, d.key, "%s is in use by another program", d.address).
-			WithHint("ss -ltnp 'sport = :%s' shows which; stop it, or %s (port 0 takes any free one)", port, choose)
-	case errors.Is(err, syscall.EACCES):
+			WithHint(whoListens+" shows which; stop it, or %s (port 0 takes any free one)", port, choose)
+	case errors.Is(err, errDenied):
 		return fault.New(fault.Denied, d.key, "%s may not be used by this user", d.address).
 			WithHint("ports below 1024 are for root; %s", choose)
-	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
+	case errors.Is(err, errNoAddress), errors.Is(err, errNoFamily):
 		return fault.New(fault.NotFound, d.key, "%s is no address of this machine", d.address).WithHint("%s", choose)
 	}
 	return fault.New(fault.IO, d.key, "cannot listen on %s: %w", d.address, err).WithHint("%s", choose)

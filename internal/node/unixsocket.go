@@ -23,6 +23,10 @@ type unixListener struct {
 // listenUnix makes a Unix socket with a mode. The file that a process left which is gone is replaced; one that somebody
 // listens on, and one that is no socket, stays.
 func listenUnix(ctx context.Context, d door, path string) (net.Listener, error) {
+	if !privateSockets {
+		return nil, fault.New(fault.Unsupported, d.key, "a Unix socket keeps nobody out on this system: %s", d.address).
+			WithHint("listen on 127.0.0.1")
+	}
 	if err := removeStale(ctx, d, path); err != nil {
 		return nil, err
 	}
@@ -62,7 +66,7 @@ func removeStale(ctx context.Context, d door, path string) error {
 	var dialer net.Dialer
 	c, err := dialer.DialContext(ctx, "unix", path)
 	if err == nil {
-		return errors.Join(explainListen(d, syscall.EADDRINUSE), c.Close())
+		return errors.Join(explainListen(d, errInUse), c.Close())
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return fault.New(fault.Exists, d.key, "%s is there, and whether somebody listens on it cannot be told: %w", path, err)

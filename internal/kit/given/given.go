@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -47,17 +46,13 @@ func ReadPrivate(op, name string) ([]byte, error) {
 }
 
 // CheckPrivate refuses a file that others can use. A group may read one of root's, as the keys of a group for
-// certificates are. Errors: Denied, IO.
+// certificates are. On Windows the mode of a file does not say who can: nothing is refused there. Errors: Denied, IO.
 func CheckPrivate(op, name string) error {
 	info, err := os.Stat(name)
 	if err != nil {
 		return fault.Wrap(fault.IO, op, err)
 	}
-	allowed := fs.FileMode(0o600)
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid == 0 {
-		allowed = 0o640
-	}
-	if mode := info.Mode().Perm(); mode&^allowed != 0 {
+	if mode := info.Mode().Perm(); mode&^allowed(info) != 0 {
 		return fault.New(fault.Denied, op, "others can use the key %s: its mode is %04o", name, mode).
 			WithHint("chmod 600 %s", name)
 	}
@@ -78,9 +73,5 @@ func StampOf(name string) Stamp {
 	if err != nil {
 		return Stamp{}
 	}
-	s := Stamp{size: info.Size(), mode: info.Mode(), modified: info.ModTime()}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.inode = owner.Ino
-	}
-	return s
+	return Stamp{size: info.Size(), mode: info.Mode(), modified: info.ModTime(), inode: inode(info)}
 }

@@ -8,9 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 )
@@ -97,7 +96,7 @@ func (d *Disk) open(op, name string, flag int) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(full, flag, fileMode)
+	f, err := openFile(full, flag)
 	if err != nil {
 		return nil, wrap(op, full, err)
 	}
@@ -112,7 +111,7 @@ func (d *Disk) Rename(from, to string) error {
 		return err
 	}
 	oldPath, newPath := filepath.Join(d.root, from), filepath.Join(d.root, to)
-	return wrap(op, oldPath, os.Rename(oldPath, newPath))
+	return wrap(op, oldPath, rename(oldPath, newPath))
 }
 
 // Remove implements FS.
@@ -122,7 +121,7 @@ func (d *Disk) Remove(name string) error {
 	if err != nil {
 		return err
 	}
-	return wrap(op, full, os.Remove(full))
+	return wrap(op, full, remove(full))
 }
 
 // MkdirAll implements FS.
@@ -163,15 +162,7 @@ func (d *Disk) SyncDir(dir string) error {
 	return wrap(op, full, syncFolder(full))
 }
 
-func syncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-// Lock implements FS by flock: the lock goes with the process, however it ends.
+// Lock implements FS by a lock of the system: it goes with the process, however it ends.
 func (d *Disk) Lock(name string) (io.Closer, error) {
 	const op = "vfs.Lock"
 	full, err := d.path(op, name)
@@ -182,11 +173,11 @@ func (d *Disk) Lock(name string) (io.Closer, error) {
 	if err != nil {
 		return nil, wrap(op, full, err)
 	}
-	err = retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
-	if err == nil {
+	held, err := lock(f)
+	if err == nil && !held {
 		return f, nil
 	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	if held {
 		err = lockHeld(op, full)
 	} else {
 		err = wrap(op, full, err)
@@ -202,13 +193,8 @@ func lockHeld(op, name string) error {
 
 // Space is what the disk has left for an ordinary user, and its size, in bytes.
 func (d *Disk) Space() (free, total int64, err error) {
-	var st unix.Statfs_t
-	err = retry(func() error { return unix.Statfs(d.root, &st) })
-	if err != nil {
-		return 0, 0, wrap("vfs.Space", d.root, err)
-	}
-	block := int64(st.Bsize) //nolint:unconvert // it has another type on other systems
-	return int64(st.Bavail) * block, int64(st.Blocks) * block, nil
+	free, total, err = space(d.root)
+	return free, total, wrap("vfs.Space", d.root, err)
 }
 
 // diskFile is an open file. Raw system calls hold it, which keeps the descriptor from being closed, and its
@@ -329,24 +315,6 @@ func (f *diskFile) grow(size int64) error {
 	return f.f.Truncate(size)
 }
 
-// control runs a system call on the descriptor, again where a signal cut it short. What is called for each commit
-// does without: the closure allocates.
-func (f *diskFile) control(call func(fd int) error) error {
-	if err := f.hold(); err != nil {
-		return err
-	}
-	defer f.let()
-	return retry(func() error { return call(f.fd) })
-}
-
-func retry(call func() error) error {
-	for {
-		if err := call(); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}
-
 // wrap gives an error of the operating system its kind and the name of the file.
 func wrap(op, name string, err error) error {
 	if err == nil {
@@ -368,11 +336,11 @@ var errNoDirect = errors.New("no writing past the cache here")
 
 func kindOf(err error) (kind fault.Kind, hint string) {
 	switch {
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+	case isFull(err):
 		return fault.Full, "make space on the disk: writing goes on by itself"
 	case errors.Is(err, fs.ErrNotExist):
 		return fault.NotFound, ""
-	case errors.Is(err, unix.EEXIST):
+	case errors.Is(err, fs.ErrExist) && !errors.Is(err, syscall.ENOTEMPTY):
 		return fault.Exists, ""
 	case errors.Is(err, errNoDirect):
 		return fault.Unsupported, ""

@@ -114,6 +114,16 @@ func (f *diskFile) dataSync() error {
 	}
 }
 
+// control runs a system call on the descriptor, again where a signal cut it short. What is called for each commit
+// does without: the closure allocates.
+func (f *diskFile) control(call func(fd int) error) error {
+	if err := f.hold(); err != nil {
+		return err
+	}
+	defer f.let()
+	return retry(func() error { return call(f.fd) })
+}
+
 // allocate reserves the space, or only sets the size where the file system cannot reserve.
 func (f *diskFile) allocate(size int64) error {
 	err := f.control(func(fd int) error { return unix.Fallocate(fd, 0, 0, size) })

@@ -1,4 +1,4 @@
-//go:build unix && !linux
+//go:build !linux
 
 package vfs
 
@@ -18,8 +18,9 @@ func (f *diskFile) writeVec(pieces [][]byte, off int64) (int, error) {
 // writeDirect: what other systems have for it keeps no promise that is worth the difference.
 func (f *diskFile) writeDirect([]byte, int64) error { return errNoDirect }
 
-// dataSync is a full sync; on macOS Go asks the drive itself to flush (F_FULLFSYNC).
+// dataSync is a full sync; on macOS Go asks the drive itself to flush (F_FULLFSYNC), on
+// Windows it is FlushFileBuffers.
 func (f *diskFile) dataSync() error { return f.f.Sync() }
 
-// allocate only sets the size.
+// allocate only sets the size, for which NTFS reserves the space.
 func (f *diskFile) allocate(size int64) error { return f.grow(size) }
