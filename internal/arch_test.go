@@ -26,8 +26,9 @@ const modulePath = "github.com/firthmq/firth"
 var fileUses = map[string][]string{
 	// What an operator writes is not the log's.
 	"internal/node/config.go":     {"os.ReadFile"},
-	"internal/kit/given/given.go": {"os.ReadFile", "os.Stat", "syscall.Stat_t"},
+	"internal/kit/given/given.go": {"os.ReadFile", "os.Stat"},
 
+	"internal/kit/given/mode_unix.go":              {"syscall.Stat_t"},
 	"internal/kit/secure/securetest/securetest.go": {"os.WriteFile", "os.Rename"},
 	"internal/mqtt/poller_linux.go":                {"os.NewFile"}, // of epoll's descriptor
 	// A socket is a file of the system's.

@@ -14,13 +14,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/firthmq/firth/internal/kit/race"
 )
 
 // TestSystems holds the command to what is there on systems on which nobody here develops. To build it for them takes
 // minutes; to check its types takes seconds, for of what is not ours only the declarations count.
 func TestSystems(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it reads the sources of all that the command is linked with")
+	if race.Detector {
+		t.Skip("it runs nothing of ours, and takes ten times as long")
 	}
 	for _, system := range []string{"windows/amd64", "darwin/arm64"} {
 		t.Run(system, func(t *testing.T) {
