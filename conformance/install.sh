@@ -3,6 +3,7 @@
 #   build    a C compiler for the race detector, make, git, the certificates that downloads need
 #   clients  mosquitto_pub, mosquitto_sub, mosquitto, kcat, ip, curl, openssl
 #   packages what installs the .deb and looks at its unit
+#   promtool what reads the rules of alerts
 #   qemu     what runs binaries of other machines
 #   paho-c   Eclipse Paho's C client
 #   java     a JDK and Maven
@@ -46,6 +47,9 @@ for group in "$@"; do
 		need ip iproute2
 		need systemd-analyze systemd
 		need dpkg dpkg
+		;;
+	promtool)
+		need promtool prometheus
 		;;
 	qemu)
 		need qemu-arm-static qemu-user-static

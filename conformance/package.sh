@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # The .deb as an administrator has it: installed, started, a message through both doors, upgraded, removed; and the OCI
-# image, unpacked and run as its own root. The root is this machine's, with all that changes in memory; it needs root.
+# image, unpacked and run as its own root; the alerts, by Prometheus' own tool. The root is this machine's, with all that changes in memory; it needs root.
 . "$(dirname "$0")/lib.sh"
-"$here/install.sh" packages
+"$here/install.sh" packages promtool
 cd "$repo"
+promtool check rules packaging/monitoring/rules.yml >"$work/rules" || { cat "$work/rules" >&2; fail "promtool does not like the alerts"; }
+promtool test rules packaging/monitoring/rules_test.yml >"$work/rules" 2>&1 || { cat "$work/rules" >&2; fail "the alerts"; }
+pass "Prometheus reads the alerts, and they say what they should"
 host=$(go env GOHOSTOS)/$(go env GOHOSTARCH)
 OUT=$work/one packaging/release.sh "$host" >"$work/release.log" 2>&1 || { cat "$work/release.log" >&2; fail "release.sh"; }
 cat "$work/release.log"
