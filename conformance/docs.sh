@@ -4,8 +4,8 @@
 #   <!-- shows: TEXT -->     one or more; TEXT comes, on one line of what the block prints
 #   <!-- given: COMMAND -->  what is there before, if anything
 #
-# into a shell in an empty folder, against a server with its defaults, unless the block starts one itself.
-# docs.sh PAGE... tries only those pages.
+# into a shell in an empty folder, against a server with its defaults, unless the block starts one itself. Those of
+# examples run in the root of the repository, as their pages say. docs.sh PAGE... tries only those pages.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(dirname "$here")
@@ -52,10 +52,12 @@ shown() { # shown FILE TEXT...: all of it
 
 # try WHERE: the block in $block, with what $given and $shows say.
 try() {
-	local where=$1 folder text
+	local where=$1 folder text begin
 	folder=$(mktemp -d "$work/try.XXXX")
 	cd "$folder"
 	printf '%s' "$block" >block
+	begin=()
+	case $where in examples/*) begin=(env -C "$repo") ;; esac
 	if ! grep -qE 'firth (serve|demo)|^firth$' block; then
 		setsid firth >server.log 2>&1 &
 		firth_pid=$!
@@ -63,10 +65,10 @@ try() {
 	fi
 	if [ -n "$given" ]; then
 		printf '%s' "$given" >given
-		timeout 300 setsid -w bash given >given.log 2>&1 </dev/null || fail "$where: given: $(cat given.log)"
+		timeout 300 setsid -w "${begin[@]}" bash "$folder/given" >given.log 2>&1 </dev/null || fail "$where: given: $(cat given.log)"
 	fi
 	: >printed
-	setsid stdbuf -oL bash block >printed 2>&1 </dev/null &
+	setsid "${begin[@]}" stdbuf -oL bash "$folder/block" >printed 2>&1 </dev/null &
 	local pid=$! until=$((SECONDS + 60))
 	others+=("$pid")
 	until shown printed "${shows[@]}" || { group_ends "$pid" && ! shown printed "${shows[@]}"; }; do
@@ -129,9 +131,13 @@ page() { # page FILE
 }
 
 cd "$repo"
-pages=("$repo/README.md" "$repo"/docs/*.md)
+pages=("$repo/README.md" "$repo"/docs/*.md "$repo"/examples/*/README.md)
 if [ $# -gt 0 ]; then pages=("${@/#/$PWD/}"); fi
-for one in "${pages[@]}"; do page "$one"; done
+for one in "${pages[@]}"; do
+	before=$tried
+	page "$one"
+	[[ $one != */examples/* || $tried -gt $before ]] || fail "nothing of ${one#"$repo"/} was tried"
+done
 [ "$tried" -gt 0 ] || fail "nothing was tried"
 [ "$bad" -eq 0 ] || fail "$bad of $tried blocks do not show what the pages say"
 echo "docs: $tried blocks were pasted, and show what the pages say"
