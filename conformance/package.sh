@@ -33,6 +33,10 @@ rm -r "$work/elsewhere" "$work/here" "$work/there"
 pass "a binary, the same bytes from another folder"
 
 grep -q '"purl": "pkg:golang/github.com/twmb/franz-go@v' "$work"/one/*.cdx.json || fail "franz-go is in no bill of materials"
+(cd packaging && GOWORK=off FIRTH=$(echo "$work"/one/bin/firth_*) go test -count=1 . >"$work/helm" 2>&1) ||
+	{ cat "$work/helm" >&2; fail "the chart"; }
+pass "the chart: standalone and gateways, with TLS and without, in which a node finds no fault"
+
 unit=packaging/files/firth.service
 mkdir "$work/unit"
 sed 's#^ExecStart=/usr/bin/firth#ExecStart=/bin/true#' $unit >"$work/unit/firth.service"
