@@ -107,14 +107,21 @@ func (s *Seat) expire(now int64) (ended *session.State) {
 
 // publishWill publishes the will of a session [MQTT-3.1.2-8], and takes it out of the log in the same unit, if it is
 // there; then it waits for that. Taken tells that the session has it no more: the caller took it. Otherwise whoever
-// comes first publishes it.
+// comes first publishes it. Errors: those of the log; Timeout when ctx ends, which the unit may be stored after.
 func (s *Seat) publishWill(ctx context.Context, state *session.State, w *session.Will, taken bool) error {
 	done, err := s.appendWill(ctx, state, w, taken)
-	if err == nil {
-		_, err = done.wait(ctx)
-	}
 	if err != nil {
 		s.unpublished(state, w)
+		return err
+	}
+	f := &fate{done: done, told: tellings{func(stored bool) {
+		if !stored {
+			s.unpublished(state, w)
+		}
+	}}}
+	known, err := f.settle(ctx)
+	if !known { // who gives the will back now has it told twice
+		s.shard.await(f)
 	}
 	return err
 }
@@ -165,7 +172,7 @@ func (s *Seat) claimWill(state *session.State, w *session.Will, taken bool) (sto
 	return stored, true
 }
 
-// unpublished gives a will back that the log did not take, unless the client is back.
+// unpublished gives a will back that the log did not take, unless the client is back, and has it tried again.
 func (s *Seat) unpublished(state *session.State, w *session.Will) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,5 +180,8 @@ func (s *Seat) unpublished(state *session.State, w *session.Will) {
 		state.GiveWill(w)
 		s.weigh()
 		s.shard.note(s)
+		if !s.shard.leaving.Load() {
+			s.roster.alarms.Set(s, s.roster.opt.Clock().UnixMilli()+retryAfter)
+		}
 	}
 }

@@ -371,6 +371,62 @@ func TestWillsAreDueOnce(t *testing.T) {
 	}
 }
 
+// TestWillOfUnknownFate: a will whose unit is under way for longer than the leaver waits is told by that unit, if it is
+// stored, and again, if it is lost.
+func TestWillOfUnknownFate(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		fs := vfs.NewMemory()
+		var log *holding
+		seats, published := open(t, fs, func(o *roster.Options) {
+			log = &holding{Keeper: o.Log}
+			o.Log = log
+		})
+		run, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- seats.Run(run) }()
+		published.log = log
+		term, _ := take(t, seats, willing("a"), &holder{})
+		log.set(true)
+		short, over := context.WithCancel(context.Background())
+		over()
+		if err := term.Leave().Settle(short); !fault.Is(err, fault.Timeout) {
+			t.Errorf("the log says nothing, and Settle gives %v", err)
+		}
+		log.set(false)
+		second, _ := take(t, seats, willing("b"), &holder{})
+		leave(t, &second)
+		until(t, "the will of another", func() bool { return published.count() >= 1 })
+		log.release(lost)
+		until(t, "the will", func() bool { return published.count() >= 2 })
+		seats.Checkpoint(context.Background())
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if n := published.count(); n != 2 {
+			t.Errorf("lost %v: %d wills", lost, n)
+		}
+		again, _ := open(t, clone(t, fs), nil)
+		if left := willsOf(again); left != "" {
+			t.Errorf("lost %v: the log has the wills of %s yet", lost, left)
+		}
+	}
+}
+
+// release has what was held back stored now, or lost.
+func (l *holding) release(lost bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, to := range l.to {
+		if lost {
+			to.Appended(l.tickets[i], nil, fault.New(fault.IO, "test", "lost"))
+		} else if err := l.Keeper.Append(l.units[i], to, l.tickets[i]); err != nil {
+			to.Appended(l.tickets[i], nil, err)
+		}
+	}
+	l.to, l.tickets, l.units = nil, nil, nil
+}
+
 func (w *wills) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -418,6 +474,7 @@ type holding struct {
 	hold    bool
 	to      []stream.Receipt
 	tickets []uint64
+	units   []*stream.Unit
 }
 
 // Append implements stream.Log.
@@ -427,7 +484,9 @@ func (l *holding) Append(u *stream.Unit, to stream.Receipt, ticket uint64) error
 	if !l.hold {
 		return l.Keeper.Append(u, to, ticket)
 	}
-	l.to, l.tickets = append(l.to, to), append(l.tickets, ticket)
+	kept := *u
+	kept.Writes = slices.Clone(u.Writes)
+	l.to, l.tickets, l.units = append(l.to, to), append(l.tickets, ticket), append(l.units, &kept)
 	return nil
 }
 
