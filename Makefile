@@ -12,7 +12,7 @@ DEADCODE_VERSION := v0.38.0
 DEADCODE := bin/deadcode-$(DEADCODE_VERSION)
 
 .PHONY: help run build release release-try demo test race guards lint check fuzz conform crash bench bench-quick \
-	bench-report bench-rooms bench-curves profile fmt fmt-check deps clean torture-campaign
+	bench-report bench-rooms bench-curves profile fmt fmt-check deps clean torture-campaign torture-gateways
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ crash: ## the log after a crash at every file operation, a kill at any time, a f
 
 torture-campaign: ## a campaign in the manner of Jepsen, CAMPAIGN (100) runs of some 10 s
 	$(GO) test -count=1 -timeout 120m -v -run TestCampaign ./torture -args -campaign $${CAMPAIGN:-100}
+
+torture-gateways: build ## three gateways before three Kafka brokers, all struck for GATEWAYS (10m)
+	GATEWAYS=$${GATEWAYS:-10m} conformance/run.sh chaos
 
 conform: build ## other people's clients and suites against the binary
 	conformance/run.sh

@@ -91,6 +91,27 @@ func (b *brokers) come() {
 	b.t.Fatal(err)
 }
 
+// whole wants every partition to have all its replicas in sync.
+func (b *brokers) whole() error {
+	if err := b.complete(); err != nil || b.way != nil {
+		return err
+	}
+	c := b.dial()
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 10*time.Second)
+	defer cancel()
+	topics, err := kadm.NewClient(c).ListTopicsWithInternal(ctx)
+	if err != nil {
+		return err
+	}
+	topics.EachPartition(func(p kadm.PartitionDetail) {
+		if len(p.ISR) < len(p.Replicas) {
+			err = fmt.Errorf("%s/%d has %v in sync of %v", p.Topic, p.Partition, p.ISR, p.Replicas)
+		}
+	})
+	return err
+}
+
 // complete wants all brokers to be known, by a client that has nothing in its memory.
 func (b *brokers) complete() error {
 	c := b.dial()
@@ -227,3 +248,6 @@ func (a *apache) kill() {
 		return // it was waited for before
 	}
 }
+
+// signal sends it a signal that does not end it.
+func (a *apache) signal(sig syscall.Signal) error { return a.node.Process.Signal(sig) }

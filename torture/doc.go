@@ -12,6 +12,7 @@
 //
 //	go test ./torture -run Campaign -v -args -campaign 100 -seed 7
 //
+// TestGateways has three gateways that share sessions before three brokers, and kills, pauses and restarts them all.
 // TestOutage and TestMigrate have a gateway before a cluster that goes away, and a node that moves into one: in memory,
 // or three brokers of Apache Kafka.
 //

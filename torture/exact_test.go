@@ -158,11 +158,12 @@ func (x *exactly) readLog(sent int) {
 
 // exactClient is one side of a connection that leaves every step to its owner.
 type exactClient struct {
-	id      string
-	version packet.Version
-	h       *history
-	there   bool // a session
-	passes  bool // its session ends with each connection
+	id       string
+	version  packet.Version
+	h        *history
+	there    bool          // a session
+	passes   bool          // its session ends with each connection
+	patience time.Duration // how long it waits for CONNACK; 0: until the connection ends
 
 	conn net.Conn
 	in   *bufio.Reader
@@ -183,10 +184,14 @@ func (c *exactClient) connect(address string) error {
 		hello.Props.SetSessionExpiry(3600)
 	}
 	c.out = hello.AppendTo(c.out, c.version)
+	if c.patience > 0 {
+		_ = conn.SetReadDeadline(time.Now().Add(c.patience))
+	}
 	p, err := c.next()
 	if err != nil {
 		return err
 	}
+	_ = conn.SetReadDeadline(time.Time{})
 	ack, ok := p.(*packet.Connack)
 	if !ok || ack.Reason.Failed() {
 		return fmt.Errorf("%s: %+v", c.id, p)

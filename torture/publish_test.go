@@ -35,6 +35,7 @@ type publisher struct {
 	// refusable says that the disk may fail: a message that was refused is sent again.
 	refusable bool
 	h         *history
+	pause     time.Duration // between two bursts; 0: pace
 
 	seq  int        // of the next new message
 	sent []*message // new ones of this connection
@@ -48,7 +49,7 @@ func (p *publisher) run(ctx context.Context, address string) error {
 		return err
 	}
 	defer c.Close()
-	tick := time.NewTicker(pace)
+	tick := time.NewTicker(max(p.pause, pace))
 	defer tick.Stop()
 	again := p.open
 	for ctx.Err() == nil || len(again) > 0 {

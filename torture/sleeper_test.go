@@ -38,6 +38,7 @@ type sleeper struct {
 	habits
 	h     *history
 	kills *atomic.Int32 // of the server so far
+	early bool          // a message that is older than its subscription is no fault: a gateway may hear of it late
 
 	mu       sync.Mutex
 	dice     *rand.Rand
@@ -255,7 +256,10 @@ func (s *sleeper) subscribe(ctx context.Context, c *client.Client) bool {
 		}
 		s.mu.Lock()
 		if !on && (in.after == nil || in.until != nil) { // else it may be there since it was asked for first
-			*in = interest{after: s.h.lastAcked(time.Now().Add(-inHand))}
+			*in = interest{after: map[string]int{}}
+			if !s.early {
+				in.after = s.h.lastAcked(time.Now().Add(-inHand))
+			}
 		}
 		s.mu.Unlock()
 		codes, err := c.Subscribe(ctx, packet.Properties{}, packet.Subscription{Filter: []byte(f), QoS: 1})
