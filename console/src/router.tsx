@@ -4,6 +4,7 @@ import { createRootRoute, createRoute, createRouter } from "@tanstack/react-rout
 import { AccessPage } from "./pages/access";
 import { AuditPage } from "./pages/audit";
 import { ConfigPage } from "./pages/config";
+import { DropsPage } from "./pages/drops";
 import { GroupPage } from "./pages/group";
 import { GroupsPage } from "./pages/groups";
 import { LivePage } from "./pages/live";
@@ -12,6 +13,7 @@ import { OverviewPage } from "./pages/overview";
 import { RetainedPage } from "./pages/retained";
 import { SessionPage } from "./pages/session";
 import { SessionsPage } from "./pages/sessions";
+import { StartPage } from "./pages/start";
 import { TopicPage } from "./pages/topic";
 import { TopicsPage } from "./pages/topics";
 import { UserPage } from "./pages/users";
@@ -38,6 +40,8 @@ const routeTree = root.addChildren([
 	at("/sessions/$client", SessionPage),
 	at("/groups", GroupsPage),
 	at("/groups/$group", GroupPage),
+	at("/drops", DropsPage),
+	at("/start", StartPage),
 	at("/access", AccessPage),
 	at("/access/users/$user", UserPage),
 	at("/audit", AuditPage),

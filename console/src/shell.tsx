@@ -16,10 +16,12 @@ const pages = [
 	["/retained", "Retained"],
 	["/sessions", "MQTT sessions"],
 	["/groups", "Groups"],
+	["/drops", "Drops"],
 	["/access", "Access"],
 	["/audit", "Audit"],
 	["/mapping", "Mapping"],
 	["/config", "Configuration"],
+	["/start", "First message"],
 ] as const;
 
 export function Shell() {

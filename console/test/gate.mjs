@@ -8,13 +8,27 @@
 
 import assert from "node:assert/strict";
 import { fits, heading, open, shoot, tabTo, visitor } from "./browser.mjs";
-import { decoders, live, reset, retained } from "./messages.mjs";
+import { decoders, drops, firstMessage, live, reset, retained } from "./messages.mjs";
 import { addUser, audit, enter, explain, twoEdit } from "./people.mjs";
 
 const [what, origin] = process.argv.slice(2);
 const tests = {
-	open: [decoders, views, follow, sessions, groups, reset, retained, live, mapping, settings, byKeyboard, themes],
-	login: [login, token, explain, addUser, twoEdit, audit],
+	open: [
+		decoders,
+		firstMessage,
+		views,
+		follow,
+		sessions,
+		groups,
+		reset,
+		retained,
+		live,
+		mapping,
+		settings,
+		byKeyboard,
+		themes,
+	],
+	login: [login, token, explain, addUser, twoEdit, audit, drops],
 };
 const browser = await open();
 let failed = 0;
@@ -56,6 +70,7 @@ async function views(page) {
 		["session", "/sessions/meter%2F1", "Session meter/1", "commands/#"],
 		["groups", "/groups", "Groups", "readers"],
 		["group", "/groups/readers", "Group readers", "sensors"],
+		["drops", "/drops", "Drops", "The last refusals"],
 		["users", "/access", "Access", "There is no such user"],
 		["rules", "/access?tab=rules", "Access", "There is no such rule"],
 		["explain", "/access?tab=explain&operation=publish&name=a/b", "Access", "Allowed"],
@@ -85,6 +100,8 @@ async function follow(page) {
 	await page.getByRole("link", { name: "Show offset 0" }).click();
 	const value = page.getByRole("region", { name: "Value" });
 	await value.getByText('"n": 9007199254740993,').waitFor();
+	const journey = page.getByRole("region", { name: "Journey", exact: true });
+	await journey.getByRole("row").filter({ hasText: "readers" }).getByText("has it").waitFor();
 	await page.getByLabel("Hex").check();
 	await value.getByText("00000000  7b 22 6e 22").waitFor();
 	await page.getByLabel("Text").check();

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { build } from "vite";
 import { fits, heading, shoot, tabTo } from "./browser.mjs";
+import { enter } from "./people.mjs";
 
 /** publish publishes a message by HTTP. */
 const publish = async (page, name, message) => {
@@ -97,6 +98,39 @@ export async function live(page) {
 	await page.goto("/live?filter=a/%23/b");
 	await page.getByRole("alert").getByText("filter").waitFor();
 	await heading(page, "Live");
+}
+
+/** Who is new sends a message through each door, without a mouse. */
+export async function firstMessage(page) {
+	await page.goto("/start");
+	await page.getByText("None so far.").waitFor();
+	await tabTo(page, "Publish");
+	await page.keyboard.press("Enter");
+	await page.getByRole("link", { name: "topic hello, partition" }).waitFor();
+	const got = page.getByRole("region", { name: "Messages of hello/#" });
+	await got.getByText('{"from":"a device"}').waitFor();
+	await tabTo(page, "Produce");
+	await page.keyboard.press("Enter");
+	await got.getByText('{"from":"a Kafka client"}').waitFor();
+	await shoot(page, "first");
+	await fits(page, "the first message");
+	await page.getByRole("link", { name: "topic hello, partition" }).click();
+	await heading(page, "hello");
+	await page.getByText('"from": "a device"').waitFor();
+}
+
+/** What was refused is counted, with what to do, and who was refused is told, with the way to the rules. */
+export async function drops(page) {
+	await page.goto("/drops");
+	await enter(page);
+	const refusals = page.getByRole("region", { name: "The last refusals" });
+	await refusals.getByText("User:grace").first().waitFor();
+	await refusals.getByRole("link").first().waitFor();
+	await shoot(page, "the-drops");
+	await fits(page, "drops");
+	await page.getByText("Every reason there is").click();
+	await page.getByText("outbox full: QoS 0").first().waitFor();
+	await fits(page, "all reasons of drops");
 }
 
 /** The decoders read what the formats say, exactly, and whatever comes they say yes or no. */

@@ -111,7 +111,7 @@ const columns: Column<AuditEvent>[] = [
 ];
 
 /** Why leads from a refusal to the rules by which it was one. */
-function Why({ event: e }: { event: AuditEvent }) {
+export function Why({ event: e }: { event: AuditEvent }) {
 	const on = e.resources[0];
 	const user = e.actor.principal?.replace(/^User:/, "");
 	if (!on || !user || !e.action) return <>denied</>;

@@ -48,9 +48,27 @@ export function OverviewPage() {
 					</details>
 				</section>
 			)}
+			<Welcome />
 			<Rates />
 			<Behind />
 		</Page>
+	);
+}
+
+/** Welcome leads to the first message as long as there is none. */
+function Welcome() {
+	const topics = useQuery({
+		queryKey: ["GET /topics", "any"],
+		queryFn: ({ signal }) => call("GET /topics", { limit: 1 }, signal),
+		refetchInterval: every(5000),
+	});
+	if (topics.data?.total !== 0) return null;
+	return (
+		<section className="card" aria-label="Welcome">
+			<p>
+				There is no message here yet. <Link to="/start">Send the first one through both doors</Link>.
+			</p>
+		</section>
 	);
 }
 
@@ -107,6 +125,9 @@ function Rates() {
 			</div>
 			<section className="card" aria-label="Dropped and refused messages">
 				<h2>Dropped or refused since the node began</h2>
+				<p>
+					<Link to="/drops">Why, and what to do</Link>
+				</p>
 				{drops.length === 0 ? (
 					<p className="muted">Nothing.</p>
 				) : (

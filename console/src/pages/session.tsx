@@ -1,5 +1,5 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useNavigate, useParams } from "@tanstack/react-router";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useState } from "react";
 import { call } from "../api/client";
 import type { SessionDetail } from "../api/schema";
@@ -86,6 +86,45 @@ function Session({ session: s }: { session: SessionDetail }) {
 					{ name: "Messages", number: true, cell: ([, n]) => count(n) },
 				]}
 				empty="Nothing."
+			/>
+			<p>
+				<Link to="/drops">What each reason means, and what to do</Link>
+				{s.user && (
+					<>
+						{" · "}
+						<Link to="/audit" search={{ principal: `User:${s.user}`, outcome: "denied" }}>
+							what {s.user} was refused
+						</Link>
+					</>
+				)}
+			</p>
+			<Events client={s.client} />
+		</>
+	);
+}
+
+/** Events are the last of a client, the newest first. */
+function Events({ client }: { client: string }) {
+	const it = useQuery({
+		queryKey: ["GET /sessions/{client}/events", client],
+		queryFn: ({ signal }) => call("GET /sessions/{client}/events", { client }, signal),
+		refetchInterval: every(3000),
+	});
+	if (!it.data) return null;
+	return (
+		<>
+			<h2>What happened</h2>
+			<Table
+				label="Events"
+				rows={it.data.items.map((e, i) => ({ ...e, i })).reverse()}
+				id={(e) => String(e.i)}
+				columns={[
+					{ name: "Time", cell: (e) => <time dateTime={e.time}>{stamp(e.time)}</time> },
+					{ name: "Event", cell: (e) => e.what },
+					{ name: "More", cell: (e) => e.text ?? "" },
+					{ name: "Reason", cell: (e) => e.reason ?? "" },
+				]}
+				empty="Nothing that is remembered."
 			/>
 		</>
 	);

@@ -5,6 +5,7 @@ import type { RecordPage } from "../api/schema";
 import { preview } from "../lib/bytes";
 import { bytes, count, stamp } from "../lib/show";
 import { Facts } from "./facts";
+import { Journey } from "./journey";
 import { Value } from "./value";
 
 interface Props {
@@ -48,6 +49,7 @@ export function Inspector({ topic, record, onClose }: Props) {
 					<Facts facts={record.headers.map((h) => [h.name, <code key="v">{preview(h.value, 4096)}</code>])} />
 				</>
 			)}
+			<Journey topic={topic} record={record} />
 		</section>
 	);
 }
