@@ -7,6 +7,7 @@ import { ConfigPage } from "./pages/config";
 import { DropsPage } from "./pages/drops";
 import { GroupPage } from "./pages/group";
 import { GroupsPage } from "./pages/groups";
+import { HourPage } from "./pages/hour";
 import { LivePage } from "./pages/live";
 import { MappingPage } from "./pages/mapping";
 import { OverviewPage } from "./pages/overview";
@@ -41,6 +42,7 @@ const routeTree = root.addChildren([
 	at("/groups", GroupsPage),
 	at("/groups/$group", GroupPage),
 	at("/drops", DropsPage),
+	at("/hour", HourPage),
 	at("/start", StartPage),
 	at("/access", AccessPage),
 	at("/access/users/$user", UserPage),

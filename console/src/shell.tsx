@@ -17,6 +17,7 @@ const pages = [
 	["/sessions", "MQTT sessions"],
 	["/groups", "Groups"],
 	["/drops", "Drops"],
+	["/hour", "Last hour"],
 	["/access", "Access"],
 	["/audit", "Audit"],
 	["/mapping", "Mapping"],

@@ -70,6 +70,7 @@ async function views(page) {
 		["session", "/sessions/meter%2F1", "Session meter/1", "commands/#"],
 		["groups", "/groups", "Groups", "readers"],
 		["group", "/groups/readers", "Group readers", "sensors"],
+		["hour", "/hour", "Last hour", "least to most"],
 		["drops", "/drops", "Drops", "The last refusals"],
 		["users", "/access", "Access", "There is no such user"],
 		["rules", "/access?tab=rules", "Access", "There is no such rule"],
@@ -206,6 +207,18 @@ async function byKeyboard(page) {
 	await tabTo(page, "Close", "Shift+Tab");
 	await page.keyboard.press("Enter");
 	await page.waitForFunction(() => document.activeElement?.id === "offset-0");
+	await page.keyboard.press("Enter"); // and on to who has read it
+	await page.getByRole("region", { name: "Journey", exact: true }).getByRole("link", { name: "readers" }).waitFor();
+	await tabTo(page, "readers");
+	await page.keyboard.press("Enter");
+	await heading(page, "Group readers");
+
+	await page.goto("/sessions");
+	await page.getByRole("link", { name: "meter-1" }).waitFor();
+	await tabTo(page, "Behind in ↕");
+	await page.keyboard.press("Enter");
+	await page.waitForURL("**/sessions?sort=-behind");
+	await page.getByRole("columnheader", { name: "Behind in" }).and(page.locator("[aria-sort=descending]")).waitFor();
 
 	await page.goto("/sessions/meter-1");
 	await page.getByRole("button", { name: "Disconnect…" }).waitFor();

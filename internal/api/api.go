@@ -73,6 +73,8 @@ type Options struct {
 	AtEnd func(call func()) (stop func() bool)
 	// Checks are the conditions of readiness.
 	Checks func() []Check
+	// LastHour is what some metrics were.
+	LastHour func() *Hour
 }
 
 // Log is what the API asks of the log.

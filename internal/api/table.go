@@ -11,7 +11,7 @@ import (
 func routes() []route {
 	return slices.Concat(aboutRoutes(), topicRoutes(), recordRoutes(), sessionRoutes(), groupRoutes(), userRoutes(),
 		ruleRoutes(), banRoutes(), tokenRoutes(), certificateRoutes(), quotaRoutes(), auditRoutes(), auditVerifyRoutes(),
-		messageRoutes(), retainedRoutes(), topicChangeRoutes(), groupChangeRoutes())
+		messageRoutes(), retainedRoutes(), topicChangeRoutes(), groupChangeRoutes(), hourRoutes())
 }
 
 // Line is what one route asks of who asks, for the matrix of access.

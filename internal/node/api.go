@@ -32,7 +32,8 @@ func (n *Node) newAPI(ends context.Context) *api.API {
 		Settings:      n.apiSettings, Checks: n.apiChecks, Clients: apiClients{n}, Users: apiUsers{n},
 		Rules: apiRules{n}, Bans: apiBans{n}, Tokens: apiTokens{n}, Certificates: apiCertificates{n},
 		AuditTopic: audit.TopicName, Messages: messages, Retained: apiRetained{messages},
-		AtEnd: func(call func()) func() bool { return context.AfterFunc(ends, call) },
+		LastHour: n.lastHour,
+		AtEnd:    func(call func()) func() bool { return context.AfterFunc(ends, call) },
 	}
 	if n.kafka != nil {
 		opt.Groups, opt.Quotas, opt.Backend = apiGroups{n.kafka}, apiQuotas{n.kafka}, apiBackend{n.kafka}

@@ -203,6 +203,7 @@ func TestAPIExposure(t *testing.T) {
 		{"GET", "/config", nil, 200, `"key":"listen.mqtt"`},
 		{"GET", "/health", nil, 200, `"ready":true`},
 		{"GET", "/openapi.json", nil, 200, `"openapi":"3.1.0"`},
+		{"GET", "/metrics/hour", nil, 200, `"firth_log_topics"`},
 	} {
 		status, text := nobody.ask(tc.method, api.Path+tc.path, tc.headers...)
 		if status != tc.status || !strings.Contains(string(text), tc.want) {

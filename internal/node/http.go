@@ -50,6 +50,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	if len(ls) == 0 {
 		return nil
 	}
+	n.rememberMetrics()
 	mux := http.NewServeMux()
 	mux.Handle("/", frontDoor())
 	mux.HandleFunc("GET /healthz", n.healthz)

@@ -49,6 +49,7 @@ import (
 type Node struct {
 	log       *slog.Logger
 	metrics   *telemetry.Set
+	hour      *telemetry.Past
 	crowded   telemetry.Counters // connections that were refused, by door
 	fs        vfs.FS
 	folder    string // of fs, absolute; "" for one that was given

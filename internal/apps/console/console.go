@@ -27,8 +27,8 @@ var dist embed.FS
 // views returns the first segments of the paths that have a view, as console/src/router.tsx has them. Each is answered
 // with the one page, which draws the view of its path.
 func views() []string {
-	return []string{"", "topics", "live", "retained", "sessions", "groups", "drops", "start", "access", "audit", "mapping",
-		"config"}
+	return []string{"", "topics", "live", "retained", "sessions", "groups", "drops", "hour", "start", "access", "audit",
+		"mapping", "config"}
 }
 
 // mediaType is that of a file, by its extension: not as the machine has it, which may know others.

@@ -11,6 +11,7 @@ package telemetry
 
 import (
 	"net/http"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -28,13 +29,17 @@ type Gauge = prometheus.Gauge
 type Histogram = prometheus.Observer
 
 // Set is the metrics of one node.
-type Set struct{ registry *prometheus.Registry }
+type Set struct {
+	registry *prometheus.Registry
+	mu       sync.Mutex
+	made     map[string]prometheus.Collector // counters and gauges, by name
+}
 
 // New makes a set with the metrics of the process and the Go runtime in it.
 func New() *Set {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &Set{registry: registry}
+	return &Set{registry: registry, made: map[string]prometheus.Collector{}}
 }
 
 // Handler serves the set in the Prometheus text format.
@@ -45,6 +50,16 @@ func (s *Set) Handler() http.Handler {
 func (s *Set) register(c prometheus.Collector) {
 	if s != nil {
 		s.registry.MustRegister(c)
+	}
+}
+
+// keep registers what a Past may remember.
+func (s *Set) keep(name string, c prometheus.Collector) {
+	s.register(c)
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.made[name] = c
 	}
 }
 
@@ -66,7 +81,7 @@ func (c Counters) With(values ...string) Counter { return c.vec.WithLabelValues(
 // Counter makes a counter with labels. The name ends in _total.
 func (s *Set) Counter(name, help string, labels ...string) Counters {
 	vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-	s.register(vec)
+	s.keep(name, vec)
 	return Counters{vec}
 }
 
@@ -82,7 +97,7 @@ func (g Gauges) Delete(values ...string) { g.vec.DeleteLabelValues(values...) }
 // Gauge makes a gauge with labels.
 func (s *Set) Gauge(name, help string, labels ...string) Gauges {
 	vec := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
-	s.register(vec)
+	s.keep(name, vec)
 	return Gauges{vec}
 }
 
@@ -92,12 +107,12 @@ func (s *Set) GaugeFunc(name, help string, read func() float64, labels ...string
 	for i := 0; i < len(labels); i += 2 {
 		opts.ConstLabels[labels[i]] = labels[i+1]
 	}
-	s.register(prometheus.NewGaugeFunc(opts, read))
+	s.keep(name, prometheus.NewGaugeFunc(opts, read))
 }
 
 // CounterFunc makes a counter that is read when somebody looks: for counts that a room keeps itself.
 func (s *Set) CounterFunc(name, help string, read func() float64) {
-	s.register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
+	s.keep(name, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
 }
 
 // Histograms is a histogram for each combination of label values.
