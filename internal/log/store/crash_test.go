@@ -182,6 +182,15 @@ func interrupt(
 	}
 	s := open(t, opt(faulty))
 	script(&load{t: t, s: s, m: m, round: 1})
+	merged := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.ContainsFunc(crashes, func(c crash) bool { return rewrites(c.op) })
+	}
+	// The housekeeper may have come to nothing else while the script ran.
+	for deadline := time.Now().Add(time.Minute); opt(nil).MergeBytes > 0 && !merged() && time.Now().Before(deadline); {
+		<-time.After(time.Millisecond) // how often, not whether
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

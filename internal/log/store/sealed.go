@@ -150,6 +150,9 @@ func (s *Store) Encryption() (Encryption, error) {
 	}
 	for _, name := range names {
 		st, err := atrest.Inspect(s.raw, name)
+		if err == nil && !st.Sealed { // what is being removed loses its name before its key
+			st, err = atrest.Inspect(s.raw, name)
+		}
 		if fault.Is(err, fault.NotFound) {
 			continue // it went meanwhile
 		}

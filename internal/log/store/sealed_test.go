@@ -325,6 +325,29 @@ func TestRewrapOnline(t *testing.T) {
 	}
 }
 
+// TestEncryptionBesideARemoval does not take a file for plain whose key goes while it is looked at.
+func TestEncryptionBesideARemoval(t *testing.T) {
+	disk := vfs.NewMemory()
+	faulty := vfs.NewFaulty(disk)
+	s := open(t, encrypted(t, small)(faulty))
+	script(&load{t: t, s: s, m: newModel(), round: 1})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	gone := ""
+	faulty.OnOp(func(op vfs.Op) { // it is open by now
+		if gone == "" && op.Kind == vfs.OpRead && strings.HasSuffix(op.Name, ".segment") {
+			gone = op.Name
+			if left, err := atrest.Remove(disk, "log", []string{gone}, true); len(left) > 0 || err != nil {
+				t.Error(left, err)
+			}
+		}
+	})
+	if e, err := s.Encryption(); err != nil || e.Plain > 0 || gone == "" {
+		t.Errorf("%q went: %+v, %v", gone, e, err)
+	}
+}
+
 // TestAPlainLogBecomesEncrypted opens a plain log with a key: in time nothing in it is plain, and it holds what it
 // held. And the other way round.
 func TestAPlainLogBecomesEncrypted(t *testing.T) {
