@@ -204,7 +204,7 @@ func TestIdempotenceOutlivesACrash(t *testing.T) {
 			opt.FS, opt.RetentionInterval = left, time.Millisecond
 			step.Store((30 * 24 * time.Hour).Milliseconds()) // the node was off for a month: nobody was idle meanwhile
 			if end == "crash after close" {
-				open(t, opt)
+				defer open(t, opt).Close()
 				opt.FS = left.CrashClone(nil)
 			}
 			l.s = open(t, opt)
