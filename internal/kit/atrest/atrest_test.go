@@ -324,6 +324,25 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+// TestRemoveOnAFullDisk removes a file that cannot be given another name, unless its key must go first.
+func TestRemoveOnAFullDisk(t *testing.T) {
+	for _, mustGo := range []bool{false, true} {
+		disk := vfs.NewMemory()
+		faulty := vfs.NewFaulty(disk)
+		if err := disk.MkdirAll("log"); err != nil {
+			t.Fatal(err)
+		}
+		rng := rand.New(rand.NewPCG(1, 11))
+		write(t, atrest.New(disk, newRing(t, 1), false), "log/sealed", randomBytes(100, rng), rng)
+		faulty.Inject(vfs.Fault{On: vfs.OpRename, Times: -1, Kind: fault.Full})
+		left, err := atrest.Remove(faulty, "log", []string{"log/sealed"}, mustGo)
+		names, _ := disk.List("log")
+		if stays := len(names) > 0; stays != mustGo || len(left) != len(names) || fault.Is(err, fault.Full) != mustGo {
+			t.Errorf("%v: %v %v, %v", mustGo, names, left, err)
+		}
+	}
+}
+
 func TestKeysAreReadFromText(t *testing.T) {
 	a, err := atrest.Generate()
 	if err != nil {

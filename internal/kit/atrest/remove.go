@@ -38,17 +38,26 @@ func forget(f vfs.File) error {
 
 // Remove removes files in a folder of the FS below, and before each its data key. The name goes before the key, so that
 // after a crash in between nobody takes the file for damage. One whose key cannot be written over stays if it must go
-// first. Of the files that stay it gives the names that they have now, and the first error.
+// first; else it is removed all the same, for a full disk may have no room for another name. Of the files that stay it
+// gives the names that they have now, and the first error.
 func Remove(fs vfs.FS, dir string, names []string, keyMustGo bool) (left []string, err error) {
-	names, left, err = setAside(fs, dir, names)
-	for _, name := range names {
-		failed := Forget(fs, name)
+	aside, left, err := setAside(fs, dir, names)
+	remove := func(name string, failed error) {
 		if failed == nil || !keyMustGo {
 			failed = fs.Remove(name)
 		}
 		if failed != nil && !fault.Is(failed, fault.NotFound) {
 			left, err = append(left, name), cmp.Or(err, failed)
 		}
+	}
+	if stuck, why := left, err; len(stuck) > 0 {
+		left, err = nil, nil
+		for _, name := range stuck {
+			remove(name, why)
+		}
+	}
+	for _, name := range aside {
+		remove(name, Forget(fs, name))
 	}
 	return left, err
 }
