@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/journal"
 	"github.com/firthmq/firth/internal/log/partition"
@@ -34,7 +35,7 @@ func (s *Store) adopt(r *recovery) error {
 	if err := s.fs.SyncDir(logDir); err != nil {
 		return err
 	}
-	if _, err := s.remove(r.plan.extras, false); err != nil {
+	if err := s.removeExtras(r.plan.extras); err != nil {
 		return err
 	}
 	s.housekeeper.adopt(r)
@@ -45,6 +46,16 @@ func (s *Store) adopt(r *recovery) error {
 		}
 	}
 	return s.begin(h, r.nextSeq)
+}
+
+// removeExtras removes files that are one too many. A crash may have ended a Shred that was about to remove them.
+func (s *Store) removeExtras(names []string) (err error) {
+	if s.sealing != nil {
+		_, err = atrest.Remove(s.raw, logDir, names, false)
+		return err
+	}
+	_, err = s.remove(names, false)
+	return err
 }
 
 // adopt takes over the files. Where something is damaged they stay as they are.

@@ -46,12 +46,11 @@ func (s *Store) sealed(handle vfs.File, h *journal.Header) (vfs.File, error) {
 	return s.sealing.Pieces(handle, name, key), nil
 }
 
-// remove removes files of the log folder. Where files are encrypted the data keys go first: who asks for a Shred wants
-// nothing readable that the disk keeps, of files that went before it, or that a crash in it left, either. One whose key
-// cannot be written over stays if it must go first. Of the files that stay it gives the names.
-func (s *Store) remove(names []string, keyMustGo bool) (left []string, err error) {
-	if s.sealing != nil {
-		return atrest.Remove(s.raw, logDir, names, keyMustGo)
+// remove removes files of the log folder. While records are shredded their data keys go first: what the disk keeps of
+// the files opens no more. Of the files that stay it gives the names.
+func (s *Store) remove(names []string, keysFirst bool) (left []string, err error) {
+	if keysFirst && s.sealing != nil {
+		return atrest.Remove(s.raw, logDir, names, true)
 	}
 	for _, name := range names {
 		if failed := s.fs.Remove(name); failed != nil && !fault.Is(failed, fault.NotFound) {
