@@ -39,7 +39,7 @@ for version in mqttv311 mqttv5; do
 	pass "$version: QoS 0 and 1 from mosquitto_pub to mosquitto_sub"
 done
 
-for try in 1 2 3 4 5; do # the machine may be busy: the first that is quick will do
+for try in $(seq 20); do # the machine may be busy: the first that is quick will do
 	subscribe "back-$try" -v -C 1 -q 1 -t "alerts/$try/#"
 	begin=$(date +%s%N)
 	printf 'alerts/%s/kitchen:smoke\n' "$try" | kcat -b "$kafka" -P -t alerts -K:
@@ -47,7 +47,7 @@ for try in 1 2 3 4 5; do # the machine may be busy: the first that is quick will
 	took=$((($(date +%s%N) - begin) / 1000000))
 	[ "$took" -ge 1000 ] || break
 done
-[ "$took" -lt 1000 ] || fail "kcat to mosquitto_sub took $took ms, and no less four times before"
+[ "$took" -lt 1000 ] || fail "kcat to mosquitto_sub took $took ms, and no less $((try - 1)) times before"
 pass "kcat -P into a topic reaches mosquitto_sub within a second ($took ms)"
 
 pub -r -q 1 -t state/lamp -m on

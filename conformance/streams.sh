@@ -37,6 +37,16 @@ kill_one() {
 alive() { kill -0 "${running[$1]}" 2>/dev/null; }
 said() { grep -qs -- "$2" "$work/$1.log"; }
 copying() { grep -qE '"totalProcessed":[1-9]' "$work"/copier?.log 2>/dev/null; }
+# copied: how many records the copiers have copied since they were started, as they say.
+copied() {
+	local log n all=0
+	for log in "$work"/copier?.log; do
+		n=$(grep -oE '"totalProcessed":[0-9]+' "$log" | tail -n 1) || n=
+		n=${n##*:}
+		all=$((all + ${n:-0}))
+	done
+	echo "$all"
+}
 goes_on() { grep -qE '"totalProcessed":[1-9]' "$work/copier$1.log" || ! alive "copier$1"; }
 kill_firth() {
 	kill -9 "$firth_pid"
@@ -122,10 +132,15 @@ done
 wait_for 180 "first transactions" copying
 wait_for 180 "record at the device" grep -q '^got ' "$work/device"
 
-# The server is killed each time; each third time also a copier and an instance of Streams, in turn.
+# The server is killed each time; each third time also a copier and an instance of Streams, in turn. The first three
+# times come after some of the records, however quick the copiers are: they are to be at work.
 atwork=0
 for round in $(seq "$rounds"); do
-	sleep 3
+	from=$(copied)
+	for _ in $(seq 30); do
+		sleep 0.1
+		[ "$atwork" -ge 3 ] || [ $(($(copied) - from)) -lt $((records / 15)) ] || break
+	done
 	if alive copier1 || alive copier2; then atwork=$((atwork + 1)); fi
 	kill_firth
 	[ $((round % 3)) -eq 0 ] || continue
