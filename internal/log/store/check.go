@@ -47,17 +47,38 @@ func OpenOffline(ctx context.Context, fs vfs.FS, keys *atrest.Ring) (*Offline, e
 	if err := id.needs(keys); err != nil {
 		return nil, errors.Join(err, o.unlock())
 	}
+	unlock := o.unlock
+	if o, err = openStill(ctx, fs, id, keys); err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	o.unlock = unlock
+	return o, nil
+}
+
+// OpenImage is OpenOffline of the files of an image, of which nothing is locked. Errors: Denied (a key is missing),
+// Unsupported, IO.
+func OpenImage(ctx context.Context, fs vfs.FS, cluster string, format int, keys *atrest.Ring) (*Offline, error) {
+	id := identity{Cluster: cluster, Format: format}
+	if err := id.needs(keys); err != nil {
+		return nil, err
+	}
+	return openStill(ctx, fs, id, keys)
+}
+
+// openStill opens what nobody changes. There is no lock to let go of. After an error nothing is open.
+func openStill(ctx context.Context, fs vfs.FS, id identity, keys *atrest.Ring) (*Offline, error) {
 	s := &Store{opt: Options{FS: fs, Keys: keys}.withDefaults(), identity: id}
 	s.layer()
 	s.housekeeper.init(s)
 	s.parts.Store(&table{})
-	o.store, o.recovery = s, &recovery{fs: s.fs, store: s, readOnly: true}
-	if err := o.recovery.load(ctx); err != nil {
-		return nil, errors.Join(err, o.Close())
+	r := &recovery{fs: s.fs, store: s, readOnly: true, opened: s.opt.Clock().UnixMilli()}
+	if err := r.load(ctx); err != nil {
+		r.close()
+		return nil, err
 	}
-	s.registry = o.recovery.registry
-	s.adoptPartitions(o.recovery)
-	return o, nil
+	s.registry = r.registry
+	s.adoptPartitions(r)
+	return &Offline{store: s, recovery: r, unlock: func() error { return nil }}, nil
 }
 
 // Close lets go of the files.

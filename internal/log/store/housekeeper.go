@@ -493,6 +493,19 @@ func (k *housekeeper) sortedFiles() []*file {
 	return files
 }
 
+// allSealed lists the files of the log but the active journal.
+func (k *housekeeper) allSealed() (all []*file) {
+	k.mu.Lock()
+	all = slices.Clone(k.mu.sealed)
+	k.mu.Unlock()
+	for _, f := range k.sortedFiles() {
+		if !slices.Contains(all, f) {
+			all = append(all, f)
+		}
+	}
+	return slices.DeleteFunc(all, func(f *file) bool { return f.gone })
+}
+
 // closing ends the files when all goroutines have ended: the state is final.
 func (k *housekeeper) closing() error {
 	s := k.s

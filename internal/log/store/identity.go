@@ -42,6 +42,8 @@ func (id identity) needs(keys *atrest.Ring) error {
 type identity struct {
 	Format  int    `json:"format"`
 	Cluster string `json:"cluster"`
+	// Restored is the leader epoch of a restored log, 0 of others: what has a smaller one is of a backup.
+	Restored int32 `json:"restored,omitempty"`
 }
 
 // identify reads the identity of the data directory, or makes one in an empty directory. It is on stable storage before

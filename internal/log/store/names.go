@@ -9,8 +9,10 @@ import (
 	"github.com/firthmq/firth/internal/log/journal"
 )
 
-// logDir is the folder of journals and segments.
-const logDir = "log"
+// Folder is that of journals and segments, below the data directory.
+const Folder = "log"
+
+const logDir = Folder
 
 // fileID names a file of the log folder: the number of the newest journal whose records are in it, and how many files
 // of that number came before it. A journal has generation 0. Files stand in this order: what a later one says of the

@@ -169,23 +169,9 @@ func (sh *shredder) tell(waits, name string) {
 	}
 }
 
-// files lists the files of the log but the active journal. The housekeeper's, as due, settled and rewrite.
-func (sh *shredder) files() (all []*file) {
-	k := &sh.s.housekeeper
-	k.mu.Lock()
-	all = slices.Clone(k.mu.sealed)
-	k.mu.Unlock()
-	for _, f := range k.sortedFiles() {
-		if !slices.Contains(all, f) {
-			all = append(all, f)
-		}
-	}
-	return slices.DeleteFunc(all, func(f *file) bool { return f.gone })
-}
-
 // due lists the files that were not looked through yet.
 func (sh *shredder) due() []*file {
-	all := sh.files()
+	all := sh.s.housekeeper.allSealed()
 	sh.state.Files, sh.state.Ahead = len(all), 0
 	return slices.DeleteFunc(all, func(f *file) bool {
 		return sh.clean[f] || f.segment == nil && f.number > sh.last
@@ -207,7 +193,7 @@ func (sh *shredder) settled() (bool, error) {
 	}
 	k.mu.Unlock()
 	live := make(map[string]bool)
-	for _, f := range sh.files() {
+	for _, f := range k.allSealed() {
 		live[f.path()] = true
 	}
 	names, err := sh.s.raw.List(logDir)
