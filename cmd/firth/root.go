@@ -36,6 +36,7 @@ func newRoot() *cobra.Command {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetUsageTemplate(usageTemplate)
 	root.AddCommand(
+		newBackupCommand(),
 		newBenchCommand(),
 		newBridgeCommand(),
 		newConfigCommand(),

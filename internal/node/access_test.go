@@ -55,6 +55,7 @@ func TestAdminOfUsers(t *testing.T) {
 		{"and change nothing", call("DELETE", "/user?name=alice", basic("bob", "b"), ""), 403,
 			`bob may not alter the cluster`},
 		{"nor read a message", call("GET", "/message?topic=x", basic("bob", "b"), ""), 403, `may not alter`},
+		{"nor back up", call("POST", "/backup", basic("bob", "b"), "{}"), 403, `may not alter`},
 		{"nor trace", call("GET", "/trace?client=x", basic("bob", "b"), ""), 403, `may not alter`},
 		{"a rule", call("POST", "/rules", bearer, rules), 200, `allow User:bob write on names a/#`},
 		{"explained", call("GET", "/explain?user=bob&operation=publish&pattern=filter&name=a/b", bearer, ""), 200,

@@ -63,6 +63,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	mux.Handle(api.Path+"/", n.newAPI(ctx))
 	mux.Handle("GET "+adminPath+"/trace", n.serveTrace(ctx))
 	mux.Handle("GET "+adminPath+"/audit", n.serveAudit(ctx))
+	mux.Handle("POST "+adminPath+"/backup", n.serveBackup(ctx))
 	if n.cfg.Profiles {
 		n.serveProfiles(mux)
 	}

@@ -88,6 +88,7 @@ type Node struct {
 	draining atomic.Bool
 	failed   chan error // the first room that ended by itself
 
+	imaging sync.Mutex // one backup at a time
 	closing sync.Once
 	closed  error // what Close returns
 

@@ -1,0 +1,83 @@
+package backup
+
+import (
+	"context"
+	"io"
+	"path"
+	"time"
+
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/vfs"
+)
+
+// view is the files of a backup as a file system of which nothing changes.
+type view struct {
+	ctx   context.Context //nolint:containedctx // a file system is given none
+	place Place
+	m     *Manifest
+}
+
+func unchanging(op string) error {
+	return fault.New(fault.Unsupported, op, "a backup does not change")
+}
+
+// Open implements vfs.FS.
+func (v *view) Open(name string) (vfs.File, error) {
+	for i := range v.m.Files {
+		if f := &v.m.Files[i]; f.Name == name {
+			return &viewed{view: v, f: f}, nil
+		}
+	}
+	return nil, fault.New(fault.NotFound, "backup.Open", "there is no file %s in the backup", name)
+}
+
+// List implements vfs.FS.
+func (v *view) List(dir string) (names []string, err error) {
+	for i := range v.m.Files {
+		if name := v.m.Files[i].Name; path.Dir(name) == path.Clean(dir) {
+			names = append(names, path.Base(name))
+		}
+	}
+	return names, nil
+}
+
+func (v *view) Create(string) (vfs.File, error)    { return nil, unchanging("backup.Create") }
+func (v *view) OpenWrite(string) (vfs.File, error) { return nil, unchanging("backup.OpenWrite") }
+func (v *view) Rename(string, string) error        { return unchanging("backup.Rename") }
+func (v *view) Remove(string) error                { return unchanging("backup.Remove") }
+func (v *view) MkdirAll(string) error              { return unchanging("backup.MkdirAll") }
+func (v *view) SyncDir(string) error               { return unchanging("backup.SyncDir") }
+func (v *view) Lock(string) (io.Closer, error)     { return nil, unchanging("backup.Lock") }
+
+// viewed is one file, read from its pieces.
+type viewed struct {
+	view *view
+	f    *File
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *viewed) ReadAt(b []byte, off int64) (n int, err error) {
+	for n < len(b) && off < f.f.Size {
+		i := int(off / PieceBytes)
+		in := off - int64(i)*PieceBytes
+		part := b[n:min(int64(len(b)), int64(n)+f.f.pieceSize(i)-in)]
+		if err := f.view.place.ReadAt(f.view.ctx, objectName(f.f.Pieces[i]), part, in); err != nil {
+			return n, err
+		}
+		n, off = n+len(part), off+int64(len(part))
+	}
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *viewed) Size() (int64, error)                    { return f.f.Size, nil }
+func (f *viewed) ModTime() (time.Time, error)             { return f.view.m.Point, nil }
+func (f *viewed) Close() error                            { return nil }
+func (f *viewed) Sync() error                             { return nil }
+func (f *viewed) WriteAt([]byte, int64) (int, error)      { return 0, unchanging("backup.Write") }
+func (f *viewed) WriteVecAt([][]byte, int64) (int, error) { return 0, unchanging("backup.Write") }
+func (f *viewed) WriteDirect([]byte, int64) error         { return unchanging("backup.Write") }
+func (f *viewed) Preallocate(int64) error                 { return unchanging("backup.Preallocate") }
+func (f *viewed) Truncate(int64) error                    { return unchanging("backup.Truncate") }
