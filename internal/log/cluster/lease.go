@@ -186,11 +186,15 @@ func (c *Cluster) retake(ctx context.Context, l *lane) bool {
 }
 
 // hasLease asks the cluster whether this node still has it, or what it needs for a lane where shards are shared: the
-// shard, or for units without an owner, whose id is that of the node, its place. Without an answer it has not.
+// shard, or for units without an owner, whose id is that of the node, its place. Without an answer it has not. What is
+// owned and is no shard the group gives to nobody: who has taken it last has it.
 func (c *Cluster) hasLease(ctx context.Context, l *lane) bool {
 	if p := c.opt.Place; p != nil && p.Yields {
-		shard, owned := shardOf(l.transactional.name, c.shardPrefix())
-		return p.asked(ctx, func(held []int) bool { return !owned || slices.Contains(held, shard) })
+		shard, given := shardOf(l.transactional.name, c.shardPrefix())
+		if l.transactional.owned && !given {
+			return false
+		}
+		return p.asked(ctx, func(held []int) bool { return !given || slices.Contains(held, shard) })
 	} else if p != nil {
 		return p.has(ctx)
 	}

@@ -306,3 +306,39 @@ func TestOwnerKnowsTopics(t *testing.T) {
 		t.Error("it does not know where sessions of the shard may stand")
 	}
 }
+
+// TestOwnerOfNoShard: where gateways share shards, a partition that is none of them is whose who has taken it last, and
+// its owner of before does not take it back.
+func TestOwnerOfNoShard(t *testing.T) {
+	f := fake(t)
+	var all []*cluster.Cluster
+	for _, name := range []string{"a", "b"} {
+		opt := serving(f, name)
+		opt.Place, opt.Shards = yields(t, f, name), "shards"
+		all = append(all, open(t, opt))
+	}
+	create(t, all[0], "shards", 8, nil)
+	state := create(t, all[0], "state", 1, nil).Partitions[0]
+	if _, err := all[1].CreateTopic(t.Context(), stream.TopicSpec{Name: "state", Partitions: 1}); !fault.Is(err,
+		fault.Exists) { // it knows the topic by that
+		t.Fatal(err)
+	}
+	own := func(by *cluster.Cluster) stream.Owner {
+		t.Helper()
+		o, err := by.Own(t.Context(), by.Topics().ByName("state").Partitions[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	first := own(all[0])
+	own(all[1])
+	u := unit("stale", state)
+	u.Owner = first
+	if err := stream.StoreUnit(t.Context(), all[0], u); !fault.Is(err, fault.Fenced) {
+		t.Errorf("the owner of before: %v", err)
+	}
+	if got := values(t, all[1], all[1].Topics().ByName("state").Partitions[0]); len(got) > 0 {
+		t.Errorf("%q is there", got)
+	}
+}
