@@ -29,6 +29,8 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/replica"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -67,6 +69,8 @@ type Options struct {
 	People bool
 	// Service knows users whom the catalog has no password of; nil: nobody does. With it, it is as with Tokens.
 	Service Service
+	// Shared says that other nodes change the catalog, too: it is followed, by Run. There is no Audit then.
+	Shared bool
 	// AcceptDamage goes on with what can be read of a damaged catalog. Otherwise Open fails: what is missing may be what
 	// denies.
 	AcceptDamage bool
@@ -80,6 +84,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Clock is the wall clock, for the records. Default: time.Now.
 	Clock func() time.Time
+	// Passed is the time that has passed, since whenever, for a catalog that is Shared. Default: that of the machine.
+	Passed func() time.Duration
 }
 
 // Access is the catalog and the guard. Make one with Open.
@@ -92,7 +98,10 @@ type Access struct {
 	damaged   bool                   // some of the catalog is missing: who it was that somebody asked for is not known
 	fresh     []byte                 // the secret of this catalog, if it has stored none
 
-	changing sync.Mutex // held over a change, the log included: one at a time
+	replica  *replica.Replica // of a catalog that is shared; nil: nobody else changes it
+	changing sync.Mutex       // held over a change, the log included: one at a time
+
+	enforcing sync.Mutex // held while a policy is made: the last one is that of the last change
 
 	// version counts the changes: who has an answer of an older version asks again. It is raised behind the policy.
 	version atomic.Uint64
@@ -125,8 +134,7 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 	a := &Access{opt: opt}
 	a.logins = opt.Metrics.Counter("firth_access_logins_total",
 		"Connections that came to be known, by whether who they are was proven, wrong, or refused.", "result")
-	a.mu.users, a.mu.rules, a.mu.tokens = map[string]*User{}, map[string]rule.Rule{}, map[string]*Token{}
-	a.mu.delegations = map[string]*Delegation{}
+	a.clear()
 	a.would = wouldDeny(opt.Metrics)
 	if opt.TryOut {
 		a.tryout.Store(newTryout())
@@ -134,14 +142,21 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 	if err := a.readDelegationSecret(); err != nil {
 		return nil, err
 	}
-	if err := a.read(ctx); err != nil {
+	err := a.read(ctx)
+	if err != nil {
 		return nil, err
 	}
-	secret := a.mu.secret
+	secret := a.secret()
 	if secret == nil { // stored with the first change
 		secret = []byte(verify.Nonce())
 	}
-	a.passwords, a.fresh = verify.New(verify.Options{Secret: secret}), secret
+	a.fresh = secret
+	if a.replica != nil {
+		if secret, err = a.agree(ctx); err != nil {
+			return nil, err
+		}
+	}
+	a.passwords = verify.New(verify.Options{Secret: secret})
 	opt.Metrics.GaugeFunc("firth_access_users", "Users in the catalog.", func() float64 {
 		a.mu.RLock()
 		defer a.mu.RUnlock()
@@ -156,8 +171,46 @@ func Open(ctx context.Context, opt Options) (*Access, error) {
 	return a, nil
 }
 
-// enforce puts what the catalog says in force. Nobody else changes it meanwhile.
+// clear forgets what the catalog says. It needs the lock of mu.
+func (a *Access) clear() {
+	a.mu.users, a.mu.rules, a.mu.tokens = map[string]*User{}, map[string]rule.Rule{}, map[string]*Token{}
+	a.mu.delegations, a.mu.secret = map[string]*Delegation{}, nil
+}
+
+// secret is what is stored of it; nil: none is.
+func (a *Access) secret() []byte {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.mu.secret
+}
+
+// agree has all nodes that share a catalog have one secret, from before the first user on.
+func (a *Access) agree(ctx context.Context) ([]byte, error) {
+	err := a.replica.Edit(ctx, func() ([]record.Record, error) {
+		if a.secret() != nil {
+			return nil, nil
+		}
+		return []record.Record{a.freshSecret(a.opt.Clock().UnixMilli())}, nil
+	})
+	return a.secret(), err
+}
+
+// Run follows a catalog that is shared, until ctx ends.
+func (a *Access) Run(ctx context.Context) error { return a.replica.Run(ctx) }
+
+// Unsure tells why it is not known who may come in: others may have changed a catalog that is shared, and that cannot
+// be read. nil: it is known. Errors: Unavailable, Corrupt.
+func (a *Access) Unsure() error {
+	if a.replica == nil {
+		return nil
+	}
+	return a.replica.Unsure()
+}
+
+// enforce puts what the catalog says in force.
 func (a *Access) enforce() {
+	a.enforcing.Lock()
+	defer a.enforcing.Unlock()
 	a.mu.RLock()
 	some := len(a.mu.users) > 0 || len(a.mu.rules) > 0 || a.vouched()
 	rules, secret := slices.Collect(maps.Values(a.mu.rules)), a.mu.secret

@@ -12,6 +12,7 @@ import (
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/replica"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -31,8 +32,14 @@ const (
 )
 
 // read folds the catalog.
-func (a *Access) read(ctx context.Context) error {
-	folded, err := stream.FoldState(ctx, a.opt.Log, TopicName, a.apply)
+func (a *Access) read(ctx context.Context) (err error) {
+	var folded stream.Folded
+	if a.opt.Shared {
+		a.replica, folded, err = replica.Open(ctx, replica.Options{Log: a.opt.Log, Topic: TopicName, Take: a.take,
+			AcceptDamage: a.opt.AcceptDamage, Logger: a.opt.Logger, Passed: a.opt.Passed})
+	} else {
+		folded, err = stream.FoldState(ctx, a.opt.Log, TopicName, a.apply)
+	}
 	if err != nil || folded.Complete() {
 		return err
 	}
@@ -112,23 +119,36 @@ type Change struct {
 
 // Apply stores a change and puts it in force. Errors: Invalid, and nothing is changed; Limited; those of the log.
 func (a *Access) Apply(ctx context.Context, c *Change) error {
-	a.changing.Lock()
-	defer a.changing.Unlock()
-	return a.applyLocked(ctx, c)
+	return a.Edit(ctx, func(*Catalog) (*Change, error) { return new(*c), nil })
 }
 
-// Edit is Apply of what make finds by what is there; nobody else changes anything meanwhile.
+// Edit is Apply of what find finds by what is there; nobody else changes anything meanwhile. Where the catalog is
+// shared, find is asked again when another node has changed something; it is Unavailable while that is always so.
 func (a *Access) Edit(ctx context.Context, find func(*Catalog) (*Change, error)) error {
 	a.changing.Lock()
 	defer a.changing.Unlock()
+	if a.replica != nil {
+		return a.replica.Edit(ctx, func() ([]record.Record, error) {
+			c, err := find(&Catalog{a})
+			if err != nil || c == nil {
+				return nil, err
+			}
+			return a.recordsOf(c)
+		})
+	}
 	c, err := find(&Catalog{a})
 	if err != nil || c == nil {
 		return err
 	}
-	return a.applyLocked(ctx, c)
+	records, err := a.recordsOf(c)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	return a.audited(ctx, c, func() error { return a.store(ctx, records) })
 }
 
-func (a *Access) applyLocked(ctx context.Context, c *Change) error {
+// recordsOf completes a change by what it entails, and gives what it stores. Errors: Invalid, Limited.
+func (a *Access) recordsOf(c *Change) ([]record.Record, error) {
 	for _, name := range c.Leave {
 		c.Revoked = append(c.Revoked, a.tokensOf(name)...)
 		c.Undelegated = append(c.Undelegated, a.delegationsOf(name)...)
@@ -142,33 +162,48 @@ func (a *Access) applyLocked(ctx context.Context, c *Change) error {
 	c.Undelegated = slices.Compact(c.Undelegated)
 	records, err := c.records(a.opt.Clock().UnixMilli())
 	if err != nil || len(records) == 0 {
-		return err
+		return nil, err
 	}
 	if err := a.roomFor(c); err != nil {
-		return err
+		return nil, err
 	}
-	return a.audited(ctx, c, func() error { return a.store(ctx, records) })
+	if a.secret() == nil { // nobody else sets it meanwhile
+		records = append(records, a.freshSecret(records[0].Timestamp))
+	}
+	return records, nil
+}
+
+// freshSecret is the record of the secret of a catalog that has none.
+func (a *Access) freshSecret(now int64) record.Record {
+	return record.Record{Timestamp: now, Key: []byte(secretKey), Value: a.fresh}
 }
 
 // store puts a change on stable storage, and in force.
 func (a *Access) store(ctx context.Context, records []record.Record) error {
-	if a.mu.secret == nil { // who holds changing is the only one to set it
-		records = append(records, record.Record{Timestamp: records[0].Timestamp, Key: []byte(secretKey), Value: a.fresh})
-	}
 	if err := stream.StoreState(ctx, a.opt.Log, TopicName, records); err != nil {
 		return err
 	}
+	a.take(false, func(apply func(string, []byte) error) {
+		for i := range records {
+			_ = apply(string(records[i].Key), records[i].Value) // they are ours
+		}
+	})
+	return nil
+}
+
+// take takes records in that are stored, and puts them in force. Anew, what was there before is not any more.
+func (a *Access) take(anew bool, feed func(apply func(key string, value []byte) error)) {
 	a.mu.Lock()
-	for i := range records {
-		_ = a.apply(string(records[i].Key), records[i].Value) // they are ours
+	if anew {
+		a.clear()
 	}
+	feed(a.apply)
 	watchers := slices.Clone(a.mu.watchers)
 	a.mu.Unlock()
 	a.enforce()
 	for _, f := range watchers {
 		f()
 	}
-	return nil
 }
 
 func (a *Access) roomFor(c *Change) error {

@@ -46,7 +46,8 @@ type standing struct {
 
 // Enter lets a connection in that says who it is, or not (an empty user): who is told, but for the roles. A password
 // of nil is none: then a certificate that was verified says who it is. Errors: ErrCredentials; Denied; Timeout or
-// Limited when too many are being looked at; Unavailable when the service that may know it does not answer.
+// Limited when too many are being looked at; Unavailable when the service that may know it does not answer, or the
+// catalog is Unsure.
 func (a *Access) Enter(ctx context.Context, who rule.Subject, password []byte) (*Pass, error) {
 	p, err := a.enter(ctx, who, password)
 	switch {
@@ -62,6 +63,9 @@ func (a *Access) Enter(ctx context.Context, who rule.Subject, password []byte) (
 }
 
 func (a *Access) enter(ctx context.Context, who rule.Subject, password []byte) (*Pass, error) {
+	if err := a.Unsure(); err != nil {
+		return nil, fault.New(fault.Unavailable, "access.Enter", "it is not known now who may come in: %w", err)
+	}
 	var name string // that a certificate says
 	var nameless error
 	if password == nil {

@@ -249,8 +249,12 @@ func (d *Door) holders(visit func(*conn) bool) {
 	}
 }
 
-// refuseBanned refuses a client that is banned: 0x8A, Banned; return code 5 in MQTT 3.
+// refuseBanned refuses a client that is banned: 0x8A, Banned; return code 5 in MQTT 3. While it is not known who is,
+// nobody is let in: 0x88, Server unavailable.
 func (c *conn) refuseBanned() error {
+	if err := c.door.Unsure(); err != nil {
+		return &packet.Error{Reason: packet.ServerUnavailable, Detail: err.Error()}
+	}
 	b := c.door.bans.find(&c.link.principal, c.wire.remote())
 	if b == nil {
 		return nil

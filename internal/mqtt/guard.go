@@ -35,6 +35,8 @@ type Logins interface {
 	AdmitBy(who rule.Subject, g *access.Grant) *access.Pass
 	// Recall makes the pass of a client that was let in before, and need not be there. From is what its pass told then.
 	Recall(who rule.Subject, from string) *access.Pass
+	// Unsure tells why it is not known now who may come in; nil: it is known.
+	Unsure() error
 }
 
 // Guard answers what a client may do, on every path. It must not block and is called from many goroutines. Names are
@@ -173,6 +175,14 @@ func (d *Door) absent(client, user, from string) Principal {
 		who.pass = d.opt.Logins.Recall(rule.Subject{User: user, ClientID: client}, from)
 	}
 	return who
+}
+
+// Unsure tells why nobody new is let in now: other nodes change who may come in, and that is not known. nil: it is.
+func (d *Door) Unsure() error {
+	if d.opt.Logins == nil {
+		return nil
+	}
+	return d.opt.Logins.Unsure()
 }
 
 // Recheck ends the connections that may not be here any more: a user was removed, or has another password.

@@ -109,11 +109,14 @@ func (n *Node) openAccess(ctx context.Context) (err error) {
 	n.access, err = access.Open(ctx, access.Options{
 		Log: n.keeper, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous], Tokens: tokens,
 		People: n.cfg.Access.OIDC.Issuer != "", Identity: identity, Service: service, TryOut: n.cfg.Access.Mode == modeReport,
-		AcceptDamage: n.cfg.Access.Damaged == "accept", Audit: n.audit, FS: n.fs, Metrics: n.metrics, Logger: n.log,
-		Clock: n.clocks.wall,
+		Shared: n.sharesSessions(), AcceptDamage: n.cfg.Access.Damaged == "accept", Audit: n.audit, FS: n.fs,
+		Metrics: n.metrics, Logger: n.log, Clock: n.clocks.wall, Passed: n.clocks.passed,
 	})
 	if err != nil {
 		return err
+	}
+	if n.sharesSessions() {
+		n.opened("users and rules", n.run("users and rules", n.access.Run))
 	}
 	_, _, n.guard = n.guards(n.access)
 	n.tellMode()

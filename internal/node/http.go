@@ -198,6 +198,9 @@ func (n *Node) checks() []check {
 	if of, ok := n.keeper.(noticer); ok {
 		list[0].note = of.Notice()
 	}
+	if n.sharesSessions() {
+		list = append(list, check{name: "users and rules", err: n.mqtt.Unsure()})
+	}
 	for _, d := range n.listening() {
 		list = append(list, check{name: d.label() + " " + d.address})
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firthmq/firth/internal/access"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -101,7 +102,11 @@ type frozen struct{ *cluster.Cluster }
 
 // isFrozen tells whether a topic holds such state: all of our own but those that go by shards, or that are followed.
 func isFrozen(topic string) bool {
-	return strings.HasPrefix(topic, rule.InternalPrefix) && topic != roster.TopicName && topic != hinge.RetainedTopic
+	switch topic {
+	case roster.TopicName, hinge.RetainedTopic, access.TopicName:
+		return false
+	}
+	return strings.HasPrefix(topic, rule.InternalPrefix)
 }
 
 func errFrozen(topic string) error {

@@ -131,7 +131,7 @@ func (c *Cluster) Own(ctx context.Context, shard stream.PartitionID) (stream.Own
 	defer context.AfterFunc(c.ctx, cancel)()
 	c.queue.dispossess(shard)
 	err = l.transactional.take(ctx)
-	if err == nil && c.opt.Place != nil && c.opt.Place.Yields {
+	if _, given := shardOf(l.transactional.name, c.shardPrefix()); err == nil && given && c.opt.Place.yields() {
 		err = c.insist(ctx, c.loadAll) // who had it has stored where sessions stand in topics that may be new here
 	}
 	if err != nil {

@@ -189,7 +189,7 @@ func (c *Cluster) retake(ctx context.Context, l *lane) bool {
 // shard, or for units without an owner, whose id is that of the node, its place. Without an answer it has not. What is
 // owned and is no shard the group gives to nobody: who has taken it last has it.
 func (c *Cluster) hasLease(ctx context.Context, l *lane) bool {
-	if p := c.opt.Place; p != nil && p.Yields {
+	if p := c.opt.Place; p.yields() {
 		shard, given := shardOf(l.transactional.name, c.shardPrefix())
 		if l.transactional.owned && !given {
 			return false

@@ -418,6 +418,9 @@ func (p *Place) gone() error {
 	return p.ended
 }
 
+// yields tells whether gateways share shards one by one.
+func (p *Place) yields() bool { return p != nil && p.Yields }
+
 // isUsed tells whether a transactional id is that of another gateway in the group, or of a shard that one has. Where
 // all is one shard, who has it is the only one that writes.
 func (p *Place) isUsed(id, shardPrefix string) bool {

@@ -287,7 +287,7 @@ func TestOwnerKnowsTopics(t *testing.T) {
 	var all []*cluster.Cluster
 	for _, name := range []string{"a", "b"} {
 		opt := serving(f, name)
-		opt.Place, opt.RefreshInterval = yields(t, f, name), time.Hour
+		opt.Place, opt.Shards, opt.RefreshInterval = yields(t, f, name), "shards", time.Hour
 		all = append(all, open(t, opt))
 	}
 	shards := create(t, all[0], "shards", 1, nil)
