@@ -22,9 +22,6 @@ func Forget(fs vfs.FS, name string) error {
 	return errors.Join(forget(f), f.Close())
 }
 
-// ForgetOpen is Forget of a file of an FS that is open for writing. Errors: IO.
-func ForgetOpen(file vfs.File) error { return forget(Bare(file)) }
-
 func forget(f vfs.File) error {
 	_, sealed, err := readHead(f)
 	if err != nil || !sealed {

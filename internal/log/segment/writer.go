@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"path"
 
-	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -231,8 +230,7 @@ func (w *Writer) finish() (*Segment, error) {
 
 // Abort gives up and removes what was written.
 func (w *Writer) Abort() {
-	_ = atrest.ForgetOpen(w.file) // at best: nothing of it is wanted
-	_ = w.file.Close()
+	_ = w.file.Close()                  // nothing of it is wanted
 	_ = w.fs.Remove(w.name + tmpSuffix) // left behind, it is overwritten or swept at the next start
 	w.buf, w.ix = nil, nil
 	w.err = fault.New(fault.Closed, "segment.Append", "the file was given up")

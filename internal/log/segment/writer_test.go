@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/firthmq/firth/internal/kit/alloctest"
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 	"github.com/firthmq/firth/internal/log/record"
@@ -120,6 +121,36 @@ func TestFinishFails(t *testing.T) {
 			if on != vfs.OpSyncDir && len(left) > 0 {
 				t.Fatalf("%v: %q is left", on, left)
 			}
+		}
+	}
+}
+
+// TestNamedStaysWhole lets what comes behind the name fail: the file has its name, and a start takes it for what it is.
+func TestNamedStaysWhole(t *testing.T) {
+	key, err := atrest.NewLocal(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := atrest.NewRing([]atrest.Wrapper{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, on := range []vfs.OpKind{vfs.OpSyncDir, vfs.OpOpen} {
+		memory := vfs.NewMemory()
+		faulty := vfs.NewFaulty(memory)
+		faulty.Inject(vfs.Fault{On: on, Kind: fault.IO})
+		if s, err := tryFill(atrest.New(faulty, ring, false), "x"); !fault.Is(err, fault.IO) {
+			t.Fatalf("%v: %v, %v", on, s, err)
+		}
+		s, err := Open(atrest.New(memory, ring, false), "x")
+		if err != nil {
+			t.Fatalf("%v: %v", on, err)
+		}
+		if sums := s.Summaries(); len(sums) != 1 || sums[0].Last != 2 {
+			t.Errorf("%v: %+v", on, sums)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
