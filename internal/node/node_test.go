@@ -132,7 +132,7 @@ func TestRoomsOpenInOrderAndCloseInReverse(t *testing.T) {
 	for _, m := range regexp.MustCompile(`msg="?closed ([a-z ]+)"? took=`).FindAllStringSubmatch(log.String(), -1) {
 		closed = append(closed, m[1])
 	}
-	want := []string{"bridges", "ws", "mqtt", "kafka", "http", "certificates", "sessions of people", "erasures",
+	want := []string{"bridges", "ws", "mqtt", "kafka", "http", "metrics", "certificates", "sessions of people", "erasures",
 		"mqtt delivery", "kafka groups", "audit", "log"}
 	if !slices.Equal(closed, want) {
 		t.Errorf("closed %q, want %q", closed, want)
