@@ -11,6 +11,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"mime"
 	"net/http"
 	"time"
 
@@ -254,6 +255,20 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request, rt *route, q *ask) 
 }
 
 const jsonType = "application/json"
+
+// SaidAs is the media type of what a request says, in lower case and without its parameters, of which none changes what
+// JSON or bytes are (RFC 9110, section 8.3.1; RFC 8259, section 11); "": it is none.
+func SaidAs(r *http.Request) string {
+	of := r.Header.Values("Content-Type")
+	if len(of) != 1 {
+		return ""
+	}
+	kind, _, err := mime.ParseMediaType(of[0])
+	if err != nil {
+		return ""
+	}
+	return kind
+}
 
 // answerJSON answers with a value.
 func answerJSON(w http.ResponseWriter, status int, mediaType string, v any) {

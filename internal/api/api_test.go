@@ -113,3 +113,28 @@ func TestTurns(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+// TestSaidAs: a parameter of a media type changes nothing, and what is none, or two, is nothing.
+func TestSaidAs(t *testing.T) {
+	for _, tc := range []struct {
+		said []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{"application/json"}, jsonType},
+		{[]string{"application/json; charset=utf-8"}, jsonType},
+		{[]string{`Application/JSON;charset="UTF-8"`}, jsonType},
+		{[]string{"application/octet-stream;x=y"}, rawType},
+		{[]string{"text/plain; application/json"}, ""},
+		{[]string{`text/plain;x="application/json"`}, "text/plain"},
+		{[]string{"text/plain, application/json"}, ""},
+		{[]string{"application/json", "text/plain"}, ""},
+		{[]string{"application/json; charset"}, ""},
+	} {
+		r := httptest.NewRequest(http.MethodPost, Path+"/topics", nil)
+		r.Header["Content-Type"] = tc.said
+		if got := SaidAs(r); got != tc.want {
+			t.Errorf("%q: %q, want %q", tc.said, got, tc.want)
+		}
+	}
+}

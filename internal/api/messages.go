@@ -165,7 +165,7 @@ func (a *API) publish(q *ask) (any, error) {
 // message is what a request has published. Errors: Invalid; TooLarge.
 func (q *ask) message() (*Message, error) {
 	m := &Message{}
-	if q.r.Header.Get("Content-Type") != rawType {
+	if SaidAs(q.r) != rawType {
 		for _, name := range []string{"qos", "retain", "message_expiry", "content_type", "response_topic"} {
 			if q.has(name) {
 				return nil, fault.New(fault.Invalid, op, "%s stands in the message", name).

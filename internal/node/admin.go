@@ -134,7 +134,7 @@ func (n *Node) ofThisMachine(next http.Handler) http.Handler {
 		case !n.isHere(r):
 			n.turnAway(w, r, fault.New(fault.Denied, "admin", "only programs of this machine are answered, and none by a proxy").
 				WithHint("ask on a loopback address of the machine that runs firth"))
-		case r.Method != http.MethodGet && r.Header.Get("Content-Type") != adminType:
+		case r.Method != http.MethodGet && api.SaidAs(r) != adminType:
 			n.turnAway(w, r, fault.New(fault.Denied, "admin", "a change needs Content-Type: %s", adminType))
 		default:
 			next.ServeHTTP(w, r)
