@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/hmac"
@@ -361,6 +362,7 @@ func (a *aviary) fly() {
 	if claim.Token != "" {
 		c["token of a claim"] = claim.Token
 	}
+	c.sing("payload")
 	a.flyAPI(by)
 	a.flyPeople()
 	a.flyMQTT(good, old)
@@ -390,10 +392,49 @@ func (a *aviary) flyAPI(by string) {
 	made("password that the API made", "/users", fmt.Sprintf(`{"name":"made%d","generate":true}`, len(a.c)),
 		"password")
 	made("token that the API made", "/tokens", `{"owner":"api","expires":"1h"}`, "token")
+	a.flyRoutes(by)
+}
+
+// flyRoutes asks every route of the API, rightly as far as it takes nothing away, with what no one may say, and with a
+// token that is none. What it tells of messages, which may be in it, is let.
+func (a *aviary) flyRoutes(by string) {
+	a.t.Helper()
+	a.http("POST", api.Path+"/names/a%2Fb/messages", by, fmt.Sprintf(`{"payload":{"text":%q},"retain":true}`,
+		a.c["payload"]), false)
+	a.http("POST", api.Path+"/topics/a/records", by, fmt.Sprintf(`{"records":[{"value":{"text":%q}}]}`, a.c["payload"]),
+		false)
+	wrong := "Authorization: Bearer " + a.c.sing("wrong token for the API") + "\n"
 	for _, line := range api.Lines() {
-		if line.Method == http.MethodGet && line.On == rule.Cluster {
-			path := strings.NewReplacer("{user}", "api", "{role}", "admin").Replace(line.Path)
-			a.http("GET", path, by, "", false)
+		path := strings.NewReplacer("{user}", "api", "{role}", "admin", "{topic}", "a", "{name}", "a%2Fb", "{filter}",
+			"a%2F%23", "{client}", "mboss", "{group}", "g", "{kind}", "client").Replace(line.Path)
+		shows := line.On == rule.Topic && line.Method == http.MethodGet
+		switch {
+		case line.Flows:
+			a.flow(path, by)
+		case line.Method == http.MethodGet:
+			a.http("GET", path, by, "", shows)
+		default: // what it says is none of what is taken
+			a.http(line.Method, path, by, fmt.Sprintf(`{"none":%q}`, a.c.sing("unknown field for "+line.Method+" "+line.Path)),
+				false)
+		}
+		a.http(line.Method, path, wrong, "", false)
+	}
+}
+
+// flow follows a filter up to the first message.
+func (a *aviary) flow(path, by string) {
+	a.t.Helper()
+	b := &browser{t: a.t, at: a.ready.Addresses.HTTP, cookies: map[string]*http.Cookie{}}
+	answer := b.open(http.MethodGet, path, "", strings.TrimSpace(by))
+	defer answer.Body.Close()
+	s := &eventStream{a.t, answer.Body, bufio.NewReader(answer.Body)}
+	_, _, data := s.next()
+	if !strings.Contains(data, a.c["payload"]) {
+		a.t.Errorf("%s: %q", path, data)
+	}
+	for what := range a.c {
+		if what != "payload" && strings.Contains(data, a.c[what]) {
+			a.t.Errorf("%s: %s", path, what)
 		}
 	}
 }
@@ -401,7 +442,7 @@ func (a *aviary) flyAPI(by string) {
 func (a *aviary) flyMQTT(good, old string) {
 	t, c := a.t, a.c
 	t.Helper()
-	payload := []byte(c.sing("payload"))
+	payload := []byte(c["payload"])
 	for user, password := range map[string]string{"boss": c["password of boss"], "dev": c.sing("wrong password by MQTT"),
 		"": c.sing("password without a user"), "jay": good, "old": old} {
 		will := &packet.Will{Topic: []byte("will"), Payload: []byte(c.sing("payload of a will"))}

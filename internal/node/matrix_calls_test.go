@@ -318,7 +318,7 @@ func (m *matrix) pages() {
 					m.judge("HTTP payload", as, page.path, m.oracle.resource(as, "alter", "cluster", "kafka-cluster"), true)
 				}
 			}
-			m.byCookies(as, page.method, page.path, may)
+			m.byCookies(as, page.method, adminPath+page.path, may)
 			status, _ := m.http(page.method, page.path, "", 0)
 			m.judge("HTTP", &person{}, page.method+" "+page.path, false, status != http.StatusUnauthorized)
 			status, _ = m.http(page.method, page.path, "Bearer "+strings.ToLower(m.node.token)+"x", 0)

@@ -150,6 +150,12 @@ var planted = []struct {
 	{"what is held back outlives a token", endPart, "ended held", onPath("endheld")},
 	{"a Fetch that waits outlives a token", endPart, "waiting Fetch", first("mxlit")},
 	{"a stream outlives a token", endPart, "ended stream", first("kafka-cluster")},
+	{"what flows by HTTP is not judged", apiPart, "API live", onPath("apilive")},
+	{"what flows by HTTP from the past is not judged", apiPart, "API past", onPath("apilive")},
+	{"what flows by HTTP outlives the right", apiPart, "API live", first("/apilive/revoked/")},
+	{"what flows by HTTP is not masked", apiPart, "API live masked", bare("/apilive/")},
+	{"retained messages in a list are not masked", apiPart, "API GET /retained masked", bare("/apiretained/")},
+	{"what was retained is not masked", apiPart, "history masked", bare("/apikept/")},
 	{"an id is no name", callPart, "OffsetCommit by id", onTopics(rule.Read, "mx")},
 }
 

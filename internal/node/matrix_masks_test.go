@@ -70,7 +70,7 @@ func (b *backEnd) unveils(path string, raw []byte, got map[string]bool, topics [
 				all[topic] = true
 			}
 			n := seen[secretOf(payload)]
-			some[topic], all[topic] = some[topic] || n > 0, all[topic] && n == 2
+			some[topic], all[topic] = some[topic] || n > 0, all[topic] && n >= 2 // more where it was restored
 		}
 	}
 	for topic := range all {

@@ -305,6 +305,7 @@ func further(people []*person) []timed {
 	return []timed{
 		may("+/fence", "read").of("User:*"),
 		may("+/bfence/#").of("User:*"),
+		may("+/apilive/fence", "read").of("User:*"),
 		other("allow", "cluster", "literal", "kafka-cluster", "alter").of("Role:looks"),
 		veil(mxRoot + "/retained/exact/x").of("User:" + people[0].user).in(3), // who may look at it by HTTP then
 		may("$SYS/broker/clients/#", "read").of("User:" + people[0].user),

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
+	"github.com/firthmq/firth/internal/api"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -21,7 +23,8 @@ type followed struct {
 	what  string
 	right string
 	by    func() bool // tells whether what proved who it is is good still
-	trace string      // the client that is traced; "": it is the audit
+	trace string      // the client that is traced; "": it is something else
+	name  string      // the topic name that is followed by the API; "": it is something else
 	body  io.ReadCloser
 }
 
@@ -47,7 +50,7 @@ func (m *matrix) streams() {
 	mark := fmt.Sprintf("mark-%d", m.phase)
 	m.happens(mark)
 	for _, f := range m.open {
-		m.judge("HTTP stream", f.who, f.what, m.sees(f.who, f.right) && f.by(), f.shows(mark))
+		m.judge("HTTP stream", f.who, f.what, m.sees(f) && f.by(), f.shows(mark))
 		_ = f.body.Close()
 	}
 	m.open = nil
@@ -68,6 +71,8 @@ func (m *matrix) streams() {
 // happens has the audit and each trace be told of something.
 func (m *matrix) happens(mark string) {
 	m.user(mark, map[string]any{}, true)
+	m.root.publish(&packet.Publish{Topic: []byte(fencePost), Payload: []byte(mark), QoS: 1}, 0)
+	m.root.drain()
 	for _, f := range m.open {
 		if f.trace == "" {
 			continue
@@ -84,8 +89,14 @@ func (m *matrix) happens(mark string) {
 	}
 }
 
-func (m *matrix) sees(who *person, right string) bool {
-	return m.oracle.resource(who, right, "cluster", "kafka-cluster")
+// fencePost is a name that everybody may read who may come.
+const fencePost = mxRoot + "/fence"
+
+func (m *matrix) sees(f *followed) bool {
+	if f.name != "" {
+		return m.oracle.name(f.who, f.right, f.name)
+	}
+	return m.oracle.resource(f.who, f.right, "cluster", "kafka-cluster")
 }
 
 // follow asks for each stream, and judges whether it is answered.
@@ -96,13 +107,14 @@ func (m *matrix) follow(who *person, b *browser, traced string, headers ...strin
 		return len(headers) > 0 || is == changed && fmt.Sprint(now) == fmt.Sprint(roles)
 	}
 	for _, f := range []*followed{
-		{what: "/audit?follow=true&last=1&type=change", right: "describe"},
-		{what: "/trace?client=" + strings.ReplaceAll(traced, " ", "+"), right: "alter", trace: traced},
+		{what: adminPath + "/audit?follow=true&last=1&type=change", right: "describe"},
+		{what: adminPath + "/trace?client=" + strings.ReplaceAll(traced, " ", "+"), right: "alter", trace: traced},
+		{what: api.Path + "/filters/" + url.PathEscape(fencePost) + "/messages", right: "read", name: fencePost},
 	} {
-		answer := b.open(http.MethodGet, adminPath+f.what, "", headers...) //nolint:bodyclose // streams closes it
+		answer := b.open(http.MethodGet, f.what, "", headers...) //nolint:bodyclose // streams closes it
 		f.who, f.by, f.body = who, same, answer.Body
 		m.t.Cleanup(func() { _ = f.body.Close() })
-		m.judge("HTTP stream asked for", who, f.what, m.sees(who, f.right), answer.StatusCode == http.StatusOK)
+		m.judge("HTTP stream asked for", who, f.what, m.sees(f), answer.StatusCode == http.StatusOK)
 		if answer.StatusCode == http.StatusOK {
 			m.open = append(m.open, f)
 			continue

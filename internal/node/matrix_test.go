@@ -76,6 +76,10 @@ func (m *matrix) run() {
 		if m.does(pagePart) {
 			m.pages()
 		}
+		if m.does(apiPart) {
+			m.asksAPI()
+			m.flows()
+		}
 		if m.does(streamPart) {
 			m.streams()
 		}

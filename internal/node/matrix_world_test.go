@@ -56,6 +56,9 @@ type matrix struct {
 	far    *Node        // the other server of theirs
 	issuer *tokentest.Issuer
 
+	flowing map[int]*apiStream  // streams of the API, by the number of who follows
+	flowed  []map[string]string // what was sent to them in each phase
+
 	cases   map[string]int // by path
 	leaks   []string
 	missing []string
@@ -88,6 +91,7 @@ const (
 	pagePart
 	streamPart
 	letterPart
+	apiPart
 	everything  ends = (devicePart+1)<<iota - 1
 	backEndPart      = fetchPart | sharePart | transactionPart | callPart
 )
@@ -100,7 +104,7 @@ const (
 // newMatrix starts a node whose doors ask these guards, for these people and what of them is tried.
 func newMatrix(t testing.TB, by guards, people []*person, parts ends) *matrix {
 	m := &matrix{t: t, people: people, thin: 1, parts: parts, cases: map[string]int{}, ids: map[string]string{},
-		jars:  map[string][2]*browser{},
+		jars: map[string][2]*browser{}, flowing: map[int]*apiStream{},
 		never: map[string]attempt{}, sentTo: map[string][]string{}}
 	m.rows = tricks(m.people)
 	for i := range m.rows {
