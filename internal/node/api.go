@@ -71,7 +71,8 @@ func (n *Node) enterAPI(r *http.Request) (api.Visit, error) {
 	case who.pass == nil && !who.token && !n.isHere(r):
 		err = fault.New(fault.Denied, "api", "as long as there are no users only programs of this machine are answered").
 			WithHint("firth user add NAME --role admin")
-	case r.Method != http.MethodGet && api.SaidAs(r) != adminType && api.SaidAs(r) != bytesType: // no page sends either to another site unasked
+	case r.Method != http.MethodGet && api.SaidAs(r) != adminType &&
+		api.SaidAs(r) != bytesType: // no page sends either to another site unasked
 		err = fault.New(fault.Denied, "api", "a change needs Content-Type: %s", adminType)
 	}
 	if err != nil {

@@ -127,7 +127,8 @@ func TestAPIMessages(t *testing.T) {
 	if e := s.message(); *e.Payload.Text != "bytes" || e.ContentType != "text/plain" {
 		t.Errorf("%+v", e)
 	}
-	c.says("POST /names/a%2Fx/messages", `{"payload":{"text":"2"}}`, 200, nil, "Content-Type: application/json; charset=utf-8")
+	c.says("POST /names/a%2Fx/messages", `{"payload":{"text":"2"}}`, 200, nil,
+		"Content-Type: application/json; charset=utf-8")
 	c.says("POST /names/a%2Fx/messages?qos=1", "3", 200, nil, "Content-Type: Application/Octet-Stream;x=y")
 	for _, want := range []string{"2", "3"} {
 		if e := s.message(); *e.Payload.Text != want {

@@ -57,8 +57,8 @@ var secretOptions = map[string]string{
 	"Log.Kafka.TLS.Key": "file", "Log.Kafka.SASL.PasswordFile": "file", "Log.Kafka.SASL.TokenFile": "file",
 	"TLS.ClientAuth": "no secret", "Listeners.TLS.ClientAuth": "no secret",
 	"Encryption.KeyFile": "file", "Encryption.KeyEnv": "name of a variable",
-	"Mapping.Key":          "keys of records",
-	"Bridges.PasswordFile": "file", "Bridges.TLS.Key": "file",
+	"Mapping.Key":         "keys of records",
+	"Webhooks.SecretFile": "file", "Bridges.PasswordFile": "file", "Bridges.TLS.Key": "file",
 }
 
 // TestSecretOptions wants every option judged that might hold a secret, and none that is gone.

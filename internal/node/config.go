@@ -35,6 +35,7 @@ type Config struct {
 	Rewrite                []rewrite.Rule
 	AutoSubscribe          []mqtt.AutoSubscription
 	Bridges                []Bridge
+	Webhooks               []Webhook
 	Topics                 Topics
 	Limits                 Limits
 	MQTT                   MQTT

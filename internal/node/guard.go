@@ -30,6 +30,7 @@ func (l *loader) checkWhole() {
 		}
 	}
 	l.checkBridges()
+	l.checkWebhooks()
 	const least = "groups.min_session_timeout"
 	switch g := &l.config.Groups; {
 	case g.MinSessionTimeout <= g.MaxSessionTimeout:

@@ -41,6 +41,7 @@ const frontPage = `This is Firth: MQTT and Kafka, one log. In a browser this is 
 /.well-known/est/ where devices enrol
 /auth/            where people log in
 /admin/v1/        for firth session and the like, from this machine
+/hooks/           for services that sign what they send
 /api/v1/          for programs and people; /api/v1/openapi.json says what there is
 `
 
@@ -59,6 +60,9 @@ func (n *Node) serveHTTP(context.Context) error {
 	mux.Handle(enrol.Path, n.desk.Handler())
 	mux.Handle(people.Path, n.people.Handler())
 	n.serveAdmin(mux)
+	if err := n.serveHooks(mux); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	mux.Handle(api.Path+"/", n.newAPI(ctx))
 	mux.Handle("GET "+adminPath+"/trace", n.serveTrace(ctx))

@@ -174,7 +174,8 @@ func (m *matrix) asksAPI() {
 }
 
 // byCookie are the routes that are asked by the cookies of a session, too: one of each method.
-var byCookie = []string{"GET /health", "POST /users", "PUT /roles/{role}", "PATCH /users/{user}", "DELETE /users/{user}"}
+var byCookie = []string{"GET /health", "POST /users", "PUT /roles/{role}", "PATCH /users/{user}",
+	"DELETE /users/{user}"}
 
 // asksRow asks a route about all that it can be about. What it says, where it says something, is none of what is taken:
 // who may is told that, and nothing is changed. Each topic and group has its turn in every other phase.
@@ -331,7 +332,7 @@ const apiFence = mxRoot + "/apilive/fence"
 func (m *matrix) flows() {
 	open := func(as *person, query string) *apiStream {
 		answer := newBrowser(m.t, m.node).open(http.MethodGet, api.Path+"/filters/%2B%2Fapilive%2F%23/messages"+query, "",
-			basicHeader(as.user, mxPassword)) //nolint:bodyclose // what ends the matrix closes it
+			basicHeader(as.user, mxPassword))
 		m.t.Cleanup(func() { _ = answer.Body.Close() })
 		m.judge("API GET /filters/{filter}/messages", as, query, !m.oracle.out[as.user], answer.StatusCode == http.StatusOK)
 		if answer.StatusCode != http.StatusOK {
@@ -384,9 +385,7 @@ func (m *matrix) arrived(path string, s *apiStream, fence string, sent ...map[st
 		clear(want)
 	}
 	for _, one := range sent {
-		for payload, name := range readable(&m.oracle, s.who, one) {
-			want[payload] = name
-		}
+		maps.Copy(want, readable(&m.oracle, s.who, one))
 	}
 	got := s.read(want)
 	for _, one := range sent {

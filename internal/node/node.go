@@ -66,7 +66,7 @@ type Node struct {
 	people    *people.Desk
 	issuers   *keys.Metrics  // of the keys of issuers of tokens
 	proxies   []netip.Prefix // that tell for whom they ask
-	refusals  *limit.Lines   // of enrolments
+	refusals  *limit.Lines   // of enrolments, and of files of webhooks
 	token     string         // of this start, for commands of the same user; "": none
 	kafka     *kafka.Door    // nil: Kafka clients connect to the brokers
 	mqtt      *mqtt.Door

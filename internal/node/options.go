@@ -21,7 +21,8 @@ func Options() []Option {
 		auditOptions(), tlsOptions(), topicOptions(), mqttLimits(),
 		limitRates(), limitHandshakes(),
 		kafkaLimits(), logLimits(),
-		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), bridgesOption(), groupOptions(),
+		mqttOptions(), sessionOptions(), flappingOptions(), rewritingOptions(), bridgesOption(), webhooksOption(),
+		groupOptions(),
 		transactionOptions(), encryptionOptions(), gatewayOptions(), processOptions(),
 	)
 }
