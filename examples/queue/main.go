@@ -89,7 +89,7 @@ func work(ctx context.Context, client *kgo.Client, jobs int, out io.Writer) erro
 	for ended := 0; jobs == 0 || ended < jobs; {
 		fetches := client.PollFetches(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // an interruption is how it is ended
 		}
 		if err := fetches.Err(); err != nil {
 			return err

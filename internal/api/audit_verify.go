@@ -76,7 +76,7 @@ func (a *API) walkChain(q *ask, p stream.PartitionID, v *chain.Verifier) (whole 
 	goes := true
 	for until, next := time.Now().Add(verifyTime), b.Start; goes && next < b.High; {
 		if time.Now().After(until) || q.r.Context().Err() != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // nobody waits for more
 		}
 		was := next
 		next, err = a.opt.Log.Scan(p, next, stream.ScanOptions{}, func(r *record.View) bool {
@@ -86,7 +86,7 @@ func (a *API) walkChain(q *ask, p stream.PartitionID, v *chain.Verifier) (whole 
 		switch {
 		case lostIn(err) != nil:
 			v.Lost("records are damaged on the disk")
-			return true, nil
+			return true, nil //nolint:nilerr // it is what was asked
 		case err != nil:
 			return false, err
 		case next == was:

@@ -13,7 +13,7 @@ const settled = 64 << 10
 func HeapInUse() int64 {
 	var m runtime.MemStats
 	least := int64(-1)
-	for n := 0; n < 20; n++ {
+	for n := range 20 {
 		runtime.GC()
 		runtime.ReadMemStats(&m)
 		if n >= 3 && int64(m.HeapAlloc) > least-settled {
