@@ -124,6 +124,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"list of issuers":   `[{"issuer":"a","audience":"b","keys":"/k"}]`,
 		"auto | host:port":  "example.org:1", "true | false": "true",
 		"list of rewrite rules": `[{"from":"a/#","match":"^a","to":"b"}]`,
+		"list of webhooks":      `[{"name":"a","topic_name":"b","secret_file":"/k"}]`,
 		"list of bridges":       `[{"name":"a","addresses":"b:1","topics":[{"filter":"c/#"}]}]`,
 		"list of subscriptions": `[{"filter":"a/#"}]`,
 		"list of rules":         `[{"mqtt":"a/#","topic":"a"}]`, "list of patterns": "*.example.org", "topic name": "rest",
