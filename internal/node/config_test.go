@@ -114,9 +114,9 @@ func dump(t *testing.T, c *Config) string {
 	return b.String()
 }
 
-// TestEveryKeyFromEverySource sets each key to another value in the file, the environment and by flag.
-func TestEveryKeyFromEverySource(t *testing.T) {
-	other := map[string]string{
+// others are values that are no default, by the type of the key.
+func others() map[string]string {
+	return map[string]string{
 		"path": "/x y", "name of a variable": "X_Y", "list of paths": "/x y,/z", "1.2 | 1.3": "1.3",
 		"none | request | require": "request", "list of TCP addresses": "127.0.0.1:0,[::1]:0",
 		"list of addresses": "127.0.0.1:0,unix:/x",
@@ -139,6 +139,11 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"text | json": "json", "none | for_now | for_good": "for_now", "host:port": "other.example.org:1883",
 		"CreateTime | LogAppendTime": "LogAppendTime", "debug | info | warn | error": "warn",
 	}
+}
+
+// TestEveryKeyFromEverySource sets each key to another value in the file, the environment and by flag.
+func TestEveryKeyFromEverySource(t *testing.T) {
+	other := others()
 	names := map[string]bool{}
 	for _, o := range Options() {
 		if names[o.Env()] {
