@@ -2,7 +2,7 @@
 
 import { keepPreviousData, useMutation, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { type FormEvent, useEffect, useRef } from "react";
+import type { FormEvent } from "react";
 import { call } from "../api/client";
 import type { AuditEvent, AuditVerdict, Routes } from "../api/schema";
 import { pretty } from "../lib/json";
@@ -11,6 +11,7 @@ import { Facts } from "../parts/facts";
 import { Choice, Field, said } from "../parts/field";
 import { useView } from "../parts/list";
 import { Page } from "../parts/page";
+import { Panel } from "../parts/panel";
 import { type Column, Table } from "../parts/table";
 import { Trouble, why } from "../parts/trouble";
 import type { Search } from "../router";
@@ -195,19 +196,8 @@ function Verdict({ is: v }: { is: AuditVerdict }) {
 
 /** One is an event in full. */
 function One({ event: e, onClose }: { event: AuditEvent; onClose: () => void }) {
-	const heading = useRef<HTMLHeadingElement>(null);
-	// biome-ignore lint/correctness/useExhaustiveDependencies: another event is looked at
-	useEffect(() => heading.current?.focus(), [e.sequence]);
 	return (
-		<section className="card inspector" aria-labelledby="event">
-			<div className="row">
-				<h2 id="event" ref={heading} tabIndex={-1}>
-					Event {count(e.sequence)}
-				</h2>
-				<button type="button" onClick={onClose}>
-					Close
-				</button>
-			</div>
+		<Panel of={e.sequence} title={`Event ${count(e.sequence)}`} onClose={onClose}>
 			<Facts
 				facts={[
 					["Time", stamp(e.time)],
@@ -233,7 +223,7 @@ function One({ event: e, onClose }: { event: AuditEvent; onClose: () => void }) 
 			/>
 			<Side label="Before" value={e.before} />
 			<Side label="After" value={e.after} />
-		</section>
+		</Panel>
 	);
 }
 

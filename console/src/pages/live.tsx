@@ -10,6 +10,7 @@ import { Facts } from "../parts/facts";
 import { Choice, Field, said } from "../parts/field";
 import { useView } from "../parts/list";
 import { Page } from "../parts/page";
+import { Panel } from "../parts/panel";
 import { type Column, Table } from "../parts/table";
 import { Value } from "../parts/value";
 
@@ -145,13 +146,7 @@ const columns = (onOpen: (row: Row) => void): Column<Row>[] => [
 function One({ row, onClose }: { row: Row; onClose: () => void }) {
 	const { message: m } = row;
 	return (
-		<section className="card inspector" aria-labelledby="message">
-			<div className="row">
-				<h2 id="message">Message {count(row.n)}</h2>
-				<button type="button" onClick={onClose}>
-					Close
-				</button>
-			</div>
+		<Panel of={String(row.n)} title={`Message ${count(row.n)}`} onClose={onClose}>
 			<Facts
 				facts={[
 					["Topic name", <code key="name">{m.name}</code>],
@@ -175,6 +170,6 @@ function One({ row, onClose }: { row: Row; onClose: () => void }) {
 				]}
 			/>
 			{m.payload && <Value key={row.n} value={m.payload} />}
-		</section>
+		</Panel>
 	);
 }

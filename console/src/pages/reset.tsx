@@ -5,7 +5,7 @@ import { type FormEvent, useState } from "react";
 import { change } from "../api/client";
 import type { GroupDetail, Moved, Reset } from "../api/schema";
 import { count } from "../lib/show";
-import { Dialog } from "../parts/dialog";
+import { Dialog, Ends } from "../parts/dialog";
 import { Choice, Field, said } from "../parts/field";
 import { Table } from "../parts/table";
 import { Trouble } from "../parts/trouble";
@@ -61,14 +61,7 @@ export function ResetGroup({ group: g, onClose }: { group: GroupDetail; onClose:
 				{(to === "offset" || to === "shift") && (
 					<Field label={to === "offset" ? "Offset" : "Records"} name="at" placeholder="0" required />
 				)}
-				<div className="row">
-					<button type="button" onClick={onClose}>
-						Cancel
-					</button>
-					<button type="submit" disabled={look.isPending}>
-						Show what would be
-					</button>
-				</div>
+				<Ends verb="Show what would be" busy={look.isPending} onClose={onClose} />
 			</form>
 			{look.error && <Trouble error={look.error} />}
 			<div role="status">{plan && look.data && <Plan is={look.data} />}</div>

@@ -2,7 +2,7 @@
 
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { type FormEvent, useEffect, useRef, useState } from "react";
+import { type FormEvent, useState } from "react";
 import { call, change } from "../api/client";
 import type { RetainedMessage, RetainedVersion } from "../api/schema";
 import { preview } from "../lib/bytes";
@@ -13,6 +13,7 @@ import { Facts } from "../parts/facts";
 import { Field, said } from "../parts/field";
 import { useView } from "../parts/list";
 import { Page } from "../parts/page";
+import { Panel } from "../parts/panel";
 import { Sure } from "../parts/sure";
 import { Table } from "../parts/table";
 import { Trouble } from "../parts/trouble";
@@ -126,10 +127,8 @@ function Leaf({ level, message: m }: { level: Level; message: RetainedMessage })
 
 /** One is a topic name: what is retained, what was, and the way back. */
 function One({ name, onClose }: { name: string; onClose: () => void }) {
-	const heading = useRef<HTMLHeadingElement>(null);
 	const [restoring, setRestoring] = useState<RetainedVersion>();
 	const [clearing, setClearing] = useState(false);
-	useEffect(() => heading.current?.focus(), []);
 	const it = useQuery({
 		queryKey: ["GET /retained/{name}/history", name],
 		queryFn: ({ signal }) => call("GET /retained/{name}/history", { name }, signal),
@@ -137,15 +136,7 @@ function One({ name, onClose }: { name: string; onClose: () => void }) {
 	});
 	const now = it.data?.items.find((v) => v.current);
 	return (
-		<section className="card inspector" aria-labelledby="retained">
-			<div className="row">
-				<h2 id="retained" ref={heading} tabIndex={-1}>
-					{name}
-				</h2>
-				<button type="button" onClick={onClose}>
-					Close
-				</button>
-			</div>
+		<Panel of={name} title={name} onClose={onClose}>
 			{it.error && <Trouble error={it.error} />}
 			{it.data && !now && <p className="muted">Nothing is retained there now.</p>}
 			{now && (
@@ -215,6 +206,6 @@ function One({ name, onClose }: { name: string; onClose: () => void }) {
 					<p>New subscribers get nothing any more. What it was stays in the log, and can be restored.</p>
 				</Sure>
 			)}
-		</section>
+		</Panel>
 	);
 }

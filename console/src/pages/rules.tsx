@@ -4,7 +4,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { change } from "../api/client";
 import type { NewRule, Rule } from "../api/schema";
-import { Dialog } from "../parts/dialog";
+import { Dialog, Ends } from "../parts/dialog";
 import { Checks, Choice, Field, said, words } from "../parts/field";
 import { List, useView } from "../parts/list";
 import { Sure } from "../parts/sure";
@@ -183,14 +183,7 @@ function AddRule({ begin, onClose }: { begin: Begin; onClose: () => void }) {
 				)}
 				{on === "filter" && <p className="muted">To publish is to write, to subscribe is to read.</p>}
 				{add.error && <Trouble error={add.error} />}
-				<div className="row">
-					<button type="button" onClick={onClose}>
-						Cancel
-					</button>
-					<button type="submit" className="primary" disabled={add.isPending}>
-						Add
-					</button>
-				</div>
+				<Ends verb="Add" busy={add.isPending} as="primary" onClose={onClose} />
 			</form>
 		</Dialog>
 	);

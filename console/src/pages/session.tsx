@@ -5,7 +5,7 @@ import { call } from "../api/client";
 import type { SessionDetail } from "../api/schema";
 import { every } from "../lib/queries";
 import { count, duration, stamp } from "../lib/show";
-import { Dialog } from "../parts/dialog";
+import { Dialog, Ends } from "../parts/dialog";
 import { Facts } from "../parts/facts";
 import { Page } from "../parts/page";
 import { Table } from "../parts/table";
@@ -158,14 +158,13 @@ function Kick({ session: s, onClose }: { session: SessionDetail; onClose: () => 
 				</label>
 			)}
 			{kick.error && <Trouble error={kick.error} />}
-			<div className="row">
-				<button type="button" onClick={onClose}>
-					Cancel
-				</button>
-				<button type="button" className="danger" disabled={kick.isPending} onClick={() => kick.mutate()}>
-					{forget ? "End the session" : "Disconnect"}
-				</button>
-			</div>
+			<Ends
+				verb={forget ? "End the session" : "Disconnect"}
+				busy={kick.isPending}
+				as="danger"
+				onClose={onClose}
+				onAct={() => kick.mutate()}
+			/>
 		</Dialog>
 	);
 }

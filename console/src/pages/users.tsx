@@ -5,7 +5,7 @@ import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { type FormEvent, useState } from "react";
 import { call, change, Refused, tagged } from "../api/client";
 import type { User } from "../api/schema";
-import { Dialog } from "../parts/dialog";
+import { Dialog, Ends } from "../parts/dialog";
 import { Facts } from "../parts/facts";
 import { Checks, Choice, Field, said, words } from "../parts/field";
 import { List, useView } from "../parts/list";
@@ -119,14 +119,7 @@ function AddUser({ onClose }: { onClose: () => void }) {
 					<Field label="Password" name="password" type="password" autoComplete="new-password" required />
 				)}
 				{make.error && <Trouble error={make.error} />}
-				<div className="row">
-					<button type="button" onClick={onClose}>
-						Cancel
-					</button>
-					<button type="submit" className="primary" disabled={make.isPending}>
-						Add
-					</button>
-				</div>
+				<Ends verb="Add" busy={make.isPending} as="primary" onClose={onClose} />
 			</form>
 		</Dialog>
 	);
@@ -281,14 +274,7 @@ function ChangeUser({ user: u, tag, onClose }: { user: User; tag: string; onClos
 					</div>
 				)}
 				{save.error && !overtaken && <Trouble error={save.error} />}
-				<div className="row">
-					<button type="button" onClick={onClose}>
-						Cancel
-					</button>
-					<button type="submit" className="primary" disabled={save.isPending}>
-						Save
-					</button>
-				</div>
+				<Ends verb="Save" busy={save.isPending} as="primary" onClose={onClose} />
 			</form>
 		</Dialog>
 	);
@@ -306,14 +292,7 @@ function NewPassword({ user: u, onClose }: { user: User; onClose: () => void }) 
 		<Dialog title={`A new password for ${u.name}?`} onClose={onClose}>
 			<p>One is made, and shown once. The old one is good no longer, and its connections end.</p>
 			{make.error && <Trouble error={make.error} />}
-			<div className="row">
-				<button type="button" onClick={onClose}>
-					Cancel
-				</button>
-				<button type="button" className="danger" disabled={make.isPending} onClick={() => make.mutate()}>
-					Make it
-				</button>
-			</div>
+			<Ends verb="Make it" busy={make.isPending} as="danger" onClose={onClose} onAct={() => make.mutate()} />
 		</Dialog>
 	);
 }

@@ -16,3 +16,28 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
 		</dialog>
 	);
 }
+
+interface EndsProps {
+	verb: string;
+	/** It was begun, and has not ended yet. */
+	busy: boolean;
+	/** How the button looks that does it. */
+	as?: "primary" | "danger";
+	onClose: () => void;
+	/** What it does; without it the form is sent. */
+	onAct?: () => void;
+}
+
+/** Ends are the last buttons of a dialog: the way back, and what it is for. */
+export function Ends({ verb, busy, as, onClose, onAct }: EndsProps) {
+	return (
+		<div className="row">
+			<button type="button" onClick={onClose}>
+				Cancel
+			</button>
+			<button type={onAct ? "button" : "submit"} className={as} disabled={busy} onClick={onAct}>
+				{verb}
+			</button>
+		</div>
+	);
+}

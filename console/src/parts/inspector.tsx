@@ -1,11 +1,11 @@
 // One record in full.
 
-import { useEffect, useRef } from "react";
 import type { RecordPage } from "../api/schema";
 import { preview } from "../lib/bytes";
 import { bytes, count, stamp } from "../lib/show";
 import { Facts } from "./facts";
 import { Journey } from "./journey";
+import { Panel } from "./panel";
 import { Value } from "./value";
 
 interface Props {
@@ -15,19 +15,8 @@ interface Props {
 }
 
 export function Inspector({ topic, record, onClose }: Props) {
-	const heading = useRef<HTMLHeadingElement>(null);
-	// biome-ignore lint/correctness/useExhaustiveDependencies: another record is looked at
-	useEffect(() => heading.current?.focus(), [record.offset]);
 	return (
-		<section className="card inspector" aria-labelledby="record">
-			<div className="row">
-				<h2 id="record" ref={heading} tabIndex={-1}>
-					Offset {count(record.offset)}
-				</h2>
-				<button type="button" onClick={onClose}>
-					Close
-				</button>
-			</div>
+		<Panel of={record.offset} title={`Offset ${count(record.offset)}`} onClose={onClose}>
 			<Facts
 				facts={[
 					["Topic of the log", topic],
@@ -50,6 +39,6 @@ export function Inspector({ topic, record, onClose }: Props) {
 				</>
 			)}
 			<Journey topic={topic} record={record} />
-		</section>
+		</Panel>
 	);
 }

@@ -1,6 +1,6 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
-import { Dialog } from "./dialog";
+import { Dialog, Ends } from "./dialog";
 import { Trouble } from "./trouble";
 
 interface Props {
@@ -28,14 +28,7 @@ export function Sure({ title, children, verb, act, onClose, onDone }: Props) {
 		<Dialog title={title} onClose={onClose}>
 			{children}
 			{doing.error && <Trouble error={doing.error} />}
-			<div className="row">
-				<button type="button" onClick={onClose}>
-					Cancel
-				</button>
-				<button type="button" className="danger" disabled={doing.isPending} onClick={() => doing.mutate()}>
-					{verb}
-				</button>
-			</div>
+			<Ends verb={verb} busy={doing.isPending} as="danger" onClose={onClose} onAct={() => doing.mutate()} />
 		</Dialog>
 	);
 }
