@@ -32,17 +32,20 @@ func main() {
 	brokers := flag.String("brokers", "127.0.0.1:9092", "where Firth speaks Kafka")
 	jobs := flag.Int("jobs", 0, "end after so many jobs, done or given up; 0: go on")
 	flag.Parse()
+	if err := run(*brokers, *jobs); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(brokers string, jobs int) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	client, err := join(ctx, *brokers)
+	client, err := join(ctx, brokers)
 	if err != nil {
-		log.Print(err)
-		return
+		return err
 	}
 	defer client.Close()
-	if err := work(ctx, client, *jobs, os.Stdout); err != nil {
-		log.Print(err)
-	}
+	return work(ctx, client, jobs, os.Stdout)
 }
 
 // join makes a member of the group, which is set up before: where it begins is settled with its first member.

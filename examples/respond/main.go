@@ -21,17 +21,21 @@ func main() {
 	brokers := flag.String("brokers", "127.0.0.1:9092", "where Firth speaks Kafka")
 	topic := flag.String("topic", "plant", "topic of the log with the requests: the first level of their MQTT topics")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	client, err := kgo.NewClient(kgo.SeedBrokers(*brokers), kgo.ConsumerGroup("respond"), kgo.ConsumeTopics(*topic),
-		kgo.AllowAutoTopicCreation())
-	if err != nil {
+	if err := run(*brokers, *topic); err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close()
-	if err := serve(ctx, client, done); err != nil {
-		log.Print(err)
+}
+
+func run(brokers, topic string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers), kgo.ConsumerGroup("respond"), kgo.ConsumeTopics(topic),
+		kgo.AllowAutoTopicCreation())
+	if err != nil {
+		return err
 	}
+	defer client.Close()
+	return serve(ctx, client, done)
 }
 
 // done answers a request.

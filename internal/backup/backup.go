@@ -2,9 +2,9 @@
 // backup.
 //
 //	r := backup.New(backup.InFolder(disk))
-//	known, err := r.Begin(ctx)                 // what is there already
-//	m, err := r.Store(ctx, stream, known, nil) // of a node, by Send
-//	done, err := r.Restore(ctx, m, empty, ...)
+//	begun, err := r.Begin(ctx)                            // begun.Known() is what is there already
+//	m, stored, err := begun.Store(ctx, stream, keep, nil) // of a node, by Send
+//	restored, err := r.Restore(ctx, m, empty, of, nil)
 //
 // What is in a place is never changed, and a manifest comes after all that it names: so whoever is killed leaves the
 // backups that were there. docs/design/0020-backup.md has the reasons, docs/format/backup.md the format.
