@@ -143,7 +143,7 @@ func (l *link) sendAgain(left []session.Flight) {
 
 // unreadable ends a connection to which it cannot be sent what is in flight, for now: the client comes again.
 func (l *link) unreadable(err error) {
-	l.door.opt.Logger.Warn("what is in flight cannot be read", "client", fault.Text(l.principal.ClientID), "err", err)
+	l.door.opt.Logger.Warn("what is in flight cannot be read", "client", fault.Text(l.principal.ClientID), "error", err)
 	l.driver.disconnect(packet.ServerUnavailable)
 }
 

@@ -67,7 +67,7 @@ func (d *Door) openBans(ctx context.Context) error {
 	}
 	if !folded.Complete() {
 		d.opt.Logger.Warn("some bans could not be read and are not in force", "lost", folded.Lost,
-			"strange", folded.Strange, "err", folded.First)
+			"strange", folded.Strange, "error", folded.First)
 	}
 	b.some.Store(b.mu.table.Len() > 0)
 	return nil
@@ -288,7 +288,7 @@ func (b *bans) left(ctx context.Context, who *Principal) {
 		err = b.add(ctx, &one)
 	}
 	if err != nil {
-		d.opt.Logger.Warn("a ban is in force but not stored", "client", fault.Text(who.ClientID), "err", err)
+		d.opt.Logger.Warn("a ban is in force but not stored", "client", fault.Text(who.ClientID), "error", err)
 	}
 }
 

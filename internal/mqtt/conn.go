@@ -129,7 +129,7 @@ func (c *conn) start() {
 		return
 	}
 	if err := c.poller.add(c); err != nil {
-		c.door.opt.Logger.Error("cannot watch a connection", "remote", c.wire.remote(), "err", err)
+		c.door.opt.Logger.Error("cannot watch a connection", "remote", c.wire.remote(), "error", err)
 		c.close()
 	} else if c.hold.release() {
 		return
@@ -265,7 +265,7 @@ func (c *conn) logEnd(cause error, reason packet.ReasonCode) {
 	if wrong.Reason == packet.ServerUnavailable || wrong.Reason == packet.ServerShuttingDown {
 		what = "connection ended: a message could not be stored"
 	}
-	c.door.tell(what, c.link.principal.ClientID, wrong.Reason, "remote", c.wire.remote(), "err", cause)
+	c.door.tell(what, c.link.principal.ClientID, wrong.Reason, "remote", c.wire.remote(), "error", cause)
 }
 
 // linger lets the client read why the connection ends: everything is written, our side is closed, and what the client
@@ -282,7 +282,7 @@ func (c *conn) linger() bool {
 		return true
 	}
 	if err := c.wire.discard(most); err != nil {
-		c.door.opt.Logger.Debug("the client did not close", "client", fault.Text(c.link.principal.ClientID), "err", err)
+		c.door.opt.Logger.Debug("the client did not close", "client", fault.Text(c.link.principal.ClientID), "error", err)
 	}
 	return false
 }

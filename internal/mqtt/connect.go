@@ -213,7 +213,7 @@ func (c *conn) refuseConnect(v packet.Version, takes int, hello *packet.Connect,
 	c.door.metrics.refused(reason)
 	c.door.note(c.link.principal.ClientID, eventRefused, reason, fmt.Sprintf("%s, %v", c.wire.remote(), cause))
 	c.tellRefusedLogin(hello, reason, cause)
-	c.door.tell("connection refused", c.link.principal.ClientID, reason, "remote", c.wire.remote(), "err", cause)
+	c.door.tell("connection refused", c.link.principal.ClientID, reason, "remote", c.wire.remote(), "error", cause)
 	answer := v == packet.V5
 	switch reason {
 	case packet.UnsupportedVersion, packet.QuotaExceeded, // [MQTT-3.1.2-2]

@@ -133,7 +133,7 @@ func (l *link) begin(who Principal, o *session.Opening) (present bool, err error
 		got.Before.Displaced()
 	}
 	if err := got.Settle(ctx); err != nil {
-		d.opt.Logger.Warn("a will was not published", "client", fault.Text(who.ClientID), "err", err)
+		d.opt.Logger.Warn("a will was not published", "client", fault.Text(who.ClientID), "error", err)
 	}
 	return got.Present, l.term.Store(ctx)
 }
@@ -186,7 +186,7 @@ func (l *link) end() {
 	defer cancel()
 	if err := left.Settle(ctx); err != nil {
 		l.door.opt.Logger.Warn("what a session left was not stored",
-			"client", fault.Text(l.principal.ClientID), "err", err)
+			"client", fault.Text(l.principal.ClientID), "error", err)
 	}
 }
 

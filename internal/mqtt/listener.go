@@ -133,7 +133,7 @@ func (l *Listener) serve(ctx context.Context, n net.Listener, start func(net.Con
 	log := l.door.opt.Logger
 	stop := context.AfterFunc(ctx, func() {
 		if err := n.Close(); err != nil {
-			log.Debug("closing a listener", "err", err)
+			log.Debug("closing a listener", "error", err)
 		}
 	})
 	defer stop()
@@ -150,7 +150,7 @@ func (l *Listener) serve(ctx context.Context, n net.Listener, start func(net.Con
 			return fault.Wrap(fault.IO, "mqtt.Serve", err)
 		default: // no descriptors left, or the like: others may end soon
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			log.Warn("cannot accept a connection, trying again", "err", err, "in", pause)
+			log.Warn("cannot accept a connection, trying again", "error", err, "in", pause)
 			timer := time.NewTimer(pause)
 			select {
 			case <-timer.C:
@@ -197,7 +197,7 @@ func (l *Listener) admit(n net.Conn) *conn {
 func (l *Listener) NoHeader(balancer net.Addr, why error) {
 	l.metrics.header.Inc()
 	l.door.tell("closed a connection without a good header of the PROXY protocol", l.opt.Name, packet.ProtocolError,
-		"listener", l.opt.Name, "remote", balancer, "err", why)
+		"listener", l.opt.Name, "remote", balancer, "error", why)
 }
 
 // enter counts a connection in, unless there are too many. It is called under the lock of the door.

@@ -310,7 +310,7 @@ func (l *link) withdraw(acks int) {
 func (l *link) notStored(s *slot, cause error) error {
 	d := l.door
 	l.drop(dropNotStored)
-	d.opt.Logger.Debug("message not stored", "client", fault.Text(l.principal.ClientID), "err", cause)
+	d.opt.Logger.Debug("message not stored", "client", fault.Text(l.principal.ClientID), "error", cause)
 	switch {
 	case fault.Is(cause, fault.Closed):
 		return &packet.Error{Reason: packet.ServerShuttingDown, Detail: cause.Error()}
@@ -336,7 +336,7 @@ func (l *link) refuse(t *turn, p *packet.Publish, name []byte, cause error) erro
 	t.received[p.QoS]++
 	t.payload += len(p.Payload)
 	l.drop(dropRefused)
-	l.door.opt.Logger.Debug("message refused", "client", fault.Text(l.principal.ClientID), "err", cause)
+	l.door.opt.Logger.Debug("message refused", "client", fault.Text(l.principal.ClientID), "error", cause)
 	if p.QoS == 0 {
 		return nil
 	}

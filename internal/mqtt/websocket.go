@@ -25,12 +25,12 @@ func (l *Listener) WebSocket() http.Handler {
 			CompressionMode: websocket.CompressionDisabled,
 		})
 		if err != nil {
-			log.Info("WebSocket refused", "remote", r.RemoteAddr, "err", err)
+			log.Info("WebSocket refused", "remote", r.RemoteAddr, "error", err)
 			return
 		}
 		if ws.Subprotocol() == "" {
 			if err := ws.Close(websocket.StatusPolicyViolation, "the sub-protocol mqtt is needed"); err != nil {
-				log.Debug("closing a WebSocket", "remote", r.RemoteAddr, "err", err)
+				log.Debug("closing a WebSocket", "remote", r.RemoteAddr, "error", err)
 			}
 			return
 		}

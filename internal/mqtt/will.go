@@ -59,7 +59,7 @@ func (d *Door) publishFor(ctx context.Context, what string, m *delay.Message, wi
 func (d *Door) leaveOut(what string, m *delay.Message, why error) {
 	d.metrics.dropped(dropRefused).Inc()
 	d.opt.Logger.Warn(what+" not published",
-		"client", fault.Text(m.Client), "topic", fault.Text(m.Publish.Topic), "err", why)
+		"client", fault.Text(m.Client), "topic", fault.Text(m.Publish.Topic), "error", why)
 }
 
 // isLasting tells whether what a publish was refused for will be so the next time.

@@ -112,7 +112,7 @@ func (w *wire) close() {
 		return
 	}
 	if err := w.net.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		w.door.opt.Logger.Debug("closing a connection", "remote", w.remote(), "err", err)
+		w.door.opt.Logger.Debug("closing a connection", "remote", w.remote(), "error", err)
 	}
 }
 
@@ -154,6 +154,6 @@ func (w *wire) interruptible() bool {
 // interrupt wakes the goroutine that reads. An error means that the socket is closed, and so it is awake.
 func (w *wire) interrupt() {
 	if err := w.net.SetReadDeadline(time.Unix(1, 0)); err != nil {
-		w.door.opt.Logger.Debug("interrupting a closed connection", "err", err)
+		w.door.opt.Logger.Debug("interrupting a closed connection", "error", err)
 	}
 }

@@ -194,7 +194,7 @@ func (o *opened) Accept() (net.Conn, error) {
 			return c, nil
 		}
 		o.node.log.Warn("refused a device that another gateway has handed over", "listener", o.door.label(),
-			"remote", n.RemoteAddr(), "err", err)
+			"remote", n.RemoteAddr(), "error", err)
 		_ = n.Close() // its gateway ends the connection
 	}
 }
@@ -382,7 +382,7 @@ func (n *Node) handOver(ctx context.Context, shard int, from mqtt.Origin) (net.C
 			if err == nil {
 				return link, nil
 			}
-			n.log.Debug("a device could not be handed over", "gateway", to.Name, "err", err)
+			n.log.Debug("a device could not be handed over", "gateway", to.Name, "error", err)
 		}
 		timer := time.NewTimer(shardPause)
 		select {

@@ -158,7 +158,7 @@ func (s *Service) look() *client {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		s.opt.Logger.Warn("the files of access.http are bad, those read before stay in force", "err", err,
+		s.opt.Logger.Warn("the files of access.http are bad, those read before stay in force", "error", err,
 			"hint", fault.HintOf(err))
 		return by
 	}

@@ -293,7 +293,7 @@ func (s *Service) failed(who *Login, err error) error {
 	s.metrics.answers.With("bad").Inc()
 	if held, ok := s.lines.Pass("bad"); ok {
 		s.opt.Logger.Warn("the service of access.http gives an answer that is none", "user", fault.Text(who.User),
-			"err", err, "more", held)
+			"error", err, "more", held)
 	}
 	return cannotAsk(fault.Unavailable)
 }
@@ -320,11 +320,11 @@ func (s *Service) settle(o outcome, cause error) {
 	switch {
 	case turned && o == missed:
 		s.metrics.down.Set(1)
-		s.opt.Logger.Warn("the service of access.http does not answer: whom it knows is not let in", "err", cause)
+		s.opt.Logger.Warn("the service of access.http does not answer: whom it knows is not let in", "error", cause)
 	case turned:
 		s.metrics.down.Set(0)
 		s.opt.Logger.Info("the service of access.http answers again")
 	case o == missed:
-		s.opt.Logger.Debug("the service of access.http does not answer", "err", cause)
+		s.opt.Logger.Debug("the service of access.http does not answer", "error", cause)
 	}
 }

@@ -276,6 +276,6 @@ func (s *Source) tell(err error) {
 		s.opt.Logger.Info("the keys of an issuer of tokens were read", "issuer", s.opt.Issuer)
 	default:
 		s.opt.Logger.Warn("the keys of an issuer of tokens cannot be read, those read before stay in force for a time",
-			"issuer", s.opt.Issuer, "err", err, "hint", fault.HintOf(err))
+			"issuer", s.opt.Issuer, "error", err, "hint", fault.HintOf(err))
 	}
 }

@@ -383,7 +383,7 @@ func (l *link) goodbye() {
 	l.mu.Unlock()
 	for at := range l.sides {
 		if err := l.sendLast(relay.Side(at), e.To[at]); err != nil {
-			l.b.home.Logger.Debug("a bridge cannot say goodbye", "bridge", l.b.o.Name, "err", err)
+			l.b.home.Logger.Debug("a bridge cannot say goodbye", "bridge", l.b.o.Name, "error", err)
 		}
 	}
 	<-l.over

@@ -306,7 +306,7 @@ func (b *Bridge) tell(err error) {
 	if known {
 		log = b.home.Logger.Debug
 	}
-	log("a bridge is not connected", "bridge", b.o.Name, "err", err)
+	log("a bridge is not connected", "bridge", b.o.Name, "error", err)
 }
 
 // done adds what a link did to the counts.

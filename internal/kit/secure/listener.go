@@ -330,7 +330,7 @@ func (l *Listener) refuse(h *handshake, err error) {
 	}
 	if held, ok := l.lines.Pass(reason + " " + hostOf(from)); ok {
 		l.log.Log(context.Background(), level, "a TLS handshake failed", "listener", l.opt.Name, "remote", from,
-			"reason", reason, "err", err, "more", held, "hint", hintFor(reason, err))
+			"reason", reason, "error", err, "more", held, "hint", hintFor(reason, err))
 	}
 }
 

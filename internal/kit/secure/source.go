@@ -160,7 +160,7 @@ func (s *Source) reloadLocked(f Files, tell bool) error {
 	if err != nil {
 		if tell && s.mu.failed != err.Error() {
 			s.opt.Logger.Error("the files of TLS are bad, those read before stay in force", "listener", s.opt.Name,
-				"err", err, "hint", fault.HintOf(err))
+				"error", err, "hint", fault.HintOf(err))
 			s.opt.Metrics.bad.With(s.opt.Name).Set(1)
 		}
 		if tell {

@@ -332,7 +332,7 @@ func (c *Cluster) brokerSettings(ctx context.Context, names ...string) (map[stri
 	for i := range resp.Resources {
 		r := &resp.Resources[i]
 		if err := kerr.ErrorForCode(r.ErrorCode); err != nil { // who may not look has to trust
-			c.log.Warn("the settings of the brokers cannot be read: that they keep what is promised is not known", "err", err)
+			c.log.Warn("the settings of the brokers cannot be read: that they keep what is promised is not known", "error", err)
 			return values, nil
 		}
 		for _, one := range r.Configs {

@@ -175,7 +175,7 @@ func (s *Store) Run(ctx context.Context) error {
 // turn reads what is new and publishes what is due, and says how long there is nothing to do.
 func (s *Store) turn(ctx context.Context) (sleep time.Duration) {
 	if err := s.fold(ctx); err != nil {
-		s.complain("fold", "cannot read the delayed messages, trying again", "err", err)
+		s.complain("fold", "cannot read the delayed messages, trying again", "error", err)
 		return retryAfter
 	}
 	for ctx.Err() == nil {
@@ -205,7 +205,7 @@ func (s *Store) next(now int64) (e entry, due bool, at int64, waits bool) {
 // failed has a message that could not be published tried again.
 func (s *Store) failed(e entry, err error) {
 	if !fault.Is(err, fault.Closed) && !fault.Is(err, fault.Timeout) {
-		s.complain("publish", "a delayed message could not be published, trying again", "err", err)
+		s.complain("publish", "a delayed message could not be published, trying again", "error", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,7 +224,7 @@ func (s *Store) fold(ctx context.Context) error {
 	if !folded.Complete() {
 		s.lost.Add(float64(folded.Lost + folded.Strange))
 		s.complain("damage", "some delayed messages could not be read and are left out",
-			"lost", folded.Lost, "strange", folded.Strange, "err", folded.First)
+			"lost", folded.Lost, "strange", folded.Strange, "error", folded.First)
 	}
 	if ended := fault.Is(err, fault.Closed) || ctx.Err() != nil; !ended {
 		return err
@@ -265,7 +265,7 @@ func (s *Store) publish(ctx context.Context, e entry) error {
 		return err
 	}
 	s.lost.Inc()
-	s.complain("lost", "a delayed message cannot be read: it is not published", "offset", e.offset, "err", err)
+	s.complain("lost", "a delayed message cannot be read: it is not published", "offset", e.offset, "error", err)
 	to.lost = true
 	return stream.AppendWait(ctx, s.opt.Log, &unit, to, 0)
 }
@@ -301,6 +301,6 @@ func (f *fate) Appended(_ uint64, _ stream.Placed, err error) {
 // complain logs a line, unless one about the same was just logged.
 func (s *Store) complain(about, line string, args ...any) {
 	if held, ok := s.lines.Pass(about); ok {
-		s.opt.Logger.Error(line, append(args, "held", held)...)
+		s.opt.Logger.Error(line, append(args, "more", held)...)
 	}
 }

@@ -165,7 +165,7 @@ func (a *Again) afterError(p stream.PartitionID, from record.Offset, err error) 
 	switch {
 	case errors.As(err, &damage):
 		a.f.metrics.corrupt.Inc()
-		a.f.complain("again", "a message cannot be read: it is not sent again", p, "offset", from, "err", err)
+		a.f.complain("again", "a message cannot be read: it is not sent again", p, "offset", from, "error", err)
 		return max(damage.Next, from+1), nil
 	case fault.Is(err, fault.OutOfRange):
 		bounds, e := a.f.opt.Log.Bounds(p)

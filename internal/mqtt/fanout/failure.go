@@ -27,14 +27,14 @@ func (f *Fanout) AfterError(p stream.PartitionID, from, end record.Offset, err e
 	case errors.As(err, &damage):
 		next = min(max(damage.Next, from+1), end)
 		f.metrics.corrupt.Add(float64(next - from))
-		f.complain("damage", "records cannot be read: they are not delivered", p, "from", from, "to", next, "err", err)
+		f.complain("damage", "records cannot be read: they are not delivered", p, "from", from, "to", next, "error", err)
 		return next, false
 	case fault.Is(err, fault.OutOfRange):
 		return f.fromStart(p, from, end, err)
 	case fault.Is(err, fault.NotFound), fault.Is(err, fault.Closed):
 		return end, false
 	}
-	f.complain("read", "cannot read for delivery, trying again", p, "from", from, "err", err)
+	f.complain("read", "cannot read for delivery, trying again", p, "from", from, "error", err)
 	return from, true
 }
 
@@ -45,7 +45,7 @@ func (f *Fanout) fromStart(p stream.PartitionID, from, end record.Offset, err er
 	case fault.Is(e, fault.NotFound), fault.Is(e, fault.Closed):
 		return end, false
 	case e != nil || bounds.Start <= from && from <= bounds.High:
-		f.complain("read", "cannot read for delivery, trying again", p, "from", from, "err", errors.Join(err, e))
+		f.complain("read", "cannot read for delivery, trying again", p, "from", from, "error", errors.Join(err, e))
 		return from, true
 	}
 	next = min(max(bounds.Start, from), end)
@@ -62,6 +62,6 @@ func (f *Fanout) poisoned(p stream.PartitionID, offset record.Offset, cause any)
 // complain logs a line, unless one about the same was just logged.
 func (f *Fanout) complain(about, line string, p stream.PartitionID, args ...any) {
 	if held, ok := f.lines.Pass(about); ok {
-		f.opt.Logger.Error(line, append(args, "partition", p, "held", held)...)
+		f.opt.Logger.Error(line, append(args, "partition", p, "more", held)...)
 	}
 }

@@ -313,7 +313,7 @@ func (l *listening) begin(p stream.PartitionID, fresh bool) {
 	if err != nil {
 		l.unfollow(p)
 		if !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Closed) {
-			l.f.complain("follow", "cannot follow a partition, trying again", p, "err", err)
+			l.f.complain("follow", "cannot follow a partition, trying again", p, "error", err)
 			l.mu.lacking = true
 			if fresh {
 				l.mu.unbegun[p] = struct{}{}

@@ -48,7 +48,7 @@ func (g *Group) giveOut() {
 			for !reader.Next(&d) {
 				pause = fanout.NextPause(pause)
 				g.groups.opt.Logger.Warn("messages of a shared subscription cannot be read, trying again",
-					"share", g.name.share, "err", reader.Err(), "in", pause)
+					"share", g.name.share, "error", reader.Err(), "in", pause)
 				if !g.groups.wait(pause) {
 					return
 				}

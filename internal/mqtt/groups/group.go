@@ -390,7 +390,7 @@ func (m *Member) Leave(ctx context.Context) {
 		return
 	}
 	if err := m.group.groups.marks.StoreBeside(ctx); err != nil {
-		m.group.groups.opt.Logger.Warn("where a shared subscription stands was not stored", "err", err)
+		m.group.groups.opt.Logger.Warn("where a shared subscription stands was not stored", "error", err)
 	}
 }
 

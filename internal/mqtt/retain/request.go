@@ -286,18 +286,18 @@ func (s *Store) offerStored(q *Request, at record.Offset) (outcome Outcome, size
 		return outcome, size, nil
 	case fault.Is(err, fault.Corrupt):
 		s.metrics.corrupt.Inc()
-		s.complain("damage", "a retained message cannot be read: it is not sent", "offset", at, "err", err)
+		s.complain("damage", "a retained message cannot be read: it is not sent", "offset", at, "error", err)
 		return Sent, 0, nil
 	case fault.Is(err, fault.OutOfRange), fault.Is(err, fault.NotFound), fault.Is(err, fault.Closed):
 		return Sent, 0, nil
 	}
-	s.complain("read", "cannot read a retained message, trying again", "offset", at, "err", err)
+	s.complain("read", "cannot read a retained message, trying again", "offset", at, "error", err)
 	return Later, 0, err
 }
 
 // complain logs a line, unless one about the same was just logged.
 func (s *Store) complain(about, line string, args ...any) {
 	if held, ok := s.lines.Pass(about); ok {
-		s.opt.Logger.Error(line, append(args, "held", held)...)
+		s.opt.Logger.Error(line, append(args, "more", held)...)
 	}
 }

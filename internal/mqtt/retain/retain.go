@@ -198,7 +198,7 @@ func (s *Store) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		queue := s.take() // before the fold, so that it comes to where they need it
 		if err := s.fold(ctx); err != nil {
-			s.complain("fold", "cannot read the retained messages, trying again", "err", err)
+			s.complain("fold", "cannot read the retained messages, trying again", "error", err)
 			time.AfterFunc(lastPause, s.wake)
 		}
 		s.serve(queue)
@@ -228,7 +228,7 @@ func (s *Store) fold(ctx context.Context) error {
 		s.metrics.corrupt.Add(float64(folded.Lost))
 		s.metrics.poisoned.Add(float64(folded.Strange))
 		s.complain("damage", "some retained messages could not be read and are left out",
-			"lost", folded.Lost, "strange", folded.Strange, "err", folded.First)
+			"lost", folded.Lost, "strange", folded.Strange, "error", folded.First)
 	}
 	if ended := fault.Is(err, fault.Closed) || ctx.Err() != nil; !ended {
 		return err

@@ -53,7 +53,7 @@ func (r *Roster) Checkpoint(ctx context.Context) (moving bool) {
 		moved, err := s.makeCheckpoint(ctx)
 		moving = moving || moved || err != nil
 		if err != nil && ctx.Err() == nil && !fault.Is(err, fault.Closed) && !s.isLost(err) {
-			r.complain("checkpoint", "the places of sessions could not be stored, trying again", "err", err)
+			r.complain("checkpoint", "the places of sessions could not be stored, trying again", "error", err)
 		}
 	}
 	return moving
@@ -61,7 +61,7 @@ func (r *Roster) Checkpoint(ctx context.Context) (moving bool) {
 
 func (r *Roster) complain(kind, what string, args ...any) {
 	if held, ok := r.lines.Pass(kind); ok {
-		r.opt.Logger.Warn(what, append(args, "lines held back", held)...)
+		r.opt.Logger.Warn(what, append(args, "more", held)...)
 	}
 }
 

@@ -49,7 +49,7 @@ func (r *Roster) ring(ctx context.Context) (next time.Duration) {
 func (r *Roster) alarmed(ctx context.Context, seat *Seat, now int64) {
 	if state, w := seat.dueWill(now); w != nil {
 		if err := seat.publishWill(ctx, state, w, false); err != nil {
-			r.complain("will", "a will could not be published, trying again", "err", err)
+			r.complain("will", "a will could not be published, trying again", "error", err)
 			r.alarms.Set(seat, now+retryAfter)
 			return
 		}
@@ -61,7 +61,7 @@ func (r *Roster) alarmed(ctx context.Context, seat *Seat, now int64) {
 	r.metrics.expired.Inc()
 	r.opt.Expired(seat.id)
 	if err := seat.bury(ctx, ended); err != nil {
-		r.complain("expire", "a session that has expired could not be removed, trying again", "err", err)
+		r.complain("expire", "a session that has expired could not be removed, trying again", "error", err)
 	}
 }
 

@@ -22,7 +22,7 @@ func (s *shard) fold(ctx context.Context) error {
 	}
 	if !folded.Complete() {
 		s.roster.opt.Logger.Error("some records of sessions could not be read and are left out",
-			"lost", folded.Lost, "strange", folded.Strange, "err", folded.First)
+			"lost", folded.Lost, "strange", folded.Strange, "error", folded.First)
 	}
 	// Without a checkpoint nobody is known to have been offered anything, whatever the marks of subscriptions say.
 	f.checkpoint = max(f.checkpoint, session.FirstMark)

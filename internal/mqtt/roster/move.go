@@ -141,9 +141,9 @@ func (r *Roster) goTend(at *slot, step tenure.Step) {
 		switch err := r.tend(m.ctx, at, step); {
 		case err == nil || m.ctx.Err() != nil:
 		case fault.Is(err, fault.Fenced):
-			r.complain("fenced", "sessions are another node's now", "shard", at.number, "err", err)
+			r.complain("fenced", "sessions are another node's now", "shard", at.number, "error", err)
 		default:
-			r.complain("move", "sessions could not be taken over", "shard", at.number, "err", err)
+			r.complain("move", "sessions could not be taken over", "shard", at.number, "error", err)
 		}
 	})
 }
@@ -288,7 +288,7 @@ func (r *Roster) letGo(ctx context.Context, at *slot, writing bool) {
 		defer cancel()
 		if _, err := s.makeCheckpoint(ctx); err != nil && !s.isLost(err) {
 			r.complain("leave", "where sessions stand was not stored as their shard left: some messages will come twice",
-				"shard", at.number, "err", err)
+				"shard", at.number, "error", err)
 		}
 	}
 	s.writing.Lock()

@@ -66,7 +66,7 @@ func (s *shard) save(ctx context.Context) {
 				one.tell(err)
 			}
 			if err != nil && ctx.Err() == nil && !fault.Is(err, fault.Closed) {
-				s.roster.complain("save", "what sessions are sent with QoS 2 could not be stored", "err", err)
+				s.roster.complain("save", "what sessions are sent with QoS 2 could not be stored", "error", err)
 			}
 		}
 	}

@@ -257,7 +257,7 @@ func (s *shard) settle(ctx context.Context) error {
 			return err
 		}
 		if err != nil {
-			s.roster.complain("settle", "what a session left was not stored, trying again", "err", err)
+			s.roster.complain("settle", "what a session left was not stored, trying again", "error", err)
 		}
 	}
 	return nil
