@@ -41,7 +41,7 @@ func newRoot() *cobra.Command {
 		newBridgeCommand(),
 		newConfigCommand(),
 		newConsumeCommand(),
-		newDemoCommand(),
+		newDemoCommand(), newDocsCommand(),
 		newExposeCommand(),
 		newGroupCommand(),
 		newHealthCommand(),

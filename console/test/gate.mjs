@@ -8,6 +8,7 @@
 
 import assert from "node:assert/strict";
 import { fits, heading, open, shoot, tabTo, visitor } from "./browser.mjs";
+import { documentation } from "./docs.mjs";
 import { decoders, drops, firstMessage, live, reset, retained } from "./messages.mjs";
 import { addUser, audit, enter, explain, twoEdit } from "./people.mjs";
 
@@ -25,6 +26,7 @@ const tests = {
 		live,
 		mapping,
 		settings,
+		documentation,
 		byKeyboard,
 		themes,
 	],

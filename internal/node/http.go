@@ -17,11 +17,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/firthmq/firth"
 	"github.com/firthmq/firth/internal/access/enrol"
 	"github.com/firthmq/firth/internal/access/people"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/api"
 	"github.com/firthmq/firth/internal/apps/console"
+	"github.com/firthmq/firth/internal/apps/site"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/secure"
 )
@@ -37,6 +39,7 @@ const frontPage = `This is Firth: MQTT and Kafka, one log. In a browser this is 
 
 /healthz          200 while this process should be left alone
 /readyz           200 while clients should be sent here; ?verbose names each check
+/docs/            the documentation of this version, as a site
 /metrics          for Prometheus
 /.well-known/est/ where devices enrol
 /auth/            where people log in
@@ -54,6 +57,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	n.rememberMetrics()
 	mux := http.NewServeMux()
 	mux.Handle("/", frontDoor())
+	mux.Handle("/docs/", http.StripPrefix("/docs/", site.New(firth.Pages(), BuildVersion().Version)))
 	mux.HandleFunc("GET /healthz", n.healthz)
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", n.known(n.metrics.Handler()))

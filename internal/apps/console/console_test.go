@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/firthmq/firth/internal/kit/assets"
 )
 
 // ask asks for a path with headers, given as name and value.
@@ -48,7 +50,7 @@ func TestFiles(t *testing.T) {
 		}
 		plain := ask(t, http.MethodGet, "/"+name)
 		for header, want := range map[string]string{
-			"Content-Type": mediaType(name), "Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff",
+			"Content-Type": assets.MediaType(name), "Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff",
 			"Cache-Control": cache, "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
 			"Cross-Origin-Resource-Policy": "same-origin", "Vary": "Accept-Encoding", "Content-Encoding": "",
 		} {
@@ -56,7 +58,7 @@ func TestFiles(t *testing.T) {
 				t.Errorf("%s: %s is %q, want %q", name, header, got, want)
 			}
 		}
-		if strings.HasPrefix(mediaType(name), "application/") {
+		if strings.HasPrefix(assets.MediaType(name), "application/") {
 			t.Errorf("%s: it has no media type of its own", name)
 		}
 		if got := plain.Body.Bytes(); plain.Code != http.StatusOK || !bytes.Equal(got, want) {
