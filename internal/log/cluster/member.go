@@ -53,8 +53,11 @@ func (m *member) Request(ctx context.Context, req kmsg.Request) (kmsg.Response, 
 	m.mu.Unlock()
 	waits, cancel := context.WithTimeout(ctx, m.patience(req))
 	defer cancel()
+	began := time.Now()
 	resp, err := client.Request(waits, req)
-	if err != nil && waits.Err() != nil && ctx.Err() == nil {
+	m.opt.Logger.Debug("the group of gateways was asked", "request", kmsg.NameForKey(req.Key()), "took", time.Since(began),
+		"error", err)
+	if err != nil && ctx.Err() == nil {
 		m.renew(client)
 	}
 	return resp, err
@@ -75,7 +78,7 @@ func (m *member) join(ctx context.Context, req *kmsg.JoinGroupRequest) (*kmsg.Jo
 }
 
 // renew replaces a client, unless that was done meanwhile, by one that begins with a single broker: each in turn, so
-// that a mute one is in the way of one of them at most.
+// that one that is mute or down is in the way of one of them at most.
 func (m *member) renew(old *kgo.Client) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

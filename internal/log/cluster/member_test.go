@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +17,8 @@ import (
 
 // muted has brokers say nothing: their connections are there, and what they send is never read.
 type muted struct {
+	down bool // and they take no new ones
+
 	mu sync.Mutex
 	at map[string]chan struct{} // closed: the broker at this address is mute
 }
@@ -32,13 +36,20 @@ func (m *muted) broker(address string) chan struct{} {
 }
 
 func (m *muted) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	mute := m.broker(address)
+	select {
+	case <-mute:
+		if m.down {
+			return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+		}
+	default:
+	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
 	ours, far := net.Pipe() // which has deadlines, and no memory
-	mute := m.broker(address)
 	go func() {
 		defer c.Close()
 		b := make([]byte, 64<<10)
@@ -75,14 +86,20 @@ func (m *muted) dial(ctx context.Context, network, address string) (net.Conn, er
 
 // TestSignOfLifePastAMuteBroker: a broker that had the group says nothing, and ends no connection; the group is with
 // another one meanwhile, which gets the next sign of life.
-func TestSignOfLifePastAMuteBroker(t *testing.T) {
+func TestSignOfLifePastAMuteBroker(t *testing.T) { signOfLifePast(t, &muted{}) }
+
+// TestSignOfLifePastADeadBroker: the same of a broker whose machine has died, and refuses connections: it is also the
+// first one that is asked anew.
+func TestSignOfLifePastADeadBroker(t *testing.T) { signOfLifePast(t, &muted{down: true}) }
+
+func signOfLifePast(t *testing.T, brokers *muted) {
+	t.Helper()
 	t.Parallel() // it waits
 	f, err := kfake.NewCluster(kfake.NumBrokers(3))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.Close)
-	var brokers muted
 	opt := Options{
 		Seeds: f.ListenAddrs(), Client: []kgo.Opt{kgo.Dialer(brokers.dial)}, Takeover: 3 * time.Second,
 		Patience: 20 * time.Minute, // of a client by itself
@@ -111,6 +128,10 @@ func TestSignOfLifePastAMuteBroker(t *testing.T) {
 	for f.CoordinatorFor(LeaseGroup) == before {
 		f.RehashCoordinators()
 	}
-	close(brokers.broker(f.ListenAddrs()[before]))
+	at := f.ListenAddrs()[before]
+	m.mu.Lock()
+	m.opt.Seeds = slices.Insert(slices.DeleteFunc(slices.Clone(m.opt.Seeds), func(s string) bool { return s == at }), 0, at)
+	m.mu.Unlock()
+	close(brokers.broker(at))
 	until("by another broker")
 }
