@@ -86,8 +86,8 @@ func (l *link) decideLocked(id uint16, reason packet.ReasonCode) {
 // arrived implements roster.Holder: it is known what became of a message that came again.
 func (l *link) arrived(id uint16, stored bool) {
 	reason := packet.Success
-	if !stored {
-		reason = packet.UnspecifiedError
+	if !stored { // nobody was told why: it is sent again, and is a new one then
+		reason = packet.ServerUnavailable
 	}
 	if l.decide(id, reason) {
 		l.driver.disconnect(packet.ServerUnavailable)

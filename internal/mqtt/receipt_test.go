@@ -63,6 +63,19 @@ func (p place) Offset(write int) record.Offset { return record.Offset(p) + recor
 // TestLostMessageIsNeverAcknowledged is E4: a message that was not stored gets no PUBACK in MQTT 3, and neither does
 // any that came after it, although the log takes messages again before the connection has ended.
 func TestLostMessageIsNeverAcknowledged(t *testing.T) {
+	lost(t, fault.New(fault.Full, "test", "the disk is full"), packet.QuotaExceeded)
+}
+
+// TestMovedMessageIsNeverAnswered: a message that was not stored because another node has the session by then gets no
+// answer in MQTT 5 either, for one that says no ends it: the connection ends, and it is sent again there.
+func TestMovedMessageIsNeverAnswered(t *testing.T) {
+	lost(t, fault.New(fault.Fenced, "test", "another node has the shard"), packet.Success)
+	lost(t, fault.New(fault.Closed, "test", "the log is closed"), packet.Success)
+}
+
+// lost has the second of three messages not be stored. Reason is what MQTT 5 says of it; Success: it says nothing.
+func lost(t *testing.T, cause error, reason packet.ReasonCode) {
+	t.Helper()
 	both(t, func(t *testing.T, v packet.Version) {
 		var log *heldLog
 		h := open(t, func(o *mqtt.Options) {
@@ -78,15 +91,20 @@ func TestLostMessageIsNeverAcknowledged(t *testing.T) {
 			c.publish(1, uint16(id+1), "e4/1", "x")
 			eventually(t, "the message is on its way", func() bool { return log.waiting() == id+1 })
 		}
-		log.tell(nil, fault.New(fault.Full, "test", "the disk is full"), nil)
+		log.tell(nil, cause, nil)
 		if ack := want[*packet.Puback](c); ack.PacketID != 1 {
 			t.Errorf("PUBACK %d, want 1", ack.PacketID)
 		}
-		if v != packet.V5 {
+		switch {
+		case v != packet.V5:
+			c.closed()
+			return
+		case reason == packet.Success:
+			want[*packet.Disconnect](c)
 			c.closed()
 			return
 		}
-		for id, reason := range []packet.ReasonCode{packet.QuotaExceeded, packet.Success} {
+		for id, reason := range []packet.ReasonCode{reason, packet.Success} {
 			if ack := want[*packet.Puback](c); int(ack.PacketID) != id+2 || ack.Reason != reason {
 				t.Errorf("PUBACK %d %s, want %d %s", ack.PacketID, ack.Reason, id+2, reason)
 			}

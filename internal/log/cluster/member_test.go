@@ -130,7 +130,8 @@ func signOfLifePast(t *testing.T, brokers *muted) {
 	}
 	at := f.ListenAddrs()[before]
 	m.mu.Lock()
-	m.opt.Seeds = slices.Insert(slices.DeleteFunc(slices.Clone(m.opt.Seeds), func(s string) bool { return s == at }), 0, at)
+	first := slices.Index(m.opt.Seeds, at)
+	m.opt.Seeds = slices.Concat(m.opt.Seeds[first:], m.opt.Seeds[:first])
 	m.mu.Unlock()
 	close(brokers.broker(at))
 	until("by another broker")

@@ -89,7 +89,7 @@ func (q *Acks) Waiting() int {
 	return q.len()
 }
 
-// Lost tells that a message was not stored whose client cannot be told so (MQTT 3): nothing that came after it may be
+// Lost tells that a message was not stored whose client cannot be told so: nothing that came after it may be
 // acknowledged, and the connection has to end, for then the client sends again.
 func (q *Acks) Lost() bool { return q.lost }
 
@@ -193,8 +193,8 @@ func (q *Acks) appendDue(dst []byte) []byte {
 	return dst
 }
 
-// canTell tells whether there is a packet that says what was decided. MQTT 3 knows no failure, and a PUBCOMP only that
-// the packet id is not known.
+// canTell tells whether there is a packet that says what was decided. MQTT 3 knows no failure, a PUBCOMP only that the
+// packet id is not known, and none that the server is not there any more.
 func (q *Acks) canTell(a *ack) bool {
 	switch {
 	case !a.reason.Failed() || a.kind == packet.PUBCOMP && a.reason == packet.PacketIDNotFound:
@@ -202,5 +202,5 @@ func (q *Acks) canTell(a *ack) bool {
 	case a.kind == packet.PUBCOMP:
 		return false
 	}
-	return q.version == packet.V5
+	return q.version == packet.V5 && a.reason != packet.ServerUnavailable
 }
