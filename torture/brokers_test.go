@@ -2,7 +2,6 @@ package torture
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -30,11 +29,18 @@ type brokers struct {
 	kafkas    []*apache // none: it is in memory
 	way       *way      // to the one in memory
 	memory    *kfake.Cluster
+	lan       *lan // between them; nil: the loopback, and none can be cut off
 }
 
 func newBrokers(t *testing.T) *brokers {
 	t.Helper()
-	b := &brokers{t: t}
+	return newBrokersOn(t, nil)
+}
+
+// newBrokersOn has them on a network of their own, where that is not nil.
+func newBrokersOn(t *testing.T, l *lan) *brokers {
+	t.Helper()
+	b := &brokers{t: t, lan: l}
 	jars := os.Getenv(jarsVariable)
 	if jars == "" {
 		b.way = &way{conns: map[net.Conn]bool{}}
@@ -49,10 +55,16 @@ func newBrokers(t *testing.T) *brokers {
 	}
 	const nodes = 3
 	at := quiet(t, 2*nodes) // the addresses of brokers, and of their controllers
+	if l != nil {
+		at = l.brokers(nodes)
+	}
 	for id := 1; id <= nodes; id++ {
 		a, err := newApache(t.TempDir(), jars, id, at)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if l != nil {
+			a.java = append(l.within(id), a.java...)
 		}
 		b.kafkas, b.addresses = append(b.kafkas, a), append(b.addresses, at[id-1])
 	}
@@ -189,9 +201,11 @@ func (w *way) close() {
 
 // apache is one broker of Apache Kafka, which is a controller, too.
 type apache struct {
+	id     int
 	folder string
-	java   []string
+	java   []string // the command
 	node   *exec.Cmd
+	ended  chan error // of the process
 }
 
 const apacheProperties = `process.roles=broker,controller
@@ -209,8 +223,14 @@ log.cleaner.threads=1
 
 // newApache formats the folder of one of the brokers at these addresses: those of clients, then those of controllers.
 func newApache(folder, jars string, id int, at []string) (*apache, error) {
-	a := &apache{folder: folder}
-	a.java = []string{"-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars}
+	a := &apache{id: id, folder: folder}
+	a.java = []string{"java", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars}
+	for _, set := range []string{"showDateTime=true", "dateTimeFormat=HH:mm:ss.SSS", "showThreadName=false",
+		"showShortLogName=true", "defaultLogLevel=warn", "log.org.apache.kafka.raft=info",
+		"log.org.apache.kafka.controller.QuorumController=info", "log.org.apache.kafka.coordinator=info",
+		"log.kafka.coordinator=info", "log.org.apache.kafka.clients=error", "log.kafka.server=error"} {
+		a.java = append(a.java, "-Dorg.slf4j.simpleLogger."+set) // where slf4j-simple is in the class path
+	}
 	nodes := len(at) / 2
 	voters := make([]string, 0, nodes)
 	for n := range nodes {
@@ -221,8 +241,8 @@ func newApache(folder, jars string, id int, at []string) (*apache, error) {
 	if err := os.WriteFile(a.properties(), []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	format := exec.Command("java", append(a.java, "kafka.tools.StorageTool", "format", "-t", "Zmlya2gtdGVzdC1ub2RlMA",
-		"-c", a.properties())...)
+	format := exec.Command(a.java[0], append(a.java[1:], "kafka.tools.StorageTool", "format", "-t",
+		"Zmlya2gtdGVzdC1ub2RlMA", "-c", a.properties())...)
 	if out, err := format.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("formatting: %w\n%s", err, out)
 	}
@@ -231,21 +251,45 @@ func newApache(folder, jars string, id int, at []string) (*apache, error) {
 
 func (a *apache) properties() string { return filepath.Join(a.folder, "server.properties") }
 
+// words is the file with what it says.
+func (a *apache) words() string { return filepath.Join(a.folder, "kafka.log") }
+
 func (a *apache) start() error {
-	a.node = exec.Command("java", append(a.java, "kafka.Kafka", a.properties())...)
+	words, err := os.OpenFile(a.words(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer words.Close()
+	a.node = exec.Command(a.java[0], append(a.java[1:], "kafka.Kafka", a.properties())...)
+	a.node.Stdout, a.node.Stderr = words, words
 	a.node.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return a.node.Start()
+	if err := a.node.Start(); err != nil {
+		return err
+	}
+	ended, node := make(chan error, 1), a.node
+	a.ended = ended
+	go func() { ended <- node.Wait() }()
+	return nil
 }
 
 // kill ends it at once, and waits until it is gone.
 func (a *apache) kill() {
-	if a.node == nil || a.node.Process == nil {
+	if a.ended == nil {
 		return
 	}
 	a.node.Process.Kill()
-	var exit *exec.ExitError
-	if err := a.node.Wait(); err != nil && !errors.As(err, &exit) {
-		return // it was waited for before
+	<-a.ended
+	a.ended = nil
+}
+
+// fell tells how it has ended by itself; nil: it has not.
+func (a *apache) fell() error {
+	select {
+	case err := <-a.ended:
+		a.ended = nil
+		return fmt.Errorf("broker %d has ended by itself: %w", a.id, err)
+	default:
+		return nil
 	}
 }
 

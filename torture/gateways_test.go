@@ -12,15 +12,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/firthmq/firth/internal/log/cluster"
+	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
+	"github.com/firthmq/firth/internal/mqtt/roster"
 )
 
 var (
 	gatewaysFlag = flag.Duration("gateways", 0, "for how long TestGateways strikes gateways and brokers; 0: it is skipped")
 	takeoverFlag = flag.Duration("gateways.takeover", 6*time.Second, "log.kafka.takeover in TestGateways")
+	blowsFlag    = flag.String("gateways.blows", "", "part of the names of the blows of TestGateways; default: all")
+	withinFlag   = flag.Duration("gateways.within", 0,
+		"how long after a blow, or after Kafka serves plain clients again, TestGateways wants all served; 0: it only tells")
 )
 
 const (
@@ -43,9 +50,18 @@ func TestGateways(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	t.Logf("%v, seed %d (again: -args -gateways %v -seed %d)", *gatewaysFlag, seed, *gatewaysFlag, seed)
-	s := &shared{t: t, b: newBrokers(t), h: newHistory(), dice: rand.New(rand.NewPCG(seed, 14)),
-		served: map[string][]time.Duration{}}
+	s := &shared{t: t, h: newHistory(), dice: rand.New(rand.NewPCG(seed, 14)), served: map[string][]time.Duration{}}
+	l, err := newLAN(t, 3)
+	if err != nil {
+		t.Logf("NO BROKER IS CUT OFF: %v", err)
+	}
+	s.b = newBrokersOn(t, l)
 	s.open()
+	defer func() {
+		if t.Failed() {
+			s.lastWords()
+		}
+	}()
 	s.await("service for all", s.allServed(time.Now()))
 	s.strike()
 	s.finish()
@@ -68,6 +84,8 @@ type shared struct {
 	reader   *sharedReader
 	enough   context.CancelFunc // of publishing
 	left     sync.WaitGroup     // who publishes
+	witness  *witness
+	told     [3]int // how much of the log of each gateway the test has told
 
 	served map[string][]time.Duration // by what was done: until all were served again
 }
@@ -109,6 +127,7 @@ func (s *shared) must(err error) {
 }
 
 func (s *shared) open() {
+	s.witness = newWitness(s.t, s.b)
 	var at []string
 	for range 3 {
 		g := newServer(s.t, "listen.kafka=", "listen.http=127.0.0.1:0",
@@ -327,8 +346,13 @@ func (r *sharedReader) judge(rec *kgo.Record) {
 	}
 }
 
-// revive starts gateways again that have ended by themselves.
+// revive starts gateways again that have ended by themselves. Brokers have no reason to.
 func (s *shared) revive() {
+	for _, a := range s.b.kafkas {
+		if err := a.fell(); err != nil {
+			s.t.Error(err)
+		}
+	}
 	for i, g := range s.gateways {
 		select {
 		case err := <-g.ended:
@@ -342,12 +366,22 @@ func (s *shared) revive() {
 	}
 }
 
-// await waits for what has to come, however busy the machine is, and has gateways begin again that have ended.
+// await waits for what has to come, however busy the machine is and however long Kafka itself is away, and has
+// gateways begin again that have ended.
 func (s *shared) await(what string, is func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(startLimit); !is(); pauseFor(s.t.Context(), 4*pace) {
+	from := time.Now()
+	tell := from.Add(tellAfter)
+	for end := from.Add(startLimit); !is(); pauseFor(s.t.Context(), 4*pace) {
 		s.revive()
 		s.nights.complaints()
+		if time.Now().After(tell) {
+			s.tell(from)
+			tell = time.Now().Add(tellAfter)
+		}
+		if _, away := s.witness.until(from); away != "" && time.Since(from) < 4*startLimit {
+			end = time.Now().Add(startLimit)
+		}
 		if s.t.Failed() || time.Now().After(end) {
 			s.t.Fatalf("it did not come to %s", what)
 		}
@@ -383,11 +417,20 @@ func (s *shared) blows() []blow {
 	if len(s.b.kafkas) > 0 {
 		all = append(all, []blow{
 			{"kill -9 of a broker", (*shared).killBroker},
+			{"kill -9 of the broker with the group", (*shared).killCoordinator},
+			{"kill -9 of the broker with transactions", (*shared).killTransactions},
+			{"kill -9 of the controller", (*shared).killController},
 			{"pause of a broker", (*shared).pauseBroker},
 			{"kill -9 of a gateway while a broker is away", (*shared).killBoth},
 		}...)
 	}
-	return all
+	if len(s.b.kafkas) > 0 && s.b.lan != nil {
+		all = append(all, []blow{
+			{"a broker cut off", (*shared).cutBroker},
+			{"a broker cut off from the others", (*shared).partBroker},
+		}...)
+	}
+	return slices.DeleteFunc(all, func(b blow) bool { return !strings.Contains(b.name, *blowsFlag) })
 }
 
 // strike strikes for as long as the flag says, each blow once before any comes again.
@@ -422,7 +465,12 @@ func (s *shared) again(what string, from time.Time) {
 		}
 	}
 	s.served[what] = append(s.served[what], last.Sub(from))
-	s.t.Logf("%s: all were served again after %v", what, last.Sub(from).Round(time.Millisecond))
+	steady, _ := s.witness.until(from)
+	s.t.Logf("%s: all were served again after %v, plain clients of Kafka after %v", what,
+		last.Sub(from).Round(time.Millisecond), steady.Sub(from).Round(time.Millisecond))
+	if within := *withinFlag; within > 0 && last.Sub(steady) > within {
+		s.t.Errorf("%s: that is more than %v later than plain clients of Kafka", what, within)
+	}
 }
 
 func (s *shared) wait(least, most int) {
@@ -487,11 +535,74 @@ func (s *shared) roll() {
 	}
 }
 
-func (s *shared) killBroker() {
-	a, at := s.aBroker(), time.Now()
+func (s *shared) killBroker() { s.killOne("kill -9 of a broker", s.aBroker()) }
+
+func (s *shared) killOne(what string, a *apache) {
+	at := time.Now()
 	a.kill()
-	s.again("kill -9 of a broker", at)
+	s.again(what, at)
 	s.must(a.start())
+}
+
+// killCoordinator kills the broker that knows which gateways there are.
+func (s *shared) killCoordinator() {
+	s.killOne("kill -9 of the broker with the group", s.broker(func(ctx context.Context, c *kgo.Client) (int32, error) {
+		got := kadm.NewClient(c).FindGroupCoordinators(ctx, cluster.LeaseGroup)
+		return got[cluster.LeaseGroup].NodeID, got.Error()
+	}))
+}
+
+// killTransactions kills the broker that has the transactions of a shard of sessions.
+func (s *shared) killTransactions() {
+	shard := shardOf(s.exact[s.dice.IntN(len(s.exact))].id)
+	s.killOne("kill -9 of the broker with transactions", s.broker(func(ctx context.Context, c *kgo.Client) (int32, error) {
+		admin := kadm.NewClient(c)
+		topics, err := admin.ListTopicsWithInternal(ctx, roster.TopicName)
+		if err != nil {
+			return -1, err
+		}
+		id := fmt.Sprintf("firth-%s-%d", record.UUID(topics[roster.TopicName].ID), shard)
+		got := admin.FindTxnCoordinators(ctx, id)
+		return got[id].NodeID, got.Error()
+	}))
+}
+
+func (s *shared) killController() {
+	s.killOne("kill -9 of the controller", s.broker(func(ctx context.Context, c *kgo.Client) (int32, error) {
+		id, _, err := quorum(ctx, c)
+		return id, err
+	}))
+}
+
+// broker is the one that the cluster itself names, once it does.
+func (s *shared) broker(ask func(context.Context, *kgo.Client) (id int32, err error)) *apache {
+	c := s.b.dial()
+	defer c.Close()
+	for end := time.Now().Add(startLimit); ; pauseFor(s.t.Context(), 10*pace) {
+		ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+		id, err := ask(ctx, c)
+		if cancel(); err == nil && id >= 1 && int(id) <= len(s.b.kafkas) {
+			return s.b.kafkas[id-1]
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("the cluster does not tell which broker it is: %d, %v", id, err)
+		}
+	}
+}
+
+// cutBroker cuts a broker off from everybody; partBroker from the other brokers, and whoever uses it finds it there.
+func (s *shared) cutBroker() {
+	a, at := s.aBroker(), time.Now()
+	s.must(s.b.lan.cut(a.id))
+	s.again("a broker cut off", at)
+	s.must(s.b.lan.mend(a.id))
+}
+
+func (s *shared) partBroker() {
+	a, at := s.aBroker(), time.Now()
+	s.must(s.b.lan.part(a.id))
+	s.again("a broker cut off from the others", at)
+	s.must(s.b.lan.rejoin(a.id))
 }
 
 func (s *shared) pauseBroker() {

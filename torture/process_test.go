@@ -59,8 +59,28 @@ type server struct {
 	binary string
 	cmd    *exec.Cmd
 	disk   io.WriteCloser // takes the faults of a faulty one
-	log    *bytes.Buffer  // standard error of the current process
+	log    *spoken        // standard error of the current process
 	ended  <-chan error
+}
+
+// spoken is what a process says, which may be looked at while it says more.
+type spoken struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (w *spoken) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(b)
+}
+
+// String implements fmt.Stringer.
+func (w *spoken) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
 }
 
 func newServer(t *testing.T, set ...string) *server {
@@ -126,7 +146,7 @@ func (s *server) launch() (*bufio.Reader, error) {
 		s.cmd = exec.Command(s.binary, args...)
 		s.cmd.Env = environment()
 	}
-	s.log = &bytes.Buffer{}
+	s.log = &spoken{}
 	s.cmd.Stderr = s.log
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
