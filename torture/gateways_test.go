@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +26,7 @@ import (
 var (
 	gatewaysFlag = flag.Duration("gateways", 0, "for how long TestGateways strikes gateways and brokers; 0: it is skipped")
 	takeoverFlag = flag.Duration("gateways.takeover", 6*time.Second, "log.kafka.takeover in TestGateways")
-	blowsFlag    = flag.String("gateways.blows", "", "part of the names of the blows of TestGateways; default: all")
+	blowsFlag    = flag.String("gateways.blows", "", "an expression of the names of blows that TestGateways strikes")
 	withinFlag   = flag.Duration("gateways.within", 0,
 		"how long after a blow, or after Kafka serves plain clients again, TestGateways wants all served; 0: it only tells")
 )
@@ -430,7 +431,8 @@ func (s *shared) blows() []blow {
 			{"a broker cut off from the others", (*shared).partBroker},
 		}...)
 	}
-	return slices.DeleteFunc(all, func(b blow) bool { return !strings.Contains(b.name, *blowsFlag) })
+	which := regexp.MustCompile(*blowsFlag)
+	return slices.DeleteFunc(all, func(b blow) bool { return !which.MatchString(b.name) })
 }
 
 // strike strikes for as long as the flag says, each blow once before any comes again.
@@ -590,7 +592,7 @@ func (s *shared) broker(ask func(context.Context, *kgo.Client) (id int32, err er
 	}
 }
 
-// cutBroker cuts a broker off from everybody; partBroker from the other brokers, and whoever uses it finds it there.
+// cutBroker cuts a broker off from everybody.
 func (s *shared) cutBroker() {
 	a, at := s.aBroker(), time.Now()
 	s.must(s.b.lan.cut(a.id))
@@ -598,11 +600,15 @@ func (s *shared) cutBroker() {
 	s.must(s.b.lan.mend(a.id))
 }
 
+// partBroker cuts a broker off from the other brokers, for longer than they wait for it. Whoever uses it finds it: it
+// takes itself for what it was, and who asks it waits for as long as that lasts, plain clients of Kafka as well.
 func (s *shared) partBroker() {
-	a, at := s.aBroker(), time.Now()
+	a := s.aBroker()
 	s.must(s.b.lan.part(a.id))
-	s.again("a broker cut off from the others", at)
+	s.wait(12000, 20000)
+	at := time.Now()
 	s.must(s.b.lan.rejoin(a.id))
+	s.again("a broker back that was cut off from the others", at)
 }
 
 func (s *shared) pauseBroker() {
