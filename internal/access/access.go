@@ -71,6 +71,9 @@ type Options struct {
 	Service Service
 	// Shared says that other nodes change the catalog, too: it is followed, by Run. There is no Audit then.
 	Shared bool
+	// Unsure tells why something else is not known that decides who may come in; nil: it is known. It is asked where
+	// the catalog is Shared. Default: there is nothing else.
+	Unsure func() error
 	// AcceptDamage goes on with what can be read of a damaged catalog. Otherwise Open fails: what is missing may be what
 	// denies.
 	AcceptDamage bool
@@ -199,12 +202,15 @@ func (a *Access) agree(ctx context.Context) ([]byte, error) {
 func (a *Access) Run(ctx context.Context) error { return a.replica.Run(ctx) }
 
 // Unsure tells why it is not known who may come in: others may have changed a catalog that is shared, and that cannot
-// be read. nil: it is known. Errors: Unavailable, Corrupt.
+// be read, or what Options.Unsure tells. nil: it is known. Errors: Unavailable, Corrupt; those of Options.Unsure.
 func (a *Access) Unsure() error {
 	if a.replica == nil {
 		return nil
 	}
-	return a.replica.Unsure()
+	if err := a.replica.Unsure(); err != nil || a.opt.Unsure == nil {
+		return err
+	}
+	return a.opt.Unsure()
 }
 
 // enforce puts what the catalog says in force.

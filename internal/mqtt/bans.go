@@ -3,12 +3,14 @@ package mqtt
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/replica"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/ban"
 	"github.com/firthmq/firth/internal/mqtt/packet"
@@ -16,8 +18,9 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
 
-// bansTopic is the internal topic of which the bans are a fold. It is made with the first ban.
-const bansTopic = "__firth_bans"
+// BansTopic is the internal topic of which the bans are a fold. It is made with the first ban, or at the start where
+// they are shared.
+const BansTopic = "__firth_bans"
 
 // Flapping bans clients whose connections come and go too often. The zero value bans nobody.
 type Flapping struct {
@@ -29,13 +32,23 @@ type Flapping struct {
 	Ban time.Duration
 }
 
+// SharedBans is of a door whose bans other nodes change, too. Run follows them: they are in force here moments later.
+type SharedBans struct {
+	// AcceptDamage goes on with what can be read of damaged bans. Otherwise nobody new is let in: what is missing keeps
+	// somebody out.
+	AcceptDamage bool
+	// Passed is the time that has passed, since whenever. Default: that of the machine.
+	Passed func() time.Duration
+}
+
 // maxBans bounds the bans; flapping leaves a half of them to operators.
 const maxBans = 100_000
 
 // bans are who is kept out. A ban is stored before it is in force, but for those that flapping makes.
 type bans struct {
-	door *Door
-	some atomic.Bool // there may be bans
+	door    *Door
+	some    atomic.Bool      // there may be bans
+	replica *replica.Replica // of bans that are shared; nil: nobody else changes them
 
 	changing sync.Mutex // held over a change, the log included: one at a time
 
@@ -43,25 +56,26 @@ type bans struct {
 		sync.Mutex
 		table    ban.Table
 		flapping *ban.Flapping
+		watchers []func()
 	}
 }
 
-// openBans reads the bans. What cannot be read, or is not understood, is as if it had not been set.
-func (d *Door) openBans(ctx context.Context) error {
+// openBans reads the bans. What cannot be read, or is not understood, is as if it had not been set, unless they are
+// shared.
+func (d *Door) openBans(ctx context.Context) (err error) {
 	b := &d.bans
 	b.door, b.mu.flapping = d, ban.NewFlapping(d.opt.Flapping.Disconnects, d.opt.Flapping.Window)
-	folded, err := stream.FoldState(ctx, d.opt.Log, bansTopic, func(key string, value []byte) error {
-		one, err := ban.Parse([]byte(key), value)
-		switch {
-		case err != nil:
+	var folded stream.Folded
+	if shared := d.opt.SharedBans; shared != nil {
+		b.replica, folded, err = replica.Open(ctx, replica.Options{Log: d.opt.Log, Topic: BansTopic, Take: b.take,
+			AcceptDamage: shared.AcceptDamage, Logger: d.opt.Logger, Passed: shared.Passed})
+	} else {
+		folded, err = stream.FoldState(ctx, d.opt.Log, BansTopic, func(key string, value []byte) error {
+			_, err := b.apply(key, value)
 			return err
-		case value == nil:
-			b.mu.table.Remove(one.Kind, one.Who)
-			return nil
-		default:
-			return b.mu.table.Add(one)
-		}
-	})
+		})
+		b.some.Store(b.mu.table.Len() > 0)
+	}
 	if err != nil {
 		return err
 	}
@@ -69,8 +83,61 @@ func (d *Door) openBans(ctx context.Context) error {
 		d.opt.Logger.Warn("some bans could not be read and are not in force", "lost", folded.Lost,
 			"strange", folded.Strange, "error", folded.First)
 	}
-	b.some.Store(b.mu.table.Len() > 0)
 	return nil
+}
+
+// apply takes a record in, and tells whether it bans somebody. It needs the lock of mu, or nobody else to be there.
+func (b *bans) apply(key string, value []byte) (bans bool, err error) {
+	one, err := ban.Parse([]byte(key), value)
+	switch {
+	case err != nil:
+		return false, err
+	case value == nil:
+		b.mu.table.Remove(one.Kind, one.Who)
+		return false, nil
+	default:
+		return true, b.mu.table.Add(one)
+	}
+}
+
+// take takes records in that are stored, and puts them in force. Anew, what was there before is not any more.
+func (b *bans) take(anew bool, feed func(apply func(key string, value []byte) error)) {
+	some := false
+	b.mu.Lock()
+	if anew {
+		b.mu.table = ban.Table{}
+	}
+	feed(func(key string, value []byte) error {
+		bans, err := b.apply(key, value)
+		some = some || bans
+		return err
+	})
+	b.some.Store(b.mu.table.Len() > 0)
+	watchers := slices.Clone(b.mu.watchers)
+	b.mu.Unlock()
+	if !some || b.door.seats == nil { // nobody is here before there are seats
+		return
+	}
+	b.door.evict()
+	for _, f := range watchers {
+		f()
+	}
+}
+
+// WatchBans has f told when somebody was banned, by whichever node.
+func (d *Door) WatchBans(f func()) {
+	d.bans.mu.Lock()
+	defer d.bans.mu.Unlock()
+	d.bans.mu.watchers = append(d.bans.mu.watchers, f)
+}
+
+// UnsureOfBans tells why it is not known who is banned: other nodes may have changed bans that are shared, and that
+// cannot be read. nil: it is known. Errors: Unavailable, Corrupt.
+func (d *Door) UnsureOfBans() error {
+	if d.bans.replica == nil {
+		return nil
+	}
+	return d.bans.replica.Unsure()
 }
 
 // BanLine is a ban as people see it.
@@ -121,7 +188,6 @@ func (d *Door) Ban(ctx context.Context, line BanLine) (*BanLine, error) {
 	if err := d.bans.add(ctx, &one); err != nil {
 		return nil, err
 	}
-	d.evict()
 	made := banLine(&one)
 	return &made, nil
 }
@@ -132,21 +198,19 @@ func (d *Door) Unban(ctx context.Context, kind, who string) (*BanLine, error) {
 	if err := one.Check(); err != nil {
 		return nil, err
 	}
-	b := &d.bans
-	b.changing.Lock()
-	defer b.changing.Unlock()
-	was := b.lookup(one.Kind, one.Who)
-	if was == nil {
-		return nil, fault.New(fault.NotFound, "ban", "%s %s is not banned", kind, fault.Text(who)).
-			WithHint("firth ban list shows who is")
-	}
-	if err := b.store(ctx, nil, *was); err != nil {
+	var gone BanLine
+	err := d.bans.change(ctx, func() ([]record.Record, error) {
+		was := d.bans.lookup(one.Kind, one.Who)
+		if was == nil {
+			return nil, fault.New(fault.NotFound, "ban", "%s %s is not banned", kind, fault.Text(who)).
+				WithHint("firth ban list shows who is")
+		}
+		gone = banLine(was)
+		return d.bans.records(nil, *was)
+	})
+	if err != nil {
 		return nil, err
 	}
-	b.mu.Lock()
-	b.mu.table.Remove(was.Kind, was.Who)
-	b.mu.Unlock()
-	gone := banLine(was)
 	return &gone, nil
 }
 
@@ -158,22 +222,20 @@ func (b *bans) lookup(kind ban.Kind, who string) *ban.Ban {
 
 // add stores a ban and puts it in force. What is over is removed with it.
 func (b *bans) add(ctx context.Context, one *ban.Ban) error {
-	b.changing.Lock()
-	defer b.changing.Unlock()
-	over, full := b.expire(one.Since)
-	if full {
-		return fault.New(fault.Limited, "ban", "there are %d bans", maxBans)
-	}
-	if err := b.store(ctx, one, over...); err != nil {
-		return err
-	}
-	return b.enforce(one)
+	return b.change(ctx, func() ([]record.Record, error) {
+		over, full := b.ended(one.Since)
+		if full {
+			return nil, fault.New(fault.Limited, "ban", "there are %d bans", maxBans)
+		}
+		return b.records(one, over...)
+	})
 }
 
-func (b *bans) expire(now int64) (over []ban.Ban, full bool) {
+func (b *bans) ended(now int64) (over []ban.Ban, full bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.mu.table.Expire(now), b.mu.table.Len() >= maxBans
+	over = b.mu.table.Ended(now)
+	return over, b.mu.table.Len()-len(over) >= maxBans
 }
 
 func (b *bans) enforce(one *ban.Ban) error {
@@ -183,9 +245,31 @@ func (b *bans) enforce(one *ban.Ban) error {
 	return b.mu.table.Add(*one)
 }
 
-// store puts a ban, and the end of others, on stable storage, in one unit.
-func (b *bans) store(ctx context.Context, one *ban.Ban, over ...ban.Ban) error {
-	var records []record.Record
+// change puts what decide finds by what is there on stable storage, in one unit, and in force. Where bans are shared,
+// decide is asked again when another node has changed something.
+func (b *bans) change(ctx context.Context, decide func() ([]record.Record, error)) error {
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	if b.replica != nil {
+		return b.replica.Edit(ctx, decide)
+	}
+	records, err := decide()
+	if err != nil {
+		return err
+	}
+	if err := stream.StoreState(ctx, b.door.opt.Log, BansTopic, records); err != nil {
+		return err
+	}
+	b.take(false, func(apply func(string, []byte) error) {
+		for i := range records {
+			_ = apply(string(records[i].Key), records[i].Value) // they are ours
+		}
+	})
+	return nil
+}
+
+// records are the end of bans, and one that is set, also in the place of one of them.
+func (b *bans) records(one *ban.Ban, over ...ban.Ban) (records []record.Record, err error) {
 	now := b.door.opt.Clock().UnixMilli()
 	for i := range over {
 		records = append(records, record.Record{Timestamp: now, Key: over[i].Key()})
@@ -193,11 +277,11 @@ func (b *bans) store(ctx context.Context, one *ban.Ban, over ...ban.Ban) error {
 	if one != nil {
 		value, err := one.Value()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		records = append(records, record.Record{Timestamp: now, Key: one.Key(), Value: value})
 	}
-	return stream.StoreState(ctx, b.door.opt.Log, bansTopic, records)
+	return records, nil
 }
 
 // find is the ban of a client, or nil.

@@ -192,6 +192,9 @@ func (d *Door) Run(ctx context.Context) error {
 	if d.delayed != nil {
 		work = append(work, d.delayed.Run)
 	}
+	if d.bans.replica != nil {
+		work = append(work, d.bans.replica.Run)
+	}
 	for _, p := range d.pollers {
 		work = append(work, p.run)
 	}

@@ -179,8 +179,8 @@ func (d *Door) absent(client, user, from string) Principal {
 
 // Unsure tells why nobody new is let in now: other nodes change who may come in, and that is not known. nil: it is.
 func (d *Door) Unsure() error {
-	if d.opt.Logins == nil {
-		return nil
+	if err := d.UnsureOfBans(); err != nil || d.opt.Logins == nil {
+		return err
 	}
 	return d.opt.Logins.Unsure()
 }

@@ -53,6 +53,8 @@ type Options struct {
 	Rates Rates
 	// Flapping bans clients that connect and disconnect too often. Default: it bans nobody.
 	Flapping Flapping
+	// SharedBans has the door follow bans that other nodes change, too. Default: none does.
+	SharedBans *SharedBans
 	// MaxDelayed is about how many messages may wait that are published to $delayed/SECONDS/TOPIC. Default 100,000; below
 	// 0 there is no such thing.
 	MaxDelayed int

@@ -109,7 +109,7 @@ func (n *Node) openAccess(ctx context.Context) (err error) {
 	n.access, err = access.Open(ctx, access.Options{
 		Log: n.keeper, Mapping: mapped{n}, Anonymous: anonymous[n.cfg.Access.Anonymous], Tokens: tokens,
 		People: n.cfg.Access.OIDC.Issuer != "", Identity: identity, Service: service, TryOut: n.cfg.Access.Mode == modeReport,
-		Shared: n.sharesSessions(), AcceptDamage: n.cfg.Access.Damaged == "accept", Audit: n.audit, FS: n.fs,
+		Shared: n.sharesSessions(), Unsure: n.unsure, AcceptDamage: n.acceptsDamage(), Audit: n.audit, FS: n.fs,
 		Metrics: n.metrics, Logger: n.log, Clock: n.clocks.wall, Passed: n.clocks.passed,
 	})
 	if err != nil {
@@ -156,6 +156,13 @@ func (m mapped) TopicOf(name []byte) string { return m.n.mapping.Load().TopicOf(
 
 // FiltersOf implements rule.Mapping.
 func (m mapped) FiltersOf(topic string) []string { return m.n.mapping.Load().FiltersOf(topic) }
+
+// unsure tells why something that other gateways change, and that decides who may come in, is not known; users and
+// rules aside. Nobody comes in before the device door is open.
+func (n *Node) unsure() error { return n.mqtt.UnsureOfBans() }
+
+// acceptsDamage tells whether what is damaged of who may come in is as if it had not been there.
+func (n *Node) acceptsDamage() bool { return n.cfg.Access.Damaged == "accept" }
 
 // recheck has the doors look at who is there after a change.
 func (n *Node) recheck() {

@@ -30,7 +30,6 @@ func (n *Node) ban(ctx context.Context, line mqtt.BanLine) (made *mqtt.BanLine, 
 	e.After = audit.State(line)
 	err = n.audit.Change(ctx, e, func() (err error) {
 		made, err = n.mqtt.Ban(ctx, line)
-		n.people.Recheck()
 		return err
 	})
 	return made, err

@@ -207,7 +207,7 @@ func (n *Node) checks() []check {
 		list[0].note = of.Notice()
 	}
 	if n.sharesSessions() {
-		list = append(list, check{name: "users and rules", err: n.mqtt.Unsure()})
+		list = append(list, check{name: "who may come in", err: n.access.Unsure()})
 	}
 	for _, d := range n.listening() {
 		list = append(list, check{name: d.label() + " " + d.address})

@@ -260,6 +260,7 @@ func (n *Node) openMQTT(ctx context.Context) (err error) {
 		MaxDelayed: n.mostDelayed(), Sharding: n.sharding(), Rates: l.Rates.options(),
 		Flapping: mqtt.Flapping{Disconnects: max(n.cfg.Flapping.Disconnects, 0), Window: n.cfg.Flapping.Window,
 			Ban: n.cfg.Flapping.Ban},
+		SharedBans:       n.sharedBans(),
 		SharedByKey:      n.cfg.Sessions.SharedOrder == "key",
 		WebSocketOrigins: splitList(n.cfg.WSOrigins),
 		Mark:             n.keeper.ClusterID(),

@@ -134,6 +134,7 @@ func (n *Node) openPeople(context.Context) (err error) {
 	}
 	n.opened("sessions of people", func(context.Context) error { n.people.Close(); return nil })
 	n.access.Watch(n.people.Recheck)
+	n.mqtt.WatchBans(n.people.Recheck)
 	return nil
 }
 

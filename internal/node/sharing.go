@@ -103,7 +103,7 @@ type frozen struct{ *cluster.Cluster }
 // isFrozen tells whether a topic holds such state: all of our own but those that go by shards, or that are followed.
 func isFrozen(topic string) bool {
 	switch topic {
-	case roster.TopicName, hinge.RetainedTopic, access.TopicName:
+	case roster.TopicName, hinge.RetainedTopic, access.TopicName, mqtt.BansTopic:
 		return false
 	}
 	return strings.HasPrefix(topic, rule.InternalPrefix)
@@ -140,6 +140,14 @@ func (n *Node) sharding() *mqtt.Sharding {
 		return nil
 	}
 	return &mqtt.Sharding{Shards: n.standing.place.Shards, Moved: n.shardMoved, HandOver: n.handOver}
+}
+
+// sharedBans is how bans are known that other gateways change, too; nil: none does.
+func (n *Node) sharedBans() *mqtt.SharedBans {
+	if !n.sharesSessions() {
+		return nil
+	}
+	return &mqtt.SharedBans{AcceptDamage: n.acceptsDamage(), Passed: n.clocks.passed}
 }
 
 // mostDelayed is how many messages may be delayed: none where gateways share sessions, for each would publish them.
@@ -451,9 +459,6 @@ func (l *loader) checkShared() {
 	}
 	if len(c.Bridges) > 0 {
 		cannot("bridges", "each gateway would have the same ones")
-	}
-	if c.Flapping.Disconnects > 0 {
-		cannot("flapping.disconnects", "bans are not changed meanwhile")
 	}
 	if c.isSet("limits.delayed") && c.Limits.Delayed > 0 {
 		cannot("limits.delayed", "each gateway would publish the same messages")

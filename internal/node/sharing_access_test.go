@@ -16,6 +16,7 @@ import (
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/log/replica"
+	"github.com/firthmq/firth/internal/mqtt"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
@@ -159,10 +160,18 @@ func TestSharedTags(t *testing.T) {
 	}
 }
 
-// TestSharedUsersUnknown: a gateway that cannot read what others change lets nobody new in after a while, and says so;
-// who is there stays, nothing is edited there, and it goes on by itself.
-func TestSharedUsersUnknown(t *testing.T) {
-	t.Parallel() // it waits
+// TestSharedUnknown: a gateway that cannot read what others change lets nobody new in after a while, and says so; who
+// is there stays, nothing is edited there, and it goes on by itself.
+func TestSharedUnknown(t *testing.T) {
+	for _, topic := range []string{access.TopicName, mqtt.BansTopic} {
+		t.Run(topic, func(t *testing.T) {
+			t.Parallel() // it waits
+			isUnknown(t, topic)
+		})
+	}
+}
+
+func isUnknown(t *testing.T, topic string) {
 	f := brokers(t)
 	var later atomic.Int64
 	n := newNode(amongEquals(t, f))
@@ -178,26 +187,29 @@ func TestSharedUsersUnknown(t *testing.T) {
 	share(t, n)
 	n.makes(t, "", "root", "admin")
 	stays := n.visit(t, as("stays", "root"))
-	cut, topic := new(atomic.Bool), n.keeper.Topics().ByName(access.TopicName)
+	cut, of := new(atomic.Bool), n.keeper.Topics().ByName(topic)
 	f.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		f.KeepControl()
 		for _, one := range req.(*kmsg.FetchRequest).Topics {
-			if cut.Load() && (one.TopicID == topic.ID || one.Topic == topic.Name) {
+			if cut.Load() && (one.TopicID == of.ID || one.Topic == of.Name) {
 				return nil, errors.New("cut off"), true
 			}
 		}
 		return nil, nil, false
 	})
 	cut.Store(true)
-	becomes(t, "it does not know", func() bool { // a read may just have been answered
-		later.Add(int64(replica.Patience) + 1)
-		return n.access.Unsure() != nil
+	becomes(t, "it does not know", func() bool {
+		err := n.access.Unsure()
+		if err == nil { // a read may just have been answered
+			later.Add(int64(replica.Patience) + 1)
+		}
+		return err != nil && strings.Contains(err.Error(), topic) // what it can read it reads anew
 	})
 	if reason := n.refusal(t, as("new", "root")); reason != packet.ServerUnavailable {
 		t.Errorf("who comes gets %s", reason)
 	}
 	status, text := newBrowser(t, n).do("GET", "/readyz", "")
-	if status != http.StatusServiceUnavailable || !strings.Contains(text, "__firth_access could not be read") {
+	if status != http.StatusServiceUnavailable || !strings.Contains(text, topic+" could not be read") {
 		t.Errorf("readyz: %d %s", status, text)
 	}
 	if status, text := newBrowser(t, n).login("root", mxPassword); status != http.StatusServiceUnavailable {

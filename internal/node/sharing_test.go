@@ -19,7 +19,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/logtest"
 	"github.com/firthmq/firth/internal/kit/secure/securetest"
-	"github.com/firthmq/firth/internal/mqtt"
+	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/client"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/tenure"
@@ -488,9 +488,9 @@ func TestSharedStateIsFrozen(t *testing.T) {
 	f := brokers(t)
 	n := start(t, amongEquals(t, f))
 	share(t, n)
-	_, err := n.mqtt.Ban(t.Context(), mqtt.BanLine{Kind: "client", Who: "c"})
+	_, err := stream.EnsureState(t.Context(), n.keeper, "__firth_delayed")
 	if !fault.Is(err, fault.Unsupported) || !strings.Contains(fault.HintOf(err), "stop all gateways") {
-		t.Errorf("a ban: %v (%s)", err, fault.HintOf(err))
+		t.Errorf("what is frozen: %v (%s)", err, fault.HintOf(err))
 	}
 	refused := make(chan packet.ReasonCode, 1)
 	c := n.visit(t, client.Options{OnAck: func(_ uint64, reason packet.ReasonCode, _ error) { refused <- reason }})
@@ -501,7 +501,7 @@ func TestSharedStateIsFrozen(t *testing.T) {
 		t.Errorf("a delayed message: %s", reason)
 	}
 	topics := n.keeper.Topics()
-	for _, frozen := range []string{"__firth_bans", "__firth_delayed", "__firth_audit"} {
+	for _, frozen := range []string{"__firth_delayed", "__firth_audit"} {
 		if topics.ByName(frozen) != nil {
 			t.Errorf("%s was made", frozen)
 		}
@@ -514,7 +514,7 @@ func TestSharedKeys(t *testing.T) {
 		{"", "audit.enabled: cannot be with"},
 		{"audit.enabled=false", ""},
 		{"audit.enabled=false log.kafka.ack=spool", "cannot be with"},
-		{"audit.enabled=false flapping.disconnects=5", "flapping.disconnects: cannot be with"},
+		{"audit.enabled=false flapping.disconnects=5", ""},
 		{"audit.enabled=false limits.delayed=5", "limits.delayed: cannot be with"},
 		{"audit.enabled=false limits.delayed=0", ""},
 	} {

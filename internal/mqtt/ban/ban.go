@@ -114,7 +114,7 @@ type Table struct {
 	bits [2][129]int // how many prefixes there are of so many bits, of IPv4 and IPv6
 }
 
-// Len is how many bans there are, those that are over included until Expire.
+// Len is how many bans there are, those that are over included until Remove.
 func (t *Table) Len() int { return len(t.bans) }
 
 // Add adds a ban, in the place of one for the same. Errors: those of Check.
@@ -218,15 +218,12 @@ func (t *Table) All(now int64) []Ban {
 	return all
 }
 
-// Expire removes the bans that are over and gives them.
-func (t *Table) Expire(now int64) (over []Ban) {
+// Ended are the bans that are over, which are there until Remove.
+func (t *Table) Ended(now int64) (over []Ban) {
 	for _, b := range t.bans {
 		if b.Over(now) {
 			over = append(over, b)
 		}
-	}
-	for i := range over {
-		t.Remove(over[i].Kind, over[i].Who)
 	}
 	return over
 }

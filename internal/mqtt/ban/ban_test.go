@@ -47,8 +47,11 @@ func TestFind(t *testing.T) {
 			t.Errorf("%+v: found %q", c, who)
 		}
 	}
-	if over := bans.Expire(1000); len(over) != 1 || over[0].Who != "evil" || bans.Len() != 7 {
-		t.Errorf("over are %v, %d are left", over, bans.Len())
+	if over := bans.Ended(1000); len(over) != 1 || over[0].Who != "evil" || bans.Len() != 8 {
+		t.Errorf("over are %v of %d", over, bans.Len())
+	}
+	if !bans.Remove(Client, "evil") {
+		t.Error("who is over was not there")
 	}
 	for _, b := range bans.All(0) {
 		if !bans.Remove(b.Kind, b.Who) || bans.Remove(b.Kind, b.Who) {
