@@ -535,6 +535,8 @@ func (c *Cluster) settle(ctx context.Context, by *producer, b *batch, err error)
 				return done, nil
 			case known && by.rival != nil:
 				return drop, by.lost()
+			case known && ctx.Err() == nil: // nothing of it is there, and there is time
+				return renew, err
 			case known:
 				return drop, fault.Wrap(fault.IO, "log.Append", err)
 			}

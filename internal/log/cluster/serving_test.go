@@ -334,6 +334,42 @@ func TestTransactionThatTookTooLong(t *testing.T) {
 	}
 }
 
+// TestTransactionOfNobodyThatTookTooLong: the cluster ends one without an owner that stays open, while nobody knows
+// whether its end has arrived: nothing of it is there, and it is done again.
+func TestTransactionOfNobodyThatTookTooLong(t *testing.T) {
+	t.Parallel() // it waits
+	f := fake(t)
+	opt := serving(f, "a")
+	opt.Hold, opt.TransactionTimeout = time.Hour, time.Second
+	c := open(t, opt)
+	ps := create(t, c, "a", 2, nil).Partitions
+	var asked, ended atomic.Bool
+	f.ControlKey(int16(kmsg.EndTxn), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		asked.Store(true)
+		if ended.Load() {
+			return nil, nil, false
+		}
+		f.KeepControl()
+		resp := kmsg.NewPtrEndTxnResponse()
+		resp.Version, resp.ErrorCode = r.GetVersion(), kerr.CoordinatorNotAvailable.Code
+		return resp, nil, true
+	})
+	told := newFates()
+	if err := c.Append(unit("x", ps...), told, 0); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the cluster has ended the transaction", func() bool {
+		return len(told.more) > 0 || asked.Load() && len(underWay(t, f)) == 0
+	})
+	ended.Store(true)
+	told.wait(t, 1)
+	for _, p := range ps {
+		if got := values(t, c, p); told.errs[0] != nil || len(got) != 1 {
+			t.Errorf("%v, and %q is there", told.errs[0], got)
+		}
+	}
+}
+
 // TestLeaseGoesWhileShardIsRetaken: a node that finds its shard taken and still has the lease takes the shard anew.
 // When another has got lease and shard before that has arrived, it keeps its unit back, and the other one goes on.
 func TestLeaseGoesWhileShardIsRetaken(t *testing.T) {
