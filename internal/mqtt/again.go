@@ -52,7 +52,9 @@ func (a *again) end() {
 // what is new. A goroutine reads what is sent again from the log, as the client takes it.
 func (l *link) goOn() {
 	left := l.flights()
+	turn := l.door.welcomes.begin()
 	l.comeBack()
+	l.door.welcomes.end(turn)
 	if len(left) > 0 {
 		go l.sendAgain(left)
 	}

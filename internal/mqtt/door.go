@@ -48,6 +48,7 @@ type Door struct {
 	log      stream.Log // to append to: opt.Log, as the retained messages want it
 	fanout   *fanout.Fanout
 	catchUp  *catchup.CatchUp
+	welcomes *welcomes
 	retained *retain.Store
 	groups   *groups.Groups
 	seats    *roster.Roster
@@ -137,6 +138,7 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	})
 	d.retained.HeardBy(d.fanout)
 	d.catchUp = catchup.New(d.fanout, catchup.Options{Metrics: opt.Metrics})
+	d.welcomes = newWelcomes(d.fanout)
 	d.groups = groups.New(groups.Options{
 		Fanout: d.fanout, ByKey: opt.SharedByKey, QoS0: opt.QueueQoS0, Metrics: opt.Metrics, Logger: opt.Logger,
 	})

@@ -118,7 +118,9 @@ func (l *link) begin(who Principal, o *session.Opening) (present bool, err error
 	l.principal, l.agreed, l.version, l.lasts = who, o.Link, o.Link.Version(), o.Expiry > 0
 	l.keepsAll, l.since = l.lasts && d.opt.QueueQoS0, d.opt.Clock().UnixMilli()
 	l.out.aliases = newAliases(min(int(o.Link.TakesAliases()), d.opt.TopicAliases))
+	turn := d.welcomes.begin()
 	got, err := d.seats.Take(o, l.driver, &l.term) // from here on others know the link
+	d.welcomes.end(turn)
 	if err != nil {
 		l.version = 0
 		return false, err

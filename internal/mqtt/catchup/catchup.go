@@ -221,10 +221,13 @@ func (c *CatchUp) enqueue(l *lane) {
 	c.mu.work.Signal()
 }
 
+// nearHead is how many records before the head are near it: to read them costs little.
+const nearHead = 1000
+
 // turn makes one pass over a lane.
 func (c *CatchUp) turn(r *fanout.Reader, l *lane, came []*fanout.Cursor) []*fanout.Cursor {
 	c.mu.Lock()
-	pass := l.begin()
+	pass := l.begin(l.head() - nearHead)
 	c.mu.Unlock()
 	end, later := r.Pass(pass)
 

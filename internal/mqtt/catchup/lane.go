@@ -14,7 +14,8 @@ import (
 //
 // It goes like a lift: a pass begins at a cursor and takes in the others that it comes to; the next one begins at the
 // first cursor beyond the end of the last, and behind the last of them at the lowest again. So what many cursors need
-// is read once for all of them, and none waits for one that is far away.
+// is read once for all of them, and none waits for one that is far away. Every second pass is beside that, for those
+// near the head: who could not take a message for a moment does not wait for all who were away.
 //
 // A pass is offered all cursors from its start on, however many it comes to: they stay where they are, and what comes
 // meanwhile is kept beside them. So a pass costs what it comes to, and not what is there.
@@ -22,7 +23,8 @@ type lane struct {
 	ready  []*fanout.Cursor // by At
 	added  []*fanout.Cursor // since the last pass began, in any order
 	from   int              // where in ready the pass begins that is under way
-	passed record.Offset    // where the last pass ended
+	passed record.Offset    // where the last pass ended that was none of those beside
+	beside bool             // the pass, under way or the last, is for cursors near the head
 
 	// Of CatchUp.
 	partition stream.PartitionID
@@ -52,12 +54,25 @@ func (l *lane) empty() bool { return len(l.ready)+len(l.added) == 0 }
 func (l *lane) add(c *fanout.Cursor) { l.added = append(l.added, c) }
 
 // begin begins a pass: it gives its cursors, sorted, from where it begins to the last. They are the lane's until ended.
-func (l *lane) begin() []*fanout.Cursor {
+// What is above near is near the head.
+func (l *lane) begin(near record.Offset) []*fanout.Cursor {
 	l.merge()
 	if l.from = above(l.ready, l.passed); l.from == len(l.ready) {
 		l.from = 0
 	}
+	first := above(l.ready, near)
+	if l.beside = !l.beside && first > l.from && first < len(l.ready); l.beside {
+		l.from = first
+	}
 	return l.ready[l.from:]
+}
+
+// head is up to where its cursors are to go. There must be one.
+func (l *lane) head() record.Offset {
+	if len(l.ready) > 0 {
+		return l.ready[0].Head()
+	}
+	return l.added[0].Head()
 }
 
 // merge sorts in what was added: from the last one on, each goes behind what is not above it.
@@ -77,7 +92,9 @@ func (l *lane) merge() {
 
 // ended ends the pass at an offset, and takes out the cursors that it came to.
 func (l *lane) ended(at record.Offset, into []*fanout.Cursor) []*fanout.Cursor {
-	l.passed = at
+	if !l.beside {
+		l.passed = at
+	}
 	came := above(l.ready[l.from:], at)
 	into = append(into, l.ready[l.from:l.from+came]...)
 	l.ready = slices.Delete(l.ready, l.from, l.from+came)

@@ -2,6 +2,7 @@ package catchup
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -16,7 +17,8 @@ import (
 // TestLane runs testdata: which cursors go along in which pass.
 //
 //	add            places of cursors that are ready
-//	pass to=N      the cursors of the next pass; it comes to N, and those that it came to are ready again there
+//	pass to=N      the cursors of the next pass; it comes to N, and those that it came to are ready again there;
+//	               with near=M, those above M are near the head
 func TestLane(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		var l lane
@@ -33,9 +35,10 @@ func TestLane(t *testing.T) {
 				l.merge()
 				return places(l.ready)
 			case "pass":
-				var to int
+				to, near := 0, math.MaxInt
 				d.ScanArgs(t, "to", &to)
-				pass := l.begin()
+				d.MaybeScanArgs(t, "near", &near)
+				pass := l.begin(record.Offset(near))
 				out := "pass: " + places(pass)
 				for _, c := range pass {
 					c.At = max(c.At, record.Offset(to))
@@ -94,7 +97,7 @@ func BenchmarkLane(b *testing.B) {
 			}
 			var came []*fanout.Cursor
 			for b.Loop() {
-				to := l.begin()[0].At + 1000
+				to := l.begin(math.MaxInt64)[0].At + 1000
 				came = l.ended(to, came[:0])
 				for _, c := range came {
 					c.At = record.Offset(rng.IntN(end))

@@ -137,6 +137,11 @@ type Fanout struct {
 	epoch atomic.Uint64
 	count atomic.Int64  // subscriptions
 	moves atomic.Uint64 // of all cursors of live delivery, see Reached
+	// lively is when messages last went out live, nanoseconds since 1970; 0: never.
+	lively atomic.Int64
+
+	uptime func() time.Duration // never goes back
+	sleep  func(time.Duration)
 
 	subs struct {
 		sync.RWMutex
@@ -163,7 +168,9 @@ type metrics struct {
 
 // New makes a fanout. It delivers what becomes news after that. CatchUpWith must follow, before Run.
 func New(opt Options) *Fanout {
-	f := &Fanout{opt: opt.withDefaults(), lines: limit.NewLines(time.Minute, 16)}
+	f := &Fanout{opt: opt.withDefaults(), lines: limit.NewLines(time.Minute, 16), sleep: time.Sleep}
+	opened := time.Now()
+	f.uptime = func() time.Duration { return time.Since(opened) }
 	dropped := f.opt.Metrics.Counter("firth_mqtt_fanout_dropped_total",
 		"Messages that no session got, by reason.", "reason")
 	f.metrics = metrics{

@@ -1,12 +1,12 @@
 package fanout
 
 import (
-	"runtime"
 	"slices"
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/kit/rest"
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/names"
@@ -21,8 +21,10 @@ type Reader struct {
 	mapped  hinge.Message
 	msg     Message
 	pass    pass
-	busy    int       // since it gave its processor to others, about 100 ns each
-	touched []*Member // to flush
+	busy    int // since it gave way to others, about 100 ns each
+	pacer   *rest.Pacer
+	left    time.Duration // when the last pass ended, by Fanout.uptime
+	touched []*Member     // to flush
 
 	offer func(*record.View) bool // r.guarded
 	visit func(*subscription)     // r.found
@@ -42,17 +44,19 @@ type pass struct {
 }
 
 const (
-	// yieldAfter is how long a reader keeps its processor while others want it, about: live delivery waits for no more.
+	// yieldAfter is how long a reader works before it gives way, about: live delivery waits for no more.
 	yieldAfter = 2000
+	// readingParts says what part of the time is reading at least, while live delivery is late (rest.New).
+	readingParts = 8
 	// What a pass takes besides, a record, a delivery of it and a write to a socket, in the same unit.
 	passCost, recordCost, deliveryCost, flushCost = 50, 3, 10, 100
 )
 
-// worked notes work, and lets others have the processor now and then. (The runtime does so after 10 ms.)
+// worked notes work, and gives way to others now and then. (The runtime has it do so after 10 ms.)
 func (r *Reader) worked(cost int) {
 	if r.busy += cost; r.busy >= yieldAfter {
 		r.busy = 0
-		runtime.Gosched()
+		r.f.GiveWay(r.pacer)
 	}
 }
 
@@ -61,7 +65,7 @@ func (f *Fanout) Readers() int { return f.opt.Readers }
 
 // NewReader makes a reader, one of Options.Readers: its number is below that.
 func (f *Fanout) NewReader(number int) *Reader {
-	r := &Reader{f: f, index: len(f.workers) + number}
+	r := &Reader{f: f, index: len(f.workers) + number, pacer: rest.New(readingParts)}
 	r.batch.index, r.batch.catchUp = r.index, true
 	r.offer, r.visit = r.guarded, r.found
 	return r
@@ -85,6 +89,10 @@ const (
 // is then, with what its member said; those above next it did not come to and leaves alone. The pass ended at next;
 // later says that the log could not be read there and should be asked again later.
 func (r *Reader) Pass(cursors []*Cursor) (next record.Offset, later bool) {
+	if now := r.f.uptime(); now-r.left >= rest.Length {
+		r.pacer.Began(now)
+	}
+	defer func() { r.left = r.f.uptime() }()
 	r.worked(passCost)
 	first := cursors[0]
 	place := r.f.opt.Log.Topics().Place(first.Partition)

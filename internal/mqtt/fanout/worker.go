@@ -252,6 +252,9 @@ func (w *worker) flushLater(m *Member) {
 }
 
 func (w *worker) flush() {
+	if len(w.touched) > 0 {
+		w.f.lively.Store(w.now.UnixNano())
+	}
 	for i, m := range w.touched {
 		m.at[w.index].touched = false
 		m.sink.Flush()
