@@ -340,6 +340,37 @@ class Return:
 
 
 @dataclass(frozen=True)
+class Beside(Return):
+    """Live messages while sessions that were away come back to a broker that was started again: worse is their 99th
+    percentile beside that of a quiet time just before, took how long all needed to have what they missed."""
+
+    rate: int = 1000  # live messages a second
+
+    def run(self, system, how, topic):
+        share = min(1, how.seconds)
+        sessions = [FIRTH, "bench", "return", "--sessions", int(self.sessions * share), "--messages", self.messages,
+                    "--together", self.together, "-t", topic, "-p", system.mqtt, "-o", "json", "--only"]
+        run = lambda half: json.loads(subprocess.run([str(c) for c in [*sessions, half]], capture_output=True, text=True,
+                                                     check=True, env=QUIET, timeout=900).stdout)
+        run("leave")
+        system.end()
+        system.launch()
+        with contextlib.ExitStack() as running:
+            live = spawn(running, FIRTH, "bench", "live", "--rate", self.rate, "-p", system.mqtt, "-o", "json", env=QUIET,
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            time.sleep(2)
+            print("quiet", file=live.stdin, flush=True)
+            time.sleep(max(3, how.seconds))
+            meter = Meter(system)
+            print("back", file=live.stdin, flush=True)
+            result = run("back")
+            quiet, back = (p["latency"] for p in json.loads(live.communicate(timeout=60)[0]))
+        return figures(result, meter, "messages", 0) | {
+            "quiet": quiet["P99"] / 1e6, "p50": back["P50"] / 1e6, "p99": back["P99"] / 1e6,
+            "worse": back["P99"] / quiet["P99"], "took": result["elapsed"] / 1e9}
+
+
+@dataclass(frozen=True)
 class ToSubscriber:
     """Records that our generator produces with Kafka as fast as it can, to an MQTT subscriber on a plain socket. They
     have QoS 0, as all that come without a header, so what counts is how many come."""

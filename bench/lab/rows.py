@@ -1,8 +1,8 @@
 """What is measured: the rows, on which systems, and the goal of each."""
 from dataclasses import dataclass, replace
 
-from .load import (Bench, Besieged, CatchUp, ComeAndGo, Copy, Idle, KafkaPerformance, MosquittoClients, Rebalance, Restart,
-                   Return, Share, Storm, ToSubscriber)
+from .load import (Bench, Beside, Besieged, CatchUp, ComeAndGo, Copy, Idle, KafkaPerformance, MosquittoClients, Rebalance,
+                   Restart, Return, Share, Storm, ToSubscriber)
 from .systems import (Before, Bridge, Encrypted, Firth, FirthTLS, Fleet, Guarded, Kafka, KafkaFlush, KafkaTLS, Mosquitto,
                       MosquittoKeeping, MosquittoSaving, MosquittoTLS, Nats, NatsSync)
 
@@ -136,6 +136,8 @@ PLAIN = (
     )),
     Block("MQTT: sessions come back", (Firth, MosquittoKeeping), (
         Row("10,000 sessions come back, 100 messages each", Return(), (least("rate", 5, MosquittoKeeping.name),)),
+        Row("live messages at 1,000/s while 10,000 sessions come back", Beside(),
+            (most("worse", 2), most("took", 60)), (Firth,)),
     ), quick=False, rounds=3),
     Block("Kafka", (Firth, Kafka, KafkaFlush), (
         Row("produce → consume at 2,000/s, 1 KiB", kafka("--mode", "latency", "--linger", "0s"),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -29,8 +30,8 @@ they count from when a message was due, so that a stall is seen in full.`,
   # over TLS, with a password
   firth bench mqtt -h broker.example -p 8883 --cafile ca.pem -u device -P secret`,
 	}
-	cmd.AddCommand(newBenchMQTTCommand(), newBenchReturnCommand(), newBenchConnectCommand(), newBenchKafkaCommand(),
-		newBenchSeamCommand())
+	cmd.AddCommand(newBenchMQTTCommand(), newBenchReturnCommand(), newBenchLiveCommand(), newBenchConnectCommand(),
+		newBenchKafkaCommand(), newBenchSeamCommand())
 	return cmd
 }
 
@@ -104,6 +105,53 @@ back and take what they missed. A message that is missing, twice there or in the
 		b.Address, b.Only = address(), bench.Part(*only)
 		result, err := b.Run(cmd.Context())
 		return printResult(cmd, *form, result, err)
+	}
+	return cmd
+}
+
+func newBenchLiveCommand() *cobra.Command {
+	l := bench.Live{}
+	cmd := &cobra.Command{
+		Use:   "live",
+		Short: "Publish at a rate, and measure deliveries while something else goes on",
+		Long: `Publish at a rate, from one connection to another (QoS 1), and measure deliveries while something else goes on:
+each line of the input begins a phase, which it names, and its end ends the last one. A message counts for the phase in
+which it was due. Run it in a process of its own, as here: beside another load it would wait for that.`,
+		Example: `  # live messages on a quiet broker, and while 10,000 sessions take 100 messages each that they missed
+  firth bench return --sessions 10000 --only leave && {
+    echo quiet; sleep 5; echo back; firth bench return --sessions 10000 --only back >&2
+  } | firth bench live --rate 1000`,
+		Args: cobra.NoArgs,
+	}
+	form := formFlag(cmd)
+	f := cmd.Flags()
+	address, fill := addressFlags(cmd), entryFlags(cmd, &l.Entry)
+	f.Float64Var(&l.Rate, "rate", 1000, "messages a second")
+	f.IntVar(&l.PayloadSize, "size", 100, "bytes of payload, at least 8")
+	f.StringVarP(&l.Topic, "topic", "t", "bench-live", "where messages go")
+	f.Bool("help", false, "show this help")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := fill(); err != nil {
+			return err
+		}
+		l.Address = address()
+		phases := make(chan string)
+		go func() { // as long as the input lasts, or the process
+			defer close(phases)
+			for lines := bufio.NewScanner(cmd.InOrStdin()); lines.Scan(); {
+				phases <- lines.Text()
+			}
+		}()
+		results, err := l.Run(cmd.Context(), phases)
+		if err == nil && *form == output.FormJSON {
+			return output.JSON(cmd.OutOrStdout(), results)
+		}
+		for _, r := range results {
+			if err = printResult(cmd, *form, r, err); err != nil {
+				return err
+			}
+		}
+		return err
 	}
 	return cmd
 }

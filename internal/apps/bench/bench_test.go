@@ -574,3 +574,44 @@ func TestGroupLoads(t *testing.T) {
 		})
 	}
 }
+
+// TestLive has live messages go while sessions come back: in each phase some came, and none is missing.
+func TestLive(t *testing.T) {
+	address := startNode(t).MQTT
+	b := Returning{Address: address, Sessions: 40, Messages: 25, Together: 8, PayloadSize: 16, Topic: "r", Only: Leave}
+	if _, err := b.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	phases := make(chan string)
+	var back error
+	go func() {
+		defer close(phases)
+		phases <- "quiet"
+		time.Sleep(short200) // is what a phase takes
+		phases <- "back"
+		b.Only = Back
+		_, back = b.Run(t.Context())
+		time.Sleep(short200)
+	}()
+	l := Live{Address: address, PayloadSize: 16, Topic: "live", Rate: 200}
+	results, err := l.Run(t.Context(), phases)
+	if err != nil || back != nil {
+		t.Fatal(err, back)
+	}
+	if len(results) != 2 || results[0].Work != "quiet" || results[1].Work != "back" {
+		t.Fatalf("phases: %+v", results)
+	}
+	for _, r := range results {
+		if r.Messages == 0 || r.Latency.Count != int(r.Messages) || r.Latency.Worst <= 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	for name, bad := range map[string]Live{
+		"no rate": {Address: address, PayloadSize: 16, Topic: "live"}, "no room": {Address: address, Topic: "live", Rate: 1},
+		"no topic": {Address: address, PayloadSize: 16, Rate: 1},
+	} {
+		if _, err := bad.Run(t.Context(), nil); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
