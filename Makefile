@@ -60,7 +60,7 @@ torture-campaign: ## a campaign in the manner of Jepsen, CAMPAIGN (100) runs of 
 	$(GO) test -count=1 -timeout 120m -v -run TestCampaign ./torture -args -campaign $${CAMPAIGN:-100}
 
 torture-gateways: build ## three gateways before three Kafka brokers, all struck for GATEWAYS (10m)
-	GATEWAYS=$${GATEWAYS:-10m} conformance/run.sh chaos
+	GATEWAYS=$${GATEWAYS:-10m} BLOWS= TAKEOVER=6s WITHIN=$${WITHIN:-10s} conformance/run.sh chaos
 
 conform: build ## other people's clients and suites against the binary
 	conformance/run.sh

@@ -29,9 +29,9 @@ func (s *shared) tell(since time.Time) {
 	fmt.Fprintf(&b, "%v: no service for all since %v\n", s.h.now().Round(time.Millisecond),
 		time.Since(since).Round(100*time.Millisecond))
 	for i, p := range s.progress {
-		if at, is := p.since(since, s.exact[i].window); !is {
+		if _, is := p.since(since, s.exact[i].window); !is {
 			fmt.Fprintf(&b, "  %s, shard %d: ", s.exact[i].id, shardOf(s.exact[i].id))
-			if at = p.latest(); at.IsZero() {
+			if at := p.latest(); at.IsZero() {
 				b.WriteString("nothing is stored yet\n")
 			} else {
 				fmt.Fprintf(&b, "stored last %v ago\n", time.Since(at).Round(100*time.Millisecond))
@@ -81,6 +81,25 @@ func (s *shared) fresh(i int) string {
 	news := tail(text[s.told[i]:], most)
 	s.told[i] = len(text)
 	return news
+}
+
+var givenOut = regexp.MustCompile(`(?m)^time=(\S+) .*has given out the sessions" nodes=(\d+)`)
+
+// givenOut is when gateways have learned anew who has which sessions, after a time, and among how many.
+func (s *shared) givenOut(from time.Time) string {
+	var b strings.Builder
+	for i, g := range s.gateways {
+		if g.log == nil {
+			continue
+		}
+		for _, found := range givenOut.FindAllStringSubmatch(g.log.String(), -1) {
+			at, err := time.Parse(time.RFC3339, found[1])
+			if err == nil && at.After(from) {
+				fmt.Fprintf(&b, ", to gateway %d of %s after %v", i, found[2], at.Sub(from).Round(100*time.Millisecond))
+			}
+		}
+	}
+	return b.String()
 }
 
 // ready is what a gateway says of itself in a line.

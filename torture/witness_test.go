@@ -50,8 +50,8 @@ func newWitness(t *testing.T, b *brokers) *witness {
 	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
 	defer cancel()
 	two := "2"
-	for err := error(nil); ; pauseFor(ctx, 10*pace) {
-		_, err = kadm.NewClient(admin).CreateTopic(ctx, witnessParts, int16(min(len(b.addresses), 3)),
+	for ; ; pauseFor(ctx, 10*pace) {
+		_, err := kadm.NewClient(admin).CreateTopic(ctx, witnessParts, int16(min(len(b.addresses), 3)),
 			map[string]*string{"min.insync.replicas": &two}, witnessTopic)
 		if err == nil {
 			break
