@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -59,6 +60,16 @@ func (a *adminFlags) call(cmd *cobra.Command, q admin.Request, out any) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), a.timeout)
 	defer cancel()
 	return client.Call(ctx, q, out)
+}
+
+// callAll is call for what all gateways are asked: show shows what there is, also where some did not answer. Then
+// the command fails all the same.
+func (a *adminFlags) callAll(cmd *cobra.Command, q admin.Request, out any, show func() error) error {
+	err := a.call(cmd, q, out)
+	if _, some := errors.AsType[*admin.Partial](err); err != nil && !some {
+		return err
+	}
+	return errors.Join(show(), err)
 }
 
 // reach is a client for what everybody may ask.

@@ -42,6 +42,7 @@ type sessionLine struct {
 	Subscriptions int        `json:"subscriptions"`
 	InFlight      int        `json:"in_flight"`
 	Behind        int        `json:"behind"`
+	Gateway       string     `json:"gateway,omitempty"` // that has it, where gateways share sessions
 }
 
 func newSessionList(a *adminFlags) *cobra.Command {
@@ -51,7 +52,8 @@ func newSessionList(a *adminFlags) *cobra.Command {
 		Short:   "List sessions by client identifier: who is connected or away, since when",
 		Long: `List sessions by client identifier: who is connected or away, and since when; the address of the client,
 the version of MQTT, how many subscriptions there are, how many messages are in flight, and in how many
-partitions the session is behind what is new.`,
+partitions the session is behind what is new. Where gateways share sessions the list is of all of them, whichever is
+asked; what one of them has that does not answer is missing, and the command says so and fails.`,
 		Example: `  firth session list
   firth session list --state away --prefix meter-
   firth session list -n 10 --after meter-17 -o json`,
@@ -68,25 +70,21 @@ partitions the session is behind what is new.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		q := url.Values{"state": {state}, "prefix": {prefix}, "after": {after}, "limit": {strconv.Itoa(limit)}}
 		var lines []sessionLine
-		if err := a.call(cmd, admin.Request{Method: "GET", Path: "/sessions", Query: q}, &lines); err != nil {
-			return err
-		}
-		if *form == output.FormJSON {
-			return output.JSON(cmd.OutOrStdout(), lines)
-		}
-		var rows [][]string
-		for i := range lines {
-			rows = append(rows, lines[i].row())
-		}
-		return output.Table(cmd.OutOrStdout(),
-			[]string{"CLIENT", "STATE", "SINCE", "REMOTE", "MQTT", "SUBSCRIPTIONS", "IN FLIGHT", "BEHIND"}, rows)
+		return a.callAll(cmd, admin.Request{Method: "GET", Path: "/sessions", Query: q}, &lines, func() error {
+			head := []string{"CLIENT", "STATE", "SINCE", "REMOTE", "MQTT", "SUBSCRIPTIONS", "IN FLIGHT", "BEHIND"}
+			shared := slices.ContainsFunc(lines, func(s sessionLine) bool { return s.Gateway != "" })
+			if shared {
+				head = append(head, "GATEWAY")
+			}
+			return printList(cmd, *form, lines, head, func(s *sessionLine) []string { return s.row()[:len(head)] })
+		})
 	}
 	return cmd
 }
 
 func (s *sessionLine) row() []string {
 	return []string{s.Client, s.State, stamp(s.Since), s.Remote, s.Version, strconv.Itoa(s.Subscriptions),
-		strconv.Itoa(s.InFlight), strconv.Itoa(s.Behind)}
+		strconv.Itoa(s.InFlight), strconv.Itoa(s.Behind), s.Gateway}
 }
 
 func stamp(at *time.Time) string {
@@ -160,6 +158,7 @@ func (s *sessionDetail) print(cmd *cobra.Command) error {
 		{"client", s.Client}, {"state", strings.TrimSpace(s.State + " " + stamp(s.Since))}, {"remote", s.Remote},
 		{"listener", s.Listener}, {"user", s.User}, {"MQTT", s.Version}, {"keep alive", fmt.Sprintf("%d s", s.KeepAlive)},
 		{"ends", expiry}, {"in flight", fmt.Sprintf("%d of %d", s.InFlight, s.Window)}, {"will", s.Will},
+		{"gateway", s.Gateway},
 	}
 	rows := facts[:0]
 	for _, f := range facts {

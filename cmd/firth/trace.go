@@ -40,17 +40,11 @@ gone with a restart.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var events []sessionEvent
 		q := admin.Request{Method: "GET", Path: "/events", Query: url.Values{"client": args}}
-		if err := a.call(cmd, q, &events); err != nil {
-			return err
-		}
-		if *form == output.FormJSON {
-			return output.JSON(cmd.OutOrStdout(), events)
-		}
-		var rows [][]string
-		for _, e := range events {
-			rows = append(rows, []string{e.At.Format("2006-01-02T15:04:05.000Z07:00"), e.What, e.Reason, e.Text})
-		}
-		return output.Table(cmd.OutOrStdout(), []string{"AT", "EVENT", "REASON", ""}, rows)
+		return a.callAll(cmd, q, &events, func() error {
+			return printList(cmd, *form, events, []string{"AT", "EVENT", "REASON", ""}, func(e *sessionEvent) []string {
+				return []string{e.At.Format("2006-01-02T15:04:05.000Z07:00"), e.What, e.Reason, e.Text}
+			})
+		})
 	}
 	return cmd
 }

@@ -133,13 +133,17 @@ type API struct {
 	opt   Options
 	mux   *http.ServeMux
 	turns chan struct{} // one for each that walks
-	edits chan struct{} // holds one for who changes a topic or a group
+	// others has one for each that walks for another node, which has a turn of its own meanwhile: with the same turns two
+	// nodes could wait for each other.
+	others chan struct{}
+	edits  chan struct{} // holds one for who changes a topic or a group
 }
 
 // New makes the API.
 func New(opt Options) *API {
 	a := &API{opt: opt, mux: http.NewServeMux(), turns: make(chan struct{}, mostAtOnce),
-		edits: make(chan struct{}, 1)}
+		others: make(chan struct{}, mostAtOnce),
+		edits:  make(chan struct{}, 1)}
 	for _, r := range routes() {
 		a.mux.Handle(r.method+" "+Path+r.path, a.serve(&r))
 	}
@@ -200,7 +204,7 @@ func (a *API) serve(rt *route) http.Handler {
 			q.only = is.check
 		}
 		if rt.walks {
-			if err := a.takeTurn(r.Context()); err != nil {
+			if err := a.takeTurn(r.Context(), a.turns); err != nil {
 				a.refuse(w, r, err)
 				return
 			}
@@ -211,16 +215,16 @@ func (a *API) serve(rt *route) http.Handler {
 }
 
 // takeTurn waits until there is room to walk. Errors: Unavailable.
-func (a *API) takeTurn(ctx context.Context) error {
+func (a *API) takeTurn(ctx context.Context, turns chan<- struct{}) error {
 	select {
-	case a.turns <- struct{}{}:
+	case turns <- struct{}{}:
 		return nil
 	default:
 	}
 	wait := time.NewTimer(patience)
 	defer wait.Stop()
 	select {
-	case a.turns <- struct{}{}:
+	case turns <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 	case <-wait.C:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"testing"
 
 	"github.com/firthmq/firth/internal/access/mask"
@@ -67,6 +68,10 @@ type manySessions struct {
 	n int
 }
 
+func (manySessions) SessionsElsewhere(context.Context, url.Values, func(*SessionPage)) []string {
+	return nil
+}
+
 func (m manySessions) EachSession(visit func(*Session)) {
 	for i := range m.n {
 		visit(&Session{Client: fmt.Sprintf("client-%06d", i*7919%m.n), State: "away", Dropped: int64(i % 97)})
@@ -95,7 +100,7 @@ func BenchmarkSessions(b *testing.B) {
 func TestTurns(t *testing.T) {
 	a := withTopics(1)
 	for range mostAtOnce {
-		if err := a.takeTurn(t.Context()); err != nil {
+		if err := a.takeTurn(t.Context(), a.turns); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -140,7 +140,7 @@ func (a *API) hold(q *ask) (func(), error) {
 	if n := q.r.ContentLength; n >= 0 && n <= smallBody {
 		return func() {}, nil
 	}
-	if err := a.takeTurn(q.r.Context()); err != nil {
+	if err := a.takeTurn(q.r.Context(), a.turns); err != nil {
 		return nil, err
 	}
 	return func() { <-a.turns }, nil

@@ -83,6 +83,8 @@ type pager[T any] struct {
 	down  bool
 	after *place // the page begins behind it; nil: it is the first
 	total int
+	many  bool // there is what other nodes gave
+	more  bool // one of them has more than it gave
 	kept  placed[T]
 }
 
@@ -155,13 +157,36 @@ func (p *pager[T]) offer(at place, item func() T) {
 	heap.Push(&p.kept, seated[T]{at, item()})
 }
 
+// join takes in the same page of another node, whose things stand where at tells.
+func join[T any](p *pager[T], theirs *Page[T], at func(*T) place) {
+	p.total += theirs.Total - len(theirs.Items)
+	p.many, p.more = true, p.more || theirs.Next != ""
+	for i := range theirs.Items {
+		p.offer(at(&theirs.Items[i]), func() T { return theirs.Items[i] })
+	}
+}
+
+// once are things that two nodes may have given, which moved from one to the other meanwhile, each once.
+func once[T any](items []seated[T]) []seated[T] {
+	seen := make(map[string]bool, len(items))
+	return slices.DeleteFunc(items, func(one seated[T]) bool {
+		again := seen[one.at.ID]
+		seen[one.at.ID] = true
+		return again
+	})
+}
+
 // page is what was kept of the things, in order, each as show makes it.
 func page[T, V any](p *pager[T], show func(T) V) Page[V] {
 	items := p.kept.items
 	slices.SortFunc(items, func(a, b seated[T]) int { return p.kept.compare(a.at, b.at) })
+	more := p.more || len(items) > p.limit
+	if p.many {
+		items = once(items)
+	}
 	out := Page[V]{Items: make([]V, 0, len(items)), Total: p.total}
-	if len(items) > p.limit {
-		items = items[:p.limit]
+	if more && len(items) > 0 {
+		items = items[:min(p.limit, len(items))]
 		sort := p.sort
 		if p.down {
 			sort = "-" + sort

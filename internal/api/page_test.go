@@ -48,6 +48,52 @@ func TestPager(t *testing.T) {
 	}
 }
 
+// TestPagerOfNodes merges the pages of three nodes, of which two have some things both, as when they move.
+func TestPagerOfNodes(t *testing.T) {
+	var want []place
+	var nodes [3][]place
+	for i := range 100 {
+		one := place{Number: int64(i * 7 % 5), ID: fmt.Sprintf("%02d", i*37%100)}
+		want, nodes[i%3] = append(want, one), append(nodes[i%3], one)
+		if i%10 == 0 {
+			nodes[(i+1)%3] = append(nodes[(i+1)%3], one)
+		}
+	}
+	slices.SortFunc(want, place.compare)
+	same := func(at place) place { return at }
+	for _, limit := range []int{1, 3, 10, 99, 100, 101} {
+		var got []place
+		for next := ""; ; {
+			var pagers [3]*pager[place]
+			for i := range nodes {
+				p, err := newPager[place](&ask{values: url.Values{"sort": {"n"}, "limit": {fmt.Sprint(limit)}, "cursor": {next}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, one := range nodes[i] {
+					p.offer(one, func() place { return one })
+				}
+				pagers[i] = p
+			}
+			for _, other := range pagers[1:] {
+				theirs := page(other, same)
+				join(pagers[0], &theirs, func(at *place) place { return *at })
+			}
+			out := page(pagers[0], same)
+			got, next = append(got, out.Items...), out.Next
+			if out.Total != 110 {
+				t.Errorf("there are %d", out.Total)
+			}
+			if next == "" {
+				break
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%d on a page: %v", limit, got)
+		}
+	}
+}
+
 // FuzzCursor: whatever a cursor says, it is one or it is refused.
 func FuzzCursor(f *testing.F) {
 	f.Add(cursor{Sort: "name", At: place{Number: 3, Text: "a", ID: "b"}}.String())

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -10,14 +12,17 @@ import (
 
 // Clients is what the API asks of the device door.
 type Clients interface {
-	// EachSession visits the sessions. The session is valid during the call, and visit does not block.
+	// EachSession visits the sessions of this node. The session is valid during the call, and visit does not block.
 	EachSession(visit func(*Session))
-	// Session is all of one. Errors: NotFound; those of the log.
-	Session(client string) (*SessionDetail, error)
+	// SessionsElsewhere asks the other nodes that have sessions for the same page of theirs (OwnSessions), and has take
+	// take them, one at a time. It gives the names of those that did not answer.
+	SessionsElsewhere(ctx context.Context, query url.Values, take func(*SessionPage)) (silent []string)
+	// Session is all of one, whichever node has it. Errors: NotFound; Unavailable; those of the log.
+	Session(ctx context.Context, client string) (*SessionDetail, error)
 	// Events are the last events of a client, the oldest first. Errors: NotFound, when nothing is known of it.
-	Events(client string) ([]SessionEvent, error)
-	// Kick ends the connection of a session, and with forget the session, and tells the audit. Errors: NotFound; those of
-	// the log.
+	Events(ctx context.Context, client string) (*SessionEvents, error)
+	// Kick ends the connection of a session, and with forget the session, whichever node has it, and tells the audit.
+	// Errors: NotFound; Unavailable; those of the log.
 	Kick(ctx context.Context, client string, forget bool) (*Kicked, error)
 }
 
@@ -35,6 +40,13 @@ type Session struct {
 	InFlight      int        `json:"in_flight" doc:"messages sent above QoS 0 whose exchange is not over"`
 	Behind        int        `json:"behind" doc:"partitions that it reads by itself, because it fell behind"`
 	Dropped       int64      `json:"dropped,string" doc:"messages that its connection did not get, or that were refused"`
+	Gateway       string     `json:"gateway,omitempty" doc:"the gateway that has it, where gateways share sessions"`
+}
+
+// SessionPage is a page of the sessions of all nodes.
+type SessionPage struct {
+	Page[Session]
+	Silent []string `json:"silent,omitempty" doc:"gateways that did not answer: theirs are missing, and not counted"`
 }
 
 // SessionDetail is all that is said of one session.
@@ -74,7 +86,8 @@ type SessionEvent struct {
 
 // SessionEvents are the last events of a client.
 type SessionEvents struct {
-	Items []SessionEvent `json:"items" doc:"the oldest first"`
+	Items  []SessionEvent `json:"items" doc:"the oldest first"`
+	Silent []string       `json:"silent,omitempty" doc:"gateways that did not answer: what they know is missing"`
 }
 
 // Kicked is what became of a session.
@@ -88,22 +101,18 @@ func sessionRoutes() []route {
 	client := param{name: "client", kind: "string", inPath: true, doc: "client identifier; / in it is %2F"}
 	return []route{
 		{method: "GET", path: "/sessions", id: "listSessions", tag: "sessions", summary: "List sessions of MQTT clients",
-			right: watching, walks: true, params: append(listParams("client", "in_flight", "behind", "dropped",
-				"subscriptions", "since"),
-				param{name: "search", kind: "string", doc: "only those with this text in client identifier, user or address"},
-				param{name: "state", kind: "string", values: []string{"connected", "away"}, doc: "only those"},
-				param{name: "user", kind: "string", doc: "only those of this user"}),
-			answer: Page[Session]{}, do: (*API).sessions},
+			right: watching, walks: true, params: sessionParams(), answer: SessionPage{}, do: (*API).sessions},
 		{method: "GET", path: "/sessions/{client}", id: "getSession", tag: "sessions", summary: "Show a session",
 			text: "Its subscriptions, and where it is behind.", right: watching, params: []param{client},
 			answer: SessionDetail{},
-			do:     func(a *API, q *ask) (any, error) { return a.opt.Clients.Session(q.r.PathValue("client")) }},
+			do: func(a *API, q *ask) (any, error) {
+				return a.opt.Clients.Session(q.r.Context(), q.r.PathValue("client"))
+			}},
 		{method: "GET", path: "/sessions/{client}/events", id: "listSessionEvents", tag: "sessions",
 			summary: "List the last events of a session",
 			text:    "The last 100, also of a client whose session is over. They are kept in memory, and gone with a restart.",
 			right:   watching, params: []param{client}, answer: SessionEvents{}, do: func(a *API, q *ask) (any, error) {
-				all, err := a.opt.Clients.Events(q.r.PathValue("client"))
-				return SessionEvents{Items: all}, err
+				return a.opt.Clients.Events(q.r.Context(), q.r.PathValue("client"))
 			}},
 		{method: "DELETE", path: "/sessions/{client}", id: "kickSession", tag: "sessions",
 			summary: "End the connection of a session",
@@ -117,7 +126,46 @@ func sessionRoutes() []route {
 	}
 }
 
+// sessionParams are those of the list of sessions.
+func sessionParams() []param {
+	return append(listParams("client", "in_flight", "behind", "dropped", "subscriptions", "since"),
+		param{name: "search", kind: "string", doc: "only those with this text in client identifier, user or address"},
+		param{name: "state", kind: "string", values: []string{"connected", "away"}, doc: "only those"},
+		param{name: "user", kind: "string", doc: "only those of this user"})
+}
+
+// sessions lists those of all nodes: each gives its page behind the same place, and the first of them all are the page.
 func (a *API) sessions(q *ask) (any, error) {
+	p, err := a.ownSessions(q)
+	if err != nil {
+		return nil, err
+	}
+	silent := a.opt.Clients.SessionsElsewhere(q.r.Context(), q.values, func(theirs *SessionPage) {
+		join(p, &theirs.Page, func(s *Session) place { return s.place(p.sort) })
+	})
+	return SessionPage{Page: page(p, func(s Session) Session { return s }), Silent: silent}, nil
+}
+
+// OwnSessions answers another node that asks for a page of the sessions of this one. That node has judged who asks.
+// Errors: Invalid; Unavailable.
+func (a *API) OwnSessions(r *http.Request) (*SessionPage, error) {
+	values, err := (&route{params: sessionParams()}).parse(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.takeTurn(r.Context(), a.others); err != nil {
+		return nil, err
+	}
+	defer func() { <-a.others }()
+	p, err := a.ownSessions(&ask{r: r, values: values})
+	if err != nil {
+		return nil, err
+	}
+	return &SessionPage{Page: page(p, func(s Session) Session { return s })}, nil
+}
+
+// ownSessions looks through the sessions of this node.
+func (a *API) ownSessions(q *ask) (*pager[Session], error) {
 	p, err := newPager[Session](q)
 	if err != nil {
 		return nil, err
@@ -129,7 +177,7 @@ func (a *API) sessions(q *ask) (any, error) {
 		}
 		p.offer(s.place(p.sort), func() Session { return *s })
 	})
-	return page(p, func(s Session) Session { return s }), nil
+	return p, nil
 }
 
 func (s *Session) has(text string) bool {

@@ -40,9 +40,9 @@ const (
 )
 
 const (
-	// eventsEach is how many events are kept of a client, and eventsAll of all: beyond that the clients go of which
+	// EventsEach is how many events are kept of a client, and eventsAll of all: beyond that the clients go of which
 	// nothing has been heard for the longest time.
-	eventsEach = 100
+	EventsEach = 100
 	eventsAll  = 1 << 16
 	// eventText bounds the text of an event, in bytes.
 	eventText = 200
@@ -96,9 +96,9 @@ func (h *history) add(client string, e event, known bool) {
 	if len(e.text) > eventText {
 		e.text = e.text[:eventText]
 	}
-	if len(p.ring) == eventsEach {
+	if len(p.ring) == EventsEach {
 		p.ring[p.next] = e
-		p.next = (p.next + 1) % eventsEach
+		p.next = (p.next + 1) % EventsEach
 		return
 	}
 	p.ring = append(p.ring, e)
@@ -163,7 +163,7 @@ func (d *Door) Events(client string) ([]Event, error) {
 	all := d.history.of(client)
 	if all == nil {
 		return nil, fault.New(fault.NotFound, "session "+fault.Text(client), "no events are known of it").
-			WithHint("they are kept in memory, the last %d of a client, and are gone with a restart", eventsEach)
+			WithHint("they are kept in memory, the last %d of a client, and are gone with a restart", EventsEach)
 	}
 	return all, nil
 }

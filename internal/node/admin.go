@@ -110,6 +110,10 @@ func (n *Node) serveTrace(ends context.Context) http.Handler {
 		}
 		enc := json.NewEncoder(w)
 		client := r.URL.Query().Get("client")
+		if err := n.mayTrace(client); err != nil {
+			refuse(w, err)
+			return
+		}
 		e := chain.Event{Action: "session.trace", Resource: chain.Resource{Kind: "session", Name: client}}
 		err := n.audit.Change(r.Context(), e, func() error {
 			return n.mqtt.Trace(ctx, client, begin, func(line *mqtt.TraceLine) error {
@@ -168,6 +172,11 @@ func answering(do adminDo) http.Handler {
 		if err != nil {
 			refuse(w, err)
 			return
+		}
+		if of, is := v.(ofGateways); is {
+			if v = of.said; len(of.silent) > 0 {
+				w.Header().Set(silentHeader, strings.Join(of.silent, ","))
+			}
 		}
 		answerJSON(w, http.StatusOK, v)
 	})
@@ -246,14 +255,18 @@ const mostSessions = 10_000
 
 // adminSessions lists sessions by client identifier: those behind after, with prefix, connected or away, limit of them.
 func (n *Node) adminSessions(r *http.Request) (any, error) {
-	limit, err := number(r, "limit", mostSessions)
+	q, err := sessionQuery(r)
 	if err != nil {
 		return nil, err
 	}
+	lines, silent, err := n.sessions(r.Context(), q)
+	return ofGateways{lines, silent}, err
+}
+
+func sessionQuery(r *http.Request) (mqtt.SessionQuery, error) {
+	limit, err := number(r, "limit", mostSessions)
 	q := r.URL.Query()
-	return n.mqtt.Sessions(mqtt.SessionQuery{
-		After: q.Get("after"), Prefix: q.Get("prefix"), State: q.Get("state"), Limit: limit,
-	})
+	return mqtt.SessionQuery{After: q.Get("after"), Prefix: q.Get("prefix"), State: q.Get("state"), Limit: limit}, err
 }
 
 // adminSlow lists clients that have been slow for a time, limit of them.
@@ -272,17 +285,18 @@ func (n *Node) adminSlow(r *http.Request) (any, error) {
 }
 
 func (n *Node) adminSession(r *http.Request) (any, error) {
-	return n.mqtt.Session(r.URL.Query().Get("client"))
+	return n.session(r.Context(), r.URL.Query().Get("client"))
 }
 
 func (n *Node) adminEvents(r *http.Request) (any, error) {
-	return n.mqtt.Events(r.URL.Query().Get("client"))
+	all, silent, err := n.events(r.Context(), r.URL.Query().Get("client"))
+	return ofGateways{all, silent}, err
 }
 
 // adminKick ends the connection of a session, and with forget=true the session too.
 func (n *Node) adminKick(r *http.Request) (any, error) {
 	q := r.URL.Query()
-	return n.mqtt.Kick(r.Context(), q.Get("client"), q.Get("forget") == "true")
+	return n.kick(r.Context(), q.Get("client"), q.Get("forget") == "true")
 }
 
 // adminRetained lists retained messages by topic name: those that filter matches, behind after, limit of them.

@@ -13,8 +13,8 @@ import (
 // apiClients are the sessions of devices as the API has them. It implements api.Clients.
 type apiClients struct{ n *Node }
 
-func apiSession(line *mqtt.SessionLine, dropped uint64) api.Session {
-	return api.Session{Client: line.Client, State: line.State, Since: line.Since, Remote: line.Remote,
+func apiSession(line *mqtt.SessionLine, dropped uint64, gateway string) api.Session {
+	return api.Session{Gateway: gateway, Client: line.Client, State: line.State, Since: line.Since, Remote: line.Remote,
 		Listener: line.Listener, User: line.User, Version: line.Version, Expiry: line.Expiry,
 		Subscriptions: line.Subscriptions, InFlight: line.InFlight, Behind: line.Behind, Dropped: int64(dropped)}
 }
@@ -23,14 +23,14 @@ func apiSession(line *mqtt.SessionLine, dropped uint64) api.Session {
 func (c apiClients) EachSession(visit func(*api.Session)) {
 	var s api.Session
 	c.n.mqtt.EachSession(func(line mqtt.SessionLine, dropped uint64) {
-		s = apiSession(&line, dropped)
+		s = apiSession(&line, dropped, c.n.gatewayName())
 		visit(&s)
 	})
 }
 
 // Session implements api.Clients.
-func (c apiClients) Session(client string) (*api.SessionDetail, error) {
-	d, err := c.n.mqtt.Session(client)
+func (c apiClients) Session(ctx context.Context, client string) (*api.SessionDetail, error) {
+	d, err := c.n.session(ctx, client)
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +38,8 @@ func (c apiClients) Session(client string) (*api.SessionDetail, error) {
 	for _, n := range d.Drops {
 		dropped += n
 	}
-	s := &api.SessionDetail{Session: apiSession(&d.SessionLine, dropped), KeepAlive: int(d.KeepAlive), Window: d.Window,
-		Will: d.Will, Drops: d.Drops, Filters: []api.Subscription{}, Lag: []api.SessionLag{}}
+	s := &api.SessionDetail{Session: apiSession(&d.SessionLine, dropped, d.Gateway), KeepAlive: int(d.KeepAlive),
+		Window: d.Window, Will: d.Will, Drops: d.Drops, Filters: []api.Subscription{}, Lag: []api.SessionLag{}}
 	if s.Drops == nil {
 		s.Drops = map[string]uint64{}
 	}
@@ -54,14 +54,14 @@ func (c apiClients) Session(client string) (*api.SessionDetail, error) {
 }
 
 // Events implements api.Clients.
-func (c apiClients) Events(client string) ([]api.SessionEvent, error) {
-	all, err := c.n.mqtt.Events(client)
+func (c apiClients) Events(ctx context.Context, client string) (*api.SessionEvents, error) {
+	all, silent, err := c.n.events(ctx, client)
 	if err != nil {
 		return nil, err
 	}
-	events := make([]api.SessionEvent, 0, len(all))
+	events := &api.SessionEvents{Items: make([]api.SessionEvent, 0, len(all)), Silent: silent}
 	for _, e := range all {
-		events = append(events, api.SessionEvent{Time: e.At, What: e.What, Text: e.Text, Reason: e.Code})
+		events.Items = append(events.Items, api.SessionEvent{Time: e.At, What: e.What, Text: e.Text, Reason: e.Code})
 	}
 	return events, nil
 }
@@ -71,7 +71,7 @@ func (c apiClients) Kick(ctx context.Context, client string, forget bool) (said 
 	e := chain.Event{Action: "session.kick", Resource: chain.Resource{Kind: "session", Name: client},
 		After: audit.State(map[string]any{"client": client, "forget": forget})}
 	err = c.n.audit.Change(ctx, e, func() error {
-		k, err := c.n.mqtt.Kick(ctx, client, forget)
+		k, err := c.n.kick(ctx, client, forget)
 		if err == nil {
 			said = &api.Kicked{Client: k.Client, Connected: k.Connected, Forgotten: k.Forgotten}
 		}

@@ -81,6 +81,7 @@ func (n *Node) serveOwn() {
 	mux.Handle("POST /drain", answering(func(r *http.Request) (any, error) {
 		return n.drainSelf(r.URL.Query().Get("force") == "true")
 	}))
+	n.serveFleet(mux)
 	server, own := n.newServer(mux), n.standing.peers.Own()
 	server.ReadTimeout, server.WriteTimeout = requestTimeout, answerTimeout
 	stop := n.run("answers to gateways", func(context.Context) error {
@@ -98,7 +99,11 @@ func (n *Node) serveOwn() {
 	})
 }
 
-// ask asks another gateway something. Errors: Unavailable, and what it answers.
+// mostAnswer bounds what another gateway answers, in bytes.
+const mostAnswer = 4 * mib
+
+// ask asks another gateway something, which may have been done all the same where it fails. Errors: Unavailable, and
+// what it answers.
 func (n *Node) ask(ctx context.Context, to placement.Node, method, what string, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, gatewayPatience)
 	defer cancel()
@@ -118,9 +123,13 @@ func (n *Node) ask(ctx context.Context, to placement.Node, method, what string, 
 		return fault.New(fault.Unavailable, "node", "gateway %s does not answer: %w", to.Name, errors.Unwrap(err))
 	}
 	defer a.Body.Close()
-	from := json.NewDecoder(io.LimitReader(a.Body, mib))
+	from := json.NewDecoder(io.LimitReader(a.Body, mostAnswer))
 	if a.StatusCode == http.StatusOK {
-		return from.Decode(out)
+		if err := from.Decode(out); err != nil {
+			return fault.New(fault.Unavailable, "node", "gateway %s answers with what is not understood, or too much: %w",
+				to.Name, err)
+		}
+		return nil
 	}
 	var no adminRefusal
 	if err := from.Decode(&no); err != nil {
@@ -131,8 +140,11 @@ func (n *Node) ask(ctx context.Context, to placement.Node, method, what string, 
 
 // kindOfStatus is the kind of an answer of another gateway that is no good one.
 func kindOfStatus(status int) fault.Kind {
-	if status == http.StatusBadRequest {
+	switch status {
+	case http.StatusBadRequest:
 		return fault.Invalid
+	case http.StatusNotFound:
+		return fault.NotFound
 	}
 	return fault.Unavailable
 }

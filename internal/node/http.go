@@ -68,7 +68,8 @@ func (n *Node) serveHTTP(context.Context) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	mux.Handle(api.Path+"/", n.newAPI(ctx))
+	n.api = n.newAPI(ctx)
+	mux.Handle(api.Path+"/", n.api)
 	mux.Handle("GET "+adminPath+"/trace", n.serveTrace(ctx))
 	mux.Handle("GET "+adminPath+"/audit", n.serveAudit(ctx))
 	mux.Handle("POST "+adminPath+"/backup", n.serveBackup(ctx))

@@ -29,6 +29,7 @@ import (
 	"github.com/firthmq/firth/internal/access/enrol"
 	"github.com/firthmq/firth/internal/access/keys"
 	"github.com/firthmq/firth/internal/access/people"
+	"github.com/firthmq/firth/internal/api"
 	"github.com/firthmq/firth/internal/apps/bridge"
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/erasure"
@@ -70,6 +71,7 @@ type Node struct {
 	token     string         // of this start, for commands of the same user; "": none
 	kafka     *kafka.Door    // nil: Kafka clients connect to the brokers
 	mqtt      *mqtt.Door
+	api       *api.API
 	erasures  *erasure.Erasures
 	mapping   atomic.Pointer[hinge.Table]
 	sockets   map[string][]socket       // by kind of door; what is off is not in it

@@ -47,24 +47,49 @@ type Request struct {
 }
 
 // Call sends a request and reads the answer into out, unless that is nil. Errors: of the kind that the broker says;
-// with the exit code of no connection where nobody answers.
+// with the exit code of no connection where nobody answers; Partial, and out has what there is.
 func (c Client) Call(ctx context.Context, q Request, out any) error {
-	body, err := c.Open(ctx, q)
+	answer, err := c.ask(ctx, q)
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	defer answer.Body.Close()
 	if out == nil {
 		return nil
 	}
-	if err := json.NewDecoder(body).Decode(out); err != nil {
+	if err := json.NewDecoder(answer.Body).Decode(out); err != nil {
 		return fault.New(fault.Internal, "admin", "an answer that is not understood: %w", err)
+	}
+	if silent := answer.Header.Get(silentHeader); silent != "" {
+		return &Partial{Silent: strings.Split(silent, ",")}
 	}
 	return nil
 }
 
+// silentHeader names the gateways of which nothing is in an answer.
+const silentHeader = "Firth-Silent"
+
+// Partial is the error of an answer in which something is missing.
+type Partial struct {
+	Silent []string // the names of the gateways that did not tell what they have
+}
+
+// Error implements error.
+func (p *Partial) Error() string {
+	return "what these gateways have is missing, for they did not answer: " + strings.Join(p.Silent, ", ")
+}
+
 // Open is Call for who reads the answer as it comes, and closes it.
 func (c Client) Open(ctx context.Context, q Request) (io.ReadCloser, error) {
+	answer, err := c.ask(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return answer.Body, nil
+}
+
+// ask sends a request, and gives the answer if it is a good one.
+func (c Client) ask(ctx context.Context, q Request) (*http.Response, error) {
 	var body io.Reader
 	if q.In != nil {
 		text, err := json.Marshal(q.In)
@@ -81,7 +106,7 @@ func (c Client) Open(ctx context.Context, q Request) (io.ReadCloser, error) {
 		defer answer.Body.Close()
 		return nil, refused(answer)
 	}
-	return answer.Body, nil
+	return answer, nil
 }
 
 // Health asks /healthz or /readyz, which everybody may. It gives what the broker says of itself, and whether it is
