@@ -54,14 +54,14 @@ func (l *lane) empty() bool { return len(l.ready)+len(l.added) == 0 }
 func (l *lane) add(c *fanout.Cursor) { l.added = append(l.added, c) }
 
 // begin begins a pass: it gives its cursors, sorted, from where it begins to the last. They are the lane's until ended.
-// What is above near is near the head.
+// What is above near is near the head; a pass is beside only those of who came back.
 func (l *lane) begin(near record.Offset) []*fanout.Cursor {
 	l.merge()
 	if l.from = above(l.ready, l.passed); l.from == len(l.ready) {
 		l.from = 0
 	}
 	first := above(l.ready, near)
-	if l.beside = !l.beside && first > l.from && first < len(l.ready); l.beside {
+	if l.beside = !l.beside && first > l.from && first < len(l.ready) && l.ready[l.from].Willing; l.beside {
 		l.from = first
 	}
 	return l.ready[l.from:]

@@ -16,7 +16,7 @@ import (
 
 // TestLane runs testdata: which cursors go along in which pass.
 //
-//	add            places of cursors that are ready
+//	add            places of cursors that are ready; with back, their members came back
 //	pass to=N      the cursors of the next pass; it comes to N, and those that it came to are ready again there;
 //	               with near=M, those above M are near the head
 func TestLane(t *testing.T) {
@@ -30,7 +30,7 @@ func TestLane(t *testing.T) {
 					if err != nil {
 						return err.Error()
 					}
-					l.add(&fanout.Cursor{At: record.Offset(at)})
+					l.add(&fanout.Cursor{At: record.Offset(at), Willing: d.HasArg("back")})
 				}
 				l.merge()
 				return places(l.ready)

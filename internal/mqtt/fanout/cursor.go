@@ -27,7 +27,8 @@ type Cursor struct {
 	At record.Offset
 	// Verdict is what the member said last: unless it is Taken, it takes nothing more for now.
 	Verdict Verdict
-	// Willing tells of a cursor that was just made that its sink has not said Later: nobody will call Wake.
+	// Willing tells of a cursor that its member came back: when it was made its sink had not said Later, and nobody will
+	// call Wake.
 	Willing bool
 
 	worker *worker

@@ -17,11 +17,13 @@ func TestReaderGivesWay(t *testing.T) {
 	const whole, step = 10 * time.Second, yieldAfter * 100 * time.Nanosecond
 	for name, c := range map[string]struct {
 		lively       bool
+		fell         bool          // those that it reads for did not come back
 		late         time.Duration // each rest
 		least, most  time.Duration // work, within the time
 		withoutRests bool
 	}{
 		"nobody gets messages live":    {late: 5 * time.Millisecond, least: whole, most: whole, withoutRests: true},
+		"they fell behind just now":    {lively: true, fell: true, least: whole, most: whole, withoutRests: true},
 		"there is room":                {lively: true, least: whole * 60 / 100, most: whole * 70 / 100},
 		"live messages are late":       {lively: true, late: 5 * time.Millisecond, least: whole / 8, most: whole / 7},
 		"live messages are very late":  {lively: true, late: time.Second, least: whole / 8, most: whole / 7},
@@ -35,6 +37,7 @@ func TestReaderGivesWay(t *testing.T) {
 			h.opt.Clock = func() time.Time { return time.Unix(1_800_000_000, 0).Add(now) }
 			h.sleep = func(d time.Duration) { now, rests = now+d+c.late, rests+1 }
 			r := h.NewReader(0)
+			r.rests = !c.fell
 			for now < whole {
 				if c.lively {
 					h.lively.Store(h.opt.Clock().UnixNano())
@@ -85,7 +88,7 @@ func TestIdleIsARest(t *testing.T) {
 	r := h.NewReader(0)
 	for range 100 {
 		now += 10 * time.Millisecond
-		r.Pass([]*Cursor{{Member: h.Join(&picky{}, packet.V311, ""), Partition: 999}}) // which is gone
+		r.Pass([]*Cursor{{Member: h.Join(&picky{}, packet.V311, ""), Partition: 999, Willing: true}}) // gone
 		now += 50 * time.Microsecond
 		r.worked(yieldAfter)
 	}

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"runtime"
 	"slices"
 	"time"
 
@@ -21,8 +22,9 @@ type Reader struct {
 	mapped  hinge.Message
 	msg     Message
 	pass    pass
-	busy    int // since it gave way to others, about 100 ns each
-	pacer   *rest.Pacer
+	busy    int           // since it gave way to others, about 100 ns each
+	pacer   *rest.Pacer   // of passes for who came back
+	rests   bool          // the pass is one of those; who fell behind just now is as good as live, and gets all there is
 	left    time.Duration // when the last pass ended, by Fanout.uptime
 	touched []*Member     // to flush
 
@@ -56,6 +58,10 @@ const (
 func (r *Reader) worked(cost int) {
 	if r.busy += cost; r.busy >= yieldAfter {
 		r.busy = 0
+		if !r.rests {
+			runtime.Gosched()
+			return
+		}
 		r.f.GiveWay(r.pacer)
 	}
 }
@@ -89,10 +95,12 @@ const (
 // is then, with what its member said; those above next it did not come to and leaves alone. The pass ended at next;
 // later says that the log could not be read there and should be asked again later.
 func (r *Reader) Pass(cursors []*Cursor) (next record.Offset, later bool) {
-	if now := r.f.uptime(); now-r.left >= rest.Length {
-		r.pacer.Began(now)
+	if r.rests = cursors[0].Willing; r.rests {
+		if now := r.f.uptime(); now-r.left >= rest.Length {
+			r.pacer.Began(now)
+		}
+		defer func() { r.left = r.f.uptime() }()
 	}
-	defer func() { r.left = r.f.uptime() }()
 	r.worked(passCost)
 	first := cursors[0]
 	place := r.f.opt.Log.Topics().Place(first.Partition)
