@@ -78,11 +78,16 @@ func (m manySessions) EachSession(visit func(*Session)) {
 	}
 }
 
+// Backlogs implements Clients.
+func (m manySessions) Backlogs() func(string) (int64, error) {
+	return func(client string) (int64, error) { return int64(len(client)), nil }
+}
+
 // BenchmarkSessions is one page of 100 of 50,000 sessions.
 func BenchmarkSessions(b *testing.B) {
 	a := withTopics(1)
 	a.opt.Clients = manySessions{n: 50_000}
-	for _, query := range []string{"sort=client", "sort=-dropped", "search=0042"} {
+	for _, query := range []string{"sort=client", "sort=-dropped", "sort=-backlog", "search=0042"} {
 		b.Run(query, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

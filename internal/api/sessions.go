@@ -8,12 +8,17 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access/rule"
+	"github.com/firthmq/firth/internal/kit/fault"
 )
 
 // Clients is what the API asks of the device door.
 type Clients interface {
 	// EachSession visits the sessions of this node. The session is valid during the call, and visit does not block.
 	EachSession(visit func(*Session))
+	// Backlogs tells how far sessions are behind, in records; what it gives is for one list. Errors: those of the log.
+	Backlogs() func(client string) (int64, error)
+	// EachRecipient visits the sessions with a subscription that a message is for. Errors: NotFound.
+	EachRecipient(of Sought, visit func(*Recipient)) error
 	// SessionsElsewhere asks the other nodes that have sessions for the same page of theirs (OwnSessions), and has take
 	// take them, one at a time. It gives the names of those that did not answer.
 	SessionsElsewhere(ctx context.Context, query url.Values, take func(*SessionPage)) (silent []string)
@@ -41,6 +46,7 @@ type Session struct {
 	Behind        int        `json:"behind" doc:"partitions that it reads by itself, because it fell behind"`
 	Dropped       int64      `json:"dropped,string" doc:"messages that its connection did not get, or that were refused"`
 	Gateway       string     `json:"gateway,omitempty" doc:"the gateway that has it, where gateways share sessions"`
+	Backlog       *int64     `json:"backlog,omitempty,string" doc:"records it has not come to; not told of a log in Kafka"`
 }
 
 // SessionPage is a page of the sessions of all nodes.
@@ -101,6 +107,8 @@ func sessionRoutes() []route {
 	client := param{name: "client", kind: "string", inPath: true, doc: "client identifier; / in it is %2F"}
 	return []route{
 		{method: "GET", path: "/sessions", id: "listSessions", tag: "sessions", summary: "List sessions of MQTT clients",
+			text: "backlog counts the records from where a session stands to the end, in all partitions of its " +
+				"subscriptions, whether they are for it or not.",
 			right: watching, walks: true, params: sessionParams(), answer: SessionPage{}, do: (*API).sessions},
 		{method: "GET", path: "/sessions/{client}", id: "getSession", tag: "sessions", summary: "Show a session",
 			text: "Its subscriptions, and where it is behind.", right: watching, params: []param{client},
@@ -128,7 +136,7 @@ func sessionRoutes() []route {
 
 // sessionParams are those of the list of sessions.
 func sessionParams() []param {
-	return append(listParams("client", "in_flight", "behind", "dropped", "subscriptions", "since"),
+	return append(listParams("client", "in_flight", "behind", "backlog", "dropped", "subscriptions", "since"),
 		param{name: "search", kind: "string", doc: "only those with this text in client identifier, user or address"},
 		param{name: "state", kind: "string", values: []string{"connected", "away"}, doc: "only those"},
 		param{name: "user", kind: "string", doc: "only those of this user"})
@@ -170,14 +178,42 @@ func (a *API) ownSessions(q *ask) (*pager[Session], error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.sort == "backlog" && a.opt.Distant {
+		return nil, fault.New(fault.Unsupported, op, "sessions are not sorted by their backlog in a Kafka cluster").
+			WithHint("sort by behind")
+	}
+	backlog := a.backlogs()
 	text, state, user := q.text("search"), q.text("state"), q.text("user")
 	a.opt.Clients.EachSession(func(s *Session) {
 		if state != "" && s.State != state || user != "" && s.User != user || !s.has(text) {
 			return
 		}
+		if p.sort == "backlog" {
+			s.Backlog = backlog(s.Client)
+		}
 		p.offer(s.place(p.sort), func() Session { return *s })
 	})
+	for i := range p.kept.items {
+		if s := &p.kept.items[i].item; s.Backlog == nil {
+			s.Backlog = backlog(s.Client)
+		}
+	}
 	return p, nil
+}
+
+// backlogs tells of the sessions of one list how far they are behind; nil: it is not told.
+func (a *API) backlogs() func(client string) *int64 {
+	if a.opt.Distant {
+		return func(string) *int64 { return nil }
+	}
+	of := a.opt.Clients.Backlogs()
+	return func(client string) *int64 {
+		n, err := of(client)
+		if err != nil {
+			return nil
+		}
+		return &n
+	}
 }
 
 func (s *Session) has(text string) bool {
@@ -192,6 +228,10 @@ func (s *Session) place(sort string) place {
 		at.Number = int64(s.InFlight)
 	case "behind":
 		at.Number = int64(s.Behind)
+	case "backlog":
+		if s.Backlog != nil {
+			at.Number = *s.Backlog
+		}
 	case "dropped":
 		at.Number = s.Dropped
 	case "subscriptions":

@@ -9,9 +9,9 @@ import (
 
 // routes is the table.
 func routes() []route {
-	return slices.Concat(aboutRoutes(), topicRoutes(), recordRoutes(), sessionRoutes(), groupRoutes(), userRoutes(),
-		ruleRoutes(), banRoutes(), tokenRoutes(), certificateRoutes(), quotaRoutes(), auditRoutes(), auditVerifyRoutes(),
-		messageRoutes(), retainedRoutes(), topicChangeRoutes(), groupChangeRoutes(), hourRoutes())
+	return slices.Concat(aboutRoutes(), topicRoutes(), recordRoutes(), sessionRoutes(), recipientRoutes(), groupRoutes(),
+		userRoutes(), ruleRoutes(), banRoutes(), tokenRoutes(), certificateRoutes(), quotaRoutes(), auditRoutes(),
+		auditVerifyRoutes(), messageRoutes(), retainedRoutes(), topicChangeRoutes(), groupChangeRoutes(), hourRoutes())
 }
 
 // Line is what one route asks of who asks, for the matrix of access.

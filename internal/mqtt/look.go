@@ -8,7 +8,6 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
-	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/roster"
 	"github.com/firthmq/firth/internal/mqtt/session"
@@ -96,19 +95,23 @@ func (d *Door) Sessions(q SessionQuery) ([]SessionLine, error) {
 	return lines, nil
 }
 
-// EachSession visits the sessions, in the order of their client identifiers, with how many messages their connections
-// of now did not get or were refused.
+// EachSession visits the sessions, in no order, with how many messages their connections of now did not get or were
+// refused.
 func (d *Door) EachSession(visit func(line SessionLine, dropped uint64)) {
-	for _, id := range d.seats.IDs("", "") {
-		d.seats.Look(id, func(state *session.State, h roster.Holder) {
-			dropped := uint64(0)
+	for _, seat := range d.seats.Seats() {
+		var line SessionLine
+		dropped := uint64(0)
+		found := seat.Look(func(state *session.State, h roster.Holder) {
+			line = sessionLine(state, h)
 			if c, ok := h.(*conn); ok {
 				for _, n := range c.link.dropped() {
 					dropped += n
 				}
 			}
-			visit(sessionLine(state, h), dropped)
 		})
+		if found {
+			visit(line, dropped)
+		}
 	}
 }
 
@@ -136,7 +139,7 @@ func (d *Door) Session(id string) (*SessionDetail, error) {
 	}
 	slices.SortFunc(s.Filters, func(a, b SubscriptionLine) int { return cmp.Compare(a.Filter, b.Filter) })
 	var err error
-	s.Lag, err = d.lags(id, standing)
+	s.Lag, err = d.Backlogs().lines(id, standing)
 	return &s, err
 }
 
@@ -163,64 +166,6 @@ func standingOf(state *session.State, connected bool) (all []stands) {
 		}
 	}
 	return all
-}
-
-// lags are the partitions in which a session is behind. Errors: those of the log.
-func (d *Door) lags(id string, standing []stands) ([]LagLine, error) {
-	lines := []LagLine{}
-	seen := make(map[stream.PartitionID]bool)
-	for _, s := range standing {
-		for _, p := range d.fanout.Partitions(s.filter) {
-			if s.replay == nil && seen[p] {
-				continue
-			}
-			seen[p] = seen[p] || s.replay == nil
-			line, err := d.lag(id, s.replay, p)
-			switch {
-			case fault.Is(err, fault.NotFound): // it was deleted just now
-			case err != nil:
-				return nil, err
-			case line.Lag > 0:
-				if s.replay != nil {
-					line.Filter = s.name
-				}
-				lines = append(lines, line)
-			}
-		}
-	}
-	return lines, nil
-}
-
-// lag is how far a session, or a replay of it, is behind in a partition. Errors: those of the log.
-func (d *Door) lag(id string, r *session.Replay, p stream.PartitionID) (line LagLine, err error) {
-	place := d.opt.Log.Topics().Place(p)
-	if place.Topic == nil {
-		return line, fault.New(fault.NotFound, "mqtt.lag", "partition %d", p)
-	}
-	bounds, err := d.opt.Log.Bounds(p)
-	if err != nil {
-		return line, err
-	}
-	var next int64
-	fresh := false
-	marks := d.seats.Marks(id)
-	d.seats.Look(id, func(state *session.State, _ roster.Holder) {
-		if r != nil {
-			next, fresh = r.Stands(uint32(p), marks)
-		} else {
-			next = state.Stands(uint32(p), marks)
-		}
-	})
-	at := max(record.Offset(next), bounds.Start)
-	if fresh {
-		begins, err := d.begins(context.Background(), r.From, p)
-		if err != nil {
-			return line, err
-		}
-		at = max(at, begins)
-	}
-	return LagLine{Topic: place.Topic.Name, Partition: place.Index, Next: at, End: bounds.Stable,
-		Lag: int64(bounds.Stable - at)}, nil
 }
 
 func noSession(id string) error {

@@ -7,6 +7,8 @@ import (
 	"github.com/firthmq/firth/internal/audit"
 	"github.com/firthmq/firth/internal/audit/chain"
 	"github.com/firthmq/firth/internal/kafka"
+	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/mqtt"
 )
 
@@ -26,6 +28,24 @@ func (c apiClients) EachSession(visit func(*api.Session)) {
 		s = apiSession(&line, dropped, c.n.gatewayName())
 		visit(&s)
 	})
+}
+
+// Backlogs implements api.Clients.
+func (c apiClients) Backlogs() func(client string) (int64, error) { return c.n.mqtt.Backlogs().Of }
+
+// EachRecipient implements api.Clients.
+func (c apiClients) EachRecipient(of api.Sought, visit func(*api.Recipient)) error {
+	t := c.n.keeper.Topics().ByName(of.Topic)
+	if t == nil || of.Partition >= len(t.Partitions) {
+		return fault.New(fault.NotFound, "topic "+fault.Text(of.Topic), "there is no partition %d of it", of.Partition)
+	}
+	sought := mqtt.Sought{Name: of.Name, Partition: t.Partitions[of.Partition], Offset: record.Offset(of.Offset),
+		Time: of.Time}
+	c.n.mqtt.EachRecipient(sought, func(r mqtt.Recipient) {
+		visit(&api.Recipient{Client: r.Client, State: r.State, Filter: r.Filter, QoS: int(r.QoS), Stage: string(r.Stage),
+			Next: int64(r.Next)})
+	})
+	return nil
 }
 
 // Session implements api.Clients.

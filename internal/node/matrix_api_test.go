@@ -47,7 +47,7 @@ func apiRows() (rows []apiRow) {
 		"GET /certificates/{serial}", "GET /config", "GET /explain", "GET /health", "GET /logins",
 		"GET /mapping?name=mx/a", "GET /roles", "GET /roles/{role}", "GET /rules?limit=1", "GET /rules/{rule}",
 		"GET /sessions?limit=1", "GET /sessions/{client}", "GET /sessions/{client}/events", "GET /tokens",
-		"GET /tokens/{token}", "GET /users?limit=1", "GET /users/{user}")
+		"GET /names/{name}/recipients?topic=mx&offset=0", "GET /tokens/{token}", "GET /users?limit=1", "GET /users/{user}")
 	add("cluster", "alter", "POST /bans", "DELETE /bans/{kind}/{who}", "DELETE /certificates/{serial}",
 		"DELETE /logins/{login}", "PUT /roles/{role}", "DELETE /roles/{role}", "POST /rules", "DELETE /rules/{rule}",
 		"DELETE /sessions/{client}", "POST /tokens", "DELETE /tokens/{token}", "POST /users", "PATCH /users/{user}",

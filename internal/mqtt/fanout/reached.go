@@ -98,6 +98,12 @@ func (p *part) tellDealings(reached record.Offset) {
 	})
 }
 
+// ReachedIn is how far live delivery has come in a partition, if it is followed: everything below was offered to every
+// member that is not behind.
+func (f *Fanout) ReachedIn(p stream.PartitionID) (at record.Offset, followed bool) {
+	return f.worker(p).reachedIn(p)
+}
+
 func (w *worker) reachedIn(id stream.PartitionID) (at record.Offset, followed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -30,17 +30,34 @@ func (r *Roster) IDs(prefix, after string) []string {
 // session.
 func (r *Roster) Look(id string, look func(state *session.State, h Holder)) bool {
 	seat := r.seat(id)
-	if seat == nil {
+	return seat != nil && seat.Look(look)
+}
+
+// Seats are those of all sessions, in no order.
+func (r *Roster) Seats() (all []*Seat) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s := range r.served {
+		for _, seat := range s.seats {
+			all = append(all, seat)
+		}
+	}
+	return all
+}
+
+// Look is that of the Roster.
+func (s *Seat) Look(look func(state *session.State, h Holder)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.state == nil {
 		return false
 	}
-	seat.mu.Lock()
-	defer seat.mu.Unlock()
-	if seat.mu.state == nil {
-		return false
-	}
-	look(seat.mu.state, seat.mu.holder)
+	look(s.mu.state, s.mu.holder)
 	return true
 }
+
+// Marks are those that its session stands by.
+func (s *Seat) Marks() session.Marked { return s.shard }
 
 // Marks are those that the session of a client stands by.
 func (r *Roster) Marks(id string) session.Marked {

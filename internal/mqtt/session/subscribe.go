@@ -23,6 +23,9 @@ type Subscription struct {
 
 // Served is the subscription as it is served: its filter is that of the topic names.
 func (s *Subscription) Served() *Subscription {
+	if !strings.HasPrefix(s.Filter, "$") {
+		return s
+	}
 	filter := Served([]byte(s.Filter))
 	if len(filter) == len(s.Filter) {
 		return s
