@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The console: its source is formatted, its types fit those of the API, what is embedded is what it builds to;
-# and in Chromium every view in both themes, the main jobs by mouse and by keyboard, the login.
+# and in Chromium every view in both themes, each of the main jobs by mouse and by keyboard, the login.
 # shellcheck source=conformance/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$here/install.sh" clients node chromium
@@ -30,6 +30,8 @@ meter() { # meter NAME: a device that stays connected
 browse() { timeout 900 node test/gate.mjs "$1" "http://$http"; }
 
 start_firth
+mosquitto_sub -h "$mqtt_host" -p "$mqtt_port" -i slow-reader -c -q 1 -t 'sensors/#' -E
+meter watcher -t 'sensors/#'
 pub -q 1 -t sensors/big -m '{"n":9007199254740993,"t":21.5}'
 for n in 1 2 3 4 5 6 7 8 9; do echo "{\"t\":2$n.5,\"room\":\"room$n\"}"; done | pub -q 1 -l -t sensors/room1/temp
 printf '\x00\xff\x10binary' | pub -q 1 -s -t sensors/raw

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const patience = 120_000; // milliseconds; the machine may be busy with other things
+const patience = Number(process.env.PATIENCE ?? 120_000); // milliseconds; the machine may be busy with other things
 
 export async function open() {
 	const browser = await chromium.launch({
@@ -92,3 +92,16 @@ export async function tabTo(page, name, key = "Tab") {
 
 /** heading waits for the heading of a view. */
 export const heading = (page, name) => page.getByRole("heading", { level: 1, name, exact: true }).waitFor();
+
+/** publish publishes a message by HTTP. */
+export const publish = async (page, name, message) => {
+	const status = await page.evaluate(
+		async ([name, body]) => {
+			const headers = { "Content-Type": "application/json" };
+			return (await fetch(`/api/v1/names/${encodeURIComponent(name)}/messages`, { method: "POST", headers, body }))
+				.status;
+		},
+		[name, JSON.stringify(message)],
+	);
+	assert.equal(status, 200);
+};

@@ -1,74 +1,9 @@
-// Messages: as they come, what is retained of them, what a group has still to read, and the forms of what devices send.
+// Messages: as they come, what did not arrive, and the forms of what devices send.
 
 import assert from "node:assert/strict";
 import { build } from "vite";
-import { fits, heading, shoot, tabTo } from "./browser.mjs";
+import { fits, heading, publish, shoot, tabTo } from "./browser.mjs";
 import { enter } from "./people.mjs";
-
-/** publish publishes a message by HTTP. */
-const publish = async (page, name, message) => {
-	const status = await page.evaluate(
-		async ([name, body]) => {
-			const headers = { "Content-Type": "application/json" };
-			return (await fetch(`/api/v1/names/${encodeURIComponent(name)}/messages`, { method: "POST", headers, body }))
-				.status;
-		},
-		[name, JSON.stringify(message)],
-	);
-	assert.equal(status, 200);
-};
-
-/** A retained value that somebody has overwritten comes back, without a mouse. */
-export async function retained(page) {
-	await page.goto("/retained");
-	await publish(page, "plant/7/state", { payload: { text: "warm" }, retain: true });
-	await publish(page, "plant/7/state", { payload: { text: "wrong" }, retain: true });
-	await page.reload();
-	await page.getByRole("link", { name: "Show plant/7/state" }).waitFor();
-	await tabTo(page, "MQTT topic filter");
-	await page.keyboard.type("plant/+/state");
-	await page.keyboard.press("Enter");
-	await page.waitForURL("**filter=plant*");
-	await page.getByRole("link", { name: "Show plant/7/state" }).waitFor();
-	await tabTo(page, "Show plant/7/state");
-	await page.keyboard.press("Enter");
-	const value = page.getByRole("region", { name: "Retained value" });
-	await value.getByText("wrong").waitFor();
-	await shoot(page, "a-retained");
-	await tabTo(page, "Restore warm");
-	await page.keyboard.press("Enter");
-	await page.getByRole("dialog").waitFor();
-	await tabTo(page, "Restore");
-	await page.keyboard.press("Enter");
-	await page.getByRole("dialog").waitFor({ state: "detached" });
-	await value.getByText("warm").waitFor();
-	await page.getByRole("button", { name: "Clear…" }).click();
-	await page.getByRole("dialog").getByRole("button", { name: "Clear" }).click();
-	await page.getByText("Nothing is retained there now.").waitFor();
-}
-
-/** Where a group would go on is shown first, and then it goes on there, without a mouse. */
-export async function reset(page) {
-	await page.goto("/groups/readers");
-	await page.getByRole("button", { name: "Reset…" }).waitFor();
-	await tabTo(page, "Reset…");
-	await page.keyboard.press("Enter");
-	await page.getByRole("dialog").waitFor();
-	await tabTo(page, "Show what would be");
-	await page.keyboard.press("Enter");
-	await page.getByRole("region", { name: "Where it would go on" }).waitFor();
-	await shoot(page, "a-reset");
-	await fits(page, "a group that would be reset");
-	const before = await committed(page);
-	assert.notEqual(before, "0", "nothing is changed before it is said");
-	await tabTo(page, "Reset the group");
-	await page.keyboard.press("Enter");
-	await page.getByRole("dialog").waitFor({ state: "detached" });
-	await page.waitForFunction(() => document.querySelector("td:nth-child(3)")?.textContent === "0");
-}
-
-const committed = (page) =>
-	page.evaluate(async () => (await (await fetch("/api/v1/groups/readers")).json()).positions[0].committed);
 
 /** Messages come as they are published, stand still in a pause, and are shown in the form that they have. */
 export async function live(page) {
@@ -84,7 +19,7 @@ export async function live(page) {
 	await page.getByText('"n": 18446744073709551615').waitFor();
 	await page.getByLabel("Hex").check();
 	await page.getByText("00000000  a2 61 6e 1b").waitFor();
-	await shoot(page, "messages");
+	await shoot(page, "live");
 	await fits(page, "messages that came");
 	await tabTo(page, "Pause", "Shift+Tab");
 	await page.keyboard.press("Enter");
@@ -100,25 +35,6 @@ export async function live(page) {
 	await heading(page, "Live");
 }
 
-/** Who is new sends a message through each door, without a mouse. */
-export async function firstMessage(page) {
-	await page.goto("/start");
-	await page.getByText("None so far.").waitFor();
-	await tabTo(page, "Publish");
-	await page.keyboard.press("Enter");
-	await page.getByRole("link", { name: "topic hello, partition" }).waitFor();
-	const got = page.getByRole("region", { name: "Messages of hello/#" });
-	await got.getByText('{"from":"a device"}').waitFor();
-	await tabTo(page, "Produce");
-	await page.keyboard.press("Enter");
-	await got.getByText('{"from":"a Kafka client"}').waitFor();
-	await shoot(page, "first");
-	await fits(page, "the first message");
-	await page.getByRole("link", { name: "topic hello, partition" }).click();
-	await heading(page, "hello");
-	await page.getByText('"from": "a device"').waitFor();
-}
-
 /** What was refused is counted, with what to do, and who was refused is told, with the way to the rules. */
 export async function drops(page) {
 	await page.goto("/drops");
@@ -126,7 +42,7 @@ export async function drops(page) {
 	const refusals = page.getByRole("region", { name: "The last refusals" });
 	await refusals.getByText("User:grace").first().waitFor();
 	await refusals.getByRole("link").first().waitFor();
-	await shoot(page, "the-drops");
+	await shoot(page, "drops");
 	await fits(page, "drops");
 	await page.getByText("Every reason there is").click();
 	await page.getByText("outbox full: QoS 0").first().waitFor();

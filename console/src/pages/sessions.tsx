@@ -8,7 +8,10 @@ export function SessionsPage() {
 	const [view, change] = useView();
 	const id = useId();
 	return (
-		<Page title="MQTT sessions" about="Clients of the MQTT door, connected or away, with what waits for them.">
+		<Page
+			title="MQTT sessions"
+			about="Clients of the MQTT door, connected or away, with how many records each has still to come to."
+		>
 			<List
 				route="GET /sessions"
 				label="Sessions"
@@ -33,6 +36,12 @@ export function SessionsPage() {
 					{ name: "MQTT", cell: (s) => s.version },
 					{ name: "Subscriptions", sort: "subscriptions", number: true, cell: (s) => count(s.subscriptions) },
 					{ name: "In flight", sort: "in_flight", number: true, cell: (s) => count(s.in_flight) },
+					{
+						name: "Backlog",
+						sort: "backlog",
+						number: true,
+						cell: (s) => (s.backlog === undefined ? "" : count(s.backlog)),
+					},
 					{ name: "Behind in", sort: "behind", number: true, cell: (s) => count(s.behind) },
 					{ name: "Dropped", sort: "dropped", number: true, cell: (s) => count(s.dropped) },
 				]}
