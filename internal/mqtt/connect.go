@@ -146,11 +146,8 @@ func (c *conn) subscribeUnasked() error {
 // messages that were here.
 const MarkProperty = "firth-via"
 
-// markConnack tells what is not available here, and a bridge what marks messages that were here, if it asks.
+// markConnack tells a bridge what marks messages that were here, if it asks.
 func (c *conn) markConnack(hello *packet.Connect, ack *packet.Connack) {
-	if c.door.opt.Sharding != nil {
-		ack.Props.SetSharedAvailable(0)
-	}
 	if c.door.opt.Mark == "" || len(hello.Props.User) == 0 {
 		return
 	}

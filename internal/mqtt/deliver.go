@@ -9,6 +9,7 @@ import (
 	"github.com/firthmq/firth/internal/log/record"
 	"github.com/firthmq/firth/internal/log/stream"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
+	"github.com/firthmq/firth/internal/mqtt/members"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
 	"github.com/firthmq/firth/internal/mqtt/session"
@@ -310,7 +311,7 @@ func (l *link) subscribe(t *turn, p *packet.Subscribe) error {
 	for i := range p.Subscriptions {
 		one := &p.Subscriptions[i]
 		if !one.Reason.Failed() && l.door.opt.Sharding != nil && isShared(one.Filter) {
-			one.Reason = packet.SharedSubscriptionsNotSupported
+			one.QoS = min(one.QoS, members.MaxQoS)
 		}
 		if !one.Reason.Failed() && !l.door.maySubscribe(&l.principal, string(session.Served(one.Filter))) {
 			one.Reason = packet.NotAuthorized
@@ -444,9 +445,10 @@ func (l *link) storeSubscriptions(grants []session.Grant) error {
 }
 
 // storeFilters stores subscriptions that were made, and that those of other filters are gone, if the session lasts. If
-// the log does not take that, the client must not take them for kept: its connection ends, and it comes again.
+// the log does not take that, the client must not take them for kept: its connection ends, and it comes again. Where
+// nodes share sessions the groups know of all sessions.
 func (l *link) storeFilters(made []*session.Subscription, gone [][]byte) error {
-	if !l.lasts || len(made)+len(gone) == 0 {
+	if !l.lasts && l.door.members == nil || len(made)+len(gone) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), l.door.opt.ConnectTimeout)
@@ -459,7 +461,7 @@ func (l *link) storeFilters(made []*session.Subscription, gone [][]byte) error {
 	}
 	reached := make(map[*session.Subscription][]session.Place) // by those that are shared
 	err := l.settleShares(ctx, made)
-	if err == nil {
+	if err == nil && l.lasts {
 		err = l.term.StoreFilters(ctx, made, filters, func(visit func(stream.PartitionID, record.Offset)) {
 			for _, sub := range made {
 				switch filter := string(session.Served([]byte(sub.Filter))); {

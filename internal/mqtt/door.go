@@ -33,6 +33,7 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/delay"
 	"github.com/firthmq/firth/internal/mqtt/fanout"
 	"github.com/firthmq/firth/internal/mqtt/groups"
+	"github.com/firthmq/firth/internal/mqtt/members"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/retain"
 	"github.com/firthmq/firth/internal/mqtt/roster"
@@ -50,7 +51,8 @@ type Door struct {
 	catchUp  *catchup.CatchUp
 	welcomes *welcomes
 	retained *retain.Store
-	groups   *groups.Groups
+	groups   atomic.Pointer[groups.Groups] // nil: they are on another node
+	members  *members.Members              // of groups on other nodes, too; nil: nodes do not share sessions
 	seats    *roster.Roster
 	status   *status
 	bans     bans
@@ -139,20 +141,16 @@ func Open(ctx context.Context, opt Options) (*Door, error) {
 	d.retained.HeardBy(d.fanout)
 	d.catchUp = catchup.New(d.fanout, catchup.Options{Metrics: opt.Metrics})
 	d.welcomes = newWelcomes(d.fanout)
-	d.groups = groups.New(groups.Options{
-		Fanout: d.fanout, ByKey: opt.SharedByKey, QoS0: opt.QueueQoS0, Metrics: opt.Metrics, Logger: opt.Logger,
-	})
 	sessions := roster.Options{
-		Beside: d.groups, Log: d.opt.Log, Limits: &d.limits, PublishWill: d.publishWill, Reached: d.fanout.Reached,
+		Beside: d.besides(), Log: d.opt.Log, Limits: &d.limits, PublishWill: d.publishWill, Reached: d.fanout.Reached,
 		Clock: opt.Clock, Metrics: opt.Metrics, Logger: opt.Logger, MaxSessions: opt.MaxSessions, MaxBytes: opt.SessionBytes,
 		Interval: opt.CheckpointInterval, Expired: func(id string) { d.note(id, eventExpired, packet.Success, "") },
 	}
-	opt.Sharding.apply(&sessions)
+	d.share(&sessions)
 	d.seats, err = roster.Open(ctx, sessions)
 	if err != nil {
 		return nil, err
 	}
-	d.groups.Start(d.seats)
 	opt.Metrics.GaugeFunc("firth_mqtt_shared_lag",
 		"Records that groups of shared subscriptions have not done with: open, or not given out yet.", d.sharedLag)
 	return d, nil
@@ -189,7 +187,10 @@ func (d *Door) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	work := []func(context.Context) error{
-		d.fanout.Run, d.catchUp.Run, d.retained.Run, d.groups.Run, d.seats.Run, d.status.run,
+		d.fanout.Run, d.catchUp.Run, d.retained.Run, d.runGroups, d.seats.Run, d.status.run,
+	}
+	if d.members != nil {
+		work = append(work, d.members.Run)
 	}
 	if d.delayed != nil {
 		work = append(work, d.delayed.Run)
@@ -304,6 +305,6 @@ type Stats struct {
 func (d *Door) Stats() Stats {
 	return Stats{
 		Connections: int(d.count.Load()), Clients: d.seats.Present(), Away: d.seats.Len() - d.seats.Present(),
-		Subscriptions: d.fanout.Subscriptions(), SharedGroups: d.groups.Len(), Retained: d.retained.Len(),
+		Subscriptions: d.fanout.Subscriptions(), SharedGroups: d.groups.Load().Len(), Retained: d.retained.Len(),
 	}
 }

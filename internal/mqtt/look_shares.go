@@ -13,15 +13,15 @@ type ShareLine struct {
 	Name     string `json:"name"`     // $share/{share}/{filter}
 	State    string `json:"state"`    // as a consumer group's: Stable, or Empty when no member is connected
 	Members  int    `json:"members"`  // connected
-	Sessions int    `json:"sessions"` // subscribed, connected or not
+	Sessions int    `json:"sessions"` // subscribed, connected or not; where nodes share sessions, those that are connected
 	Open     int    `json:"open"`     // messages that were given out and are not acknowledged
 	Lag      int64  `json:"lag"`      // records that it has not done with: open, or not given out yet
 }
 
-// Shares are the groups of shared subscriptions, by their names. Errors: those of the log.
+// Shares are the groups of shared subscriptions here, by their names. Errors: those of the log.
 func (d *Door) Shares() ([]ShareLine, error) {
 	lines := []ShareLine{}
-	for _, l := range d.groups.Look() {
+	for _, l := range d.groups.Load().Look() {
 		lag, err := d.shareLag(&l)
 		if err != nil {
 			return nil, err
@@ -61,7 +61,7 @@ func lagOf(b stream.Bounds, next int64) int64 {
 
 // sharedLag is how many records all groups have not done with, as far as the log tells.
 func (d *Door) sharedLag() (lag float64) {
-	for _, l := range d.groups.Look() {
+	for _, l := range d.groups.Load().Look() {
 		if n, err := d.shareLag(&l); err == nil {
 			lag += float64(n)
 		}

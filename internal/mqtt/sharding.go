@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"github.com/firthmq/firth/internal/kit/fault"
+	"github.com/firthmq/firth/internal/mqtt/members"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/roster"
 	"github.com/firthmq/firth/internal/mqtt/tenure"
@@ -14,7 +15,7 @@ import (
 )
 
 // Sharding is of a door that serves the sessions of some shards, while other nodes serve the others. It begins without
-// any. Shared subscriptions are refused: the members of a group would be on several nodes.
+// any. The groups of shared subscriptions are where the first shard is.
 type Sharding struct {
 	// Shards is how many there are, of all nodes together, in a log that has no sessions yet. A log that has keeps its
 	// number. Default 64.
@@ -34,10 +35,11 @@ type Sharding struct {
 // DefaultShards is how many shards sessions are made in where nodes share them.
 const DefaultShards = 64
 
-// apply has a roster share sessions, if there is a Sharding.
-func (s *Sharding) apply(to *roster.Options) {
-	if s != nil {
-		to.Beside, to.Sharded, to.Moved, to.Shards = nil, true, s.Moved, cmp.Or(s.Shards, DefaultShards)
+// share has a roster share sessions, if there is a Sharding.
+func (d *Door) share(to *roster.Options) {
+	if s := d.opt.Sharding; s != nil {
+		d.members = members.New(members.Options{Dial: d.dialGroups, Logger: d.opt.Logger})
+		to.Sharing, to.Sharded, to.Moved, to.Shards = d.members, true, s.Moved, cmp.Or(s.Shards, DefaultShards)
 	}
 }
 

@@ -117,22 +117,6 @@ func TestAssignedHere(t *testing.T) {
 	}
 }
 
-// TestSharedElsewhere: shared subscriptions are refused where sessions are in shards, and clients are told before.
-func TestSharedElsewhere(t *testing.T) {
-	h := open(t, sharing(false))
-	h.serves(t)
-	c := h.dial(t)
-	c.hello(packet.V5, "c", nil)
-	ack := want[*packet.Connack](c)
-	if !ack.Props.Has(packet.PropSharedAvailable) || ack.Props.SharedAvailable != 0 {
-		t.Error("shared subscriptions are announced")
-	}
-	if ack := c.subscribe(1, "$share/s/t", "t"); ack.Reasons[0] != packet.SharedSubscriptionsNotSupported ||
-		ack.Reasons[1] != 1 {
-		t.Errorf("SUBACK %v", ack.Reasons)
-	}
-}
-
 // TestMessagesMove: a session that moves from node to node under its client gets every message, in order, those that
 // were in flight again with DUP, and none twice that it has acknowledged when the node lets go.
 func TestMessagesMove(t *testing.T) {

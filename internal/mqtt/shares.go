@@ -6,7 +6,24 @@ import (
 
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/mqtt/groups"
+	"github.com/firthmq/firth/internal/mqtt/members"
 	"github.com/firthmq/firth/internal/mqtt/session"
+)
+
+// membership is a connection as a member of a group: of one that is here, or that is on the node with the groups.
+type membership interface {
+	Leave(ctx context.Context)
+	Roomy()
+	Acknowledge(from ...session.Place)
+	LetGo(from session.Place) bool
+	Unclog()
+	Settle(ctx context.Context) error
+	Durable(since uint64, reached []session.Place)
+}
+
+var (
+	_ membership = (*groups.Member)(nil)
+	_ membership = (*members.Member)(nil)
 )
 
 // shares are the groups in which a connection is a member, by the number that it gives each: what came by them carries
@@ -14,7 +31,7 @@ import (
 type shares struct {
 	mu struct {
 		sync.Mutex
-		members map[uint16]*groups.Member
+		members map[uint16]membership
 		bySub   map[*session.Subscription]uint16 // those that are subscribed still
 		last    uint16
 		ended   bool
@@ -28,13 +45,10 @@ func (c *conn) May(topic []byte, size int) bool {
 
 // joinShare makes the client a member of the group of a shared subscription; old is the one that it replaces, or nil.
 func (l *link) joinShare(sub, old *session.Subscription) {
-	if l.door.opt.Sharding != nil {
-		return // of a time in which there was one gateway: its members may be on other nodes
-	}
 	s := l.shares.Load()
 	if s == nil {
 		s = &shares{}
-		s.mu.members = make(map[uint16]*groups.Member)
+		s.mu.members = make(map[uint16]membership)
 		s.mu.bySub = make(map[*session.Subscription]uint16)
 		l.shares.Store(s)
 	}
@@ -42,16 +56,33 @@ func (l *link) joinShare(sub, old *session.Subscription) {
 	if number == 0 {
 		return // it ended, or has more than it can have
 	}
-	m := l.door.groups.Join(sub, old, groups.Joining{
-		Link: l.driver, Client: l.principal.ClientID, Version: l.version, Share: number, Lasts: l.lasts,
-	})
+	m := l.shareOf(sub, old, number)
 	if !s.put(number, sub, old, m) {
 		l.leave(m)
 	}
 }
 
+// shareOf makes the client a member.
+func (l *link) shareOf(sub, old *session.Subscription, number uint16) membership {
+	d, id := l.door, l.principal.ClientID
+	if d.members == nil {
+		return d.groups.Load().Join(sub, old, groups.Joining{
+			Link: l.driver, Client: id, Version: l.version, Share: number, Lasts: l.lasts,
+		})
+	}
+	window := 1
+	if state := l.term.Lock(); state != nil { // else it leaves at once
+		window = state.Out.Window()
+		l.term.Unlock()
+	}
+	return d.members.Join(sub, old, members.Joining{
+		Link: l.driver, Client: id, Shard: d.ShardOf(id), Version: l.version, Share: number, Window: window,
+		MaxPacket: l.agreed.MaxPacket(),
+	})
+}
+
 // leave ends one membership with the connection.
-func (l *link) leave(m *groups.Member) {
+func (l *link) leave(m membership) {
 	ctx, cancel := context.WithTimeout(context.Background(), l.door.opt.ConnectTimeout)
 	defer cancel()
 	m.Leave(ctx)
@@ -73,7 +104,7 @@ func (s *shares) number(old *session.Subscription) uint16 {
 }
 
 // put is false when the connection has ended meanwhile.
-func (s *shares) put(number uint16, sub, old *session.Subscription, m *groups.Member) bool {
+func (s *shares) put(number uint16, sub, old *session.Subscription, m membership) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.mu.bySub, old)
@@ -84,7 +115,7 @@ func (s *shares) put(number uint16, sub, old *session.Subscription, m *groups.Me
 // leaveShare ends shared subscriptions. What their client has in hand is its own until the connection ends.
 func (l *link) leaveShare(subs ...*session.Subscription) {
 	for _, sub := range subs {
-		l.door.groups.Unsubscribe(sub)
+		l.door.unshare(sub)
 		if s := l.shares.Load(); s != nil {
 			s.mu.Lock()
 			delete(s.mu.bySub, sub)
@@ -104,11 +135,11 @@ func (l *link) leaveShares() {
 	}
 }
 
-func (s *shares) all(end bool) []*groups.Member {
+func (s *shares) all(end bool) []membership {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.ended = s.mu.ended || end
-	all := make([]*groups.Member, 0, len(s.mu.members))
+	all := make([]membership, 0, len(s.mu.members))
 	for _, m := range s.mu.members {
 		all = append(all, m)
 	}
@@ -158,7 +189,7 @@ func (l *link) sharesDone(from []session.Place) {
 	}
 }
 
-func (s *shares) member(number uint16) *groups.Member {
+func (s *shares) member(number uint16) membership {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mu.members[number]
@@ -193,7 +224,7 @@ func (l *link) keepShares(made []*session.Subscription, reached map[*session.Sub
 	}
 }
 
-func (s *shares) kept(l *link, sub *session.Subscription) (m *groups.Member, since uint64) {
+func (s *shares) kept(l *link, sub *session.Subscription) (m membership, since uint64) {
 	state := l.term.Lock()
 	if state == nil {
 		return nil, 0

@@ -207,7 +207,7 @@ func (s *status) counts() sys.Counts {
 		PublishBytesReceived: value(m.payloadIn), PublishBytesSent: value(m.payloadOut),
 		Sockets: value(m.connections), Connects: value(m.connects), Expired: int64(d.seats.Expired()),
 		Connected: int64(stats.Clients), Disconnected: int64(stats.Away), Maximum: int64(d.seats.Most()),
-		Subscriptions: int64(stats.Subscriptions), SharedSubscriptions: int64(d.groups.Subscriptions()),
+		Subscriptions: int64(stats.Subscriptions), SharedSubscriptions: int64(d.sharedSubscriptions()),
 		Retained: int64(stats.Retained), RetainedBytes: d.retained.Bytes(), Heap: heap, HeapMaximum: s.heapMost,
 	}
 }

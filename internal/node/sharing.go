@@ -178,6 +178,10 @@ func (n *Node) serveShards(context.Context) error {
 			return way.ServeOpened(ctx, from)
 		}))
 	}
+	links := n.standing.peers.Opened(mqtt.GroupsListener)
+	n.opened("links of shared subscriptions", n.run("links of shared subscriptions", func(ctx context.Context) error {
+		return n.mqtt.ServeGroups(ctx, links)
+	}))
 	stop := n.run("shards", n.followShards)
 	n.opened("shards", func(ctx context.Context) error { return errors.Join(stop(ctx), n.leaveShards(ctx)) })
 	return nil

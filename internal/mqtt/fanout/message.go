@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/hinge"
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 	"github.com/firthmq/firth/internal/mqtt/session"
 )
@@ -211,6 +212,33 @@ func (d *Delivery) SetFrame(frame []byte, p *packet.Publish) {
 	if d.Topic = frame[at:end]; d.QoS > 0 {
 		d.ID = end
 	}
+}
+
+// SetBytes has d be the PUBLISH in a frame that another node has put together, with so many bytes of payload. Errors:
+// Corrupt, for what is none.
+func (d *Delivery) SetBytes(frame []byte, payload int) error {
+	const longest = 4 // bytes of a length
+	at := 1
+	for at <= longest && at < len(frame) && frame[at]&0x80 != 0 {
+		at++
+	}
+	at++
+	end := at + 2
+	if end <= len(frame) {
+		end += int(binary.BigEndian.Uint16(frame[at:]))
+	}
+	d.QoS, d.ID = 0, 0
+	rest := end
+	if len(frame) > 0 {
+		if d.QoS = frame[0] >> 1 & 3; d.QoS > 0 {
+			d.ID, rest = end, end+packetIDBytes
+		}
+	}
+	if rest+payload > len(frame) || payload < 0 || d.QoS > session.MaxQoS || frame[0]>>4 != byte(packet.PUBLISH) {
+		return fault.New(fault.Corrupt, "fanout.SetBytes", "%d bytes that are no PUBLISH", len(frame))
+	}
+	d.Frame, d.Topic, d.Payload = frame, frame[at+2:end], payload
+	return nil
 }
 
 func (m *Message) appendTo(memory []byte, f Form) []byte {

@@ -70,7 +70,7 @@ func (g *Groups) wait(d time.Duration) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-g.closing:
+	case <-g.ctx.Done():
 		return false
 	}
 }
@@ -104,14 +104,7 @@ func (g *Group) nextPage() []fanout.Sent {
 	return page
 }
 
-func (g *Groups) ends() bool {
-	select {
-	case <-g.closing:
-		return true
-	default:
-		return false
-	}
-}
+func (g *Groups) ends() bool { return g.ctx.Err() != nil }
 
 // giveOne gives one message to a member, when one has room. False: nobody is there, or it ends.
 func (g *Group) giveOne(d *fanout.Delivery, s *scratch) bool {
@@ -138,7 +131,7 @@ func (g *Group) giveOne(d *fanout.Delivery, s *scratch) bool {
 		default:
 			select {
 			case <-g.room:
-			case <-g.groups.closing:
+			case <-g.groups.ctx.Done():
 				return false
 			}
 		}

@@ -35,9 +35,11 @@ type Group struct {
 
 	room chan struct{} // holds a token: something changed that who reads again may wait for
 
-	mu       sync.Mutex
-	subs     map[*session.Subscription]*seat
-	lasting  int       // of them: of sessions that last
+	mu      sync.Mutex
+	subs    map[*session.Subscription]*seat
+	lasting int // of them: of sessions that last
+	// claims are the shards in which a session is subscribed, where nodes share sessions, and whether that is stored.
+	claims   map[int]bool
 	takers   []*Member // with a connection; the list never changes, another takes its place
 	turn     int       // of the takers: who is next
 	numbers  share.Member
@@ -92,7 +94,7 @@ type presence struct {
 
 func newGroup(g *Groups, n name) *Group {
 	return &Group{groups: g, name: n, fresh: true, room: make(chan struct{}, 1),
-		subs: make(map[*session.Subscription]*seat), parts: make(map[uint32]*part)}
+		subs: make(map[*session.Subscription]*seat), parts: make(map[uint32]*part), claims: make(map[int]bool)}
 }
 
 // join adds a member; nil: the group is gone.
@@ -192,7 +194,7 @@ func (g *Group) unsubscribe(sub *session.Subscription) {
 	g.mu.Lock()
 	s := g.subs[sub]
 	if s == nil {
-		g.ended = g.ended || len(g.subs) == 0
+		g.ended = g.ended || !g.needed()
 		g.mu.Unlock()
 		g.finish()
 		return
@@ -200,9 +202,9 @@ func (g *Group) unsubscribe(sub *session.Subscription) {
 	delete(g.subs, sub)
 	if s.lasts {
 		g.lasting--
-		g.anchored = g.anchored && g.lasting > 0
+		g.anchored = g.anchored && g.kept()
 	}
-	g.ended = len(g.subs) == 0
+	g.ended = !g.needed()
 	p := g.withdraw(s.member)
 	if g.ended {
 		g.release(s.member)
@@ -251,8 +253,14 @@ func (g *Group) subscriptions() int {
 func (g *Group) subscribed() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.subs) > 0
+	return g.needed()
 }
+
+// needed tells whether a session is subscribed. It needs the lock, as kept does.
+func (g *Group) needed() bool { return len(g.subs) > 0 || len(g.claims) > 0 }
+
+// kept tells whether what it does is stored.
+func (g *Group) kept() bool { return g.lasting > 0 || len(g.claims) > 0 }
 
 // withdraw takes a member out of the takers. It gives the presence that ends with the last one; nil: none does. It
 // needs the lock.
@@ -342,7 +350,7 @@ func (g *Group) poke() {
 
 // note has the next checkpoint look at the group, if any of it is kept.
 func (g *Group) note() {
-	if g.lasting > 0 || g.stored {
+	if g.kept() || g.stored {
 		g.noteAnyway()
 	}
 }
@@ -386,7 +394,7 @@ type Member struct {
 // Leave ends the member: its connection ended. What the last one leaves is stored at once, as that of a session is. It
 // may wait for room in the log, until ctx ends.
 func (m *Member) Leave(ctx context.Context) {
-	if !m.group.leave(m) {
+	if !m.group.leave(m) || m.group.groups.ends() { // at the end all is stored once more
 		return
 	}
 	if err := m.group.groups.marks.StoreBeside(ctx); err != nil {
@@ -428,6 +436,20 @@ func (m *Member) Acknowledge(from ...session.Place) {
 	g.mu.Unlock()
 	if wake {
 		p.member.Wake()
+	}
+}
+
+// Refuse tells that the client may not have a message that it was offered: it is for another.
+func (m *Member) Refuse(from session.Place) {
+	g := m.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p := g.parts[from.Partition]; p != nil && p.Release(from.Offset, m.number) {
+		p.changed = true
+		g.free++
+		g.letGo(from)
+		g.note()
+		g.readAgain()
 	}
 }
 
@@ -498,16 +520,25 @@ func (m *Member) Durable(since uint64, reached []session.Place) {
 	if g.anchored {
 		return
 	}
+	if len(reached) > placedAtOnce {
+		reached = nil
+	}
+	g.anchor(since, reached)
+	g.note()
+}
+
+// anchor says from where on anything is kept for the group. It needs the lock.
+func (g *Group) anchor(since uint64, reached []session.Place) {
 	g.anchored, g.told = true, false
 	if g.mark == 0 {
 		g.mark = since
 	}
-	if g.presence != nil && g.behind == 0 && len(reached) <= placedAtOnce {
-		for _, at := range reached {
-			p := g.part(at.Partition)
-			p.Pass(at.Offset)
-			p.changed = true
-		}
+	if g.presence == nil || g.behind > 0 {
+		return
 	}
-	g.note()
+	for _, at := range reached {
+		p := g.part(at.Partition)
+		p.Pass(at.Offset)
+		p.changed = true
+	}
 }

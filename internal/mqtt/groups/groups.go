@@ -6,13 +6,17 @@
 // of that is not acknowledged it knows for each partition (package share). A group lives as long as a session is
 // subscribed to it, and so does what is published for it.
 //
-//	g := groups.New(groups.Options{Fanout: f})
-//	seats, err := roster.Open(ctx, roster.Options{Beside: g, ...})
-//	g.Start(seats)
-//	go g.Run(ctx)
+//	seats, err := roster.Open(ctx, roster.Options{Beside: func(m roster.Marks) roster.Beside {
+//		g = groups.New(groups.Options{Fanout: f}, m)
+//		return g
+//	}, ...})
 //	m := g.Join(sub, nil, groups.Joining{Link: link, ...})   // before the SUBACK
 //	m.Acknowledge(from)
-//	m.Leave()                                                // the connection ended
+//	m.Leave(ctx)                                             // the connection ended
+//	g.End()
+//
+// Where nodes share sessions, the one with the first shard has all groups, and the others have members by links
+// (ServeLink). A group lives then as long as a shard claims it: one in which a session is subscribed.
 package groups
 
 import (
@@ -39,36 +43,30 @@ type Options struct {
 	ByKey bool
 	// QoS0 keeps messages of QoS 0, too, while no member is there.
 	QoS0 bool
+	// Sharded is how many shards of sessions there are where nodes share them; 0: they do not.
+	Sharded int
 	// Metrics gets the counters. Default: nobody looks.
-	Metrics *telemetry.Set
+	Metrics *Metrics
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
-}
-
-// Marks are the marks that groups go by: those of a roster.
-type Marks interface {
-	session.Marked
-	// Last is the last of them.
-	Last() uint64
-	// Changed asks for a checkpoint, which will Collect.
-	Changed()
-	// StoreBeside collects now, and has it stored; SettleBeside waits for that.
-	StoreBeside(ctx context.Context) error
-	SettleBeside(ctx context.Context) error
 }
 
 // Groups are all groups of a node. It is the roster's Beside.
 type Groups struct {
 	opt     Options
-	metrics metrics
-	marks   Marks
-	closing chan struct{}
-	reading sync.WaitGroup // goroutines that read again
+	metrics *Metrics
+	marks   roster.Marks
+	ctx     context.Context //nolint:containedctx // of goroutines that have no caller
+	end     context.CancelFunc
+	working sync.WaitGroup // goroutines that read again, and links
 	scratch sync.Pool
 
 	mu struct {
 		sync.Mutex
 		groups map[name]*Group
+		shards map[int]announced // by number
+		links  map[*link]struct{}
+		served bool
 		closed bool
 	}
 	dirty struct { // a leaf
@@ -83,32 +81,41 @@ var _ roster.Beside = (*Groups)(nil)
 // name is the name of a group: a share of what matches a filter.
 type name struct{ share, filter string }
 
-type metrics struct {
+// Metrics are the counters of groups, whoever has them.
+type Metrics struct {
 	again    telemetry.Counter
 	nobody   telemetry.Counter
 	overflow telemetry.Counter
 	gone     telemetry.Counter
 }
 
-// New makes groups. Start and Run must follow.
-func New(opt Options) *Groups {
-	if opt.Logger == nil {
-		opt.Logger = slog.New(slog.DiscardHandler)
-	}
-	g := &Groups{opt: opt, closing: make(chan struct{})}
-	g.mu.groups = make(map[name]*Group)
-	g.scratch.New = func() any { return new(scratch) }
-	dropped := opt.Metrics.Counter("firth_mqtt_shared_dropped_total",
+// NewMetrics makes the counters, and the gauges of the groups that are here now: nil if there are none.
+func NewMetrics(set *telemetry.Set, now func() *Groups) *Metrics {
+	dropped := set.Counter("firth_mqtt_shared_dropped_total",
 		"Messages that no member of a shared subscription got, by reason.", "reason")
-	g.metrics = metrics{
-		again: opt.Metrics.Counter("firth_mqtt_shared_again_total",
+	set.GaugeFunc("firth_mqtt_shared_groups", "Groups of shared subscriptions now.",
+		func() float64 { return float64(now().Len()) })
+	set.GaugeFunc("firth_mqtt_shared_open", "Messages of shared subscriptions that wait for an acknowledgement.",
+		func() float64 { return float64(now().open()) })
+	return &Metrics{
+		again: set.Counter("firth_mqtt_shared_again_total",
 			"Messages of shared subscriptions that were given to another member, or again.").With(),
 		nobody: dropped.With("nobody_may"), overflow: dropped.With("outbox_full"), gone: dropped.With("gone"),
 	}
-	opt.Metrics.GaugeFunc("firth_mqtt_shared_groups", "Groups of shared subscriptions now.",
-		func() float64 { return float64(g.Len()) })
-	opt.Metrics.GaugeFunc("firth_mqtt_shared_open", "Messages of shared subscriptions that wait for an acknowledgement.",
-		func() float64 { return float64(g.open()) })
+}
+
+// New makes groups that go by some marks. Serve must follow, and End.
+func New(opt Options, marks roster.Marks) *Groups {
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Metrics == nil {
+		opt.Metrics = NewMetrics(nil, func() *Groups { return nil })
+	}
+	g := &Groups{opt: opt, metrics: opt.Metrics, marks: marks}
+	g.ctx, g.end = context.WithCancel(context.Background())
+	g.mu.groups, g.mu.shards, g.mu.links = make(map[name]*Group), make(map[int]announced), make(map[*link]struct{})
+	g.scratch.New = func() any { return new(scratch) }
 	return g
 }
 
@@ -138,7 +145,11 @@ func (g *Groups) open() (n int) {
 	return n
 }
 
+// all are the groups; none of Groups that are not here.
 func (g *Groups) all() []*Group {
+	if g == nil {
+		return nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	all := make([]*Group, 0, len(g.mu.groups))
@@ -148,24 +159,26 @@ func (g *Groups) all() []*Group {
 	return all
 }
 
-// Start tells by which marks the groups go, when all records and sessions were read. Groups without a session are
-// removed.
-func (g *Groups) Start(marks Marks) {
-	g.marks = marks
+// Serve implements roster.Beside: all records and sessions were read. Groups without a session are removed.
+func (g *Groups) Serve() {
 	for _, one := range g.all() {
 		one.start()
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mu.served = true
 }
 
-// Run serves until ctx ends. It returns when nothing is read again any more.
-func (g *Groups) Run(ctx context.Context) error {
-	<-ctx.Done()
+// End implements roster.Beside. It returns when nothing is given out any more, and all members by links have left.
+func (g *Groups) End() {
 	g.mu.Lock()
 	g.mu.closed = true
+	for l := range g.mu.links {
+		_ = l.conn.Close() // its reader sees it
+	}
 	g.mu.Unlock()
-	close(g.closing)
-	g.reading.Wait()
-	return nil
+	g.end()
+	g.working.Wait()
 }
 
 // goRead starts a goroutine of a group, unless it ends.
@@ -173,7 +186,7 @@ func (g *Groups) goRead(read func()) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.mu.closed {
-		g.reading.Go(read)
+		g.working.Go(read)
 	}
 	return !g.mu.closed
 }

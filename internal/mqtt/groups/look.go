@@ -10,7 +10,7 @@ import (
 // Look is what is known of a group.
 type Look struct {
 	Share, Filter string
-	Sessions      int // subscribed
+	Sessions      int // subscribed; where nodes share sessions, those that are connected
 	Connected     int // of those
 	Open          int // messages that were given out and wait for an acknowledgement, or to be given out again
 	// Behind tells that the log may hold more for it: nobody is there, or it fell behind. At is where it stands.
@@ -21,8 +21,8 @@ type Look struct {
 // Look gives all groups to which a session is subscribed, by their names.
 func (g *Groups) Look() (all []Look) {
 	for _, one := range g.all() {
-		if l := one.look(); l.Sessions > 0 {
-			all = append(all, l)
+		if one.subscribed() {
+			all = append(all, one.look())
 		}
 	}
 	slices.SortFunc(all, func(a, b Look) int {

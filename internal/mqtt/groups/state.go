@@ -21,8 +21,10 @@ func (g *Group) restored(sub *session.Subscription) {
 
 // foldGroup takes the record of the group; nil: it is removed.
 func (g *Group) foldGroup(r *session.GroupRecord) {
+	clear(g.claims)
 	if g.stored = r != nil; g.stored {
 		g.mark = r.Mark
+		g.claimedBy(r.Shards)
 	}
 }
 
@@ -40,7 +42,7 @@ func (g *Group) start() {
 	g.coming.Lock()
 	defer g.coming.Unlock()
 	g.fresh = false
-	if g.ended = len(g.subs) == 0; g.ended {
+	if g.ended = !g.needed(); g.ended {
 		g.finish()
 		return
 	}
@@ -80,7 +82,7 @@ func (g *Group) collect(w roster.Writing) (told func(stored bool)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.noted, g.letting = false, false
-	if len(g.subs) == 0 || g.lasting == 0 {
+	if !g.kept() {
 		return g.erase(w)
 	}
 	if g.presence != nil && g.behind == 0 && g.mark != 0 {
@@ -102,8 +104,10 @@ func (g *Group) collect(w roster.Writing) (told func(stored bool)) {
 		changed = append(changed, p)
 	}
 	knew, life := g.told, g.life
+	var claims []int
 	if !knew {
-		r := session.GroupRecord{Mark: g.mark}
+		claims = g.shards()
+		r := session.GroupRecord{Mark: g.mark, Shards: claims}
 		if !g.anchored { // the subscription may be stored next, and then it is from there on that messages are for it
 			r.Mark = session.MarkOfFilter
 		}
@@ -115,6 +119,7 @@ func (g *Group) collect(w roster.Writing) (told func(stored bool)) {
 		defer g.mu.Unlock()
 		if ok {
 			g.stale = g.stale && g.life != life
+			g.claimed(claims)
 			return
 		}
 		g.told = g.told && knew

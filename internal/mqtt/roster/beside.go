@@ -7,13 +7,19 @@ import (
 )
 
 // Beside keeps records of its own in the topic of the sessions, in the first shard, by the marks of that: the groups of
-// shared subscriptions. Its methods are called without any lock of the roster but that of writing.
+// shared subscriptions. There is one for each time that this node has that shard. Its methods are called without any
+// lock of the roster but that of writing.
 type Beside interface {
-	// Restored tells of a session that was read, before Open returns.
+	// Restored tells of a session that was read, before Serve. Not where Sharded.
 	Restored(state *session.State)
-	// Fold takes a record of a group that was read, before Open returns, of a partition where its kind has one; no value
-	// is a removal. Errors: what is wrong with the value.
+	// Fold takes a record of a group that was read, before Serve, of a partition where its kind has one; no value is a
+	// removal. Errors: what is wrong with the value.
 	Fold(key *session.Key, partition uint32, value []byte) error
+	// Serve follows when all was read.
+	Serve()
+	// End comes when the shard is let go of: nothing changes any more, and what has is collected once more if that may be
+	// stored. Sharded only.
+	End()
 	// Dirty tells whether there is something to Collect.
 	Dirty() bool
 	// Collect puts what has changed of one more group; not ok: that were all. Told is to be told whether that was stored;
@@ -22,6 +28,34 @@ type Beside interface {
 	// CollectLetGo is Collect for groups that have let messages go since the last call: they are in the unit of the
 	// sessions that have those now.
 	CollectLetGo(w Writing) (told func(stored bool), ok bool)
+	// Ended tells of a session that has ended, with its subscriptions. Not where Sharded.
+	Ended(state *session.State)
+}
+
+// Marks are the marks that who is Beside goes by: those of the first shard.
+type Marks interface {
+	session.Marked
+	// Last is the last of them.
+	Last() uint64
+	// Changed asks for a checkpoint, which will Collect.
+	Changed()
+	// StoreBeside has what changed beside the sessions stored before the next checkpoint: when it returns, that is on its
+	// way, and the next settle waits for it. Errors: those of the log.
+	StoreBeside(ctx context.Context) error
+	// SettleBeside is StoreBeside, and returns when it is known what became of that. Errors: those of the log; Timeout.
+	SettleBeside(ctx context.Context) error
+}
+
+// Sharing hears of sessions in shards, whose shared subscriptions are of groups that another node may have. Its methods
+// are called without any lock of the roster.
+type Sharing interface {
+	// Restored tells of a session of a shard that was read, before Serves.
+	Restored(shard int, state *session.State)
+	// Serves follows when all of a shard was read. It has no mark above the last one: whoever has the shard later knows
+	// one that is no lower.
+	Serves(shard int, last uint64)
+	// Gone tells that a shard is another node's, or does not come.
+	Gone(shard int)
 	// Ended tells of a session that has ended, with its subscriptions.
 	Ended(state *session.State)
 }
@@ -43,45 +77,19 @@ func (u *unit) Place(partition uint32) (topic [16]byte, index int32, ok bool) {
 	return key.Topic, key.Index, ok
 }
 
-// Last is the last mark of those that Beside goes by.
-func (r *Roster) Last() uint64 {
-	if s := r.first(); s != nil {
-		return s.last()
+// beside is who keeps records in the first shard; nil: nobody, or that is not this node's.
+func (r *Roster) beside() Beside {
+	if s := r.slots[0].owned(); s != nil {
+		return s.beside
 	}
-	return 0
-}
-
-// first is the shard of what is Beside; nil: it is not this node's.
-func (r *Roster) first() *shard { return r.slots[0].serving.Load() }
-
-// At is the offset of a partition at one of the marks that Beside goes by; see session.Marked.
-func (r *Roster) At(partition uint32, mark uint64) (offset int64, ok bool) {
-	if s := r.first(); s != nil {
-		return s.At(partition, mark)
-	}
-	return 0, false
-}
-
-// Changed has a checkpoint look at what is Beside.
-func (r *Roster) Changed() {
-	select {
-	case r.changed <- struct{}{}:
-	default: // a token is there
-	}
-}
-
-// beside is who keeps records in the shard; nil: nobody.
-func (s *shard) beside() Beside {
-	if s.at != s.roster.slots[0] {
-		return nil
-	}
-	return s.roster.opt.Beside
+	return nil
 }
 
 // collectLetGo puts the groups into a unit whose messages are a session's in the same unit.
 func (r *Roster) collectLetGo(u *unit) (told tellings) {
-	for r.opt.Beside != nil {
-		one, more := r.opt.Beside.CollectLetGo(u)
+	beside := r.beside()
+	for beside != nil {
+		one, more := beside.CollectLetGo(u)
 		if !more {
 			break
 		}
@@ -102,8 +110,11 @@ func (t tellings) tell(stored bool) {
 // ended tells who is Beside that a session has ended. What removes its records comes before that in the log: nothing is
 // to be left of a session without that which its groups knew.
 func (r *Roster) ended(state *session.State) {
-	if r.opt.Beside != nil {
-		r.opt.Beside.Ended(state)
+	switch beside := r.beside(); {
+	case r.opt.Sharing != nil:
+		r.opt.Sharing.Ended(state)
+	case beside != nil && !r.opt.Sharded:
+		beside.Ended(state)
 	}
 }
 
@@ -116,13 +127,14 @@ func shares(state *session.State) (some bool) {
 	return some
 }
 
-// StoreBeside has what changed beside the sessions stored before the next checkpoint: when it returns, that is on its
-// way, and the next settle waits for it. Errors: those of the log.
-func (r *Roster) StoreBeside(ctx context.Context) error {
-	s := r.first()
-	if s == nil {
-		return nil
-	}
+// Last implements Marks.
+func (s *shard) Last() uint64 { return s.checkpoint.Load() }
+
+// Changed implements Marks.
+func (s *shard) Changed() { s.wake() }
+
+// StoreBeside implements Marks.
+func (s *shard) StoreBeside(ctx context.Context) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	return s.storeBeside(ctx, func(f *fate) error {
@@ -131,22 +143,18 @@ func (r *Roster) StoreBeside(ctx context.Context) error {
 	})
 }
 
-// SettleBeside is StoreBeside, and returns when it is known what became of that. Errors: those of the log; Timeout.
-func (r *Roster) SettleBeside(ctx context.Context) error {
-	if err := r.StoreBeside(ctx); err != nil {
+// SettleBeside implements Marks.
+func (s *shard) SettleBeside(ctx context.Context) error {
+	if err := s.StoreBeside(ctx); err != nil {
 		return err
 	}
-	if s := r.first(); s != nil {
-		return s.settle(ctx)
-	}
-	return nil
+	return s.settle(ctx)
 }
 
 // storeBeside stores what changed beside the sessions. It needs the writing lock. sent gets each unit that is on its
 // way; if it gives an error, the unit is none of those that are awaited.
 func (s *shard) storeBeside(ctx context.Context, sent func(f *fate) error) error {
-	beside := s.beside()
-	if beside == nil {
+	if s.beside == nil {
 		return nil
 	}
 	for more := true; more; {
@@ -154,7 +162,7 @@ func (s *shard) storeBeside(ctx context.Context, sent func(f *fate) error) error
 		f := new(fate)
 		for more && u.size < maxUnit {
 			var one func(stored bool)
-			if one, more = beside.Collect(u); more {
+			if one, more = s.beside.Collect(u); more {
 				f.told = append(f.told, one)
 			}
 		}

@@ -47,6 +47,14 @@ func (r *Roster) Run(ctx context.Context) error {
 	return nil
 }
 
+// Changed has the next checkpoint come soon, and the clocks be looked at now.
+func (r *Roster) Changed() {
+	select {
+	case r.changed <- struct{}{}:
+	default: // a token is there
+	}
+}
+
 // Checkpoint makes one for each shard now. Moving tells that sessions changed, so that another should follow soon.
 func (r *Roster) Checkpoint(ctx context.Context) (moving bool) {
 	for s := range r.served {
@@ -68,8 +76,7 @@ func (r *Roster) complain(kind, what string, args ...any) {
 // makeCheckpoint takes the next mark, stores what changed of the sessions, and then the mark: that is the order that
 // makes the mark true for whoever follows it.
 func (s *shard) makeCheckpoint(ctx context.Context) (moved bool, err error) {
-	beside := s.beside()
-	isDirty := func() bool { return beside != nil && beside.Dirty() }
+	isDirty := func() bool { return s.beside != nil && s.beside.Dirty() }
 	if s.roster.lasting.Load() == 0 && !isDirty() && s.calm() {
 		return false, nil
 	}

@@ -68,7 +68,7 @@ func (f *folding) apply(v *record.View) error {
 
 // beside gives a record to who keeps it.
 func (f *folding) beside(key *session.Key, value []byte) error {
-	beside := f.shard.beside()
+	beside := f.shard.beside
 	if beside == nil {
 		return nil
 	}
@@ -187,7 +187,10 @@ func (s *shard) seat(id string, state *session.State, now int64) {
 		s.note(seat)
 	}
 	s.seats[id] = seat
-	if r.opt.Beside != nil {
-		r.opt.Beside.Restored(state)
+	switch beside := r.beside(); {
+	case r.opt.Sharing != nil:
+		r.opt.Sharing.Restored(s.at.number, state)
+	case beside != nil && !r.opt.Sharded:
+		beside.Restored(state)
 	}
 }

@@ -175,6 +175,9 @@ func (r *Roster) tend(ctx context.Context, at *slot, step tenure.Step) (err erro
 		case tenure.Leave, tenure.Drop:
 			r.letGo(ctx, at, step == tenure.Leave)
 			err = at.forget(err)
+			if r.opt.Sharing != nil {
+				r.opt.Sharing.Gone(at.number)
+			}
 			r.opt.Moved(at.number, false, err)
 			step = at.on(tenure.Left)
 		default:
@@ -244,6 +247,12 @@ func (r *Roster) serve(at *slot) {
 	for _, seat := range read {
 		seat.appear()
 	}
+	if s.beside != nil && r.opt.Sharded { // else it has to wait for the sessions of all shards
+		s.beside.Serve()
+	}
+	if r.opt.Sharing != nil {
+		r.opt.Sharing.Serves(at.number, s.highest())
+	}
 }
 
 // served visits the shards whose sessions are here.
@@ -282,6 +291,9 @@ func (r *Roster) letGo(ctx context.Context, at *slot, writing bool) {
 		if h := seat.move(); h != nil {
 			h.Moved()
 		}
+	}
+	if s.beside != nil {
+		s.beside.End()
 	}
 	if writing {
 		ctx, cancel := context.WithTimeout(ctx, lastWords)

@@ -48,8 +48,11 @@ type Options struct {
 	// Reached calls visit with how far live delivery has come in each partition in which it moved since an earlier call,
 	// which gave since: what is below was offered to all.
 	Reached func(since uint64, visit func(p stream.PartitionID, at record.Offset)) (now uint64)
-	// Beside keeps records of its own beside the sessions. Default: nobody does. Not with Sharded.
-	Beside Beside
+	// Beside makes who keeps records of its own beside the sessions, each time that the first shard comes. Default: nobody
+	// does.
+	Beside func(Marks) Beside
+	// Sharing hears of the sessions in shards. Default: nobody does. Sharded only.
+	Sharing Sharing
 	// Sharded has the roster begin without a shard: Gain and Lose say which are this node's. Default: all are.
 	Sharded bool
 	// Shards is how many there are, of all nodes together, where nobody has made the topic yet. Default 1.
@@ -144,9 +147,6 @@ func Open(ctx context.Context, opt Options) (*Roster, error) {
 	r := &Roster{opt: opt.withDefaults(), alarms: alarm.New[*Seat](),
 		changed: make(chan struct{}, 1), saves: make(chan struct{}, 1),
 		lines: limit.NewLines(time.Minute, 16)}
-	if r.opt.Sharded && r.opt.Beside != nil {
-		return nil, fault.New(fault.Invalid, "roster.Open", "nothing lies beside the sessions of some shards")
-	}
 	r.moving.ctx, r.moving.end = context.WithCancel(context.WithoutCancel(ctx))
 	r.measure()
 	topic, err := stream.EnsureShards(ctx, r.opt.Log, TopicName, r.opt.Shards)
@@ -163,6 +163,9 @@ func Open(ctx context.Context, opt Options) (*Roster, error) {
 		if err := r.tend(ctx, at, at.on(tenure.Given)); err != nil {
 			return nil, err
 		}
+	}
+	if beside := r.beside(); beside != nil {
+		beside.Serve()
 	}
 	return r, nil
 }

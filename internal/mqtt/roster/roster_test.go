@@ -712,6 +712,7 @@ func TestSaveOfTheOneBefore(t *testing.T) {
 
 // group is a Beside with one record.
 type group struct {
+	marks roster.Marks
 	dirty bool
 	told  []bool
 	read  []string // values of its record that were read
@@ -719,7 +720,15 @@ type group struct {
 
 func (g *group) Restored(*session.State) {}
 func (g *group) Ended(*session.State)    {}
+func (g *group) Serve()                  {}
+func (g *group) End()                    {}
 func (g *group) Dirty() bool             { return g.dirty }
+
+// made notes the marks by which it goes.
+func (g *group) made(m roster.Marks) roster.Beside {
+	g.marks = m
+	return g
+}
 
 func (g *group) Fold(_ *session.Key, _ uint32, value []byte) error {
 	g.read = append(g.read, string(value))
@@ -748,11 +757,11 @@ func TestLostBeside(t *testing.T) {
 	g := &group{dirty: true}
 	seats, _ := open(t, fs, func(o *roster.Options) {
 		log = &lossy{Keeper: o.Log}
-		o.Log, o.Beside = log, g
+		o.Log, o.Beside = log, g.made
 	})
 	ctx := context.Background()
 	log.set(true)
-	if err := seats.StoreBeside(ctx); err != nil {
+	if err := g.marks.StoreBeside(ctx); err != nil {
 		t.Fatal(err)
 	}
 	log.set(false)
@@ -761,7 +770,7 @@ func TestLostBeside(t *testing.T) {
 		t.Errorf("it was told %v", g.told)
 	}
 	after := &group{}
-	open(t, clone(t, fs), func(o *roster.Options) { o.Beside = after })
+	open(t, clone(t, fs), func(o *roster.Options) { o.Beside = after.made })
 	if !slices.Equal(after.read, []string{"value"}) {
 		t.Errorf("%q were read", after.read)
 	}

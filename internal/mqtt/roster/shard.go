@@ -17,6 +17,7 @@ type shard struct {
 	at        *slot
 	partition stream.PartitionID
 	owner     stream.Owner
+	beside    Beside           // who keeps records in it; nil: nobody
 	seats     map[string]*Seat // by client identifier; under Roster.mu once the shard serves
 
 	leaving atomic.Bool // its sessions have no connections, and what is due by the clock is another node's to do
@@ -42,7 +43,18 @@ type shard struct {
 }
 
 func newShard(r *Roster, at *slot, owner stream.Owner) *shard {
-	return &shard{roster: r, at: at, partition: at.partition, owner: owner, seats: make(map[string]*Seat)}
+	s := &shard{roster: r, at: at, partition: at.partition, owner: owner, seats: make(map[string]*Seat)}
+	if at.number == 0 && r.opt.Beside != nil {
+		s.beside = r.opt.Beside(s)
+	}
+	return s
+}
+
+// highest is the highest mark that is known.
+func (s *shard) highest() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.marks.Last()
 }
 
 // last is the mark of the last checkpoint.
@@ -67,12 +79,7 @@ func (s *shard) note(seat *Seat) {
 }
 
 // wake has the next checkpoint come soon.
-func (s *shard) wake() {
-	select {
-	case s.roster.changed <- struct{}{}:
-	default: // a token is there
-	}
-}
+func (s *shard) wake() { s.roster.Changed() }
 
 // takeDirty takes the seats that changed.
 func (s *shard) takeDirty() []*Seat {

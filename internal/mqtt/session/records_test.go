@@ -66,6 +66,7 @@ func TestRecordBytes(t *testing.T) {
 		{&ReplayRecord{Since: 3, Next: 42}, "01 03 2a"},
 		{&Key{Kind: KindGroup, Client: "g1", Filter: "a/#"}, "67 0002 6731 612f23"},
 		{&GroupRecord{Mark: 7}, "01 07"},
+		{&GroupRecord{Mark: 7, Shards: []int{3, 4, 40}}, "02 07 03 03 00 23"},
 		{&Key{Kind: KindShared, Client: "g1", Filter: "a/#", Topic: exampleTopic, Index: 2},
 			"6f 0002 6731 000102030405060708090a0b0c0d0e0f 00000002 612f23"},
 		{exampleShared{}, "01 2d 02 02 02"},
@@ -135,7 +136,7 @@ func samples() map[Kind][]appender {
 		KindPlace: {&PlaceRecord{}, &place, &PlaceRecord{Next: 1<<63 - 1, Flights: []Flight{
 			{QoS: 2, Released: true}, {Position: maxPosition, QoS: 2, From: Place{Offset: 1<<63 - 1}}}}},
 		KindReceived: {&ReceivedRecord{}, &full},
-		KindGroup:    {&GroupRecord{}, &GroupRecord{Mark: 1<<64 - 1}},
+		KindGroup:    {&GroupRecord{}, &GroupRecord{Mark: 1<<64 - 1}, &GroupRecord{Shards: []int{0, 1, maxShard}}},
 		KindMark:     {&MarkRecord{}, &MarkRecord{{Mark: 1, Offset: 1<<63 - 1}, {Mark: 1<<64 - 1}}},
 	}
 }
@@ -186,6 +187,9 @@ func TestRecordsRefuse(t *testing.T) {
 		kind  Kind
 		value string
 	}{
+		{"a group of no shard", KindGroup, "02 07 00"},
+		{"a group of many shards", KindGroup, "02 07 " + huge},
+		{"a shard that nobody has", KindGroup, "02 07 01 808040"},
 		{"protocol version 2", KindSession, "01 02 00 00 00"},
 		{"protocol version 6", KindSession, "01 06 00 00 00"},
 		{"expiry of 33 bits", KindSession, "01 05 8080808010 00 00"},

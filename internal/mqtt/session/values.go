@@ -320,25 +320,56 @@ func ParseReceived(b []byte) (ReceivedRecord, error) {
 // GroupRecord is what a group of a shared subscription is beside the messages that it has not done with.
 type GroupRecord struct {
 	Mark uint64 // that it is pinned to; 0: it follows the last; or MarkOfFilter
+	// Shards are those with sessions that are subscribed, rising, where nodes share sessions; none: it is not known.
+	Shards []int
 }
 
 // MarkOfFilter stands for the mark since which the oldest subscription of a group is in force.
 const MarkOfFilter = math.MaxUint64
 
+// claimedVersion is the version of the value of a group that knows who is subscribed.
+const claimedVersion = 2
+
+// maxShard is the highest number of a shard: a bound for what is read.
+const maxShard = 1<<20 - 1
+
 // AppendTo appends the value.
 func (g *GroupRecord) AppendTo(b []byte) []byte {
-	return binary.AppendUvarint(append(b, valueVersion), g.Mark)
+	if len(g.Shards) == 0 {
+		return binary.AppendUvarint(append(b, valueVersion), g.Mark)
+	}
+	b = binary.AppendUvarint(append(b, claimedVersion), g.Mark)
+	b = binary.AppendUvarint(b, uint64(len(g.Shards)))
+	next := 0
+	for _, shard := range g.Shards {
+		b = binary.AppendUvarint(b, uint64(shard-next))
+		next = shard + 1
+	}
+	return b
 }
 
 // ParseGroup decodes a GroupRecord.
 func ParseGroup(b []byte) (GroupRecord, error) {
 	const op = "session.ParseGroup"
-	r, err := openValue(op, b)
+	r, err := openValue(op, b, claimedVersion)
 	if err != nil {
 		return GroupRecord{}, err
 	}
 	g := GroupRecord{Mark: r.uvarint(math.MaxUint64)}
-	return g, r.done(op, b)
+	if !r.bad && b[0] == claimedVersion {
+		g.Shards = make([]int, r.count(1))
+		r.want(len(g.Shards) > 0)
+		next := 0
+		for i := range g.Shards {
+			g.Shards[i] = next + int(r.uvarint(maxShard))
+			r.want(g.Shards[i] <= maxShard)
+			next = g.Shards[i] + 1
+		}
+	}
+	if err := r.done(op, b); err != nil {
+		return GroupRecord{}, err
+	}
+	return g, nil
 }
 
 // AppendTo appends the value.
