@@ -52,8 +52,13 @@ type realm struct {
 // share opens doors, of which each has some shards: the first one has the first shard.
 func share(t *testing.T, n int, change ...func(*mqtt.Options)) *realm {
 	t.Helper()
+	return shareOn(t, nil, n, change...)
+}
+
+// shareOn is share on the log of a door that has ended; nil: on a new one.
+func shareOn(t *testing.T, log *house, n int, change ...func(*mqtt.Options)) *realm {
+	t.Helper()
 	r := &realm{t: t, whole: make(chan struct{})}
-	var log *house
 	for i := range n {
 		r.links = append(r.links, newPipes())
 		with := func(o *mqtt.Options) {
@@ -383,4 +388,49 @@ func TestSharedAcrossEnds(t *testing.T) {
 func ended0() (p packet.Properties) {
 	p.SetSessionExpiry(0)
 	return p
+}
+
+// TestSharedAcrossFromOne: a group of a time when one door had all sessions goes on where it stood when several share
+// them, and again when one has them all; it ends with its last subscription, though nobody had said who is subscribed.
+func TestSharedAcrossFromOne(t *testing.T) {
+	log := open(t, func(o *mqtt.Options) { o.Sharding = &mqtt.Sharding{Shards: 4} })
+	alone := func() *house { return openDoor(t, log.log, logtest.New(t), nil) }
+	one := alone()
+	c, _ := one.comeBack(t, packet.V5, "c", nil)
+	c.subscribe(2, "$share/g/a/#")
+	p := one.connect(t, packet.V5, "p", nil)
+	p.countTo("a", 0, 5)
+	gather(t, 5, c)
+	one.leave(c)
+	p.countTo("a", 5, 10)
+	one.stop()
+
+	r := shareOn(t, log, 2)
+	at := r.doors[0].door.ShardOf("c") % 2
+	c = r.doors[at].back(t, packet.V5, "c")
+	times, _ := gather(t, 5, c)
+	once(t, times, 5, 10)
+	r.doors[at].leave(c)
+	r.publisher(0).countTo("a", 10, 15)
+	for shard := range 4 {
+		r.takes(shard, shard%2)
+	}
+
+	one = alone()
+	c = one.back(t, packet.V5, "c")
+	times, _ = gather(t, 5, c)
+	once(t, times, 10, 15)
+	one.leave(c)
+	one.stop()
+
+	for shard := range 4 {
+		r.gives(shard, shard%2)
+	}
+	c = r.doors[at].back(t, packet.V5, "c")
+	c.send(&packet.Unsubscribe{PacketID: 3, Filters: [][]byte{[]byte("$share/g/a/#")}})
+	want[*packet.Unsuback](c)
+	eventually(t, "the group has ended", func() bool {
+		lines, err := r.doors[0].door.Shares()
+		return err == nil && len(lines) == 0
+	})
 }

@@ -217,28 +217,33 @@ func (d *Delivery) SetFrame(frame []byte, p *packet.Publish) {
 // SetBytes has d be the PUBLISH in a frame that another node has put together, with so many bytes of payload. Errors:
 // Corrupt, for what is none.
 func (d *Delivery) SetBytes(frame []byte, payload int) error {
-	const longest = 4 // bytes of a length
-	at := 1
-	for at <= longest && at < len(frame) && frame[at]&0x80 != 0 {
+	const lengthBytes = 2
+	n, err := packet.Length(frame, packet.MaxSize)
+	if err != nil || n != len(frame) || n == 0 || packet.Type(frame[0]>>4) != packet.PUBLISH {
+		return noPublish(frame)
+	}
+	at := 1 // behind the fixed header is the topic name, and then the packet id
+	for frame[at]&0x80 != 0 {
 		at++
 	}
-	at++
-	end := at + 2
-	if end <= len(frame) {
-		end += int(binary.BigEndian.Uint16(frame[at:]))
+	at += 1 + lengthBytes
+	if at > n {
+		return noPublish(frame)
 	}
-	d.QoS, d.ID = 0, 0
-	rest := end
-	if len(frame) > 0 {
-		if d.QoS = frame[0] >> 1 & 3; d.QoS > 0 {
-			d.ID, rest = end, end+packetIDBytes
-		}
+	end := at + int(binary.BigEndian.Uint16(frame[at-lengthBytes:]))
+	qos, id, rest := frame[0]>>1&3, 0, end
+	if qos > 0 {
+		id, rest = end, end+packetIDBytes
 	}
-	if rest+payload > len(frame) || payload < 0 || d.QoS > session.MaxQoS || frame[0]>>4 != byte(packet.PUBLISH) {
-		return fault.New(fault.Corrupt, "fanout.SetBytes", "%d bytes that are no PUBLISH", len(frame))
+	if payload < 0 || rest+payload > n || qos > session.MaxQoS {
+		return noPublish(frame)
 	}
-	d.Frame, d.Topic, d.Payload = frame, frame[at+2:end], payload
+	d.Frame, d.Topic, d.Payload, d.QoS, d.ID = frame, frame[at:end], payload, qos, id
 	return nil
+}
+
+func noPublish(frame []byte) error {
+	return fault.New(fault.Corrupt, "fanout.SetBytes", "%d bytes that are no PUBLISH", len(frame))
 }
 
 func (m *Message) appendTo(memory []byte, f Form) []byte {

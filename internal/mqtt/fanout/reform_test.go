@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/mqtt/packet"
 )
 
@@ -58,4 +59,40 @@ func shown(t *testing.T, v packet.Version, d *Delivery) string {
 		t.Fatalf("%v: %x", err, d.Frame)
 	}
 	return fmt.Sprintf("%d %+v", len(frame), p)
+}
+
+// TestSetBytes: a delivery whose frame has come from another node is what it was there; what is no PUBLISH is refused.
+func TestSetBytes(t *testing.T) {
+	var m Message
+	m.pub = packet.Publish{Topic: []byte("a/b"), Payload: []byte(strings.Repeat("x", 200)), QoS: 2}
+	for _, v := range []packet.Version{packet.V311, packet.V5} {
+		for qos := range byte(3) {
+			var want, got Delivery
+			m.Deliver(&want, Form{Version: v, QoS: qos, IDs: []uint32{7}}, nil)
+			if err := got.SetBytes(want.Frame, want.Payload); err != nil || shown(t, v, &got) != shown(t, v, &want) ||
+				got.ID != want.ID || string(got.Topic) != "a/b" || got.QoS != qos || got.Payload != 200 {
+				t.Errorf("%v: got %+v, %v", v, got, err)
+			}
+			for cut := range want.Frame {
+				if err := got.SetBytes(want.Frame[:cut], 0); !fault.Is(err, fault.Corrupt) {
+					t.Errorf("the first %d bytes gave %v", cut, err)
+				}
+			}
+			if err := got.SetBytes(want.Frame, len(want.Frame)); !fault.Is(err, fault.Corrupt) {
+				t.Errorf("more payload than bytes gave %v", err)
+			}
+		}
+	}
+}
+
+func FuzzSetBytes(f *testing.F) {
+	f.Add([]byte("\x30\x04\x00\x01tx"), 1)
+	f.Add([]byte("\x32\x06\x00\x01t\x00\x00x"), 1)
+	f.Add([]byte("\x30\x01\x00"), 0)
+	f.Fuzz(func(t *testing.T, b []byte, payload int) {
+		var d Delivery
+		if err := d.SetBytes(b, payload); err == nil && (len(d.Topic) > len(b) || d.ID >= len(b) || d.Payload > len(b)) {
+			t.Errorf("%+v of %d bytes", d, len(b))
+		}
+	})
 }

@@ -512,7 +512,9 @@ func (g *Group) isStale() bool {
 const placedAtOnce = 64
 
 // Durable tells that the subscription of a session that lasts is stored, since which mark, and how far live delivery
-// had come then. The first of them is since when anything is kept for the group: what is older is not for it.
+// had come then. The first of them is since when anything is kept for the group: what is older is not for it. The mark
+// may be of another shard than those of the groups: then it stands for one of theirs that is older, never for one to
+// come.
 func (m *Member) Durable(since uint64, reached []session.Place) {
 	g := m.group
 	g.mu.Lock()
@@ -523,7 +525,7 @@ func (m *Member) Durable(since uint64, reached []session.Place) {
 	if len(reached) > placedAtOnce {
 		reached = nil
 	}
-	g.anchor(since, reached)
+	g.anchor(min(since, g.groups.marks.Highest()), reached)
 	g.note()
 }
 

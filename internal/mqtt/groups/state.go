@@ -55,7 +55,8 @@ func (g *Group) start() {
 	if !g.stored || g.mark == session.MarkOfFilter {
 		g.mark, g.told = g.since, false
 	}
-	if g.mark == 0 { // it was in step
+	g.mark = min(g.mark, g.groups.marks.Highest()) // it may be of another shard: see Durable
+	if g.mark == 0 {                               // it was in step
 		g.mark = g.groups.marks.Last()
 	}
 	g.note()

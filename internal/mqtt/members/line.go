@@ -15,11 +15,8 @@ import (
 	"github.com/firthmq/firth/internal/mqtt/handout"
 )
 
-const (
-	// beat is how often a link says that it is there, and silence how long it may say nothing.
-	beat    = 5 * time.Second
-	silence = 30 * time.Second
-)
+// silence is how long a link may say nothing.
+const silence = 30 * time.Second
 
 // line is a link to the node with the groups. What is not of the connection is guarded by the lock of Members.
 type line struct {
@@ -28,6 +25,7 @@ type line struct {
 	ended   chan struct{} // closed at the end
 	out     []byte
 	answers map[uint64]chan<- error // by request
+	idle    int                     // times one after the other that there was nothing for it
 }
 
 // put has a frame be written. It needs the lock.
@@ -39,8 +37,8 @@ func (l *line) put(f handout.Frame) {
 	}
 }
 
-// keep uses a link until it ends, or ctx does, and closes it.
-func (m *Members) keep(ctx context.Context, c net.Conn) {
+// keep uses a link until it ends, or ctx does, and closes it. Idle tells that it ends because there is nothing for it.
+func (m *Members) keep(ctx context.Context, c net.Conn) (idle bool) {
 	l := &line{conn: c, wake: make(chan struct{}, 1), ended: make(chan struct{}), answers: make(map[uint64]chan<- error)}
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	m.begin(l)
@@ -53,6 +51,7 @@ func (m *Members) keep(ctx context.Context, c net.Conn) {
 	_ = c.Close()
 	m.over(l)
 	writing.Wait()
+	return l.idle > idleBeats
 }
 
 // begin makes a link that of all members, and tells all of them.
@@ -139,13 +138,16 @@ func (m *Members) answer(l *line, f *handout.Answer) {
 
 // write writes what is put, until the link ends.
 func (m *Members) write(l *line) {
-	again := time.NewTicker(beat)
+	again := time.NewTicker(m.opt.Beat)
 	defer again.Stop()
 	for {
 		select {
 		case <-l.wake:
 		case <-again.C:
-			m.beat(l)
+			if m.beat(l) {
+				_ = l.conn.Close()
+				return
+			}
 		case <-l.ended:
 			return
 		}
@@ -156,10 +158,20 @@ func (m *Members) write(l *line) {
 	}
 }
 
-func (m *Members) beat(l *line) {
+// idleBeats is for how many beats a link stays for which there is nothing: until what it said last is stored.
+const idleBeats = 2
+
+// beat says that the link is there, or that it need not be any more.
+func (m *Members) beat(l *line) (end bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if len(m.mu.at) > 0 || len(m.mu.members) > 0 {
+		l.idle = 0
+	} else if l.idle++; l.idle > idleBeats {
+		return true
+	}
 	l.put(&handout.Ping{})
+	return false
 }
 
 func (m *Members) takeOut(l *line) []byte {

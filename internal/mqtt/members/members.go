@@ -13,8 +13,8 @@
 // A link that ends is made anew. What members had by the one before goes to others: an acknowledgement of it means
 // nothing any more.
 //
-// Goroutines: one makes the link and reads it, one writes it, one hands messages to members. There is no link before
-// the first shared subscription.
+// Goroutines: one makes the link and reads it, one writes it, one hands messages to members. Where no session has a
+// shared subscription there is a link only for a moment, when a shard comes.
 package members
 
 import (
@@ -38,6 +38,8 @@ import (
 type Options struct {
 	// Dial makes a link to the node with the groups, as soon as there is one. Errors: why it could not, until ctx ended.
 	Dial func(ctx context.Context) (net.Conn, error)
+	// Beat is how often a link says that it is there: some times in 30 s. Default 5 s.
+	Beat time.Duration
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
 }
@@ -84,6 +86,9 @@ var _ roster.Sharing = (*Members)(nil)
 func New(opt Options) *Members {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Beat == 0 {
+		opt.Beat = 5 * time.Second
 	}
 	m := &Members{opt: opt, wanted: make(chan struct{}, 1), served: make(chan struct{}, 1)}
 	m.mu.shards, m.mu.at = make(map[int]*shard), make(map[*session.Subscription]place)
@@ -139,11 +144,8 @@ func (m *Members) Serves(number int, last uint64) {
 	defer m.mu.Unlock()
 	s := m.shardLocked(number)
 	s.serves, s.last = true, last
-	if m.mu.line != nil {
-		m.mu.line.put(s.claims(number))
-	} else if len(s.groups) > 0 {
-		m.want()
-	}
+	m.tellLocked(s.claims(number))
+	m.want() // a group may have claims of the shard that are too many
 }
 
 // claims is what is told of a shard that is here.
@@ -254,10 +256,8 @@ func (m *Members) Join(sub, old *session.Subscription, j Joining) *Member {
 	delete(m.mu.bySub, old)
 	m.mu.bySub[sub] = one
 	one.sub = sub
-	if m.mu.line == nil {
-		m.want()
-	}
 	m.tellLocked(one.join())
+	m.want() // the link may be about to end
 	return one
 }
 
@@ -407,12 +407,15 @@ func (m *Members) Run(ctx context.Context) error {
 			return nil
 		}
 		c, err := m.opt.Dial(ctx)
+		idle := false
 		if err != nil {
 			m.opt.Logger.Debug("no link to the node with the groups of shared subscriptions", "err", err)
 		} else {
-			m.keep(ctx, c)
+			idle = m.keep(ctx, c)
 		}
-		m.want() // from the first one on there always is one: who has the groups may have claims that are too many
+		if !idle {
+			m.want()
+		}
 		again.Reset(pause)
 		select {
 		case <-again.C:

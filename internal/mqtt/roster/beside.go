@@ -35,8 +35,9 @@ type Beside interface {
 // Marks are the marks that who is Beside goes by: those of the first shard.
 type Marks interface {
 	session.Marked
-	// Last is the last of them.
+	// Last is the mark of the last checkpoint, and Highest the highest that was taken.
 	Last() uint64
+	Highest() uint64
 	// Changed asks for a checkpoint, which will Collect.
 	Changed()
 	// StoreBeside has what changed beside the sessions stored before the next checkpoint: when it returns, that is on its
@@ -129,6 +130,13 @@ func shares(state *session.State) (some bool) {
 
 // Last implements Marks.
 func (s *shard) Last() uint64 { return s.checkpoint.Load() }
+
+// Highest implements Marks.
+func (s *shard) Highest() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.marks.Last()
+}
 
 // Changed implements Marks.
 func (s *shard) Changed() { s.wake() }

@@ -251,7 +251,7 @@ func (r *Roster) serve(at *slot) {
 		s.beside.Serve()
 	}
 	if r.opt.Sharing != nil {
-		r.opt.Sharing.Serves(at.number, s.highest())
+		r.opt.Sharing.Serves(at.number, s.Highest())
 	}
 }
 

@@ -50,13 +50,6 @@ func newShard(r *Roster, at *slot, owner stream.Owner) *shard {
 	return s
 }
 
-// highest is the highest mark that is known.
-func (s *shard) highest() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.marks.Last()
-}
-
 // last is the mark of the last checkpoint.
 func (s *shard) last() uint64 { return s.checkpoint.Load() }
 
