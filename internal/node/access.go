@@ -159,7 +159,7 @@ func (m mapped) FiltersOf(topic string) []string { return m.n.mapping.Load().Fil
 
 // unsure tells why something that other gateways change, and that decides who may come in, is not known; users and
 // rules aside. Nobody comes in before the device door is open.
-func (n *Node) unsure() error { return n.mqtt.UnsureOfBans() }
+func (n *Node) unsure() error { return errors.Join(n.mqtt.UnsureOfBans(), n.authority.Unsure()) }
 
 // acceptsDamage tells whether what is damaged of who may come in is as if it had not been there.
 func (n *Node) acceptsDamage() bool { return n.cfg.Access.Damaged == "accept" }

@@ -24,9 +24,12 @@ func (n *Node) openAuthority(ctx context.Context) (err error) {
 		}
 	}
 	n.authority, err = authority.Open(ctx, authority.Options{
-		FS: n.fs, Log: n.keeper, Changed: n.lookAtFiles, AcceptDamage: n.cfg.Access.Damaged == "accept",
-		Metrics: n.metrics, Logger: n.log,
+		FS: n.fs, Log: n.keeper, Changed: n.lookAtFiles, Shared: n.sharesSessions(), Passed: n.clocks.passed,
+		AcceptDamage: n.acceptsDamage(), Metrics: n.metrics, Logger: n.log,
 	})
+	if err == nil && n.sharesSessions() {
+		n.opened("revocations", n.run("revocations", n.authority.Follow))
+	}
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/authority"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/hinge"
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -103,7 +104,7 @@ type frozen struct{ *cluster.Cluster }
 // isFrozen tells whether a topic holds such state: all of our own but those that go by shards, or that are followed.
 func isFrozen(topic string) bool {
 	switch topic {
-	case roster.TopicName, hinge.RetainedTopic, access.TopicName, mqtt.BansTopic:
+	case roster.TopicName, hinge.RetainedTopic, access.TopicName, mqtt.BansTopic, authority.TopicName:
 		return false
 	}
 	return strings.HasPrefix(topic, rule.InternalPrefix)

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/firthmq/firth/internal/access"
+	"github.com/firthmq/firth/internal/access/authority"
 	"github.com/firthmq/firth/internal/access/rule"
 	"github.com/firthmq/firth/internal/kit/clock"
 	"github.com/firthmq/firth/internal/log/replica"
@@ -163,7 +164,7 @@ func TestSharedTags(t *testing.T) {
 // TestSharedUnknown: a gateway that cannot read what others change lets nobody new in after a while, and says so; who
 // is there stays, nothing is edited there, and it goes on by itself.
 func TestSharedUnknown(t *testing.T) {
-	for _, topic := range []string{access.TopicName, mqtt.BansTopic} {
+	for _, topic := range []string{access.TopicName, mqtt.BansTopic, authority.TopicName} {
 		t.Run(topic, func(t *testing.T) {
 			t.Parallel() // it waits
 			isUnknown(t, topic)

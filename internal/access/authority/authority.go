@@ -29,6 +29,7 @@ import (
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/telemetry"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/replica"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -62,6 +63,10 @@ type Options struct {
 	Log stream.Keeper
 	// Changed is called when a file has changed that listeners read, on the goroutine of who changed it.
 	Changed func()
+	// Shared says that other nodes change the catalog, too: it is followed, by Follow.
+	Shared bool
+	// Passed is the time that has passed, since whenever, for a catalog that is Shared. Default: that of the machine.
+	Passed func() time.Duration
 	// AcceptDamage goes on with what can be read of a damaged catalog. Otherwise Open fails: what is missing may be what
 	// is revoked.
 	AcceptDamage bool
@@ -75,7 +80,9 @@ type Options struct {
 
 // Authority issues certificates. Make one with Open. It may be used from any goroutine.
 type Authority struct {
-	opt Options
+	opt     Options
+	replica *replica.Replica // of a catalog that is shared; nil: nobody else changes it
+	revoked chan struct{}    // holds a token: something was revoked that is not listed
 
 	changing sync.Mutex // held over a change, the log and the files included: one at a time
 	warned   time.Time  // when an end that is near was last told; under changing
@@ -87,6 +94,7 @@ type Authority struct {
 		certificates map[string]*Certificate // by serial
 		byName       map[string][]string     // serials
 		claims       map[string]*Claim       // by id
+		revoked      int                     // records of what is revoked that were ever taken
 		listed       time.Time               // when the list of revoked certificates was signed; zero: it has to be
 	}
 }
@@ -106,8 +114,8 @@ func Open(ctx context.Context, opt Options) (*Authority, error) {
 	if opt.Changed == nil {
 		opt.Changed = func() {}
 	}
-	a := &Authority{opt: opt}
-	a.mu.certificates, a.mu.byName, a.mu.claims = map[string]*Certificate{}, map[string][]string{}, map[string]*Claim{}
+	a := &Authority{opt: opt, revoked: make(chan struct{}, 1)}
+	a.clear()
 	if err := a.read(ctx); err != nil {
 		return nil, err
 	}

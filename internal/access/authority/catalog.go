@@ -11,6 +11,7 @@ import (
 
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/log/record"
+	"github.com/firthmq/firth/internal/log/replica"
 	"github.com/firthmq/firth/internal/log/stream"
 )
 
@@ -44,8 +45,14 @@ type Certificate struct {
 func (c *Certificate) ValidAt(now time.Time) bool { return c.Revoked == nil && now.Before(c.Until) }
 
 // read folds the catalog.
-func (a *Authority) read(ctx context.Context) error {
-	folded, err := stream.FoldState(ctx, a.opt.Log, TopicName, a.apply)
+func (a *Authority) read(ctx context.Context) (err error) {
+	var folded stream.Folded
+	if a.opt.Shared {
+		a.replica, folded, err = replica.Open(ctx, replica.Options{Log: a.opt.Log, Topic: TopicName, Take: a.take,
+			AcceptDamage: a.opt.AcceptDamage, Logger: a.opt.Logger, Passed: a.opt.Passed})
+	} else {
+		folded, err = stream.FoldState(ctx, a.opt.Log, TopicName, a.apply)
+	}
 	if err != nil || folded.Complete() {
 		return err
 	}
@@ -73,6 +80,9 @@ func (a *Authority) apply(key string, value []byte) error {
 			a.mu.byName[c.Name] = append(a.mu.byName[c.Name], serial)
 		}
 		a.mu.certificates[serial] = &c
+		if c.Revoked != nil {
+			a.mu.revoked++
+		}
 		return nil
 	}
 	id, is := strings.CutPrefix(key, claimKey)
@@ -113,8 +123,37 @@ func ofCertificate(c *Certificate) entry { return entry{certificateKey + c.Seria
 
 func ofClaim(c *Claim) entry { return entry{claimKey + c.ID, c} }
 
-// store stores entries in one unit, and puts them in force. The caller holds changing.
-func (a *Authority) store(ctx context.Context, entries ...entry) error {
+// change stores what decide finds by what is there, in one unit, and puts it in force. Where the catalog is shared,
+// decide is asked again when another node has changed something. The caller holds changing.
+func (a *Authority) change(ctx context.Context, decide func() ([]entry, error)) error {
+	ctx = context.WithoutCancel(ctx) // who asked may go meanwhile: what is stored is in force all the same
+	find := func() ([]record.Record, error) {
+		entries, err := decide()
+		if err != nil {
+			return nil, err
+		}
+		return a.records(entries)
+	}
+	if a.replica != nil {
+		return a.replica.Edit(ctx, find)
+	}
+	records, err := find()
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	if err := stream.StoreState(ctx, a.opt.Log, TopicName, records); err != nil {
+		return err
+	}
+	a.take(false, func(apply func(string, []byte) error) {
+		for i := range records {
+			_ = apply(string(records[i].Key), records[i].Value) // they are ours
+		}
+	})
+	return nil
+}
+
+// records are what entries become in the log.
+func (a *Authority) records(entries []entry) ([]record.Record, error) {
 	now := a.opt.Clock().UnixMilli()
 	records := make([]record.Record, len(entries))
 	for i, e := range entries {
@@ -124,20 +163,48 @@ func (a *Authority) store(ctx context.Context, entries ...entry) error {
 		}
 		var err error
 		if records[i].Value, err = json.Marshal(e.value); err != nil {
-			return fault.Wrap(fault.Internal, op, err)
+			return nil, fault.Wrap(fault.Internal, op, err)
 		}
 	}
-	// Who asked may go meanwhile: what is stored is in force all the same.
-	if err := stream.StoreState(context.WithoutCancel(ctx), a.opt.Log, TopicName, records); err != nil {
-		return err
-	}
+	return records, nil
+}
+
+// take takes records in that are stored. Anew, what was there before is not any more. What is revoked has to be listed:
+// who has changed it does so, or Run, at once.
+func (a *Authority) take(anew bool, feed func(apply func(key string, value []byte) error)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for i := range records {
-		_ = a.apply(string(records[i].Key), records[i].Value) // they are ours
+	if anew {
+		a.clear()
 	}
-	return nil
+	before := a.mu.revoked
+	feed(a.apply)
+	if !anew && a.mu.revoked == before {
+		return
+	}
+	a.mu.listed = time.Time{}
+	select {
+	case a.revoked <- struct{}{}:
+	default: // a token is there
+	}
 }
+
+// clear forgets what the catalog says. It needs the lock of mu.
+func (a *Authority) clear() {
+	a.mu.certificates, a.mu.byName, a.mu.claims = map[string]*Certificate{}, map[string][]string{}, map[string]*Claim{}
+}
+
+// Unsure tells why it is not known what is revoked: others may have changed a catalog that is shared, and that cannot
+// be read. nil: it is known. Errors: Unavailable, Corrupt.
+func (a *Authority) Unsure() error {
+	if a.replica == nil {
+		return nil
+	}
+	return a.replica.Unsure()
+}
+
+// Follow follows a catalog that is shared, until ctx ends.
+func (a *Authority) Follow(ctx context.Context) error { return a.replica.Run(ctx) }
 
 // Certificates lists what was issued, by name and then the oldest first.
 func (a *Authority) Certificates() []*Certificate {

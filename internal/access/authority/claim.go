@@ -82,13 +82,14 @@ func (a *Authority) AddClaim(ctx context.Context, n *NewClaim) (c *Claim, token 
 		Until: a.opt.Clock().Add(n.For).UTC().Truncate(time.Second), Roles: n.Roles}
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	a.mu.RLock()
-	full := len(a.mu.claims) >= maxClaims
-	a.mu.RUnlock()
-	if full {
-		return nil, "", fault.New(fault.Limited, op, "there may be %d claims", maxClaims)
-	}
-	return c, token, a.store(ctx, ofClaim(c))
+	return c, token, a.change(ctx, func() ([]entry, error) {
+		a.mu.RLock()
+		defer a.mu.RUnlock()
+		if len(a.mu.claims) >= maxClaims {
+			return nil, fault.New(fault.Limited, op, "there may be %d claims", maxClaims)
+		}
+		return []entry{ofClaim(c)}, nil
+	})
 }
 
 func hashToken(token []byte) string {
@@ -100,14 +101,15 @@ func hashToken(token []byte) string {
 func (a *Authority) RemoveClaim(ctx context.Context, id string) error {
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	a.mu.RLock()
-	c := a.mu.claims[id]
-	a.mu.RUnlock()
-	if c == nil {
-		return fault.New(fault.NotFound, op, "there is no claim %s", fault.Text(id)).
-			WithHint("firth cert claims shows them")
-	}
-	return a.store(ctx, entry{key: claimKey + id})
+	return a.change(ctx, func() ([]entry, error) {
+		a.mu.RLock()
+		defer a.mu.RUnlock()
+		if a.mu.claims[id] == nil {
+			return nil, fault.New(fault.NotFound, op, "there is no claim %s", fault.Text(id)).
+				WithHint("firth cert claims shows them")
+		}
+		return []entry{{key: claimKey + id}}, nil
+	})
 }
 
 // Claims lists the claims by name.
@@ -160,22 +162,32 @@ func (a *Authority) Enrol(
 	}
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	c, err := a.Find(name, token)
+	c, err := a.Find(name, token) // before anything is signed
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.isOpen() && (known(name) || len(a.valid(name)) > 0) {
-		return nil, nil, fault.New(fault.Exists, op, "%s is somebody's", fault.Text(name)).
-			WithHint("firth cert claim %s makes a claim for it alone", fault.Text(name))
-	}
+	made, err := a.issue(ctx, &Request{CSR: csr, Name: name, By: "claim " + c.ID}, func() ([]entry, error) {
+		if c, err = a.Find(name, token); err != nil {
+			return nil, err
+		}
+		if c.isOpen() && (known(name) || len(a.valid(name)) > 0) {
+			return nil, fault.New(fault.Exists, op, "%s is somebody's", fault.Text(name)).
+				WithHint("firth cert claim %s makes a claim for it alone", fault.Text(name))
+		}
+		return []entry{c.spent()}, nil
+	})
+	return made, c, err
+}
+
+// spent is what is left of a claim after one more use.
+func (c *Claim) spent() entry {
 	left := *c
 	left.Uses--
-	spent := ofClaim(&left)
+	e := ofClaim(&left)
 	if left.Uses == 0 {
-		spent.value = nil
+		e.value = nil
 	}
-	made, err := a.issue(ctx, &Request{CSR: csr, Name: name, By: "claim " + c.ID}, spent)
-	return made, c, err
+	return e
 }
 
 // ReEnrol issues a certificate to who has shown a valid one of ours. Errors: Denied; Invalid; as of Issue.
@@ -192,15 +204,31 @@ func (a *Authority) ReEnrol(
 	}
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	a.mu.RLock()
-	was := a.mu.certificates[serial]
-	a.mu.RUnlock()
-	if was == nil || was.Name != name || was.Server || !was.ValidAt(a.opt.Clock()) ||
-		shown.CheckSignatureFrom(own) != nil {
-		return nil, fault.New(fault.Denied, op, "the certificate shown is not a valid one of this authority")
+	was := a.shown(serial, name)
+	if was == nil || shown.CheckSignatureFrom(own) != nil {
+		return nil, errShown
 	}
-	return a.issue(ctx, &Request{CSR: csr, Name: name, Life: min(was.Until.Sub(was.Issued).Round(time.Hour), MaxLife),
-		By: "renewal of " + serial})
+	r := &Request{CSR: csr, Name: name, Life: min(was.Until.Sub(was.Issued).Round(time.Hour), MaxLife),
+		By: "renewal of " + serial}
+	return a.issue(ctx, r, func() ([]entry, error) {
+		if a.shown(serial, name) == nil {
+			return nil, errShown
+		}
+		return nil, nil
+	})
+}
+
+var errShown = fault.New(fault.Denied, op, "the certificate shown is not a valid one of this authority")
+
+// shown is the certificate that somebody shows to get another one; nil: it is good for nothing.
+func (a *Authority) shown(serial, name string) *Certificate {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	was := a.mu.certificates[serial]
+	if was == nil || was.Name != name || was.Server || !was.ValidAt(a.opt.Clock()) {
+		return nil
+	}
+	return was
 }
 
 // checkSubject sees that a request asks for a name and for nothing else. Errors: Invalid.

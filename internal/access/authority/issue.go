@@ -131,11 +131,12 @@ func (r *Request) check() error {
 func (a *Authority) Issue(ctx context.Context, r *Request) (*Issued, error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	return a.issue(ctx, r)
+	return a.issue(ctx, r, nil)
 }
 
-// issue is Issue for who holds changing; what else is stored with the certificate comes in more.
-func (a *Authority) issue(ctx context.Context, r *Request, more ...entry) (*Issued, error) {
+// issue is Issue for who holds changing. What else is stored with the certificate is told by more, or why it is not;
+// nil: nothing is.
+func (a *Authority) issue(ctx context.Context, r *Request, more func() ([]entry, error)) (*Issued, error) {
 	own, key := a.signer()
 	if own == nil {
 		return nil, errNone()
@@ -161,7 +162,13 @@ func (a *Authority) issue(ctx context.Context, r *Request, more ...entry) (*Issu
 		Serial: serialText(template.SerialNumber), Name: r.Name, Server: r.Server, Names: r.Names,
 		Issued: a.opt.Clock().UTC().Truncate(time.Second), Until: template.NotAfter.UTC().Truncate(time.Second), By: r.By,
 	}}
-	if err := a.store(ctx, append(more, ofCertificate(&made.Certificate))...); err != nil {
+	err = a.change(ctx, func() (all []entry, err error) {
+		if more != nil {
+			all, err = more()
+		}
+		return append(all, ofCertificate(&made.Certificate)), err
+	})
+	if err != nil {
 		return nil, err
 	}
 	a.opt.Logger.Info("issued a certificate", "name", fault.Text(r.Name), "serial", made.Serial, "until", made.Until,
@@ -235,7 +242,7 @@ func (a *Authority) Renew(ctx context.Context, name string, csr *x509.Certificat
 	}
 	last := was[len(was)-1]
 	return a.issue(ctx, &Request{CSR: csr, Name: name, Server: last.Server, Names: last.Names,
-		Life: min(last.Until.Sub(last.Issued).Round(time.Hour), MaxLife), By: by})
+		Life: min(last.Until.Sub(last.Issued).Round(time.Hour), MaxLife), By: by}, nil)
 }
 
 // newSerial is a number of 128 bits of chance (RFC 5280, section 4.1.2.2: at most 20 bytes, above 0).

@@ -20,33 +20,39 @@ const listLife = 7 * 24 * time.Hour
 func (a *Authority) Revoke(ctx context.Context, who, reason string) ([]*Certificate, error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	gone := a.valid(who)
-	a.mu.RLock()
-	if c := a.mu.certificates[who]; c != nil && c.Revoked == nil {
-		gone = []*Certificate{c}
-	}
-	a.mu.RUnlock()
-	if len(gone) == 0 {
-		return nil, fault.New(fault.NotFound, op, "there is no valid certificate with the name or serial number %s",
-			fault.Text(who)).WithHint("firth cert list shows them")
-	}
 	now := a.opt.Clock().UTC().Truncate(time.Second)
-	entries := make([]entry, len(gone))
-	for i, c := range gone {
-		revoked := *c
-		revoked.Revoked, revoked.Reason = &now, reason
-		gone[i], entries[i] = &revoked, ofCertificate(&revoked)
-	}
-	if err := a.store(ctx, entries...); err != nil {
+	var gone []*Certificate
+	err := a.change(ctx, func() ([]entry, error) {
+		if gone = a.revocable(who); len(gone) == 0 {
+			return nil, fault.New(fault.NotFound, op, "there is no valid certificate with the name or serial number %s",
+				fault.Text(who)).WithHint("firth cert list shows them")
+		}
+		entries := make([]entry, len(gone))
+		for i, c := range gone {
+			revoked := *c
+			revoked.Revoked, revoked.Reason = &now, reason
+			gone[i], entries[i] = &revoked, ofCertificate(&revoked)
+		}
+		return entries, nil
+	})
+	if err != nil {
 		return nil, err
 	}
-	a.mu.Lock()
-	a.mu.listed = time.Time{}
-	a.mu.Unlock()
 	for _, c := range gone {
 		a.opt.Logger.Info("revoked a certificate", "name", fault.Text(c.Name), "serial", c.Serial)
 	}
 	return gone, a.list(now)
+}
+
+// revocable are the certificates that are meant by a name or a serial number.
+func (a *Authority) revocable(who string) []*Certificate {
+	a.mu.RLock()
+	c := a.mu.certificates[who]
+	a.mu.RUnlock()
+	if c != nil && c.Revoked == nil {
+		return []*Certificate{c}
+	}
+	return a.valid(who)
 }
 
 // list signs the list of revoked certificates and has listeners read it. The caller holds changing, or nobody else is

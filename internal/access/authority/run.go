@@ -32,6 +32,8 @@ func (a *Authority) Run(ctx context.Context) error {
 			return nil
 		case <-t.C:
 			a.upkeep(ctx)
+		case <-a.revoked:
+			a.upkeep(ctx)
 		}
 	}
 }
@@ -69,9 +71,17 @@ func (a *Authority) ifDue(due bool, do func() error) error {
 
 // sweep removes what has been over for long, some at a time.
 func (a *Authority) sweep(ctx context.Context, now time.Time) error {
+	if len(a.old(now)) == 0 {
+		return nil
+	}
+	return a.change(ctx, func() ([]entry, error) { return a.old(now), nil })
+}
+
+// old are some of what has been over for long.
+func (a *Authority) old(now time.Time) (gone []entry) {
 	const most = 1000
-	var gone []entry
 	a.mu.RLock()
+	defer a.mu.RUnlock()
 	for serial, c := range a.mu.certificates {
 		if now.Sub(c.Until) > keptFor && len(gone) < most {
 			gone = append(gone, entry{key: certificateKey + serial})
@@ -82,11 +92,7 @@ func (a *Authority) sweep(ctx context.Context, now time.Time) error {
 			gone = append(gone, entry{key: claimKey + id})
 		}
 	}
-	a.mu.RUnlock()
-	if len(gone) == 0 {
-		return nil
-	}
-	return a.store(ctx, gone...)
+	return gone
 }
 
 // tell logs, once a day, what will end soon.
@@ -228,7 +234,7 @@ func (a *Authority) makeServer(
 		name = "server"
 	}
 	made, err := a.issue(ctx, &Request{CSR: &x509.CertificateRequest{PublicKey: key}, Name: name, Server: true,
-		Names: names, By: "this server"})
+		Names: names, By: "this server"}, nil)
 	if err != nil {
 		return err
 	}
