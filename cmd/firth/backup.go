@@ -22,9 +22,9 @@ import (
 )
 
 const backupHelp = `Makes backups of a broker that runs, and restores them. A backup has all that was acknowledged
-before its point: messages, sessions, retained messages, groups, users and rules. Each further one into the same folder
-costs what is new. Encrypted files stay encrypted: keep the keys elsewhere. docs/backup.md tells what is not in a
-backup, and how clients find a restored broker.`
+before its point: messages, sessions, retained messages, groups, users and rules. PLACE is a folder, or s3://bucket/prefix
+of an S3-compatible store; each further backup into the same place costs what is new. Encrypted files stay encrypted:
+keep the keys elsewhere. docs/backup.md tells what is not in a backup, and how clients find a restored broker.`
 
 func newBackupCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -32,25 +32,13 @@ func newBackupCommand() *cobra.Command {
 		Short: "Back up a running broker, and restore it",
 		Long:  backupHelp,
 		Example: `  firth backup create /mnt/backup
+  firth backup create s3://backups/node1 --s3-region eu-central-1
   firth backup list /mnt/backup
   firth backup verify /mnt/backup
   firth backup restore /mnt/backup --to /var/lib/firth`,
 	}
 	cmd.AddCommand(newBackupCreate(), newBackupList(), newBackupVerify(), newBackupRestore(), newBackupRemove())
 	return cmd
-}
-
-// placeOf opens where backups lie.
-func placeOf(where string, fresh bool) (backup.Place, error) {
-	open := vfs.OpenDisk
-	if fresh {
-		open = vfs.NewDisk
-	}
-	disk, err := open(where)
-	if err != nil {
-		return nil, err
-	}
-	return backup.InFolder(disk), nil
 }
 
 // interrupted is the context of a command that SIGINT ends.
@@ -106,23 +94,26 @@ func lineOf(m *backup.Manifest) backupLine {
 
 func newBackupCreate() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "create FOLDER",
+		Use:   "create PLACE",
 		Short: "Make a backup of a running broker",
-		Long: `Asks a broker on this machine for an image of its log and stores what is not in the folder yet. The broker goes
+		Long: `Asks a broker on this machine for an image of its log and stores what is not in the place yet. The broker goes
 on serving. What was acknowledged before the command was given is in the backup. A create that is killed leaves older
-backups as they were, and the next one goes on with what it stored.`,
+backups as they were, and the next one goes on with what it stored. Credentials of a store are never given here: the
+environment has them (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), or a file (--s3-credentials).`,
 		Example: `  firth backup create /mnt/backup
+  firth backup create s3://backups/node1 --s3-region eu-central-1 --keep 14
+  firth backup create s3://backups/node1 --s3-endpoint minio.example.org:9000 --s3-credentials /etc/firth/s3
   firth backup create /mnt/backup --keep 14 --http 127.0.0.1:8080 --data /var/lib/firth`,
 		Args: cobra.ExactArgs(1),
 	}
 	a := addAdminFlags(cmd)
-	form := formFlag(cmd)
+	form, at := formFlag(cmd), addPlaceFlags(cmd)
 	keep := cmd.Flags().Int("keep", 0, "keep the newest `N` backups and remove older ones (0: keep all)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *keep < 0 {
 			return output.Usage("--keep %d is less than 0", *keep)
 		}
-		place, err := placeOf(args[0], true)
+		place, err := at.open(args[0], true)
 		if err != nil {
 			return err
 		}
@@ -172,19 +163,21 @@ func backupCreate(
 
 func newBackupList() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "list FOLDER",
+		Use:   "list PLACE",
 		Short: "List backups, the newest last",
 		Example: `  firth backup list /mnt/backup
-  firth backup list /mnt/backup -o json`,
+  firth backup list s3://backups/node1 -o json`,
 		Args: cobra.ExactArgs(1),
 	}
-	form := formFlag(cmd)
+	form, at := formFlag(cmd), addPlaceFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		place, err := placeOf(args[0], false)
+		place, err := at.open(args[0], false)
 		if err != nil {
 			return err
 		}
-		all, bad, err := backup.New(place).List(cmd.Context())
+		ctx, stop := interrupted(cmd)
+		defer stop()
+		all, bad, err := backup.New(place).List(ctx)
 		if err != nil {
 			return err
 		}
@@ -263,7 +256,7 @@ type verifyReport struct {
 
 func newBackupVerify() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "verify FOLDER",
+		Use:   "verify PLACE",
 		Short: "Read a backup, and report what is damaged",
 		Long: `Reads all of a backup and holds each piece to its hash, then reads every record in it as firth log check does.
 Each finding is a line; the exit code is 6 if there are any. Of an encrypted log only the hashes are looked at, unless
@@ -272,11 +265,11 @@ its keys are given.`,
   firth backup verify /mnt/backup --id 20261130T165500.123Z --key-file /etc/firth/keys`,
 		Args: cobra.ExactArgs(1),
 	}
-	keys, form := addKeyFlags(cmd), formFlag(cmd)
+	keys, form, at := addKeyFlags(cmd), formFlag(cmd), addPlaceFlags(cmd)
 	var which chosen
 	which.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		place, err := placeOf(args[0], false)
+		place, err := at.open(args[0], false)
 		if err != nil {
 			return err
 		}
@@ -338,7 +331,7 @@ func printVerified(cmd *cobra.Command, r *verifyReport, form output.Form) error 
 
 func newBackupRestore() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "restore FOLDER --to DATA",
+		Use:   "restore PLACE --to DATA",
 		Short: "Make a data directory of a backup",
 		Long: `Puts the newest backup, or the one of --id or --at, into an empty folder, for firth serve --data to go on with.
 Each piece is held to its hash. The restored log goes on behind all that clients of the other broker may have seen:
@@ -348,7 +341,7 @@ not start the other broker again beside it.`,
   firth backup restore /mnt/backup --to ./restored --at 2026-01-31T12:00:00Z --key-file /etc/firth/keys`,
 		Args: cobra.ExactArgs(1),
 	}
-	keys, re := addKeyFlags(cmd), &restoring{form: formFlag(cmd)}
+	keys, re, at := addKeyFlags(cmd), &restoring{form: formFlag(cmd)}, addPlaceFlags(cmd)
 	re.which.add(cmd)
 	cmd.Flags().StringVar(&re.to, "to", "", "the `folder` to restore into: empty, or not there yet")
 	gap := cmd.Flags().Int64("gap", store.RestoreGap,
@@ -358,7 +351,7 @@ not start the other broker again beside it.`,
 		if *gap < 1 || *gap > 1<<50 {
 			return output.Usage("--gap %d is not from 1 to %d", *gap, int64(1)<<50)
 		}
-		place, err := placeOf(args[0], false)
+		place, err := at.open(args[0], false)
 		if err != nil {
 			return err
 		}
@@ -414,22 +407,27 @@ func (re *restoring) run(cmd *cobra.Command, r *backup.Repository) error {
 }
 
 func newBackupRemove() *cobra.Command {
-	return &cobra.Command{
-		Use:     "remove FOLDER ID",
-		Short:   "Remove a backup, and what no other one needs",
-		Example: `  firth backup remove /mnt/backup 20261130T165500.123Z`,
-		Args:    cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			place, err := placeOf(args[0], false)
-			if err != nil {
-				return err
-			}
-			pieces, err := backup.New(place).Remove(cmd.Context(), args[1])
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is removed, with %s\n", args[1], plural(pieces, "piece"))
-			return err
-		},
+	cmd := &cobra.Command{
+		Use:   "remove PLACE ID",
+		Short: "Remove a backup, and what no other one needs",
+		Example: `  firth backup remove /mnt/backup 20261130T165500.123Z
+  firth backup remove s3://backups/node1 20261130T165500.123Z`,
+		Args: cobra.ExactArgs(2),
 	}
+	at := addPlaceFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		place, err := at.open(args[0], false)
+		if err != nil {
+			return err
+		}
+		ctx, stop := interrupted(cmd)
+		defer stop()
+		pieces, err := backup.New(place).Remove(ctx, args[1])
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is removed, with %s\n", args[1], plural(pieces, "piece"))
+		return err
+	}
+	return cmd
 }
