@@ -9,7 +9,7 @@ gates=(
 	console
 	node nodered python telegraf
 	mqtt differential
-	oidc sarama kafka-python
+	oidc s3 sarama kafka-python
 	spark flink
 	java tools connect
 	streams cluster keepers gateway gateways

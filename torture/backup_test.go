@@ -3,10 +3,13 @@ package torture
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +17,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
+
+var backupPlaceFlag = flag.String("backup.place", "",
+	"where TestBackup makes backups, and the flags for that; else a folder")
 
 const (
 	backupsMade   = 3
@@ -31,7 +37,7 @@ type backedUp struct {
 
 // TestBackup makes backups under the load of both doors, kills the server in the middle of one more, restores each into
 // another folder and serves it: what was acknowledged before is there and where it was, and what is written next comes
-// behind every offset that the server ever gave.
+// behind every offset that the server ever gave. conformance/s3.sh runs it with a bucket as the place.
 func TestBackup(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -41,7 +47,10 @@ func TestBackup(t *testing.T) {
 	l.must(err)
 	l.backupTopics()
 	stop := l.backupLoad(dice)
-	store := filepath.Join(t.TempDir(), "store")
+	store := strings.Fields(*backupPlaceFlag)
+	if len(store) == 0 {
+		store = []string{filepath.Join(t.TempDir(), "store")}
+	}
 	var made []backedUp
 	for n := range backupsMade {
 		l.await((n + 1) * ackedAtLeast)
@@ -68,9 +77,10 @@ func TestBackup(t *testing.T) {
 }
 
 // backup is the command that makes a backup of the server.
-func (l *load) backup(store string) *exec.Cmd {
-	cmd := exec.CommandContext(l.t.Context(), l.s.binary, "backup", "create", store, "--http", l.s.http,
-		"--data", l.s.data, "--timeout", startLimit.String(), "-o", "json")
+func (l *load) backup(store []string) *exec.Cmd {
+	args := append([]string{"backup", "create", "--http", l.s.http, "--data", l.s.data, "--timeout", startLimit.String(),
+		"-o", "json"}, store...)
+	cmd := exec.CommandContext(l.t.Context(), l.s.binary, args...)
 	cmd.Env = environment()
 	return cmd
 }
@@ -169,13 +179,13 @@ func (h *history) as(acked map[*message]bool) *history {
 }
 
 // restore restores a backup, serves it, and holds it to what was acknowledged before.
-func (l *load) restore(store string, one backedUp, given map[place]int64) {
+func (l *load) restore(store []string, one backedUp, given map[place]int64) {
 	l.t.Helper()
 	other := newServer(l.t)
 	for _, args := range [][]string{
-		{"backup", "verify", store, "--id", one.id}, {"backup", "restore", store, "--id", one.id, "--to", other.data},
+		{"backup", "verify", "--id", one.id}, {"backup", "restore", "--id", one.id, "--to", other.data},
 	} {
-		cmd := exec.CommandContext(l.t.Context(), l.s.binary, args...)
+		cmd := exec.CommandContext(l.t.Context(), l.s.binary, slices.Concat(args, store)...)
 		cmd.Env = environment()
 		if out, err := cmd.CombinedOutput(); err != nil {
 			l.t.Fatalf("firth %v: %v\n%s", args, err, tail(string(out), 4000))

@@ -1,4 +1,5 @@
-// Command s3 is an S3-compatible store on a folder, for the gate of backups: VersityGW, which somebody else has written.
+// Command s3 is an S3-compatible store on a folder, for the gate of backups: VersityGW, which somebody else has
+// written.
 //
 //	S3_KEY=key S3_SECRET=secret s3 FOLDER METADATA ADDRESS CERTIFICATE KEY
 package main
@@ -38,5 +39,5 @@ func serve(args []string) error {
 	}
 	return embedgw.RunVersityGW(ctx, be, &embedgw.Config{RootUserAccess: os.Getenv("S3_KEY"),
 		RootUserSecret: os.Getenv("S3_SECRET"), Ports: []string{args[2]}, CertFile: args[3], KeyFile: args[4],
-		MaxConnections: 1000, MaxRequests: 1000, Quiet: true})
+		MaxConnections: 1000, MaxRequests: 1000, MultipartMaxParts: 10_000, Quiet: true})
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // The lock is an object that is put only where there is none (If-None-Match), and put again while somebody writes. Who
-// was killed leaves it: it is taken over, if it is still the same one (If-Match), when nobody has put it for so long, by
-// the clock of the store. Who could not put it for that long writes no more, by its own.
+// was killed leaves it: it is taken over, if it is still the same one (If-Match), when nobody has put it for so long,
+// by the clock of the store. Who could not put it for half as long writes no more, by its own.
 
 const (
 	lockName  = "LOCK"

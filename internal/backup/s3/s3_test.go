@@ -69,7 +69,8 @@ func TestPlace(t *testing.T) {
 	}
 	for _, at := range [][2]int{{0, 10}, {blockBytes - 3, 7}, {5, 2*blockBytes + 9}, {len(long) - 1, 1}} {
 		p := make([]byte, at[1])
-		if err := b.ReadAt(ctx, "objects/ef/efg", p, int64(at[0])); err != nil || string(p) != string(long[at[0]:at[0]+at[1]]) {
+		err := b.ReadAt(ctx, "objects/ef/efg", p, int64(at[0]))
+		if err != nil || string(p) != string(long[at[0]:at[0]+at[1]]) {
 			t.Errorf("%v: %v", at, err)
 		}
 	}
@@ -108,8 +109,8 @@ func TestBlocks(t *testing.T) {
 // TestRefusals: what is wrong is told before anybody is asked, and what might be a secret is not repeated.
 func TestRefusals(t *testing.T) {
 	s := newShop(t)
-	for _, where := range []string{"s3://", "s3:///prefix", "s3://KEY:HUSH@bucket/x", "s3://bucket/x?k=HUSH", "s3://bucket:9/x",
-		"s3://bucket/a//b", "s3://bucket/a/../b", "s3://bucket/%zzHUSH"} {
+	for _, where := range []string{"s3://", "s3:///prefix", "s3://KEY:HUSH@bucket/x", "s3://bucket/x?k=HUSH",
+		"s3://bucket:9/x", "s3://bucket/a//b", "s3://bucket/a/../b", "s3://bucket/%zzHUSH"} {
 		_, err := Open(where, s.options())
 		wants(t, where, err, fault.Invalid)
 		if strings.Contains(fmt.Sprint(err), "HUSH") {
@@ -141,6 +142,11 @@ func TestRefusals(t *testing.T) {
 		_, err := Open("s3://bucket", o)
 		wants(t, what, err, tc.kind)
 	}
+}
+
+// TestWhoAsks: credentials come from the environment or a file, and who has none of the store's is refused.
+func TestWhoAsks(t *testing.T) {
+	s := newShop(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "KEY")
 	o := s.options()
 	o.Credentials = ""

@@ -56,8 +56,8 @@ func newShop(t *testing.T) *shop {
 	keys := "[default]\naws_access_key_id = KEY\naws_secret_access_key = SECRET\n" +
 		"[other]\naws_access_key_id = OTHER\naws_secret_access_key = SECRET\n"
 	securetest.Write(t, filepath.Dir(s.ca), "keys", []byte(keys))
-	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE",
-		"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE"} {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SHARED_CREDENTIALS_FILE",
+		"AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE"} {
 		t.Setenv(name, "")
 	}
 	return s
