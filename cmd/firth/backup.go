@@ -24,7 +24,8 @@ import (
 const backupHelp = `Makes backups of a broker that runs, and restores them. A backup has all that was acknowledged
 before its point: messages, sessions, retained messages, groups, users and rules. PLACE is a folder, or
 s3://bucket/prefix of an S3-compatible store; each further backup into the same place costs what is new. Encrypted files
-stay encrypted: keep the keys elsewhere. docs/backup.md tells what is not in a backup, and how clients find a restored broker.`
+stay encrypted: keep the keys elsewhere. docs/backup.md tells what is not in a backup, and how clients find a restored
+broker.`
 
 func newBackupCommand() *cobra.Command {
 	cmd := &cobra.Command{

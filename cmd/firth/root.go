@@ -41,7 +41,7 @@ func newRoot() *cobra.Command {
 		newBridgeCommand(),
 		newConfigCommand(),
 		newConsumeCommand(),
-		newDemoCommand(), newDocsCommand(),
+		newDemoCommand(), newDiagnoseCommand(), newDocsCommand(),
 		newExposeCommand(),
 		newGroupCommand(),
 		newHealthCommand(),

@@ -383,6 +383,30 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestCheck reads the log of a node that runs, and goes no further than it is let.
+func TestCheck(t *testing.T) {
+	h := newNode(t, ring(t))
+	h.write(100)
+	im, err := h.log.Image(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	none := func(f store.Finding) { t.Errorf("%+v", f) }
+	done, err := backup.Check(t.Context(), im, h.ring, none)
+	if err != nil || done.Records < 200 || done.PartitionsDone != done.Partitions {
+		t.Errorf("%+v %v", done, err)
+	}
+	if _, err := backup.Check(t.Context(), im, nil, none); !fault.Is(err, fault.Denied) {
+		t.Errorf("without a key: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := backup.Check(ended, im, h.ring, none); !fault.Is(err, fault.Timeout) {
+		t.Errorf("nobody waits: %v", err)
+	}
+}
+
 // FuzzManifest holds the decoder to what it says.
 func FuzzManifest(f *testing.F) {
 	f.Add([]byte("{}\n"))

@@ -2,12 +2,15 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"io"
 	"path"
 	"time"
 
+	"github.com/firthmq/firth/internal/kit/atrest"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
+	"github.com/firthmq/firth/internal/log/store"
 )
 
 // view is the files of a backup as a file system of which nothing changes.
@@ -81,3 +84,45 @@ func (f *viewed) WriteVecAt([][]byte, int64) (int, error) { return 0, unchanging
 func (f *viewed) WriteDirect([]byte, int64) error         { return unchanging("backup.Write") }
 func (f *viewed) Preallocate(int64) error                 { return unchanging("backup.Preallocate") }
 func (f *viewed) Truncate(int64) error                    { return unchanging("backup.Truncate") }
+
+// imageView is the files of an image of a log as a file system of which nothing changes.
+type imageView struct {
+	view
+	im *store.Image
+}
+
+// Open implements vfs.FS.
+func (v *imageView) Open(name string) (vfs.File, error) {
+	for i := range v.im.Files {
+		if f := &v.im.Files[i]; f.Name == name {
+			return &imaged{viewed{&v.view, &v.m.Files[i]}, f}, nil
+		}
+	}
+	return v.view.Open(name)
+}
+
+// imaged is one file of an image.
+type imaged struct {
+	viewed
+	from *store.ImageFile
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *imaged) ReadAt(b []byte, off int64) (int, error) { return f.from.ReadAt(b, off) }
+
+// Check reads the log in an image as firth log check does. What is damaged is a Finding, not an error. Errors: Denied
+// (a key is missing), IO; Timeout when ctx ends, with what was read until then.
+func Check(ctx context.Context, im *store.Image, keys *atrest.Ring, report func(store.Finding)) (
+	done store.Checked, err error,
+) {
+	m := &Manifest{Point: im.Point}
+	for i := range im.Files {
+		m.Files = append(m.Files, File{Name: im.Files[i].Name, Size: im.Files[i].Size})
+	}
+	o, err := store.OpenImage(ctx, &imageView{view{ctx: ctx, m: m}, im}, im.Cluster, im.Format, keys)
+	if err != nil {
+		return done, err
+	}
+	done, err = o.Check(ctx, report, nil)
+	return done, errors.Join(err, o.Close())
+}

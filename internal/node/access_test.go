@@ -56,6 +56,8 @@ func TestAdminOfUsers(t *testing.T) {
 			`bob may not alter the cluster`},
 		{"nor read a message", call("GET", "/message?topic=x", basic("bob", "b"), ""), 403, `may not alter`},
 		{"nor back up", call("POST", "/backup", basic("bob", "b"), "{}"), 403, `may not alter`},
+		{"nor diagnose", call("POST", "/diagnose", basic("bob", "b"), "{}"), 403, `may not alter`},
+		{"a profile too long", call("POST", "/diagnose?profile=2m", bearer, "{}"), 400, `profile 2m is not from 0s to 1m0s`},
 		{"nor trace", call("GET", "/trace?client=x", basic("bob", "b"), ""), 403, `may not alter`},
 		{"a rule", call("POST", "/rules", bearer, rules), 200, `allow User:bob write on names a/#`},
 		{"explained", call("GET", "/explain?user=bob&operation=publish&pattern=filter&name=a/b", bearer, ""), 200,

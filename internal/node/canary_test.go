@@ -1,8 +1,10 @@
 package node
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -10,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -22,6 +25,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -614,6 +618,52 @@ func (a *aviary) look() map[string]string {
 	return seen
 }
 
+// diagnose searches what firth diagnose gathers. That it is found where it would be, the line of a log shows.
+func (a *aviary) diagnose() {
+	a.t.Helper()
+	b := &browser{t: a.t, at: a.ready.Addresses.HTTP, cookies: map[string]*http.Cookie{}}
+	answer := b.open(http.MethodPost, "/admin/v1/diagnose?profile=100ms&check=1m", "{}",
+		"Authorization: Bearer "+a.c["admin token"], "Content-Type: application/json")
+	defer answer.Body.Close()
+	var names []string
+	in := tar.NewReader(answer.Body)
+	for {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		var text []byte
+		if err == nil {
+			text, err = io.ReadAll(in)
+		}
+		if err != nil {
+			a.t.Fatalf("behind %q: %v", names, err)
+		}
+		if strings.HasSuffix(h.Name, ".pprof") {
+			packed, err := gzip.NewReader(bytes.NewReader(text))
+			if err == nil {
+				text, err = io.ReadAll(packed)
+			}
+			if err != nil {
+				a.t.Errorf("%s: %v", h.Name, err)
+			}
+		}
+		names = append(names, h.Name)
+		a.search("diagnose: "+h.Name, text)
+		for part, want := range map[string]string{"log.txt": "level=DEBUG", "config.yaml": "client_secret_file",
+			"files.txt": TokenFile, "check.json": `"done":true`, "health.txt": "log: ok", "metrics.txt": "firth_log_topics"} {
+			if part == h.Name && !bytes.Contains(text, []byte(want)) {
+				a.t.Errorf("diagnose: %s has no %s: %.300s", part, want, text)
+			}
+		}
+	}
+	want := []string{"version.json", "health.txt", "config.yaml", "metrics.txt", "hour.json", "log.txt", "files.txt",
+		"goroutines.txt", "heap.pprof", "cpu.pprof", "check.json"}
+	if !slices.Equal(names, want) {
+		a.t.Errorf("diagnose: %q, want %q", names, want)
+	}
+}
+
 // TestCanaries puts a value of its own into every secret there is, uses each rightly and wrongly, damages the disk, and
 // searches what comes out: log lines at level debug, metrics, profiles, all that administrators are answered, the
 // audit, what clients are told, the configuration as it is printed, the dump of a process that ends by SIGQUIT, and the
@@ -632,6 +682,7 @@ func TestCanaries(t *testing.T) {
 	for where, text := range a.look() {
 		a.search(where, []byte(text))
 	}
+	a.diagnose()
 	a.end(syscall.SIGQUIT)
 	if !strings.Contains(a.said.String(), "goroutine 1") || !strings.Contains(a.said.String(), "level=DEBUG") {
 		t.Error("there is no dump, or no line of level debug")

@@ -55,6 +55,7 @@ type Config struct {
 	// FS holds the log in place of the folder Data; nil: the folder. It is no option: tests bring a disk that fails.
 	FS vfs.FS
 
+	lines   *lastLines        // that Logger wrote; nil: they are not kept
 	origins map[string]Origin // by key; a key that is missing has its default
 }
 

@@ -73,6 +73,7 @@ func (n *Node) serveHTTP(context.Context) error {
 	mux.Handle("GET "+adminPath+"/trace", n.serveTrace(ctx))
 	mux.Handle("GET "+adminPath+"/audit", n.serveAudit(ctx))
 	mux.Handle("POST "+adminPath+"/backup", n.serveBackup(ctx))
+	mux.Handle("POST "+adminPath+"/diagnose", n.serveDiagnosis(ctx))
 	if n.cfg.Profiles {
 		n.serveProfiles(mux)
 	}

@@ -90,9 +90,11 @@ type Node struct {
 	draining atomic.Bool
 	failed   chan error // the first room that ended by itself
 
-	imaging sync.Mutex // one backup at a time
-	closing sync.Once
-	closed  error // what Close returns
+	imaging    sync.Mutex // one backup at a time
+	diagnosing sync.Mutex
+	lines      *lastLines // nil: nobody keeps them
+	closing    sync.Once
+	closed     error // what Close returns
 
 	mu          sync.Mutex
 	cfg         *Config
@@ -133,7 +135,7 @@ func Start(ctx context.Context, c *Config) (*Node, error) { return newNode(c).st
 
 func newNode(c *Config) *Node {
 	n := &Node{
-		log: c.Logger, metrics: telemetry.New(), cfg: c, guards: catalogGuards, began: time.Now(),
+		log: c.Logger, lines: c.lines, metrics: telemetry.New(), cfg: c, guards: catalogGuards, began: time.Now(),
 		clocks:   clocks{time.Now, clock.Passed},
 		refusals: limit.NewLines(time.Minute, 1000),
 		sockets:  map[string][]socket{}, ways: map[string]*mqtt.Listener{}, failed: make(chan error, 1),

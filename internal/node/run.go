@@ -40,7 +40,8 @@ func Run(ctx context.Context, p Process) error {
 	}
 	var level slog.LevelVar
 	level.Set(c.Log.slogLevel())
-	c.Logger = newLogger(p.Err, c.Log.Format, &level)
+	c.lines = &lastLines{out: p.Err}
+	c.Logger = newLogger(c.lines, c.Log.Format, &level)
 	defer limitMemory(c.Limits.Memory)()
 	c.StandsBy = func(n *Node) {
 		if err := p.announceStandby(n, time.Since(begin)); err != nil {
