@@ -22,7 +22,9 @@ const (
 	lockName  = "LOCK"
 	lockLasts = 2 * time.Minute
 	lockKeeps = 15 * time.Second
-	maxLock   = 64 << 10
+	// dropWithin is how long who has done its work waits for the store to give the lock back.
+	dropWithin = 30 * time.Second
+	maxLock    = 64 << 10
 )
 
 // holder is what stands in the lock.
@@ -210,7 +212,7 @@ func (l *lease) Close() error {
 	if lost {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.b.keeps)
+	ctx, cancel := context.WithTimeout(context.Background(), dropWithin)
 	defer cancel()
 	l.drop(ctx)
 	return nil
