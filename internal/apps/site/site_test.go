@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -20,10 +21,12 @@ var (
 	anchored = regexp.MustCompile(` id="([^"]*)"`)
 )
 
-// whole is the site of the pages as they are.
+// made is the site of the pages as they are, made once for all tests.
+var made = sync.OnceValues(func() (map[string][]byte, error) { return New(firth.Pages(), "1.2.3").Files() })
+
 func whole(t *testing.T) map[string]string {
 	t.Helper()
-	files, err := New(firth.Pages(), "1.2.3").Files()
+	files, err := made()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +143,7 @@ func TestRender(t *testing.T) {
 	} {
 		files[name] = &fstest.MapFile{Data: []byte(text)}
 	}
-	made, err := New(files, "9").Files()
+	small, err := New(files, "9").Files()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,17 +158,17 @@ func TestRender(t *testing.T) {
 		"repository/index.html": {`href="../a.html"`}, "index.html": {"<summary>One</summary>"}, "p.svg": {"<svg/>"},
 	} {
 		for _, w := range want {
-			if !strings.Contains(string(made[name]), w) {
-				t.Errorf("%s has no %s:\n%s", name, w, made[name])
+			if !strings.Contains(string(small[name]), w) {
+				t.Errorf("%s has no %s:\n%s", name, w, small[name])
 			}
 		}
 	}
 	for _, not := range []string{"alert(1)", "q.svg", "c.html", "cmd/x.go"} {
-		if strings.Contains(string(made["a.html"]), not) {
+		if strings.Contains(string(small["a.html"]), not) {
 			t.Errorf("a.html has %s", not)
 		}
 	}
-	if made["docs.go"] != nil {
+	if small["docs.go"] != nil {
 		t.Error("the site has a file of Go")
 	}
 }
