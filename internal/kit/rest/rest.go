@@ -16,8 +16,10 @@ const (
 	// Late is by how much more a rest may take before it was late.
 	Late = 300 * time.Microsecond
 
-	// First and Most are the work between two rests: what it begins with, and the most.
-	First, Most = time.Millisecond / 2, 2 * time.Millisecond
+	// First is the work before the first rest.
+	First = time.Millisecond / 2
+	// Most is the most work between two rests.
+	Most = 2 * time.Millisecond
 	// more is by how much it grows with a timely rest. A late one takes a quarter of it.
 	more = 20 * time.Microsecond
 )
