@@ -40,7 +40,8 @@ pass "the chart: standalone and gateways, with TLS and without, in which a node 
 unit=packaging/files/firth.service
 mkdir "$work/unit"
 sed 's#^ExecStart=/usr/bin/firth#ExecStart=/bin/true#' $unit >"$work/unit/firth.service"
-systemd-analyze verify "$work/unit/firth.service" || fail "systemd does not like the unit"
+cp packaging/files/firth.socket "$work/unit"
+systemd-analyze verify "$work/unit/firth.service" "$work/unit/firth.socket" || fail "systemd does not like the units"
 systemd-analyze security --offline=true --threshold=20 "$work/unit/firth.service" >"$work/security" ||
 	{ cat "$work/security" >&2; fail "the unit is too open"; }
 pass "the unit is good: $(grep -o 'exposure level.*: [0-9.]*' "$work/security")"

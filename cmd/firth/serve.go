@@ -6,11 +6,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/firthmq/firth/internal/cli/output"
+	"github.com/firthmq/firth/internal/handover"
 	"github.com/firthmq/firth/internal/node"
 )
 
@@ -18,8 +18,10 @@ const serveHelp = `Serve MQTT, Kafka and HTTP from one log until SIGTERM or SIGI
 
 The addresses go to standard output once everything serves, the log to standard error. A first signal
 lets clients finish (shutdown.timeout) and closes; a second one ends at once. SIGHUP reads the
-configuration again. Every key of the configuration can be set with --set or a FIRTH_* variable:
-docs/configuration.md lists them, firth config print shows them.`
+configuration again. SIGUSR2 starts the program that is at its path now and hands over to it, without a
+connection that is refused: docs/operating.md. Sockets that systemd passes are taken. Every key of the
+configuration can be set with --set or a FIRTH_* variable: docs/configuration.md lists them, firth config
+print shows them.`
 
 // newServeCommand makes `firth serve`, which is also what plain `firth` does.
 func newServeCommand() *cobra.Command {
@@ -44,12 +46,18 @@ func newServeCommand() *cobra.Command {
 	ready := cmd.Flags().String("ready-file", "", "write the line of JSON to `PATH` once everything serves")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		signals := make(chan os.Signal, 2)
-		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		signal.Notify(signals, node.Signals()...)
 		defer signal.Stop(signals)
+		given, err := handover.Receive(os.Environ(), os.Getpid())
+		if err != nil {
+			return err
+		}
 		return asCheck(node.Run(cmd.Context(), node.Process{
 			Load: sources.load, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
 			JSON: *form == output.FormJSON, ReadyFile: *ready, Signals: signals,
-			Notify: os.Getenv("NOTIFY_SOCKET"),
+			Notify: os.Getenv("NOTIFY_SOCKET"), Given: given,
+			Next: handover.Command{Program: os.Args[0], Args: os.Args[1:], Env: os.Environ(), Out: cmd.OutOrStdout(),
+				Err: cmd.ErrOrStderr()},
 		}))
 	}
 	return cmd

@@ -56,6 +56,7 @@ type Config struct {
 	FS vfs.FS
 
 	lines   *lastLines        // that Logger wrote; nil: they are not kept
+	adopted *adopted          // the listening sockets that the process has already; nil: none
 	origins map[string]Origin // by key; a key that is missing has its default
 }
 

@@ -30,7 +30,10 @@ func (n *Node) bind(ctx context.Context) error {
 func (n *Node) takeAddresses(ctx context.Context) error {
 	var errs []error
 	for _, d := range n.cfg.doors() {
-		ls, err := listen(ctx, d, n.cfg.mayListen(&d))
+		ls, err := n.cfg.adopted.take(d), error(nil)
+		if ls == nil {
+			ls, err = listen(ctx, d, n.cfg.mayListen(&d))
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -54,12 +57,7 @@ type socket struct {
 }
 
 // address is where it listens now: host:port, or unix:/path.
-func (s *socket) address() string {
-	if a := s.Addr(); a.Network() == "unix" {
-		return unixPrefix + a.String()
-	}
-	return s.Addr().String()
-}
+func (s *socket) address() string { return addressOf(s) }
 
 // behind has a listener read the headers of a load balancer, if it is behind one.
 func (n *Node) behind(d door, l net.Listener) net.Listener {

@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 
 	cliformat "github.com/firthmq/firth/internal/cli/format"
+	"github.com/firthmq/firth/internal/handover"
 )
 
 // maxConfigBytes is the size of the largest configuration file.
@@ -421,7 +422,8 @@ func (l *loader) readEnv(env []string) {
 	}
 	given := map[string]string{}
 	for _, pair := range env {
-		if name, value, _ := strings.Cut(pair, "="); strings.HasPrefix(name, envPrefix) {
+		if name, value, _ := strings.Cut(pair, "="); strings.HasPrefix(name, envPrefix) &&
+			name != handover.Variable {
 			given[name] = value
 		}
 	}

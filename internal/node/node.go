@@ -476,7 +476,7 @@ func (n *Node) closeRooms(ctx context.Context) error {
 			n.log.Info("closed "+r.name, "took", since(begin))
 		}
 	}
-	for _, l := range slices.Concat(slices.Collect(maps.Values(n.sockets))...) { // those that no room has taken over
+	for _, l := range n.everySocket() { // those that no room has taken over
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}

@@ -423,7 +423,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 			}
 		}
 	})
-	err := Process{Signals: signals}.close(n)
+	_, err := Process{Signals: signals}.close(n)
 	close(done)
 	ending.Wait()
 	if !strings.Contains(err.Error(), syscall.SIGINT.String()) {
@@ -459,7 +459,7 @@ func TestFailureOfARoomEndsTheNode(t *testing.T) {
 	if err == nil || !strings.HasPrefix(err.Error(), "mqtt ended: ") {
 		t.Errorf("got %v", err)
 	}
-	why, err := Process{}.wait(t.Context(), failing{n}.again(err), nil)
+	why, _, err := Process{}.wait(t.Context(), failing{n}.again(err), nil)
 	if err == nil || why == "" {
 		t.Errorf("got %q, %v", why, err)
 	}

@@ -9,14 +9,17 @@ import (
 )
 
 // notify tells the service manager that started the process how it is, as sd_notify(3) does: lines of NAME=value in
-// one datagram. Without a socket nobody wants to know. A manager that does not hear it is no reason to end: the socket
-// may be that of a process further up.
+// one datagram; state may be empty, status may not. Without a socket nobody wants to know. A manager that does not hear
+// it is no reason to end: the socket may be that of a process further up.
 func (p Process) notify(log *slog.Logger, state, status string) {
 	if p.Notify == "" {
 		return
 	}
 	status, _, _ = strings.Cut(status, "\n") // a second line would be another value
-	if err := send(p.Notify, state+"\nSTATUS="+status); err != nil {
+	if state != "" {
+		state += "\n"
+	}
+	if err := send(p.Notify, state+"STATUS="+status); err != nil {
 		log.Warn("the service manager was not told how this node is", "state", state, "error", err)
 	}
 }

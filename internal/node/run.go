@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/firthmq/firth/internal/handover"
 	"github.com/firthmq/firth/internal/kit/fault"
 	"github.com/firthmq/firth/internal/kit/vfs"
 )
@@ -27,13 +28,14 @@ type Process struct {
 	JSON      bool                    // Out gets one line of JSON instead
 	ReadyFile string                  // gets the line of JSON once the node serves; empty: no file
 	Notify    string                  // NOTIFY_SOCKET of systemd, which hears when the node serves and ends; empty: none
-	Signals   <-chan os.Signal        // SIGTERM and SIGINT end the node, SIGHUP reloads
+	Signals   <-chan os.Signal        // SIGTERM and SIGINT end the node, SIGHUP reloads, SIGUSR2 hands over
+	Given     handover.Given          // what the process was given when it was started
+	Next      handover.Command        // starts the process to hand over to; without a program there is none
 }
 
-// Run runs a node until a signal, the end of ctx, or a fault of a room. A first SIGTERM or SIGINT drains
-// and closes; a second one ends at once, as a crash would: what was acknowledged is on disk.
+// Run runs a node until a signal, the end of ctx, a fault of a room, or until another process has taken over. A first
+// SIGTERM or SIGINT drains and closes; a second one ends at once, as a crash would: what was acknowledged is on disk.
 func Run(ctx context.Context, p Process) error {
-	begin := time.Now()
 	c, err := p.Load()
 	if err != nil {
 		return err
@@ -43,6 +45,20 @@ func Run(ctx context.Context, p Process) error {
 	c.lines = &lastLines{out: p.Err}
 	c.Logger = newLogger(c.lines, c.Log.Format, &level)
 	defer limitMemory(c.Limits.Memory)()
+	if err := p.takeUp(ctx, c); err != nil {
+		return err
+	}
+	for c != nil && err == nil {
+		c, err = p.live(ctx, c, &level)
+		p.Given = handover.Given{}
+	}
+	return err
+}
+
+// live runs a node until it ends, or another process has its place. With a configuration, that one ended before it
+// served, and this one shall again.
+func (p Process) live(ctx context.Context, c *Config, level *slog.LevelVar) (again *Config, err error) {
+	begin := time.Now()
 	c.StandsBy = func(n *Node) {
 		if err := p.announceStandby(n, time.Since(begin)); err != nil {
 			c.Logger.Warn("nobody was told that this node stands by", "error", err)
@@ -50,15 +66,19 @@ func Run(ctx context.Context, p Process) error {
 	}
 	n, err := p.start(ctx, c)
 	if err != nil || n == nil {
-		return err
+		return nil, err
 	}
 	if err := p.announce(n, time.Since(begin)); err != nil {
-		return errors.Join(err, n.Close())
+		return nil, errors.Join(err, n.Close())
 	}
-	why, err := p.wait(ctx, n, &level)
+	why, next, err := p.wait(ctx, n, level)
+	if next != nil {
+		return p.handOver(ctx, n, next)
+	}
 	c.Logger.Info("closing", "because", why)
 	p.notify(c.Logger, "STOPPING=1", "closing: "+why)
-	return errors.Join(err, p.close(n))
+	_, closed := p.close(n)
+	return nil, errors.Join(err, closed)
 }
 
 // start starts a node, which may take a while after a crash, and longer where it stands by; a signal to end ends that
@@ -87,6 +107,10 @@ func (p Process) start(ctx context.Context, c *Config) (*Node, error) {
 			}
 			return n, err
 		case s := <-p.Signals:
+			if asksForNext(s) {
+				c.Logger.Warn("a node that does not serve yet hands over to nobody")
+				continue
+			}
 			if s == syscall.SIGHUP {
 				if standsBy.Load() {
 					c.Logger.Warn("a node that stands by reads its configuration again when it is restarted")
@@ -106,21 +130,40 @@ func (p Process) start(ctx context.Context, c *Config) (*Node, error) {
 	}
 }
 
-// wait serves signals until the node shall end, and tells why.
-func (p Process) wait(ctx context.Context, n *Node, level *slog.LevelVar) (why string, err error) {
+// wait serves signals until the node shall end, and tells why, or until another process is ready to take over.
+func (p Process) wait(ctx context.Context, n *Node, level *slog.LevelVar) (why string, ready *successor, err error) {
+	var next *successor
 	for {
 		select {
 		case <-ctx.Done():
-			return "the caller is done", nil
+			return "the caller is done", nil, nil
 		case <-n.Drained():
-			return "it was drained", nil
+			return "it was drained", nil, nil
 		case err := <-n.Failed():
-			return err.Error(), err
-		case s := <-p.Signals:
-			if s != syscall.SIGHUP {
-				return s.String(), nil
+			return err.Error(), nil, err
+		case e := <-next.events():
+			switch {
+			case e == handover.Prepared && !next.killed:
+				return "", next, nil
+			case e != handover.Ended:
+				continue
 			}
-			p.reload(n, level)
+			n.log.Error("the process that was to take over ended: this one goes on", "pid", next.PID(), "error", next.failure())
+			next = next.dismissed()
+		case <-next.late():
+			n.log.Error("the process that was to take over does not get ready: it is killed", "pid", next.PID())
+			next.kill()
+		case s := <-p.Signals:
+			switch {
+			case s == syscall.SIGHUP:
+				p.reload(n, level)
+			case !asksForNext(s):
+				return s.String(), nil, nil
+			case next != nil:
+				n.log.Warn("a process that takes over gets ready already", "pid", next.PID())
+			default:
+				next = p.prepareNext(n)
+			}
 		}
 	}
 }
@@ -129,18 +172,18 @@ func (p Process) wait(ctx context.Context, n *Node, level *slog.LevelVar) (why s
 // that the child is in.
 const echo = 500 * time.Millisecond
 
-// close closes the node, unless another signal comes first.
-func (p Process) close(n *Node) error {
+// close closes the node, unless another signal comes first, which cuts that short.
+func (p Process) close(n *Node) (cut bool, err error) {
 	begin := time.Now()
 	closed := make(chan error, 1)
 	go func() { closed <- n.Close() }()
 	for {
 		select {
 		case err := <-closed:
-			return err
+			return false, err
 		case s := <-p.Signals:
-			if s != syscall.SIGHUP && time.Since(begin) > echo {
-				return fault.New(fault.Closed, "node.Close", "ended by a second %s before all was closed", s).
+			if s != syscall.SIGHUP && !asksForNext(s) && time.Since(begin) > echo {
+				return true, fault.New(fault.Closed, "node.Close", "ended by a second %s before all was closed", s).
 					WithHint("nothing that was acknowledged is lost; the next start recovers")
 			}
 		}
@@ -204,6 +247,9 @@ func (p Process) announce(n *Node, took time.Duration) error {
 	r.Cluster, r.Addresses, r.More = n.keeper.ClusterID(), n.Addresses(), n.more()
 	if err := p.tell(r, greeting(r)); err != nil {
 		return err
+	}
+	if b := p.Given.Before; b != nil {
+		b.Serving() // it tells the service manager whom to listen to from now on
 	}
 	p.notify(n.log, "READY=1", r.state())
 	return nil

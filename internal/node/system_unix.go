@@ -2,7 +2,10 @@
 
 package node
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
 // What the system answers to who wants to listen.
 const (
@@ -24,3 +27,11 @@ func openFiles() (uint64, error) {
 	err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l)
 	return uint64(l.Cur), err //nolint:unconvert // it is signed on some systems
 }
+
+// Signals are those that a process that serves listens to.
+func Signals() []os.Signal {
+	return []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2}
+}
+
+// asksForNext tells whether a signal asks to hand over to a new process.
+func asksForNext(s os.Signal) bool { return s == syscall.SIGUSR2 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"os"
 	"syscall"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -24,3 +25,9 @@ const privateSockets = false
 func openFiles() (uint64, error) {
 	return 0, fault.New(fault.Unsupported, "node.openFiles", "Windows has no limit of open files to ask for")
 }
+
+// Signals are those that a process that serves listens to.
+func Signals() []os.Signal { return []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} }
+
+// asksForNext: no signal does, and no socket is passed on here.
+func asksForNext(os.Signal) bool { return false }

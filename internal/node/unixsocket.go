@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/firthmq/firth/internal/kit/fault"
@@ -15,10 +16,27 @@ import (
 // unixListener is a Unix socket whose file goes when it is closed.
 type unixListener struct {
 	*net.UnixListener
-	path   string
-	made   fs.FileInfo
-	remove sync.Once
+	path    string
+	made    fs.FileInfo
+	remove  sync.Once
+	lasting bool        // its file is systemd's, and stays
+	passed  atomic.Bool // its file is another process', and stays
 }
+
+// adoptUnix takes a Unix socket that was passed to this process; its file is not removed before own is called.
+func adoptUnix(l *net.UnixListener, lasting bool) (*unixListener, error) {
+	u := &unixListener{UnixListener: l, path: l.Addr().String(), lasting: lasting}
+	u.passed.Store(true)
+	made, err := os.Lstat(u.path)
+	if err != nil {
+		return nil, fault.Wrap(fault.IO, "node.Listen", err)
+	}
+	u.made = made
+	return u, nil
+}
+
+// own has the file go when the listener is closed; with false it stays.
+func (l *unixListener) own(owned bool) { l.passed.Store(!owned) }
 
 // listenUnix makes a Unix socket with a mode. The file that a process left which is gone is replaced; one that somebody
 // listens on, and one that is no socket, stays.
@@ -80,6 +98,9 @@ func removeStale(ctx context.Context, d door, path string) error {
 // Close implements net.Listener. It removes the file, unless that is another's by now.
 func (l *unixListener) Close() error {
 	err := l.UnixListener.Close()
+	if l.lasting || l.passed.Load() {
+		return err
+	}
 	l.remove.Do(func() {
 		now, gone := os.Lstat(l.path)
 		if gone == nil && (l.made == nil || os.SameFile(l.made, now)) {

@@ -130,6 +130,19 @@ func readIdentity(fs vfs.FS) (identity, error) {
 	return id, nil
 }
 
+// Check tells whether this version could open a data directory, as far as that can be known while another process uses
+// it: its format and its keys. One that is empty, or not there, is good. Errors: Unsupported, Denied, Corrupt, IO.
+func Check(fs vfs.FS, keys *atrest.Ring) error {
+	id, err := readIdentity(fs)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return id.needs(keys)
+}
+
 // Vacant takes the lock of a folder that holds no log, for who keeps other files there. It is held until Close. Errors:
 // Exists (another process uses the folder), Invalid (there is a log in it), IO.
 func Vacant(fs vfs.FS) (io.Closer, error) {
