@@ -342,18 +342,28 @@ func reachServer(t *testing.T) {
 func clone(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
-	for _, name := range []string{"cmd", "internal"} {
-		if err := os.CopyFS(filepath.Join(folder, name), os.DirFS("../../"+name)); err != nil {
+	const root = "../../"
+	for _, name := range []string{"cmd", "docs", "examples", "internal"} {
+		if err := os.CopyFS(filepath.Join(folder, name), os.DirFS(root+name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"go.mod", "go.sum"} {
-		text, err := os.ReadFile("../../" + name)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(folder, name), text, 0o600)
+	if err := os.Mkdir(filepath.Join(folder, "bench"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range []string{"go.*", "*.go", "*.md", "bench/*.md"} {
+		names, err := filepath.Glob(root + pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %q, %v", pattern, names, err)
 		}
-		if err != nil {
-			t.Fatal(err)
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(folder, strings.TrimPrefix(name, root)), text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return folder
