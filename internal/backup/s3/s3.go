@@ -117,9 +117,12 @@ func (b *Bucket) get(ctx context.Context, name string, most int64) ([]byte, http
 	if info.Size > most {
 		return nil, nil, fault.New(fault.TooLarge, op, "%s has %d bytes", name, info.Size)
 	}
-	content := make([]byte, info.Size)
-	if _, err := io.ReadFull(body, content); err != nil {
+	content, err := io.ReadAll(io.LimitReader(body, most+1)) // the size is not known if the answer comes in chunks
+	if err != nil {
 		return nil, nil, fault.New(fault.IO, op, "%s: %w", name, err)
+	}
+	if int64(len(content)) > most {
+		return nil, nil, fault.New(fault.TooLarge, op, "%s has more than %d bytes", name, most)
 	}
 	return content, header, nil
 }

@@ -91,6 +91,30 @@ func TestPlace(t *testing.T) {
 	wants(t, "nobody waits", b.Names(gone, "objects", func(string, int64) {}), fault.Timeout)
 }
 
+// TestInChunks: an answer that does not say how long it is, as one through a proxy may be, is read to its end.
+func TestInChunks(t *testing.T) {
+	s := newShop(t)
+	s.with(func() {
+		s.before = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodGet {
+				return true
+			}
+			w.Header().Set("Last-Modified", s.now.UTC().Format(http.TimeFormat))
+			for range 3 {
+				_, _ = w.Write([]byte("0123"))
+				_ = http.NewResponseController(w).Flush()
+			}
+			return false
+		}
+	})
+	got, err := s.open().Get(t.Context(), "objects/ab/abc", 12)
+	if string(got) != "012301230123" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	_, err = s.open().Get(t.Context(), "objects/ab/abc", 11)
+	wants(t, "more than is wanted", err, fault.TooLarge)
+}
+
 // TestBlocks reads more blocks than are kept.
 func TestBlocks(t *testing.T) {
 	var b blocks
