@@ -144,7 +144,7 @@ func (a *Access) Edit(ctx context.Context, find func(*Catalog) (*Change, error))
 	if err != nil || len(records) == 0 {
 		return err
 	}
-	return a.audited(ctx, c, func() error { return a.store(ctx, records) })
+	return a.audited(ctx, c, func() error { return replica.StoreAlone(ctx, a.opt.Log, TopicName, records, a.take) })
 }
 
 // recordsOf completes a change by what it entails, and gives what it stores. Errors: Invalid, Limited.
@@ -176,19 +176,6 @@ func (a *Access) recordsOf(c *Change) ([]record.Record, error) {
 // freshSecret is the record of the secret of a catalog that has none.
 func (a *Access) freshSecret(now int64) record.Record {
 	return record.Record{Timestamp: now, Key: []byte(secretKey), Value: a.fresh}
-}
-
-// store puts a change on stable storage, and in force.
-func (a *Access) store(ctx context.Context, records []record.Record) error {
-	if err := stream.StoreState(ctx, a.opt.Log, TopicName, records); err != nil {
-		return err
-	}
-	a.take(false, func(apply func(string, []byte) error) {
-		for i := range records {
-			_ = apply(string(records[i].Key), records[i].Value) // they are ours
-		}
-	})
-	return nil
 }
 
 // take takes records in that are stored, and puts them in force. Anew, what was there before is not any more.

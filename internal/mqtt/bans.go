@@ -257,15 +257,7 @@ func (b *bans) change(ctx context.Context, decide func() ([]record.Record, error
 	if err != nil {
 		return err
 	}
-	if err := stream.StoreState(ctx, b.door.opt.Log, BansTopic, records); err != nil {
-		return err
-	}
-	b.take(false, func(apply func(string, []byte) error) {
-		for i := range records {
-			_ = apply(string(records[i].Key), records[i].Value) // they are ours
-		}
-	})
-	return nil
+	return replica.StoreAlone(ctx, b.door.opt.Log, BansTopic, records, b.take)
 }
 
 // records are the end of bans, and one that is set, also in the place of one of them.

@@ -141,15 +141,7 @@ func (a *Authority) change(ctx context.Context, decide func() ([]entry, error)) 
 	if err != nil || len(records) == 0 {
 		return err
 	}
-	if err := stream.StoreState(ctx, a.opt.Log, TopicName, records); err != nil {
-		return err
-	}
-	a.take(false, func(apply func(string, []byte) error) {
-		for i := range records {
-			_ = apply(string(records[i].Key), records[i].Value) // they are ours
-		}
-	})
-	return nil
+	return replica.StoreAlone(ctx, a.opt.Log, TopicName, records, a.take)
 }
 
 // records are what entries become in the log.

@@ -45,14 +45,33 @@ const (
 	editPatience = 20 * time.Second
 )
 
+// Take takes in what is new and puts it in force: what one edit has stored comes at once. Feed gives the records to
+// apply, in their order; a value of nil, what was there goes. An error of apply says that a record is not understood.
+// Anew, nothing that was taken before counts.
+type Take = func(anew bool, feed func(apply func(key string, value []byte) error))
+
+// StoreAlone is an edit of a topic that no other node edits: it stores records, in one unit, and has them taken.
+// Errors: those of the log, and nothing is taken.
+func StoreAlone(
+	ctx context.Context, log stream.Keeper, topic string, records []record.Record, take Take,
+) error {
+	if err := stream.StoreState(ctx, log, topic, records); err != nil {
+		return err
+	}
+	take(false, func(apply func(key string, value []byte) error) {
+		for i := range records {
+			_ = apply(string(records[i].Key), records[i].Value) // they are this node's own
+		}
+	})
+	return nil
+}
+
 // Options of a replica. Log, Topic and Take are needed.
 type Options struct {
 	Log   stream.Keeper
 	Topic string
-	// Take takes in what is new and puts it in force: what one edit has stored comes at once. Feed gives the records to
-	// apply, in their order; a value of nil, what was there goes. An error of apply says that a record is not understood.
-	// Anew, nothing that was taken before counts. It is called from one goroutine at a time: one of Open, Run and Edit.
-	Take func(anew bool, feed func(apply func(key string, value []byte) error))
+	// Take is called from one goroutine at a time: one of Open, Run and Edit.
+	Take Take
 	// AcceptDamage goes on with what can be read: otherwise Unsure tells.
 	AcceptDamage bool
 	// Logger gets what an operator should know. Default: nothing is logged.
