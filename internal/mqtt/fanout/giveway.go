@@ -20,6 +20,14 @@ func (f *Fanout) Lively() bool {
 	return ago >= 0 && ago < int64(livelyFor)
 }
 
+// enliven notes that messages went out live. All workers do that, so it is written now and then only.
+func (f *Fanout) enliven(now time.Time) {
+	at := now.UnixNano()
+	if since := at - f.lively.Load(); since < 0 || since > int64(livelyFor/8) {
+		f.lively.Store(at)
+	}
+}
+
 // GiveWay is called every fifth of a millisecond, about, by work that can wait, without locks: others get the
 // processor, and while live delivery goes on it rests when that is due.
 func (f *Fanout) GiveWay(p *rest.Pacer) {

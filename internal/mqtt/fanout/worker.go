@@ -253,7 +253,7 @@ func (w *worker) flushLater(m *Member) {
 
 func (w *worker) flush() {
 	if len(w.touched) > 0 {
-		w.f.lively.Store(w.now.UnixNano())
+		w.f.enliven(w.now)
 	}
 	for i, m := range w.touched {
 		m.at[w.index].touched = false
