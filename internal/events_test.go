@@ -214,6 +214,9 @@ func TestEventsPage(t *testing.T) {
 	page := strings.ReplaceAll(eventsHead, "'", "`")
 	line := ""
 	for _, e := range found {
+		if slices.Contains(e.fields, "err") || slices.Contains(e.fields, "held") {
+			t.Errorf("%s, %q: what went wrong is the field error, what was left out is more", e.room, e.message)
+		}
 		fields := ""
 		if len(e.fields) > 0 {
 			fields = "`" + strings.Join(e.fields, "`, `") + "`"

@@ -83,7 +83,7 @@ func (g *Groups) ServeLink(c net.Conn) {
 	ctx, cancel := context.WithCancel(g.ctx)
 	writing.Go(func() { l.write(ctx) })
 	if err := l.read(ctx); !g.ends() && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-		g.opt.Logger.Debug("a link of members of shared subscriptions ends", "remote", c.RemoteAddr(), "err", err)
+		g.opt.Logger.Debug("a link of members of shared subscriptions ends", "remote", c.RemoteAddr(), "error", err)
 	}
 	_ = c.Close()
 	cancel()

@@ -46,7 +46,7 @@ func (m *Members) keep(ctx context.Context, c net.Conn) (idle bool) {
 	writing.Go(func() { m.write(l) })
 	err := m.read(l)
 	if ctx.Err() == nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-		m.opt.Logger.Debug("a link to the node with the groups of shared subscriptions ends", "err", err)
+		m.opt.Logger.Debug("a link to the node with the groups of shared subscriptions ends", "error", err)
 	}
 	_ = c.Close()
 	m.over(l)

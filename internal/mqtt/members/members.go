@@ -409,7 +409,7 @@ func (m *Members) Run(ctx context.Context) error {
 		c, err := m.opt.Dial(ctx)
 		idle := false
 		if err != nil {
-			m.opt.Logger.Debug("no link to the node with the groups of shared subscriptions", "err", err)
+			m.opt.Logger.Debug("no link to the node with the groups of shared subscriptions", "error", err)
 		} else {
 			idle = m.keep(ctx, c)
 		}
