@@ -340,23 +340,8 @@ func TestSharedSessionsMove(t *testing.T) {
 	devices.are(b, c, d)
 	share(t, b, c, d)
 	goesOn("with a new one")
-	name, err := b.instance()
-	if err != nil {
-		t.Fatal(err)
-	}
-	forget(t, f, name)
-	select {
-	case err := <-b.Failed():
-		if !fault.Is(err, fault.Fenced) {
-			t.Errorf("forgotten, it ended with %v", err)
-		}
-	case <-time.After(time.Minute):
-		t.Fatal("it does not know that it was forgotten")
-	}
 	devices.are(c, d)
-	if err := b.Close(); err != nil && !fault.Is(err, fault.Fenced) {
-		t.Errorf("closed with %v", err)
-	}
+	kill(t, f, b)
 	share(t, c, d)
 	goesOn("without the one that was forgotten")
 	close(enough)
