@@ -230,9 +230,11 @@ func TestSparkplugMissed(t *testing.T) {
 			host, _ := h.comeBack(t, packet.V5, "host", nil)
 			host.subscribe(1, certificate+"#")
 			h.leave(host)
+			other := h.connect(t, packet.V5, "other", nil)
+			other.subscribe(1, certificate+"#")
 			edge := h.connect(t, packet.V5, "edge", nil)
 			edge.publish(0, 0, nodeBirth, "node 1")
-			edge.published("a", "behind it", false)
+			other.gets(certificate+nodeBirth, "node 1") // live delivery is past it: it is not live for who comes now
 			host = h.back(t, packet.V5, "host")
 			if kept {
 				host.gets(certificate+nodeBirth, "node 1")
